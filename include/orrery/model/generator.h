@@ -1,0 +1,100 @@
+// Generation: continuous batching over a paged KV cache. Prompts are prefilled packed, the samples
+// of one prompt share its pages, a finished sequence's place goes to the next one waiting.
+//
+// The order of admission is the order of the prompts and, within one, of its members: it never
+// depends on time. Every draw is keyed by SamplingKey and position, and each row of each product is
+// summed in the same order whatever else is in the batch: the tokens do not depend on max_batch or
+// on the other prompts.
+//
+// One thread; local. All buffers are made at the start of generate(): a decoded token allocates
+// nothing.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "orrery/model/decoder.h"
+#include "orrery/model/packed_tokens.h"
+
+namespace orrery::model {
+
+inline constexpr int64_t kNoTopK = 100'000'000;
+
+struct GenerationOptions {
+  int64_t max_new_tokens = 256;
+  int64_t min_new_tokens = 0;  // stop ids cannot be drawn before this many tokens
+  double temperature = 1;      // 0: greedy
+  double top_p = 1;            // in (0, 1]
+  int64_t top_k = kNoTopK;     // >= 1
+  bool greedy = false;         // the best logit; temperature, top_p and top_k are not used
+  int64_t group_size = 1;      // samples per prompt
+  std::vector<int64_t> stop_ids;  // empty: run to max_new_tokens
+  int64_t max_batch = 256;     // sequences decoded at a time
+
+  /// One sentence for each impossible value; empty: sound.
+  std::vector<std::string> problems() const;
+};
+
+/// Names the noise of one prompt's samples; member i of its group draws as `first_member` + i.
+struct SamplingKey {
+  uint64_t seed = 0;
+  uint64_t step = 0;
+  uint64_t sample = 0;  // the sample id
+  uint64_t first_member = 0;
+};
+
+enum class Finish : uint8_t {
+  kStop,    // the last token is a stop id
+  kLength,  // max_new_tokens or max_positions was reached first
+};
+
+struct GeneratedSequence {
+  std::vector<int64_t> tokens;    // the answer, with the stop id when there is one
+  std::vector<double> log_probs;  // of each token under the distribution it was drawn from: after
+                                  // barring, temperature, top-k and top-p; greedy: plain softmax
+  Finish finish = Finish::kLength;
+};
+
+/// Prompt-major, member-minor: entry prompt * group_size + member.
+struct GenerationResult {
+  std::vector<GeneratedSequence> sequences;
+  int64_t prefilled_tokens = 0;
+  int64_t decoded_tokens = 0;
+  int64_t decode_steps = 0;
+};
+
+class Generator {
+ public:
+  /// Keeps a reference: `decoder` must outlive the generator.
+  explicit Generator(const Decoder& decoder);
+
+  /// Reads the decoder's parameters as they are at the call.
+  ///   keys  one for each prompt
+  /// Throws ConfigError (options), ShapeError or DataError (prompts; also a prompt that leaves no
+  /// position free).
+  GenerationResult generate(const PackedTokens& prompts, std::span<const SamplingKey> keys,
+                            const GenerationOptions& options);
+
+ private:
+  const Decoder& decoder_;
+};
+
+/// Prompts and answers as training reads them. T tokens and A = T - N actions over N sequences,
+/// prompt-major, member-minor.
+struct PackedGeneration {
+  std::vector<int32_t> lengths;   // [N] prompt + answer, the stop id included
+  at::Tensor packed_input_ids;    // [T] int64
+  at::Tensor packed_logprobs;     // [A] fp32, 0 for actions inside the prompt
+  at::Tensor prompt_mask;         // [T] bool, true on prompt tokens
+  at::Tensor seq_no_eos_mask;     // [N] bool, true where the answer was cut by its length
+};
+
+/// Throws ShapeError unless result.sequences has group_size entries for each prompt.
+PackedGeneration pack_generation(const PackedTokens& prompts, const GenerationResult& result,
+                                 int64_t group_size);
+
+}  // namespace orrery::model

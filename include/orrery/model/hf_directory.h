@@ -1,0 +1,27 @@
+// Hugging Face checkpoint directories: config.json + safetensors in, the same out. Families:
+// LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM. Local; any thread.
+#pragma once
+
+#include <filesystem>
+
+#include <ATen/core/Tensor.h>
+
+#include "orrery/model/decoder.h"
+
+namespace orrery::model {
+
+/// Reads config.json and model.safetensors (or its shards by model.safetensors.index.json). Stored
+/// bf16, fp16, fp32 and fp64 are converted to `dtype` (kFloat or kDouble).
+/// Throws ConfigError for what config.json asks and we cannot do, CheckpointError for a missing,
+/// damaged, surplus or misshaped tensor, with its name and file.
+Decoder load_hf(const std::filesystem::path& directory, at::ScalarType dtype = at::kFloat);
+
+/// The same into a decoder that exists; the architectures must agree, tokens and family aside.
+void load_hf_parameters(const std::filesystem::path& directory, Decoder& decoder);
+
+/// Writes config.json, generation_config.json and model.safetensors. The directory appears whole or
+/// not at all: it is written beside and renamed, replacing an earlier one of that name.
+/// Throws CheckpointError when it cannot be written.
+void save_hf(const std::filesystem::path& directory, const Decoder& decoder);
+
+}  // namespace orrery::model

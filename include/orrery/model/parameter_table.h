@@ -1,0 +1,93 @@
+// The parameters of an architecture as a table, and the one flat buffer that holds them. Layer
+// order is buffer order, and q, k, v (and gate, up) of a layer are neighbours, so that one product
+// computes all three: fused weights are views, not copies. Local: no communication.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "orrery/model/architecture.h"  // Architecture: what the table is made from
+
+namespace orrery::model {
+
+/// How tensor ranks share a parameter.
+enum class TensorSplit {
+  kWhole,    // every rank has all of it
+  kRows,     // dim 0 is cut
+  kColumns,  // dim 1 is cut
+};
+
+enum class InitRule {
+  kOnes,
+  kZeros,
+  kNormal,  // mean 0, standard deviation ParameterSpec::init_std
+};
+
+struct ParameterSpec {
+  std::string name;            // canonical = the Hugging Face name
+  std::vector<int64_t> shape;  // full, unsplit
+  int64_t layer = 0;           // 0 embedding, 1..n blocks (the last with the final norm), n + 1 head
+  TensorSplit split = TensorSplit::kWhole;
+  InitRule init = InitRule::kNormal;
+  double init_std = 0;
+  bool weight_decay = true;  // false for norms and biases
+  int64_t offset = 0;        // in elements, from the start of the flat buffer
+  int64_t numel = 0;
+};
+
+/// Ordered by offset, without gaps.
+struct ParameterTable {
+  std::vector<ParameterSpec> parameters;
+  int64_t numel = 0;
+
+  /// Null when there is no such parameter.
+  const ParameterSpec* find(std::string_view name) const;
+};
+
+/// A tied head has no entry of its own: the embedding is both.
+ParameterTable parameter_table(const Architecture& architecture);
+
+/// One contiguous buffer of all parameters, leaves that are detached views of it, and, from the
+/// first use on, one flat gradient buffer of the same length whose views are the leaves' `.grad`.
+/// Used by one thread at a time.
+class FlatParameters {
+ public:
+  /// Zeros. dtype: kFloat or kDouble. Throws ConfigError for any other.
+  FlatParameters(ParameterTable table, at::ScalarType dtype);
+
+  const ParameterTable& table() const { return table_; }
+  int64_t numel() const { return table_.numel; }
+
+  /// [numel], contiguous. Writing to it changes the leaves.
+  const at::Tensor& values() const { return values_; }
+
+  /// [numel], contiguous, same dtype. Backward adds to it. The first call allocates it, with zeros:
+  /// a role that is never trained has none.
+  const at::Tensor& gradients();
+  bool has_gradients() const { return gradients_.defined(); }
+  /// Does nothing while there are no gradients.
+  void zero_gradients();
+
+  /// Views with the full shape of the parameter. Throws ShapeError when the name is not in the
+  /// table.
+  const at::Tensor& leaf(std::string_view name) const;
+  const at::Tensor& leaf(size_t index) const { return leaves_[index]; }
+  at::Tensor gradient(std::string_view name);
+
+  /// Fills every parameter by its rule. Normal draws are Philox keyed by (seed, parameter name,
+  /// element), so they depend neither on the layout nor on the other parameters.
+  void initialise(uint64_t seed);
+
+ private:
+  ParameterTable table_;
+  at::Tensor values_;
+  at::Tensor gradients_;
+  std::vector<at::Tensor> leaves_;
+};
+
+}  // namespace orrery::model
