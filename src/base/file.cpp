@@ -1,0 +1,95 @@
+#include "orrery/base/file.h"
+
+#include <cerrno>
+#include <cstring>
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "orrery/base/error.h"
+#include "orrery/base/text.h"
+
+namespace orrery::base {
+
+namespace {
+
+[[noreturn]] void fail(const std::filesystem::path& file, const char* operation) {
+  const int code = errno;
+  const char* advice = code == ENOSPC || code == EDQUOT || code == EFBIG
+                           ? "free space or set experiment.output_dir to another disk"
+                           : "check the path and its permissions";
+  throw OutputError(concat(file.string(), ": cannot ", operation, ": ", std::strerror(code)),
+                    {.expected = "", .got = "", .advice = advice});
+}
+
+void write_all(int descriptor, std::string_view bytes, const std::filesystem::path& file) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(descriptor, bytes.data(), bytes.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) fail(file, "write");
+    bytes.remove_prefix(static_cast<size_t>(written));
+  }
+}
+
+void sync_folder(const std::filesystem::path& folder) {
+  const FileDescriptor descriptor(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (descriptor.get() < 0 || ::fsync(descriptor.get()) != 0) fail(folder, "sync");
+}
+
+}  // namespace
+
+void FileDescriptorTraits::close(Raw raw) noexcept { ::close(raw); }
+
+std::string read_file(const std::filesystem::path& file) {
+  const FileDescriptor descriptor(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
+  if (descriptor.get() < 0) fail(file, "open");
+  std::string content;
+  char chunk[65536];
+  while (true) {
+    const ssize_t count = ::read(descriptor.get(), chunk, sizeof(chunk));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) fail(file, "read");
+    if (count == 0) return content;
+    content.append(chunk, static_cast<size_t>(count));
+  }
+}
+
+void publish_file(const std::filesystem::path& file, std::string_view content) {
+  std::filesystem::path partial = file;
+  partial += concat(".partial-", ::getpid());
+  try {
+    {
+      const FileDescriptor descriptor(
+          ::open(partial.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+      if (descriptor.get() < 0) fail(partial, "create");
+      write_all(descriptor.get(), content, partial);
+      if (::fsync(descriptor.get()) != 0) fail(partial, "sync");
+    }
+    if (::rename(partial.c_str(), file.c_str()) != 0) fail(file, "rename into place");
+  } catch (...) {
+    ::unlink(partial.c_str());
+    throw;
+  }
+  sync_folder(file.has_parent_path() ? file.parent_path() : ".");
+}
+
+AppendFile::AppendFile(std::filesystem::path file)
+    : path_(std::move(file)),
+      descriptor_(::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666)) {
+  if (descriptor_.get() < 0) fail(path_, "open");
+}
+
+void AppendFile::write(std::string_view bytes) {
+  const off_t end = ::lseek(descriptor_.get(), 0, SEEK_END);
+  try {
+    write_all(descriptor_.get(), bytes, path_);
+  } catch (...) {
+    // A torn piece would spoil what readers make of the next one.
+    if (end >= 0 && ::ftruncate(descriptor_.get(), end) != 0) { /* the first error matters */
+    }
+    throw;
+  }
+}
+
+}  // namespace orrery::base

@@ -1,0 +1,75 @@
+#include "orrery/base/log.h"
+
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <memory>
+#include <mutex>
+
+#include <spdlog/sinks/basic_file_sink.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include "orrery/base/error.h"
+#include "orrery/base/text.h"
+
+namespace orrery::base {
+
+namespace {
+
+struct Log {
+  std::shared_ptr<spdlog::sinks::stderr_sink_mt> console =
+      std::make_shared<spdlog::sinks::stderr_sink_mt>();
+  spdlog::logger logger{"orrery", console};
+  std::mutex mutex;  // prefix and sinks
+  std::string prefix;
+
+  Log() {
+    logger.set_pattern("%H:%M:%S %^%l%$ %v");
+    logger.flush_on(spdlog::level::info);
+    logger.set_error_handler([this](const std::string& problem) {
+      static std::atomic<bool> told = false;
+      if (told.exchange(true)) return;
+      std::fprintf(stderr, "orrery: warning: the log file cannot be written (%s): later lines are "
+                           "on standard error only; the job goes on\n", problem.c_str());
+    });
+  }
+};
+
+Log& log() {
+  static Log instance;
+  return instance;
+}
+
+void write(spdlog::level::level_enum level, std::string_view text) {
+  Log& out = log();
+  std::scoped_lock lock(out.mutex);
+  const std::string line = out.prefix.empty() ? std::string(text) : concat(out.prefix, ": ", text);
+  out.logger.log(level, "{}", line);
+}
+
+}  // namespace
+
+void log_info(std::string_view text) { write(spdlog::level::info, text); }
+void log_warning(std::string_view text) { write(spdlog::level::warn, text); }
+void log_error(std::string_view text) { write(spdlog::level::err, text); }
+
+void set_log_prefix(const std::string& prefix) {
+  Log& out = log();
+  std::scoped_lock lock(out.mutex);
+  out.prefix = prefix;
+}
+
+void set_log_file(const std::filesystem::path& file) {
+  Log& out = log();
+  std::scoped_lock lock(out.mutex);
+  try {
+    auto sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(file.string());
+    sink->set_pattern("%Y-%m-%dT%H:%M:%S.%e %l %v");
+    out.logger.sinks() = {out.console, sink};
+  } catch (const spdlog::spdlog_ex& error) {
+    throw OutputError(concat("log file ", file.string(), ": ", error.what()));
+  }
+}
+
+}  // namespace orrery::base

@@ -1,0 +1,49 @@
+# Imported targets. LibTorch's own package insists on nvcc and injects flags, so its libraries are
+# named here; clusters point ORRERY_TORCH_DIR to their own.
+
+set(ORRERY_TORCH_DIR ${CMAKE_SOURCE_DIR}/build/deps/torch/torch
+    CACHE PATH "LibTorch: the folder with include and lib")
+if(NOT EXISTS ${ORRERY_TORCH_DIR}/lib/libtorch_cpu.so)
+  message(FATAL_ERROR "LibTorch not found in ${ORRERY_TORCH_DIR}: run tools/setup.sh, "
+                      "or pass -DORRERY_TORCH_DIR=<folder with include and lib>")
+endif()
+# Libraries that libtorch_cpu.so needs and that PyPI packages separately.
+file(GLOB orrery_nvidia_lib_dirs ${ORRERY_TORCH_DIR}/../nvidia/*/lib)
+set(ORRERY_TORCH_RPATH ${ORRERY_TORCH_DIR}/lib ${orrery_nvidia_lib_dirs})
+
+add_library(orrery_torch INTERFACE)
+add_library(orrery::torch ALIAS orrery_torch)
+target_include_directories(orrery_torch SYSTEM INTERFACE
+  ${ORRERY_TORCH_DIR}/include ${ORRERY_TORCH_DIR}/include/torch/csrc/api/include)
+target_link_libraries(orrery_torch INTERFACE
+  ${ORRERY_TORCH_DIR}/lib/libtorch_cpu.so ${ORRERY_TORCH_DIR}/lib/libc10.so)
+set(CMAKE_BUILD_RPATH ${ORRERY_TORCH_RPATH})
+foreach(dir IN LISTS ORRERY_TORCH_RPATH)
+  target_link_options(orrery_torch INTERFACE -Wl,-rpath-link,${dir})
+endforeach()
+# The unused half of the wheel refers to CUDA libraries that a CPU machine lacks.
+target_link_options(orrery_torch INTERFACE -Wl,--allow-shlib-undefined)
+
+find_package(MPI REQUIRED COMPONENTS C)
+target_compile_definitions(MPI::MPI_C INTERFACE OMPI_SKIP_MPICXX)
+find_package(Boost REQUIRED COMPONENTS program_options)
+find_package(nlohmann_json REQUIRED)
+find_package(Protobuf REQUIRED)
+find_package(Threads REQUIRED)
+find_package(spdlog REQUIRED)
+
+find_path(ORRERY_CEREAL_INCLUDE cereal/cereal.hpp REQUIRED)
+find_path(ORRERY_XXHASH_INCLUDE xxhash.h REQUIRED)
+
+if(ORRERY_CUDA)
+  find_package(CUDAToolkit REQUIRED)
+  find_path(ORRERY_NCCL_INCLUDE nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS} REQUIRED)
+  find_library(ORRERY_NCCL_LIBRARY nccl HINTS ${CUDAToolkit_LIBRARY_DIR} REQUIRED)
+  add_library(orrery_nccl INTERFACE)
+  add_library(orrery::nccl ALIAS orrery_nccl)
+  target_include_directories(orrery_nccl SYSTEM INTERFACE ${ORRERY_NCCL_INCLUDE}
+                                                          ${CUDAToolkit_INCLUDE_DIRS})
+  target_link_libraries(orrery_nccl INTERFACE ${ORRERY_NCCL_LIBRARY} CUDA::cudart
+                                              ${ORRERY_TORCH_DIR}/lib/libc10_cuda.so)
+  target_compile_definitions(orrery_nccl INTERFACE ORRERY_CUDA=1)
+endif()

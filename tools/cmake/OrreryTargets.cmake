@@ -1,0 +1,98 @@
+# One library per folder, one GoogleTest executable per folder, and tests under mpirun.
+
+# The precompiled header of all sources that see tensors, compiled once.
+function(orrery_make_aten_pch)
+  if(NOT TARGET orrery_aten_pch)
+    file(WRITE ${CMAKE_BINARY_DIR}/aten_pch.cpp "// carries the precompiled header\n")
+    add_library(orrery_aten_pch OBJECT ${CMAKE_BINARY_DIR}/aten_pch.cpp)
+    target_link_libraries(orrery_aten_pch PRIVATE orrery::torch orrery_warnings)
+    target_precompile_headers(orrery_aten_pch PRIVATE <ATen/ATen.h>)
+  endif()
+endfunction()
+
+# orrery_add_library(name SOURCES a.cpp ... [PUBLIC libs] [PRIVATE libs] [ATEN])
+#   library orrery::name of folder src/name with headers in include/orrery/name.
+#   ATEN: its sources see tensors (LibTorch and the precompiled header)
+function(orrery_add_library name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "ATEN" "" "SOURCES;PUBLIC;PRIVATE")
+  add_library(orrery_${name} STATIC ${arg_SOURCES})
+  add_library(orrery::${name} ALIAS orrery_${name})
+  target_include_directories(orrery_${name} PUBLIC ${CMAKE_SOURCE_DIR}/include
+                                            PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
+  target_link_libraries(orrery_${name} PUBLIC ${arg_PUBLIC} PRIVATE ${arg_PRIVATE} orrery_warnings)
+  if(arg_ATEN)
+    orrery_make_aten_pch()
+    target_link_libraries(orrery_${name} PUBLIC orrery::torch)
+    target_precompile_headers(orrery_${name} REUSE_FROM orrery_aten_pch)
+  endif()
+endfunction()
+
+# orrery_add_tests(folder SOURCES a_test.cpp ... LIBRARIES libs [ATEN]
+#                  [GOLDEN files] [PROPERTY files] [PARITY files] [GPU files] [FAULT files])
+#   executable test_<folder>; one ctest per source file, `folder.a` for a_test.cpp. Files listed
+#   under a label get that ctest label.
+function(orrery_add_tests folder)
+  set(labels GOLDEN PROPERTY PARITY GPU FAULT)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "ATEN" "TIMEOUT" "SOURCES;LIBRARIES;${labels}")
+  set(tests ${arg_SOURCES})
+  set(test_${folder}_sources ${arg_SOURCES})
+  add_executable(test_${folder} ${arg_SOURCES})
+  target_link_libraries(test_${folder} PRIVATE ${arg_LIBRARIES} orrery_warnings GTest::gtest_main)
+  target_include_directories(test_${folder} PRIVATE ${CMAKE_SOURCE_DIR}/tests
+                                                    ${CMAKE_SOURCE_DIR}/src/${folder})
+  target_compile_definitions(test_${folder} PRIVATE ORRERY_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+  if(arg_ATEN)
+    orrery_make_aten_pch()
+    target_link_libraries(test_${folder} PRIVATE orrery::torch)
+    target_precompile_headers(test_${folder} REUSE_FROM orrery_aten_pch)
+  endif()
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 300)
+  endif()
+  foreach(source IN LISTS arg_SOURCES)
+    get_filename_component(stem ${source} NAME_WE)
+    if(NOT stem MATCHES "_test$")
+      continue()
+    endif()
+    # The suites of a file, read from its source: the executable need not exist at configure time.
+    file(STRINGS ${source} lines REGEX "^(TYPED_)?TEST(_F|_P)?\\(")
+    set(suites "")
+    foreach(line IN LISTS lines)
+      string(REGEX REPLACE "^(TYPED_)?TEST(_F|_P)?\\(([A-Za-z0-9_]+),.*" "\\3" suite "${line}")
+      list(APPEND suites "${suite}.*" "${suite}/*" "*/${suite}.*")
+    endforeach()
+    list(REMOVE_DUPLICATES suites)
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${source})
+    string(REPLACE ";" ":" filter "${suites}")
+    string(REGEX REPLACE "_test$" "" short ${stem})
+    add_test(NAME ${folder}.${short} COMMAND test_${folder} --gtest_filter=${filter})
+    set_tests_properties(${folder}.${short} PROPERTIES TIMEOUT ${arg_TIMEOUT}
+                         FAIL_REGULAR_EXPRESSION "0 tests from 0 test suites ran")
+    set(ctest_labels ${folder})
+    foreach(label IN LISTS labels)
+      if(source IN_LIST arg_${label})
+        string(TOLOWER ${label} lower)
+        list(APPEND ctest_labels ${lower})
+      endif()
+    endforeach()
+    set_tests_properties(${folder}.${short} PROPERTIES LABELS "${ctest_labels}")
+  endforeach()
+endfunction()
+
+# add_mpi_test(NAME n RANKS k [k...] TARGET t [ARGUMENTS a...] [TIMEOUT s] [LABELS l...])
+#   ctest `n@k`: target t under mpirun with k ranks. A rank's failure fails the test and is named;
+#   no rank is left behind (tools/mpi_test.sh).
+function(add_mpi_test)
+  cmake_parse_arguments(PARSE_ARGV 0 arg "" "NAME;TARGET;TIMEOUT" "RANKS;ARGUMENTS;LABELS")
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 60)
+  endif()
+  foreach(ranks IN LISTS arg_RANKS)
+    add_test(NAME ${arg_NAME}@${ranks}
+             COMMAND ${CMAKE_SOURCE_DIR}/tools/mpi_test.sh ${ranks} ${arg_TIMEOUT}
+                     $<TARGET_FILE:${arg_TARGET}> ${arg_ARGUMENTS})
+    math(EXPR limit "${arg_TIMEOUT} + 20")
+    set_tests_properties(${arg_NAME}@${ranks} PROPERTIES PROCESSORS ${ranks} TIMEOUT ${limit}
+                         LABELS "mpi;${arg_LABELS}")
+  endforeach()
+endfunction()
