@@ -1,0 +1,200 @@
+// What the master and the workers say to each other. Plain values, no tensor: samples are named by
+// handles, their tensors move between workers as the transfers say. How they become bytes is in
+// serialise.h, how the bytes travel in control_channel.h. Any rank, any thread.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "orrery/data/batch_metadata.h"
+#include "orrery/data/row_ref.h"
+#include "orrery/data/sample_id.h"
+#include "orrery/metrics/statistics.h"
+
+namespace orrery::comm {
+
+/// What a worker does with a request, besides its hooks.
+enum class Handle : uint8_t {
+  kEmpty = 0,       ///< nothing: a side request, only hooks
+  kGenerate = 1,    ///< call of that kind
+  kInference = 2,   ///< call of that kind
+  kTrainStep = 3,   ///< call of that kind
+  kLoad = 4,        ///< read `rows` into the store
+  kEvaluate = 5,    ///< run the evaluation
+  kSave = 6,        ///< write what survives
+  kClear = 7,       ///< forget the samples `clear`
+  kFlush = 8,       ///< run all requests received since the last flush
+  kExit = 9,        ///< leave the request loop
+  kConfigure = 10,  ///< build models from `body`
+};
+
+/// `train_step`; for error texts and traces.
+std::string_view name_of(Handle handle);
+
+/// `source` sends all keys of all samples of `batch` to each destination. Worker indices.
+/// Example: {.source = 0, .destinations = {2, 3}, .batch = {ids 7 9, key rewards}}
+struct Transfer {
+  int source = -1;
+  std::vector<int> destinations;  ///< never the source
+  data::BatchMetadata batch;      ///< what moves: ids, keys with lengths
+
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(source, destinations, batch);
+  }
+};
+
+/// Moves samples between workers before a handle.
+struct DataTransferHook {
+  std::vector<Transfer> transfers;  ///< those in which the receiver of the request takes part
+
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(transfers);
+  }
+};
+
+/// Parameters of replica `to` of `role` = eta * from + (1 - eta) * to.
+struct ReallocHook {
+  std::string role;
+  int from = 0;           ///< replica index, of `from_role`
+  int to = 0;             ///< replica index, of `role`
+  std::string from_role;  ///< empty: `role` itself
+  double eta = 1;
+  uint64_t version = 0;  ///< that `to` has afterwards
+
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(role, from, to, from_role, eta, version);
+  }
+};
+
+/// Where the parameters of a replica live from now on.
+struct ResidencyHook {
+  enum Action : uint8_t {
+    kOffload = 0,   ///< device -> host
+    kPrefetch = 1,  ///< host -> device
+    kRelease = 2,   ///< free them
+  };
+  std::string role;
+  int replica = 0;
+  Action action = kOffload;
+
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(role, replica, action);
+  }
+};
+
+/// Evaluates the model that was just trained; `step` goes into the record.
+struct EvaluateHook {
+  int64_t step = 0;
+
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(step);
+  }
+};
+
+/// Exports the model that was just trained to `directory`.
+struct SaveHook {
+  int64_t step = 0;
+  std::string directory;
+
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(step, directory);
+  }
+};
+
+using Hook = std::variant<DataTransferHook, ReallocHook, ResidencyHook, EvaluateHook, SaveHook>;
+
+/// Name of the kind of hook, as in time records: `data_transfer`, `param_realloc`, ...
+std::string_view name_of(const Hook& hook);
+
+/// When a request happens.
+struct StepInfo {
+  int64_t step = 0;        ///< 1-based; 0 before training
+  int64_t epoch = 0;       ///< 0-based
+  int64_t epoch_step = 0;  ///< step inside the epoch, 1-based
+
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(step, epoch, epoch_step);
+  }
+  bool operator==(const StepInfo&) const = default;
+};
+
+/// The part of a request that is the same for all workers that get it. Serialised once by
+/// serialise_shared(); on arrival its hooks come after the request's own.
+struct SharedPart {
+  std::vector<Hook> pre_hooks;
+  std::vector<Hook> post_hooks;
+  std::string body;  ///< on arrival replaces the request's, unless empty
+
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(pre_hooks, post_hooks, body);
+  }
+};
+
+/// Master -> worker: run the hooks and `handle`, then reply.
+/// Example: {.id = 41, .call = 2, .handle = Handle::kTrainStep, .batch = {ids 7 9, ...}}
+struct Request {
+  uint64_t sequence = 0;         ///< per worker from 0 without gaps; set by the channel
+  uint64_t id = 0;               ///< chosen by the master, returned in the reply
+  int call = -1;                 ///< index into Graph::calls
+  Handle handle = Handle::kEmpty;
+  StepInfo step;
+  std::vector<Hook> pre_hooks;
+  std::vector<Hook> post_hooks;
+  data::BatchMetadata batch;     ///< samples of this worker's data rank, keys the call reads
+  std::vector<data::RowRef> rows;      ///< kLoad: what to read now
+  std::vector<data::RowRef> prefetch;  ///< what will be asked for next
+  std::vector<data::SampleId> clear;   ///< forget these, before the hooks
+  std::string body;                    ///< kConfigure: the resolved configuration, ...
+  /// What serialise_shared() made of a SharedPart; null: none. Empty on arrival.
+  std::shared_ptr<const std::string> shared;
+
+  /// Without `sequence` (in the envelope) and `shared` (appended as it is).
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(id, call, handle, step, pre_hooks, post_hooks, batch, rows, prefetch, clear, body);
+  }
+};
+
+/// Example: {"train_step", 1.25}
+struct TimeRecord {
+  std::string name;
+  double seconds = 0;
+
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(name, seconds);
+  }
+  bool operator==(const TimeRecord&) const = default;
+};
+
+/// Worker -> master: the request and all its hooks are done, or `error` says why not.
+struct Reply {
+  int worker = -1;
+  uint64_t request = 0;  ///< Request::id
+  int call = -1;
+  std::string error;           ///< empty: all went well
+  data::BatchMetadata output;  ///< what the handle made; its tensors stay on the worker
+  std::vector<metrics::Statistics> statistics;  ///< one per minibatch
+  metrics::Statistics evaluation;
+  std::vector<TimeRecord> times;
+  std::string body;  ///< kConfigure and others: whatever they agree on
+
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(worker, request, call, error, output, statistics, evaluation, times, body);
+  }
+};
+
+}  // namespace orrery::comm
