@@ -1,5 +1,7 @@
 #include "golden_file.h"
 
+#include <gtest/gtest.h>
+
 #include <cstdlib>
 #include <exception>
 #include <fstream>
@@ -8,8 +10,6 @@
 #include <memory>
 #include <set>
 #include <stdexcept>
-
-#include <gtest/gtest.h>
 
 namespace orrery::golden {
 
