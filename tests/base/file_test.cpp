@@ -1,0 +1,62 @@
+#include "orrery/base/file.h"
+
+#include <fstream>
+
+#include <gtest/gtest.h>
+
+#include "base/temporary_folder.h"
+#include "orrery/base/error.h"
+
+namespace orrery::base {
+namespace {
+
+TEST(PublishFile, ReplacesTheContentAndLeavesNothingElse) {
+  const TemporaryFolder folder;
+
+  publish_file(folder / "a.txt", "old");
+  publish_file(folder / "a.txt", "new");
+
+  EXPECT_EQ(read_file(folder / "a.txt"), "new");
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}), 1);
+}
+
+TEST(PublishFile, NamesAFolderThatDoesNotExist) {
+  const TemporaryFolder folder;
+
+  EXPECT_THROW(publish_file(folder / "missing/a.txt", "x"), OutputError);
+}
+
+TEST(ReadFile, NamesAFileThatDoesNotExist) {
+  try {
+    read_file("/nowhere/a.txt");
+    FAIL();
+  } catch (const OutputError& error) {
+    EXPECT_NE(std::string(error.what()).find("/nowhere/a.txt"), std::string::npos);
+  }
+}
+
+TEST(AppendFile, GoesOnAtTheEnd) {
+  const TemporaryFolder folder;
+
+  AppendFile(folder / "a.txt").write("one\n");
+  AppendFile(folder / "a.txt").write("two\n");
+
+  EXPECT_EQ(read_file(folder / "a.txt"), "one\ntwo\n");
+}
+
+TEST(AppendFile, SaysThatTheDiskIsFull) {
+  const TemporaryFolder folder;
+  std::filesystem::create_symlink("/dev/full", folder / "full.txt");
+  AppendFile file(folder / "full.txt");
+
+  try {
+    file.write("line\n");
+    FAIL();
+  } catch (const OutputError& error) {
+    EXPECT_NE(std::string(error.what()).find("No space left on device"), std::string::npos);
+    EXPECT_EQ(error.exit_code(), 5);
+  }
+}
+
+}  // namespace
+}  // namespace orrery::base
