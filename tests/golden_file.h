@@ -27,7 +27,7 @@ enum class Quirk {
 
 struct QuirkChoice {
   Quirk choice = Quirk::kAsReference;
-  std::string reason;
+  std::string reason = {};
 };
 
 /// Tag (the text of a case's `quirk`) -> what this program does about it.
@@ -47,11 +47,11 @@ struct Case {
 };
 
 struct SectionOptions {
-  QuirkChoices quirks;
+  QuirkChoices quirks = {};
   /// Name of a case -> why it is not run. A name that the section lacks fails the test.
-  std::map<std::string, std::string> left_out;
+  std::map<std::string, std::string> left_out = {};
   /// Looked at for each case; a non-empty answer leaves the case out and is the reason printed.
-  std::function<std::string(const Case&)> leave_out_if;
+  std::function<std::string(const Case&)> leave_out_if = {};
 };
 
 struct Count {

@@ -1,0 +1,55 @@
+// Floating point operations of a model's calls, counted from sizes and lengths alone. Conventions
+// (they fix what "MFU" means, see docs): attention without the causal half, a multiply-add is two
+// operations, the vocabulary projection counts twice. Pure integers; any rank, any thread.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+namespace orrery::metrics {
+
+/// Counts pass 2^63 for large models and long runs, hence 128 bits.
+__extension__ typedef unsigned __int128 Flops;
+
+/// Decimal digits of a count.
+std::string flops_text(Flops flops);
+
+/// The sizes that the count depends on.
+struct FlopsShape {
+  int64_t n_layers = 0;
+  int64_t hidden_size = 0;
+  int64_t intermediate_size = 0;
+  int64_t vocab_size = 0;
+};
+
+/// Backward pass = 2 forward passes; recomputing activations adds one more.
+inline constexpr int64_t kTrainFactor = 3;
+inline constexpr int64_t kTrainFactorRecompute = 4;
+
+/// One forward pass over sequences of these lengths. Throws ConfigError on a negative number.
+Flops forward_flops(const FlopsShape& shape, std::span<const int64_t> seqlens);
+
+/// `factor` forward passes: kTrainFactor or kTrainFactorRecompute.
+Flops train_flops(const FlopsShape& shape, std::span<const int64_t> seqlens, int64_t factor);
+
+/// Prefill of the prompts and `n_new_tokens` decoding steps of each.
+Flops generate_flops(const FlopsShape& shape, std::span<const int64_t> prompt_lens,
+                     int64_t n_new_tokens);
+
+/// Running total over the calls of a step. One thread.
+class FlopsCounter {
+ public:
+  void add_inference(const FlopsShape& shape, std::span<const int64_t> seqlens);
+  void add_train(const FlopsShape& shape, std::span<const int64_t> seqlens,
+                 int64_t factor = kTrainFactorRecompute);
+  void add_generate(const FlopsShape& shape, std::span<const int64_t> prompt_lens,
+                    int64_t n_new_tokens);
+  Flops total() const { return total_; }
+  void clear() { total_ = 0; }
+
+ private:
+  Flops total_ = 0;
+};
+
+}  // namespace orrery::metrics

@@ -1,0 +1,53 @@
+// The run's numbers for programs: metrics.jsonl, one JSON object a line. Rank 0 only; one thread.
+// Line: {"step":12,"time_s":3.4,"call":"actor_train","metrics":{"loss":1.25}}
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+
+namespace orrery::base {
+class AppendFile;
+}
+
+namespace orrery::metrics {
+
+struct MetricsRecord {
+  int64_t step = 0;                      ///< 1-based; 0 = before training
+  double time_s = 0;                     ///< since the start of the run
+  std::optional<std::string> call = {};  ///< nothing: a number of the whole step, or an evaluation
+  std::map<std::string, double> metrics = {};
+};
+
+/// One line without its newline. Numbers are the shortest text that reads back as the same double;
+/// numbers that are not finite, which JSON cannot express, are null.
+std::string metrics_line(const MetricsRecord& record);
+
+/// Appends records; every line is handed to the operating system before write() returns.
+class JsonlWriter {
+ public:
+  /// Appends to `file` or creates it. A last line without its end (a killed run) is removed.
+  /// Throws Error when it cannot be opened.
+  explicit JsonlWriter(const std::filesystem::path& file);
+  JsonlWriter(const JsonlWriter&) = delete;
+  JsonlWriter& operator=(const JsonlWriter&) = delete;
+  ~JsonlWriter();
+
+  /// Numbers that are not finite are written as null; the first of each name is logged as a
+  /// warning. Throws Error when the line cannot be written (disk full).
+  void write(const MetricsRecord& record);
+
+ private:
+  std::unique_ptr<base::AppendFile> file_;
+  std::set<std::string> warned_;
+};
+
+/// Removes the records of steps after `step`, which a run resumed from that step writes again.
+/// Nothing happens when the file does not exist. Returns the number of lines removed.
+int64_t drop_records_after(const std::filesystem::path& file, int64_t step);
+
+}  // namespace orrery::metrics

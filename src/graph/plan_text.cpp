@@ -1,0 +1,179 @@
+#include "orrery/graph/plan_text.h"
+
+#include <algorithm>
+
+#include "orrery/base/text.h"  // concat, join
+#include "orrery/graph/topology.h"
+
+namespace orrery::graph {
+
+namespace {
+
+/// `text` filled with spaces to `width` columns.
+std::string padded(std::string text, size_t width) {
+  if (text.size() < width) text.append(width - text.size(), ' ');
+  return text;
+}
+
+/// Lines of equal cells, each column as wide as its widest cell, two spaces between.
+std::string table(const std::vector<std::vector<std::string>>& rows) {
+  std::vector<size_t> widths;
+  for (const std::vector<std::string>& row : rows) {
+    widths.resize(std::max(widths.size(), row.size()), 0);
+    for (size_t c = 0; c < row.size(); ++c) widths[c] = std::max(widths[c], row[c].size());
+  }
+  std::string text;
+  for (const std::vector<std::string>& row : rows) {
+    for (size_t c = 0; c < row.size(); ++c) {
+      text += c + 1 == row.size() ? row[c] : padded(row[c], widths[c] + 2);
+    }
+    text += "\n";
+  }
+  return text;
+}
+
+/// The lines of one call's box without its frame.
+std::vector<std::string> box_lines(const Graph& graph, int index) {
+  const Call& call = graph.call(index);
+  const int64_t runs = graph.calls_per_step(index);
+  return {call.name, base::concat(name_of(call.kind), " of ", call.role, ".", call.replica),
+          call.interface.empty() ? std::string("-") : call.interface, call.layout.text(),
+          base::concat(runs, runs == 1 ? " run of " : " runs of ", call.n_seqs, " samples")};
+}
+
+/// The calls of a level as boxes side by side.
+std::string boxes(const Graph& graph, const std::vector<int>& calls) {
+  constexpr size_t kColumns = 100;  // further boxes go below
+  std::string text;
+  for (size_t first = 0; first < calls.size();) {
+    std::vector<std::string> lines(7);
+    size_t next = first;
+    for (; next < calls.size(); ++next) {
+      const std::vector<std::string> content = box_lines(graph, calls[next]);
+      size_t width = 0;
+      for (const std::string& line : content) width = std::max(width, line.size());
+      if (next > first && lines[0].size() + width + 6 > kColumns) break;
+      const std::string frame = base::concat("+", std::string(width + 2, '-'), "+");
+      for (std::string& line : lines) line += "  ";
+      lines.front() += frame;
+      lines.back() += frame;
+      for (size_t i = 0; i < content.size(); ++i) {
+        lines[i + 1] += base::concat("| ", padded(content[i], width), " |");
+      }
+    }
+    text += base::join(lines, "\n") + "\n";
+    first = next;
+  }
+  return text;
+}
+
+std::string hook_text(const ResolvedHook& hook) {
+  struct Visitor {
+    std::string operator()(const ParamRealloc& realloc) const {
+      std::string text = base::concat("realloc ", realloc.from.text(), " -> ", realloc.to.text());
+      if (realloc.eta != 1) text += base::concat(" (eta ", realloc.eta, ")");
+      return text;
+    }
+    std::string operator()(const Offload& offload) const {
+      return base::concat("offload ", offload.replica.text());
+    }
+    std::string operator()(const Release& release) const {
+      return base::concat("release ", release.replica.text());
+    }
+  };
+  return std::visit(Visitor{}, hook);
+}
+
+std::string hook_list(const std::vector<ResolvedHook>& hooks) {
+  std::vector<std::string> parts;
+  for (const ResolvedHook& hook : hooks) parts.push_back(hook_text(hook));
+  return parts.empty() ? "-" : base::join(parts, ", ");
+}
+
+std::string origin_text(Origin origin) {
+  switch (origin) {
+    case Origin::kNone:
+      return "no parameters";
+    case Origin::kLoad:
+      return "loaded at start";
+    case Origin::kRealloc:
+      return "from replica 0";
+  }
+  return "?";
+}
+
+}  // namespace
+
+std::string graph_text(const Graph& graph) {
+  std::string text = base::concat("step: ", graph.samples_per_step(), " samples, ", graph.size(),
+                                  graph.size() == 1 ? " call" : " calls", ", at most ",
+                                  graph.max_concurrent_calls(), " at once\n");
+  text += base::concat("from the dataset: ", base::join(graph.dataset_keys(), ", "), "\n");
+  for (size_t level = 0; level < graph.levels().size(); ++level) {
+    const std::vector<int>& calls = graph.levels()[level];
+    text += base::concat("\nlevel ", level, "\n");
+    for (const Edge& edge : graph.edges()) {
+      if (std::find(calls.begin(), calls.end(), edge.consumer) == calls.end()) continue;
+      text +=
+          base::concat("  ", graph.call(edge.producer).name, " --[", base::join(edge.keys, ", "),
+                       "]--> ", graph.call(edge.consumer).name, "\n");
+    }
+    text += boxes(graph, calls);
+  }
+  return text;
+}
+
+std::string replicas_text(const Graph& graph, const std::vector<Replica>& replicas) {
+  std::vector<std::vector<std::string>> rows = {{"replica", "layout", "parameters", "calls"}};
+  for (const Replica& replica : replicas) {
+    std::vector<std::string> names;
+    for (int call : replica.calls) names.push_back(graph.call(call).name);
+    rows.push_back({replica.id.text(), replica.layout.text(),
+                    origin_text(replica.origin) + (replica.is_trained ? ", trained" : ""),
+                    base::join(names, ", ")});
+  }
+  return table(rows);
+}
+
+std::string hooks_text(const Graph& graph, const ResidencyPolicy& policy) {
+  std::vector<std::vector<std::string>> rows = {{"call", "before", "after"}};
+  for (int i = 0; i < graph.size(); ++i) {
+    const CallHooks hooks = hooks_of(graph, i, policy);
+    if (hooks.pre.empty() && hooks.post.empty()) continue;
+    rows.push_back({graph.call(i).name, hook_list(hooks.pre), hook_list(hooks.post)});
+  }
+  if (rows.size() == 1) return "no parameters move between replicas\n";
+  return table(rows);
+}
+
+std::string workers_table(const std::vector<Replica>& replicas, int n_workers) {
+  std::vector<std::vector<std::string>> rows;
+  std::vector<std::string>& head = rows.emplace_back(1, "worker");
+  for (const Replica& replica : replicas) head.push_back(replica.id.text());
+  for (int worker = 0; worker < n_workers; ++worker) {
+    std::vector<std::string>& row = rows.emplace_back(1, std::to_string(worker));
+    for (const Replica& replica : replicas) {
+      const std::vector<int>& holders = replica.layout.workers;
+      const auto found = std::find(holders.begin(), holders.end(), worker);
+      if (found == holders.end()) {
+        row.push_back("-");
+        continue;
+      }
+      const Coordinate at =
+          topology_of(replica.layout).coordinate(static_cast<int>(found - holders.begin()));
+      row.push_back(base::concat("p", at.pipe, " d", at.data, " t", at.tensor));
+    }
+  }
+  return table(rows);
+}
+
+std::string communicators_text(const CommunicatorPlan& plan) {
+  std::vector<std::vector<std::string>> rows = {{"split", "workers", "groups"}};
+  for (const Group& group : plan.groups) {
+    rows.push_back({plan.splits.at(static_cast<size_t>(group.split)).family,
+                    workers_text(group.workers), base::join(group.names, ", ")});
+  }
+  return table(rows);
+}
+
+}  // namespace orrery::graph

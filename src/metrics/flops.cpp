@@ -1,0 +1,95 @@
+#include "orrery/metrics/flops.h"
+
+#include <algorithm>
+
+#include "orrery/base/error.h"  // ConfigError
+#include "orrery/base/text.h"   // concat
+
+namespace orrery::metrics {
+
+namespace {
+
+Flops natural(int64_t value, const char* what) {
+  if (value < 0) {
+    throw ConfigError("FLOPs cannot be counted for a negative size",
+                      {.expected = base::concat(what, " of at least 0"),
+                       .got = std::to_string(value),
+                       .advice = "check the model's sizes"});
+  }
+  return static_cast<Flops>(value);
+}
+
+/// The sizes of a shape as counts, and the products that the formulas share.
+struct Costs {
+  explicit Costs(const FlopsShape& shape)
+      : layers(natural(shape.n_layers, "n_layers")),
+        hidden(natural(shape.hidden_size, "hidden_size")),
+        // Query, key, value and output projection; gate, up and down projection.
+        per_token_and_layer(8 * hidden * hidden +
+                            6 * hidden * natural(shape.intermediate_size, "intermediate_size")),
+        per_token_head(4 * natural(shape.vocab_size, "vocab_size") * hidden) {}
+
+  /// `queries` tokens that each attend to `keys` tokens: scores and weighted values.
+  Flops attention(Flops queries, Flops keys) const { return 4 * queries * keys * hidden; }
+  Flops tokens(Flops n) const { return n * (layers * per_token_and_layer + per_token_head); }
+
+  Flops layers;
+  Flops hidden;
+  Flops per_token_and_layer;
+  Flops per_token_head;
+};
+
+}  // namespace
+
+std::string flops_text(Flops flops) {
+  std::string digits;
+  do {
+    digits += static_cast<char>('0' + static_cast<int>(flops % 10));
+    flops /= 10;
+  } while (flops != 0);
+  std::reverse(digits.begin(), digits.end());
+  return digits;
+}
+
+Flops forward_flops(const FlopsShape& shape, std::span<const int64_t> seqlens) {
+  const Costs costs(shape);
+  Flops total = 0;
+  for (int64_t length : seqlens) {
+    const Flops n = natural(length, "a sequence length");
+    total += costs.tokens(n) + costs.layers * costs.attention(n, n);
+  }
+  return total;
+}
+
+Flops train_flops(const FlopsShape& shape, std::span<const int64_t> seqlens, int64_t factor) {
+  return natural(factor, "the train factor") * forward_flops(shape, seqlens);
+}
+
+Flops generate_flops(const FlopsShape& shape, std::span<const int64_t> prompt_lens,
+                     int64_t n_new_tokens) {
+  const Costs costs(shape);
+  const Flops steps = natural(n_new_tokens, "n_new_tokens");
+  Flops total = forward_flops(shape, prompt_lens);
+  for (int64_t length : prompt_lens) {
+    // Step i (from 1) has one query over length + i keys; the sum over i is closed.
+    const Flops keys = steps * static_cast<Flops>(length) + steps * (steps + 1) / 2;
+    total += costs.tokens(steps) + costs.layers * costs.attention(1, keys);
+  }
+  return total;
+}
+
+void FlopsCounter::add_inference(const FlopsShape& shape, std::span<const int64_t> seqlens) {
+  total_ += forward_flops(shape, seqlens);
+}
+
+void FlopsCounter::add_train(const FlopsShape& shape, std::span<const int64_t> seqlens,
+                             int64_t factor) {
+  total_ += train_flops(shape, seqlens, factor);
+}
+
+void FlopsCounter::add_generate(const FlopsShape& shape, std::span<const int64_t> prompt_lens,
+                                int64_t n_new_tokens) {
+  total_ += generate_flops(shape, prompt_lens, n_new_tokens);
+}
+
+}  // namespace orrery::metrics

@@ -1,0 +1,140 @@
+#include "orrery/metrics/tensorboard.h"
+
+#include <unistd.h>  // gethostname, getpid
+
+#include <atomic>
+#include <boost/crc.hpp>  // CRC-32C
+#include <chrono>
+#include <fstream>
+#include <iterator>
+#include <optional>
+
+#include "orrery/base/error.h"  // Error
+#include "orrery/base/file.h"   // AppendFile
+#include "orrery/base/text.h"   // concat
+#include "scalar_events.pb.h"
+
+namespace orrery::metrics {
+
+namespace {
+
+double wall_time() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+template <class T>
+std::string little_endian(T value) {
+  std::string bytes(sizeof(T), '\0');
+  for (char& byte : bytes) {
+    byte = static_cast<char>(value & 0xFF);
+    value = static_cast<T>(value >> 8);
+  }
+  return bytes;
+}
+
+template <class T>
+T from_little_endian(std::string_view bytes) {
+  T value = 0;
+  for (size_t i = sizeof(T); i-- > 0;) {
+    value = static_cast<T>(value << 8) | static_cast<unsigned char>(bytes[i]);
+  }
+  return value;
+}
+
+std::string framed(const std::string& message) {
+  const std::string length = little_endian<uint64_t>(message.size());
+  return length + little_endian<uint32_t>(masked_crc32c(length)) + message +
+         little_endian<uint32_t>(masked_crc32c(message));
+}
+
+/// TensorBoard lists files by name and reads those of one run as one series, so the name starts
+/// with the time; host, process and number keep names different.
+std::string new_file_name() {
+  static std::atomic<int> n_files{0};
+  char host[256] = "host";
+  gethostname(host, sizeof host - 1);
+  return base::concat("events.out.tfevents.", static_cast<int64_t>(wall_time()), ".", host, ".",
+                      getpid(), ".", n_files++);
+}
+
+[[noreturn]] void throw_damaged(const std::filesystem::path& file, size_t offset,
+                                const std::string& what) {
+  throw DataError(base::concat(file.string(), ": record at byte ", offset, " is damaged"),
+                  {.expected = "an event with matching checksums",
+                   .got = what,
+                   .advice = "the file was changed after it was written; remove it"});
+}
+
+}  // namespace
+
+uint32_t masked_crc32c(std::string_view bytes) {
+  boost::crc_optimal<32, 0x1EDC6F41, 0xFFFFFFFF, 0xFFFFFFFF, true, true> crc;
+  crc.process_bytes(bytes.data(), bytes.size());
+  const auto value = static_cast<uint32_t>(crc.checksum());
+  return ((value >> 15) | (value << 17)) + 0xA282EAD8u;
+}
+
+TensorBoardWriter::TensorBoardWriter(const std::filesystem::path& directory) {
+  std::filesystem::create_directories(directory);
+  path_ = directory / new_file_name();
+  file_ = std::make_unique<base::AppendFile>(path_);
+  events::Event version;
+  version.set_wall_time(wall_time());
+  version.set_file_version("brain.Event:2");
+  file_->write(framed(version.SerializeAsString()));
+}
+
+TensorBoardWriter::~TensorBoardWriter() = default;
+
+void TensorBoardWriter::write(int64_t step, const std::map<std::string, double>& values) {
+  if (values.empty()) return;
+  events::Event event;
+  event.set_wall_time(wall_time());
+  event.set_step(step);
+  for (const auto& [tag, value] : values) {
+    events::SummaryValue* scalar = event.mutable_summary()->add_value();
+    scalar->set_tag(tag);
+    scalar->set_simple_value(static_cast<float>(value));
+  }
+  file_->write(framed(event.SerializeAsString()));
+}
+
+std::vector<TensorBoardScalar> read_tensorboard(const std::filesystem::path& file) {
+  std::ifstream in(file, std::ios::binary);
+  if (!in) {
+    throw DataError(
+        base::concat(file.string(), ": cannot be opened"),
+        {.expected = "an event file", .got = "no readable file", .advice = "check the path"});
+  }
+  const std::string bytes((std::istreambuf_iterator<char>(in)), {});
+  const std::string_view all = bytes;
+  std::vector<TensorBoardScalar> scalars;
+  constexpr size_t kHead = 12, kTail = 4;
+  for (size_t at = 0; at + kHead <= all.size();) {
+    const std::string_view length_bytes = all.substr(at, 8);
+    if (from_little_endian<uint32_t>(all.substr(at + 8, 4)) != masked_crc32c(length_bytes)) {
+      throw_damaged(file, at, "a wrong checksum of the length");
+    }
+    const auto length = from_little_endian<uint64_t>(length_bytes);
+    if (length > all.size() - at - kHead || all.size() - at - kHead - length < kTail) break;
+    const std::string_view message = all.substr(at + kHead, length);
+    if (from_little_endian<uint32_t>(all.substr(at + kHead + length, 4)) !=
+        masked_crc32c(message)) {
+      throw_damaged(file, at, "a wrong checksum of the message");
+    }
+    events::Event event;
+    if (!event.ParseFromArray(message.data(), static_cast<int>(message.size()))) {
+      throw_damaged(file, at, "a message that cannot be parsed");
+    }
+    for (const events::SummaryValue& value : event.summary().value()) {
+      scalars.push_back({.step = event.step(),
+                         .wall_time = event.wall_time(),
+                         .tag = value.tag(),
+                         .value = value.simple_value()});
+    }
+    at += kHead + length + kTail;
+  }
+  return scalars;
+}
+
+}  // namespace orrery::metrics

@@ -1,0 +1,95 @@
+#include "orrery/metrics/trace.h"
+
+#include <utility>
+
+#include "json_text.h"
+#include "orrery/base/error.h"  // Error
+#include "orrery/base/file.h"   // AppendFile
+#include "orrery/base/log.h"    // log_warning
+#include "orrery/base/text.h"   // concat
+
+namespace orrery::metrics {
+
+TraceWriter::TraceWriter(const std::filesystem::path& file, int process,
+                         std::string_view process_name)
+    : process_(process) {
+  try {
+    std::filesystem::remove(file);  // a resumed run starts a new timeline
+    file_ = std::make_unique<base::AppendFile>(file);
+    file_->write("[\n");
+  } catch (const std::exception& error) {
+    file_.reset();
+    base::log_warning(base::concat("no trace is written: ", error.what()));
+  }
+  write_line(base::concat("{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":", process_,
+                          ",\"tid\":0,\"args\":{\"name\":", json_string(process_name), "}}"));
+  write_line(base::concat("{\"ph\":\"M\",\"name\":\"process_sort_index\",\"pid\":", process_,
+                          ",\"tid\":0,\"args\":{\"sort_index\":", process_, "}}"));
+}
+
+TraceWriter::~TraceWriter() = default;
+
+int64_t TraceWriter::now_us() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::microseconds>(now).count();
+}
+
+void TraceWriter::write_line(const std::string& line) {
+  if (file_ == nullptr) return;
+  try {
+    file_->write(line + ",\n");  // one write per event: a kill tears at most the last line
+  } catch (const std::exception& error) {
+    file_.reset();
+    base::log_warning(base::concat("the trace ends here: ", error.what()));
+  }
+}
+
+int TraceWriter::track_of_this_thread() {
+  const auto [place, is_new] =
+      tracks_.emplace(std::this_thread::get_id(), static_cast<int>(tracks_.size()));
+  return place->second;
+}
+
+void TraceWriter::write(const TraceEvent& event) {
+  std::string line = base::concat(
+      "{\"ph\":\"X\",\"name\":", json_string(event.name), ",\"cat\":", json_string(event.category),
+      ",\"ts\":", event.start_us, ",\"dur\":", event.duration_us, ",\"pid\":", process_);
+  std::string arguments;
+  for (const auto& [name, value] : event.arguments) {
+    arguments += arguments.empty() ? ",\"args\":{" : ",";
+    arguments += json_string(name) + ":" + json_string(value);
+  }
+  if (!arguments.empty()) arguments += "}";
+
+  const std::lock_guard lock(mutex_);
+  write_line(base::concat(line, ",\"tid\":", track_of_this_thread(), arguments, "}"));
+}
+
+void TraceWriter::counter(std::string_view name, double value) {
+  const std::string line =
+      base::concat("{\"ph\":\"C\",\"name\":", json_string(name), ",\"ts\":", now_us(),
+                   ",\"pid\":", process_, ",\"args\":{\"value\":", json_number(value), "}}");
+  const std::lock_guard lock(mutex_);
+  write_line(line);
+}
+
+TraceSpan::TraceSpan(TraceWriter* writer, std::string_view category, std::string_view name,
+                     TraceArguments arguments)
+    : writer_(writer) {
+  if (writer_ == nullptr) return;
+  event_ = {.name = std::string(name),
+            .category = std::string(category),
+            .start_us = TraceWriter::now_us(),
+            .arguments = std::move(arguments)};
+  start_ = std::chrono::steady_clock::now();
+}
+
+TraceSpan::~TraceSpan() {
+  if (writer_ == nullptr) return;
+  // The wall clock may be set while the span lasts; its length comes from the steady one.
+  const auto length = std::chrono::steady_clock::now() - start_;
+  event_.duration_us = std::chrono::duration_cast<std::chrono::microseconds>(length).count();
+  writer_->write(event_);
+}
+
+}  // namespace orrery::metrics

@@ -1,0 +1,126 @@
+#include "orrery/metrics/progress.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <sstream>
+#include <string>
+
+namespace orrery::metrics {
+namespace {
+
+using namespace std::chrono_literals;
+using Time = std::chrono::steady_clock::time_point;
+
+/// A clock that stands still until it is moved.
+struct TestClock {
+  Time now{};
+  Progress::Clock read() {
+    return [this] { return now; };
+  }
+};
+
+StepProgress step_at(int64_t step) {
+  return {.step = step,
+          .epoch = 1,
+          .tokens = 3000,
+          .flops = Flops{4'000'000'000'000},
+          .seconds = 2,
+          .values = {{"loss", 1.25}, {"reward", 0.5}}};
+}
+
+TEST(Progress, LineShowsStepValuesRatesAndRemainingTime) {
+  TestClock clock;
+  std::ostringstream out;
+  Progress progress({.limits = {.total_steps = 11}, .total_epochs = 3, .n_workers = 2}, out,
+                    clock.read());
+  clock.now += 2s;
+
+  progress.step_done(step_at(1));
+
+  EXPECT_EQ(out.str(),
+            "step 1/11 epoch 1/3 loss 1.25 reward 0.5 1.5k tokens/s 1 TFLOP/s/worker 2.0 s a "
+            "step 20 s left\n");
+}
+
+TEST(Progress, PlainStyleWritesALineOnlyNowAndThen) {
+  TestClock clock;
+  std::ostringstream out;
+  Progress progress({.limits = {.total_steps = 10}}, out, clock.read());
+
+  for (int64_t step = 1; step <= 10; ++step) {
+    clock.now += 1s;
+    progress.step_done(step_at(step));
+  }
+
+  std::string lines;
+  for (std::istringstream in(out.str()); std::getline(in, lines);) {
+    EXPECT_TRUE(lines.rfind("step 1/", 0) == 0 || lines.rfind("step 6/", 0) == 0 ||
+                lines.rfind("step 10/", 0) == 0)
+        << lines;
+  }
+  EXPECT_NE(out.str().find("step 10/10"), std::string::npos);
+}
+
+TEST(Progress, TerminalStyleRewritesOneLine) {
+  TestClock clock;
+  std::ostringstream out;
+  {
+    Progress progress({.style = ProgressStyle::kTerminal, .columns = 20}, out, clock.read());
+    progress.step_done({.step = 1});
+    progress.message("checkpoint written");
+    progress.step_done({.step = 2});
+  }
+
+  EXPECT_EQ(out.str(),
+            "\rstep 1 epoch 0\x1b[K"
+            "\rcheckpoint written\x1b[K\nstep 1 epoch 0\x1b[K"
+            "\rstep 2 epoch 0\x1b[K\n");
+}
+
+TEST(Progress, TerminalLineNeverWraps) {
+  TestClock clock;
+  std::ostringstream out;
+  Progress progress({.style = ProgressStyle::kTerminal, .columns = 10}, out, clock.read());
+
+  progress.step_done(step_at(1));
+
+  EXPECT_EQ(out.str(), "\rstep 1 ep\x1b[K");
+}
+
+TEST(RemainingTime, IsUnknownBeforeTheFirstStepAndWithoutALimit) {
+  RemainingTime limited({.total_steps = 5}, Time{});
+  RemainingTime endless({}, Time{});
+  endless.step_done(1, Time{1s});
+
+  EXPECT_FALSE(limited.remaining(Time{1s}).has_value());
+  EXPECT_FALSE(endless.remaining(Time{1s}).has_value());
+}
+
+TEST(RemainingTime, FollowsTheRecentSteps) {
+  RemainingTime remaining({.total_steps = 60}, Time{});
+  Time now{};
+  for (int64_t step = 1; step <= 20; ++step) remaining.step_done(step, now += 10s);
+  for (int64_t step = 21; step <= 40; ++step) remaining.step_done(step, now += 1s);
+
+  EXPECT_NEAR(remaining.remaining(now)->count(), 20.0, 1e-9);
+  EXPECT_NEAR(remaining.remaining(now + 5s)->count(), 15.0, 1e-9);
+}
+
+TEST(RemainingTime, EndsAtTheFirstLimit) {
+  RemainingTime remaining({.total_steps = 100, .total_seconds = 50}, Time{});
+  remaining.step_done(1, Time{10s});
+
+  EXPECT_NEAR(remaining.remaining(Time{10s})->count(), 40.0, 1e-9);
+  EXPECT_NEAR(remaining.remaining(Time{90s})->count(), 0.0, 1e-9);
+}
+
+TEST(RemainingTime, OfAResumedRunCountsFromItsOwnSteps) {
+  RemainingTime remaining({.total_steps = 43}, Time{});
+  remaining.step_done(41, Time{4s});
+
+  EXPECT_NEAR(remaining.remaining(Time{4s})->count(), 8.0, 1e-9);
+}
+
+}  // namespace
+}  // namespace orrery::metrics

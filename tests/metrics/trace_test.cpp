@@ -1,0 +1,110 @@
+#include "orrery/metrics/trace.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace orrery::metrics {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+
+class TraceFile : public testing::Test {
+ protected:
+  TraceFile() {
+    const auto* info = testing::UnitTest::GetInstance()->current_test_info();
+    file_ = fs::temp_directory_path() /
+            (std::string("orrery_trace_") + info->name() + "_" + std::to_string(getpid()));
+  }
+  ~TraceFile() override { fs::remove(file_); }
+
+  /// The events as a viewer reads them: the missing end of the array is supplied.
+  Json events() const {
+    std::ifstream in(file_, std::ios::binary);
+    std::string text((std::istreambuf_iterator<char>(in)), {});
+    text.erase(text.find_last_not_of(",\n") + 1);
+    return Json::parse(text + "]");
+  }
+
+  fs::path file_;
+};
+
+TEST_F(TraceFile, CanBeReadWhileTheWriterIsOpen) {
+  TraceWriter writer(file_, 3, "worker 3 on n1");
+  EXPECT_EQ(events().size(), 2u);  // the process's name and place
+
+  writer.write({.name = "actor_gen",
+                .category = "call",
+                .start_us = 100,
+                .duration_us = 50,
+                .arguments = {{"step", "12"}}});
+
+  const Json event = events().back();
+  EXPECT_EQ(event, Json::parse(R"({"ph":"X","name":"actor_gen","cat":"call","ts":100,"dur":50,
+                                   "pid":3,"tid":0,"args":{"step":"12"}})"));
+}
+
+TEST_F(TraceFile, ASpanCoversItsScope) {
+  TraceWriter writer(file_, 0, "worker 0");
+  {
+    const TraceSpan span(&writer, "hook", "param_realloc");
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+
+  const Json event = events().back();
+  EXPECT_EQ(event["cat"], "hook");
+  EXPECT_GE(event["dur"].get<int64_t>(), 5000);
+  EXPECT_NEAR(event["ts"].get<double>(), static_cast<double>(TraceWriter::now_us()), 60e6);
+}
+
+TEST_F(TraceFile, ASpanWithoutAWriterDoesNothing) {
+  const TraceSpan span(nullptr, "hook", "param_realloc");
+}
+
+TEST_F(TraceFile, ThreadsGetTracksOfTheirOwnAndLinesStayWhole) {
+  TraceWriter writer(file_, 0, "worker 0");
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&writer] {
+      for (int i = 0; i < 200; ++i) TraceSpan(&writer, "call", "work");
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+
+  std::set<int> tracks;
+  size_t spans = 0;
+  for (const Json& event : events()) {
+    if (event["ph"] != "X") continue;
+    ++spans;
+    tracks.insert(event["tid"].get<int>());
+  }
+  EXPECT_EQ(spans, 800u);
+  EXPECT_EQ(tracks.size(), 4u);
+}
+
+TEST_F(TraceFile, DrawsCounters) {
+  TraceWriter writer(file_, 1, "worker 1");
+
+  writer.counter("device memory", 12.5);
+
+  EXPECT_EQ(events().back()["args"]["value"], 12.5);
+}
+
+TEST_F(TraceFile, AFullDiskEndsTheTraceAndNotTheJob) {
+  if (!fs::exists("/dev/full")) GTEST_SKIP() << "no /dev/full on this system";
+  fs::create_symlink("/dev/full", file_);
+  TraceWriter unwritable(file_ / "no_directory", 0, "worker 0");
+
+  EXPECT_NO_THROW(unwritable.write({.name = "x", .category = "call"}));
+}
+
+}  // namespace
+}  // namespace orrery::metrics
