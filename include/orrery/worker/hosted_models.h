@@ -1,0 +1,48 @@
+// The model shards that one worker hosts: for each replica whose layout includes it, the decoder,
+// its train engine if a train_step runs on it, its tokenizer and the groups it communicates in.
+// Built once, before the first request; lives on the worker's main thread.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "orrery/algorithm/interface.h"  // ModelContext
+#include "orrery/comm/registry.h"        // CommunicatorRegistry
+#include "orrery/config/experiment.h"
+#include "orrery/data/tokenizer.h"
+#include "orrery/graph/replica.h"
+#include "orrery/model/decoder.h"
+#include "orrery/parallel/train_engine.h"
+
+namespace orrery::worker {
+
+/// One shard. Roles without parameters (rule rewards) have a tokenizer and groups only.
+struct HostedModel {
+  graph::Replica replica;
+  graph::Coordinate at;
+  std::unique_ptr<data::Tokenizer> tokenizer;
+  std::unique_ptr<model::Decoder> decoder;
+  std::unique_ptr<parallel::TrainEngine> engine;
+  comm::Communicator* data_group = nullptr;  // owned by the registry
+  bool is_dp_head = false;
+
+  algorithm::ModelContext context() const;
+};
+
+class HostedModels {
+ public:
+  /// Makes the shards of `worker`: reads them from `model.X.path`, or fills them at random by the
+  /// experiment's seed, the same on every data rank. Local, but all workers must get here.
+  /// Throws ConfigError or CheckpointError naming role and file.
+  HostedModels(const config::Experiment& experiment, const graph::Graph& graph, int worker,
+               comm::CommunicatorRegistry& registry);
+
+  /// Throws CallError when this worker hosts no shard of the replica.
+  HostedModel& at(const graph::ReplicaId& id);
+
+ private:
+  std::map<graph::ReplicaId, HostedModel> models_;
+};
+
+}  // namespace orrery::worker

@@ -1,0 +1,40 @@
+// The loop of a worker: what it does with the master's requests, and in which order.
+//
+//   receive ... receive flush | phase 1: pre-hooks, in sending order
+//                             | phase 2: handles, each with its worker-local post-hooks
+//                             | phase 3: post-hooks that involve other workers; replies
+//
+// consumes:  requests, up to and including a flush
+// produces:  one reply per request, after its last hook; it carries any error
+// waits for: the master (without deadline: it may have nothing for us) and, inside hooks and
+//            handles, for peers (with the communicator's deadline)
+//
+// Every worker sees the same flushes and, within one, its requests in the master's one total
+// order, so two workers meet in their collectives in the same order (docs/decisions).
+#pragma once
+
+#include <cstdint>
+
+#include "orrery/comm/control_channel.h"  // WorkerChannel
+#include "orrery/comm/message.h"
+
+namespace orrery::worker {
+
+/// What the loop asks for. The worker proper runs models; tests record.
+class Handlers {
+ public:
+  virtual ~Handlers() = default;
+  /// Runs one hook of `request`; adds its time record or evaluation to `reply`. May be collective
+  /// over the workers that the hook names.
+  virtual void run_hook(const comm::Request& request, const comm::Hook& hook,
+                        comm::Reply& reply) = 0;
+  /// Runs the main handle; fills output and statistics of `reply`.
+  virtual void run_handle(const comm::Request& request, comm::Reply& reply) = 0;
+};
+
+/// Serves requests until the master says exit. After a request failed its error has been sent and
+/// no other work is started: peers may be inside a collective that this worker will not join, so
+/// the master ends the job. Main thread of the worker.
+void serve_requests(comm::WorkerChannel& channel, Handlers& handlers, int worker);
+
+}  // namespace orrery::worker

@@ -1,0 +1,34 @@
+// The folder that one experiment owns: resolved configuration, log, metrics, samples, models.
+// Rank 0 makes it; workers only write into the subfolders that exist by then.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "orrery/config/experiment.h"
+
+namespace orrery::cli {
+
+struct RunDirectory {
+  std::filesystem::path root;
+
+  std::filesystem::path config() const { return root / "config.cfg"; }
+  std::filesystem::path log() const { return root / "log.txt"; }
+  std::filesystem::path metrics() const { return root / "metrics.jsonl"; }
+  std::filesystem::path tensorboard() const { return root / "tensorboard"; }
+  std::filesystem::path trace() const { return root / "trace"; }
+  std::filesystem::path samples() const { return root / "samples"; }
+  std::filesystem::path models() const { return root / "models"; }
+  std::filesystem::path checkpoints() const { return root / "checkpoints"; }
+  std::filesystem::path state() const { return root / "state"; }
+};
+
+/// `output_dir`/`name`, absolute; touches nothing.
+RunDirectory run_directory_of(const config::Experiment& experiment);
+
+/// Makes the folder and its subfolders. An earlier run of that name is kept: it is renamed to
+/// `name.1`, `name.2`, ... Returns where it went, or an empty path. Rank 0 only.
+/// Throws ConfigError when the folder cannot be made or written.
+std::filesystem::path create_run_directory(const RunDirectory& directory);
+
+}  // namespace orrery::cli

@@ -1,0 +1,103 @@
+#include "orrery/worker/request_loop.h"
+
+#include <exception>
+#include <functional>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "orrery/base/clock.h"
+#include "orrery/base/log.h"
+#include "orrery/base/text.h"
+
+namespace orrery::worker {
+
+namespace {
+
+/// One request between its arrival and its reply.
+struct Pending {
+  comm::Request request;
+  comm::Reply reply;
+};
+
+/// Hooks after the handle that need no other worker run at once: the model is still warm, and the
+/// others are not kept waiting for a peer that saves.
+bool is_worker_local(const comm::Hook& hook) {
+  return std::holds_alternative<comm::EvaluateHook>(hook) ||
+         std::holds_alternative<comm::SaveHook>(hook) ||
+         std::holds_alternative<comm::ResidencyHook>(hook);
+}
+
+class Flush {
+ public:
+  Flush(std::vector<comm::Request> requests, Handlers& handlers, int worker) : handlers_(handlers) {
+    for (comm::Request& request : requests) {
+      comm::Reply reply;
+      reply.worker = worker;
+      reply.request = request.id;
+      reply.call = request.call;
+      pending_.push_back({std::move(request), std::move(reply)});
+    }
+  }
+
+  /// Runs the three phases. Returns false after the first failure, whose reply has been sent.
+  bool run(comm::WorkerChannel& channel) {
+    const auto pre_hooks = [this](Pending& p) {
+      for (const comm::Hook& hook : p.request.pre_hooks) {
+        handlers_.run_hook(p.request, hook, p.reply);
+      }
+    };
+    const auto handle = [this](Pending& p) {
+      if (p.request.handle != comm::Handle::kEmpty) handlers_.run_handle(p.request, p.reply);
+      for (const comm::Hook& hook : p.request.post_hooks) {
+        if (is_worker_local(hook)) handlers_.run_hook(p.request, hook, p.reply);
+      }
+    };
+    const auto shared_post_hooks = [this, &channel](Pending& p) {
+      for (const comm::Hook& hook : p.request.post_hooks) {
+        if (!is_worker_local(hook)) handlers_.run_hook(p.request, hook, p.reply);
+      }
+      channel.reply(p.reply);
+    };
+    return phase(channel, pre_hooks) && phase(channel, handle) && phase(channel, shared_post_hooks);
+  }
+
+ private:
+  bool phase(comm::WorkerChannel& channel, const std::function<void(Pending&)>& work) {
+    for (Pending& pending : pending_) {
+      try {
+        work(pending);
+      } catch (const std::exception& error) {
+        base::log_error(error.what());
+        pending.reply.error = error.what();
+        channel.reply(pending.reply);
+        return false;
+      }
+    }
+    return true;
+  }
+
+  Handlers& handlers_;
+  std::vector<Pending> pending_;
+};
+
+}  // namespace
+
+void serve_requests(comm::WorkerChannel& channel, Handlers& handlers, int worker) {
+  std::vector<comm::Request> waiting;
+  bool failed = false;
+  while (true) {
+    comm::Request request = channel.receive();
+    switch (request.handle) {
+      case comm::Handle::kExit:
+        return;
+      case comm::Handle::kFlush:
+        if (!failed) failed = !Flush(std::exchange(waiting, {}), handlers, worker).run(channel);
+        break;
+      default:
+        waiting.push_back(std::move(request));
+    }
+  }
+}
+
+}  // namespace orrery::worker

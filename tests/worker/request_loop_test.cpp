@@ -1,0 +1,124 @@
+#include "orrery/worker/request_loop.h"
+
+#include <deque>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+namespace orrery::worker {
+namespace {
+
+using comm::Handle;
+using Log = std::vector<std::string>;
+
+/// Gives requests from a list; keeps the replies and notes them in the log.
+class ScriptedChannel final : public comm::WorkerChannel {
+ public:
+  ScriptedChannel(std::deque<comm::Request> requests, Log& log)
+      : requests_(std::move(requests)), log_(log) {}
+
+  comm::Request receive() override {
+    comm::Request request = std::move(requests_.front());
+    requests_.pop_front();
+    return request;
+  }
+  std::optional<comm::Request> poll() override { return receive(); }
+  void reply(const comm::Reply& reply) override {
+    log_.push_back("reply " + std::to_string(reply.request));
+    replies.push_back(reply);
+  }
+  void drain(std::chrono::nanoseconds) override {}
+
+  std::vector<comm::Reply> replies;
+
+ private:
+  std::deque<comm::Request> requests_;
+  Log& log_;
+};
+
+class RecordingHandlers final : public Handlers {
+ public:
+  explicit RecordingHandlers(Log& log) : log_(log) {}
+
+  void run_hook(const comm::Request& request, const comm::Hook& hook, comm::Reply&) override {
+    log_.push_back(std::string(comm::name_of(hook)) + " " + std::to_string(request.id));
+  }
+  void run_handle(const comm::Request& request, comm::Reply&) override {
+    log_.push_back(std::string(comm::name_of(request.handle)) + " " + std::to_string(request.id));
+    if (request.id == failing) throw std::runtime_error("no luck");
+  }
+
+  uint64_t failing = 0;
+
+ private:
+  Log& log_;
+};
+
+comm::Request request(uint64_t id, Handle handle, std::vector<comm::Hook> pre = {},
+                      std::vector<comm::Hook> post = {}) {
+  comm::Request made;
+  made.id = id;
+  made.handle = handle;
+  made.pre_hooks = std::move(pre);
+  made.post_hooks = std::move(post);
+  return made;
+}
+
+TEST(RequestLoop, RunsAFlushInThreePhases) {
+  Log log;
+  RecordingHandlers handlers(log);
+  ScriptedChannel channel(
+      {request(1, Handle::kTrainStep, {comm::DataTransferHook{}},
+               {comm::SaveHook{}, comm::ReallocHook{}}),
+       request(2, Handle::kInference, {comm::DataTransferHook{}}),
+       request(0, Handle::kFlush), request(0, Handle::kExit)},
+      log);
+
+  serve_requests(channel, handlers, 0);
+
+  EXPECT_EQ(log, (Log{"data_transfer 1", "data_transfer 2", "train_step 1", "save 1",
+                      "inference 2", "param_realloc 1", "reply 1", "reply 2"}));
+}
+
+TEST(RequestLoop, RunsOnlyTheHooksOfASideRequest) {
+  Log log;
+  RecordingHandlers handlers(log);
+  ScriptedChannel channel({request(5, Handle::kEmpty, {comm::DataTransferHook{}}),
+                           request(0, Handle::kFlush), request(0, Handle::kExit)},
+                          log);
+
+  serve_requests(channel, handlers, 3);
+
+  EXPECT_EQ(log, (Log{"data_transfer 5", "reply 5"}));
+  EXPECT_EQ(channel.replies.at(0).worker, 3);
+}
+
+TEST(RequestLoop, StartsNothingBeforeTheFlush) {
+  Log log;
+  RecordingHandlers handlers(log);
+  ScriptedChannel channel({request(1, Handle::kInference), request(0, Handle::kExit)}, log);
+
+  serve_requests(channel, handlers, 0);
+
+  EXPECT_TRUE(log.empty());
+}
+
+TEST(RequestLoop, RepliesWithTheErrorAndStartsNothingMore) {
+  Log log;
+  RecordingHandlers handlers(log);
+  handlers.failing = 1;
+  ScriptedChannel channel({request(1, Handle::kInference), request(2, Handle::kInference),
+                           request(0, Handle::kFlush), request(3, Handle::kInference),
+                           request(0, Handle::kFlush), request(0, Handle::kExit)},
+                          log);
+
+  serve_requests(channel, handlers, 0);
+
+  EXPECT_EQ(log, (Log{"inference 1", "reply 1"}));
+  EXPECT_EQ(channel.replies.at(0).error, "no luck");
+}
+
+}  // namespace
+}  // namespace orrery::worker

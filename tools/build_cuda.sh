@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Compiles and links the program with the NCCL backend. Nothing is run: that takes a GPU.
+#
+# cost: some minutes on 2 cores; needs tools/setup.sh, a CUDA toolkit and NCCL
+set -euo pipefail
+cd "$(dirname "$0")/.."
+cmake --preset cuda >build/configure.log || { cat build/configure.log >&2; exit 1; }
+cmake --build build/cuda --target orrery

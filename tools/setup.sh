@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Installs what Orrery needs and builds the release program, build/release/orrery. Idempotent: a
+# second run finds everything there and takes seconds.
+#
+#   tools/setup.sh [--no-build] [--tests]
+#
+# cost: the first time about 0.6 GB of downloads and some minutes of building on 2 cores
+# needs: Debian 12 or Ubuntu 24.04; root or sudo if packages are missing; Debian's and PyPI's packages
+#   --no-build  install only
+#   --tests     also what the tests and checks need
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+build=yes tests=no
+for argument in "$@"; do
+  case $argument in
+    --no-build) build=no ;;
+    --tests) tests=yes ;;
+    -h | --help) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    *) echo "setup.sh: unknown argument '$argument'; try --help" >&2; exit 2 ;;
+  esac
+done
+
+packages=(g++ cmake ninja-build ccache mold git python3 python3-pip libopenmpi-dev openmpi-bin
+          libhdf5-dev libboost-program-options-dev libboost-dev nlohmann-json3-dev libcereal-dev
+          libprotobuf-dev protobuf-compiler libxxhash-dev libspdlog-dev)
+[ "$tests" = yes ] && packages+=(libgtest-dev libgmock-dev libbenchmark-dev clang-format procps)
+
+missing=()
+for package in "${packages[@]}"; do
+  dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+done
+if [ ${#missing[@]} -gt 0 ]; then
+  echo "setup.sh: installing ${missing[*]}"
+  as_root=()
+  if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null || { echo "setup.sh: needs root or sudo to install packages" >&2; exit 1; }
+    as_root=(sudo)
+  fi
+  "${as_root[@]}" apt-get update -qq
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+# LibTorch is the PyPI wheel. Without its dependencies it lacks the CUDA libraries (4 GB), which the
+# CPU part does not use, except for the two small ones named here.
+torch=build/deps/torch
+if [ ! -f "$torch/complete" ]; then
+  echo "setup.sh: installing LibTorch into $torch (0.5 GB)"
+  rm -rf "$torch" && mkdir -p "$torch"
+  flags=(--quiet --no-deps --no-compile --target "$torch")
+  # A system Python refuses pip unless told that --target leaves the system alone.
+  python3 -m pip install --help | grep -q break-system-packages && flags+=(--break-system-packages)
+  PIP_ROOT_USER_ACTION=ignore python3 -m pip install "${flags[@]}" \
+    torch==2.11.0 nvidia-cuda-cupti nvidia-cuda-runtime
+  touch "$torch/complete"
+fi
+
+if [ "$build" = yes ]; then
+  echo "setup.sh: building build/release/orrery"
+  cmake --preset release >build/configure.log || { cat build/configure.log >&2; exit 1; }
+  cmake --build build/release --target orrery
+fi
+echo "setup.sh: done"
