@@ -1,8 +1,10 @@
 #include "orrery/metrics/trace.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>  // RLIMIT_FSIZE
 #include <unistd.h>
 
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -98,12 +100,29 @@ TEST_F(TraceFile, DrawsCounters) {
   EXPECT_EQ(events().back()["args"]["value"], 12.5);
 }
 
-TEST_F(TraceFile, AFullDiskEndsTheTraceAndNotTheJob) {
-  if (!fs::exists("/dev/full")) GTEST_SKIP() << "no /dev/full on this system";
-  fs::create_symlink("/dev/full", file_);
-  TraceWriter unwritable(file_ / "no_directory", 0, "worker 0");
+TEST_F(TraceFile, AFileThatCannotBeMadeEndsTheTraceAndNotTheJob) {
+  TraceWriter writer(file_ / "no_such_folder" / "trace.json", 0, "worker 0");
 
-  EXPECT_NO_THROW(unwritable.write({.name = "x", .category = "call"}));
+  EXPECT_NO_THROW(writer.write({.name = "x", .category = "call"}));
+}
+
+TEST_F(TraceFile, AFullDiskEndsTheTraceWithWholeLines) {
+  // A limit on the size of files stands for the full disk.
+  std::signal(SIGXFSZ, SIG_IGN);
+  rlimit before{};
+  getrlimit(RLIMIT_FSIZE, &before);
+  const rlimit limited{.rlim_cur = 1000, .rlim_max = before.rlim_max};
+  {
+    TraceWriter writer(file_, 0, "worker 0");
+    setrlimit(RLIMIT_FSIZE, &limited);
+    for (int i = 0; i < 100; ++i) writer.write({.name = "some_call", .category = "call"});
+    setrlimit(RLIMIT_FSIZE, &before);
+    writer.write({.name = "too_late", .category = "call"});
+  }
+
+  EXPECT_LE(fs::file_size(file_), 1000u);
+  EXPECT_GE(events().size(), 3u);
+  EXPECT_NE(events().back()["name"], "too_late");
 }
 
 }  // namespace
