@@ -41,8 +41,8 @@ struct Architecture {
   bool qkv_bias = false;
   bool qk_norm = false;  // rms norm over head_dim on each query and key head, before rope
   bool tie_embeddings = false;
-  int64_t bos_token = -1;            // -1: none
-  std::vector<int64_t> eos_tokens;   // empty: none
+  int64_t bos_token = -1;           // -1: none
+  std::vector<int64_t> eos_tokens;  // empty: none
 
   int64_t query_size() const { return n_heads * head_dim; }
   int64_t kv_size() const { return n_kv_heads * head_dim; }

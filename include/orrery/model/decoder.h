@@ -1,18 +1,18 @@
 // The decoder: packed sequences in, hidden states or next-token log-probabilities out.
 //
 // With gradients enabled a result is differentiable, and backward() ADDS the gradients of all
-// parameters to parameters().gradients() (leaves have views of it as .grad). It goes there directly:
-// torch::autograd::grad() with respect to leaves does not see it. Each result can be backpropagated
-// once. Under at::NoGradGuard nothing is kept.
+// parameters to parameters().gradients() (leaves have views of it as .grad). It goes there
+// directly: torch::autograd::grad() with respect to leaves does not see it. Each result can be
+// backpropagated once. Under at::NoGradGuard nothing is kept.
 //
 // One thread at a time; local: no communication.
 // Shape letters: T packed tokens, N sequences, A = T - N actions, H hidden, V vocabulary.
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <memory>
-
-#include <ATen/core/Tensor.h>
 
 #include "orrery/model/architecture.h"
 #include "orrery/model/packed_tokens.h"
@@ -62,8 +62,9 @@ class Decoder {
   /// [T, H] in dtype(): the output of the last norm, differentiable.
   at::Tensor hidden(const PackedTokens& batch);
 
+  struct State;  // src/model/decoder_state.h
+
  private:
-  struct State;
   std::shared_ptr<State> state_;  // shared with the graphs of results that are still alive
 };
 

@@ -10,12 +10,12 @@
 // nothing.
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <span>
 #include <string>
 #include <vector>
-
-#include <ATen/core/Tensor.h>
 
 #include "orrery/model/decoder.h"
 #include "orrery/model/packed_tokens.h"
@@ -26,14 +26,14 @@ inline constexpr int64_t kNoTopK = 100'000'000;
 
 struct GenerationOptions {
   int64_t max_new_tokens = 256;
-  int64_t min_new_tokens = 0;  // stop ids cannot be drawn before this many tokens
-  double temperature = 1;      // 0: greedy
-  double top_p = 1;            // in (0, 1]
-  int64_t top_k = kNoTopK;     // >= 1
-  bool greedy = false;         // the best logit; temperature, top_p and top_k are not used
-  int64_t group_size = 1;      // samples per prompt
+  int64_t min_new_tokens = 0;     // stop ids cannot be drawn before this many tokens
+  double temperature = 1;         // 0: greedy
+  double top_p = 1;               // in (0, 1]
+  int64_t top_k = kNoTopK;        // >= 1
+  bool greedy = false;            // the best logit; temperature, top_p and top_k are not used
+  int64_t group_size = 1;         // samples per prompt
   std::vector<int64_t> stop_ids;  // empty: run to max_new_tokens
-  int64_t max_batch = 256;     // sequences decoded at a time
+  int64_t max_batch = 256;        // sequences decoded at a time
 
   /// One sentence for each impossible value; empty: sound.
   std::vector<std::string> problems() const;
@@ -86,11 +86,11 @@ class Generator {
 /// Prompts and answers as training reads them. T tokens and A = T - N actions over N sequences,
 /// prompt-major, member-minor.
 struct PackedGeneration {
-  std::vector<int32_t> lengths;   // [N] prompt + answer, the stop id included
-  at::Tensor packed_input_ids;    // [T] int64
-  at::Tensor packed_logprobs;     // [A] fp32, 0 for actions inside the prompt
-  at::Tensor prompt_mask;         // [T] bool, true on prompt tokens
-  at::Tensor seq_no_eos_mask;     // [N] bool, true where the answer was cut by its length
+  std::vector<int32_t> lengths;  // [N] prompt + answer, the stop id included
+  at::Tensor packed_input_ids;   // [T] int64
+  at::Tensor packed_logprobs;    // [A] fp32, 0 for actions inside the prompt
+  at::Tensor prompt_mask;        // [T] bool, true on prompt tokens
+  at::Tensor seq_no_eos_mask;    // [N] bool, true where the answer was cut by its length
 };
 
 /// Throws ShapeError unless result.sequences has group_size entries for each prompt.

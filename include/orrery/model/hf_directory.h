@@ -2,9 +2,9 @@
 // LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM. Local; any thread.
 #pragma once
 
-#include <filesystem>
-
 #include <ATen/core/Tensor.h>
+
+#include <filesystem>
 
 #include "orrery/model/decoder.h"
 

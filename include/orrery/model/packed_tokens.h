@@ -1,11 +1,11 @@
 // Sequences one behind another, without padding: what every model function takes.
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <span>
 #include <vector>
-
-#include <ATen/core/Tensor.h>
 
 namespace orrery::model {
 

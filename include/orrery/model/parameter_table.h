@@ -3,13 +3,13 @@
 // computes all three: fused weights are views, not copies. Local: no communication.
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include <ATen/core/Tensor.h>
 
 #include "orrery/model/architecture.h"  // Architecture: what the table is made from
 
@@ -31,7 +31,7 @@ enum class InitRule {
 struct ParameterSpec {
   std::string name;            // canonical = the Hugging Face name
   std::vector<int64_t> shape;  // full, unsplit
-  int64_t layer = 0;           // 0 embedding, 1..n blocks (the last with the final norm), n + 1 head
+  int64_t layer = 0;  // 0 embedding, 1..n blocks (the last with the final norm), n + 1 head
   TensorSplit split = TensorSplit::kWhole;
   InitRule init = InitRule::kNormal;
   double init_std = 0;

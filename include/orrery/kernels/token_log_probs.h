@@ -1,0 +1,41 @@
+// Log-probability (and entropy) of one target per row of logits, and the gradient of the logits.
+// Works on a chunk of rows that fits the cache. Shape letters: C rows of the chunk, V vocabulary.
+#pragma once
+
+#include <cstdint>
+
+namespace orrery::kernels {
+
+template <class T>
+struct TokenLogProbsArgs {
+  const T* logits = nullptr;         // [C, V]
+  const int64_t* targets = nullptr;  // [C] in [0, V)
+  T* log_probs = nullptr;            // [C] nats, of logits * inverse_temperature
+  T* logsumexp = nullptr;            // [C] of logits * inverse_temperature; null: not wanted
+  T* entropy = nullptr;              // [C] nats; null: not wanted
+  int64_t n_rows = 0;
+  int64_t vocab_size = 0;
+  double inverse_temperature = 1;
+};
+
+/// Local; any thread.
+template <class T>
+void token_log_probs(const TokenLogProbsArgs<T>& args);
+
+template <class T>
+struct TokenLogProbsBackwardArgs {
+  T* logits = nullptr;               // [C, V] in; out: the gradient of the loss by them
+  const int64_t* targets = nullptr;  // [C]
+  const T* logsumexp = nullptr;      // [C] of forward
+  const T* entropy = nullptr;        // [C] of forward; null with dentropy
+  const T* dlog_probs = nullptr;     // [C]; null: zero
+  const T* dentropy = nullptr;       // [C]; null: zero
+  int64_t n_rows = 0;
+  int64_t vocab_size = 0;
+  double inverse_temperature = 1;
+};
+
+template <class T>
+void token_log_probs_backward(const TokenLogProbsBackwardArgs<T>& args);
+
+}  // namespace orrery::kernels

@@ -1,0 +1,162 @@
+#include "orrery/kernels/sampling.h"
+
+#include <algorithm>   // max_element, nth_element, heap
+#include <cmath>       // log
+#include <functional>  // greater
+
+#include "kernel_table.h"
+#include "orrery/base/text.h"  // concat
+
+namespace orrery::kernels {
+namespace {
+
+struct Candidate {
+  double weight;
+  int64_t token;
+};
+
+/// Heap order: the most likely on top, of equals the lowest token.
+bool less_likely(const Candidate& a, const Candidate& b) {
+  return a.weight != b.weight ? a.weight < b.weight : a.token > b.token;
+}
+
+/// weights[t] = e^(logit - best) and their sum. A removed logit weighs nothing.
+template <class T>
+double exponentials(std::span<const T> logits, T best, T* weights) {
+  kernel_table<T>().exp_row(logits.data(), static_cast<int64_t>(logits.size()), T(1), best,
+                            weights);
+  double total = 0;
+  for (size_t i = 0; i < logits.size(); ++i) total += static_cast<double>(weights[i]);
+  return total;
+}
+
+template <class T>
+void remove_below_top_k(std::span<T> logits, int64_t top_k, T* scratch) {
+  if (top_k >= static_cast<int64_t>(logits.size())) return;
+  std::copy(logits.begin(), logits.end(), scratch);
+  T* const kth = scratch + (top_k - 1);
+  std::nth_element(scratch, kth, scratch + logits.size(), std::greater<T>());
+  const T threshold = *kth;
+  for (T& logit : logits) {
+    if (logit < threshold) logit = removed_logit<T>();
+  }
+}
+
+/// Least likely first, those are removed whose cumulative probability is <= 1 - p. Most likely
+/// first, that is to keep while the probability before it is < p; few are kept, so a heap gives
+/// them without a full sort.
+template <class T>
+void remove_beyond_top_p(std::span<T> logits, std::span<const T> original, double top_p,
+                         Candidate* heap, T* weights) {
+  if (top_p >= 1) return;
+  const size_t n = logits.size();
+  const T best = *std::max_element(original.begin(), original.end());
+  const double total = exponentials(original, best, weights);
+  for (size_t i = 0; i < n; ++i) {
+    heap[i] = {static_cast<double>(weights[i]), static_cast<int64_t>(i)};
+  }
+  std::make_heap(heap, heap + n, less_likely);
+  double before = 0;
+  size_t left = n;
+  while (left > 0 && (left == n || before < top_p * total)) {
+    std::pop_heap(heap, heap + left, less_likely);
+    --left;
+    before += heap[left].weight;
+  }
+  for (size_t i = 0; i < left; ++i) {
+    logits[static_cast<size_t>(heap[i].token)] = removed_logit<T>();
+  }
+}
+
+}  // namespace
+
+std::string filter_problem(const LogitFilter& filter) {
+  if (filter.top_k < 1) {
+    return base::concat("top_k is ", filter.top_k, ", expected at least 1");
+  }
+  if (!(filter.top_p > 0 && filter.top_p <= 1)) {
+    return base::concat("top_p is ", filter.top_p, ", expected more than 0 and at most 1");
+  }
+  return {};
+}
+
+int64_t sampling_scratch_bytes(int64_t vocab_size) {
+  return vocab_size * static_cast<int64_t>(sizeof(Candidate) + 2 * sizeof(double));
+}
+
+template <class T>
+void filter_logits(std::span<T> logits, const LogitFilter& filter, void* scratch) {
+  if (filter.top_p >= 1 && filter.top_k >= static_cast<int64_t>(logits.size())) return;
+  auto* heap = static_cast<Candidate*>(scratch);
+  T* weights = reinterpret_cast<T*>(heap + logits.size());
+  T* original = weights + logits.size();
+  if (filter.order == FilterOrder::kTopKFirst) {
+    remove_below_top_k(logits, filter.top_k, weights);
+    std::copy(logits.begin(), logits.end(), original);
+  } else {
+    std::copy(logits.begin(), logits.end(), original);
+    remove_below_top_k(logits, filter.top_k, weights);
+  }
+  remove_beyond_top_p<T>(logits, {original, logits.size()}, filter.top_p, heap, weights);
+}
+
+template <class T>
+void apply_sampling_rule(std::span<T> logits, const SamplingRule& rule, int64_t n_generated,
+                         void* scratch) {
+  if (n_generated < rule.min_new_tokens) {
+    for (const int64_t id : rule.stop_ids) logits[static_cast<size_t>(id)] = removed_logit<T>();
+  }
+  if (rule.greedy) return;
+  if (rule.temperature != 1) {
+    const T temperature = static_cast<T>(rule.temperature);
+    for (T& logit : logits) logit /= temperature;
+  }
+  filter_logits(logits, rule.filter, scratch);
+}
+
+template <class T>
+double log_prob_of(std::span<const T> logits, int64_t token, void* scratch) {
+  const T best = *std::max_element(logits.begin(), logits.end());
+  const double total = exponentials(logits, best, static_cast<T*>(scratch));
+  return static_cast<double>(logits[static_cast<size_t>(token)]) - static_cast<double>(best) -
+         std::log(total);
+}
+
+template <class T>
+Draw draw_greedy(std::span<const T> logits, void* scratch) {
+  const auto best = std::max_element(logits.begin(), logits.end());
+  const double total = exponentials(logits, *best, static_cast<T*>(scratch));
+  return {.token = best - logits.begin(), .log_prob = -std::log(total)};
+}
+
+template <class T>
+Draw draw_sample(std::span<const T> logits, double uniform, void* scratch) {
+  T* weights = static_cast<T*>(scratch);
+  const T best = *std::max_element(logits.begin(), logits.end());
+  const double total = exponentials(logits, best, weights);
+  const double target = uniform * total;
+  double cumulative = 0;
+  int64_t token = 0;
+  for (size_t i = 0; i < logits.size(); ++i) {
+    if (weights[i] == T(0)) continue;
+    token = static_cast<int64_t>(i);  // the last of weight > 0 when rounding leaves the sum short
+    cumulative += static_cast<double>(weights[i]);
+    if (cumulative > target) break;
+  }
+  return {.token = token,
+          .log_prob = static_cast<double>(logits[static_cast<size_t>(token)]) -
+                      static_cast<double>(best) - std::log(total)};
+}
+
+template void filter_logits<float>(std::span<float>, const LogitFilter&, void*);
+template void filter_logits<double>(std::span<double>, const LogitFilter&, void*);
+template void apply_sampling_rule<float>(std::span<float>, const SamplingRule&, int64_t, void*);
+template void apply_sampling_rule<double>(std::span<double>, const SamplingRule&, int64_t, void*);
+template Draw draw_greedy<float>(std::span<const float>, void*);
+template Draw draw_greedy<double>(std::span<const double>, void*);
+template Draw draw_sample<float>(std::span<const float>, double, void*);
+template Draw draw_sample<double>(std::span<const double>, double, void*);
+template double log_prob_of<float>(std::span<const float>, int64_t, void*);
+template double log_prob_of<double>(std::span<const double>, int64_t, void*);
+
+}  // namespace orrery::kernels

@@ -1,0 +1,222 @@
+// Kernels that work row by row: norm, rope, gate, log-probabilities.
+#pragma once
+
+#include "orrery/kernels/rms_norm.h"
+#include "orrery/kernels/rope.h"
+#include "orrery/kernels/silu_mul.h"
+#include "orrery/kernels/token_log_probs.h"
+#include "target/simd.h"
+
+namespace orrery::kernels::ORRERY_KERNEL_TARGET {
+
+template <class T>
+void rms_norm(const RmsNormArgs<T>& args) {
+  const int64_t width = args.width;
+  for (int64_t t = 0; t < args.n_tokens; ++t) {
+    for (int64_t g = 0; g < args.n_groups; ++g) {
+      const T* x = args.x + t * args.x_stride + g * width;
+      T* y = args.y + t * args.y_stride + g * width;
+      const T mean = dot(x, x, width) / static_cast<T>(width);
+      const T rstd = T(1) / scalar_sqrt(mean + static_cast<T>(args.eps));
+      if (args.rstd != nullptr) args.rstd[t * args.n_groups + g] = rstd;
+      int64_t i = 0;
+      for (; i + kLanes<T> <= width; i += kLanes<T>) {
+        store<T>(y + i, load(x + i) * rstd * load(args.weight + i));
+      }
+      for (; i < width; ++i) y[i] = x[i] * rstd * args.weight[i];
+    }
+  }
+}
+
+/// With n = x * rstd: dx = rstd * (w dy - n * mean(w dy n)), dw += dy n.
+template <class T>
+void rms_norm_backward(const RmsNormBackwardArgs<T>& args) {
+  const int64_t width = args.width;
+  const bool add = args.dx_output == Output::kAdd;
+  for (int64_t t = 0; t < args.n_tokens; ++t) {
+    for (int64_t g = 0; g < args.n_groups; ++g) {
+      const T* x = args.x + t * args.x_stride + g * width;
+      const T* dy = args.dy + t * args.dy_stride + g * width;
+      T* dx = args.dx + t * args.dx_stride + g * width;
+      const T* w = args.weight;
+      T* dw = args.dweight;
+      const T rstd = args.rstd[t * args.n_groups + g];
+
+      Vec<T> sums{};
+      int64_t i = 0;
+      for (; i + kLanes<T> <= width; i += kLanes<T>) {
+        const Vec<T> product = load(dy + i) * load(x + i);
+        sums += product * load(w + i);
+        store<T>(dw + i, load(dw + i) + product * rstd);
+      }
+      T total = sum(sums);
+      for (; i < width; ++i) {
+        total += dy[i] * x[i] * w[i];
+        dw[i] += dy[i] * x[i] * rstd;
+      }
+      const T slope = total * rstd * rstd * rstd / static_cast<T>(width);
+
+      i = 0;
+      for (; i + kLanes<T> <= width; i += kLanes<T>) {
+        const Vec<T> grad = load(dy + i) * load(w + i) * rstd - load(x + i) * slope;
+        store<T>(dx + i, add ? load(dx + i) + grad : grad);
+      }
+      for (; i < width; ++i) {
+        const T grad = dy[i] * w[i] * rstd - x[i] * slope;
+        dx[i] = add ? dx[i] + grad : grad;
+      }
+    }
+  }
+}
+
+template <class T>
+void rope(const RopeArgs<T>& args) {
+  const int64_t half = args.head_dim / 2;
+  const T sign = args.rotation == Rotation::kForward ? T(1) : T(-1);
+  for (int64_t t = 0; t < args.n_tokens; ++t) {
+    const T* cosines = args.cosines + args.positions[t] * half;
+    const T* sines = args.sines + args.positions[t] * half;
+    for (int64_t h = 0; h < args.n_heads; ++h) {
+      T* first = args.x + t * args.x_stride + h * args.head_dim;
+      T* second = first + half;
+      int64_t i = 0;
+      for (; i + kLanes<T> <= half; i += kLanes<T>) {
+        const Vec<T> a = load(first + i), b = load(second + i);
+        const Vec<T> c = load(cosines + i), s = load(sines + i) * sign;
+        store<T>(first + i, a * c - b * s);
+        store<T>(second + i, b * c + a * s);
+      }
+      for (; i < half; ++i) {
+        const T a = first[i], b = second[i], c = cosines[i], s = sines[i] * sign;
+        first[i] = a * c - b * s;
+        second[i] = b * c + a * s;
+      }
+    }
+  }
+}
+
+template <class T>
+void silu_mul(const SiluMulArgs<T>& args) {
+  for (int64_t t = 0; t < args.n_tokens; ++t) {
+    const T* gate = args.gate_up + t * 2 * args.width;
+    const T* up = gate + args.width;
+    T* out = args.out + t * args.width;
+    int64_t i = 0;
+    for (; i + kLanes<T> <= args.width; i += kLanes<T>) {
+      const Vec<T> g = load(gate + i);
+      store<T>(out + i, g / (splat(T(1)) + vexp<T>(-g)) * load(up + i));
+    }
+    for (; i < args.width; ++i) out[i] = gate[i] / (T(1) + scalar_exp(-gate[i])) * up[i];
+  }
+}
+
+/// With s = sigmoid(g): d(g s)/dg = s (1 + g (1 - s)).
+template <class T>
+void silu_mul_backward(const SiluMulBackwardArgs<T>& args) {
+  for (int64_t t = 0; t < args.n_tokens; ++t) {
+    const T* gate = args.gate_up + t * 2 * args.width;
+    const T* up = gate + args.width;
+    const T* dout = args.dout + t * args.width;
+    T* out = args.out + t * args.width;
+    T* dgate = args.dgate_up + t * 2 * args.width;
+    T* dup = dgate + args.width;
+    int64_t i = 0;
+    for (; i + kLanes<T> <= args.width; i += kLanes<T>) {
+      const Vec<T> g = load(gate + i), u = load(up + i), d = load(dout + i);
+      const Vec<T> one = splat(T(1));
+      const Vec<T> s = one / (one + vexp<T>(-g));
+      const Vec<T> silu = g * s;
+      store<T>(dgate + i, d * u * s * (one + g * (one - s)));
+      store<T>(dup + i, d * silu);
+      store<T>(out + i, silu * u);
+    }
+    for (; i < args.width; ++i) {
+      const T g = gate[i], u = up[i], d = dout[i];
+      const T s = T(1) / (T(1) + scalar_exp(-g));
+      dgate[i] = d * u * s * (T(1) + g * (T(1) - s));
+      dup[i] = d * g * s;
+      out[i] = g * s * u;
+    }
+  }
+}
+
+template <class T>
+ORRERY_INLINE T row_max(const T* x, int64_t n) {
+  T best = x[0];
+  int64_t i = 0;
+  if (n >= kLanes<T>) {
+    Vec<T> bests = load(x);
+    for (i = kLanes<T>; i + kLanes<T> <= n; i += kLanes<T>) bests = vmax(bests, load(x + i));
+    best = largest<T>(bests);
+  }
+  for (; i < n; ++i) best = x[i] > best ? x[i] : best;
+  return best;
+}
+
+/// out[i] = e^(x[i] * scale - shift). out may be x.
+template <class T>
+void exp_row(const T* x, int64_t n, T scale, T shift, T* out) {
+  int64_t i = 0;
+  for (; i + kLanes<T> <= n; i += kLanes<T>) {
+    store<T>(out + i, vexp<T>(load(x + i) * scale - shift));
+  }
+  for (; i < n; ++i) out[i] = scalar_exp(x[i] * scale - shift);
+}
+
+template <class T>
+void token_log_probs(const TokenLogProbsArgs<T>& args) {
+  const int64_t n = args.vocab_size;
+  const T scale = static_cast<T>(args.inverse_temperature);
+  for (int64_t row = 0; row < args.n_rows; ++row) {
+    const T* logits = args.logits + row * n;
+    const T shift = row_max(logits, n) * scale;
+    Vec<T> totals{}, weighted_totals{};  // of e^y and of y e^y, y = logit * scale - shift <= 0
+    int64_t i = 0;
+    for (; i + kLanes<T> <= n; i += kLanes<T>) {
+      const Vec<T> y = load(logits + i) * scale - shift;
+      const Vec<T> e = vexp<T>(y);
+      totals += e;
+      weighted_totals += e * y;
+    }
+    T total = sum(totals), weighted = sum(weighted_totals);
+    for (; i < n; ++i) {
+      const T y = logits[i] * scale - shift;
+      const T e = scalar_exp(y);
+      total += e;
+      weighted += e * y;
+    }
+    const T log_total = scalar_log(total);
+    args.log_probs[row] = logits[args.targets[row]] * scale - shift - log_total;
+    if (args.logsumexp != nullptr) args.logsumexp[row] = shift + log_total;
+    if (args.entropy != nullptr) args.entropy[row] = log_total - weighted / total;
+  }
+}
+
+/// With p = softmax(z / t), H its entropy and g, h the gradients of log_prob and entropy:
+/// dz = (g (onehot - p) - h p (log p + H)) / t.
+template <class T>
+void token_log_probs_backward(const TokenLogProbsBackwardArgs<T>& args) {
+  const int64_t n = args.vocab_size;
+  const T scale = static_cast<T>(args.inverse_temperature);
+  for (int64_t row = 0; row < args.n_rows; ++row) {
+    T* logits = args.logits + row * n;
+    const T lse = args.logsumexp[row];
+    const T g = args.dlog_probs != nullptr ? args.dlog_probs[row] : T(0);
+    const T h = args.dentropy != nullptr ? args.dentropy[row] : T(0);
+    const T entropy = args.dentropy != nullptr ? args.entropy[row] : T(0);
+    const T base = g + h * entropy;
+    int64_t i = 0;
+    for (; i + kLanes<T> <= n; i += kLanes<T>) {
+      const Vec<T> log_p = load(logits + i) * scale - lse;
+      const Vec<T> p = vexp<T>(log_p);
+      store<T>(logits + i, p * (log_p * h + base) * -scale);
+    }
+    for (; i < n; ++i) {
+      const T log_p = logits[i] * scale - lse;
+      logits[i] = scalar_exp(log_p) * (log_p * h + base) * -scale;
+    }
+    logits[args.targets[row]] += g * scale;
+  }
+}
+
+}  // namespace orrery::kernels::ORRERY_KERNEL_TARGET

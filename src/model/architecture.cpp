@@ -1,0 +1,154 @@
+#include "orrery/model/architecture.h"
+
+#include <cmath>  // isfinite
+
+#include "orrery/base/error.h"
+#include "orrery/base/text.h"
+#include "orrery/config/experiment.h"  // ModelConfig
+#include "orrery/graph/layout.h"
+#include "orrery/metrics/flops.h"
+
+namespace orrery::model {
+namespace {
+
+void throw_if_any(const std::vector<std::string>& problems, const std::string& what) {
+  if (problems.empty()) return;
+  std::string text;
+  for (const std::string& problem : problems) text += (text.empty() ? "" : "; ") + problem;
+  throw ConfigError(what, {.expected = "sizes that fit together",
+                           .got = text,
+                           .advice = "correct the sizes of the model"});
+}
+
+}  // namespace
+
+std::string_view name(Family family) {
+  switch (family) {
+    case Family::kLlama:
+      return "llama";
+    case Family::kMistral:
+      return "mistral";
+    case Family::kQwen2:
+      return "qwen2";
+    case Family::kQwen3:
+      return "qwen3";
+  }
+  return "unknown";
+}
+
+std::vector<std::string> Architecture::problems() const {
+  std::vector<std::string> found;
+  const auto positive = [&](const char* field, int64_t value) {
+    if (value < 1) found.push_back(base::concat(field, " is ", value, ", expected at least 1"));
+  };
+  positive("vocab_size", vocab_size);
+  positive("hidden_size", hidden_size);
+  positive("intermediate_size", intermediate_size);
+  positive("n_layers", n_layers);
+  positive("n_heads", n_heads);
+  positive("n_kv_heads", n_kv_heads);
+  positive("head_dim", head_dim);
+  positive("max_positions", max_positions);
+  if (n_heads > 0 && n_kv_heads > 0 && n_heads % n_kv_heads != 0) {
+    found.push_back(
+        base::concat("n_heads (", n_heads, ") is no multiple of n_kv_heads (", n_kv_heads, ")"));
+  }
+  if (head_dim > 0 && head_dim % 2 != 0) {
+    found.push_back(base::concat("head_dim (", head_dim, ") is odd: rotary positions turn pairs"));
+  }
+  if (sliding_window < 0) {
+    found.push_back(
+        base::concat("sliding_window is ", sliding_window, ", expected 0 (off) or more"));
+  }
+  if (!(norm_eps >= 0) || !std::isfinite(norm_eps)) {
+    found.push_back(base::concat("norm_eps is ", norm_eps, ", expected 0 or more"));
+  }
+  if (!(rope_theta > 0) || !std::isfinite(rope_theta)) {
+    found.push_back(base::concat("rope_theta is ", rope_theta, ", expected more than 0"));
+  }
+  return found;
+}
+
+Architecture Architecture::from_config(const config::ModelConfig& config) {
+  if (!config.path.empty()) {
+    return from_hf_config(std::filesystem::path(config.path) / "config.json");
+  }
+  Architecture a;
+  if (config.architecture == "llama") {
+    a.family = Family::kLlama;
+  } else if (config.architecture == "mistral") {
+    a.family = Family::kMistral;
+  } else if (config.architecture == "qwen2") {
+    a.family = Family::kQwen2;
+    a.qkv_bias = true;
+  } else if (config.architecture == "qwen3") {
+    a.family = Family::kQwen3;
+    a.qk_norm = true;
+  } else {
+    throw ConfigError(base::concat("architecture ", config.architecture, " has no decoder"),
+                      {.expected = "llama, mistral, qwen2 or qwen3",
+                       .got = config.architecture,
+                       .advice = "choose one of these, or `none` for a role without parameters"});
+  }
+  a.vocab_size = config.vocab_size;
+  a.hidden_size = config.hidden_size;
+  a.intermediate_size = config.intermediate_size;
+  a.n_layers = config.n_layers;
+  a.n_heads = config.n_heads;
+  a.n_kv_heads = config.n_kv_heads;
+  std::vector<std::string> found;
+  a.head_dim = config.head_dim;
+  if (config.head_dim == 0 && config.n_heads > 0) {
+    a.head_dim = config.hidden_size / config.n_heads;
+    if (config.hidden_size % config.n_heads != 0) {
+      found.push_back(base::concat("hidden_size (", config.hidden_size,
+                                   ") is no multiple of n_heads (", config.n_heads,
+                                   ") and head_dim is not set"));
+    }
+  }
+  a.max_positions = config.max_positions;
+  a.rope_theta = config.rope_theta;
+  a.norm_eps = config.norm_eps;
+  a.tie_embeddings = config.tie_embeddings;
+  for (std::string& problem : a.problems()) found.push_back(std::move(problem));
+  throw_if_any(found, "impossible model");
+  return a;
+}
+
+metrics::FlopsShape Architecture::flops_shape() const {
+  return {.n_layers = n_layers,
+          .hidden_size = hidden_size,
+          .intermediate_size = intermediate_size,
+          .vocab_size = vocab_size};
+}
+
+std::vector<std::string> check_layout(const Architecture& architecture,
+                                      const graph::Layout& layout) {
+  std::vector<std::string> found;
+  const int64_t tensor = layout.tensor, pipe = layout.pipe;
+  if (tensor > 1) {
+    if (architecture.n_heads % tensor != 0) {
+      found.push_back(base::concat("n_heads (", architecture.n_heads,
+                                   ") is no multiple of the tensor degree ", tensor));
+    }
+    if (architecture.intermediate_size % tensor != 0) {
+      found.push_back(base::concat("intermediate_size (", architecture.intermediate_size,
+                                   ") is no multiple of the tensor degree ", tensor));
+    }
+    found.push_back(base::concat("tensor degree ", tensor,
+                                 " needs tensor parallelism, which is not available in this "
+                                 "version: use t1"));
+  }
+  if (pipe > 1) {
+    if (pipe > architecture.n_layers) {
+      found.push_back(base::concat("pipeline degree ", pipe, " is more than the ",
+                                   architecture.n_layers, " layers"));
+    }
+    found.push_back(base::concat("pipeline degree ", pipe,
+                                 " needs pipeline parallelism, which is not available in this "
+                                 "version: use p1"));
+  }
+  return found;
+}
+
+}  // namespace orrery::model

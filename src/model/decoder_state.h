@@ -1,0 +1,73 @@
+// What a Decoder owns, and the two halves of its computation: the trunk (tokens -> hidden) and the
+// head (hidden -> log-probabilities or logits). Private to src/model.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "layer.h"
+#include "orrery/model/decoder.h"
+#include "slab.h"
+
+namespace orrery::model {
+
+struct Decoder::State {
+  State(Architecture sound, at::ScalarType dtype);
+
+  Architecture architecture;
+  FlatParameters parameters;
+  Activations activations = Activations::kKeep;
+  SlabPool pool;
+  at::Tensor
+      anchor;  // [1], requires a gradient and never gets one: it makes results differentiable
+  at::Tensor cosines;  // [positions so far, D / 2]
+  at::Tensor sines;
+
+  at::Tensor embedding;   // [V, H]
+  at::Tensor final_norm;  // [H]
+  at::Tensor head;        // [V, H]; the embedding when tied
+  std::vector<LayerWeights> layers;
+
+  /// The same views of the gradient buffer; made with it.
+  struct Gradients {
+    at::Tensor embedding, final_norm, head;
+    std::vector<LayerWeights> layers;
+  };
+  std::optional<Gradients> gradient_views;
+  Gradients& gradients();
+
+  /// Makes the rotary table long enough for `n_positions`.
+  void extend_rope_table(int64_t n_positions);
+};
+
+/// What the trunk's backward pass reads again. One backward pass consumes it.
+struct TrunkRecord {
+  std::vector<int64_t> tokens;
+  std::vector<int32_t> cu_seqlens;
+  std::vector<int32_t> positions;
+  Slab slab;
+  std::vector<at::Tensor> inputs;  // [layers + 1] of [T, H]; the last is the final norm's
+  std::vector<LayerActivations> activations;  // of each layer, or of one when they are recomputed
+  at::Tensor final_rstd;                      // [T, 1]
+};
+
+/// tokens -> [T, H] after the last norm. `record` null: nothing is kept.
+at::Tensor forward_trunk(Decoder::State& state, const PackedTokens& batch, TrunkRecord* record);
+
+/// Adds the gradients of all trunk parameters. gradient [T, H]: by the hidden states.
+void backward_trunk(Decoder::State& state, TrunkRecord& record, const at::Tensor& gradient);
+
+/// hidden [T, H] -> log-probabilities and, when asked for, entropies, differentiable through
+/// `hidden` and into the head's gradient.
+enum class Entropy { kSkip, kCompute };
+LogProbs head_log_probs(const std::shared_ptr<Decoder::State>& state, const at::Tensor& hidden,
+                        const PackedTokens& batch, double temperature, Entropy entropy);
+
+/// hidden [T, H] -> [T, V], likewise differentiable.
+at::Tensor head_logits(const std::shared_ptr<Decoder::State>& state, const at::Tensor& hidden);
+
+}  // namespace orrery::model

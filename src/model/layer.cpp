@@ -1,0 +1,355 @@
+#include "layer.h"
+
+#include <ATen/ops/addmm.h>
+#include <ATen/ops/mm.h>
+
+#include <cmath>  // sqrt
+#include <string>
+
+#include "dispatch.h"
+#include "orrery/base/text.h"
+#include "orrery/kernels/rms_norm.h"
+#include "orrery/kernels/rope.h"
+#include "orrery/kernels/silu_mul.h"
+#include "orrery/kernels/varlen_attention.h"
+
+namespace orrery::model {
+namespace {
+
+/// `rows` x `columns` of the flat buffer, from the parameter `name` on.
+at::Tensor fused_view(const ParameterTable& table, const at::Tensor& flat, const std::string& name,
+                      int64_t rows, int64_t columns) {
+  return flat.narrow(0, table.find(name)->offset, rows * columns).view({rows, columns});
+}
+
+at::Tensor vector_view(const ParameterTable& table, const at::Tensor& flat, const std::string& name,
+                       int64_t size) {
+  return flat.narrow(0, table.find(name)->offset, size);
+}
+
+kernels::AttentionShape attention_shape(const PassInput& pass) {
+  const Architecture& a = pass.architecture;
+  return {.cu_seqlens = pass.cu_seqlens.data(),
+          .n_sequences = static_cast<int64_t>(pass.cu_seqlens.size()) - 1,
+          .n_heads = a.n_heads,
+          .n_kv_heads = a.n_kv_heads,
+          .head_dim = a.head_dim,
+          .window = a.sliding_window,
+          .scale = 1.0 / std::sqrt(static_cast<double>(a.head_dim))};
+}
+
+template <class T>
+void norm(const PassInput& pass, const at::Tensor& x, const at::Tensor& weight, at::Tensor& y,
+          T* rstd) {
+  const int64_t width = pass.architecture.hidden_size;
+  kernels::rms_norm<T>({.x = x.const_data_ptr<T>(),
+                        .weight = weight.const_data_ptr<T>(),
+                        .y = y.data_ptr<T>(),
+                        .rstd = rstd,
+                        .n_tokens = pass.n_tokens(),
+                        .width = width,
+                        .x_stride = width,
+                        .y_stride = width,
+                        .eps = pass.architecture.norm_eps});
+}
+
+/// Adds the gradient that flows back through a norm of `x` to `dx`.
+template <class T>
+void norm_backward(const PassInput& pass, const at::Tensor& x, const at::Tensor& weight,
+                   const at::Tensor& rstd, const at::Tensor& dy, at::Tensor& dx,
+                   at::Tensor& dweight) {
+  const int64_t width = pass.architecture.hidden_size;
+  kernels::rms_norm_backward<T>({.x = x.const_data_ptr<T>(),
+                                 .weight = weight.const_data_ptr<T>(),
+                                 .rstd = rstd.const_data_ptr<T>(),
+                                 .dy = dy.const_data_ptr<T>(),
+                                 .dx = dx.data_ptr<T>(),
+                                 .dweight = dweight.data_ptr<T>(),
+                                 .n_tokens = pass.n_tokens(),
+                                 .width = width,
+                                 .x_stride = width,
+                                 .dy_stride = width,
+                                 .dx_stride = width,
+                                 .dx_output = kernels::Output::kAdd});
+}
+
+template <class T>
+void rotate(const PassInput& pass, T* x, int64_t stride, kernels::Rotation rotation) {
+  const Architecture& a = pass.architecture;
+  kernels::rope<T>({.x = x,
+                    .positions = pass.positions.data(),
+                    .cosines = pass.cosines.const_data_ptr<T>(),
+                    .sines = pass.sines.const_data_ptr<T>(),
+                    .n_tokens = pass.n_tokens(),
+                    .n_heads = a.n_heads + a.n_kv_heads,
+                    .head_dim = a.head_dim,
+                    .x_stride = stride,
+                    .rotation = rotation});
+}
+
+/// Where q and k are read from: the fused product, or the normed copy.
+template <class T>
+struct QueriesAndKeys {
+  T* q;
+  T* k;
+  int64_t stride;
+};
+
+template <class T>
+QueriesAndKeys<T> queries_and_keys(const Architecture& a, const LayerActivations& activations) {
+  const bool copied = a.qk_norm;
+  T* q = (copied ? activations.rotated : activations.qkv).template data_ptr<T>();
+  return {q, q + a.query_size(), copied ? a.query_size() + a.kv_size() : a.qkv_size()};
+}
+
+/// One norm over the heads of q or of k.
+template <class T>
+void norm_heads(const PassInput& pass, const at::Tensor& weight, int64_t first_head,
+                int64_t n_heads, LayerActivations& activations) {
+  const Architecture& a = pass.architecture;
+  const int64_t all_heads = a.n_heads + a.n_kv_heads;
+  // The kernel writes rstd rows of n_groups; q and k have rows of their own in qk_rstd.
+  T* rstd = activations.qk_rstd.data_ptr<T>() + first_head * pass.n_tokens();
+  kernels::rms_norm<T>({.x = activations.qkv.const_data_ptr<T>() + first_head * a.head_dim,
+                        .weight = weight.const_data_ptr<T>(),
+                        .y = activations.rotated.data_ptr<T>() + first_head * a.head_dim,
+                        .rstd = rstd,
+                        .n_tokens = pass.n_tokens(),
+                        .n_groups = n_heads,
+                        .width = a.head_dim,
+                        .x_stride = a.qkv_size(),
+                        .y_stride = all_heads * a.head_dim,
+                        .eps = a.norm_eps});
+}
+
+template <class T>
+void norm_heads_backward(const PassInput& pass, const at::Tensor& weight, at::Tensor& dweight,
+                         int64_t first_head, int64_t n_heads, const LayerActivations& activations,
+                         at::Tensor& dqkv) {
+  const Architecture& a = pass.architecture;
+  T* gradient = dqkv.data_ptr<T>() + first_head * a.head_dim;
+  const T* rstd = activations.qk_rstd.const_data_ptr<T>() + first_head * pass.n_tokens();
+  kernels::rms_norm_backward<T>({.x = activations.qkv.const_data_ptr<T>() + first_head * a.head_dim,
+                                 .weight = weight.const_data_ptr<T>(),
+                                 .rstd = rstd,
+                                 .dy = gradient,
+                                 .dx = gradient,
+                                 .dweight = dweight.data_ptr<T>(),
+                                 .n_tokens = pass.n_tokens(),
+                                 .n_groups = n_heads,
+                                 .width = a.head_dim,
+                                 .x_stride = a.qkv_size(),
+                                 .dy_stride = a.qkv_size(),
+                                 .dx_stride = a.qkv_size(),
+                                 .dx_output = kernels::Output::kOverwrite});
+}
+
+/// rows [T, n] += bias [n].
+template <class T>
+void add_bias(at::Tensor& rows, const at::Tensor& bias) {
+  const int64_t n = rows.size(1);
+  const T* b = bias.const_data_ptr<T>();
+  T* row = rows.data_ptr<T>();
+  for (int64_t t = 0; t < rows.size(0); ++t, row += n) {
+    for (int64_t i = 0; i < n; ++i) row[i] += b[i];
+  }
+}
+
+/// dbias [n] += column sums of rows [T, n].
+template <class T>
+void add_column_sums(const at::Tensor& rows, at::Tensor& dbias) {
+  const int64_t n = rows.size(1);
+  const T* row = rows.const_data_ptr<T>();
+  T* sums = dbias.data_ptr<T>();
+  for (int64_t t = 0; t < rows.size(0); ++t, row += n) {
+    for (int64_t i = 0; i < n; ++i) sums[i] += row[i];
+  }
+}
+
+template <class T>
+void attend(const PassInput& pass, LayerActivations& activations) {
+  const Architecture& a = pass.architecture;
+  const QueriesAndKeys<T> qk = queries_and_keys<T>(a, activations);
+  kernels::varlen_attention<T>(
+      {.shape = attention_shape(pass),
+       .q = qk.q,
+       .k = qk.k,
+       .v = activations.qkv.const_data_ptr<T>() + a.query_size() + a.kv_size(),
+       .q_stride = qk.stride,
+       .k_stride = qk.stride,
+       .v_stride = a.qkv_size(),
+       .out = activations.attention.data_ptr<T>(),
+       .out_stride = a.query_size(),
+       .logsumexp = activations.logsumexp.data_ptr<T>()});
+}
+
+template <class T>
+void attend_backward(const PassInput& pass, const LayerActivations& activations,
+                     LayerScratch& scratch) {
+  const Architecture& a = pass.architecture;
+  const QueriesAndKeys<T> qk = queries_and_keys<T>(a, activations);
+  T* dq = scratch.dqkv.data_ptr<T>();
+  kernels::varlen_attention_backward<T>(
+      {.shape = attention_shape(pass),
+       .q = qk.q,
+       .k = qk.k,
+       .v = activations.qkv.const_data_ptr<T>() + a.query_size() + a.kv_size(),
+       .q_stride = qk.stride,
+       .k_stride = qk.stride,
+       .v_stride = a.qkv_size(),
+       .out = activations.attention.const_data_ptr<T>(),
+       .dout = scratch.dattention.const_data_ptr<T>(),
+       .out_stride = a.query_size(),
+       .dout_stride = a.query_size(),
+       .logsumexp = activations.logsumexp.const_data_ptr<T>(),
+       .dq = dq,
+       .dk = dq + a.query_size(),
+       .dv = dq + a.query_size() + a.kv_size(),
+       .dq_stride = a.qkv_size(),
+       .dk_stride = a.qkv_size(),
+       .dv_stride = a.qkv_size()});
+}
+
+template <class T>
+void forward(const PassInput& pass, const LayerWeights& w, const at::Tensor& input,
+             LayerActivations& act, LayerScratch& scratch, at::Tensor& output) {
+  const Architecture& a = pass.architecture;
+  norm<T>(pass, input, w.input_norm, scratch.normed, act.input_rstd.data_ptr<T>());
+  at::mm_out(act.qkv, scratch.normed, w.qkv.t());
+  if (a.qkv_bias) add_bias<T>(act.qkv, w.qkv_bias);
+  if (a.qk_norm) {
+    norm_heads<T>(pass, w.q_norm, 0, a.n_heads, act);
+    norm_heads<T>(pass, w.k_norm, a.n_heads, a.n_kv_heads, act);
+  }
+  const QueriesAndKeys<T> qk = queries_and_keys<T>(a, act);
+  rotate<T>(pass, qk.q, qk.stride, kernels::Rotation::kForward);
+  attend<T>(pass, act);
+  at::addmm_out(act.middle, input, act.attention, w.output.t());
+
+  norm<T>(pass, act.middle, w.middle_norm, scratch.normed, act.middle_rstd.data_ptr<T>());
+  at::mm_out(act.gate_up, scratch.normed, w.gate_up.t());
+  if (!output.defined()) return;
+  kernels::silu_mul<T>({.gate_up = act.gate_up.const_data_ptr<T>(),
+                        .out = scratch.gated.data_ptr<T>(),
+                        .n_tokens = pass.n_tokens(),
+                        .width = a.intermediate_size});
+  at::addmm_out(output, act.middle, scratch.gated, w.down.t());
+}
+
+template <class T>
+void backward(const PassInput& pass, const LayerWeights& w, LayerWeights& dw,
+              const at::Tensor& input, LayerActivations& act, LayerScratch& scratch,
+              at::Tensor& gradient) {
+  const Architecture& a = pass.architecture;
+  at::mm_out(scratch.gated, gradient, w.down);
+  kernels::silu_mul_backward<T>({.gate_up = act.gate_up.const_data_ptr<T>(),
+                                 .dout = scratch.gated.const_data_ptr<T>(),
+                                 .dgate_up = act.gate_up.data_ptr<T>(),
+                                 .out = scratch.gated.data_ptr<T>(),
+                                 .n_tokens = pass.n_tokens(),
+                                 .width = a.intermediate_size});
+  const at::Tensor& dgate_up = act.gate_up;
+  dw.down.addmm_(gradient.t(), scratch.gated);
+  norm<T>(pass, act.middle, w.middle_norm, scratch.normed, nullptr);
+  dw.gate_up.addmm_(dgate_up.t(), scratch.normed);
+  at::mm_out(scratch.dnormed, dgate_up, w.gate_up);
+  norm_backward<T>(pass, act.middle, w.middle_norm, act.middle_rstd, scratch.dnormed, gradient,
+                   dw.middle_norm);
+
+  at::mm_out(scratch.dattention, gradient, w.output);
+  dw.output.addmm_(gradient.t(), act.attention);
+  attend_backward<T>(pass, act, scratch);
+  rotate<T>(pass, scratch.dqkv.data_ptr<T>(), a.qkv_size(), kernels::Rotation::kBackward);
+  if (a.qk_norm) {
+    norm_heads_backward<T>(pass, w.q_norm, dw.q_norm, 0, a.n_heads, act, scratch.dqkv);
+    norm_heads_backward<T>(pass, w.k_norm, dw.k_norm, a.n_heads, a.n_kv_heads, act, scratch.dqkv);
+  }
+  if (a.qkv_bias) add_column_sums<T>(scratch.dqkv, dw.qkv_bias);
+  norm<T>(pass, input, w.input_norm, scratch.normed, nullptr);
+  dw.qkv.addmm_(scratch.dqkv.t(), scratch.normed);
+  at::mm_out(scratch.dnormed, scratch.dqkv, w.qkv);
+  norm_backward<T>(pass, input, w.input_norm, act.input_rstd, scratch.dnormed, gradient,
+                   dw.input_norm);
+}
+
+}  // namespace
+
+LayerWeights layer_weights(const Architecture& a, const ParameterTable& table,
+                           const at::Tensor& flat, int64_t block) {
+  const std::string prefix = base::concat("model.layers.", block, ".");
+  const int64_t h = a.hidden_size;
+  LayerWeights w;
+  w.input_norm = vector_view(table, flat, prefix + "input_layernorm.weight", h);
+  w.qkv = fused_view(table, flat, prefix + "self_attn.q_proj.weight", a.qkv_size(), h);
+  if (a.qkv_bias) {
+    w.qkv_bias = vector_view(table, flat, prefix + "self_attn.q_proj.bias", a.qkv_size());
+  }
+  if (a.qk_norm) {
+    w.q_norm = vector_view(table, flat, prefix + "self_attn.q_norm.weight", a.head_dim);
+    w.k_norm = vector_view(table, flat, prefix + "self_attn.k_norm.weight", a.head_dim);
+  }
+  w.output = fused_view(table, flat, prefix + "self_attn.o_proj.weight", h, a.query_size());
+  w.middle_norm = vector_view(table, flat, prefix + "post_attention_layernorm.weight", h);
+  w.gate_up = fused_view(table, flat, prefix + "mlp.gate_proj.weight", 2 * a.intermediate_size, h);
+  w.down = fused_view(table, flat, prefix + "mlp.down_proj.weight", h, a.intermediate_size);
+  return w;
+}
+
+int64_t LayerActivations::size_of(const Architecture& a, int64_t n_tokens) {
+  int64_t total = 2 * Slab::size_of(n_tokens, 1) + Slab::size_of(n_tokens, a.qkv_size()) +
+                  Slab::size_of(n_tokens, a.query_size()) + Slab::size_of(n_tokens, a.n_heads) +
+                  Slab::size_of(n_tokens, a.hidden_size) +
+                  Slab::size_of(n_tokens, 2 * a.intermediate_size);
+  if (a.qk_norm) {
+    total += Slab::size_of(n_tokens, a.query_size() + a.kv_size()) +
+             Slab::size_of(n_tokens, a.n_heads + a.n_kv_heads);
+  }
+  return total;
+}
+
+LayerActivations LayerActivations::from(Slab& slab, const Architecture& a, int64_t n_tokens) {
+  LayerActivations act;
+  act.input_rstd = slab.matrix(n_tokens, 1);
+  act.qkv = slab.matrix(n_tokens, a.qkv_size());
+  if (a.qk_norm) {
+    act.rotated = slab.matrix(n_tokens, a.query_size() + a.kv_size());
+    act.qk_rstd = slab.matrix(n_tokens, a.n_heads + a.n_kv_heads);
+  }
+  act.attention = slab.matrix(n_tokens, a.query_size());
+  act.logsumexp = slab.matrix(n_tokens, a.n_heads);
+  act.middle = slab.matrix(n_tokens, a.hidden_size);
+  act.middle_rstd = slab.matrix(n_tokens, 1);
+  act.gate_up = slab.matrix(n_tokens, 2 * a.intermediate_size);
+  return act;
+}
+
+int64_t LayerScratch::size_of(const Architecture& a, int64_t n_tokens) {
+  return 2 * Slab::size_of(n_tokens, a.hidden_size) + Slab::size_of(n_tokens, a.intermediate_size) +
+         Slab::size_of(n_tokens, a.qkv_size()) + Slab::size_of(n_tokens, a.query_size());
+}
+
+LayerScratch LayerScratch::from(Slab& slab, const Architecture& a, int64_t n_tokens) {
+  LayerScratch scratch;
+  scratch.normed = slab.matrix(n_tokens, a.hidden_size);
+  scratch.gated = slab.matrix(n_tokens, a.intermediate_size);
+  scratch.dqkv = slab.matrix(n_tokens, a.qkv_size());
+  scratch.dattention = slab.matrix(n_tokens, a.query_size());
+  scratch.dnormed = slab.matrix(n_tokens, a.hidden_size);
+  return scratch;
+}
+
+void forward_layer(const PassInput& pass, const LayerWeights& weights, const at::Tensor& input,
+                   LayerActivations& activations, LayerScratch& scratch, at::Tensor output) {
+  with_type(input.scalar_type(),
+            [&]<class T>() { forward<T>(pass, weights, input, activations, scratch, output); });
+}
+
+void backward_layer(const PassInput& pass, const LayerWeights& weights, LayerWeights& dweights,
+                    const at::Tensor& input, LayerActivations& activations, LayerScratch& scratch,
+                    at::Tensor& gradient) {
+  with_type(input.scalar_type(), [&]<class T>() {
+    backward<T>(pass, weights, dweights, input, activations, scratch, gradient);
+  });
+}
+
+}  // namespace orrery::model

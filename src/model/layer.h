@@ -1,0 +1,86 @@
+// One decoder layer forwards and backwards: the library's products, own kernels for the rest.
+//   n = norm(x); q, k, v = n Wqkv^T (+ bias), rotated; m = x + attention(q, k, v) Wo^T;
+//   y = m + (silu(norm(m) Wg^T) * norm(m) Wu^T) Wd^T
+// Shape letters: T packed tokens, H hidden, F = (heads + 2 kv heads) * D fused q, k, v, I
+// intermediate, Q query heads.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "orrery/model/architecture.h"
+#include "orrery/model/parameter_table.h"
+#include "slab.h"
+
+namespace orrery::model {
+
+/// Views of the flat buffer (values, or gradients with the same shapes).
+struct LayerWeights {
+  at::Tensor input_norm;   // [H]
+  at::Tensor qkv;          // [F, H]
+  at::Tensor qkv_bias;     // [F] or undefined
+  at::Tensor q_norm;       // [D] or undefined
+  at::Tensor k_norm;       // [D] or undefined
+  at::Tensor output;       // [H, Q D]
+  at::Tensor middle_norm;  // [H]
+  at::Tensor gate_up;      // [2 I, H]
+  at::Tensor down;         // [H, I]
+};
+
+/// The views of block `block` of a flat buffer [numel].
+LayerWeights layer_weights(const Architecture& architecture, const ParameterTable& table,
+                           const at::Tensor& flat, int64_t block);
+
+/// What all layers of one pass share.
+struct PassInput {
+  const Architecture& architecture;
+  const std::vector<int32_t>& cu_seqlens;  // [N + 1]
+  const std::vector<int32_t>& positions;   // [T]
+  const at::Tensor& cosines;               // [positions, D / 2]
+  const at::Tensor& sines;                 // [positions, D / 2]
+
+  int64_t n_tokens() const { return cu_seqlens.back(); }
+};
+
+/// What backward reads again, besides the layer's input.
+struct LayerActivations {
+  at::Tensor input_rstd;   // [T, 1]
+  at::Tensor qkv;          // [T, F] rotated; with q/k norm as the product left it
+  at::Tensor rotated;      // [T, (Q + K) D] normed and rotated q and k; undefined without q/k norm
+  at::Tensor qk_rstd;      // [T, Q + K]; undefined without q/k norm
+  at::Tensor attention;    // [T, Q D]
+  at::Tensor logsumexp;    // [T, Q]
+  at::Tensor middle;       // [T, H]
+  at::Tensor middle_rstd;  // [T, 1]
+  at::Tensor gate_up;      // [T, 2 I]
+
+  static int64_t size_of(const Architecture& a, int64_t n_tokens);
+  static LayerActivations from(Slab& slab, const Architecture& a, int64_t n_tokens);
+};
+
+/// Matrices that no one reads after the layer.
+struct LayerScratch {
+  at::Tensor normed;      // [T, H]
+  at::Tensor gated;       // [T, I]
+  at::Tensor dqkv;        // [T, F]; backward only
+  at::Tensor dattention;  // [T, Q D]; backward only
+  at::Tensor dnormed;     // [T, H]; backward only
+
+  static int64_t size_of(const Architecture& a, int64_t n_tokens);
+  static LayerScratch from(Slab& slab, const Architecture& a, int64_t n_tokens);
+};
+
+/// input [T, H] -> output [T, H], which must not be `input`. An undefined output is not computed:
+/// only the activations are.
+void forward_layer(const PassInput& pass, const LayerWeights& weights, const at::Tensor& input,
+                   LayerActivations& activations, LayerScratch& scratch, at::Tensor output);
+
+/// gradient [T, H]: of the loss by the layer's output on entry, by its input on return. Adds to
+/// `dweights`. Destroys `activations`.
+void backward_layer(const PassInput& pass, const LayerWeights& weights, LayerWeights& dweights,
+                    const at::Tensor& input, LayerActivations& activations, LayerScratch& scratch,
+                    at::Tensor& gradient);
+
+}  // namespace orrery::model

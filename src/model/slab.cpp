@@ -1,0 +1,29 @@
+#include "slab.h"
+
+#include <ATen/ops/empty.h>
+
+namespace orrery::model {
+
+at::Tensor Slab::matrix(int64_t rows, int64_t columns) {
+  at::Tensor result = memory_.narrow(0, used_, rows * columns).view({rows, columns});
+  used_ += size_of(rows, columns);
+  return result;
+}
+
+Slab SlabPool::take(int64_t numel) {
+  at::Tensor* unused = nullptr;
+  for (at::Tensor& slab : slabs_) {
+    if (slab.storage().use_count() != 1) continue;
+    if (slab.numel() >= numel) return Slab(slab);
+    unused = &slab;
+  }
+  at::Tensor fresh = at::empty({numel + numel / 8}, at::TensorOptions().dtype(dtype_));
+  if (unused != nullptr) {
+    *unused = fresh;  // too small for this batch, so probably for the next ones
+  } else {
+    slabs_.push_back(fresh);
+  }
+  return Slab(fresh);
+}
+
+}  // namespace orrery::model

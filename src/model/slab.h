@@ -1,0 +1,42 @@
+// Memory of a forward or backward pass in one piece, used again by the next one: asking the system
+// for fresh pages at every step costs as much as a tenth of the products of a small model.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace orrery::model {
+
+/// Hands out matrices from one allocation, one behind another. They keep the allocation alive.
+class Slab {
+ public:
+  Slab() = default;
+  explicit Slab(at::Tensor memory) : memory_(std::move(memory)) {}
+
+  /// Numbers that a matrix takes, rounded up to whole cache lines.
+  static int64_t size_of(int64_t rows, int64_t columns) { return (rows * columns + 15) / 16 * 16; }
+
+  /// [rows, columns], uninitialised. The slab must have been taken large enough.
+  at::Tensor matrix(int64_t rows, int64_t columns);
+
+ private:
+  at::Tensor memory_;
+  int64_t used_ = 0;
+};
+
+/// Slabs of one type. A slab is free again when nothing refers to its memory any more.
+class SlabPool {
+ public:
+  explicit SlabPool(at::ScalarType dtype) : dtype_(dtype) {}
+
+  /// A slab of at least `numel` numbers.
+  Slab take(int64_t numel);
+
+ private:
+  at::ScalarType dtype_;
+  std::vector<at::Tensor> slabs_;
+};
+
+}  // namespace orrery::model

@@ -1,0 +1,170 @@
+// tokens -> hidden states and back.
+#include <ATen/ops/empty.h>
+
+#include <algorithm>  // max
+#include <cstring>    // memcpy
+
+#include "decoder_state.h"
+#include "dispatch.h"
+#include "orrery/base/error.h"
+#include "orrery/kernels/rms_norm.h"
+
+namespace orrery::model {
+namespace {
+
+std::vector<int32_t> positions_of(const std::vector<int32_t>& cu_seqlens) {
+  std::vector<int32_t> positions(static_cast<size_t>(cu_seqlens.back()));
+  for (size_t s = 0; s + 1 < cu_seqlens.size(); ++s) {
+    for (int32_t t = cu_seqlens[s]; t < cu_seqlens[s + 1]; ++t) {
+      positions[static_cast<size_t>(t)] = t - cu_seqlens[s];
+    }
+  }
+  return positions;
+}
+
+int64_t longest(const std::vector<int32_t>& cu_seqlens) {
+  int32_t length = 0;
+  for (size_t s = 0; s + 1 < cu_seqlens.size(); ++s) {
+    length = std::max(length, cu_seqlens[s + 1] - cu_seqlens[s]);
+  }
+  return length;
+}
+
+template <class T>
+void embed(const at::Tensor& table, const std::vector<int64_t>& tokens, at::Tensor& out) {
+  const size_t width = static_cast<size_t>(table.size(1));
+  const T* rows = table.const_data_ptr<T>();
+  T* to = out.data_ptr<T>();
+  for (const int64_t token : tokens) {
+    std::memcpy(to, rows + static_cast<size_t>(token) * width, width * sizeof(T));
+    to += width;
+  }
+}
+
+template <class T>
+void embed_backward(const at::Tensor& gradient, const std::vector<int64_t>& tokens,
+                    at::Tensor& dtable) {
+  const int64_t width = dtable.size(1);
+  const T* from = gradient.const_data_ptr<T>();
+  T* rows = dtable.data_ptr<T>();
+  for (const int64_t token : tokens) {
+    T* row = rows + token * width;
+    for (int64_t i = 0; i < width; ++i) row[i] += from[i];
+    from += width;
+  }
+}
+
+template <class T>
+void final_norm(const Decoder::State& state, const at::Tensor& x, at::Tensor& y, at::Tensor& rstd) {
+  const int64_t width = state.architecture.hidden_size;
+  kernels::rms_norm<T>({.x = x.const_data_ptr<T>(),
+                        .weight = state.final_norm.const_data_ptr<T>(),
+                        .y = y.data_ptr<T>(),
+                        .rstd = rstd.data_ptr<T>(),
+                        .n_tokens = x.size(0),
+                        .width = width,
+                        .x_stride = width,
+                        .y_stride = width,
+                        .eps = state.architecture.norm_eps});
+}
+
+template <class T>
+void final_norm_backward(Decoder::State& state, const at::Tensor& x, const at::Tensor& rstd,
+                         const at::Tensor& dy, at::Tensor& dx) {
+  const int64_t width = state.architecture.hidden_size;
+  kernels::rms_norm_backward<T>({.x = x.const_data_ptr<T>(),
+                                 .weight = state.final_norm.const_data_ptr<T>(),
+                                 .rstd = rstd.const_data_ptr<T>(),
+                                 .dy = dy.const_data_ptr<T>(),
+                                 .dx = dx.data_ptr<T>(),
+                                 .dweight = state.gradients().final_norm.data_ptr<T>(),
+                                 .n_tokens = x.size(0),
+                                 .width = width,
+                                 .x_stride = width,
+                                 .dy_stride = width,
+                                 .dx_stride = width});
+}
+
+/// Carves the matrices of one pass out of one slab.
+void lay_out(Decoder::State& state, TrunkRecord& record, size_t n_inputs, size_t n_activations) {
+  const Architecture& a = state.architecture;
+  const int64_t n_tokens = record.cu_seqlens.back();
+  const int64_t input_size = Slab::size_of(n_tokens, a.hidden_size);
+  record.slab =
+      state.pool.take(static_cast<int64_t>(n_inputs) * input_size +
+                      static_cast<int64_t>(n_activations) * LayerActivations::size_of(a, n_tokens) +
+                      Slab::size_of(n_tokens, 1));
+  for (size_t i = 0; i < n_inputs; ++i) {
+    record.inputs.push_back(record.slab.matrix(n_tokens, a.hidden_size));
+  }
+  for (size_t i = 0; i < n_activations; ++i) {
+    record.activations.push_back(LayerActivations::from(record.slab, a, n_tokens));
+  }
+  record.final_rstd = record.slab.matrix(n_tokens, 1);
+}
+
+}  // namespace
+
+at::Tensor forward_trunk(Decoder::State& state, const PackedTokens& batch, TrunkRecord* record) {
+  const Architecture& a = state.architecture;
+  const bool keep_all = record != nullptr && state.activations == Activations::kKeep;
+  const int64_t n_tokens = batch.size();
+  const int64_t* ids = batch.tokens.const_data_ptr<int64_t>();
+  TrunkRecord unkept;
+  TrunkRecord& r = record != nullptr ? *record : unkept;
+  r.tokens.assign(ids, ids + n_tokens);
+  r.cu_seqlens = batch.cu_seqlens;
+  r.positions = positions_of(batch.cu_seqlens);
+  state.extend_rope_table(longest(batch.cu_seqlens));
+
+  const size_t n_layers = state.layers.size();
+  lay_out(state, r, record != nullptr ? n_layers + 1 : 2, keep_all ? n_layers : 1);
+  Slab scratch_slab = state.pool.take(LayerScratch::size_of(a, n_tokens));
+  LayerScratch scratch = LayerScratch::from(scratch_slab, a, n_tokens);
+  const PassInput pass{a, r.cu_seqlens, r.positions, state.cosines, state.sines};
+
+  with_type(state.parameters.values().scalar_type(),
+            [&]<class T>() { embed<T>(state.embedding, r.tokens, r.inputs[0]); });
+  for (size_t layer = 0; layer < n_layers; ++layer) {
+    forward_layer(pass, state.layers[layer], r.inputs[layer % r.inputs.size()],
+                  r.activations[keep_all ? layer : 0], scratch,
+                  r.inputs[(layer + 1) % r.inputs.size()]);
+  }
+  at::Tensor hidden = at::empty({n_tokens, a.hidden_size}, state.embedding.options());
+  with_type(hidden.scalar_type(), [&]<class T>() {
+    final_norm<T>(state, r.inputs[n_layers % r.inputs.size()], hidden, r.final_rstd);
+  });
+  return hidden;
+}
+
+void backward_trunk(Decoder::State& state, TrunkRecord& record, const at::Tensor& gradient) {
+  ORRERY_ASSERT(!record.inputs.empty(), "a result of the decoder was backpropagated twice");
+  const Architecture& a = state.architecture;
+  Decoder::State::Gradients& gradients = state.gradients();
+  const int64_t n_tokens = record.cu_seqlens.back();
+  const size_t n_layers = state.layers.size();
+  const bool kept = record.activations.size() == n_layers;
+  Slab slab =
+      state.pool.take(LayerScratch::size_of(a, n_tokens) + Slab::size_of(n_tokens, a.hidden_size));
+  LayerScratch scratch = LayerScratch::from(slab, a, n_tokens);
+  at::Tensor dx = slab.matrix(n_tokens, a.hidden_size);
+  const at::Tensor dhidden = gradient.contiguous();
+  const PassInput pass{a, record.cu_seqlens, record.positions, state.cosines, state.sines};
+
+  with_type(dx.scalar_type(), [&]<class T>() {
+    final_norm_backward<T>(state, record.inputs[n_layers], record.final_rstd, dhidden, dx);
+  });
+  for (size_t layer = n_layers; layer-- > 0;) {
+    LayerActivations& activations = record.activations[kept ? layer : 0];
+    if (!kept) {
+      forward_layer(pass, state.layers[layer], record.inputs[layer], activations, scratch, {});
+    }
+    backward_layer(pass, state.layers[layer], gradients.layers[layer], record.inputs[layer],
+                   activations, scratch, dx);
+  }
+  with_type(dx.scalar_type(),
+            [&]<class T>() { embed_backward<T>(dx, record.tokens, gradients.embedding); });
+  record = TrunkRecord{};
+}
+
+}  // namespace orrery::model

@@ -1,0 +1,159 @@
+// Filters against a full sort, draws against their distribution.
+#include "orrery/kernels/sampling.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "twins.h"
+
+namespace orrery::kernels {
+namespace {
+
+std::vector<std::byte> scratch_for(int64_t vocab) {
+  return std::vector<std::byte>(size_t(sampling_scratch_bytes(vocab)));
+}
+
+/// Both rules by a full ascending sort; ties in the order of the tokens, the later removed first.
+template <class T>
+std::vector<bool> removed_by_sorting(const std::vector<T>& logits, const LogitFilter& filter) {
+  const size_t n = logits.size();
+  std::vector<bool> removed(n, false);
+  std::vector<size_t> order(n);
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    return logits[a] != logits[b] ? logits[a] < logits[b] : a > b;
+  });
+  if (filter.top_k < int64_t(n)) {
+    const T threshold = logits[order[n - size_t(filter.top_k)]];
+    for (size_t i = 0; i < n; ++i) removed[i] = logits[i] < threshold;
+  }
+  if (filter.top_p >= 1) return removed;
+  const std::vector<bool> by_top_k = removed;
+  const auto counts = [&](size_t i) { return filter.order == FilterOrder::kUnion || !by_top_k[i]; };
+  double total = 0, cumulative = 0;
+  for (size_t i = 0; i < n; ++i) total += counts(i) ? std::exp(double(logits[i])) : 0;
+  for (size_t place = 0; place + 1 < n; ++place) {
+    cumulative += counts(order[place]) ? std::exp(double(logits[order[place]])) / total : 0;
+    if (cumulative <= 1 - filter.top_p) removed[order[place]] = true;
+  }
+  return removed;
+}
+
+template <class T>
+void compare_filters() {
+  for (const int64_t vocab : kSizes) {
+    if (vocab == 0) continue;
+    for (const int64_t top_k : {int64_t{1}, int64_t{5}, int64_t{1000}}) {
+      for (const double top_p : {0.01, 0.5, 0.93, 1.0}) {
+        for (const FilterOrder order : {FilterOrder::kUnion, FilterOrder::kTopKFirst}) {
+          SCOPED_TRACE(testing::Message() << vocab << " tokens, k " << top_k << ", p " << top_p);
+          auto logits = random_numbers<T>(vocab, uint64_t(vocab));
+          for (T& v : logits) v *= T(4);
+          const LogitFilter filter{.top_k = top_k, .top_p = top_p, .order = order};
+          const auto expected = removed_by_sorting(logits, filter);
+          auto scratch = scratch_for(vocab);
+
+          filter_logits<T>(logits, filter, scratch.data());
+
+          for (size_t i = 0; i < logits.size(); ++i) {
+            ASSERT_EQ(logits[i] == removed_logit<T>(), expected[i]) << "token " << i;
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(LogitFilter, RemovesWhatAFullSortRemoves) {
+  compare_filters<float>();
+  compare_filters<double>();
+}
+
+TEST(LogitFilter, KeepsAllTiesOfTheKthLargest) {
+  std::vector<float> logits{1, 3, 2, 2, 0};
+  auto scratch = scratch_for(5);
+
+  filter_logits<float>(logits, {.top_k = 2}, scratch.data());
+
+  const float gone = removed_logit<float>();
+  EXPECT_EQ(logits, (std::vector<float>{gone, 3, 2, 2, gone}));
+}
+
+TEST(LogitFilter, NamesAnImpossibleValue) {
+  EXPECT_EQ(filter_problem({.top_k = 0}), "top_k is 0, expected at least 1");
+  EXPECT_EQ(filter_problem({.top_p = 0}), "top_p is 0, expected more than 0 and at most 1");
+  EXPECT_EQ(filter_problem({.top_k = 3, .top_p = 0.5}), "");
+}
+
+TEST(DrawSample, InvertsTheCumulativeProbabilities) {
+  const std::vector<double> logits{std::log(0.2), std::log(0.5), std::log(0.3)};
+  auto scratch = scratch_for(3);
+  const auto token = [&](double u) { return draw_sample<double>(logits, u, scratch.data()).token; };
+
+  EXPECT_EQ(token(0.0), 0);
+  EXPECT_EQ(token(0.199), 0);
+  EXPECT_EQ(token(0.201), 1);
+  EXPECT_EQ(token(0.699), 1);
+  EXPECT_EQ(token(0.701), 2);
+  EXPECT_EQ(token(1.0), 2) << "a sum that rounding leaves short ends at the last token";
+  EXPECT_NEAR(draw_sample<double>(logits, 0.5, scratch.data()).log_prob, std::log(0.5), 1e-15);
+}
+
+TEST(DrawSample, NeverDrawsARemovedToken) {
+  const float gone = removed_logit<float>();
+  const std::vector<float> logits{gone, 1, gone, 2, gone};
+  auto scratch = scratch_for(5);
+
+  for (int i = 0; i <= 1000; ++i) {
+    const int64_t token = draw_sample<float>(logits, i / 1000.0, scratch.data()).token;
+    ASSERT_TRUE(token == 1 || token == 3);
+  }
+}
+
+TEST(DrawSample, FollowsTheDistribution) {
+  const auto logits = random_numbers<float>(31, 11);
+  auto scratch = scratch_for(31);
+  const int n = 40000;
+  std::vector<double> counts(31, 0);
+
+  for (int i = 0; i < n; ++i) {
+    const double u = base::philox_uniform(1, 2, uint64_t(i));
+    counts[size_t(draw_sample<float>(logits, u, scratch.data()).token)] += 1;
+  }
+
+  double chi_squared = 0;
+  for (int64_t t = 0; t < 31; ++t) {
+    const double expected = n * std::exp(log_prob_of<float>(logits, t, scratch.data()));
+    chi_squared += (counts[size_t(t)] - expected) * (counts[size_t(t)] - expected) / expected;
+  }
+  EXPECT_LT(chi_squared, 59.7)
+      << "30 degrees of freedom: once in a thousand, and the draw is fixed";
+}
+
+TEST(DrawGreedy, TakesTheFirstOfTheBest) {
+  const std::vector<float> logits{1, 5, 5, 2};
+  auto scratch = scratch_for(4);
+
+  const Draw draw = draw_greedy<float>(logits, scratch.data());
+
+  EXPECT_EQ(draw.token, 1);
+  EXPECT_NEAR(draw.log_prob, log_prob_of<float>(logits, 1, scratch.data()), 1e-12);
+}
+
+TEST(SamplingRule, BarsStopIdsUntilTheMinimumIsReached) {
+  const std::vector<int64_t> stop_ids{1};
+  const SamplingRule rule{.greedy = true, .min_new_tokens = 2, .stop_ids = stop_ids};
+  auto scratch = scratch_for(3);
+  const auto greedy_at = [&](int64_t n_generated) {
+    std::vector<float> logits{0, 9, 3};
+    apply_sampling_rule<float>(logits, rule, n_generated, scratch.data());
+    return draw_greedy<float>(logits, scratch.data()).token;
+  };
+
+  EXPECT_EQ(greedy_at(0), 2);
+  EXPECT_EQ(greedy_at(1), 2);
+  EXPECT_EQ(greedy_at(2), 1);
+}
+
+}  // namespace
+}  // namespace orrery::kernels
