@@ -1,0 +1,28 @@
+// What of the master must survive a resume. Plain values; the sequence buffer and the storage
+// tracker are empty at the end of a step and need not be kept.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "orrery/data/data_order.h"
+#include "orrery/master/frequency_control.h"
+
+namespace orrery::master {
+
+struct MasterState {
+  int64_t steps_done = 0;
+  double seconds = 0;  ///< of training, over all resumed parts
+  FrequencyControl::State evaluate, export_models, checkpoint;
+  std::map<std::string, int64_t> role_versions;  ///< of each role's replica 0
+  data::DataOrder::State order;                  ///< before the next step's samples
+
+  /// Include cereal/types/map.hpp, string.hpp and vector.hpp where this is instantiated.
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(steps_done, seconds, evaluate, export_models, checkpoint, role_versions, order);
+  }
+};
+
+}  // namespace orrery::master

@@ -1,0 +1,310 @@
+#include "orrery/master/dispatcher.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "orrery/base/error.h"
+#include "orrery/base/text.h"
+
+namespace orrery::master {
+
+namespace {
+
+size_t at(int index) { return static_cast<size_t>(index); }
+
+std::vector<CallFacts> all_facts(const graph::Graph& graph, KeyTable& keys) {
+  std::vector<CallFacts> facts;
+  for (int call = 0; call < graph.size(); ++call) facts.push_back(facts_of(graph, call, keys));
+  return facts;
+}
+
+std::vector<SequenceBuffer::Reader> readers_of(const std::vector<CallFacts>& calls) {
+  std::vector<SequenceBuffer::Reader> readers;
+  for (const CallFacts& call : calls) readers.push_back({call.input_keys, call.n_seqs});
+  return readers;
+}
+
+/// Roles whose parameters a run of the call changes.
+std::vector<std::string> changed_roles(const graph::Call& call) {
+  std::vector<std::string> roles;
+  if (call.kind == graph::CallKind::kTrainStep) roles.push_back(call.role);
+  if (!call.post_realloc.empty()) roles.push_back(call.post_realloc);
+  return roles;
+}
+
+/// For each call, those that must be dispatched for the whole step before it: all that read
+/// parameters which it changes, so that what they read does not depend on when replies arrive.
+/// Train_steps, and calls that need its outputs, cannot come before it.
+std::vector<std::vector<int>> calls_before(const graph::Graph& graph) {
+  std::vector<std::vector<int>> before(at(graph.size()));
+  for (int call = 0; call < graph.size(); ++call) {
+    const std::vector<std::string> roles = changed_roles(graph.call(call));
+    const std::vector<int> later = graph.all_successors(call);
+    for (int other = 0; other < graph.size(); ++other) {
+      const graph::Call& reader = graph.call(other);
+      const bool reads = std::find(roles.begin(), roles.end(), reader.role) != roles.end();
+      const bool can_be_first = other != call && reader.kind != graph::CallKind::kTrainStep &&
+                                std::find(later.begin(), later.end(), other) == later.end();
+      if (reads && can_be_first) before[at(call)].push_back(other);
+    }
+  }
+  return before;
+}
+
+/// Room for the samples of a step: they leave before the next one begins.
+int capacity_for(const graph::Graph& graph) { return static_cast<int>(graph.samples_per_step()); }
+
+}  // namespace
+
+Dispatcher::Dispatcher(graph::Graph graph, data::DataOrder order, DispatcherOptions options)
+    : graph_(std::move(graph)),
+      order_(std::move(order)),
+      options_(std::move(options)),
+      calls_(all_facts(graph_, keys_)),
+      runs_after_(calls_before(graph_)),
+      samples_per_step_(graph_.samples_per_step()),
+      buffer_(capacity_for(graph_), keys_.size(), readers_of(calls_)),
+      metadata_(capacity_for(graph_)),
+      tracker_(options_.n_workers, capacity_for(graph_)),
+      replicas_(graph_, options_.residency, options_.memory),
+      evaluate_control_(options_.evaluate.frequency),
+      export_control_(options_.export_models.frequency),
+      checkpoint_control_(options_.checkpoint.frequency),
+      progress_(at(graph_.size())),
+      id_of_row_(at(capacity_for(graph_))),
+      clear_(at(options_.n_workers)) {
+  if (graph_.size() == 0) {
+    throw ConfigError(
+        "dispatcher: the graph has no call",
+        {.expected = "a [call.*] section that is enabled", .got = "none", .advice = {}});
+  }
+  for (const CallFacts& call : calls_) {
+    for (const int worker : call.workers) {
+      if (worker >= 0 && worker < options_.n_workers) continue;
+      throw ConfigError(base::concat("call.", call.name, ".layout: no such worker"),
+                        {.expected = base::concat("workers 0 to ", options_.n_workers - 1),
+                         .got = base::concat("worker ", worker),
+                         .advice = "start more ranks or use a smaller layout"});
+    }
+  }
+  source_ = graph_.sources().front();
+  if (options_.node_of_worker.empty()) options_.node_of_worker.resize(at(options_.n_workers));
+  if (options_.costs.empty()) options_.costs.resize(at(graph_.size()));
+}
+
+void Dispatcher::restore(const MasterState& state) {
+  steps_done_ = state.steps_done;
+  seconds_before_ = state.seconds;
+  evaluate_control_.restore(state.evaluate);
+  export_control_.restore(state.export_models);
+  checkpoint_control_.restore(state.checkpoint);
+  replicas_.restore(state.role_versions);
+  order_.restore(state.order);
+  // What belongs to the end of that step was done before it was saved, or with the save itself.
+  evaluated_at_ = exported_at_ = checkpointed_at_ = steps_done_;
+}
+
+MasterState Dispatcher::state() const {
+  return {.steps_done = steps_done_,
+          .seconds = seconds_before_ + now_,
+          .evaluate = evaluate_control_.state(),
+          .export_models = export_control_.state(),
+          .checkpoint = checkpoint_control_.state(),
+          .role_versions = replicas_.role_versions(),
+          .order = upcoming_.empty() ? order_.state() : order_before_upcoming_};
+}
+
+std::vector<Outgoing> Dispatcher::advance(std::vector<comm::Reply> replies, double now) {
+  now_ = now;
+  for (comm::Reply& reply : replies) apply(std::move(reply));
+  if (!failures_.empty()) return {};
+  proceed();
+  append_flush();
+  n_flushed_ = 0;
+  return std::exchange(out_, {});
+}
+
+void Dispatcher::proceed() {
+  while (true) {
+    const Phase before = phase_;
+    const bool begins = !std::exchange(phase_begun_, true);
+    switch (phase_) {
+      case Phase::kConfigure:
+        if (begins && options_.configure != nullptr) {
+          const int run = open_run({.kind = RunKind::kConfigure});
+          for (int worker = 0; worker < options_.n_workers; ++worker) {
+            Outgoing outgoing{.worker = worker, .request = {}};
+            outgoing.request.handle = comm::Handle::kConfigure;
+            outgoing.request.shared = options_.configure;
+            send(std::move(outgoing), run, -1);
+          }
+        }
+        if (n_outstanding_ == 0) phase_ = Phase::kStart;
+        break;
+      case Phase::kStart:
+        if (begins && options_.evaluate.at_start && steps_done_ == 0) evaluate_now();
+        if (n_outstanding_ == 0) phase_ = Phase::kBetweenSteps;
+        break;
+      case Phase::kBetweenSteps:
+        stop_reason_ = reason_to_stop(options_.stop,
+                                      {.steps_done = steps_done_,
+                                       .seconds = seconds_before_ + now_,
+                                       .stop_requested = stop_requested_},
+                                      samples_per_step_, order_.samples_per_epoch());
+        if (stop_reason_) {
+          phase_ = Phase::kEnding;
+        } else {
+          begin_step();
+          phase_ = Phase::kStep;
+        }
+        break;
+      case Phase::kStep:
+        dispatch_ready_calls();
+        if (is_step_complete()) {
+          end_step();
+          phase_ = Phase::kAfterStep;
+        } else if (n_outstanding_ == 0) {
+          throw_if_stuck();
+        }
+        break;
+      case Phase::kAfterStep:
+        if (n_outstanding_ == 0) phase_ = Phase::kBetweenSteps;
+        break;
+      case Phase::kEnding:
+        if (begins) begin_ending();
+        if (n_outstanding_ > 0) break;
+        reports_.emplace_back(FinishReport{.reason = *stop_reason_, .steps_done = steps_done_});
+        out_.push_back({.worker = kEveryWorker, .request = {}});
+        out_.back().request.handle = comm::Handle::kExit;
+        n_flushed_ = out_.size();
+        phase_ = Phase::kFinished;
+        break;
+      case Phase::kFinished:
+        break;
+    }
+    if (phase_ == before) return;
+    phase_begun_ = false;
+  }
+}
+
+comm::StepInfo Dispatcher::step_info() const {
+  const StepNumbers numbers =
+      step_numbers(steps_done_, samples_per_step_, order_.samples_per_epoch());
+  return {.step = numbers.step + 1, .epoch = numbers.epoch, .epoch_step = numbers.epoch_step + 1};
+}
+
+void Dispatcher::begin_step() {
+  step_began_at_ = now_;
+  first_birth_of_step_ = next_birth_;
+  for (int call = 0; call < graph_.size(); ++call) {
+    progress_[at(call)] = {};
+    progress_[at(call)].report.call = calls_[at(call)].name;
+  }
+  replicas_.begin_step();
+  load_samples();
+}
+
+bool Dispatcher::is_step_complete() const {
+  return n_outstanding_ == 0 &&
+         std::all_of(progress_.begin(), progress_.end(), [this](const CallProgress& progress) {
+           return progress.finished == samples_per_step_;
+         });
+}
+
+void Dispatcher::end_step() {
+  // Only those who hold something are told to forget it, with the next request they get.
+  const std::vector<std::vector<int>> rows_of_worker = tracker_.slots_by_worker(freed_rows_);
+  for (size_t worker = 0; worker < rows_of_worker.size(); ++worker) {
+    for (const int row : rows_of_worker[worker]) clear_[worker].push_back({id_of_row_[at(row)]});
+  }
+  tracker_.clear(freed_rows_);
+  metadata_.forget(freed_rows_);
+  freed_rows_.clear();
+
+  StepReport report;
+  report.step = step_info();
+  report.seconds = now_ - step_began_at_;
+  report.samples = samples_per_step_;
+  for (CallProgress& progress : progress_) {
+    progress.report.times = progress.times.summary();
+    report.calls.push_back(std::move(progress.report));
+  }
+  reports_.emplace_back(std::move(report));
+
+  const StepNumbers numbers =
+      step_numbers(steps_done_, samples_per_step_, order_.samples_per_epoch());
+  ++steps_done_;
+  const Passed passed{.steps = 1,
+                      .epochs = numbers.ends_epoch ? 1 : 0,
+                      .seconds = now_ - std::exchange(checked_at_, now_)};
+  if (evaluate_control_.check(passed)) evaluate_now();
+  if (export_control_.check(passed)) export_now();
+  if (checkpoint_control_.check(passed)) checkpoint_now();
+}
+
+void Dispatcher::begin_ending() {
+  if (options_.evaluate.at_end) evaluate_now();
+  if (options_.export_models.at_end) export_now();
+  if (options_.checkpoint.at_end || *stop_reason_ == StopReason::kStopRequested) checkpoint_now();
+}
+
+int Dispatcher::open_run(Run run) {
+  run.sent_at = now_;
+  run.step = steps_done_;
+  runs_.emplace(next_run_, std::move(run));
+  return next_run_++;
+}
+
+void Dispatcher::send(Outgoing outgoing, int run, int rank) {
+  comm::Request& request = outgoing.request;
+  request.id = first_id_ + outstanding_.size();
+  std::vector<data::SampleId>& clear = clear_[at(outgoing.worker)];
+  if (!clear.empty()) request.clear = std::exchange(clear, {});
+  outstanding_.push_back({.run = run,
+                          .worker = outgoing.worker,
+                          .rank = rank,
+                          .handle = request.handle,
+                          .since = now_});
+  ++runs_.at(run).replies_missing;
+  ++n_outstanding_;
+  out_.push_back(std::move(outgoing));
+}
+
+void Dispatcher::append_flush() {
+  if (out_.size() == n_flushed_) return;
+  out_.push_back({.worker = kEveryWorker, .request = {}});
+  out_.back().request.handle = comm::Handle::kFlush;
+  n_flushed_ = out_.size();
+  replicas_.begin_flush();
+}
+
+std::string Dispatcher::call_name(int call) const {
+  return call < 0 ? std::string("start-up") : calls_[at(call)].name;
+}
+
+std::vector<Report> Dispatcher::take_reports() { return std::exchange(reports_, {}); }
+
+std::optional<Waiting> Dispatcher::oldest_waiting() const {
+  for (const Outstanding& request : outstanding_) {
+    if (request.answered) continue;
+    return Waiting{.worker = request.worker,
+                   .call = call_name(runs_.at(request.run).call),
+                   .handle = request.handle,
+                   .since = request.since};
+  }
+  return std::nullopt;
+}
+
+std::vector<Waiting> Dispatcher::all_waiting() const {
+  std::vector<Waiting> waiting;
+  for (const Outstanding& request : outstanding_) {
+    if (request.answered) continue;
+    waiting.push_back({.worker = request.worker,
+                       .call = call_name(runs_.at(request.run).call),
+                       .handle = request.handle,
+                       .since = request.since});
+  }
+  return waiting;
+}
+
+}  // namespace orrery::master

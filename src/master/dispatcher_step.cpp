@@ -1,0 +1,135 @@
+// The dispatcher's work inside a step: loading samples and dispatching calls.
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+#include "orrery/base/error.h"
+#include "orrery/base/text.h"
+#include "orrery/master/dispatcher.h"
+
+namespace orrery::master {
+
+namespace {
+
+size_t at(int index) { return static_cast<size_t>(index); }
+
+/// Sample i goes to data rank i mod n: where generation will want it.
+std::vector<std::vector<data::RowRef>> dealt(const std::vector<data::RowRef>& rows, int n) {
+  std::vector<std::vector<data::RowRef>> hands(at(n));
+  for (size_t i = 0; i < rows.size(); ++i) hands[i % at(n)].push_back(rows[i]);
+  return hands;
+}
+
+}  // namespace
+
+void Dispatcher::load_samples() {
+  const std::vector<data::RowRef> rows =
+      upcoming_.empty() ? order_.next(samples_per_step_) : std::exchange(upcoming_, {});
+  order_before_upcoming_ = order_.state();
+  upcoming_ = order_.next(samples_per_step_);
+
+  const CallFacts& source = calls_[at(source_)];
+  std::vector<std::vector<data::RowRef>> now = dealt(rows, source.data_size());
+  std::vector<std::vector<data::RowRef>> soon = dealt(upcoming_, source.data_size());
+  Run run{.kind = RunKind::kLoad, .call = source_, .heads_missing = source.data_size()};
+  run.replies.resize(at(source.data_size()));
+  for (const std::vector<data::RowRef>& hand : now) {
+    std::vector<data::SampleId>& ids = run.ids.emplace_back();
+    for (const data::RowRef& row : hand) ids.push_back(row.id);
+  }
+  const int number = open_run(std::move(run));
+  for (int data = 0; data < source.data_size(); ++data) {
+    Outgoing outgoing{.worker = source.head_worker(data), .request = {}};
+    outgoing.request.call = source_;
+    outgoing.request.handle = comm::Handle::kLoad;
+    outgoing.request.step = step_info();
+    outgoing.request.rows = std::move(now[at(data)]);
+    outgoing.request.prefetch = std::move(soon[at(data)]);
+    send(std::move(outgoing), number, source.head_ranks[at(data)]);
+  }
+}
+
+bool Dispatcher::may_run(int call) {
+  const CallProgress& progress = progress_[at(call)];
+  if (progress.dispatched >= samples_per_step_) return false;
+  for (const int other : runs_after_[at(call)]) {
+    if (progress_[at(other)].dispatched < samples_per_step_) return false;
+  }
+  // The batch must be the next samples of the step and not just any that happen to be ready first.
+  const std::optional<int64_t> youngest = buffer_.youngest_of_next(call);
+  return youngest == first_birth_of_step_ + progress.dispatched + calls_[at(call)].n_seqs - 1;
+}
+
+void Dispatcher::dispatch_ready_calls() {
+  bool any = true;
+  while (any) {  // dispatching one call may be what another waited for
+    any = false;
+    for (int call = 0; call < graph_.size(); ++call) {
+      while (may_run(call)) {
+        if (replicas_.must_flush_before(call)) append_flush();
+        dispatch_call(call);
+        any = true;
+      }
+    }
+  }
+}
+
+void Dispatcher::dispatch_call(int call) {
+  const CallFacts& facts = calls_[at(call)];
+  CallProgress& progress = progress_[at(call)];
+  const SequenceBuffer::Taken taken = buffer_.take(call);
+  freed_rows_.insert(freed_rows_.end(), taken.freed.begin(), taken.freed.end());
+  progress.dispatched += facts.n_seqs;
+  ++progress.report.runs;
+  progress.report.flops += count_flops(facts, taken.rows, metadata_, options_.costs.at(at(call)));
+
+  const SampleState samples{.metadata = &metadata_,
+                            .tracker = &tracker_,
+                            .id_of_row = id_of_row_,
+                            .node_of_worker = options_.node_of_worker,
+                            .keys = &keys_};
+  Run run{.kind = RunKind::kCall, .call = call, .heads_missing = facts.data_size()};
+  run.rows = split_batch(facts, taken.rows, metadata_);
+  run.replies.resize(at(facts.data_size()));
+  const Redistribution redistribution =
+      redistribute(options_.redistribution, facts, run.rows, samples);
+  progress.report.bytes_redistributed += redistribution.bytes;
+
+  CallPayload payload{.call = &facts, .handle = facts.handle, .step = step_info()};
+  for (const std::vector<int>& rows : run.rows) {
+    payload.batches.push_back(describe(rows, facts.input_keys, samples));
+    payload.batches.back().extra = metadata_.assemble_extra(rows);
+    run.ids.push_back(payload.batches.back().ids);
+  }
+  payload.transfers = transfers_of(redistribution.moves, samples);
+  payload.hooks = replicas_.dispatch(call);
+  CallRequests requests = build_requests(std::move(payload), options_.n_workers);
+  const int number = open_run(std::move(run));
+  for (size_t i = 0; i < requests.requests.size(); ++i) {
+    const int rank = static_cast<int>(i) < requests.n_main ? static_cast<int>(i) : -1;
+    send(std::move(requests.requests[i]), number, rank);
+  }
+}
+
+void Dispatcher::throw_if_stuck() const {
+  for (int call = 0; call < graph_.size(); ++call) {
+    if (progress_[at(call)].dispatched >= samples_per_step_) continue;
+    std::vector<std::string> lacking;
+    for (const int key : calls_[at(call)].input_keys) {
+      for (int row = 0; row < buffer_.capacity(); ++row) {
+        if (!buffer_.is_used(row) || buffer_.has_key(row, key)) continue;
+        lacking.push_back(keys_.name(key));
+        break;
+      }
+    }
+    throw CallError(
+        base::concat("call ", calls_[at(call)].name, " of step ", steps_done_ + 1,
+                     " can never run"),
+        {.expected = base::concat(calls_[at(call)].n_seqs, " samples with all keys that it reads"),
+         .got = lacking.empty() ? std::string("no further sample")
+                                : base::concat("samples without ", base::join(lacking, ", ")),
+         .advice = "no dataset and no call wrote them, see `orrery plan`"});
+  }
+}
+
+}  // namespace orrery::master

@@ -1,0 +1,116 @@
+#include "orrery/master/payload.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace orrery::master {
+
+namespace {
+
+size_t at(int index) { return static_cast<size_t>(index); }
+
+/// Builds the requests of one call; knows which worker has one already.
+class RequestBuilder {
+ public:
+  RequestBuilder(CallPayload payload, int n_workers)
+      : payload_(std::move(payload)), request_of_(at(n_workers), -1) {}
+
+  CallRequests build() {
+    add_main_requests();
+    std::vector<std::vector<std::vector<int>>> parts = transfers_of_workers();
+    for (size_t phase = 0; phase < payload_.transfers.size(); ++phase) {
+      add_transfers(payload_.transfers[phase], parts[phase], phase);
+    }
+    for (PlacedHook& hook : payload_.hooks.pre) add_hook(hook, &comm::Request::pre_hooks);
+    for (PlacedHook& hook : payload_.hooks.post) add_hook(hook, &comm::Request::post_hooks);
+    return std::move(result_);
+  }
+
+ private:
+  void add_main_requests() {
+    const CallFacts& call = *payload_.call;
+    result_.requests.reserve(call.workers.size() * 2);
+    for (size_t rank = 0; rank < call.workers.size(); ++rank) {
+      comm::Request& request = request_to(call.workers[rank]);
+      request.handle = payload_.handle;
+      if (!payload_.batches.empty()) {
+        request.batch = payload_.batches[at(call.data_rank[rank])];
+        request.pre_hooks.emplace_back(comm::DataTransferHook{});
+      }
+      if (payload_.evaluate) request.post_hooks.emplace_back(*payload_.evaluate);
+      if (payload_.save) request.post_hooks.emplace_back(*payload_.save);
+    }
+    result_.n_main = static_cast<int>(result_.requests.size());
+  }
+
+  /// The request to this worker; a side request if it has none yet.
+  comm::Request& request_to(int worker) {
+    int& place = request_of_[at(worker)];
+    if (place < 0) {
+      place = static_cast<int>(result_.requests.size());
+      Outgoing& outgoing = result_.requests.emplace_back();
+      outgoing.worker = worker;
+      outgoing.request.call = payload_.call->index;
+      outgoing.request.handle = comm::Handle::kEmpty;
+      outgoing.request.step = payload_.step;
+    }
+    return result_.requests[at(place)].request;
+  }
+
+  /// [phases][workers] numbers of the transfers that concern them.
+  std::vector<std::vector<std::vector<int>>> transfers_of_workers() const {
+    std::vector<std::vector<std::vector<int>>> parts;
+    for (const std::vector<comm::Transfer>& phase : payload_.transfers) {
+      std::vector<std::vector<int>>& of_phase = parts.emplace_back(request_of_.size());
+      for (size_t i = 0; i < phase.size(); ++i) {
+        of_phase[at(phase[i].source)].push_back(static_cast<int>(i));
+        for (const int worker : phase[i].destinations) {
+          of_phase[at(worker)].push_back(static_cast<int>(i));
+        }
+      }
+    }
+    return parts;
+  }
+
+  /// Receivers before senders, which is the reference's order: a gather names its root first.
+  void add_transfers(const std::vector<comm::Transfer>& transfers,
+                     std::vector<std::vector<int>>& numbers_of_worker, size_t phase) {
+    const auto give = [&](int worker) {
+      std::vector<int>& numbers = numbers_of_worker[at(worker)];
+      if (numbers.empty()) return;  // has got its part already
+      comm::DataTransferHook hook;
+      hook.transfers.reserve(numbers.size());
+      for (const int number : numbers) hook.transfers.push_back(transfers[at(number)]);
+      numbers.clear();
+      comm::Request& request = request_to(worker);
+      auto* const empty_one = phase == 0 && !request.pre_hooks.empty()
+                                  ? std::get_if<comm::DataTransferHook>(&request.pre_hooks.front())
+                                  : nullptr;
+      if (empty_one != nullptr) {
+        *empty_one = std::move(hook);
+      } else {
+        request.pre_hooks.emplace_back(std::move(hook));
+      }
+    };
+    for (const comm::Transfer& transfer : transfers) {
+      for (const int worker : transfer.destinations) give(worker);
+      give(transfer.source);
+    }
+  }
+
+  void add_hook(const PlacedHook& hook, std::vector<comm::Hook> comm::Request::*where) {
+    for (const int worker : hook.workers) (request_to(worker).*where).push_back(hook.hook);
+  }
+
+  CallPayload payload_;
+  std::vector<int> request_of_;  // by worker: place in result_.requests, or -1
+  CallRequests result_;
+};
+
+}  // namespace
+
+CallRequests build_requests(CallPayload payload, int n_workers) {
+  return RequestBuilder(std::move(payload), n_workers).build();
+}
+
+}  // namespace orrery::master

@@ -1,0 +1,16 @@
+// What every redistribution pattern demands of its problem.
+#pragma once
+
+#include <span>
+
+#include "orrery/master/redistribution.h"
+
+namespace orrery::master {
+
+/// Throws CallError when a key appears twice. Local.
+void check_keys_differ(std::span<const int> keys);
+
+/// Throws CallError: the sample in `slot` is wanted under `key`, but no worker can give it.
+[[noreturn]] void throw_nobody_has(const RedistributionProblem& problem, int slot, int key);
+
+}  // namespace orrery::master

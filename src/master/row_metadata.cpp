@@ -1,0 +1,151 @@
+#include "orrery/master/row_metadata.h"
+
+#include <functional>
+#include <numeric>
+#include <utility>
+
+#include "orrery/base/error.h"
+#include "orrery/base/text.h"
+
+namespace orrery::master {
+
+namespace {
+
+size_t at(int index) { return static_cast<size_t>(index); }
+
+int64_t element_bytes(const data::KeyMetadata& metadata) {
+  return std::accumulate(metadata.trailing_shape.begin(), metadata.trailing_shape.end(),
+                         data::size_bytes(metadata.dtype), std::multiplies<>());
+}
+
+}  // namespace
+
+const RowMetadata::Cell& RowMetadata::cell(int row, int key) const {
+  if (at(key) >= columns_.size() || columns_[at(key)].empty() ||
+      columns_[at(key)][at(row)].chunk < 0) {
+    throw CallError("metadata of a sample",
+                    {.expected = base::concat("key ", key, " for the sample in row ", row),
+                     .got = "nothing under this key",
+                     .advice = "the call that writes this key must come before"});
+  }
+  return columns_[at(key)][at(row)];
+}
+
+void RowMetadata::drop(Cell& cell) {
+  if (cell.chunk < 0) return;
+  Chunk& chunk = chunks_[at(cell.chunk)];
+  if (--chunk.references == 0) {
+    chunk = {};
+    free_chunks_.push_back(cell.chunk);
+  }
+  cell.chunk = -1;
+}
+
+void RowMetadata::record(std::span<const int> rows, int key, const data::KeyMetadata& metadata) {
+  if (rows.size() != metadata.lengths.size()) {
+    throw CallError(base::concat("metadata of key ", metadata.key),
+                    {.expected = base::concat("lengths of ", rows.size(), " samples"),
+                     .got = base::concat(metadata.lengths.size()),
+                     .advice = {}});
+  }
+  if (rows.empty()) return;
+  if (at(key) >= columns_.size()) columns_.resize(at(key) + 1);
+  if (columns_[at(key)].empty()) columns_[at(key)].resize(at(n_rows_));
+  int number = static_cast<int>(chunks_.size());
+  if (free_chunks_.empty()) {
+    chunks_.emplace_back();
+  } else {
+    number = free_chunks_.back();
+    free_chunks_.pop_back();
+  }
+  chunks_[at(number)] = {metadata, element_bytes(metadata), static_cast<int>(rows.size())};
+  for (size_t i = 0; i < rows.size(); ++i) {
+    Cell& cell = columns_[at(key)][at(rows[i])];
+    drop(cell);
+    cell = {number, static_cast<int>(i)};
+  }
+}
+
+void RowMetadata::record_extra(std::span<const int> rows,
+                               const std::map<std::string, std::vector<std::string>>& extra) {
+  for (const auto& [name, texts] : extra) {
+    if (texts.size() != rows.size()) {
+      throw CallError(base::concat("metadata ", name),
+                      {.expected = base::concat("texts of ", rows.size(), " samples"),
+                       .got = base::concat(texts.size()),
+                       .advice = {}});
+    }
+    std::vector<std::string>& column = extra_[name];
+    column.resize(at(n_rows_));
+    for (size_t i = 0; i < rows.size(); ++i) column[at(rows[i])] = texts[i];
+  }
+}
+
+data::KeyMetadata RowMetadata::assemble(std::span<const int> rows, int key) const {
+  data::KeyMetadata result;
+  result.lengths.reserve(rows.size(), rows.size());
+  int last_chunk = -1;
+  for (const int row : rows) {
+    const Cell& from = cell(row, key);
+    const data::KeyMetadata& source = chunks_[at(from.chunk)].metadata;
+    if (last_chunk < 0) {
+      result.key = source.key;
+      result.dtype = source.dtype;
+      result.trailing_shape = source.trailing_shape;
+    } else if (from.chunk != last_chunk &&
+               (source.dtype != result.dtype || source.trailing_shape != result.trailing_shape)) {
+      throw CallError(base::concat("key ", source.key, ": samples disagree"),
+                      {.expected = base::concat("type ", data::name(result.dtype),
+                                                " and equal trailing shapes in a batch"),
+                       .got = base::concat("type ", data::name(source.dtype)),
+                       .advice = "all workers must produce a key in the same type and shape"});
+    }
+    last_chunk = from.chunk;
+    result.lengths.add_sample(source.lengths.of(at(from.index)));
+  }
+  return result;
+}
+
+std::map<std::string, std::vector<std::string>> RowMetadata::assemble_extra(
+    std::span<const int> rows) const {
+  std::map<std::string, std::vector<std::string>> result;
+  for (const auto& [name, column] : extra_) {
+    std::vector<std::string> texts;
+    bool has_any = false;
+    for (const int row : rows) {
+      const std::string& text = column[at(row)];
+      has_any = has_any || !text.empty();
+      texts.push_back(text.empty() ? "null" : text);
+    }
+    if (has_any) result.emplace(name, std::move(texts));
+  }
+  return result;
+}
+
+int64_t RowMetadata::elements(int row, int key) const {
+  const Cell& from = cell(row, key);
+  return chunks_[at(from.chunk)].metadata.lengths.total(at(from.index));
+}
+
+int64_t RowMetadata::bytes(int row, int key) const {
+  const Cell& from = cell(row, key);
+  const Chunk& chunk = chunks_[at(from.chunk)];
+  return chunk.metadata.lengths.total(at(from.index)) * chunk.element_bytes;
+}
+
+std::span<const int32_t> RowMetadata::lengths(int row, int key) const {
+  const Cell& from = cell(row, key);
+  return chunks_[at(from.chunk)].metadata.lengths.of(at(from.index));
+}
+
+void RowMetadata::forget(std::span<const int> rows) {
+  for (std::vector<Cell>& column : columns_) {
+    if (column.empty()) continue;
+    for (const int row : rows) drop(column[at(row)]);
+  }
+  for (auto& [name, column] : extra_) {
+    for (const int row : rows) column[at(row)].clear();
+  }
+}
+
+}  // namespace orrery::master

@@ -1,0 +1,185 @@
+#include "orrery/master/sequence_buffer.h"
+
+#include <algorithm>
+#include <bit>
+#include <utility>
+
+#include "orrery/base/error.h"
+#include "orrery/base/text.h"
+
+namespace orrery::master {
+
+namespace {
+
+constexpr size_t kWordBits = 64;
+
+uint64_t bit(int index) { return uint64_t{1} << (static_cast<size_t>(index) % kWordBits); }
+
+size_t at(int index) { return static_cast<size_t>(index); }
+
+}  // namespace
+
+SequenceBuffer::SequenceBuffer(int capacity, int n_keys, std::vector<Reader> readers)
+    : n_calls_(static_cast<int>(readers.size())),
+      words_per_row_(static_cast<int>((at(n_keys) + kWordBits - 1) / kWordBits)),
+      readers_(std::move(readers)),
+      readers_of_key_(at(n_keys)),
+      ids_(at(capacity)),
+      births_(at(capacity)),
+      empty_bits_((at(capacity) + kWordBits - 1) / kWordBits),
+      key_bits_(at(capacity) * at(words_per_row_)),
+      missing_(at(capacity) * at(n_calls_)),
+      reads_(at(capacity)),
+      ready_(at(n_calls_)) {
+  for (int row = 0; row < capacity; ++row) empty_bits_[at(row) / kWordBits] |= bit(row);
+  for (int call = 0; call < n_calls_; ++call) {
+    std::vector<int>& keys = readers_[at(call)].keys;
+    std::sort(keys.begin(), keys.end());
+    keys.erase(std::unique(keys.begin(), keys.end()), keys.end());
+    for (const int key : keys) readers_of_key_.at(at(key)).push_back(call);
+  }
+  row_of_.reserve(at(capacity));
+}
+
+bool SequenceBuffer::is_used(int row) const {
+  return (empty_bits_[at(row) / kWordBits] & bit(row)) == 0;
+}
+
+bool SequenceBuffer::has_key(int row, int key) const {
+  return (key_bits_[at(row) * at(words_per_row_) + at(key) / kWordBits] & bit(key)) != 0;
+}
+
+int SequenceBuffer::lowest_empty_row() {
+  while (empty_bits_[first_word_with_empty_] == 0) ++first_word_with_empty_;
+  return static_cast<int>(first_word_with_empty_ * kWordBits) +
+         std::countr_zero(empty_bits_[first_word_with_empty_]);
+}
+
+void SequenceBuffer::push_ready(int call, int row) {
+  ReadyList& list = ready_[at(call)];
+  const int64_t birth = births_[at(row)];
+  if (list.entries.size() > list.head && list.entries.back().birth > birth) list.sorted = false;
+  list.entries.push_back({birth, row});
+}
+
+void SequenceBuffer::sort_ready(ReadyList& list) {
+  if (list.sorted) return;
+  std::sort(list.entries.begin() + static_cast<std::ptrdiff_t>(list.head), list.entries.end(),
+            [](const Entry& a, const Entry& b) { return a.birth < b.birth; });
+  list.sorted = true;
+}
+
+std::vector<int> SequenceBuffer::put(std::span<const data::SampleId> ids, std::span<const int> keys,
+                                     std::span<const int64_t> births) {
+  if (births.size() != ids.size()) {
+    throw CallError("sequence buffer: put",
+                    {.expected = base::concat("one birth for each of ", ids.size(), " samples"),
+                     .got = base::concat(births.size(), " births"),
+                     .advice = {}});
+  }
+  if (ids.size() > ids_.size() - at(n_used_)) {
+    throw CallError(
+        "sequence buffer: no room",
+        {.expected = base::concat("at most ", ids_.size() - at(n_used_), " new samples, ", n_used_,
+                                  " of ", ids_.size(), " rows are in use"),
+         .got = base::concat(ids.size(), " samples"),
+         .advice = "some call does not read its samples, or loading runs ahead"});
+  }
+  std::vector<uint64_t> bits(at(words_per_row_));
+  std::vector<uint16_t> missing;
+  for (const Reader& reader : readers_)
+    missing.push_back(static_cast<uint16_t>(reader.keys.size()));
+  for (const int key : keys) {
+    uint64_t& word = bits.at(at(key) / kWordBits);
+    if ((word & bit(key)) != 0) continue;
+    word |= bit(key);
+    for (const int call : readers_of_key_.at(at(key))) --missing[at(call)];
+  }
+
+  std::vector<int> rows;
+  rows.reserve(ids.size());
+  for (size_t i = 0; i < ids.size(); ++i) {
+    const int row = lowest_empty_row();
+    if (!row_of_.try_emplace(ids[i].value, row).second) {
+      throw CallError("sequence buffer: put",
+                      {.expected = "samples that are not in the buffer",
+                       .got = base::concat("sample ", ids[i].value, " a second time"),
+                       .advice = {}});
+    }
+    empty_bits_[at(row) / kWordBits] &= ~bit(row);
+    ++n_used_;
+    ids_[at(row)] = ids[i];
+    births_[at(row)] = births[i];
+    reads_[at(row)] = 0;
+    std::copy(bits.begin(), bits.end(), key_bits_.begin() + row * words_per_row_);
+    std::copy(missing.begin(), missing.end(), missing_.begin() + row * n_calls_);
+    for (int call = 0; call < n_calls_; ++call) {
+      if (missing[at(call)] == 0) push_ready(call, row);
+    }
+    rows.push_back(row);
+  }
+  return rows;
+}
+
+void SequenceBuffer::amend(std::span<const int> rows, std::span<const int> keys) {
+  for (const int row : rows) {
+    if (row < 0 || row >= capacity() || !is_used(row)) {
+      throw CallError("sequence buffer: amend",
+                      {.expected = "rows that hold a sample",
+                       .got = base::concat("row ", row, ", which is empty"),
+                       .advice = "two calls may have answered for the same samples"});
+    }
+    for (const int key : keys) {
+      uint64_t& word = key_bits_[at(row) * at(words_per_row_) + at(key) / kWordBits];
+      if ((word & bit(key)) != 0) continue;
+      word |= bit(key);
+      for (const int call : readers_of_key_.at(at(key))) {
+        if (--missing_[at(row) * at(n_calls_) + at(call)] == 0) push_ready(call, row);
+      }
+    }
+  }
+}
+
+std::optional<int64_t> SequenceBuffer::youngest_of_next(int call) {
+  if (!is_ready(call)) return std::nullopt;
+  ReadyList& list = ready_[at(call)];
+  sort_ready(list);
+  return list.entries[list.head + static_cast<size_t>(readers_[at(call)].n_seqs) - 1].birth;
+}
+
+SequenceBuffer::Taken SequenceBuffer::take(int call) {
+  const auto n = static_cast<size_t>(readers_.at(at(call)).n_seqs);
+  if (!is_ready(call)) {
+    throw CallError(base::concat("sequence buffer: call ", call, " is not ready"),
+                    {.expected = base::concat(n, " samples with all its keys"),
+                     .got = base::concat(n_ready(call)),
+                     .advice = {}});
+  }
+  ReadyList& list = ready_[at(call)];
+  sort_ready(list);
+  Taken taken;
+  taken.rows.reserve(n);
+  for (size_t i = 0; i < n; ++i) {
+    const int row = list.entries[list.head + i].row;
+    taken.rows.push_back(row);
+    if (++reads_[at(row)] != n_calls_) continue;
+    taken.freed.push_back(row);
+    row_of_.erase(ids_[at(row)].value);
+    empty_bits_[at(row) / kWordBits] |= bit(row);
+    first_word_with_empty_ = std::min(first_word_with_empty_, at(row) / kWordBits);
+    --n_used_;
+  }
+  list.head += n;
+  if (list.head == list.entries.size()) {
+    list.entries.clear();
+    list.head = 0;
+    list.sorted = true;
+  } else if (list.head > list.entries.size() / 2) {
+    list.entries.erase(list.entries.begin(),
+                       list.entries.begin() + static_cast<std::ptrdiff_t>(list.head));
+    list.head = 0;
+  }
+  return taken;
+}
+
+}  // namespace orrery::master

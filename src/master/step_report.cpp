@@ -1,0 +1,90 @@
+#include "orrery/master/step_report.h"
+
+#include <algorithm>
+
+namespace orrery::master {
+
+void PhaseTimes::add(int worker, const std::vector<comm::TimeRecord>& times, int n_workers) {
+  for (size_t i = 0; i < times.size(); ++i) {
+    // Workers report the same names in the same order, so the guess is nearly always right.
+    auto column = i < columns_.size() && columns_[i].name == times[i].name
+                      ? columns_.begin() + static_cast<std::ptrdiff_t>(i)
+                      : std::find_if(columns_.begin(), columns_.end(),
+                                     [&](const Column& c) { return c.name == times[i].name; });
+    if (column == columns_.end()) {
+      columns_.push_back({times[i].name, std::vector<double>(static_cast<size_t>(n_workers), -1)});
+      column = columns_.end() - 1;
+    }
+    double& seconds = column->seconds[static_cast<size_t>(worker)];
+    seconds = std::max(seconds, 0.0) + times[i].seconds;
+  }
+}
+
+std::vector<PhaseTime> PhaseTimes::summary() const {
+  std::vector<PhaseTime> result;
+  for (const Column& column : columns_) {
+    PhaseTime& time = result.emplace_back();
+    time.name = column.name;
+    int n = 0;
+    for (const double seconds : column.seconds) {
+      if (seconds < 0) continue;
+      time.max = std::max(time.max, seconds);
+      time.mean += seconds;
+      ++n;
+    }
+    if (n > 0) time.mean /= n;
+  }
+  return result;
+}
+
+metrics::Flops StepReport::flops() const {
+  metrics::Flops total = 0;
+  for (const CallReport& call : calls) total += call.flops;
+  return total;
+}
+
+int64_t StepReport::bytes_redistributed() const {
+  int64_t total = 0;
+  for (const CallReport& call : calls) total += call.bytes_redistributed;
+  return total;
+}
+
+std::map<std::string, double> numbers_of(const CallReport& report) {
+  metrics::Statistics merged;
+  for (const metrics::Statistics& minibatch : report.minibatches) merged.merge(minibatch);
+  std::map<std::string, double> numbers = merged.with_prefix(report.call + "/").values();
+  for (const PhaseTime& time : report.times) {
+    const std::string name = "time/" + report.call + "/" + time.name;
+    numbers[name + "/max"] = time.max;
+    numbers[name + "/mean"] = time.mean;
+  }
+  numbers["time/" + report.call + "/total"] = report.seconds;
+  numbers[report.call + "/bytes_redistributed"] = static_cast<double>(report.bytes_redistributed);
+  if (report.flops > 0) {
+    numbers[report.call + "/flops"] = static_cast<double>(report.flops);
+    if (report.seconds > 0) {
+      numbers[report.call + "/tflops_per_second"] =
+          static_cast<double>(report.flops) / report.seconds / 1e12;
+    }
+  }
+  return numbers;
+}
+
+std::map<std::string, double> numbers_of(const StepReport& report) {
+  std::map<std::string, double> numbers;
+  numbers["time/step"] = report.seconds;
+  numbers["time/master"] = report.master_seconds;
+  if (report.seconds > 0) numbers["time/master_share"] = report.master_seconds / report.seconds;
+  numbers["samples"] = static_cast<double>(report.samples);
+  numbers["epoch"] = static_cast<double>(report.step.epoch);
+  numbers["bytes_redistributed"] = static_cast<double>(report.bytes_redistributed());
+  if (report.flops() > 0) {
+    numbers["flops"] = static_cast<double>(report.flops());
+    if (report.seconds > 0) {
+      numbers["tflops_per_second"] = static_cast<double>(report.flops()) / report.seconds / 1e12;
+    }
+  }
+  return numbers;
+}
+
+}  // namespace orrery::master
