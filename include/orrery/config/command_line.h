@@ -1,0 +1,33 @@
+// The arguments of the subcommands. Boost.ProgramOptions reads them.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+namespace orrery::config {
+
+struct TrainOptions {
+  std::string config;
+  std::vector<std::string> sets;
+  std::string resume = "auto";  ///< auto, off, or a run directory
+  bool help = false;
+  bool markdown = false;  ///< with help: as docs/configuration.md
+};
+
+struct PlanOptions {
+  std::string config;
+  std::vector<std::string> sets;
+  int workers = 0;  ///< 0: as many as the layouts name
+  bool help = false;
+};
+
+/// Throw ConfigError for an unknown or incomplete option, with the nearest known one.
+TrainOptions parse_train_options(std::span<const std::string> arguments);
+PlanOptions parse_plan_options(std::span<const std::string> arguments);
+
+/// The options' part of the help.
+std::string train_options_help();
+std::string plan_options_help();
+
+}  // namespace orrery::config

@@ -1,0 +1,65 @@
+// A configuration as text: sections, keys and values with the place where each was written. Knows
+// nothing of what the keys mean. (Boost.ProgramOptions reads INI files too, but tells no line and
+// has no include; docs/decisions/0200.)
+//
+//   include = graphs/grpo.cfg      # before the first section; relative to this file
+//   [call.actor_gen]
+//   n_seqs = 32                    # comments begin with # or ; after a blank or at the line's
+//   start
+//
+// A file may say each key once; it overrides what its includes say, whatever their place.
+#pragma once
+
+#include <filesystem>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "orrery/config/schema.h"  // Position
+
+namespace orrery::config {
+
+/// A mistake of the user. Line 0: the file as a whole, or `--set`.
+struct Problem {
+  std::string file;
+  int line = 0;
+  std::string text;
+
+  /// `grpo.cfg:12: unknown key ...`
+  std::string message() const;
+};
+
+struct Entry {
+  std::string section;
+  std::string key;
+  std::string value;
+  Position where;
+  /// What a relative path in `value` is relative to.
+  std::filesystem::path folder;
+};
+
+struct SectionStart {
+  std::string name;
+  Position where;
+};
+
+struct Document {
+  std::vector<SectionStart> sections;  ///< each once, in order of first appearance
+  std::vector<Entry> entries;          ///< each key of a section once: the value that counts
+
+  const SectionStart* find_section(std::string_view name) const;
+  const Entry* find(std::string_view section, std::string_view key) const;
+};
+
+/// Reads a file and its includes. Mistakes are appended to `problems`, all of them.
+Document read_document(const std::filesystem::path& file, std::vector<Problem>& problems);
+
+/// The same from text, as if it stood in `file`.
+Document parse_document(const std::string& text, const std::filesystem::path& file,
+                        std::vector<Problem>& problems);
+
+/// Applies overrides `section.key=value`; the key is what follows the last dot before `=`.
+void apply_sets(Document& document, std::span<const std::string> sets,
+                std::vector<Problem>& problems);
+
+}  // namespace orrery::config

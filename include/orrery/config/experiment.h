@@ -1,0 +1,284 @@
+// Everything that a configuration file can say, as plain structs with one field list each (see
+// field.h). Sections: [experiment] [layout] [checkpoint] [evaluate] [export], and by name
+// [dataset.X] [model.X] [call.X]. Values, no tensors; the same on all ranks.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "orrery/config/field.h"
+#include "orrery/config/schema.h"  // Option, Position
+
+namespace orrery::config {
+
+struct ExperimentSection {
+  std::string name = "experiment";
+  std::string output_dir = "runs";
+  int64_t seed = 1;
+  int64_t total_steps = 0;
+  int64_t total_epochs = 0;
+  double total_seconds = 0;
+  bool deterministic = true;
+  int threads_per_rank = 1;
+  double deadline_seconds = 600;
+  std::string redistribution = "direct";
+
+  template <class Visitor>
+  static void visit_fields(Visitor& field) {
+    using C = ExperimentSection;
+    field(&C::name, "name", "name of the run directory", folder_name());
+    field(&C::output_dir, "output_dir",
+          "folder that holds run directories, relative to the working directory", anything());
+    field(&C::seed, "seed", "key of every random draw", at_least(0));
+    field(&C::total_steps, "total_steps", "stop after so many steps; 0: no limit", at_least(0));
+    field(&C::total_epochs, "total_epochs", "stop after so many epochs; 0: no limit", at_least(0));
+    field(&C::total_seconds, "total_seconds", "begin no step after so many seconds; 0: no limit",
+          at_least(0));
+    field(&C::deterministic, "deterministic", "the same numbers in every run", anything());
+    field(&C::threads_per_rank, "threads_per_rank", "processor threads of each worker",
+          in_range(1, 1024));
+    field(&C::deadline_seconds, "deadline_seconds",
+          "end the job when the peers that a rank waits for make no progress for so long",
+          above(0));
+    field(&C::redistribution, "redistribution", "how samples move between calls",
+          one_of({"direct", "gather-scatter", "bcast"}));
+  }
+};
+
+struct LayoutSection {
+  std::string default_layout;
+
+  template <class Visitor>
+  static void visit_fields(Visitor& field) {
+    field(&LayoutSection::default_layout, "default",
+          "layout of calls that name none, such as d2t1p1@0-1; empty: data parallel on all workers",
+          anything());
+  }
+};
+
+struct CheckpointConfig {
+  int64_t every_steps = 0;
+  int64_t every_epochs = 0;
+  double every_seconds = 0;
+  int keep = 2;
+
+  template <class Visitor>
+  static void visit_fields(Visitor& field) {
+    using C = CheckpointConfig;
+    field(&C::every_steps, "every_steps", "checkpoint after so many steps; 0: never", at_least(0));
+    field(&C::every_epochs, "every_epochs", "checkpoint after so many epochs; 0: never",
+          at_least(0));
+    field(&C::every_seconds, "every_seconds", "checkpoint after so many seconds; 0: never",
+          at_least(0));
+    field(&C::keep, "keep", "newest checkpoints that are kept", at_least(1));
+  }
+};
+
+struct EvaluateConfig {
+  std::string dataset;
+  int64_t every_steps = 0;
+  int64_t every_epochs = 0;
+  double every_seconds = 0;
+  bool at_start = true;
+  bool at_end = true;
+  int64_t max_new_tokens = 32;
+  int64_t max_prompts = 0;
+
+  template <class Visitor>
+  static void visit_fields(Visitor& field) {
+    using C = EvaluateConfig;
+    field(&C::dataset, "dataset", "name of a [dataset.X] section; empty: no evaluation",
+          anything());
+    field(&C::every_steps, "every_steps", "evaluate after so many steps; 0: never", at_least(0));
+    field(&C::every_epochs, "every_epochs", "evaluate after so many epochs; 0: never", at_least(0));
+    field(&C::every_seconds, "every_seconds", "evaluate after so many seconds; 0: never",
+          at_least(0));
+    field(&C::at_start, "at_start", "also before the first step", anything());
+    field(&C::at_end, "at_end", "also after the last step", anything());
+    field(&C::max_new_tokens, "max_new_tokens", "longest answer, in tokens", at_least(1));
+    field(&C::max_prompts, "max_prompts", "use the first so many records; 0: all", at_least(0));
+  }
+};
+
+struct ExportConfig {
+  int64_t every_steps = 0;
+  int64_t every_epochs = 0;
+  double every_seconds = 0;
+  bool at_end = true;
+  int keep = 2;
+
+  template <class Visitor>
+  static void visit_fields(Visitor& field) {
+    using C = ExportConfig;
+    field(&C::every_steps, "every_steps", "write the trained models after so many steps; 0: never",
+          at_least(0));
+    field(&C::every_epochs, "every_epochs", "write them after so many epochs; 0: never",
+          at_least(0));
+    field(&C::every_seconds, "every_seconds", "write them after so many seconds; 0: never",
+          at_least(0));
+    field(&C::at_end, "at_end", "also after the last step", anything());
+    field(&C::keep, "keep", "newest exports that are kept", at_least(1));
+  }
+};
+
+struct DatasetConfig {
+  std::string path;
+  std::string kind = "prompts";
+  std::string prompt_field = "prompt";
+  std::string answer_field = "answer";
+  std::string completion_field = "completion";
+  std::string id_field = "id";
+  int64_t max_prompt_tokens = 1024;
+  int64_t max_tokens = 2048;
+  double weight = 0;
+  std::string on_bad_record = "fail";
+
+  template <class Visitor>
+  static void visit_fields(Visitor& field) {
+    using C = DatasetConfig;
+    field(&C::path, "path", "JSONL file, one record a line", input_path());
+    field(&C::kind, "kind",
+          "prompts: prompts and reference answers; completions: prompts with answers to learn",
+          one_of({"prompts", "completions"}));
+    field(&C::prompt_field, "prompt_field", "field of the prompt", anything());
+    field(&C::answer_field, "answer_field", "field of the reference answer", anything());
+    field(&C::completion_field, "completion_field", "field of the answer to learn", anything());
+    field(&C::id_field, "id_field", "field of the record's id, unique if present", anything());
+    field(&C::max_prompt_tokens, "max_prompt_tokens", "longest prompt, in tokens", at_least(1));
+    field(&C::max_tokens, "max_tokens", "longest prompt with completion, in tokens", at_least(2));
+    field(&C::weight, "weight", "share among several datasets; 0: by number of rows", at_least(0));
+    field(&C::on_bad_record, "on_bad_record", "what to do with a record that cannot be used",
+          one_of({"fail", "skip"}));
+  }
+};
+
+struct ModelConfig {
+  std::string path;
+  std::string dtype = "fp32";
+  std::string architecture = "llama";
+  std::string tokenizer = "byte";
+  int64_t vocab_size = 259;
+  int64_t hidden_size = 128;
+  int64_t intermediate_size = 344;
+  int64_t n_layers = 4;
+  int64_t n_heads = 4;
+  int64_t n_kv_heads = 4;
+  int64_t head_dim = 0;
+  int64_t max_positions = 2048;
+  double rope_theta = 10000;
+  double norm_eps = 1e-5;
+  bool tie_embeddings = false;
+  double lr = 1e-5;
+  std::string lr_schedule = "constant";
+  double min_lr_ratio = 0;
+  int64_t warmup_steps = 0;
+  double warmup_proportion = 0;
+  double weight_decay = 0;
+  double beta1 = 0.9;
+  double beta2 = 0.95;
+  double adam_eps = 1e-8;
+  double max_grad_norm = 1;
+
+  template <class Visitor>
+  static void visit_fields(Visitor& field) {
+    using C = ModelConfig;
+    field(&C::path, "path", "Hugging Face directory; empty: random weights of the sizes below",
+          input_path());
+    field(&C::dtype, "dtype", "type of parameters and computation", one_of({"fp32", "fp64"}));
+    field(&C::architecture, "architecture",
+          "none: a role without parameters, such as a rule that gives rewards",
+          one_of({"llama", "none"}));
+    field(&C::tokenizer, "tokenizer", "byte: one token a byte", one_of({"byte"}));
+    field(&C::vocab_size, "vocab_size", "tokens", at_least(1));
+    field(&C::hidden_size, "hidden_size", "width of the residual stream", at_least(1));
+    field(&C::intermediate_size, "intermediate_size", "width inside the MLP", at_least(1));
+    field(&C::n_layers, "n_layers", "blocks", at_least(1));
+    field(&C::n_heads, "n_heads", "query heads", at_least(1));
+    field(&C::n_kv_heads, "n_kv_heads", "key and value heads", at_least(1));
+    field(&C::head_dim, "head_dim", "width of a head; 0: hidden_size / n_heads", at_least(0));
+    field(&C::max_positions, "max_positions", "longest sequence, in tokens", at_least(1));
+    field(&C::rope_theta, "rope_theta", "base of the rotary frequencies", above(0));
+    field(&C::norm_eps, "norm_eps", "epsilon of the norms", above(0));
+    field(&C::tie_embeddings, "tie_embeddings", "the head is the embedding", anything());
+    field(&C::lr, "lr", "peak learning rate", in_range(0, 1));
+    field(&C::lr_schedule, "lr_schedule", "how it falls after the warm-up",
+          one_of({"constant", "linear", "cosine"}));
+    field(&C::min_lr_ratio, "min_lr_ratio", "last learning rate / peak", in_range(0, 1));
+    field(&C::warmup_steps, "warmup_steps", "linear warm-up, in optimizer steps", at_least(0));
+    field(&C::warmup_proportion, "warmup_proportion",
+          "the same as a share of all steps, if warmup_steps is 0", in_range(0, 1));
+    field(&C::weight_decay, "weight_decay", "decoupled; not on norms and biases", at_least(0));
+    field(&C::beta1, "beta1", "Adam: decay of the mean", in_range(0, 0.999999));
+    field(&C::beta2, "beta2", "Adam: decay of the mean square", in_range(0, 0.999999));
+    field(&C::adam_eps, "adam_eps", "Adam: added to the denominator", above(0));
+    field(&C::max_grad_norm, "max_grad_norm", "clip the gradient to this norm; 0: never",
+          at_least(0));
+  }
+};
+
+struct CallConfig {
+  std::string model;
+  std::string kind;
+  std::string interface;
+  std::vector<KeyBinding> inputs;
+  std::vector<KeyBinding> outputs;
+  int64_t n_seqs = 0;
+  std::string layout;
+  bool enabled = true;
+  int64_t max_tokens_per_micro_batch = 0;
+  int64_t n_micro_batches = 1;
+  bool log_return_value = false;
+  std::string post_realloc;
+  double eta = 1;
+  std::vector<Option> options;  ///< the other keys of the section, for the interface
+
+  template <class Visitor>
+  static void visit_fields(Visitor& field) {
+    using C = CallConfig;
+    field(&C::model, "model", "the role: name of a [model.X] section", anything());
+    field(&C::kind, "kind", "what the interface does", anything());
+    field(&C::interface, "interface", "name of a registered interface", anything());
+    field(&C::inputs, "inputs", "keys it reads: `key` or `interface_key:graph_key`, by commas",
+          anything());
+    field(&C::outputs, "outputs", "keys it writes, in the same form", anything());
+    field(&C::n_seqs, "n_seqs", "samples of one run of the call", at_least(1));
+    field(&C::layout, "layout", "such as d2t1p1@0-1; empty: layout.default", anything());
+    field(&C::enabled, "enabled", "false: as if the section were not there", anything());
+    field(&C::max_tokens_per_micro_batch, "max_tokens_per_micro_batch",
+          "memory limit of a micro-batch, in tokens; 0: no limit", at_least(0));
+    field(&C::n_micro_batches, "n_micro_batches", "at least so many micro-batches", at_least(1));
+    field(&C::log_return_value, "log_return_value", "also log the mean of each output", anything());
+    field(&C::post_realloc, "post_realloc",
+          "role that gets the trained parameters after the call; empty: none", anything());
+    field(&C::eta, "eta", "of that: new = eta * trained + (1 - eta) * old", in_range(0, 1));
+  }
+};
+
+/// A list of named sections in order of their first appearance.
+template <class T>
+using Named = std::vector<std::pair<std::string, T>>;
+
+struct Experiment {
+  ExperimentSection experiment;
+  LayoutSection layout;
+  CheckpointConfig checkpoint;
+  EvaluateConfig evaluate;
+  ExportConfig export_;
+  Named<DatasetConfig> datasets;
+  Named<ModelConfig> models;
+  Named<CallConfig> calls;
+  std::map<std::string, Position, std::less<>> positions;  ///< by `call.actor_gen.layout`
+
+  /// Where a key was written; for one that was not, its section; else the file itself.
+  Position where(std::string_view key) const;
+
+  const DatasetConfig* find_dataset(std::string_view name) const;
+  const ModelConfig* find_model(std::string_view role) const;
+  const CallConfig* find_call(std::string_view name) const;
+};
+
+}  // namespace orrery::config

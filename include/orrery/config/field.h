@@ -1,0 +1,90 @@
+// What a configuration struct says about each of its members, once: name, unit and meaning, and
+// what values are allowed. Type and default come from the member itself. Parser, `--set`, help,
+// documentation, the resolved file and validation are visitors of these lists (visit.h).
+//
+//   template <class Visitor>
+//   static void visit_fields(Visitor& field) {
+//     field(&OptimizerConfig::lr, "lr", "peak learning rate", in_range(0, 1));
+//   }
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace orrery::config {
+
+/// `key`, or `interface_key:graph_key` where an interface's name for a key differs from the
+/// graph's.
+struct KeyBinding {
+  std::string interface_key;
+  std::string graph_key;
+  bool operator==(const KeyBinding&) const = default;
+};
+
+/// Which values of a field are allowed. An empty text: all of its type.
+struct Check {
+  std::string text;  ///< as help shows it: `0 to 1`, `one of a, b`
+  /// Why this text is not allowed, or nothing. It can be read as the field's type.
+  std::function<std::optional<std::string>(const std::string& value)> problem;
+  /// The value is the path of something that is read: relative to the file that states it.
+  bool is_input_path = false;
+};
+
+Check anything();
+Check in_range(double low, double high);
+Check at_least(double low);
+Check above(double low);
+Check one_of(std::vector<std::string> choices);
+/// Not empty, no slash: usable as the name of a folder.
+Check folder_name();
+/// A file or folder that is read; empty: none.
+Check input_path();
+
+// Text of a value and back. The functions named read_value return why `text` is not such a value.
+// Numbers read back exactly as they were written.
+std::string value_text(const std::string& value);
+std::string value_text(int64_t value);
+std::string value_text(int value);
+std::string value_text(double value);
+std::string value_text(bool value);
+std::string value_text(const std::vector<KeyBinding>& value);
+
+std::optional<std::string> read_value(std::string_view text, std::string& value);
+std::optional<std::string> read_value(std::string_view text, int64_t& value);
+std::optional<std::string> read_value(std::string_view text, int& value);
+std::optional<std::string> read_value(std::string_view text, double& value);
+std::optional<std::string> read_value(std::string_view text, bool& value);
+std::optional<std::string> read_value(std::string_view text, std::vector<KeyBinding>& value);
+
+template <class T>
+constexpr std::string_view type_name();
+template <>
+constexpr std::string_view type_name<std::string>() {
+  return "text";
+}
+template <>
+constexpr std::string_view type_name<int64_t>() {
+  return "integer";
+}
+template <>
+constexpr std::string_view type_name<int>() {
+  return "integer";
+}
+template <>
+constexpr std::string_view type_name<double>() {
+  return "number";
+}
+template <>
+constexpr std::string_view type_name<bool>() {
+  return "true or false";
+}
+template <>
+constexpr std::string_view type_name<std::vector<KeyBinding>>() {
+  return "keys";
+}
+
+}  // namespace orrery::config

@@ -1,0 +1,41 @@
+// From a configuration file to an Experiment, with every mistake found. Rank 0 reads the user's
+// file; the other ranks read the resolved text that it sends.
+#pragma once
+
+#include <filesystem>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "orrery/config/document.h"  // Problem
+#include "orrery/config/experiment.h"
+
+namespace orrery::config {
+
+struct LoadResult {
+  Experiment experiment;
+  std::vector<Problem> problems;  ///< all mistakes, in order of the checks; empty: usable
+};
+
+/// Reads `file`, its includes and the overrides. Never throws for a mistake of the user. Local.
+LoadResult load_experiment(const std::filesystem::path& file, std::span<const std::string> sets,
+                           const InterfaceSchemas& interfaces);
+
+/// The same from text, such as resolved_config().
+LoadResult load_experiment_text(const std::string& text, const std::filesystem::path& file,
+                                const InterfaceSchemas& interfaces);
+
+/// Throws one ConfigError that lists all problems, if there are any.
+void throw_if_problems(const std::vector<Problem>& problems);
+
+/// Every key of the experiment with its value, paths absolute; reading it gives the same
+/// experiment.
+std::string resolved_config(const Experiment& experiment, const InterfaceSchemas& interfaces);
+
+/// What `orrery train --help` prints about configuration keys.
+std::string configuration_help(const InterfaceSchemas& interfaces);
+
+/// docs/configuration.md.
+std::string configuration_markdown(const InterfaceSchemas& interfaces);
+
+}  // namespace orrery::config

@@ -1,0 +1,107 @@
+#include "orrery/config/command_line.h"
+
+#include <boost/program_options.hpp>
+#include <sstream>
+
+#include "orrery/base/error.h"
+#include "orrery/base/text.h"
+
+namespace orrery::config {
+
+namespace po = boost::program_options;
+
+namespace {
+
+po::options_description train_description(TrainOptions& options) {
+  po::options_description description("options");
+  auto add = description.add_options();
+  add("set", po::value(&options.sets)->value_name("K=V")->composing(),
+      "override a configuration key; may be repeated");
+  add("resume", po::value(&options.resume)->value_name("auto|off|DIR")->default_value("auto"),
+      "go on from the last checkpoint of this experiment (auto), start anew (off), or go on from "
+      "that of a run directory");
+  add("help,h", po::bool_switch(&options.help), "options and configuration keys");
+  add("markdown", po::bool_switch(&options.markdown), "with --help: as docs/configuration.md");
+  add("config", po::value(&options.config)->value_name("CONFIG"), "the configuration file");
+  return description;
+}
+
+po::options_description plan_description(PlanOptions& options) {
+  po::options_description description("options");
+  auto add = description.add_options();
+  add("set", po::value(&options.sets)->value_name("K=V")->composing(),
+      "override a configuration key; may be repeated");
+  add("workers", po::value(&options.workers)->value_name("N"),
+      "number of workers; without it as many as the layouts name");
+  add("help,h", po::bool_switch(&options.help), "options and configuration keys");
+  add("config", po::value(&options.config)->value_name("CONFIG"), "the configuration file");
+  return description;
+}
+
+std::string text_of(const po::options_description& description) {
+  std::ostringstream out;
+  out << description;
+  return std::move(out).str();
+}
+
+void parse(std::span<const std::string> arguments, const po::options_description& description,
+           const std::string& command, const std::vector<std::string>& known) {
+  po::positional_options_description positional;
+  positional.add("config", 1);
+  try {
+    po::variables_map values;
+    po::store(
+        po::command_line_parser(std::vector(arguments.begin(), arguments.end()))
+            .options(description)
+            .positional(positional)
+            .style(po::command_line_style::unix_style & ~po::command_line_style::allow_guessing)
+            .run(),
+        values);
+    po::notify(values);
+  } catch (const po::unknown_option& error) {
+    std::string text = base::concat(command, ": unknown option ", error.get_option_name());
+    if (const auto meant = base::nearest(error.get_option_name(), known)) {
+      text += "; did you mean " + *meant + "?";
+    }
+    throw ConfigError(text + "; see " + command + " --help");
+  } catch (const po::error& error) {
+    throw ConfigError(base::concat(command, ": ", error.what(), "; see ", command, " --help"));
+  }
+}
+
+}  // namespace
+
+TrainOptions parse_train_options(std::span<const std::string> arguments) {
+  TrainOptions options;
+  parse(arguments, train_description(options), "orrery train",
+        {"--set", "--resume", "--help", "--markdown"});
+  if (options.config.empty() && !options.help) {
+    throw ConfigError("orrery train: no configuration file given; write orrery train CONFIG");
+  }
+  return options;
+}
+
+PlanOptions parse_plan_options(std::span<const std::string> arguments) {
+  PlanOptions options;
+  parse(arguments, plan_description(options), "orrery plan", {"--set", "--workers", "--help"});
+  if (options.config.empty() && !options.help) {
+    throw ConfigError("orrery plan: no configuration file given; write orrery plan CONFIG");
+  }
+  if (options.workers < 0) {
+    throw ConfigError(
+        base::concat("orrery plan: --workers must be at least 1, got ", options.workers));
+  }
+  return options;
+}
+
+std::string train_options_help() {
+  TrainOptions options;
+  return text_of(train_description(options));
+}
+
+std::string plan_options_help() {
+  PlanOptions options;
+  return text_of(plan_description(options));
+}
+
+}  // namespace orrery::config

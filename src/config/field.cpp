@@ -1,0 +1,151 @@
+#include "orrery/config/field.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+
+#include "orrery/base/text.h"
+
+namespace orrery::config {
+
+namespace {
+
+std::string number_text(double value) {
+  char text[32];
+  const auto end = std::to_chars(text, text + sizeof(text), value).ptr;
+  return {text, end};
+}
+
+/// Numbers in checks: without an exponent where that is readable.
+Check number_check(std::string text, std::function<bool(double)> allowed) {
+  return {.text = text,
+          .problem = [text, allowed](const std::string& value) -> std::optional<std::string> {
+            double number = 0;
+            if (const auto problem = read_value(value, number)) return problem;
+            if (allowed(number)) return std::nullopt;
+            return base::concat("must be ", text, ", got ", value);
+          }};
+}
+
+template <class T>
+std::optional<std::string> read_number(std::string_view text, T& value, const char* what) {
+  T parsed{};
+  const std::string_view digits = text.starts_with('+') ? text.substr(1) : text;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), parsed);
+  if (error == std::errc::result_out_of_range) {
+    return base::concat("'", text, "' is too large for ", what);
+  }
+  if (error != std::errc() || end != digits.data() + digits.size()) {
+    return base::concat("'", text, "' is not ", what);
+  }
+  value = parsed;
+  return std::nullopt;
+}
+
+}  // namespace
+
+Check anything() { return {}; }
+
+Check in_range(double low, double high) {
+  return number_check(base::concat(number_text(low), " to ", number_text(high)),
+                      [=](double x) { return x >= low && x <= high; });
+}
+
+Check at_least(double low) {
+  return number_check(base::concat("at least ", number_text(low)),
+                      [=](double x) { return x >= low; });
+}
+
+Check above(double low) {
+  return number_check(base::concat("above ", number_text(low)), [=](double x) { return x > low; });
+}
+
+Check one_of(std::vector<std::string> choices) {
+  const std::string list = base::join(choices, ", ");
+  return {.text = "one of " + list,
+          .problem = [choices, list](const std::string& value) -> std::optional<std::string> {
+            if (std::find(choices.begin(), choices.end(), value) != choices.end()) return {};
+            std::string text = base::concat("must be one of ", list, ", got '", value, "'");
+            if (const auto meant = base::nearest(value, choices))
+              text += "; did you mean " + *meant + "?";
+            return text;
+          }};
+}
+
+Check folder_name() {
+  return {.text = "the name of a folder",
+          .problem = [](const std::string& value) -> std::optional<std::string> {
+            if (value.empty()) return "must not be empty";
+            if (value == "." || value == ".." || value.find('/') != std::string::npos) {
+              return base::concat("must be a plain name without '/', got '", value, "'");
+            }
+            return std::nullopt;
+          }};
+}
+
+Check input_path() { return {.text = "a path", .problem = {}, .is_input_path = true}; }
+
+std::string value_text(const std::string& value) { return value; }
+std::string value_text(int64_t value) { return std::to_string(value); }
+std::string value_text(int value) { return std::to_string(value); }
+std::string value_text(double value) { return number_text(value); }
+std::string value_text(bool value) { return value ? "true" : "false"; }
+std::string value_text(const std::vector<KeyBinding>& value) {
+  std::vector<std::string> pieces;
+  for (const KeyBinding& binding : value) {
+    pieces.push_back(binding.interface_key == binding.graph_key
+                         ? binding.graph_key
+                         : binding.interface_key + ":" + binding.graph_key);
+  }
+  return base::join(pieces, ", ");
+}
+
+std::optional<std::string> read_value(std::string_view text, std::string& value) {
+  value = text;
+  return std::nullopt;
+}
+std::optional<std::string> read_value(std::string_view text, int64_t& value) {
+  return read_number(text, value, "an integer");
+}
+std::optional<std::string> read_value(std::string_view text, int& value) {
+  return read_number(text, value, "an integer");
+}
+std::optional<std::string> read_value(std::string_view text, double& value) {
+  double parsed = 0;
+  if (const auto problem = read_number(text, parsed, "a number")) return problem;
+  if (!std::isfinite(parsed)) return base::concat("'", text, "' is not a finite number");
+  value = parsed;
+  return std::nullopt;
+}
+std::optional<std::string> read_value(std::string_view text, bool& value) {
+  if (text == "true" || text == "yes" || text == "on" || text == "1") {
+    value = true;
+  } else if (text == "false" || text == "no" || text == "off" || text == "0") {
+    value = false;
+  } else {
+    return base::concat("'", text, "' is neither true nor false");
+  }
+  return std::nullopt;
+}
+std::optional<std::string> read_value(std::string_view text, std::vector<KeyBinding>& value) {
+  std::vector<KeyBinding> bindings;
+  for (const std::string& piece : base::split(text, ',')) {
+    const std::string_view item = base::trim(piece);
+    if (item.empty()) {
+      if (base::trim(text).empty()) break;  // an empty list
+      return base::concat("'", text, "' has an empty item");
+    }
+    const size_t colon = item.find(':');
+    const std::string_view interface_key = base::trim(item.substr(0, colon));
+    const std::string_view graph_key =
+        colon == std::string_view::npos ? interface_key : base::trim(item.substr(colon + 1));
+    if (interface_key.empty() || graph_key.empty()) {
+      return base::concat("'", item, "' is not `key` or `interface_key:graph_key`");
+    }
+    bindings.push_back({std::string(interface_key), std::string(graph_key)});
+  }
+  value = std::move(bindings);
+  return std::nullopt;
+}
+
+}  // namespace orrery::config
