@@ -115,8 +115,9 @@ std::optional<json> outcome(const golden::Case& c) {
   const Topology topology = topology_of_case(c);
   const std::string call = c["call"];
   const json& args = c["args"];
-  const std::optional<Axis> axis =
-      args.contains("axis") ? axis_named(args["axis"].get<std::string>()) : std::nullopt;
+  const std::string axis_name = args.value("axis", "");
+  const bool is_axis = axis_named(axis_name).has_value();
+  const Axis axis = axis_named(axis_name).value_or(Axis::kPipe);
   if (call == "get_rank") {
     const auto at = coordinate_of(args);
     if (!at) return std::nullopt;
@@ -126,13 +127,13 @@ std::optional<json> outcome(const golden::Case& c) {
     topology.coordinate(args["rank"].get<int>());
     return json("accepted");
   }
-  if (call == "get_dim") return axis ? topology.size_along(*axis) : 0;
+  if (call == "get_dim") return is_axis ? topology.size_along(axis) : 0;
   if (call == "get_axis_comm_lists") {
-    return axis ? json(topology.groups_along(*axis)) : json::array();
+    return is_axis ? json(topology.groups_along(axis)) : json::array();
   }
   if (call == "get_axis_list") {
-    if (!axis) return std::nullopt;
-    return topology.ranks_at(*axis, args["idx"].get<int>());
+    if (!is_axis) return std::nullopt;
+    return topology.ranks_at(axis, args["idx"].get<int>());
   }
   if (call == "filter_match") return std::nullopt;
   if (call == "shard_name") {
