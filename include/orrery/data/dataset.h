@@ -1,0 +1,62 @@
+// The rows of one data set as token sequences, on a worker. Rows are read when they are asked for;
+// a thread reads and tokenises ahead what the master has announced, so that loading a step costs no
+// more than putting its tensors together.
+//
+// Keys by kind of data set:
+//   prompts      packed_prompts    [tokens] int64  the prompt
+//                answers           [bytes]  uint8  text of the answer; no byte when there is none
+//   completions  packed_input_ids  [tokens] int64  prompt, completion, end token
+//                prompt_mask       [tokens] bool   1 on the prompt
+//
+// Thread of use: one (the worker's main thread); the thread that reads ahead is its own.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "orrery/config/experiment.h"  // DatasetConfig
+#include "orrery/data/jsonl.h"
+#include "orrery/data/sample_id.h"
+#include "orrery/data/sequence_batch.h"
+#include "orrery/data/tokenizer.h"
+
+namespace orrery::data {
+
+class Dataset {
+ public:
+  /// `tokenizer` must outlive the data set. Throws DataError when the file cannot be opened or has
+  /// another size than when the index was built.
+  static std::unique_ptr<Dataset> open(const config::DatasetConfig& dataset, JsonlIndex index,
+                                       const Tokenizer& tokenizer);
+  ~Dataset();
+
+  const JsonlIndex& index() const;
+
+  /// One sample of one sequence for each row, in this order, on the CPU; rows[i] gets ids[i].
+  /// Throws CallError for a row that does not exist and DataError naming file:line for one that is
+  /// no longer what it was.
+  SequenceBatch read(std::span<const int64_t> rows, std::span<const SampleId> ids);
+
+  /// Reads these rows ahead, in this order, on another thread. What was announced before and not
+  /// read yet is kept only if it is announced again. Returns at once; errors come with read().
+  void announce(std::span<const int64_t> rows);
+
+  /// Rows that read() found ready, and rows that it had to read itself.
+  struct Counts {
+    int64_t ready = 0;
+    int64_t read_late = 0;
+  };
+  Counts counts() const { return counts_; }
+
+ private:
+  class Reader;
+  class Prefetcher;
+  Dataset(std::unique_ptr<Reader> reader, std::unique_ptr<Prefetcher> prefetcher);
+
+  std::unique_ptr<Reader> reader_;
+  std::unique_ptr<Prefetcher> prefetcher_;  // uses the reader: destroyed first
+  Counts counts_;
+};
+
+}  // namespace orrery::data

@@ -1,0 +1,51 @@
+// Text to token ids and back. A tokenizer is immutable: any thread may use it at any time.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace orrery::data {
+
+class Tokenizer {
+ public:
+  virtual ~Tokenizer() = default;
+
+  /// Ids of a text, without beginning or end marks.
+  virtual std::vector<int32_t> encode(std::string_view text) const = 0;
+  /// How many ids encode(text) has.
+  virtual int64_t count(std::string_view text) const;
+  /// The text of these ids. Marks (bos, eos, pad) and ids of no token give nothing.
+  virtual std::string decode(std::span<const int32_t> ids) const = 0;
+
+  /// Ids are in [0, vocab_size).
+  virtual int32_t vocab_size() const = 0;
+  virtual int32_t bos_id() const = 0;
+  virtual int32_t eos_id() const = 0;
+  virtual int32_t pad_id() const = 0;
+};
+
+/// Every byte is a token: ids 0 to 255, then bos 256, eos 257, pad 258.
+class ByteTokenizer final : public Tokenizer {
+ public:
+  static constexpr int32_t kBos = 256;
+  static constexpr int32_t kEos = 257;
+  static constexpr int32_t kPad = 258;
+  static constexpr int32_t kVocabSize = 259;
+
+  std::vector<int32_t> encode(std::string_view text) const override;
+  int64_t count(std::string_view text) const override;
+  std::string decode(std::span<const int32_t> ids) const override;
+  int32_t vocab_size() const override { return kVocabSize; }
+  int32_t bos_id() const override { return kBos; }
+  int32_t eos_id() const override { return kEos; }
+  int32_t pad_id() const override { return kPad; }
+};
+
+/// `byte`. Throws ConfigError naming the tokenizers that there are.
+std::unique_ptr<Tokenizer> make_tokenizer(std::string_view name);
+
+}  // namespace orrery::data

@@ -1,0 +1,178 @@
+#include "json_record.h"
+
+#include <algorithm>  // any_of
+#include <array>
+#include <cctype>  // isdigit
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <utility>  // swap
+
+#include "orrery/base/error.h"  // ConfigError
+#include "orrery/base/text.h"   // concat
+#include "orrery/data/utf8.h"
+
+namespace orrery::data {
+
+namespace {
+
+using base::concat;
+using nlohmann::json;
+
+/// A field that is wanted, and where its text goes.
+struct Wanted {
+  const std::string* name = nullptr;
+  std::string* text = nullptr;
+  bool takes_integers = false;
+  bool is_there = false;
+};
+
+/// Takes the wanted fields of the outermost object and stops at the first thing wrong.
+class FieldReader final : public nlohmann::json_sax<json> {
+ public:
+  explicit FieldReader(std::array<Wanted, 4>& fields) : fields_(fields) {}
+
+  const std::string& problem() const { return problem_; }
+
+  bool null() override { return begin_value("null", Null::kMeansAbsent); }
+  bool boolean(bool) override { return begin_value("true or false", Null::kNo); }
+  bool number_integer(number_integer_t value) override { return integer(std::to_string(value)); }
+  bool number_unsigned(number_unsigned_t value) override { return integer(std::to_string(value)); }
+  bool number_float(number_float_t, const string_t&) override {
+    return begin_value("a number", Null::kNo);
+  }
+  bool string(string_t& value) override {
+    if (depth_ == 0) return not_an_object("a text");
+    if (Wanted* field = take_field()) {
+      std::swap(*field->text, value);
+      field->is_there = true;
+    }
+    return true;
+  }
+  bool binary(binary_t&) override { return begin_value("binary data", Null::kNo); }
+  bool start_object(std::size_t) override {
+    if (depth_ > 0 && !begin_value("an object", Null::kNo)) return false;
+    ++depth_;
+    return true;
+  }
+  bool end_object() override {
+    --depth_;
+    return true;
+  }
+  bool start_array(std::size_t) override {
+    if (!begin_value("a list", Null::kNo)) return false;
+    ++depth_;
+    return true;
+  }
+  bool end_array() override {
+    --depth_;
+    return true;
+  }
+  bool key(string_t& name) override {
+    if (depth_ != 1) return true;
+    current_ = nullptr;
+    for (Wanted& field : fields_) {
+      if (field.name == nullptr || *field.name != name) continue;
+      if (field.is_there) return fail(concat("field \"", name, "\" comes twice"));
+      current_ = &field;
+    }
+    return true;
+  }
+  bool parse_error(std::size_t position, const std::string&,
+                   const nlohmann::detail::exception& error) override {
+    // The library's text begins with its own numbering of errors and lines.
+    std::string_view text = error.what();
+    if (const std::size_t colon = text.find(": "); colon != std::string_view::npos) {
+      text.remove_prefix(colon + 2);
+    }
+    return fail(concat("not valid JSON at column ", position, ": ", text));
+  }
+
+ private:
+  enum class Null { kMeansAbsent, kNo };
+
+  bool fail(std::string problem) {
+    problem_ = std::move(problem);
+    return false;
+  }
+  bool not_an_object(std::string_view got) {
+    return fail(concat("expected an object { ... }, got ", got));
+  }
+  /// The wanted field whose value begins now, if it is one.
+  Wanted* take_field() { return depth_ == 1 ? std::exchange(current_, nullptr) : nullptr; }
+
+  bool begin_value(std::string_view got, Null null) {
+    if (depth_ == 0) return not_an_object(got);
+    const Wanted* field = take_field();
+    if (field == nullptr || null == Null::kMeansAbsent) return true;
+    return fail(concat("field \"", *field->name, "\" must be a text, got ", got));
+  }
+  bool integer(std::string digits) {
+    if (depth_ == 1 && current_ != nullptr && current_->takes_integers) {
+      return string(digits);
+    }
+    return begin_value("a number", Null::kNo);
+  }
+
+  std::array<Wanted, 4>& fields_;
+  Wanted* current_ = nullptr;
+  int depth_ = 0;
+  std::string problem_;
+};
+
+/// Why these bytes cannot be a line of JSON text, whatever they say.
+std::string problem_with_bytes(std::string_view line) {
+  if (const std::size_t zero = line.find('\0'); zero != std::string_view::npos) {
+    return concat("a NUL byte at column ", zero + 1,
+                  " (binary data, UTF-16, or a file that was cut off)");
+  }
+  if (const auto wrong = first_invalid_utf8(line)) {
+    return concat("not UTF-8: byte ", static_cast<int>(static_cast<unsigned char>(line[*wrong])),
+                  " at column ", *wrong + 1);
+  }
+  return {};
+}
+
+}  // namespace
+
+RecordKind record_kind(const config::DatasetConfig& dataset) {
+  if (dataset.kind == "prompts") return RecordKind::kPrompts;
+  if (dataset.kind == "completions") return RecordKind::kCompletions;
+  throw ConfigError(concat("data set ", dataset.path, ": unknown kind"),
+                    {.expected = "prompts or completions",
+                     .got = dataset.kind,
+                     .advice = "set kind in the section of the data set"});
+}
+
+RecordParser::RecordParser(const config::DatasetConfig& dataset)
+    : kind_(record_kind(dataset)),
+      id_field_(dataset.id_field),
+      prompt_field_(dataset.prompt_field),
+      answer_field_(dataset.answer_field),
+      completion_field_(dataset.completion_field) {}
+
+std::string RecordParser::parse(std::string_view line, Record& record) const {
+  if (std::string problem = problem_with_bytes(line); !problem.empty()) return problem;
+  record.id.clear();
+  record.prompt.clear();
+  record.answer.clear();
+  record.completion.clear();
+  const bool has_completions = kind_ == RecordKind::kCompletions;
+  std::array<Wanted, 4> fields = {
+      {{.name = &id_field_, .text = &record.id, .takes_integers = true},
+       {.name = &prompt_field_, .text = &record.prompt},
+       {.name = has_completions ? nullptr : &answer_field_, .text = &record.answer},
+       {.name = has_completions ? &completion_field_ : nullptr, .text = &record.completion}}};
+
+  FieldReader reader(fields);
+  json::sax_parse(line.begin(), line.end(), &reader);
+  if (!reader.problem().empty()) return reader.problem();
+  record.has_id = fields[0].is_there;
+  for (const Wanted* field : {&fields[1], &fields[3]}) {
+    if (field->name == nullptr) continue;
+    if (!field->is_there) return concat("field \"", *field->name, "\" is missing");
+    if (field->text->empty()) return concat("field \"", *field->name, "\" is empty");
+  }
+  return {};
+}
+
+}  // namespace orrery::data

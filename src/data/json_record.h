@@ -1,0 +1,44 @@
+// One line of a JSON lines file: an object of which a few text fields are wanted. Parsed without
+// building a tree; other fields are checked for syntax and skipped.
+// Local; an object belongs to one thread.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "orrery/config/experiment.h"  // DatasetConfig: names of the fields
+
+namespace orrery::data {
+
+enum class RecordKind : uint8_t { kPrompts = 0, kCompletions = 1 };
+
+/// Throws ConfigError for another kind than `prompts` and `completions`.
+RecordKind record_kind(const config::DatasetConfig& dataset);
+
+/// What a record says. Buffers are reused from line to line.
+struct Record {
+  bool has_id = false;
+  std::string id;  // a number as its digits
+  std::string prompt;
+  std::string answer;      // empty when the record has none
+  std::string completion;  // of kind completions
+};
+
+class RecordParser {
+ public:
+  explicit RecordParser(const config::DatasetConfig& dataset);
+
+  /// Reads `line` (without its line end) into `record`. Returns what is wrong with it, in words for
+  /// the person who wrote the file; empty: nothing.
+  std::string parse(std::string_view line, Record& record) const;
+
+ private:
+  RecordKind kind_;
+  std::string id_field_;
+  std::string prompt_field_;
+  std::string answer_field_;
+  std::string completion_field_;
+};
+
+}  // namespace orrery::data

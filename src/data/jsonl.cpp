@@ -1,0 +1,180 @@
+#include "orrery/data/jsonl.h"
+
+#include <unistd.h>  // pread
+
+#include <unordered_map>
+#include <utility>  // move
+
+#include "json_record.h"
+#include "line_reader.h"
+#include "orrery/base/error.h"  // DataError
+#include "orrery/base/hash.h"
+#include "orrery/base/text.h"  // concat
+
+namespace orrery::data {
+
+namespace {
+
+using base::concat;
+
+constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+constexpr std::size_t kNamedInError = 20;
+
+bool is_blank(std::string_view line) { return base::trim(line).empty(); }
+
+/// Order matters, and so does every bit of both.
+uint64_t combined(uint64_t hash, uint64_t next) {
+  hash = (hash ^ next) * 0x9e3779b97f4a7c15ULL;
+  return hash ^ (hash >> 29);
+}
+
+}  // namespace
+
+class JsonlIndex::Builder {
+ public:
+  Builder(const config::DatasetConfig& dataset, const Tokenizer& tokenizer)
+      : dataset_(dataset), tokenizer_(tokenizer), parser_(dataset), kind_(record_kind(dataset)) {
+    index_.path_ = dataset.path;
+  }
+
+  JsonlIndex run() {
+    LineReader reader(dataset_.path);
+    Line line;
+    while (reader.next(line)) add(line);
+    index_.file_size_bytes_ = reader.position();
+    return std::move(index_);
+  }
+
+ private:
+  void add(Line& line) {
+    if (line.number == 1) refuse_or_skip_mark(line);
+    if (is_blank(line.text) && !line.is_too_long) {
+      blank_lines_.push_back(line.number);  // fine, unless another record follows
+      return;
+    }
+    for (const int64_t number : blank_lines_) reject(number, "an empty line");
+    blank_lines_.clear();
+    if (line.is_too_long) {
+      reject(line.number, concat("longer than ", LineReader::kMaxLineBytes, " bytes"));
+      return;
+    }
+    std::string problem = parser_.parse(line.text, record_);
+    if (problem.empty()) problem = problem_with_lengths();
+    if (problem.empty()) problem = problem_with_id();
+    if (!problem.empty()) {
+      reject(line.number, std::move(problem));
+      return;
+    }
+    index_.offsets_.push_back(line.offset);
+    index_.sizes_.push_back(static_cast<int32_t>(line.text.size()));
+    index_.lines_.push_back(line.number);
+    index_.fingerprint_ = combined(index_.fingerprint_, base::hash64(line.text));
+  }
+
+  void refuse_or_skip_mark(Line& line) const {
+    if (line.text.starts_with("\xFF\xFE") || line.text.starts_with("\xFE\xFF")) {
+      throw DataError(concat(dataset_.path, ":1: the file is UTF-16"),
+                      {.expected = "UTF-8",
+                       .got = "the byte order mark of UTF-16",
+                       .advice = "convert it: iconv -f UTF-16 -t UTF-8"});
+    }
+    if (line.text.starts_with(kByteOrderMark)) {
+      line.text.remove_prefix(kByteOrderMark.size());
+      line.offset += static_cast<int64_t>(kByteOrderMark.size());
+    }
+  }
+
+  std::string problem_with_lengths() const {
+    const int64_t prompt = tokenizer_.count(record_.prompt);
+    if (prompt > dataset_.max_prompt_tokens) {
+      return concat("prompt of ", prompt,
+                    " tokens, more than max_prompt_tokens = ", dataset_.max_prompt_tokens);
+    }
+    if (kind_ != RecordKind::kCompletions) return {};
+    const int64_t all = prompt + tokenizer_.count(record_.completion) + 1;
+    if (all > dataset_.max_tokens) {
+      return concat("prompt, completion and end token are ", all,
+                    " tokens, more than max_tokens = ", dataset_.max_tokens);
+    }
+    return {};
+  }
+
+  /// Ids are kept as hashes; two that agree are compared in full, by reading the earlier record
+  /// again.
+  std::string problem_with_id() {
+    if (!record_.has_id) return {};
+    const auto [earlier, last] = rows_by_id_hash_.equal_range(base::hash64(record_.id));
+    for (auto candidate = earlier; candidate != last; ++candidate) {
+      const auto row = static_cast<std::size_t>(candidate->second);
+      if (id_of_row(row) == record_.id) {
+        return concat("id \"", record_.id, "\" was already used in line ", index_.lines_[row]);
+      }
+    }
+    rows_by_id_hash_.emplace(base::hash64(record_.id), index_.n_rows());
+    return {};
+  }
+
+  std::string id_of_row(std::size_t row) const {
+    const base::FileDescriptor file = open_data_file(dataset_.path);
+    std::string text(static_cast<std::size_t>(index_.sizes_[row]), '\0');
+    const ssize_t count = ::pread(file.get(), text.data(), text.size(), index_.offsets_[row]);
+    text.resize(count < 0 ? 0 : static_cast<std::size_t>(count));
+    Record record;
+    parser_.parse(text, record);
+    return record.id;
+  }
+
+  void reject(int64_t line, std::string problem) {
+    ++index_.n_rejected_;
+    if (index_.rejected_.size() < kMaxNamed) index_.rejected_.push_back({line, std::move(problem)});
+  }
+
+  const config::DatasetConfig& dataset_;
+  const Tokenizer& tokenizer_;
+  RecordParser parser_;
+  RecordKind kind_;
+  Record record_;
+  std::vector<int64_t> blank_lines_;  // since the last record
+  std::unordered_multimap<uint64_t, int64_t> rows_by_id_hash_;
+  JsonlIndex index_;
+};
+
+JsonlIndex JsonlIndex::build(const config::DatasetConfig& dataset, const Tokenizer& tokenizer) {
+  if (dataset.on_bad_record != "fail" && dataset.on_bad_record != "skip") {
+    throw ConfigError(concat("data set ", dataset.path, ": unknown on_bad_record"),
+                      {.expected = "fail or skip", .got = dataset.on_bad_record, .advice = {}});
+  }
+  JsonlIndex index = Builder(dataset, tokenizer).run();
+  if (index.n_rejected_ > 0 && dataset.on_bad_record == "fail") {
+    throw DataError(concat(index.report(kNamedInError), "\n",
+                           "correct the file, or set on_bad_record = skip to leave them out"));
+  }
+  if (index.n_rows() == 0) {
+    const std::string report = index.report(kNamedInError);
+    throw DataError(concat("data file ", dataset.path, " has no usable record",
+                           report.empty() ? "" : "\n", report),
+                    {.expected = "JSON objects, one a line",
+                     .got = index.file_size_bytes_ == 0 ? std::string("an empty file")
+                                                        : concat(index.n_rejected_, " bad records"),
+                     .advice = "check dataset.NAME.path and the names of its fields"});
+  }
+  return index;
+}
+
+std::string JsonlIndex::report(std::size_t max_lines) const {
+  if (n_rejected_ == 0) return {};
+  std::string text =
+      concat(path_, ": ", n_rejected_, " of ", n_rejected_ + n_rows(), " records rejected");
+  std::size_t named = 0;
+  for (const RejectedRecord& record : rejected_) {
+    if (named == max_lines) break;
+    text += concat("\n  ", path_, ":", record.line, ": ", record.problem);
+    ++named;
+  }
+  if (n_rejected_ > static_cast<int64_t>(named)) {
+    text += concat("\n  and ", n_rejected_ - static_cast<int64_t>(named), " more");
+  }
+  return text;
+}
+
+}  // namespace orrery::data

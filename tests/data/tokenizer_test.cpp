@@ -1,0 +1,42 @@
+#include "orrery/data/tokenizer.h"
+
+#include <gtest/gtest.h>
+
+#include "orrery/base/error.h"
+
+namespace orrery::data {
+namespace {
+
+TEST(ByteTokenizer, GivesEveryByteItsOwnId) {
+  const ByteTokenizer tokenizer;
+  std::string text;
+  for (int byte = 0; byte < 256; ++byte) text.push_back(static_cast<char>(byte));
+
+  const std::vector<int32_t> ids = tokenizer.encode(text);
+
+  ASSERT_EQ(ids.size(), 256U);
+  for (int byte = 0; byte < 256; ++byte) EXPECT_EQ(ids[static_cast<size_t>(byte)], byte);
+  EXPECT_EQ(tokenizer.decode(ids), text);
+  EXPECT_EQ(tokenizer.count(text), 256);
+}
+
+TEST(ByteTokenizer, DecodesMarksToNothing) {
+  const ByteTokenizer tokenizer;
+  const std::vector<int32_t> ids = {256, 'o', 258, 'k', 257, -1, 1000};
+
+  EXPECT_EQ(tokenizer.decode(ids), "ok");
+}
+
+TEST(MakeTokenizer, NamesTheTokenizersThereAre) {
+  EXPECT_EQ(make_tokenizer("byte")->vocab_size(), 259);
+  EXPECT_EQ(make_tokenizer("byte")->eos_id(), 257);
+  try {
+    make_tokenizer("bpe");
+    FAIL() << "there is no such tokenizer";
+  } catch (const ConfigError& error) {
+    EXPECT_NE(std::string(error.what()).find("byte"), std::string::npos) << error.what();
+  }
+}
+
+}  // namespace
+}  // namespace orrery::data
