@@ -1,0 +1,335 @@
+// The loop of generation:
+//
+//   admit: the next waiting members take free places; prompts not seen yet are prefilled together,
+//          each member draws its first token from its prompt's logits
+//   decode: one token for every sequence in a place
+//   retire: finished sequences give back their place and pages
+//
+// until nothing waits and no place is taken. Pages: a prompt holds its pages until its last member
+// is admitted; a member shares the full ones and has a copy of the last, partly filled one.
+#include "orrery/model/generator.h"
+
+#include <algorithm>   // max, sort
+#include <cstddef>     // max_align_t
+#include <functional>  // greater
+
+#include "dispatch.h"
+#include "inference_model.h"
+#include "orrery/base/error.h"
+#include "orrery/base/philox.h"
+#include "orrery/base/text.h"
+#include "orrery/kernels/decode_attention.h"  // kPageTokens
+#include "orrery/kernels/sampling.h"
+#include "page_pool.h"
+
+namespace orrery::model {
+namespace {
+
+using kernels::kPageTokens;
+
+/// Prompt tokens that one prefill takes at most, unless one prompt alone has more.
+constexpr int64_t kPrefillTokens = 2048;
+
+int64_t pages_for(int64_t n_tokens) { return (n_tokens + kPageTokens - 1) / kPageTokens; }
+
+/// Uniform in [0, 1) for one token. Two blocks: key and counter have 192 bits, the name has 320.
+double uniform_of(const SamplingKey& key, uint64_t member, uint64_t position) {
+  const auto name =
+      base::philox4x32(base::philox_counter(key.step, key.sample), base::philox_key(key.seed));
+  const auto words = base::philox4x32(base::philox_counter(position, member),
+                                      {name[0] ^ name[2], name[1] ^ name[3]});
+  return base::uniform_from(words[0], words[1]);
+}
+
+template <class T>
+class Generation {
+ public:
+  Generation(const Decoder& decoder, const PackedTokens& prompts, std::span<const SamplingKey> keys,
+             const GenerationOptions& options)
+      : architecture_(decoder.architecture()),
+        prompts_(prompts),
+        keys_(keys),
+        options_(options),
+        n_prompts_(prompts.n_sequences()),
+        n_sequences_(n_prompts_ * options.group_size),
+        n_places_(std::min(options.max_batch, n_sequences_)),
+        max_context_(longest_context()),
+        table_stride_(pages_for(max_context_)),
+        rule_{.greedy = options.greedy || options.temperature == 0,
+              .temperature = options.temperature,
+              .filter = {.top_k = options.top_k, .top_p = options.top_p},
+              .min_new_tokens = options.min_new_tokens,
+              .stop_ids = options.stop_ids},
+        model_(decoder, std::max({n_places_, longest_prompt(), kPrefillTokens}), max_context_),
+        pages_(architecture_.n_layers, worst_case_pages(),
+               kernels::page_size(architecture_.n_kv_heads, architecture_.head_dim)),
+        live_(static_cast<size_t>(n_prompts_)),
+        page_table_(static_cast<size_t>(n_places_ * table_stride_)),
+        logits_(static_cast<size_t>(n_places_ * architecture_.vocab_size)),
+        row_(static_cast<size_t>(architecture_.vocab_size)),
+        scratch_(static_cast<size_t>(kernels::sampling_scratch_bytes(architecture_.vocab_size)) /
+                     sizeof(std::max_align_t) +
+                 1) {
+    places_.reserve(static_cast<size_t>(n_places_));
+    tokens_.reserve(static_cast<size_t>(n_places_));
+    n_context_.reserve(static_cast<size_t>(n_places_));
+    result_.sequences.resize(static_cast<size_t>(n_sequences_));
+    for (int64_t i = 0; i < n_sequences_; ++i) {
+      GeneratedSequence& sequence = result_.sequences[static_cast<size_t>(i)];
+      const size_t room = static_cast<size_t>(new_tokens_of(i / options_.group_size));
+      sequence.tokens.reserve(room);
+      sequence.log_probs.reserve(room);
+    }
+  }
+
+  GenerationResult run() {
+    while (next_ < n_sequences_ || !places_.empty()) {
+      admit();
+      if (!places_.empty()) decode_step();
+    }
+    ORRERY_ASSERT(pages_.n_held() == 0, "generation ended with pages still held");
+    return std::move(result_);
+  }
+
+ private:
+  /// A prompt from its prefill until its last member is admitted.
+  struct LivePrompt {
+    std::vector<int32_t> pages;
+    std::vector<T> logits;  // after its last token
+  };
+
+  /// A sequence that is being decoded. Row i of page_table_ belongs to places_[i].
+  struct Place {
+    int64_t sequence;
+    int64_t n_context;  // tokens whose keys and values are in the cache
+    int64_t limit;      // new tokens it may have
+  };
+
+  int64_t prompt_length(int64_t prompt) const {
+    const size_t p = static_cast<size_t>(prompt);
+    return prompts_.cu_seqlens[p + 1] - prompts_.cu_seqlens[p];
+  }
+  int64_t longest_prompt() const {
+    int64_t longest = 0;
+    for (int64_t p = 0; p < n_prompts_; ++p) longest = std::max(longest, prompt_length(p));
+    return longest;
+  }
+  int64_t new_tokens_of(int64_t prompt) const {
+    return std::min(options_.max_new_tokens, architecture_.max_positions - prompt_length(prompt));
+  }
+  int64_t longest_context() const {
+    int64_t longest = 1;
+    for (int64_t p = 0; p < n_prompts_; ++p) {
+      longest = std::max(longest, prompt_length(p) + new_tokens_of(p));
+    }
+    return longest;
+  }
+
+  /// Pages that can be held at once: the own pages of the neediest members that fill all places,
+  /// and the pages of as many prompts as can be alive with them and with one prefill ahead.
+  int64_t worst_case_pages() const {
+    std::vector<int64_t> own, shared;
+    for (int64_t p = 0; p < n_prompts_; ++p) {
+      const int64_t n = prompt_length(p);
+      const int64_t member = pages_for(n + new_tokens_of(p)) - n / kPageTokens;
+      own.insert(own.end(), static_cast<size_t>(options_.group_size), member);
+      shared.push_back(pages_for(n));
+    }
+    const auto sum_of_largest = [](std::vector<int64_t>& values, int64_t count) {
+      std::sort(values.begin(), values.end(), std::greater<>());
+      int64_t sum = 0;
+      for (size_t i = 0; i < std::min(values.size(), static_cast<size_t>(count)); ++i) {
+        sum += values[i];
+      }
+      return sum;
+    };
+    // Live prompts: one for each place, and those of one admission, which fill places too.
+    return sum_of_largest(own, n_places_) + sum_of_largest(shared, 2 * n_places_ + 1);
+  }
+
+  void admit() {
+    while (next_ < n_sequences_ && static_cast<int64_t>(places_.size()) < n_places_) {
+      if (live_[static_cast<size_t>(next_ / options_.group_size)].logits.empty()) prefill_next();
+      admit_member(next_++);
+    }
+  }
+
+  /// Prefills the prompt that is next and those after it whose members find a place now.
+  void prefill_next() {
+    const int64_t free_places = n_places_ - static_cast<int64_t>(places_.size());
+    const int64_t first = next_ / options_.group_size;
+    const int64_t last = std::min(n_sequences_ - 1, next_ + free_places - 1) / options_.group_size;
+    items_.clear();
+    int64_t n_tokens = 0;
+    for (int64_t p = first; p <= last; ++p) {
+      const int64_t n = prompt_length(p);
+      if (p > first && n_tokens + n > kPrefillTokens) break;
+      n_tokens += n;
+      LivePrompt& live = live_[static_cast<size_t>(p)];
+      for (int64_t page = 0; page < pages_for(n); ++page) live.pages.push_back(pages_.take());
+      const int64_t* ids = prompts_.tokens.template const_data_ptr<int64_t>() +
+                           prompts_.cu_seqlens[static_cast<size_t>(p)];
+      items_.push_back({{ids, static_cast<size_t>(n)}, live.pages.data()});
+    }
+    model_.prefill(items_, pages_, logits_.data());
+    const T* logits = logits_.data();
+    for (size_t i = 0; i < items_.size(); ++i) {
+      std::vector<T>& row = live_[static_cast<size_t>(first) + i].logits;
+      row.assign(logits, logits + architecture_.vocab_size);
+      logits += architecture_.vocab_size;
+    }
+    result_.prefilled_tokens += n_tokens;
+  }
+
+  /// Draws the member's first token; takes a place unless that finishes it.
+  void admit_member(int64_t sequence) {
+    const int64_t prompt = sequence / options_.group_size;
+    LivePrompt& live = live_[static_cast<size_t>(prompt)];
+    const bool last_member = sequence % options_.group_size == options_.group_size - 1;
+    Place place{sequence, prompt_length(prompt), new_tokens_of(prompt)};
+    std::copy(live.logits.begin(), live.logits.end(), row_.begin());
+    if (!append_token(place, row_)) {
+      int32_t* table = page_table_.data() + static_cast<int64_t>(places_.size()) * table_stride_;
+      const int64_t n_full = place.n_context / kPageTokens;
+      for (size_t i = 0; i < live.pages.size(); ++i) {
+        const int32_t page = live.pages[i];
+        const bool full = static_cast<int64_t>(i) < n_full;
+        if (full) pages_.share(page);
+        table[i] = full ? page : pages_.copy(page);
+      }
+      places_.push_back(place);
+    }
+    if (last_member) {
+      for (const int32_t page : live.pages) pages_.release(page);
+      live.pages = {};
+      live.logits = {};
+    }
+  }
+
+  /// Draws from `logits`, which it changes. True: the sequence is finished.
+  bool append_token(const Place& place, std::span<T> logits) {
+    GeneratedSequence& sequence = result_.sequences[static_cast<size_t>(place.sequence)];
+    const int64_t n_generated = static_cast<int64_t>(sequence.tokens.size());
+    kernels::apply_sampling_rule<T>(logits, rule_, n_generated, scratch_.data());
+    const std::span<const T> distribution = logits;
+    kernels::Draw draw;
+    if (rule_.greedy) {
+      draw = kernels::draw_greedy<T>(distribution, scratch_.data());
+    } else {
+      const SamplingKey& key = keys_[static_cast<size_t>(place.sequence / options_.group_size)];
+      const uint64_t member =
+          key.first_member + static_cast<uint64_t>(place.sequence % options_.group_size);
+      draw = kernels::draw_sample<T>(distribution,
+                                     uniform_of(key, member, static_cast<uint64_t>(n_generated)),
+                                     scratch_.data());
+    }
+    sequence.tokens.push_back(draw.token);
+    sequence.log_probs.push_back(draw.log_prob);
+    const bool stopped = std::find(options_.stop_ids.begin(), options_.stop_ids.end(),
+                                   draw.token) != options_.stop_ids.end();
+    sequence.finish = stopped ? Finish::kStop : Finish::kLength;
+    return stopped || n_generated + 1 == place.limit;
+  }
+
+  void decode_step() {
+    tokens_.clear();
+    n_context_.clear();
+    for (size_t i = 0; i < places_.size(); ++i) {
+      Place& place = places_[i];
+      if (place.n_context % kPageTokens == 0) {
+        page_table_[i * static_cast<size_t>(table_stride_) +
+                    static_cast<size_t>(place.n_context / kPageTokens)] = pages_.take();
+      }
+      ++place.n_context;
+      tokens_.push_back(result_.sequences[static_cast<size_t>(place.sequence)].tokens.back());
+      n_context_.push_back(static_cast<int32_t>(place.n_context));
+    }
+    model_.decode({.tokens = tokens_,
+                   .n_context = n_context_,
+                   .page_table = page_table_.data(),
+                   .table_stride = table_stride_},
+                  pages_, logits_.data());
+    result_.decoded_tokens += static_cast<int64_t>(places_.size());
+    ++result_.decode_steps;
+    draw_and_retire();
+  }
+
+  /// Keeps the order of the sequences that go on.
+  void draw_and_retire() {
+    const size_t vocab = static_cast<size_t>(architecture_.vocab_size);
+    size_t kept = 0;
+    for (size_t i = 0; i < places_.size(); ++i) {
+      const Place place = places_[i];
+      int32_t* table = page_table_.data() + i * static_cast<size_t>(table_stride_);
+      const int64_t n_pages = pages_for(place.n_context);
+      if (append_token(place, {logits_.data() + i * vocab, vocab})) {
+        for (int64_t page = 0; page < n_pages; ++page) pages_.release(table[page]);
+        continue;
+      }
+      if (kept != i) {
+        std::copy_n(table, n_pages, page_table_.data() + kept * static_cast<size_t>(table_stride_));
+        places_[kept] = place;
+      }
+      ++kept;
+    }
+    places_.resize(kept);
+  }
+
+  const Architecture& architecture_;
+  const PackedTokens& prompts_;
+  std::span<const SamplingKey> keys_;
+  const GenerationOptions& options_;
+  int64_t n_prompts_, n_sequences_, n_places_, max_context_, table_stride_;
+  kernels::SamplingRule rule_;
+  InferenceModel<T> model_;
+  PagePool<T> pages_;
+  std::vector<LivePrompt> live_;     // [prompts]
+  std::vector<int32_t> page_table_;  // [places, table_stride]
+  std::vector<T> logits_;            // [places, V]
+  std::vector<T> row_;               // [V] a member's copy of its prompt's logits
+  std::vector<std::max_align_t> scratch_;
+  int64_t next_ = 0;  // the first sequence not admitted yet
+  std::vector<Place> places_;
+  std::vector<int64_t> tokens_;
+  std::vector<int32_t> n_context_;
+  std::vector<PrefillItem> items_;
+  GenerationResult result_;
+};
+
+void check(const Architecture& architecture, const PackedTokens& prompts,
+           std::span<const SamplingKey> keys, const GenerationOptions& options) {
+  std::vector<std::string> problems = options.problems();
+  for (const int64_t id : options.stop_ids) {
+    if (id < 0 || id >= architecture.vocab_size) {
+      problems.push_back(
+          base::concat("stop id ", id, " is outside the vocabulary of ", architecture.vocab_size));
+    }
+  }
+  if (!problems.empty()) {
+    throw ConfigError("impossible generation options", {.expected = "values in range",
+                                                        .got = base::join(problems, "; "),
+                                                        .advice = "correct the call's options"});
+  }
+  if (static_cast<int64_t>(keys.size()) != prompts.n_sequences()) {
+    throw ShapeError("sampling keys and prompts disagree",
+                     {.expected = base::concat(prompts.n_sequences(), " keys, one for each prompt"),
+                      .got = base::concat(keys.size()),
+                      .advice = "make a key from each sample id"});
+  }
+  check_tokens(prompts, architecture.vocab_size, architecture.max_positions - 1);
+}
+
+}  // namespace
+
+Generator::Generator(const Decoder& decoder) : decoder_(decoder) {}
+
+GenerationResult Generator::generate(const PackedTokens& prompts, std::span<const SamplingKey> keys,
+                                     const GenerationOptions& options) {
+  check(decoder_.architecture(), prompts, keys, options);
+  if (prompts.n_sequences() == 0) return {};
+  return with_type(decoder_.dtype(), [&]<class T>() {
+    return Generation<T>(decoder_, prompts, keys, options).run();
+  });
+}
+
+}  // namespace orrery::model

@@ -1,0 +1,69 @@
+#include <set>
+
+#include "orrery/base/error.h"
+#include "orrery/base/text.h"
+#include "orrery/model/hf_directory.h"
+#include "orrery/model/safetensors.h"
+
+namespace orrery::model {
+namespace {
+
+/// Tensors that checkpoints carry and nobody needs: tables that are made from the configuration,
+/// and a copy of the embedding where the head is tied to it.
+bool is_redundant(const std::string& name, const Architecture& architecture) {
+  return name.ends_with("rotary_emb.inv_freq") ||
+         (architecture.tie_embeddings && name == "lm_head.weight");
+}
+
+void check_same_sizes(const Architecture& stored, const Architecture& wanted,
+                      const std::filesystem::path& directory) {
+  Architecture comparable = stored;
+  comparable.family = wanted.family;
+  comparable.bos_token = wanted.bos_token;
+  comparable.eos_tokens = wanted.eos_tokens;
+  if (comparable == wanted) return;
+  throw CheckpointError(
+      base::concat(directory.string(), " holds another architecture"),
+      {.expected = base::concat(wanted.n_layers, " layers of ", wanted.hidden_size, ", vocabulary ",
+                                wanted.vocab_size),
+       .got = base::concat(stored.n_layers, " layers of ", stored.hidden_size, ", vocabulary ",
+                           stored.vocab_size, ", or other heads, positions or constants"),
+       .advice = "load it into a decoder made from its own config.json"});
+}
+
+}  // namespace
+
+void load_hf_parameters(const std::filesystem::path& directory, Decoder& decoder) {
+  const Architecture& a = decoder.architecture();
+  check_same_sizes(Architecture::from_hf_config(directory / "config.json"), a, directory);
+  const SafetensorsDirectory stored(directory);
+  const ParameterTable& table = decoder.parameters().table();
+  std::string missing, surplus;
+  for (const ParameterSpec& spec : table.parameters) {
+    if (!stored.tensors().contains(spec.name)) missing += " " + spec.name;
+  }
+  for (const auto& [name, file] : stored.tensors()) {
+    if (table.find(name) == nullptr && !is_redundant(name, a)) surplus += " " + name;
+  }
+  if (!missing.empty() || !surplus.empty()) {
+    throw CheckpointError(
+        base::concat(directory.string(), ": tensors do not match config.json"),
+        {.expected = base::concat(table.parameters.size(), " tensors of ", name(a.family)),
+         .got = base::concat(missing.empty() ? "" : "without" + missing,
+                             missing.empty() || surplus.empty() ? "" : "; ",
+                             surplus.empty() ? "" : "also" + surplus),
+         .advice = "use the config.json that belongs to these weights"});
+  }
+  for (size_t i = 0; i < table.parameters.size(); ++i) {
+    const std::string& parameter = table.parameters[i].name;
+    stored.tensors().at(parameter)->read_into(parameter, decoder.parameters().leaf(i).detach());
+  }
+}
+
+Decoder load_hf(const std::filesystem::path& directory, at::ScalarType dtype) {
+  Decoder decoder(Architecture::from_hf_config(directory / "config.json"), dtype);
+  load_hf_parameters(directory, decoder);
+  return decoder;
+}
+
+}  // namespace orrery::model

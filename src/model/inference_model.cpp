@@ -1,0 +1,284 @@
+#include "inference_model.h"
+
+#include <algorithm>  // copy_n
+#include <cmath>      // sqrt
+#include <string>
+
+#include "orrery/base/error.h"
+#include "orrery/base/text.h"
+#include "orrery/kernels/decode_attention.h"
+#include "orrery/kernels/packed_product.h"
+#include "orrery/kernels/rms_norm.h"
+#include "orrery/kernels/rope.h"
+#include "orrery/kernels/silu_mul.h"
+#include "orrery/kernels/varlen_attention.h"
+
+namespace orrery::model {
+namespace {
+
+template <class T>
+const T* parameter(const Decoder& decoder, const std::string& name) {
+  const FlatParameters& parameters = decoder.parameters();
+  return parameters.values().const_data_ptr<T>() + parameters.table().find(name)->offset;
+}
+
+template <class T>
+std::vector<T> copy_of(const Decoder& decoder, const std::string& name, int64_t size) {
+  const T* from = parameter<T>(decoder, name);
+  return {from, from + size};
+}
+
+double score_scale(const Architecture& a) {
+  return 1.0 / std::sqrt(static_cast<double>(a.head_dim));
+}
+
+}  // namespace
+
+template <class T>
+typename InferenceModel<T>::Matrix InferenceModel<T>::pack(const Decoder& decoder,
+                                                           const std::string& first_name,
+                                                           int64_t n_out, int64_t n_in,
+                                                           const std::string& first_bias) {
+  Matrix matrix;
+  matrix.n_out = n_out;
+  matrix.n_in = n_in;
+  matrix.packed.resize(static_cast<size_t>(kernels::packed_size<T>(n_out, n_in)));
+  kernels::pack_weight(parameter<T>(decoder, first_name), n_out, n_in, matrix.packed.data());
+  if (!first_bias.empty()) matrix.bias = copy_of<T>(decoder, first_bias, n_out);
+  return matrix;
+}
+
+template <class T>
+InferenceModel<T>::InferenceModel(const Decoder& decoder, int64_t max_rows, int64_t max_context)
+    : architecture_(decoder.architecture()) {
+  const Architecture& a = architecture_;
+  for (int64_t block = 0; block < a.n_layers; ++block) {
+    const std::string p = base::concat("model.layers.", block, ".");
+    Layer layer;
+    layer.input_norm = copy_of<T>(decoder, p + "input_layernorm.weight", a.hidden_size);
+    layer.middle_norm = copy_of<T>(decoder, p + "post_attention_layernorm.weight", a.hidden_size);
+    if (a.qk_norm) {
+      layer.q_norm = copy_of<T>(decoder, p + "self_attn.q_norm.weight", a.head_dim);
+      layer.k_norm = copy_of<T>(decoder, p + "self_attn.k_norm.weight", a.head_dim);
+    }
+    layer.qkv = pack(decoder, p + "self_attn.q_proj.weight", a.qkv_size(), a.hidden_size,
+                     a.qkv_bias ? p + "self_attn.q_proj.bias" : std::string());
+    layer.output = pack(decoder, p + "self_attn.o_proj.weight", a.hidden_size, a.query_size());
+    layer.gate_up =
+        pack(decoder, p + "mlp.gate_proj.weight", 2 * a.intermediate_size, a.hidden_size);
+    layer.down = pack(decoder, p + "mlp.down_proj.weight", a.hidden_size, a.intermediate_size);
+    layers_.push_back(std::move(layer));
+  }
+  const std::string embedding = "model.embed_tokens.weight";
+  embedding_ = parameter<T>(decoder, embedding);
+  final_norm_ = copy_of<T>(decoder, "model.norm.weight", a.hidden_size);
+  head_ =
+      pack(decoder, a.tie_embeddings ? embedding : "lm_head.weight", a.vocab_size, a.hidden_size);
+
+  const size_t half = static_cast<size_t>(max_context * a.head_dim / 2);
+  cosines_.resize(half);
+  sines_.resize(half);
+  kernels::fill_rope_table<T>(cosines_.data(), sines_.data(), max_context, a.head_dim,
+                              a.rope_theta);
+
+  const auto rows_of = [&](int64_t width) { return static_cast<size_t>(max_rows * width); };
+  positions_.resize(rows_of(1));
+  cu_seqlens_.resize(rows_of(1) + 1);
+  x_.resize(rows_of(a.hidden_size));
+  normed_.resize(rows_of(a.hidden_size));
+  qkv_.resize(rows_of(a.qkv_size()));
+  attention_.resize(rows_of(a.query_size()));
+  gate_up_.resize(rows_of(2 * a.intermediate_size));
+  gated_.resize(rows_of(a.intermediate_size));
+  attention_scratch_.resize(static_cast<size_t>(
+      kernels::decode_attention_scratch(a.n_heads, a.n_kv_heads, a.head_dim, max_context)));
+}
+
+template <class T>
+void InferenceModel<T>::compute_product(const Matrix& weight, const T* x, int64_t n_rows, T* y,
+                                        const T* residual) {
+  kernels::packed_product<T>({.x = x,
+                              .packed = weight.packed.data(),
+                              .bias = weight.bias.empty() ? nullptr : weight.bias.data(),
+                              .residual = residual,
+                              .y = y,
+                              .n_rows = n_rows,
+                              .n_in = weight.n_in,
+                              .n_out = weight.n_out,
+                              .x_stride = weight.n_in,
+                              .y_stride = weight.n_out});
+}
+
+template <class T>
+void InferenceModel<T>::norm(const T* x, const std::vector<T>& weight, int64_t n_rows, T* y) {
+  const int64_t width = architecture_.hidden_size;
+  kernels::rms_norm<T>({.x = x,
+                        .weight = weight.data(),
+                        .y = y,
+                        .n_tokens = n_rows,
+                        .width = width,
+                        .x_stride = width,
+                        .y_stride = width,
+                        .eps = architecture_.norm_eps});
+}
+
+template <class T>
+void InferenceModel<T>::embed(std::span<const int64_t> tokens, T* rows) {
+  const int64_t width = architecture_.hidden_size;
+  for (const int64_t token : tokens) {
+    std::copy_n(embedding_ + token * width, width, rows);
+    rows += width;
+  }
+}
+
+/// x -> normed -> q, k, v in qkv_, normed by head where the model does that, and rotated.
+template <class T>
+void InferenceModel<T>::project_and_rotate(const Layer& layer, int64_t n_rows) {
+  const Architecture& a = architecture_;
+  norm(x_.data(), layer.input_norm, n_rows, normed_.data());
+  compute_product(layer.qkv, normed_.data(), n_rows, qkv_.data());
+  const auto norm_heads = [&](const std::vector<T>& weight, int64_t first_head, int64_t n_heads) {
+    T* heads = qkv_.data() + first_head * a.head_dim;
+    kernels::rms_norm<T>({.x = heads,
+                          .weight = weight.data(),
+                          .y = heads,
+                          .n_tokens = n_rows,
+                          .n_groups = n_heads,
+                          .width = a.head_dim,
+                          .x_stride = a.qkv_size(),
+                          .y_stride = a.qkv_size(),
+                          .eps = a.norm_eps});
+  };
+  if (a.qk_norm) {
+    norm_heads(layer.q_norm, 0, a.n_heads);
+    norm_heads(layer.k_norm, a.n_heads, a.n_kv_heads);
+  }
+  kernels::rope<T>({.x = qkv_.data(),
+                    .positions = positions_.data(),
+                    .cosines = cosines_.data(),
+                    .sines = sines_.data(),
+                    .n_tokens = n_rows,
+                    .n_heads = a.n_heads + a.n_kv_heads,
+                    .head_dim = a.head_dim,
+                    .x_stride = a.qkv_size()});
+}
+
+template <class T>
+void InferenceModel<T>::write_row(const PagePool<T>& pages, int64_t layer, int64_t row,
+                                  int32_t page, int64_t slot) {
+  const Architecture& a = architecture_;
+  const T* k = qkv_.data() + row * a.qkv_size() + a.query_size();
+  kernels::write_page_slot<T>({.k = k,
+                               .v = k + a.kv_size(),
+                               .page = pages.page(layer, page),
+                               .slot = slot,
+                               .n_kv_heads = a.n_kv_heads,
+                               .head_dim = a.head_dim});
+}
+
+/// attention -> output product onto the residual stream -> gated MLP onto it.
+template <class T>
+void InferenceModel<T>::finish_layer(const Layer& layer, int64_t n_rows) {
+  compute_product(layer.output, attention_.data(), n_rows, x_.data(), x_.data());
+  norm(x_.data(), layer.middle_norm, n_rows, normed_.data());
+  compute_product(layer.gate_up, normed_.data(), n_rows, gate_up_.data());
+  kernels::silu_mul<T>({.gate_up = gate_up_.data(),
+                        .out = gated_.data(),
+                        .n_tokens = n_rows,
+                        .width = architecture_.intermediate_size});
+  compute_product(layer.down, gated_.data(), n_rows, x_.data(), x_.data());
+}
+
+template <class T>
+void InferenceModel<T>::prefill(std::span<const PrefillItem> prompts, PagePool<T>& pages,
+                                T* logits) {
+  const Architecture& a = architecture_;
+  int64_t n_rows = 0;
+  cu_seqlens_[0] = 0;
+  for (size_t s = 0; s < prompts.size(); ++s) {
+    const std::span<const int64_t> tokens = prompts[s].tokens;
+    ORRERY_ASSERT(
+        n_rows + static_cast<int64_t>(tokens.size()) <= static_cast<int64_t>(positions_.size()),
+        "more prompt tokens in one prefill than rows");
+    embed(tokens, x_.data() + n_rows * a.hidden_size);
+    for (size_t t = 0; t < tokens.size(); ++t) {
+      positions_[static_cast<size_t>(n_rows++)] = static_cast<int32_t>(t);
+    }
+    cu_seqlens_[s + 1] = static_cast<int32_t>(n_rows);
+  }
+  for (int64_t l = 0; l < a.n_layers; ++l) {
+    const Layer& layer = layers_[static_cast<size_t>(l)];
+    project_and_rotate(layer, n_rows);
+    for (size_t s = 0; s < prompts.size(); ++s) {
+      for (int64_t row = cu_seqlens_[s]; row < cu_seqlens_[s + 1]; ++row) {
+        const int64_t t = row - cu_seqlens_[s];
+        write_row(pages, l, row, prompts[s].pages[t / kernels::kPageTokens],
+                  t % kernels::kPageTokens);
+      }
+    }
+    kernels::varlen_attention<T>({.shape = {.cu_seqlens = cu_seqlens_.data(),
+                                            .n_sequences = static_cast<int64_t>(prompts.size()),
+                                            .n_heads = a.n_heads,
+                                            .n_kv_heads = a.n_kv_heads,
+                                            .head_dim = a.head_dim,
+                                            .window = a.sliding_window,
+                                            .scale = score_scale(a)},
+                                  .q = qkv_.data(),
+                                  .k = qkv_.data() + a.query_size(),
+                                  .v = qkv_.data() + a.query_size() + a.kv_size(),
+                                  .q_stride = a.qkv_size(),
+                                  .k_stride = a.qkv_size(),
+                                  .v_stride = a.qkv_size(),
+                                  .out = attention_.data(),
+                                  .out_stride = a.query_size()});
+    finish_layer(layer, n_rows);
+  }
+  for (size_t s = 0; s < prompts.size(); ++s) {
+    const T* last = x_.data() + (cu_seqlens_[s + 1] - 1) * a.hidden_size;
+    norm(last, final_norm_, 1, normed_.data() + static_cast<int64_t>(s) * a.hidden_size);
+  }
+  compute_product(head_, normed_.data(), static_cast<int64_t>(prompts.size()), logits);
+}
+
+template <class T>
+void InferenceModel<T>::decode(const DecodeInput& input, PagePool<T>& pages, T* logits) {
+  const Architecture& a = architecture_;
+  const int64_t n_rows = static_cast<int64_t>(input.tokens.size());
+  embed(input.tokens, x_.data());
+  for (int64_t row = 0; row < n_rows; ++row) {
+    positions_[static_cast<size_t>(row)] = input.n_context[static_cast<size_t>(row)] - 1;
+  }
+  for (int64_t l = 0; l < a.n_layers; ++l) {
+    const Layer& layer = layers_[static_cast<size_t>(l)];
+    project_and_rotate(layer, n_rows);
+    for (int64_t row = 0; row < n_rows; ++row) {
+      const int64_t t = positions_[static_cast<size_t>(row)];
+      write_row(pages, l, row,
+                input.page_table[row * input.table_stride + t / kernels::kPageTokens],
+                t % kernels::kPageTokens);
+    }
+    kernels::decode_attention<T>({.q = qkv_.data(),
+                                  .q_stride = a.qkv_size(),
+                                  .pages = pages.layer(l),
+                                  .page_table = input.page_table,
+                                  .table_stride = input.table_stride,
+                                  .n_context = input.n_context.data(),
+                                  .out = attention_.data(),
+                                  .out_stride = a.query_size(),
+                                  .scratch = attention_scratch_.data(),
+                                  .n_sequences = n_rows,
+                                  .n_heads = a.n_heads,
+                                  .n_kv_heads = a.n_kv_heads,
+                                  .head_dim = a.head_dim,
+                                  .window = a.sliding_window,
+                                  .scale = score_scale(a)});
+    finish_layer(layer, n_rows);
+  }
+  norm(x_.data(), final_norm_, n_rows, normed_.data());
+  compute_product(head_, normed_.data(), n_rows, logits);
+}
+
+template class InferenceModel<float>;
+template class InferenceModel<double>;
+
+}  // namespace orrery::model

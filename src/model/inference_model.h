@@ -1,0 +1,77 @@
+// The decoder as generation runs it: weights packed for products with few rows, buffers made once,
+// own kernels throughout, no tensor and no allocation per token. compute_product() in the .cpp is
+// the one place where products happen: another kernel for them goes there.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "orrery/model/decoder.h"
+#include "page_pool.h"
+
+namespace orrery::model {
+
+/// One sequence's part in a prefill: tokens of a prompt and the pages for them.
+struct PrefillItem {
+  std::span<const int64_t> tokens;
+  const int32_t* pages;  // in token order
+};
+
+template <class T>
+class InferenceModel {
+ public:
+  /// Packs the weights as they are now.
+  ///   max_rows     tokens of one prefill, sequences of one decoding step
+  ///   max_context  tokens of the longest sequence
+  InferenceModel(const Decoder& decoder, int64_t max_rows, int64_t max_context);
+
+  /// Runs whole prompts, packed, and writes their keys and values.
+  ///   logits  [prompts, V], contiguous: those after the last token of each
+  void prefill(std::span<const PrefillItem> prompts, PagePool<T>& pages, T* logits);
+
+  /// One token of each sequence.
+  struct DecodeInput {
+    std::span<const int64_t> tokens;      // [N] the last one of each
+    std::span<const int32_t> n_context;   // [N] tokens so far, this one included
+    const int32_t* page_table = nullptr;  // [N] rows table_stride apart
+    int64_t table_stride = 0;
+  };
+  ///   logits  [N, V], contiguous
+  void decode(const DecodeInput& input, PagePool<T>& pages, T* logits);
+
+ private:
+  struct Matrix {
+    std::vector<T> packed;
+    std::vector<T> bias;  // empty: none
+    int64_t n_out = 0, n_in = 0;
+  };
+  struct Layer {
+    std::vector<T> input_norm, middle_norm, q_norm, k_norm;
+    Matrix qkv, output, gate_up, down;
+  };
+
+  static Matrix pack(const Decoder& decoder, const std::string& first_name, int64_t n_out,
+                     int64_t n_in, const std::string& first_bias = {});
+  void compute_product(const Matrix& weight, const T* x, int64_t n_rows, T* y,
+                       const T* residual = nullptr);
+  void norm(const T* x, const std::vector<T>& weight, int64_t n_rows, T* y);
+  void embed(std::span<const int64_t> tokens, T* rows);
+  void project_and_rotate(const Layer& layer, int64_t n_rows);
+  void write_row(const PagePool<T>& pages, int64_t layer, int64_t row, int32_t page, int64_t slot);
+  void finish_layer(const Layer& layer, int64_t n_rows);
+
+  const Architecture& architecture_;
+  std::vector<Layer> layers_;
+  const T* embedding_;  // [V, H] in the decoder's flat buffer
+  std::vector<T> final_norm_;
+  Matrix head_;
+  std::vector<T> cosines_, sines_;  // [max_context, D / 2]
+
+  // Rows of the running pass; n_rows of them are in use.
+  std::vector<int32_t> positions_;
+  std::vector<int32_t> cu_seqlens_;
+  std::vector<T> x_, normed_, qkv_, attention_, gate_up_, gated_, attention_scratch_;
+};
+
+}  // namespace orrery::model

@@ -1,0 +1,44 @@
+// The pages of a KV cache: who holds which. Pages are counted, because the samples of one prompt
+// share its full pages; the memory is asked for once and touched page by page as it is needed.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+namespace orrery::model {
+
+template <class T>
+class PagePool {
+ public:
+  /// Room for n_pages pages in each of n_layers layers, page_numbers numbers each.
+  /// Throws CallError when the system does not give the memory.
+  PagePool(int64_t n_layers, int64_t n_pages, int64_t page_numbers);
+
+  /// A page with one holder, zeroed in all layers. There must be one left: the pool is made for the
+  /// worst case.
+  int32_t take();
+  void share(int32_t page) { ++holders_[static_cast<size_t>(page)]; }
+  void release(int32_t page);
+  /// A page of its own with the same content.
+  int32_t copy(int32_t page);
+
+  int64_t n_held() const { return n_pages_ - static_cast<int64_t>(free_.size()); }
+  T* layer(int64_t index) const { return memory_.get() + index * n_pages_ * page_numbers_; }
+  T* page(int64_t layer_index, int32_t page) const {
+    return layer(layer_index) + page * page_numbers_;
+  }
+
+ private:
+  struct Free {
+    void operator()(T* memory) const noexcept;
+  };
+
+  int64_t n_layers_, n_pages_, page_numbers_;
+  std::unique_ptr<T[], Free> memory_;
+  std::vector<int32_t> free_;  // the last one goes first: memory that was used already
+  std::vector<int32_t> holders_;
+};
+
+}  // namespace orrery::model
