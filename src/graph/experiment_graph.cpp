@@ -13,31 +13,36 @@ namespace orrery::graph {
 
 namespace {
 
-/// Appends problems at the place where a key is written.
+/// Appends problems at the place where a key is written. A key with which the reader of the file
+/// has found fault already gets no second problem here: it was read as its default.
 class ProblemList {
  public:
   ProblemList(const config::Experiment& experiment, std::vector<config::Problem>& problems)
       : experiment_(experiment), problems_(problems), n_before_(problems.size()) {}
 
   void add(const std::string& key, const std::string& text) {
+    found_any_ = true;
+    if (is_reported(key)) return;
     const config::Position at = experiment_.where(key);
     problems_.push_back({at.file, at.line, base::concat(key, ": ", text)});
   }
-  bool grew() const { return problems_.size() > n_before_; }
+  bool found_any() const { return found_any_; }
+  bool had_any_before() const { return n_before_ > 0; }
 
  private:
+  bool is_reported(const std::string& key) const {
+    for (size_t i = 0; i < n_before_; ++i) {
+      const std::string& text = problems_[i].text;
+      if (text.starts_with(key + ":") || text.starts_with(key + " ")) return true;
+    }
+    return false;
+  }
+
   const config::Experiment& experiment_;
   std::vector<config::Problem>& problems_;
   size_t n_before_;
+  bool found_any_ = false;
 };
-
-template <class T>
-const T* find_named(const std::vector<std::pair<std::string, T>>& list, const std::string& name) {
-  for (const auto& [key, value] : list) {
-    if (key == name) return &value;
-  }
-  return nullptr;
-}
 
 template <class T>
 std::vector<std::string> names_of(const std::vector<std::pair<std::string, T>>& list) {
@@ -195,7 +200,7 @@ std::vector<Call> read_calls(const config::Experiment& experiment, int n_workers
                    base::concat("unknown kind '", section.kind, "'",
                                 suggestion(section.kind, {"generate", "inference", "train_step"})));
     }
-    const config::ModelConfig* model = find_named(experiment.models, section.model);
+    const config::ModelConfig* model = experiment.find_model(section.model);
     if (model == nullptr) {
       problems.add(key + ".model",
                    base::concat("there is no section [model.", section.model, "]",
@@ -258,11 +263,13 @@ Graph build_graph(const config::Experiment& experiment, int n_workers, const Dat
   }
   check_default_layout(experiment, n_workers, list);
   std::vector<Call> calls = read_calls(experiment, n_workers, list);
-  if (calls.empty()) list.add("experiment.name", "no call is enabled, so there is nothing to run");
+  if (calls.empty() && !list.had_any_before()) {
+    list.add("experiment.name", "no call is enabled, so there is nothing to run");
+  }
   check_all_keys_given(calls, keys_of_datasets(experiment, kinds, list), list);
   check_post_realloc(calls, list);
   for (const GraphProblem& problem : check_calls(calls)) list.add(problem.key, problem.text);
-  if (list.grew()) return {};
+  if (list.found_any() || calls.empty()) return {};
   return build_graph(std::move(calls));
 }
 

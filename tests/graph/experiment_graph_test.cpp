@@ -238,6 +238,59 @@ TEST(ExperimentGraph, ReportsMistakesOfConfigurationAndGraphTogether) {
   EXPECT_GE(problem_texts(experiment).size(), 4u);
 }
 
+constexpr const char* kConfiguration = R"([experiment]
+total_steps = 1
+[dataset.problems]
+path = .
+[model.actor]
+[call.actor_gen]
+model = actor
+kind = generate
+interface = some_interface
+inputs = packed_prompt
+outputs = packed_input_ids
+n_seqs = 3
+layout = d1@9
+[call.actor_train]
+model = actor
+kind = train_step
+interface = some_interface
+inputs = packed_input_ids
+n_seqs = 4
+)";
+
+TEST(ExperimentGraph, NamesFileAndLineOfEveryMistake) {
+  config::LoadResult loaded =
+      config::load_experiment_text(kConfiguration, "grpo.cfg", {{"some_interface", {}}});
+  ASSERT_TRUE(loaded.problems.empty()) << loaded.problems[0].message();
+
+  build_graph(loaded.experiment, 2, loaded.problems);
+
+  std::vector<std::string> places;
+  for (const Problem& problem : loaded.problems) {
+    places.push_back(problem.file + ":" + std::to_string(problem.line));
+  }
+  EXPECT_EQ(places, (std::vector<std::string>{"grpo.cfg:13",     // layout needs worker 9
+                                              "grpo.cfg:10",     // nearly packed_prompts
+                                              "grpo.cfg:12"}));  // 4 is no multiple of 3
+}
+
+TEST(ExperimentGraph, DoesNotRepeatWhatTheReaderOfTheFileHasFound) {
+  const std::string text =
+      "[call.a]\nmodel = nobody\nkind = generate\ninterface = "
+      "some_interface\ninputs = packed_prompts\n[dataset.d]\npath = .\n"
+      "[experiment]\ntotal_steps = 1\n";
+  config::LoadResult loaded =
+      config::load_experiment_text(text, "bad.cfg", {{"some_interface", {}}});
+  const size_t n_found = loaded.problems.size();
+  ASSERT_EQ(n_found, 2u);  // no [model.nobody], no n_seqs
+
+  const Graph graph = build_graph(loaded.experiment, 2, loaded.problems);
+
+  EXPECT_EQ(loaded.problems.size(), n_found) << loaded.problems.back().message();
+  EXPECT_EQ(graph.size(), 0);
+}
+
 TEST(ExperimentGraph, RefusesAnExperimentWithoutCallsOrWorkers) {
   Experiment experiment = grpo_experiment();
   EXPECT_EQ(problem_texts(experiment, 0).size(), 1u);
