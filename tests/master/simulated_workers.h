@@ -1,0 +1,93 @@
+// All workers of a run in one thread, for tests of the dispatcher: each keeps a store of lengths
+// instead of tensors and versions instead of parameters, works off its requests in the phases of
+// the real request loop, and stands still in every hook and handle until all that take part have
+// come to it. So a wrong order shows as a deadlock, a missing transfer as a missing sample, a
+// forgotten reallocation as a wrong version.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "orrery/comm/message.h"
+#include "orrery/graph/graph.h"
+#include "orrery/graph/replica.h"
+#include "orrery/master/payload.h"
+#include "random_for_test.h"
+
+namespace orrery::master {
+
+/// Sequence lengths of a key of a sample, the same whoever makes it.
+std::vector<int32_t> lengths_for_test(data::SampleId id, const std::string& key);
+
+class SimulatedWorkers {
+ public:
+  SimulatedWorkers(const graph::Graph& graph, int n_workers);
+
+  void receive(const std::vector<Outgoing>& outgoing);
+
+  /// Lets workers go on, `limit` actions at most. Returns how many were done: 0 is a standstill.
+  int work(int limit);
+  /// Some of the replies that are ready (at least one if there is any); each worker's own order is
+  /// kept, that between workers is random.
+  std::vector<comm::Reply> some_replies(Random& random);
+
+  bool has_left() const { return exited_; }
+  /// What stands at the head of each worker's queue, for the text of a failure.
+  std::string standstill() const;
+  /// (step, call) -> for each run, in order: the sample ids of each data rank.
+  using Batches = std::map<std::pair<int64_t, int>, std::vector<std::vector<uint64_t>>>;
+  const Batches& batches() const { return batches_; }
+  /// Samples that any worker still has.
+  std::set<uint64_t> samples_held() const;
+  int n_saves() const { return n_saves_; }
+  int n_evaluations() const { return n_evaluations_; }
+
+ private:
+  enum class Residence { kAbsent, kHost, kDevice };
+  struct Parameters {
+    int64_t version = 0;
+    Residence residence = Residence::kDevice;
+  };
+  struct Action {
+    std::shared_ptr<const comm::Request> request;
+    std::shared_ptr<comm::Reply> reply;
+    const comm::Hook* hook = nullptr;  // null: the handle, or (last) the reply
+    bool is_reply = false;
+    bool posted = false;  // transfers: samples were read, peers_left is filled
+    std::set<int> peers_left = {};
+    std::vector<std::pair<data::SampleId, std::string>> received = {};
+  };
+  struct Worker {
+    std::vector<std::shared_ptr<const comm::Request>> waiting;  // for a flush
+    std::deque<Action> actions;
+    std::deque<comm::Reply> replies;
+    std::map<std::pair<uint64_t, std::string>, std::vector<int32_t>> store;
+    std::map<graph::ReplicaId, Parameters> parameters;
+  };
+
+  void flush(int index);
+  bool step(int worker);
+  bool exchange(int worker);
+  bool run_collective(const std::vector<int>& participants);
+  void run_handle(int worker, Action& action);
+  void run_hook(int worker, const comm::Hook& hook);
+  void run_call(int worker, Action& action);
+  void check_version(int worker, const graph::Call& call, const comm::Request& request);
+  std::vector<int> participants(const Action& action) const;
+  bool matches(const Action& a, const Action& b) const;
+  std::vector<const comm::Transfer*> between(const Action& action, int a, int b) const;
+
+  const graph::Graph& graph_;
+  std::vector<Worker> workers_;
+  std::vector<graph::Replica> replicas_;
+  std::map<std::string, int64_t> changes_per_step_;  // by role
+  Batches batches_;
+  bool exited_ = false;
+  int n_saves_ = 0, n_evaluations_ = 0;
+};
+
+}  // namespace orrery::master
