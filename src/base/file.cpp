@@ -1,11 +1,11 @@
 #include "orrery/base/file.h"
 
-#include <cerrno>
-#include <cstring>
-
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
 
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"

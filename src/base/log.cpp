@@ -1,14 +1,14 @@
 #include "orrery/base/log.h"
 
+#include <spdlog/sinks/basic_file_sink.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
 #include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <memory>
 #include <mutex>
-
-#include <spdlog/sinks/basic_file_sink.h>
-#include <spdlog/sinks/stdout_sinks.h>
-#include <spdlog/spdlog.h>
 
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
@@ -30,8 +30,10 @@ struct Log {
     logger.set_error_handler([this](const std::string& problem) {
       static std::atomic<bool> told = false;
       if (told.exchange(true)) return;
-      std::fprintf(stderr, "orrery: warning: the log file cannot be written (%s): later lines are "
-                           "on standard error only; the job goes on\n", problem.c_str());
+      std::fprintf(stderr,
+                   "orrery: warning: the log file cannot be written (%s): later lines are "
+                   "on standard error only; the job goes on\n",
+                   problem.c_str());
     });
   }
 };

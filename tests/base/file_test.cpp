@@ -1,8 +1,8 @@
 #include "orrery/base/file.h"
 
-#include <fstream>
-
 #include <gtest/gtest.h>
+
+#include <fstream>
 
 #include "base/temporary_folder.h"
 #include "orrery/base/error.h"
@@ -17,6 +17,22 @@ TEST(PublishFile, ReplacesTheContentAndLeavesNothingElse) {
   publish_file(folder / "a.txt", "new");
 
   EXPECT_EQ(read_file(folder / "a.txt"), "new");
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}), 1);
+}
+
+TEST(PublishFile, KeepsTheOldContentWhenTheNewDoesNotFit) {
+  const TemporaryFolder folder;
+  publish_file(folder / "a.txt", "old");
+  std::signal(SIGXFSZ, SIG_IGN);
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  const rlimit small = {.rlim_cur = 4096, .rlim_max = before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+
+  EXPECT_THROW(publish_file(folder / "a.txt", std::string(10000, 'x')), OutputError);
+
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+  EXPECT_EQ(read_file(folder / "a.txt"), "old");
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}), 1);
 }
 

@@ -1,10 +1,10 @@
 // A folder for one test that goes with it.
 #pragma once
 
+#include <unistd.h>
+
 #include <filesystem>
 #include <string>
-
-#include <unistd.h>
 
 namespace orrery {
 

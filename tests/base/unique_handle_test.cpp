@@ -1,8 +1,8 @@
 #include "orrery/base/unique_handle.h"
 
-#include <vector>
-
 #include <gtest/gtest.h>
+
+#include <vector>
 
 namespace orrery::base {
 namespace {

@@ -31,6 +31,11 @@ find_package(nlohmann_json REQUIRED)
 find_package(Protobuf REQUIRED)
 find_package(Threads REQUIRED)
 find_package(spdlog REQUIRED)
+set(HDF5_PREFER_PARALLEL OFF)  # one file per shard, written by one rank
+find_package(HDF5 QUIET COMPONENTS C)
+if(NOT HDF5_FOUND)
+  message(STATUS "HDF5 not found: what needs hdf5::hdf5 will not build")
+endif()
 
 find_path(ORRERY_CEREAL_INCLUDE cereal/cereal.hpp REQUIRED)
 find_path(ORRERY_XXHASH_INCLUDE xxhash.h REQUIRED)
@@ -43,7 +48,9 @@ if(ORRERY_CUDA)
   add_library(orrery::nccl ALIAS orrery_nccl)
   target_include_directories(orrery_nccl SYSTEM INTERFACE ${ORRERY_NCCL_INCLUDE}
                                                           ${CUDAToolkit_INCLUDE_DIRS})
-  target_link_libraries(orrery_nccl INTERFACE ${ORRERY_NCCL_LIBRARY} CUDA::cudart
-                                              ${ORRERY_TORCH_DIR}/lib/libc10_cuda.so)
+  # Nothing refers to torch_cuda by name: it registers the CUDA operators when it is loaded.
+  target_link_libraries(orrery_nccl INTERFACE
+    ${ORRERY_NCCL_LIBRARY} CUDA::cudart ${ORRERY_TORCH_DIR}/lib/libc10_cuda.so
+    -Wl,--push-state,--no-as-needed,${ORRERY_TORCH_DIR}/lib/libtorch_cuda.so,--pop-state)
   target_compile_definitions(orrery_nccl INTERFACE ORRERY_CUDA=1)
 endif()

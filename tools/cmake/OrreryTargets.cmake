@@ -136,3 +136,22 @@ function(add_mpi_test)
                          LABELS "mpi;${arg_LABELS}")
   endforeach()
 endfunction()
+
+# orrery_add_bench(folder SOURCES a_bench.cpp ... LIBRARIES libs [ATEN])
+#   executable bench_<folder> on Google Benchmark, in a build with ORRERY_BENCH; tools/bench.sh
+#   builds and runs all of them.
+function(orrery_add_bench folder)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "ATEN" "" "SOURCES;LIBRARIES")
+  orrery_present_sources(sources ${arg_SOURCES})
+  add_executable(bench_${folder} ${sources})
+  target_link_libraries(bench_${folder} PRIVATE ${arg_LIBRARIES} orrery_warnings
+                                                benchmark::benchmark_main)
+  if(arg_ATEN)
+    orrery_make_aten_pch()
+    target_link_libraries(bench_${folder} PRIVATE orrery::torch)
+    # As for the tests: the precompiled header is made with -fPIC.
+    set_target_properties(bench_${folder} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
+    target_compile_options(bench_${folder} PRIVATE -fPIC)
+    target_precompile_headers(bench_${folder} REUSE_FROM orrery_aten_pch)
+  endif()
+endfunction()

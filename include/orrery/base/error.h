@@ -64,9 +64,9 @@ namespace base {
 }  // namespace orrery
 
 /// A fact that no input can make false: its failure is a fault of Orrery. Stays on in release.
-#define ORRERY_ASSERT(condition, ...)                                                         \
-  do {                                                                                        \
-    if (!(condition)) {                                                                       \
-      ::orrery::base::assertion_failed(#condition, __FILE__, __LINE__, {__VA_ARGS__});        \
-    }                                                                                         \
+#define ORRERY_ASSERT(condition, ...)                                                  \
+  do {                                                                                 \
+    if (!(condition)) {                                                                \
+      ::orrery::base::assertion_failed(#condition, __FILE__, __LINE__, {__VA_ARGS__}); \
+    }                                                                                  \
   } while (false)

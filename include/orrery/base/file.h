@@ -30,8 +30,8 @@ class AppendFile {
   /// Creates the file or goes on at its end. Throws OutputError.
   explicit AppendFile(std::filesystem::path file);
 
-  /// All of `bytes`. Throws OutputError naming file and reason ("No space left on device"); what was
-  /// there before stays, and a partly written piece is cut off again.
+  /// All of `bytes`. Throws OutputError naming file and reason ("No space left on device"); what
+  /// was there before stays, and a partly written piece is cut off again.
   void write(std::string_view bytes);
 
   const std::filesystem::path& path() const { return path_; }

@@ -32,8 +32,8 @@ constexpr PhiloxKey philox_key(uint64_t key) {
   return {static_cast<uint32_t>(key), static_cast<uint32_t>(key >> 32)};
 }
 constexpr PhiloxCounter philox_counter(uint64_t low, uint64_t high) {
-  return {static_cast<uint32_t>(low), static_cast<uint32_t>(low >> 32),
-          static_cast<uint32_t>(high), static_cast<uint32_t>(high >> 32)};
+  return {static_cast<uint32_t>(low), static_cast<uint32_t>(low >> 32), static_cast<uint32_t>(high),
+          static_cast<uint32_t>(high >> 32)};
 }
 
 /// Two words as a double in [0, 1) with 53 random bits.
