@@ -23,11 +23,11 @@ class Activity {
   /// A copy that stays valid.
   struct Snapshot {
     bool is_waiting = false;
-    std::string operation;     ///< `all_reduce`; empty when not waiting
-    std::string communicator;  ///< `actor.0/tensor1`
-    std::vector<int> peers;    ///< workers it waits for
-    Clock::time_point since{}; ///< when it began to wait
-    uint64_t progress = 0;     ///< counts finished operations and every advance()
+    std::string operation;      ///< `all_reduce`; empty when not waiting
+    std::string communicator;   ///< `actor.0/tensor1`
+    std::vector<int> peers;     ///< workers it waits for
+    Clock::time_point since{};  ///< when it began to wait
+    uint64_t progress = 0;      ///< counts finished operations and every advance()
   };
 
   /// From construction to destruction the writer waits inside `operation`. Scopes nest; the inner
@@ -39,10 +39,6 @@ class Activity {
     ~Waiting();
     Waiting(const Waiting&) = delete;
     Waiting& operator=(const Waiting&) = delete;
-
-    /// Waits for fewer now: the ones that have not come. Same lifetime rule.
-    void narrow(std::span<const int> peers);
-    Clock::time_point since() const { return since_; }
 
    private:
     friend class Activity;

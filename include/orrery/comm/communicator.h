@@ -9,6 +9,8 @@
 // Backends: mpi_communicator.h (CPU), nccl_communicator.h (CUDA), thread_communicator.h (tests).
 #pragma once
 
+#include <ATen/core/Tensor.h>  // Send and Receive store tensors
+
 #include <chrono>
 #include <cstdint>
 #include <initializer_list>
@@ -18,8 +20,6 @@
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include <ATen/core/Tensor.h>  // Send and Receive store tensors
 
 #include "orrery/comm/activity.h"
 
@@ -33,12 +33,12 @@ std::string_view name_of(ReduceOp op);
 /// One message of an exchange, to rank `peer`.
 struct Send {
   int peer = -1;
-  at::Tensor tensor;
+  at::Tensor tensor = {};
 };
 /// One message of an exchange, from rank `peer`, written into `tensor`, which has its exact size.
 struct Receive {
   int peer = -1;
-  at::Tensor tensor;
+  at::Tensor tensor = {};
 };
 
 struct CommunicatorOptions {
@@ -86,9 +86,11 @@ class Communicator {
 
   /// x [any] in place: combined over the ranks.
   void all_reduce(at::Tensor& x, ReduceOp op);
-  /// in [n...]; out of size() * in.numel() elements: those of rank 0 first.
+  /// in [n...]; out of size() * in.numel() elements: those of rank 0 first. `in` may be its own
+  /// block of `out`.
   void all_gather(at::Tensor& out, const at::Tensor& in);
-  /// in of size() * out.numel() elements; out: block rank() of the combined `in`.
+  /// in of size() * out.numel() elements; out: block rank() of the combined `in`, may be that
+  /// block.
   void reduce_scatter(at::Tensor& out, const at::Tensor& in, ReduceOp op);
   /// x on all ranks becomes that of `root`.
   void broadcast(at::Tensor& x, int root);
@@ -106,8 +108,7 @@ class Communicator {
   /// Collective over the ranks named, each of which calls exchange with the counterparts.
   void exchange(std::span<const Send> sends, std::span<const Receive> receives);
   void exchange(std::initializer_list<Send> sends, std::initializer_list<Receive> receives) {
-    exchange(std::span(sends.begin(), sends.size()),
-             std::span(receives.begin(), receives.size()));
+    exchange(std::span(sends.begin(), sends.size()), std::span(receives.begin(), receives.size()));
   }
   /// Returns when all ranks have called it.
   void barrier();
@@ -121,6 +122,8 @@ class Communicator {
 
   /// Name and members for error texts: `actor.0/tensor1 (workers 1,2)`.
   std::string text() const;
+  /// End of a wait that began then.
+  Activity::Clock::time_point deadline_from(Activity::Clock::time_point since) const;
   /// What a backend throws when `ranks` did not come in time; marks the group as broken.
   [[noreturn]] void throw_deadline(std::string_view operation, std::span<const int> ranks,
                                    Activity::Clock::time_point since);
@@ -130,13 +133,13 @@ class Communicator {
   [[noreturn]] void throw_disagreement(std::string_view operation, std::string expected,
                                        std::string got);
   bool is_broken() const { return is_broken_; }
-
-  /// Peers by worker, for Activity.
-  std::vector<int> workers_of(std::span<const int> ranks) const;
+  /// [size - 1] all ranks but this one.
+  std::vector<int> other_ranks() const;
 
  private:
-  // Backends. Arguments are checked: contiguous, right device, fitting sizes. Tensors may be empty
-  // only in do_exchange. `started` is the wait that was announced to Activity.
+  // Backends. Arguments are checked: contiguous, right device, fitting sizes; tensors are empty
+  // only in do_exchange. A backend keeps every tensor that a peer may still write to after a
+  // failure.
   virtual void do_all_reduce(at::Tensor& x, ReduceOp op) = 0;
   virtual void do_all_gather(at::Tensor& out, const at::Tensor& in) = 0;
   virtual void do_reduce_scatter(at::Tensor& out, const at::Tensor& in, ReduceOp op) = 0;
@@ -148,9 +151,9 @@ class Communicator {
   virtual void do_barrier() = 0;
   virtual std::unique_ptr<Communicator> do_split(int colour, int key, std::string name) = 0;
 
-  class Operation;  // one public call: guards, agreement, Activity
-  void check_agreement(std::string_view operation, int64_t code, const at::Tensor& like,
-                       int64_t count, int argument);
+  class Operation;  // one public call: refuses when broken, tells Activity
+  struct Call;      // what all ranks must agree on
+  void agree(const Call& call);
 
   std::string name_;
   int rank_ = 0;

@@ -39,8 +39,8 @@ std::string_view name_of(Handle handle);
 /// Example: {.source = 0, .destinations = {2, 3}, .batch = {ids 7 9, key rewards}}
 struct Transfer {
   int source = -1;
-  std::vector<int> destinations;  ///< never the source
-  data::BatchMetadata batch;      ///< what moves: ids, keys with lengths
+  std::vector<int> destinations = {};  ///< never the source
+  data::BatchMetadata batch = {};      ///< what moves: ids, keys with lengths
 
   template <class Archive>
   void serialize(Archive& archive) {
@@ -50,7 +50,7 @@ struct Transfer {
 
 /// Moves samples between workers before a handle.
 struct DataTransferHook {
-  std::vector<Transfer> transfers;  ///< those in which the receiver of the request takes part
+  std::vector<Transfer> transfers = {};  ///< those in which the receiver of the request takes part
 
   template <class Archive>
   void serialize(Archive& archive) {
@@ -60,10 +60,10 @@ struct DataTransferHook {
 
 /// Parameters of replica `to` of `role` = eta * from + (1 - eta) * to.
 struct ReallocHook {
-  std::string role;
-  int from = 0;           ///< replica index, of `from_role`
-  int to = 0;             ///< replica index, of `role`
-  std::string from_role;  ///< empty: `role` itself
+  std::string role = {};
+  int from = 0;                ///< replica index, of `from_role`
+  int to = 0;                  ///< replica index, of `role`
+  std::string from_role = {};  ///< empty: `role` itself
   double eta = 1;
   uint64_t version = 0;  ///< that `to` has afterwards
 
@@ -80,7 +80,7 @@ struct ResidencyHook {
     kPrefetch = 1,  ///< host -> device
     kRelease = 2,   ///< free them
   };
-  std::string role;
+  std::string role = {};
   int replica = 0;
   Action action = kOffload;
 
@@ -103,7 +103,7 @@ struct EvaluateHook {
 /// Exports the model that was just trained to `directory`.
 struct SaveHook {
   int64_t step = 0;
-  std::string directory;
+  std::string directory = {};
 
   template <class Archive>
   void serialize(Archive& archive) {
@@ -132,9 +132,9 @@ struct StepInfo {
 /// The part of a request that is the same for all workers that get it. Serialised once by
 /// serialise_shared(); on arrival its hooks come after the request's own.
 struct SharedPart {
-  std::vector<Hook> pre_hooks;
-  std::vector<Hook> post_hooks;
-  std::string body;  ///< on arrival replaces the request's, unless empty
+  std::vector<Hook> pre_hooks = {};
+  std::vector<Hook> post_hooks = {};
+  std::string body = {};  ///< on arrival replaces the request's, unless empty
 
   template <class Archive>
   void serialize(Archive& archive) {
@@ -145,20 +145,20 @@ struct SharedPart {
 /// Master -> worker: run the hooks and `handle`, then reply.
 /// Example: {.id = 41, .call = 2, .handle = Handle::kTrainStep, .batch = {ids 7 9, ...}}
 struct Request {
-  uint64_t sequence = 0;         ///< per worker from 0 without gaps; set by the channel
-  uint64_t id = 0;               ///< chosen by the master, returned in the reply
-  int call = -1;                 ///< index into Graph::calls
+  uint64_t sequence = 0;  ///< per worker from 0 without gaps; set by the channel
+  uint64_t id = 0;        ///< chosen by the master, returned in the reply
+  int call = -1;          ///< index into Graph::calls
   Handle handle = Handle::kEmpty;
-  StepInfo step;
-  std::vector<Hook> pre_hooks;
-  std::vector<Hook> post_hooks;
-  data::BatchMetadata batch;     ///< samples of this worker's data rank, keys the call reads
-  std::vector<data::RowRef> rows;      ///< kLoad: what to read now
-  std::vector<data::RowRef> prefetch;  ///< what will be asked for next
-  std::vector<data::SampleId> clear;   ///< forget these, before the hooks
-  std::string body;                    ///< kConfigure: the resolved configuration, ...
+  StepInfo step = {};
+  std::vector<Hook> pre_hooks = {};
+  std::vector<Hook> post_hooks = {};
+  data::BatchMetadata batch = {};       ///< samples of this worker's data rank, keys the call reads
+  std::vector<data::RowRef> rows = {};  ///< kLoad: what to read now
+  std::vector<data::RowRef> prefetch = {};  ///< what will be asked for next
+  std::vector<data::SampleId> clear = {};   ///< forget these, before the hooks
+  std::string body = {};                    ///< kConfigure: the resolved configuration, ...
   /// What serialise_shared() made of a SharedPart; null: none. Empty on arrival.
-  std::shared_ptr<const std::string> shared;
+  std::shared_ptr<const std::string> shared = {};
 
   /// Without `sequence` (in the envelope) and `shared` (appended as it is).
   template <class Archive>
@@ -169,7 +169,7 @@ struct Request {
 
 /// Example: {"train_step", 1.25}
 struct TimeRecord {
-  std::string name;
+  std::string name = {};
   double seconds = 0;
 
   template <class Archive>
@@ -184,12 +184,12 @@ struct Reply {
   int worker = -1;
   uint64_t request = 0;  ///< Request::id
   int call = -1;
-  std::string error;           ///< empty: all went well
-  data::BatchMetadata output;  ///< what the handle made; its tensors stay on the worker
-  std::vector<metrics::Statistics> statistics;  ///< one per minibatch
-  metrics::Statistics evaluation;
-  std::vector<TimeRecord> times;
-  std::string body;  ///< kConfigure and others: whatever they agree on
+  std::string error = {};           ///< empty: all went well
+  data::BatchMetadata output = {};  ///< what the handle made; its tensors stay on the worker
+  std::vector<metrics::Statistics> statistics = {};  ///< one per minibatch
+  metrics::Statistics evaluation = {};
+  std::vector<TimeRecord> times = {};
+  std::string body = {};  ///< kConfigure and others: whatever they agree on
 
   template <class Archive>
   void serialize(Archive& archive) {

@@ -35,7 +35,7 @@ class CommunicatorRegistry {
  private:
   CommunicatorRegistry() = default;
 
-  std::vector<std::unique_ptr<Communicator>> owned_;     // [0]: all workers
+  std::vector<std::unique_ptr<Communicator>> owned_;             // [0]: all workers
   std::map<std::string, Communicator*, std::less<>> by_family_;  // `actor.0/tensor`
 };
 

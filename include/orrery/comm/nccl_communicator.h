@@ -1,0 +1,20 @@
+// Communicator for CUDA tensors over NCCL; only in builds with ORRERY_CUDA. The group is made
+// non-blocking and every operation is watched from the host until its end, so that a lost peer is
+// an error at the deadline instead of a GPU that spins for ever. Operations run on the current
+// stream of the device; one operation at a time, on one stream.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "orrery/comm/communicator.h"
+
+namespace orrery::comm {
+
+/// The ranks of `bootstrap` (on CPUs) as a group over NCCL, each with a GPU of its own; workers and
+/// options as there. Sets the calling thread's device to `device`.
+/// Collective over `bootstrap`. Throws CommError.
+std::unique_ptr<Communicator> make_nccl_communicator(Communicator& bootstrap, std::string name,
+                                                     int device);
+
+}  // namespace orrery::comm

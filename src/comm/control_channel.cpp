@@ -1,0 +1,13 @@
+#include "orrery/comm/control_channel.h"
+
+namespace orrery::comm {
+
+void ControlChannel::flush() {
+  for (int worker = 0; worker < n_workers(); ++worker) send(worker, {.handle = Handle::kFlush});
+}
+
+void ControlChannel::send_exit() {
+  for (int worker = 0; worker < n_workers(); ++worker) send(worker, {.handle = Handle::kExit});
+}
+
+}  // namespace orrery::comm
