@@ -26,14 +26,14 @@ inline constexpr int64_t kNoTopK = 100'000'000;
 
 struct GenerationOptions {
   int64_t max_new_tokens = 256;
-  int64_t min_new_tokens = 0;     // stop ids cannot be drawn before this many tokens
-  double temperature = 1;         // 0: greedy
-  double top_p = 1;               // in (0, 1]
-  int64_t top_k = kNoTopK;        // >= 1
-  bool greedy = false;            // the best logit; temperature, top_p and top_k are not used
-  int64_t group_size = 1;         // samples per prompt
-  std::vector<int64_t> stop_ids;  // empty: run to max_new_tokens
-  int64_t max_batch = 256;        // sequences decoded at a time
+  int64_t min_new_tokens = 0;          // stop ids cannot be drawn before this many tokens
+  double temperature = 1;              // 0: greedy
+  double top_p = 1;                    // in (0, 1]
+  int64_t top_k = kNoTopK;             // >= 1
+  bool greedy = false;                 // the best logit; temperature, top_p and top_k are not used
+  int64_t group_size = 1;              // samples per prompt
+  std::vector<int64_t> stop_ids = {};  // empty: run to max_new_tokens
+  int64_t max_batch = 256;             // sequences decoded at a time
 
   /// One sentence for each impossible value; empty: sound.
   std::vector<std::string> problems() const;

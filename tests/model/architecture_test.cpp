@@ -1,0 +1,187 @@
+#include "orrery/model/architecture.h"
+
+#include <gtest/gtest.h>
+
+#include "orrery/base/error.h"
+#include "orrery/base/text.h"
+#include "orrery/config/experiment.h"
+#include "orrery/graph/layout.h"
+#include "orrery/metrics/flops.h"
+#include "reference_decoder.h"
+#include "temporary_directory.h"
+
+namespace orrery::model {
+namespace {
+
+TEST(Architecture, TakesTheSizesOfAConfiguration) {
+  config::ModelConfig config;
+  config.architecture = "qwen2";
+  config.n_kv_heads = 2;
+
+  const Architecture a = Architecture::from_config(config);
+
+  EXPECT_EQ(a.family, Family::kQwen2);
+  EXPECT_TRUE(a.qkv_bias);
+  EXPECT_EQ(a.head_dim, 32);
+  EXPECT_EQ(a.qkv_size(), 128 + 2 * 64);
+  EXPECT_EQ(a.flops_shape().intermediate_size, 344);
+}
+
+std::string problem_of(const config::ModelConfig& config) {
+  try {
+    Architecture::from_config(config);
+  } catch (const ConfigError& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST(Architecture, NamesEverySizeThatDoesNotFit) {
+  config::ModelConfig config;
+  config.n_heads = 3;
+  config.n_layers = 0;
+  config.vocab_size = -1;
+
+  const std::string text = problem_of(config);
+
+  EXPECT_NE(text.find("hidden_size (128) is no multiple of n_heads (3)"), std::string::npos)
+      << text;
+  EXPECT_NE(text.find("n_heads (3) is no multiple of n_kv_heads (4)"), std::string::npos) << text;
+  EXPECT_NE(text.find("n_layers is 0"), std::string::npos) << text;
+  EXPECT_NE(text.find("vocab_size is -1"), std::string::npos) << text;
+}
+
+TEST(Architecture, HasNoDecoderForARoleWithoutParameters) {
+  config::ModelConfig config;
+  config.architecture = "none";
+
+  EXPECT_NE(problem_of(config).find("architecture none has no decoder"), std::string::npos);
+}
+
+TEST(Layout, OfOneTensorAndPipelineRankIsSupported) {
+  EXPECT_TRUE(
+      check_layout(small_architecture("llama"), graph::Layout::parse("d2t1p1@0,1")).empty());
+}
+
+TEST(Layout, WithTensorOrPipelineDegreesIsAProblemWithAReason) {
+  const auto problems = check_layout(small_architecture("llama"), graph::Layout::parse("d1t3p4"));
+
+  ASSERT_EQ(problems.size(), 5u);
+  EXPECT_EQ(problems[0], "n_heads (4) is no multiple of the tensor degree 3");
+  EXPECT_NE(problems[2].find("tensor degree 3 needs tensor parallelism, which is not available in "
+                             "this version"),
+            std::string::npos);
+  EXPECT_EQ(problems[3], "pipeline degree 4 is more than the 3 layers");
+  EXPECT_NE(problems[4].find("not available in this version"), std::string::npos);
+}
+
+constexpr const char* kMinimal = R"({"model_type": "llama", "vocab_size": 64, "hidden_size": 32,
+  "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4)";
+
+/// Reads kMinimal with further members.
+Architecture read(const std::string& members) {
+  const TemporaryDirectory directory;
+  directory.write("config.json", base::concat(kMinimal, members, "}"));
+  return Architecture::from_hf_config(directory.path() / "config.json");
+}
+
+std::string refusal_of(const std::string& members) {
+  try {
+    read(members);
+  } catch (const ConfigError& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST(HfConfig, GivesAbsentKeysTheirDefaults) {
+  const Architecture a = read("");
+
+  EXPECT_EQ(a.n_kv_heads, 4);
+  EXPECT_EQ(a.head_dim, 8);
+  EXPECT_EQ(a.max_positions, 2048);
+  EXPECT_EQ(a.norm_eps, 1e-6);
+  EXPECT_EQ(a.rope_theta, 10000);
+  EXPECT_FALSE(a.tie_embeddings);
+  EXPECT_TRUE(a.eos_tokens.empty());
+}
+
+TEST(HfConfig, KnowsTheDefaultsOfEachModelType) {
+  const Architecture mistral = read(R"(, "model_type": "mistral", "num_attention_heads": 8)");
+  EXPECT_EQ(mistral.sliding_window, 4096);
+  EXPECT_EQ(mistral.n_kv_heads, 8);
+  EXPECT_EQ(read(R"(, "model_type": "mistral", "num_attention_heads": 8, "sliding_window": null)")
+                .sliding_window,
+            0);
+  const Architecture qwen3 = read(R"(, "model_type": "qwen3", "num_key_value_heads": 2)");
+  EXPECT_EQ(qwen3.head_dim, 128);
+  EXPECT_TRUE(qwen3.qk_norm);
+  EXPECT_EQ(read(R"(, "model_type": "qwen2", "num_key_value_heads": 2, "sliding_window": 8,
+                   "use_sliding_window": false)")
+                .sliding_window,
+            0);
+}
+
+TEST(HfConfig, ReadsTheKeyStyleOfTransformers5) {
+  const Architecture a = read(R"(, "rope_parameters": {"rope_type": "default", "rope_theta": 5e5},
+    "layer_types": ["full_attention", "full_attention"], "dtype": "float32", "head_dim": 16,
+    "rope_scaling": null, "eos_token_id": [3, 4], "pad_token_id": null)");
+
+  EXPECT_EQ(a.rope_theta, 5e5);
+  EXPECT_EQ(a.head_dim, 16);
+  EXPECT_EQ(a.eos_tokens, (std::vector<int64_t>{3, 4}));
+}
+
+TEST(HfConfig, TakesEndTokensFromTheGenerationConfigFirst) {
+  const TemporaryDirectory directory;
+  directory.write("config.json", base::concat(kMinimal, R"(, "eos_token_id": 5})"));
+  directory.write("generation_config.json", R"({"eos_token_id": [6, 7]})");
+
+  const Architecture a = Architecture::from_hf_config(directory.path() / "config.json");
+
+  EXPECT_EQ(a.eos_tokens, (std::vector<int64_t>{6, 7}));
+}
+
+TEST(HfConfig, RefusesByNameWhatChangesTheResult) {
+  const std::pair<const char*, const char*> cases[] = {
+      {R"("attention_bias": true)", "attention_bias is true"},
+      {R"("mlp_bias": true)", "mlp_bias is true"},
+      {R"("hidden_act": "gelu")", "hidden_act is \"gelu\""},
+      {R"("use_sliding_window": true)", "use_sliding_window is true"},
+      {R"("partial_rotary_factor": 0.5)", "partial_rotary_factor is 0.5"},
+      {R"("rope_scaling": {"type": "linear", "factor": 2})", "rope_scaling.type is \"linear\""},
+      {R"("rope_parameters": {"rope_type": "llama3"})", "rope_parameters.rope_type is \"llama3\""},
+      {R"("layer_types": ["full_attention", "sliding_attention"])", "layer_types is"},
+      {R"("quantization_config": {"bits": 4})", "quantization_config is"},
+      {R"("architectures": ["LlamaForSequenceClassification"])", "architectures is"},
+      {R"("num_key_value_heads": 3)", "n_heads (4) is no multiple of n_kv_heads (3)"},
+      {R"("vocab_size": "many")", "vocab_size is \"many\", supported is an integer"},
+      {R"("rms_norm_eps": [])", "rms_norm_eps is []"},
+      {R"("tie_word_embeddings": 1)", "tie_word_embeddings is 1"},
+      {R"("eos_token_id": "end")", "eos_token_id is \"end\""},
+      {R"("model_type": "gpt2")", "model_type is not supported"},
+  };
+  for (const auto& [member, expected] : cases) {
+    const std::string text = refusal_of(std::string(", ") + member);
+    EXPECT_NE(text.find(expected), std::string::npos) << member << " gave: " << text;
+  }
+}
+
+TEST(HfConfig, NamesAFileThatIsMissingOrNoJson) {
+  const TemporaryDirectory directory;
+  directory.write("config.json", "{");
+  const auto message = [](const std::filesystem::path& path) {
+    try {
+      Architecture::from_hf_config(path);
+    } catch (const ConfigError& error) {
+      return std::string(error.what());
+    }
+    return std::string("no error");
+  };
+
+  EXPECT_NE(message(directory.path() / "config.json").find("is no JSON object"), std::string::npos);
+  EXPECT_NE(message(directory.path() / "other.json").find("cannot read"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace orrery::model

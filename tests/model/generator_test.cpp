@@ -1,0 +1,238 @@
+// Generation against the full forward pass, one token at a time, and against itself in other
+// batches.
+#include "orrery/model/generator.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include "orrery/base/error.h"
+#include "reference_decoder.h"
+
+namespace orrery::model {
+namespace {
+
+std::vector<SamplingKey> keys_for(size_t n) {
+  std::vector<SamplingKey> keys;
+  for (size_t i = 0; i < n; ++i) keys.push_back({.seed = 4, .step = 2, .sample = 100 + i});
+  return keys;
+}
+
+GenerationResult generate(const Decoder& decoder, const Sequences& prompts,
+                          const GenerationOptions& options) {
+  return Generator(decoder).generate(pack(prompts), keys_for(prompts.size()), options);
+}
+
+/// Lengths on both sides of a page and of two.
+Sequences prompts_for(const Decoder& decoder) {
+  return random_sequences({1, 15, 16, 17, 31, 32, 33, 5}, decoder.architecture().vocab_size);
+}
+
+void expect_same(const GenerationResult& a, const GenerationResult& b) {
+  ASSERT_EQ(a.sequences.size(), b.sequences.size());
+  for (size_t i = 0; i < a.sequences.size(); ++i) {
+    EXPECT_EQ(a.sequences[i].tokens, b.sequences[i].tokens) << "sequence " << i;
+    EXPECT_EQ(a.sequences[i].log_probs, b.sequences[i].log_probs) << "sequence " << i;
+    EXPECT_EQ(a.sequences[i].finish, b.sequences[i].finish) << "sequence " << i;
+  }
+}
+
+class EveryKindGenerates : public testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Generator, EveryKindGenerates, testing::ValuesIn(kKinds), test_name);
+
+TEST_P(EveryKindGenerates, TakesTheArgmaxOfTheFullForwardPassWhenGreedy) {
+  Decoder decoder = small_decoder(GetParam(), at::kDouble);
+  const Sequences prompts = prompts_for(decoder);
+  at::NoGradGuard no_grad;
+
+  const GenerationResult result =
+      generate(decoder, prompts, {.max_new_tokens = 20, .greedy = true});
+
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    std::vector<int64_t> ids = prompts[i];
+    for (const int64_t token : result.sequences[i].tokens) {
+      const at::Tensor logits = decoder.logits(pack({ids}));
+      EXPECT_EQ(token, logits[-1].argmax().item<int64_t>()) << "prompt " << i;
+      ids.push_back(token);
+    }
+    EXPECT_EQ(ids.size(), prompts[i].size() + 20);
+  }
+}
+
+TEST_P(EveryKindGenerates, RecordsTheLogProbsThatTrainingComputes) {
+  Decoder decoder = small_decoder(GetParam(), at::kDouble);
+  const Sequences prompts = prompts_for(decoder);
+  at::NoGradGuard no_grad;
+
+  const GenerationResult result =
+      generate(decoder, prompts, {.max_new_tokens = 40, .temperature = 0.9, .group_size = 2});
+
+  for (size_t i = 0; i < result.sequences.size(); ++i) {
+    const GeneratedSequence& sequence = result.sequences[i];
+    std::vector<int64_t> ids = prompts[i / 2];
+    const int64_t first = static_cast<int64_t>(ids.size()) - 1;
+    ids.insert(ids.end(), sequence.tokens.begin(), sequence.tokens.end());
+    const at::Tensor forced = decoder.log_probs(pack({ids}), 0.9);
+    EXPECT_LT(max_difference(at::tensor(sequence.log_probs, at::kDouble),
+                             forced.narrow(0, first, forced.numel() - first)),
+              1e-9);
+  }
+}
+
+template <class Change>
+void expect_independent_of(at::ScalarType dtype, Change&& change) {
+  Decoder decoder = small_decoder("llama", dtype);
+  const Sequences prompts = prompts_for(decoder);
+  const GenerationOptions options{
+      .max_new_tokens = 24, .temperature = 1.1, .top_p = 0.95, .group_size = 3, .stop_ids = {7}};
+  const GenerationResult expected = generate(decoder, prompts, options);
+  change(decoder, prompts, options, expected);
+}
+
+TEST(Generator, DrawsTheSameTokensForEveryBatchSize) {
+  for (const at::ScalarType dtype : {at::kDouble, at::kFloat}) {
+    expect_independent_of(dtype, [](const Decoder& decoder, const Sequences& prompts,
+                                    GenerationOptions options, const GenerationResult& expected) {
+      for (const int64_t max_batch : {1, 2, 5, 7, 13, 23}) {
+        SCOPED_TRACE(max_batch);
+        options.max_batch = max_batch;
+        expect_same(generate(decoder, prompts, options), expected);
+      }
+    });
+  }
+}
+
+TEST(Generator, DrawsTheSameTokensWhateverElseIsInTheBatch) {
+  for (const at::ScalarType dtype : {at::kDouble, at::kFloat}) {
+    expect_independent_of(dtype, [](const Decoder& decoder, const Sequences& prompts,
+                                    GenerationOptions options, const GenerationResult& expected) {
+      const std::vector<SamplingKey> keys = keys_for(prompts.size());
+      options.group_size = 1;
+      for (size_t i = 0; i < expected.sequences.size(); ++i) {
+        SamplingKey key = keys[i / 3];
+        key.first_member = i % 3;
+
+        const GenerationResult alone = Generator(decoder).generate(
+            pack({prompts[i / 3]}), std::vector<SamplingKey>{key}, options);
+
+        EXPECT_EQ(alone.sequences[0].tokens, expected.sequences[i].tokens);
+        EXPECT_EQ(alone.sequences[0].log_probs, expected.sequences[i].log_probs);
+      }
+    });
+  }
+}
+
+TEST(Generator, DrawsOtherTokensForAnotherSeedStepSampleOrMember) {
+  Decoder decoder = small_decoder("llama", at::kFloat);
+  const PackedTokens prompt = pack({{1, 2, 3}});
+  const auto tokens = [&](const SamplingKey& key) {
+    return Generator(decoder)
+        .generate(prompt, std::vector<SamplingKey>{key}, {.max_new_tokens = 30})
+        .sequences[0]
+        .tokens;
+  };
+  const std::vector<int64_t> original =
+      tokens({.seed = 1, .step = 2, .sample = 3, .first_member = 4});
+
+  EXPECT_EQ(tokens({.seed = 1, .step = 2, .sample = 3, .first_member = 4}), original);
+  EXPECT_NE(tokens({.seed = 2, .step = 2, .sample = 3, .first_member = 4}), original);
+  EXPECT_NE(tokens({.seed = 1, .step = 3, .sample = 3, .first_member = 4}), original);
+  EXPECT_NE(tokens({.seed = 1, .step = 2, .sample = 4, .first_member = 4}), original);
+  EXPECT_NE(tokens({.seed = 1, .step = 2, .sample = 3, .first_member = 5}), original);
+}
+
+TEST(Generator, StopsAtAStopIdAndKeepsIt) {
+  Decoder decoder = small_decoder("llama", at::kFloat);
+  const Sequences prompts{{1, 2, 3}};
+  const std::vector<int64_t> free_run =
+      generate(decoder, prompts, {.max_new_tokens = 10, .greedy = true}).sequences[0].tokens;
+
+  const GeneratedSequence stopped =
+      generate(decoder, prompts, {.max_new_tokens = 10, .greedy = true, .stop_ids = {free_run[3]}})
+          .sequences[0];
+
+  const auto first = std::find(free_run.begin(), free_run.end(), free_run[3]);
+  EXPECT_EQ(stopped.tokens, std::vector<int64_t>(free_run.begin(), first + 1));
+  EXPECT_EQ(stopped.finish, Finish::kStop);
+  EXPECT_EQ(stopped.log_probs.size(), stopped.tokens.size());
+}
+
+TEST(Generator, BarsStopIdsBelowTheMinimum) {
+  Decoder decoder = small_decoder("llama", at::kFloat);
+  GenerationOptions options{.max_new_tokens = 12, .min_new_tokens = 6, .group_size = 40};
+  for (int64_t id = 0; id < 30; ++id) options.stop_ids.push_back(id);
+
+  const GenerationResult result = generate(decoder, {{1, 2, 3}}, options);
+
+  for (const GeneratedSequence& sequence : result.sequences) {
+    EXPECT_GE(sequence.tokens.size(), 7u);
+    for (size_t i = 0; i < 6; ++i) EXPECT_GE(sequence.tokens[i], 30);
+  }
+}
+
+TEST(Generator, EndsAtTheLastPositionOfTheModel) {
+  Architecture a = small_architecture("llama");
+  a.max_positions = 20;
+  Decoder decoder(a, at::kFloat);
+  decoder.parameters().initialise(1);
+
+  const GenerationResult result =
+      generate(decoder, random_sequences({19, 4}, 37), {.max_new_tokens = 100});
+
+  EXPECT_EQ(result.sequences[0].tokens.size(), 1u);
+  EXPECT_EQ(result.sequences[1].tokens.size(), 16u);
+  EXPECT_EQ(result.sequences[1].finish, Finish::kLength);
+  EXPECT_THROW(generate(decoder, random_sequences({20}, 37), {}), ShapeError);
+}
+
+TEST(Generator, PrefillsAPromptOnceForAllItsMembers) {
+  Decoder decoder = small_decoder("llama", at::kFloat);
+
+  const GenerationResult result = generate(decoder, random_sequences({20, 30}, 37),
+                                           {.max_new_tokens = 5, .group_size = 8, .max_batch = 3});
+
+  EXPECT_EQ(result.prefilled_tokens, 50);
+  EXPECT_EQ(result.decoded_tokens, 16 * 4) << "the first token comes from the prefill";
+  // 16 sequences of 4 steps in 3 places: 5 rounds of 3 and one of 1.
+  EXPECT_EQ(result.decode_steps, 24);
+}
+
+TEST(Generator, TreatsTemperatureZeroAsGreedy) {
+  Decoder decoder = small_decoder("llama", at::kFloat);
+
+  const auto zero = generate(decoder, {{1, 2}}, {.max_new_tokens = 9, .temperature = 0});
+  const auto greedy = generate(decoder, {{1, 2}}, {.max_new_tokens = 9, .greedy = true});
+
+  expect_same(zero, greedy);
+}
+
+TEST(Generator, ReadsTheParametersAsTheyAreNow) {
+  Decoder decoder = small_decoder("llama", at::kFloat);
+  Generator generator(decoder);
+  const GenerationOptions options{.max_new_tokens = 9, .greedy = true};
+  const auto before = generator.generate(pack({{1, 2}}), keys_for(1), options);
+
+  decoder.parameters().initialise(77);
+  const auto after = generator.generate(pack({{1, 2}}), keys_for(1), options);
+
+  EXPECT_NE(before.sequences[0].tokens, after.sequences[0].tokens);
+}
+
+TEST(Generator, AcceptsNoPromptAndNamesWrongOptions) {
+  Decoder decoder = small_decoder("llama", at::kFloat);
+
+  EXPECT_TRUE(Generator(decoder).generate(pack({}), {}, {}).sequences.empty());
+  EXPECT_THROW(Generator(decoder).generate(pack({{1}}), {}, {}), ShapeError);
+  EXPECT_THROW(generate(decoder, {{1}}, {.stop_ids = {37}}), ConfigError);
+  EXPECT_THROW(generate(decoder, {{1}}, {.max_new_tokens = 0}), ConfigError);
+  EXPECT_THROW(generate(decoder, {{99}}, {}), DataError);
+  const GenerationOptions wrong{.max_new_tokens = 1,
+                                .min_new_tokens = 2,
+                                .temperature = -1,
+                                .top_p = 0,
+                                .top_k = 5,
+                                .max_batch = 0};
+  EXPECT_EQ(wrong.problems().size(), 4u);
+}
+
+}  // namespace
+}  // namespace orrery::model
