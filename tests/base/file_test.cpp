@@ -1,7 +1,9 @@
 #include "orrery/base/file.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
+#include <csignal>
 #include <fstream>
 
 #include "base/temporary_folder.h"
