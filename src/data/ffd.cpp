@@ -111,6 +111,9 @@ FfdResult ffd_allocate(std::span<const int64_t> values, const FfdLimits& limits)
   FfdResult result;
   result.groups.reserve(min_groups);
   result.sums.reserve(min_groups);
+  // Room for a fair share, but not for all: with a tight capacity most groups stay small.
+  const std::size_t expected_members =
+      std::min<std::size_t>(values.size() / std::max<std::size_t>(min_groups, 1) + 1, 64);
   Groups groups;
   for (const auto& [negative, index] : heaviest_first(values)) {
     const int64_t value = -negative;
@@ -119,8 +122,7 @@ FfdResult ffd_allocate(std::span<const int64_t> values, const FfdLimits& limits)
     if (result.groups.size() < min_groups || !groups.has_open()) {
       groups.add_new(
           {.members = 1, .sum = value, .number = static_cast<int>(result.groups.size())});
-      result.groups.emplace_back().reserve(values.size() / std::max<std::size_t>(min_groups, 1) +
-                                           1);
+      result.groups.emplace_back().reserve(expected_members);
       result.groups.back().push_back(index);
       result.sums.push_back(value);
       continue;

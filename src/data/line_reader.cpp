@@ -69,6 +69,7 @@ bool LineReader::next(Line& line) {
     if (newline != nullptr) {
       std::size_t size = static_cast<std::size_t>(newline - first);
       begin_ += size + 1;
+      if (size > kMaxLineBytes) line.is_too_long = true;  // the buffer may have held more
       if (size > 0 && first[size - 1] == '\r') --size;
       line.text = {first, size};
       break;

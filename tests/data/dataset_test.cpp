@@ -59,7 +59,8 @@ TEST(Dataset, PacksCompletionsWithTheEndTokenAndTheMaskOfThePrompt) {
   EXPECT_TRUE(at::equal(
       batch.at("packed_input_ids"),
       at::tensor({0xc3, 0xa4, int{'x'}, int{'y'}, 257, int{'9'}, int{'z'}, 257}, at::kLong)));
-  EXPECT_TRUE(at::equal(batch.at("prompt_mask"), at::tensor({1, 1, 0, 0, 0, 1, 0, 0}, at::kBool)));
+  EXPECT_TRUE(
+      at::equal(batch.at("prompt_mask"), at::tensor({1, 1, 0, 0, 0, 1, 0, 0}).to(at::kBool)));
 }
 
 TEST(Dataset, GivesTheSameWhetherRowsWereReadAheadOrNot) {

@@ -78,7 +78,7 @@ TEST_P(BadRecordTest, IsNamedByFileAndLineAndSkippedOrFails) {
 INSTANTIATE_TEST_SUITE_P(
     Jsonl, BadRecordTest,
     testing::Values(
-        BadRecord{"not_json", "{\"prompt\": \"x\",}", "not valid JSON at column 15"},
+        BadRecord{"not_json", "{\"prompt\": \"x\",}", "not valid JSON at column 16"},
         BadRecord{"cut_off", "{\"prompt\": \"x\"", "not valid JSON at column"},
         BadRecord{"two_objects", "{\"prompt\": \"x\"} {\"prompt\": \"y\"}", "not valid JSON"},
         BadRecord{"huge_number", "{\"prompt\": \"x\", \"level\": 1e999}", "not valid JSON"},
@@ -106,7 +106,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadRecord{"not_utf8", "{\"prompt\": \"\xff\"}", "not UTF-8: byte 255 at column 13"},
         BadRecord{"nul_byte", std::string("{\"prompt\": \"\0\"}", 14), "a NUL byte at column 13"},
         BadRecord{"blank_line", "  ", "an empty line"}),
-    [](const testing::TestParamInfo<BadRecord>& info) { return info.param.name; });
+    [](const testing::TestParamInfo<BadRecord>& test) { return test.param.name; });
 
 TEST(JsonlIndex, KnowsWhereRowsLie) {
   const std::string second = "{\"id\": 7, \"prompt\": \"2+2=\", \"extra\": [1, {\"prompt\": 5}]}";

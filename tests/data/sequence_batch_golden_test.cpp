@@ -41,25 +41,36 @@ at::Tensor tensor_of(const json& flat, const KeyMetadata& key) {
   return at::tensor(values, at::kDouble).view(shape).to(scalar_type(key.dtype));
 }
 
+/// Whether `sample[table].at(key)` is there and not null.
+bool is_given(const json& sample, const char* table, const std::string& key) {
+  return sample.contains(table) && sample[table].is_object() && sample[table].contains(key) &&
+         !sample[table].at(key).is_null();
+}
+
 /// A sample as the files write it. `keys` gives the order, if it is there.
 SequenceBatch batch_of(const json& sample) {
   SequenceBatch batch;
-  for (const json& id : sample["ids"]) batch.meta.ids.push_back(handle_of(id));
-  for (const json& name : sample["keys"]) {
+  for (const json& id : sample.at("ids")) batch.meta.ids.push_back(handle_of(id));
+  for (const json& name : sample.at("keys")) {
     const std::string key = name;
     if (batch.meta.contains(key)) continue;  // the files' lists of keys are sets
-    KeyMetadata described{.key = key,
-                          .dtype = parse_dtype(sample["dtypes"][key].get<std::string>()).value(),
-                          .trailing_shape = golden::integers(sample["trailing_shapes"][key]),
-                          .lengths = {}};
-    if (sample["seqlens"].contains(key)) described.lengths = lengths_of(sample["seqlens"][key]);
-    if (sample.contains("data") && !sample["data"].is_null() && !sample["data"][key].is_null()) {
-      batch.data[key] = tensor_of(sample["data"][key], described);
+    KeyMetadata described{.key = key, .dtype = DType::kF32, .trailing_shape = {}, .lengths = {}};
+    // A key without data has no type and shape there.
+    if (is_given(sample, "dtypes", key)) {
+      described.dtype = parse_dtype(sample.at("dtypes").at(key).get<std::string>()).value();
+    }
+    if (is_given(sample, "trailing_shapes", key)) {
+      described.trailing_shape = golden::integers(sample.at("trailing_shapes").at(key));
+    }
+    if (is_given(sample, "seqlens", key))
+      described.lengths = lengths_of(sample.at("seqlens").at(key));
+    if (is_given(sample, "data", key)) {
+      batch.data[key] = tensor_of(sample.at("data").at(key), described);
     }
     batch.meta.keys.push_back(std::move(described));
   }
   if (sample.contains("metadata")) {
-    for (const auto& [name, values] : sample["metadata"].items()) {
+    for (const auto& [name, values] : sample.at("metadata").items()) {
       for (const json& value : values) batch.meta.extra[name].push_back(value.dump());
     }
   }
@@ -81,11 +92,18 @@ void expect_equal(const SequenceBatch& batch, const json& expected_json) {
   // An empty part has its extras as empty lists, which batch_of cannot see in the files.
   for (const auto& [name, texts] : expected.meta.extra) EXPECT_EQ(batch.meta.extra.at(name), texts);
   for (const auto& [name, texts] : batch.meta.extra) {
-    EXPECT_TRUE(expected_json["metadata"].contains(name)) << name;
+    EXPECT_TRUE(expected_json.at("metadata").contains(name)) << name;
   }
 }
 
-void expect_equal(const std::vector<SequenceBatch>& parts, const json& expected) {
+// These take the case, not what it expects: a case that expects an error has no sample, and the
+// call under test must be made before that is noticed.
+void expect_sample(const SequenceBatch& batch, const Case& item) {
+  expect_equal(batch, item.expect().at("sample"));
+}
+
+void expect_samples(const std::vector<SequenceBatch>& parts, const Case& item) {
+  const json& expected = item.expect().at("samples");
   ASSERT_EQ(parts.size(), expected.size());
   for (std::size_t i = 0; i < parts.size(); ++i) expect_equal(parts[i], expected[i]);
 }
@@ -98,18 +116,20 @@ std::vector<SequenceBatch> inputs_of(const Case& item) {
 
 SplitSpec spec_of(const json& args) {
   SplitSpec spec;
-  if (args.contains("sizes")) spec.sizes = args["sizes"].get<std::vector<int>>();
+  if (args.contains("sizes")) spec.sizes = args.at("sizes").get<std::vector<int>>();
   if (args.contains("partitions")) {
     spec.ranges.emplace();
-    for (const json& range : args["partitions"]) spec.ranges->push_back({range[0], range[1]});
+    for (const json& range : args.at("partitions"))
+      spec.ranges->push_back({range.at(0), range.at(1)});
   }
   return spec;
 }
 
 void check_gather(const Case& item) {
   std::optional<std::vector<std::string>> keys;
-  if (!item["args"]["keys"].is_null()) keys = item["args"]["keys"].get<std::vector<std::string>>();
-  expect_equal(gather(inputs_of(item), keys), item.expect()["sample"]);
+  if (!item["args"].at("keys").is_null())
+    keys = item["args"].at("keys").get<std::vector<std::string>>();
+  expect_sample(gather(inputs_of(item), keys), item);
 }
 
 void check_split_with_spec(const Case& item) {
@@ -118,81 +138,82 @@ void check_split_with_spec(const Case& item) {
     EXPECT_THROW(batch.split(spec_of(item["args"])), CallError);
     return;
   }
-  expect_equal(batch.split(spec_of(item["args"])), item.expect()["samples"]);
+  expect_samples(batch.split(spec_of(item["args"])), item);
 }
 
 void check_split(const Case& item) {
   const json& args = item["args"];
   const MicroBatches split = split_by_token_budget(
-      inputs_of(item).at(0),
-      {.min_parts = args["n_mbs"], .max_tokens = golden::to_int64(args["max_tokens_per_mb"])});
-  EXPECT_EQ(split.plan.split_key, item.expect()["split_key"].get<std::string>());
-  EXPECT_EQ(split.plan.forward, item.expect()["forward_indices"].get<std::vector<int>>());
-  EXPECT_EQ(split.plan.backward, item.expect()["backward_indices"].get<std::vector<int>>());
-  expect_equal(split.parts, item.expect()["samples"]);
+      inputs_of(item).at(0), {.min_parts = args.at("n_mbs"),
+                              .max_tokens = golden::to_int64(args.at("max_tokens_per_mb"))});
+  EXPECT_EQ(split.plan.split_key, item.expect().at("split_key").get<std::string>());
+  EXPECT_EQ(split.plan.forward, item.expect().at("forward_indices").get<std::vector<int>>());
+  EXPECT_EQ(split.plan.backward, item.expect().at("backward_indices").get<std::vector<int>>());
+  expect_samples(split.parts, item);
 }
 
 void check_split_with_lengths(const Case& item) {
   const json& args = item["args"];
   const SequenceBatch batch = inputs_of(item).at(0);
-  const TokenSplit plan = plan_token_split(golden::integers(args["lens"]),
-                                           {.min_parts = args["n_mbs"], .max_tokens = kNoCapacity});
-  EXPECT_EQ(plan.forward, item.expect()["forward_indices"].get<std::vector<int>>());
-  EXPECT_EQ(plan.backward, item.expect()["backward_indices"].get<std::vector<int>>());
-  ASSERT_EQ(plan.parts.size(), item.expect()["sizes"].size());
+  const TokenSplit plan =
+      plan_token_split(golden::integers(args.at("lens")),
+                       {.min_parts = args.at("n_mbs"), .max_tokens = kNoCapacity});
+  EXPECT_EQ(plan.forward, item.expect().at("forward_indices").get<std::vector<int>>());
+  EXPECT_EQ(plan.backward, item.expect().at("backward_indices").get<std::vector<int>>());
+  ASSERT_EQ(plan.parts.size(), item.expect().at("sizes").size());
   for (std::size_t i = 0; i < plan.parts.size(); ++i) {
     const SequenceBatch part = batch.select_samples(plan.parts[i]);
     EXPECT_NO_THROW(part.check());
-    EXPECT_EQ(static_cast<int>(part.size()), item.expect()["sizes"][i].get<int>());
+    EXPECT_EQ(static_cast<int>(part.size()), item.expect().at("sizes").at(i).get<int>());
     std::vector<SampleId> ids;
-    for (const json& id : item.expect()["ids"][i]) ids.push_back(handle_of(id));
+    for (const json& id : item.expect().at("ids").at(i)) ids.push_back(handle_of(id));
     EXPECT_EQ(part.meta.ids, ids);
   }
 }
 
 void check_reorder(const Case& item) {
-  const auto order = item["args"]["indices"].get<std::vector<int>>();
-  expect_equal(inputs_of(item).at(0).reorder(order), item.expect()["sample"]);
+  const auto order = item["args"].at("indices").get<std::vector<int>>();
+  expect_sample(inputs_of(item).at(0).reorder(order), item);
 }
 
 void check_restore_order(const Case& item) {
   const json& args = item["args"];
-  const at::Tensor x = at::tensor(golden::floats(args["x"]));
-  const auto forward = args["forward_indices"].get<std::vector<int>>();
-  const at::Tensor restored = restore_order(x, lengths_of(args["expected_seqlens"]), forward);
-  EXPECT_TRUE(at::equal(restored, at::tensor(golden::floats(item.expect()["x"]))));
+  const at::Tensor x = at::tensor(golden::floats(args.at("x")));
+  const auto forward = args.at("forward_indices").get<std::vector<int>>();
+  const at::Tensor restored = restore_order(x, lengths_of(args.at("expected_seqlens")), forward);
+  EXPECT_TRUE(at::equal(restored, at::tensor(golden::floats(item.expect().at("x")))));
 }
 
 void check_update(const Case& item) {
   const std::vector<SequenceBatch> inputs = inputs_of(item);
   SequenceBatch batch = inputs.at(0);
   batch.update(inputs.at(1));
-  expect_equal(batch, item.expect()["sample"]);
+  expect_sample(batch, item);
 }
 
 void check_construct(const Case& item) {
   const json& args = item["args"];
   SequenceBatch batch = batch_of(args);
-  if (!args["data_shapes"].is_null()) {
-    for (const auto& [key, shape] : args["data_shapes"].items()) {
-      const DType dtype = parse_dtype(args["data_dtypes"][key].get<std::string>()).value();
+  if (!args.at("data_shapes").is_null()) {
+    for (const auto& [key, shape] : args.at("data_shapes").items()) {
+      const DType dtype = parse_dtype(args.at("data_dtypes").at(key).get<std::string>()).value();
       batch.data[key] = at::zeros(golden::integers(shape), scalar_type(dtype));
     }
   }
   batch.check();
-  EXPECT_EQ(batch.size(), item.expect()["bs"].get<std::size_t>());
+  EXPECT_EQ(batch.size(), item.expect().at("bs").get<std::size_t>());
 }
 
 void check_default_lengths(const Case& item) {
   const json& args = item["args"];
-  const NestedLengths tokens = NestedLengths::of_single(golden::int32s(args["seqlens"]));
-  EXPECT_EQ(default_lengths(args["key"].get<std::string>(), tokens),
-            lengths_of(item.expect()["seqlens"]));
+  const NestedLengths tokens = NestedLengths::of_single(golden::int32s(args.at("seqlens")));
+  const NestedLengths lengths = default_lengths(args.at("key").get<std::string>(), tokens);
+  EXPECT_EQ(lengths, lengths_of(item.expect().at("seqlens")));
 }
 
 void check_minibatch_sizes(const Case& item) {
-  EXPECT_EQ(minibatch_sizes(item["args"]["bs"], item["args"]["n_minibatches"]),
-            item.expect()["sizes"].get<std::vector<int>>());
+  EXPECT_EQ(minibatch_sizes(item["args"].at("bs"), item["args"].at("n_minibatches")),
+            item.expect().at("sizes").get<std::vector<int>>());
 }
 
 const std::map<std::string, void (*)(const Case&)> kChecks = {
@@ -202,25 +223,21 @@ const std::map<std::string, void (*)(const Case&)> kChecks = {
     {"split_with_lengths", check_split_with_lengths},
     {"reorder", check_reorder},
     {"reorder_output", check_restore_order},
-    {"unpack",
-     [](const Case& item) {
-       expect_equal(inputs_of(item).at(0).unpack(), item.expect()["samples"]);
-     }},
+    {"unpack", [](const Case& item) { expect_samples(inputs_of(item).at(0).unpack(), item); }},
     {"select",
      [](const Case& item) {
-       const auto keys = item["args"]["keys"].get<std::vector<std::string>>();
-       expect_equal(inputs_of(item).at(0).select(keys), item.expect()["sample"]);
+       const auto keys = item["args"].at("keys").get<std::vector<std::string>>();
+       expect_sample(inputs_of(item).at(0).select(keys), item);
      }},
     {"meta",
      [](const Case& item) {
-       expect_equal(SequenceBatch{.meta = inputs_of(item).at(0).meta, .data = {}},
-                    item.expect()["sample"]);
+       expect_sample(SequenceBatch{.meta = inputs_of(item).at(0).meta, .data = {}}, item);
      }},
     {"update", check_update},
     {"remap",
      [](const Case& item) {
-       const auto names = item["args"]["remap"].get<std::map<std::string, std::string>>();
-       expect_equal(inputs_of(item).at(0).remap(names), item.expect()["sample"]);
+       const auto names = item["args"].at("remap").get<std::map<std::string, std::string>>();
+       expect_sample(inputs_of(item).at(0).remap(names), item);
      }},
     {"default_seqlens", check_default_lengths},
     {"construct", check_construct},

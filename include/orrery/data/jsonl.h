@@ -37,7 +37,8 @@ class JsonlIndex {
   /// Throws DataError when the file cannot be read or has no usable record, and, with
   /// `on_bad_record = fail`, when any record is bad: one error that names all of them (the first
   /// twenty in full) as file:line. With `skip` bad ones are left out: see rejected().
-  /// Rank 0 only. One pass over the file; about 3 us a short record (docs/data.md).
+  /// Rank 0 only. One pass over the file: 500,000 records of 110 bytes a second (bench_data,
+  /// index_file, on a 2.6 GHz core).
   static JsonlIndex build(const config::DatasetConfig& dataset, const Tokenizer& tokenizer);
 
   const std::string& path() const { return path_; }

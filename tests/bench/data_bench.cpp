@@ -1,0 +1,118 @@
+// Time of the master's planning for one call: the partition alone, and the whole split of a batch's
+// metadata over data ranks (weights of four keys, partition, one metadata part for each rank). And
+// of indexing a data file.
+//
+//   cmake --preset bench && cmake --build build/bench --target bench_data
+//   build/bench/tests/bench/bench_data
+#include <benchmark/benchmark.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "orrery/data/data_order.h"
+#include "orrery/data/jsonl.h"
+#include "orrery/data/partition.h"
+
+namespace orrery::data {
+namespace {
+
+std::vector<int32_t> random_lengths(int64_t n) {
+  std::mt19937 random(1);
+  std::vector<int32_t> lengths(static_cast<size_t>(n));
+  for (int32_t& length : lengths) length = 32 + static_cast<int32_t>(random() % 2000);
+  return lengths;
+}
+
+/// What a PPO train step reads: tokens, two keys of actions, one score.
+BatchMetadata batch_of(int64_t n) {
+  BatchMetadata batch;
+  for (int64_t i = 0; i < n; ++i) batch.ids.push_back({static_cast<uint64_t>(i) + 1});
+  const NestedLengths tokens = NestedLengths::of_single(random_lengths(n));
+  for (const char* key :
+       {"packed_input_ids", "packed_logprobs", "packed_ref_logprobs", "rewards"}) {
+    batch.keys.push_back({key, DType::kF32, {}, default_lengths(key, tokens)});
+  }
+  return batch;
+}
+
+/// Data ranks x samples; fewer samples than ranks cannot be split.
+void ranks_and_samples(benchmark::internal::Benchmark* bench) {
+  for (const int64_t ranks : {8, 64, 256, 1024}) {
+    for (const int64_t samples : {512, 4096, 16384}) {
+      if (samples >= ranks) bench->Args({ranks, samples});
+    }
+  }
+  bench->ArgNames({"ranks", "samples"})->Unit(benchmark::kMicrosecond);
+}
+
+void ffd(benchmark::State& state) {
+  const std::vector<int32_t> lengths = random_lengths(state.range(1));
+  const std::vector<int64_t> values(lengths.begin(), lengths.end());
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(ffd_allocate(
+        values, {.capacity = kNoCapacity, .min_groups = static_cast<int>(state.range(0))}));
+  }
+}
+BENCHMARK(ffd)->Apply(ranks_and_samples);
+
+/// As many groups as the capacity forces: groups close and open again.
+void ffd_with_capacity(benchmark::State& state) {
+  const std::vector<int32_t> lengths = random_lengths(state.range(1));
+  const std::vector<int64_t> values(lengths.begin(), lengths.end());
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(
+        ffd_allocate(values, {.capacity = 5000, .min_groups = static_cast<int>(state.range(0))}));
+  }
+}
+BENCHMARK(ffd_with_capacity)->Apply(ranks_and_samples);
+
+void dispatch_by_tokens(benchmark::State& state) {
+  const BatchMetadata batch = batch_of(state.range(1));
+  for (auto _ : state) {
+    const DispatchSplit split = split_by_tokens(batch, static_cast<int>(state.range(0)));
+    std::vector<BatchMetadata> parts;
+    parts.reserve(split.groups.size());
+    for (const std::vector<int>& group : split.groups) {
+      parts.push_back(batch.select_samples(group));
+    }
+    benchmark::DoNotOptimize(parts);
+  }
+}
+BENCHMARK(dispatch_by_tokens)->Apply(ranks_and_samples);
+
+void index_file(benchmark::State& state) {
+  const std::filesystem::path file = std::filesystem::temp_directory_path() / "orrery_bench.jsonl";
+  {
+    std::ofstream out(file);
+    for (int64_t i = 0; i < state.range(0); ++i) {
+      out << "{\"id\": \"arith-7-" << i << "\", \"level\": 2, \"prompt\": \"3*18+" << i
+          << "=\", \"answer\": \"" << 54 + i << "\", \"demonstration\": \"3*18=54;54+" << i << "="
+          << 54 + i << "\"}\n";
+    }
+  }
+  config::DatasetConfig dataset;
+  dataset.path = file.string();
+  for (auto _ : state) benchmark::DoNotOptimize(JsonlIndex::build(dataset, ByteTokenizer()));
+  state.SetItemsProcessed(state.iterations() * state.range(0));
+  std::filesystem::remove(file);
+}
+BENCHMARK(index_file)->Arg(200'000)->Unit(benchmark::kMillisecond);
+
+void begin_epoch(benchmark::State& state) {
+  int64_t epoch = 0;
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(
+        epoch_permutation(1, 0, epoch++, static_cast<uint32_t>(state.range(0))));
+  }
+  state.SetItemsProcessed(state.iterations() * state.range(0));
+}
+BENCHMARK(begin_epoch)->Arg(1'000'000)->Unit(benchmark::kMillisecond);
+
+}  // namespace
+}  // namespace orrery::data
+
+BENCHMARK_MAIN();
