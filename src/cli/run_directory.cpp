@@ -41,9 +41,8 @@ fs::path create_run_directory(const RunDirectory& directory) {
     fs::rename(directory.root, kept, error);
     if (error) refuse(directory.root, error);
   }
-  for (const fs::path& folder :
-       {directory.tensorboard(), directory.trace(), directory.samples(), directory.models(),
-        directory.checkpoints(), directory.state()}) {
+  for (const fs::path& folder : {directory.tensorboard(), directory.trace(), directory.samples(),
+                                 directory.models(), directory.checkpoints(), directory.state()}) {
     fs::create_directories(folder, error);
     if (error) refuse(folder, error);
   }

@@ -28,12 +28,13 @@ int64_t transfer_bytes(const comm::Transfer& transfer) {
 }
 
 bool goes_to(const comm::Transfer& transfer, int worker) {
-  return worker != transfer.source && std::find(transfer.destinations.begin(),
-                                                transfer.destinations.end(),
-                                                worker) != transfer.destinations.end();
+  return worker != transfer.source &&
+         std::find(transfer.destinations.begin(), transfer.destinations.end(), worker) !=
+             transfer.destinations.end();
 }
 
-/// Reads one transfer's samples from `bytes` at `offset`, in the order in which as_bytes wrote them.
+/// Reads one transfer's samples from `bytes` at `offset`, in the order in which as_bytes wrote
+/// them.
 data::SequenceBatch unpack(const comm::Transfer& transfer, const at::Tensor& bytes,
                            int64_t offset) {
   data::SequenceBatch batch;

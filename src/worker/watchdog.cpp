@@ -1,17 +1,16 @@
 #include "orrery/worker/watchdog.h"
 
+#include <pthread.h>
+#include <time.h>
+
 #include <algorithm>  // any_of
 #include <condition_variable>
 #include <cstdlib>  // _Exit
 #include <fstream>
 #include <map>
 #include <mutex>
-#include <utility>
-
-#include <pthread.h>
-#include <time.h>
-
 #include <nlohmann/json.hpp>  // state files
+#include <utility>
 
 #include "orrery/base/error.h"  // ExitCode
 #include "orrery/base/log.h"
@@ -157,8 +156,8 @@ void Watchdog::run(std::stop_token stop) {
       was_waiting = now.is_waiting;
     }
     const bool is_overdue = now.is_waiting && Clock::now() - now.since > options_.deadline;
-    if (now.is_waiting &&
-        !peers.moved_within(options_.deadline, now.peers, options_.directory) && is_overdue) {
+    if (now.is_waiting && !peers.moved_within(options_.deadline, now.peers, options_.directory) &&
+        is_overdue) {
       std::vector<WorkerState> states;
       for (int worker = 0; worker < options_.n_workers; ++worker) {
         if (auto state = read_state(state_file(options_.directory, worker))) {

@@ -1,8 +1,8 @@
 #include "orrery/worker/data_store.h"
 
-#include <string>
-
 #include <gtest/gtest.h>
+
+#include <string>
 
 #include "orrery/base/error.h"
 
@@ -23,8 +23,7 @@ TEST(DataStore, GivesSamplesInTheOrderAskedFor) {
   store.put(tokens_of_two_samples());
   const int order[] = {1, 0};
 
-  const data::SequenceBatch got =
-      store.gather(tokens_of_two_samples().meta.select_samples(order));
+  const data::SequenceBatch got = store.gather(tokens_of_two_samples().meta.select_samples(order));
 
   EXPECT_TRUE(at::equal(got.data.at("tokens"), at::tensor({3, 4, 0, 1, 2}, at::kLong)));
 }

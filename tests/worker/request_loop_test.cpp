@@ -1,11 +1,11 @@
 #include "orrery/worker/request_loop.h"
 
+#include <gtest/gtest.h>
+
 #include <deque>
 #include <stdexcept>
 #include <string>
 #include <vector>
-
-#include <gtest/gtest.h>
 
 namespace orrery::worker {
 namespace {
@@ -69,17 +69,16 @@ comm::Request request(uint64_t id, Handle handle, std::vector<comm::Hook> pre = 
 TEST(RequestLoop, RunsAFlushInThreePhases) {
   Log log;
   RecordingHandlers handlers(log);
-  ScriptedChannel channel(
-      {request(1, Handle::kTrainStep, {comm::DataTransferHook{}},
-               {comm::SaveHook{}, comm::ReallocHook{}}),
-       request(2, Handle::kInference, {comm::DataTransferHook{}}),
-       request(0, Handle::kFlush), request(0, Handle::kExit)},
-      log);
+  ScriptedChannel channel({request(1, Handle::kTrainStep, {comm::DataTransferHook{}},
+                                   {comm::SaveHook{}, comm::ReallocHook{}}),
+                           request(2, Handle::kInference, {comm::DataTransferHook{}}),
+                           request(0, Handle::kFlush), request(0, Handle::kExit)},
+                          log);
 
   serve_requests(channel, handlers, 0);
 
-  EXPECT_EQ(log, (Log{"data_transfer 1", "data_transfer 2", "train_step 1", "save 1",
-                      "inference 2", "param_realloc 1", "reply 1", "reply 2"}));
+  EXPECT_EQ(log, (Log{"data_transfer 1", "data_transfer 2", "train_step 1", "save 1", "inference 2",
+                      "param_realloc 1", "reply 1", "reply 2"}));
 }
 
 TEST(RequestLoop, RunsOnlyTheHooksOfASideRequest) {
@@ -109,10 +108,10 @@ TEST(RequestLoop, RepliesWithTheErrorAndStartsNothingMore) {
   Log log;
   RecordingHandlers handlers(log);
   handlers.failing = 1;
-  ScriptedChannel channel({request(1, Handle::kInference), request(2, Handle::kInference),
-                           request(0, Handle::kFlush), request(3, Handle::kInference),
-                           request(0, Handle::kFlush), request(0, Handle::kExit)},
-                          log);
+  ScriptedChannel channel(
+      {request(1, Handle::kInference), request(2, Handle::kInference), request(0, Handle::kFlush),
+       request(3, Handle::kInference), request(0, Handle::kFlush), request(0, Handle::kExit)},
+      log);
 
   serve_requests(channel, handlers, 0);
 

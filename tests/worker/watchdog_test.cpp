@@ -1,9 +1,9 @@
 #include "orrery/worker/watchdog.h"
 
+#include <gtest/gtest.h>
+
 #include <fstream>
 #include <future>
-
-#include <gtest/gtest.h>
 
 namespace orrery::worker {
 namespace {
@@ -11,8 +11,8 @@ namespace {
 using std::chrono_literals::operator""ms;
 
 struct StateFolder {
-  std::filesystem::path path = std::filesystem::temp_directory_path() /
-                               ("orrery-watchdog-" + std::to_string(::getpid()));
+  std::filesystem::path path =
+      std::filesystem::temp_directory_path() / ("orrery-watchdog-" + std::to_string(::getpid()));
   StateFolder() { std::filesystem::create_directories(path); }
   ~StateFolder() { std::filesystem::remove_all(path); }
 };

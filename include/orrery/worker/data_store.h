@@ -3,13 +3,13 @@
 // Lives on the worker's main thread.
 #pragma once
 
+#include <ATen/core/Tensor.h>  // at::Tensor: we store them
+
 #include <cstddef>
 #include <map>
 #include <span>
 #include <string>
 #include <unordered_map>
-
-#include <ATen/core/Tensor.h>  // at::Tensor: we store them
 
 #include "orrery/data/batch_metadata.h"
 #include "orrery/data/sample_id.h"

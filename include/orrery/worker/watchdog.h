@@ -24,10 +24,10 @@ namespace orrery::worker {
 struct WorkerState {
   int worker = -1;
   std::string host;
-  std::string operation;    // `all_reduce on actor.0/data0`; empty: busy with its own work, or idle
-  std::vector<int> peers;   // workers it waits for
-  double waited_s = 0;      // how long it had been in the operation when it published
-  uint64_t progress = 0;    // counts everything that the worker finished
+  std::string operation;   // `all_reduce on actor.0/data0`; empty: busy with its own work, or idle
+  std::vector<int> peers;  // workers it waits for
+  double waited_s = 0;     // how long it had been in the operation when it published
+  uint64_t progress = 0;   // counts everything that the worker finished
 };
 
 std::filesystem::path state_file(const std::filesystem::path& directory, int worker);

@@ -1,0 +1,56 @@
+// Interface `generate`: prompts in, groups of sampled answers out.
+#pragma once
+
+#include "orrery/algorithm/interface.h"
+#include "orrery/config/field.h"
+#include "orrery/model/generator.h"
+
+namespace orrery::algorithm {
+
+struct GenerateOptions {
+  int64_t group_size = 1;
+  int64_t max_new_tokens = 256;
+  int64_t min_new_tokens = 0;
+  bool greedy = false;
+  double temperature = 1;
+  double top_p = 1;
+  int64_t top_k = 0;
+  bool stop_at_eos = true;
+  int64_t max_batch = 256;
+
+  template <class Visitor>
+  static void visit_fields(Visitor& field) {
+    using C = GenerateOptions;
+    field(&C::group_size, "group_size", "answers for each prompt", config::at_least(1));
+    field(&C::max_new_tokens, "max_new_tokens", "longest answer, in tokens", config::at_least(1));
+    field(&C::min_new_tokens, "min_new_tokens", "no end token before so many", config::at_least(0));
+    field(&C::greedy, "greedy", "always the most likely token", config::anything());
+    field(&C::temperature, "temperature", "divides the logits", config::above(0));
+    field(&C::top_p, "top_p", "sample from the most likely tokens of this total probability",
+          config::in_range(1e-9, 1));
+    field(&C::top_k, "top_k", "sample from so many tokens; 0: all", config::at_least(0));
+    field(&C::stop_at_eos, "stop_at_eos", "an end token ends the answer", config::anything());
+    field(&C::max_batch, "max_batch", "sequences decoded at a time", config::at_least(1));
+  }
+};
+
+class Generate final : public Interface {
+ public:
+  explicit Generate(GenerateOptions options) : options_(options) {}
+
+  /// In: packed_prompts [tokens] int64, one a sample. Out, group_size sequences a sample:
+  /// packed_input_ids [T] int64, prompt_mask [T] bool, packed_logprobs [A] fp32,
+  /// seq_no_eos_mask [N] bool.
+  data::SequenceBatch generate(ModelContext& model, const data::SequenceBatch& input,
+                               const CallContext& call) override;
+
+ private:
+  GenerateOptions options_;
+};
+
+/// Answers to `prompts` (a batch with packed_prompts) as a batch of the keys above.
+data::SequenceBatch generate_batch(ModelContext& model, const data::SequenceBatch& prompts,
+                                   const model::GenerationOptions& options, uint64_t seed,
+                                   int64_t step);
+
+}  // namespace orrery::algorithm

@@ -1,0 +1,76 @@
+// What a model function call does: an interface turns a batch of samples into a batch (generate,
+// inference), or trains its model on one (train_step). A new algorithm is one class here and one
+// line in registry.cpp; docs/extending.md shows a complete one.
+//
+// The worker calls an interface on every shard of the call, from its main thread. Samples are those
+// of the shard's data rank; keys have the interface's own names (remaps are done).
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "orrery/comm/communicator.h"
+#include "orrery/data/sequence_batch.h"
+#include "orrery/data/tokenizer.h"
+#include "orrery/metrics/statistics.h"
+#include "orrery/model/decoder.h"
+#include "orrery/parallel/train_engine.h"
+
+namespace orrery::algorithm {
+
+/// The shard that a call runs on. Nothing is owned.
+struct ModelContext {
+  model::Decoder* decoder = nullptr;        ///< null: a role without parameters
+  parallel::TrainEngine* engine = nullptr;  ///< null: never trained
+  const data::Tokenizer* tokenizer = nullptr;
+  comm::Communicator* data_group = nullptr;  ///< the data ranks of the call
+  bool is_dp_head = true;                    ///< its results count for its data rank
+};
+
+/// When and how a call runs.
+struct CallContext {
+  std::string call;
+  int64_t step = 0;   ///< 1-based; 0: before training
+  int64_t epoch = 0;  ///< 0-based
+  uint64_t seed = 1;  ///< of the experiment: key of all draws
+  parallel::MicroBatchLimits limits;
+  int data_rank = 0;
+  int data_size = 1;
+  std::filesystem::path samples;  ///< folder for dumps of generated samples; empty: none
+};
+
+/// What an evaluation is about: this data rank's part of the evaluation data set.
+///   prompts:      packed_prompts, answers      -> eval/accuracy, ...
+///   completions:  packed_input_ids, prompt_mask -> eval/loss, ...
+struct EvaluationInput {
+  data::SequenceBatch batch;
+  int64_t max_new_tokens = 32;
+};
+
+class Interface {
+ public:
+  virtual ~Interface() = default;
+
+  /// The methods that an interface does not have throw CallError with its name.
+  virtual data::SequenceBatch generate(ModelContext& model, const data::SequenceBatch& input,
+                                       const CallContext& call);
+  virtual data::SequenceBatch inference(ModelContext& model, const data::SequenceBatch& input,
+                                        const CallContext& call);
+  /// One record of statistics a minibatch. Collective over `model.data_group`.
+  virtual std::vector<metrics::Statistics> train_step(ModelContext& model,
+                                                      const data::SequenceBatch& input,
+                                                      const CallContext& call);
+  /// Numbers of the model as it is, without a change to it. Local; names begin with `eval/`.
+  virtual metrics::Statistics evaluate(ModelContext& model, const EvaluationInput& input,
+                                       const CallContext& call);
+
+  /// Statistics of the last generate or inference call (rewards, lengths); empties them.
+  metrics::Statistics take_statistics();
+
+ protected:
+  metrics::Statistics statistics_;
+};
+
+}  // namespace orrery::algorithm

@@ -1,0 +1,41 @@
+// The interfaces by name: what `[call.X] interface = ...` may say, with which options and keys.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "orrery/algorithm/interface.h"
+#include "orrery/config/experiment.h"
+#include "orrery/config/load.h"  // Problem
+#include "orrery/graph/call.h"   // CallKind
+
+namespace orrery::algorithm {
+
+/// What one kind of call of an interface reads and writes. Names are the interface's.
+struct InterfaceSignature {
+  graph::CallKind kind = graph::CallKind::kInference;
+  std::vector<std::string> required_inputs;
+  std::vector<std::string> optional_inputs;
+  std::vector<std::string> outputs;
+  bool needs_model = true;  ///< false: runs on a role without parameters as well
+};
+
+/// Option lists of all interfaces, for config::load_experiment and the documentation.
+config::InterfaceSchemas interface_schemas();
+
+/// The kinds of call that an interface has. Empty for an unknown name.
+std::vector<InterfaceSignature> signatures_of(std::string_view interface);
+
+/// The interface with its options (defaults where none is given).
+/// Throws ConfigError for an unknown name or option. Local.
+std::unique_ptr<Interface> make_interface(const std::string& name,
+                                          const std::vector<config::Option>& options);
+
+/// Every call of the experiment that its interface cannot serve: a kind that it has not, a key that
+/// it needs and is not bound, one that it does not know, a role without parameters, options that
+/// contradict each other, a command that does not exist. Appended with file and line. Rank 0 only.
+void check_calls(const config::Experiment& experiment, std::vector<config::Problem>& problems);
+
+}  // namespace orrery::algorithm

@@ -1,0 +1,34 @@
+// Generated sequences as text: what reward rules, evaluations and dumps look at. Local.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "orrery/data/sequence_batch.h"
+#include "orrery/data/tokenizer.h"
+
+namespace orrery::algorithm {
+
+/// One generated sequence.
+struct Response {
+  data::SampleId sample;
+  int member = 0;  ///< of the sample's group
+  std::string prompt;
+  std::string text;    ///< without the end token
+  std::string answer;  ///< the record's reference answer; empty when it has none
+};
+
+/// The sequences of a batch with packed_input_ids [T] and prompt_mask [T], and, if there,
+/// answers [bytes] uint8 (one text a sample). Sample-major, member-minor.
+std::vector<Response> responses_of(const data::SequenceBatch& batch,
+                                   const data::Tokenizer& tokenizer);
+
+/// Appends {"step","id","member","prompt","response","answer","reward"} for each response to
+/// `folder`/step-00000012-rank-0.jsonl, so that what a model wrote can be read beside its rewards.
+/// Throws OutputError.
+void dump_responses(const std::filesystem::path& folder, int64_t step, int data_rank,
+                    const std::vector<Response>& responses, const std::vector<float>& rewards);
+
+}  // namespace orrery::algorithm

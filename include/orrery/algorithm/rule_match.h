@@ -1,0 +1,24 @@
+// Whether an answer is right, by rule. Pure; any thread.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace orrery::algorithm {
+
+enum class MatchRule {
+  kExact,    ///< response and answer are equal after removing blanks at both ends
+  kNumeric,  ///< the text after the response's last '=' is an integer equal to the answer
+};
+
+/// `exact` or `numeric`. Throws ConfigError for another name.
+MatchRule match_rule_named(std::string_view name);
+
+/// An optional '-' and decimal digits with blanks around, in canonical form (no leading zeros, no
+/// -0); nothing when it is something else. Of any length.
+std::optional<std::string> canonical_integer(std::string_view text);
+
+bool is_match(MatchRule rule, std::string_view response, std::string_view answer);
+
+}  // namespace orrery::algorithm

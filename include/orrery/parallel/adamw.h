@@ -1,0 +1,51 @@
+// AdamW (Loshchilov and Hutter, Decoupled Weight Decay Regularization, ICLR 2019) on one flat
+// buffer of parameters: one pass over memory, no tensor operation.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "orrery/model/parameter_table.h"
+
+namespace orrery::parallel {
+
+struct AdamWOptions {
+  double beta1 = 0.9;
+  double beta2 = 0.95;
+  double eps = 1e-8;
+  double weight_decay = 0;  ///< not on norms and biases
+};
+
+class AdamW {
+ public:
+  /// Moments of zero, of the parameters' type. `parameters` must outlive it.
+  AdamW(model::FlatParameters& parameters, AdamWOptions options);
+
+  /// One update with the gradients of the flat buffer times `gradient_scale`:
+  ///   m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
+  ///   p -= lr (decay p + m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps))
+  /// Local.
+  void step(double lr, double gradient_scale);
+
+  int64_t steps_done() const { return steps_done_; }
+  const at::Tensor& first_moment() const { return first_moment_; }    ///< [numel]
+  const at::Tensor& second_moment() const { return second_moment_; }  ///< [numel]
+
+ private:
+  /// A stretch of the buffer with or without decay.
+  struct Stretch {
+    int64_t begin = 0;
+    int64_t end = 0;
+    bool decays = true;
+  };
+
+  model::FlatParameters& parameters_;
+  AdamWOptions options_;
+  std::vector<Stretch> stretches_;
+  at::Tensor first_moment_, second_moment_;
+  int64_t steps_done_ = 0;
+};
+
+}  // namespace orrery::parallel

@@ -1,0 +1,69 @@
+#include "orrery/algorithm/generation.h"
+
+#include <vector>
+
+#include "orrery/base/error.h"
+
+namespace orrery::algorithm {
+
+data::SequenceBatch generate_batch(ModelContext& model, const data::SequenceBatch& prompts,
+                                   const model::GenerationOptions& options, uint64_t seed,
+                                   int64_t step) {
+  const data::NestedLengths& prompt_lengths = prompts.meta.at("packed_prompts").lengths;
+  const model::PackedTokens packed =
+      model::pack_tokens(prompts.at("packed_prompts"), prompt_lengths.flat());
+  std::vector<model::SamplingKey> keys;
+  for (const data::SampleId id : prompts.meta.ids) {
+    keys.push_back({.seed = seed, .step = static_cast<uint64_t>(step), .sample = id.value});
+  }
+  const model::GenerationResult result =
+      model::Generator(*model.decoder).generate(packed, keys, options);
+  model::PackedGeneration generated = model::pack_generation(packed, result, options.group_size);
+
+  const auto group = static_cast<size_t>(options.group_size);
+  data::NestedLengths tokens, actions, ones;
+  std::vector<int32_t> shorter(group);
+  const std::vector<int32_t> single(group, 1);
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    const std::span<const int32_t> own(generated.lengths.data() + i * group, group);
+    for (size_t m = 0; m < group; ++m) shorter[m] = own[m] - 1;
+    tokens.add_sample(own);
+    actions.add_sample(shorter);
+    ones.add_sample(single);
+  }
+  data::SequenceBatch batch;
+  batch.meta.ids = prompts.meta.ids;
+  batch.set("packed_input_ids", generated.packed_input_ids, tokens);
+  batch.set("prompt_mask", generated.prompt_mask, tokens);
+  batch.set("packed_logprobs", generated.packed_logprobs, actions);
+  batch.set("seq_no_eos_mask", generated.seq_no_eos_mask, ones);
+  return batch;
+}
+
+data::SequenceBatch Generate::generate(ModelContext& model, const data::SequenceBatch& input,
+                                       const CallContext& call) {
+  model::GenerationOptions options{.max_new_tokens = options_.max_new_tokens,
+                                   .min_new_tokens = options_.min_new_tokens,
+                                   .temperature = options_.temperature,
+                                   .top_p = options_.top_p,
+                                   .top_k = options_.top_k > 0 ? options_.top_k : model::kNoTopK,
+                                   .greedy = options_.greedy,
+                                   .group_size = options_.group_size,
+                                   .stop_ids = {},
+                                   .max_batch = options_.max_batch};
+  if (options_.stop_at_eos) options.stop_ids = {model.tokenizer->eos_id()};
+  data::SequenceBatch output = generate_batch(model, input, options, call.seed, call.step);
+
+  const auto n = static_cast<double>(output.meta.at("packed_input_ids").lengths.n_sequences());
+  const auto prompts = static_cast<double>(input.meta.at("packed_prompts").lengths.grand_total() *
+                                           options_.group_size);
+  const auto all = static_cast<double>(output.meta.at("packed_input_ids").lengths.grand_total());
+  statistics_.sum("n_tokens", all);
+  statistics_.sum("generated_tokens", all - prompts);
+  statistics_.mean("prompt_length", prompts, n);
+  statistics_.mean("response_length", all - prompts, n);
+  statistics_.mean("no_eos_ratio", output.at("seq_no_eos_mask").sum().item<double>(), n);
+  return output;
+}
+
+}  // namespace orrery::algorithm

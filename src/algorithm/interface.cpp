@@ -1,0 +1,37 @@
+#include "orrery/algorithm/interface.h"
+
+#include <utility>
+
+#include "orrery/base/error.h"
+#include "orrery/base/text.h"
+
+namespace orrery::algorithm {
+
+namespace {
+
+[[noreturn]] void refuse(const CallContext& call, const char* kind) {
+  throw CallError(base::concat("the interface of call ", call.call, " has no ", kind));
+}
+
+}  // namespace
+
+data::SequenceBatch Interface::generate(ModelContext&, const data::SequenceBatch&,
+                                        const CallContext& call) {
+  refuse(call, "generate");
+}
+data::SequenceBatch Interface::inference(ModelContext&, const data::SequenceBatch&,
+                                         const CallContext& call) {
+  refuse(call, "inference");
+}
+std::vector<metrics::Statistics> Interface::train_step(ModelContext&, const data::SequenceBatch&,
+                                                       const CallContext& call) {
+  refuse(call, "train_step");
+}
+metrics::Statistics Interface::evaluate(ModelContext&, const EvaluationInput&,
+                                        const CallContext& call) {
+  refuse(call, "evaluation");
+}
+
+metrics::Statistics Interface::take_statistics() { return std::exchange(statistics_, {}); }
+
+}  // namespace orrery::algorithm

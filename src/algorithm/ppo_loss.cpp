@@ -1,0 +1,64 @@
+#include "orrery/algorithm/ppo_loss.h"
+
+#include "orrery/base/error.h"
+#include "orrery/base/text.h"
+
+namespace orrery::algorithm {
+
+namespace {
+
+void check(const ActorLossInput& input, const ActorLossOptions& options) {
+  if (options.c_clip && *options.c_clip <= 1) {
+    throw ConfigError("c_clip", {.expected = "above 1",
+                                 .got = base::concat(*options.c_clip),
+                                 .advice = "leave it 0 for no dual clipping"});
+  }
+  for (const at::Tensor& other :
+       {input.old_log_probs, input.proximal_log_probs, input.advantages, input.mask}) {
+    if (other.defined() && other.sizes() != input.log_probs.sizes()) {
+      throw ShapeError("actor loss: inputs differ in size",
+                       {.expected = base::concat(input.log_probs.numel(), " actions everywhere"),
+                        .got = base::concat(other.numel()),
+                        .advice = {}});
+    }
+  }
+}
+
+}  // namespace
+
+ActorLoss actor_loss(const ActorLossInput& input, const ActorLossOptions& options) {
+  check(input, options);
+  const at::Tensor& denominator =
+      input.proximal_log_probs.defined() ? input.proximal_log_probs : input.old_log_probs;
+  const at::Tensor difference = input.log_probs - denominator;
+  const at::Tensor ratio = at::where(input.mask, difference.exp(), 0.0);
+  const at::Tensor plain = -input.advantages * ratio;
+  const at::Tensor clipped =
+      -input.advantages * ratio.clamp(1 - options.eps_clip, 1 + options.eps_clip);
+
+  ActorLoss result;
+  result.loss = at::maximum(plain, clipped);
+  result.clip_mask = plain.detach().lt(clipped.detach()).logical_and(input.mask);
+  if (options.c_clip) {
+    const at::Tensor bound = *options.c_clip * input.advantages.abs();
+    result.dual_clip_mask = bound.lt(result.loss.detach()).logical_and(input.mask);
+    result.loss = at::minimum(result.loss, bound);
+  } else {
+    result.dual_clip_mask = at::zeros_like(result.clip_mask);
+  }
+  if (input.proximal_log_probs.defined()) {
+    const at::Tensor kl = input.proximal_log_probs - input.old_log_probs;
+    const at::Tensor weight = kl.exp();
+    result.behaviour_mask = options.behaviour_weight_cap
+                                ? weight.le(*options.behaviour_weight_cap).logical_and(input.mask)
+                                : input.mask;
+    result.behaviour_kl = at::where(result.behaviour_mask, kl, 0.0);
+    result.behaviour_weight = at::where(result.behaviour_mask, weight, 0.0);
+    result.loss = result.loss * result.behaviour_weight;
+  }
+  result.importance_weight = ratio.detach();
+  result.approx_kl = difference.detach();
+  return result;
+}
+
+}  // namespace orrery::algorithm

@@ -1,0 +1,74 @@
+#include "orrery/algorithm/responses.h"
+
+#include <cstdio>
+#include <nlohmann/json.hpp>  // dumps
+
+#include "orrery/base/file.h"
+
+namespace orrery::algorithm {
+
+std::vector<Response> responses_of(const data::SequenceBatch& batch,
+                                   const data::Tokenizer& tokenizer) {
+  const data::NestedLengths& lengths = batch.meta.at("packed_input_ids").lengths;
+  const at::Tensor ids = batch.at("packed_input_ids").to(at::kInt).contiguous();
+  const at::Tensor prompt_mask = batch.at("prompt_mask").to(at::kBool).contiguous();
+  const int32_t* token = ids.const_data_ptr<int32_t>();
+  const bool* is_prompt = prompt_mask.const_data_ptr<bool>();
+
+  const data::KeyMetadata* answers = batch.meta.find("answers");
+  at::Tensor answer_bytes;
+  const char* answer = nullptr;
+  if (answers != nullptr) {
+    answer_bytes = batch.at("answers").contiguous();
+    answer = reinterpret_cast<const char*>(answer_bytes.const_data_ptr<uint8_t>());
+  }
+
+  std::vector<Response> responses;
+  for (size_t i = 0; i < batch.size(); ++i) {
+    std::string answer_text;
+    if (answers != nullptr) {
+      const auto size = static_cast<size_t>(answers->lengths.total(i));
+      answer_text.assign(answer, size);
+      answer += size;
+    }
+    int member = 0;
+    for (const int32_t n : lengths.of(i)) {
+      int32_t prompt = 0;
+      while (prompt < n && is_prompt[prompt]) ++prompt;
+      const auto text_of = [&](int32_t begin, int32_t end) {
+        return tokenizer.decode({token + begin, static_cast<size_t>(end - begin)});
+      };
+      responses.push_back({.sample = batch.meta.ids[i],
+                           .member = member++,
+                           .prompt = text_of(0, prompt),
+                           .text = text_of(prompt, n),
+                           .answer = answer_text});
+      token += n;
+      is_prompt += n;
+    }
+  }
+  return responses;
+}
+
+void dump_responses(const std::filesystem::path& folder, int64_t step, int data_rank,
+                    const std::vector<Response>& responses, const std::vector<float>& rewards) {
+  char name[64];
+  std::snprintf(name, sizeof(name), "step-%08lld-rank-%d.jsonl", static_cast<long long>(step),
+                data_rank);
+  std::string lines;
+  for (size_t i = 0; i < responses.size(); ++i) {
+    const Response& response = responses[i];
+    const nlohmann::ordered_json line = {{"step", step},
+                                         {"id", response.sample.value},
+                                         {"member", response.member},
+                                         {"prompt", response.prompt},
+                                         {"response", response.text},
+                                         {"answer", response.answer},
+                                         {"reward", rewards[i]}};
+    // A response may be cut inside a character.
+    lines += line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  }
+  base::AppendFile(folder / name).write(lines);
+}
+
+}  // namespace orrery::algorithm

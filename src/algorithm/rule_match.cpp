@@ -1,0 +1,35 @@
+#include "orrery/algorithm/rule_match.h"
+
+#include "orrery/base/error.h"
+#include "orrery/base/text.h"
+
+namespace orrery::algorithm {
+
+MatchRule match_rule_named(std::string_view name) {
+  if (name == "exact") return MatchRule::kExact;
+  if (name == "numeric") return MatchRule::kNumeric;
+  throw ConfigError(base::concat("unknown rule '", name, "'; there are exact and numeric"));
+}
+
+std::optional<std::string> canonical_integer(std::string_view text) {
+  std::string_view digits = base::trim(text);
+  const bool is_negative = digits.starts_with('-');
+  if (is_negative) digits.remove_prefix(1);
+  if (digits.empty() || digits.find_first_not_of("0123456789") != std::string_view::npos) {
+    return std::nullopt;
+  }
+  const size_t first = digits.find_first_not_of('0');
+  if (first == std::string_view::npos) return "0";
+  return (is_negative ? "-" : "") + std::string(digits.substr(first));
+}
+
+bool is_match(MatchRule rule, std::string_view response, std::string_view answer) {
+  if (rule == MatchRule::kExact) return base::trim(response) == base::trim(answer);
+  const size_t equals = response.rfind('=');
+  const std::string_view last =
+      equals == std::string_view::npos ? response : response.substr(equals + 1);
+  const auto given = canonical_integer(last);
+  return given && given == canonical_integer(answer);
+}
+
+}  // namespace orrery::algorithm
