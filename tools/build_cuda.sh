@@ -4,5 +4,6 @@
 # cost: some minutes on 2 cores; needs tools/setup.sh, a CUDA toolkit and NCCL
 set -euo pipefail
 cd "$(dirname "$0")/.."
-cmake --preset cuda >build/configure.log || { cat build/configure.log >&2; exit 1; }
+mkdir -p build
+cmake --preset cuda >build/configure.log 2>&1 || { cat build/configure.log >&2; exit 1; }
 cmake --build build/cuda --target orrery

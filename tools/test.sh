@@ -8,8 +8,14 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-tools/setup.sh --tests
+give_up() {
+  echo "test.sh: $1; no test was run"
+  echo "0 passed, 1 failed, 0 skipped"
+  exit 1
+}
+
+tools/setup.sh --tests --no-build || give_up "the setup failed"
 echo "test.sh: building the tests"
-cmake --preset dev >build/configure.log || { cat build/configure.log >&2; exit 1; }
-cmake --build build/dev
+cmake --preset dev >build/configure.log 2>&1 || { cat build/configure.log; give_up "the build cannot be configured"; }
+cmake --build build/dev || give_up "the build failed"
 exec tools/run_ctest.sh build/dev "$@"
