@@ -133,7 +133,11 @@ class Dataset::Prefetcher {
     const std::lock_guard lock(mutex_);
     std::unordered_map<int64_t, TokenizedRow> kept;
     queue_.clear();
+    if (in_flight_ && std::find(rows.begin(), rows.end(), *in_flight_) == rows.end()) {
+      in_flight_.reset();
+    }
     for (const int64_t row : rows) {
+      if (row == in_flight_) continue;
       if (auto ready = ready_.extract(row); !ready.empty()) {
         kept.insert(std::move(ready));
       } else if (row >= 0 && row < reader_.index().n_rows()) {  // else read() complains
@@ -148,6 +152,7 @@ class Dataset::Prefetcher {
   std::optional<TokenizedRow> take(int64_t row) {
     const std::lock_guard lock(mutex_);
     if (auto ready = ready_.extract(row); !ready.empty()) return std::move(ready.mapped());
+    if (row == in_flight_) in_flight_.reset();
     if (const auto queued = std::find(queue_.begin(), queue_.end(), row); queued != queue_.end()) {
       queue_.erase(queued);
     }
@@ -160,6 +165,7 @@ class Dataset::Prefetcher {
     while (wake_.wait(lock, stop, [this] { return !queue_.empty(); })) {
       const int64_t row = queue_.front();
       queue_.pop_front();
+      in_flight_ = row;
       lock.unlock();
       std::optional<TokenizedRow> read;
       try {
@@ -168,7 +174,8 @@ class Dataset::Prefetcher {
         // The row stays unready: read() meets the same error where it can be reported.
       }
       lock.lock();
-      if (read) ready_.insert_or_assign(row, std::move(*read));
+      if (read && row == in_flight_) ready_.insert_or_assign(row, std::move(*read));
+      in_flight_.reset();
       if (stop.stop_requested()) return;
     }
   }
@@ -177,6 +184,7 @@ class Dataset::Prefetcher {
   std::mutex mutex_;
   std::condition_variable_any wake_;
   std::deque<int64_t> queue_;
+  std::optional<int64_t> in_flight_;  // being read now, and still wanted
   std::unordered_map<int64_t, TokenizedRow> ready_;
   std::jthread thread_;  // last: it uses all of the above
 };
