@@ -19,7 +19,9 @@ Activity::Waiting::~Waiting() {
   if (activity_ == nullptr) return;
   activity_->advance();
   const std::lock_guard lock(activity_->mutex_);
-  activity_->innermost_ = outer_;
+  Waiting** link = &activity_->innermost_;
+  while (*link != this) link = &(*link)->outer_;  // other threads' scopes may have begun since
+  *link = outer_;
 }
 
 Activity::Snapshot Activity::snapshot() const {

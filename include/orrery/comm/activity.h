@@ -1,7 +1,7 @@
 // What this process waits for at the moment, for a reader in another thread: the watchdog, which
 // must be able to say who waits for whom while the main thread hangs inside a collective.
-// One writer at a time (main thread, or autograd's device thread while the main thread waits);
-// any number of readers.
+// Mostly one writer at a time (main thread, or autograd's device thread while the main thread
+// waits); any number of readers.
 #pragma once
 
 #include <atomic>
@@ -30,8 +30,8 @@ class Activity {
     uint64_t progress = 0;      ///< counts finished operations and every advance()
   };
 
-  /// From construction to destruction the writer waits inside `operation`. Scopes nest; the inner
-  /// one is shown. The three arguments are not copied and must outlive the scope.
+  /// From construction to destruction the writer waits inside `operation`. Of several scopes the
+  /// last one that began is shown. The three arguments are not copied and must outlive the scope.
   class Waiting {
    public:
     Waiting(Activity* activity, std::string_view operation, std::string_view communicator,
@@ -47,7 +47,7 @@ class Activity {
     std::string_view communicator_;
     std::span<const int> peers_;
     Clock::time_point since_;
-    const Waiting* outer_ = nullptr;
+    Waiting* outer_ = nullptr;
   };
 
   /// Something was finished: a decode step, a micro-batch, a collective. Lock-free; any thread.
@@ -60,7 +60,7 @@ class Activity {
 
  private:
   mutable std::mutex mutex_;
-  const Waiting* innermost_ = nullptr;  // guarded by mutex_, as are the fields of what it points to
+  Waiting* innermost_ = nullptr;  // guarded by mutex_, as are the fields of what it points to
   std::atomic<uint64_t> progress_{0};
 };
 

@@ -9,9 +9,9 @@
 namespace orrery::comm {
 
 struct BackoffLimits {
-  std::chrono::microseconds spin{1000};      ///< no sleep before that
-  std::chrono::microseconds max_sleep{500};  ///< at a time
-  int fraction = 16;                         ///< sleep at most waited / fraction
+  std::chrono::microseconds spin{1000};       ///< no sleep before that
+  std::chrono::microseconds max_sleep{1000};  ///< at a time
+  int fraction = 64;                          ///< sleep at most waited / fraction
 };
 
 class Backoff {

@@ -27,7 +27,7 @@ class ControlChannel {
   virtual std::optional<Reply> poll() = 0;
 
   /// Like poll(), but waits up to `limit`. Spins at first, so a short call costs no sleep; then
-  /// sleeps, at most 500 µs at a time.
+  /// sleeps a 64th of the time waited, at most 1 ms at a time (backoff.h).
   virtual std::optional<Reply> wait(std::chrono::nanoseconds limit) = 0;
 
   /// Messages that have not left yet. Local.
@@ -50,7 +50,7 @@ class WorkerChannel {
   virtual ~WorkerChannel() = default;
 
   /// Next request, in sending order. Has no deadline: the master may have nothing for this worker.
-  /// Spins at first, then sleeps, at most 500 µs at a time (below 5 % of a core).
+  /// Spins at first, then sleeps as ControlChannel::wait() does (below 5 % of a core).
   /// Throws ProtocolError when a request is malformed, of another version, or out of sequence.
   virtual Request receive() = 0;
 
