@@ -44,7 +44,7 @@ PY
 }
 
 train sft_arithmetic
-train grpo_arithmetic --set model.actor.path="$(realpath "$output")/sft_arithmetic/models/latest"
+train grpo_arithmetic --set model.actor.path="$(realpath "$output")/sft_arithmetic/models/latest/actor"
 
 grpo=$output/grpo_arithmetic
 before=$(eval_accuracy "$grpo" first)

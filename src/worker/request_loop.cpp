@@ -43,6 +43,7 @@ class Flush {
   /// Runs the three phases. Returns false after the first failure, whose reply has been sent.
   bool run(comm::WorkerChannel& channel) {
     const auto pre_hooks = [this](Pending& p) {
+      handlers_.begin(p.request);
       for (const comm::Hook& hook : p.request.pre_hooks) {
         handlers_.run_hook(p.request, hook, p.reply);
       }

@@ -42,6 +42,9 @@ class RecordingHandlers final : public Handlers {
  public:
   explicit RecordingHandlers(Log& log) : log_(log) {}
 
+  void begin(const comm::Request& request) override {
+    if (!request.clear.empty()) log_.push_back("clear " + std::to_string(request.id));
+  }
   void run_hook(const comm::Request& request, const comm::Hook& hook, comm::Reply&) override {
     log_.push_back(std::string(comm::name_of(hook)) + " " + std::to_string(request.id));
   }
@@ -92,6 +95,18 @@ TEST(RequestLoop, RunsOnlyTheHooksOfASideRequest) {
 
   EXPECT_EQ(log, (Log{"data_transfer 5", "reply 5"}));
   EXPECT_EQ(channel.replies.at(0).worker, 3);
+}
+
+TEST(RequestLoop, ForgetsClearedSamplesBeforeTheHooks) {
+  Log log;
+  RecordingHandlers handlers(log);
+  comm::Request clearing = request(4, Handle::kEmpty, {comm::DataTransferHook{}});
+  clearing.clear = {{7}};
+  ScriptedChannel channel({clearing, request(0, Handle::kFlush), request(0, Handle::kExit)}, log);
+
+  serve_requests(channel, handlers, 0);
+
+  EXPECT_EQ(log, (Log{"clear 4", "data_transfer 4", "reply 4"}));
 }
 
 TEST(RequestLoop, StartsNothingBeforeTheFlush) {

@@ -3,6 +3,7 @@
 // Built once, before the first request; lives on the worker's main thread.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
@@ -11,7 +12,9 @@
 #include "orrery/comm/registry.h"        // CommunicatorRegistry
 #include "orrery/config/experiment.h"
 #include "orrery/data/tokenizer.h"
+#include "orrery/graph/graph.h"
 #include "orrery/graph/replica.h"
+#include "orrery/graph/topology.h"  // Coordinate
 #include "orrery/model/decoder.h"
 #include "orrery/parallel/train_engine.h"
 
@@ -35,8 +38,9 @@ class HostedModels {
   /// Makes the shards of `worker`: reads them from `model.X.path`, or fills them at random by the
   /// experiment's seed, the same on every data rank. Local, but all workers must get here.
   /// Throws ConfigError or CheckpointError naming role and file.
+  ///   n_steps  of the whole run: learning-rate schedules end with it; 0: unknown
   HostedModels(const config::Experiment& experiment, const graph::Graph& graph, int worker,
-               comm::CommunicatorRegistry& registry);
+               int64_t n_steps, comm::CommunicatorRegistry& registry);
 
   /// Throws CallError when this worker hosts no shard of the replica.
   HostedModel& at(const graph::ReplicaId& id);

@@ -24,6 +24,8 @@ namespace orrery::worker {
 class Handlers {
  public:
   virtual ~Handlers() = default;
+  /// Before anything else of `request`: forgets the samples that it clears.
+  virtual void begin(const comm::Request& request) = 0;
   /// Runs one hook of `request`; adds its time record or evaluation to `reply`. May be collective
   /// over the workers that the hook names.
   virtual void run_hook(const comm::Request& request, const comm::Hook& hook,

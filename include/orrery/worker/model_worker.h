@@ -1,0 +1,70 @@
+// What a worker does with a request: reads rows, runs interfaces on its shards, moves samples,
+// evaluates, saves. The order of things is the request loop's.
+// Lives on the worker's main thread.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "orrery/algorithm/interface.h"
+#include "orrery/comm/registry.h"
+#include "orrery/config/experiment.h"
+#include "orrery/data/dataset.h"
+#include "orrery/data/jsonl.h"
+#include "orrery/graph/graph.h"
+#include "orrery/metrics/trace.h"
+#include "orrery/worker/data_store.h"
+#include "orrery/worker/hosted_models.h"
+#include "orrery/worker/request_loop.h"
+
+namespace orrery::worker {
+
+/// Everything that a worker needs to know about the job; the same on all ranks but for `worker`.
+struct WorkerJob {
+  const config::Experiment& experiment;
+  const graph::Graph& graph;
+  std::vector<data::JsonlIndex> indices;  // one a data set, in the order of the configuration
+  std::string tokenizer;                  // of the data sets
+  std::filesystem::path run_directory;
+  std::string host;
+  int worker = 0;
+  int64_t n_steps = 0;  // of the whole run; 0: unknown
+};
+
+class ModelWorker final : public Handlers {
+ public:
+  /// Makes models and opens data sets. Throws ConfigError, DataError or CheckpointError.
+  /// `registry` and, if not null, `trace` must outlive it.
+  ModelWorker(WorkerJob job, comm::CommunicatorRegistry& registry, metrics::TraceWriter* trace);
+  ~ModelWorker() override;
+
+  void begin(const comm::Request& request) override { store_.clear(request.clear); }
+  /// Throws with worker, host, call and handle in front of what went wrong.
+  void run_hook(const comm::Request& request, const comm::Hook& hook, comm::Reply& reply) override;
+  void run_handle(const comm::Request& request, comm::Reply& reply) override;
+
+ private:
+  struct HostedCall;
+
+  std::string where(const comm::Request& request, std::string_view operation) const;
+  HostedCall& hosted_call(int call);
+  algorithm::CallContext call_context(const comm::Request& request, const HostedCall& call) const;
+
+  void load(const comm::Request& request, comm::Reply& reply);
+  void run_call(const comm::Request& request, comm::Reply& reply);
+  void evaluate(const comm::Request& request, comm::Reply& reply);
+  void export_model(const comm::Request& request, const comm::SaveHook& hook);
+
+  WorkerJob job_;
+  comm::CommunicatorRegistry& registry_;
+  metrics::TraceWriter* trace_;
+  HostedModels models_;
+  std::unique_ptr<data::Tokenizer> tokenizer_;            // of the data sets
+  std::vector<std::unique_ptr<data::Dataset>> datasets_;  // as job_.indices
+  std::vector<std::unique_ptr<HostedCall>> calls_;        // by call; null: not on this worker
+  DataStore store_;
+};
+
+}  // namespace orrery::worker

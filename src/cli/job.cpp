@@ -1,0 +1,223 @@
+#include "job.h"
+
+#include <algorithm>
+#include <cereal/archives/binary.hpp>
+#include <cereal/types/string.hpp>
+#include <cereal/types/vector.hpp>
+#include <set>
+#include <sstream>
+
+#include "orrery/algorithm/registry.h"
+#include "orrery/base/error.h"
+#include "orrery/base/log.h"
+#include "orrery/base/text.h"
+#include "orrery/data/tokenizer.h"
+#include "orrery/graph/replica.h"
+#include "orrery/master/step_clock.h"
+
+namespace orrery::cli {
+
+namespace {
+
+/// Collects what is wrong, with file and line.
+class Checks {
+ public:
+  Checks(Job& job, std::vector<config::Problem> problems)
+      : job_(job), problems_(std::move(problems)) {}
+
+  std::vector<config::Problem>& problems() { return problems_; }
+
+  void add(const std::string& key, const std::string& text) {
+    const config::Position at = job_.experiment.where(key);
+    problems_.push_back({at.file, at.line, base::concat(key, ": ", text)});
+  }
+
+  /// Runs `work`; an Error becomes a problem of `key`.
+  template <class Work>
+  void guard(const std::string& key, const Work& work) {
+    try {
+      work();
+    } catch (const Error& error) {
+      add(key, error.what());
+    }
+  }
+
+  void check_models() {
+    for (const graph::Replica& replica : graph::replicas_of(job_.graph)) {
+      const std::string& role = replica.id.role;
+      const config::ModelConfig* model = job_.experiment.find_model(role);
+      if (model == nullptr || replica.origin == graph::Origin::kNone) continue;
+      const std::string key = "model." + role + (model->path.empty() ? "" : ".path");
+      if (replica.id.index == 0) {
+        guard(key, [&] {
+          job_.architectures[role] = model::Architecture::from_config(*model);
+          check_vocabulary(role, *model);
+        });
+      }
+      const std::string layout_key =
+          base::concat("call.", job_.graph.call(replica.calls.front()).name, ".layout");
+      if (const auto known = job_.architectures.find(role); known != job_.architectures.end()) {
+        for (const std::string& text : model::check_layout(known->second, replica.layout)) {
+          add(layout_key, text);
+        }
+      }
+      if (replica.origin == graph::Origin::kRealloc) {
+        add(layout_key, base::concat("role ", role,
+                                     " is trained in another layout: this version moves no "
+                                     "parameters between layouts; give all calls of ",
+                                     role, " one layout"));
+      }
+    }
+    for (const graph::Call& call : job_.graph.calls()) {
+      if (!call.post_realloc.empty()) {
+        add("call." + call.name + ".post_realloc",
+            "this version moves no parameters between roles; leave it empty");
+      }
+    }
+  }
+
+  /// Whatever changes the files that training data is read from, or needs what is not there yet.
+  void check_whole() {
+    const config::CheckpointConfig& checkpoint = job_.experiment.checkpoint;
+    for (const auto& [key, value] :
+         {std::pair<const char*, double>{"every_steps", checkpoint.every_steps},
+          {"every_epochs", checkpoint.every_epochs},
+          {"every_seconds", checkpoint.every_seconds}}) {
+      if (value > 0) {
+        add(std::string("checkpoint.") + key,
+            "this version writes no checkpoints; leave it 0 (models are exported, see [export])");
+      }
+    }
+    std::set<std::string> tokenizers;
+    for (const auto& [role, model] : job_.experiment.models) tokenizers.insert(model.tokenizer);
+    if (tokenizers.size() > 1) {
+      add("model." + job_.experiment.models.back().first + ".tokenizer",
+          "all roles of an experiment must have one tokenizer");
+    }
+  }
+
+  void read_data() {
+    const std::unique_ptr<data::Tokenizer> tokenizer = data::make_tokenizer(job_.tokenizer());
+    for (const auto& [name, dataset] : job_.experiment.datasets) {
+      data::JsonlIndex index;
+      guard("dataset." + name + ".path",
+            [&] { index = data::JsonlIndex::build(dataset, *tokenizer); });
+      if (index.n_rejected() > 0) base::log_warning(index.report(20));
+      job_.indices.push_back(std::move(index));
+    }
+  }
+
+ private:
+  void check_vocabulary(const std::string& role, const config::ModelConfig& model) {
+    const int64_t tokens = data::make_tokenizer(model.tokenizer)->vocab_size();
+    const int64_t vocabulary = job_.architectures.at(role).vocab_size;
+    if (vocabulary < tokens) {
+      add("model." + role + ".vocab_size",
+          base::concat("the tokenizer ", model.tokenizer, " has ", tokens,
+                       " tokens, but the model only ", vocabulary));
+    }
+  }
+
+  Job& job_;
+  std::vector<config::Problem> problems_;
+};
+
+int workers_named(const config::Experiment& experiment) {
+  int highest = 0;
+  const auto look = [&](const std::string& text) {
+    if (text.empty()) return;
+    for (const int worker : graph::parse_layout(text).layout.workers) {
+      highest = std::max(highest, worker);
+    }
+  };
+  look(experiment.layout.default_layout);
+  for (const auto& [name, call] : experiment.calls) look(call.layout);
+  return highest + 1;
+}
+
+/// Steps until total_steps or total_epochs ends the run, whichever comes first; 0: neither does.
+int64_t count_steps(const Job& job) {
+  const config::ExperimentSection& section = job.experiment.experiment;
+  int64_t steps = section.total_steps;
+  if (section.total_epochs > 0 && !job.indices.empty()) {
+    const int64_t by_epochs = master::steps_of_epochs(
+        section.total_epochs, job.graph.samples_per_step(), job.make_order().samples_per_epoch());
+    steps = steps > 0 ? std::min(steps, by_epochs) : by_epochs;
+  }
+  return steps;
+}
+
+}  // namespace
+
+data::DataOrder Job::make_order() const {
+  const std::vector<std::string> training = graph::training_datasets(experiment);
+  std::vector<data::OrderedDataset> datasets;
+  for (size_t i = 0; i < experiment.datasets.size(); ++i) {
+    const auto& [name, dataset] = experiment.datasets[i];
+    if (std::find(training.begin(), training.end(), name) == training.end()) continue;
+    datasets.push_back({.name = name,
+                        .n_rows = indices[i].n_rows(),
+                        .weight = dataset.weight,
+                        .fingerprint = indices[i].fingerprint()});
+  }
+  return data::DataOrder(std::move(datasets),
+                         {.seed = static_cast<uint64_t>(experiment.experiment.seed),
+                          .samples_per_step = graph.samples_per_step()});
+}
+
+std::string Job::tokenizer() const {
+  return experiment.models.empty() ? "byte" : experiment.models.front().second.tokenizer;
+}
+
+Job prepare_job(const std::string& config_file, const std::vector<std::string>& sets, int n_workers,
+                DataCheck data_check) {
+  const config::InterfaceSchemas schemas = algorithm::interface_schemas();
+  config::LoadResult loaded = config::load_experiment(config_file, sets, schemas);
+  Job job;
+  job.experiment = std::move(loaded.experiment);
+  job.n_workers = n_workers > 0 ? n_workers : workers_named(job.experiment);
+
+  Checks checks(job, std::move(loaded.problems));
+  if (job.experiment.calls.empty()) config::throw_if_problems(checks.problems());
+  algorithm::check_calls(job.experiment, checks.problems());
+  job.graph = graph::build_graph(job.experiment, job.n_workers, checks.problems());
+  checks.check_models();
+  checks.check_whole();
+  if (data_check == DataCheck::kRead) {
+    checks.read_data();
+    if (checks.problems().empty()) {
+      checks.guard("dataset." + graph::training_datasets(job.experiment).front(), [&] {
+        job.n_steps = count_steps(job);
+        job.make_order();
+      });
+    }
+  }
+  config::throw_if_problems(checks.problems());
+  return job;
+}
+
+std::string pack_job(const Job& job) {
+  std::ostringstream out;
+  cereal::BinaryOutputArchive archive(out);
+  archive(config::resolved_config(job.experiment, algorithm::interface_schemas()), job.indices,
+          job.n_workers, job.n_steps);
+  return std::move(out).str();
+}
+
+Job unpack_job(const std::string& bytes) {
+  std::istringstream in(bytes);
+  cereal::BinaryInputArchive archive(in);
+  std::string text;
+  Job job;
+  archive(text, job.indices, job.n_workers, job.n_steps);
+  config::LoadResult loaded =
+      config::load_experiment_text(text, "config.cfg", algorithm::interface_schemas());
+  config::throw_if_problems(loaded.problems);
+  job.experiment = std::move(loaded.experiment);
+  std::vector<config::Problem> problems;
+  job.graph = graph::build_graph(job.experiment, job.n_workers, problems);
+  config::throw_if_problems(problems);
+  return job;
+}
+
+}  // namespace orrery::cli

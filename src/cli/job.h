@@ -1,0 +1,47 @@
+// Everything that is known about a run before it starts: made and checked on rank 0, sent to all
+// ranks, the same everywhere. Nothing is allocated before all checks have passed.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "orrery/config/experiment.h"
+#include "orrery/config/load.h"
+#include "orrery/data/data_order.h"
+#include "orrery/data/jsonl.h"
+#include "orrery/graph/graph.h"
+#include "orrery/model/architecture.h"
+
+namespace orrery::cli {
+
+struct Job {
+  config::Experiment experiment;
+  graph::Graph graph;
+  std::map<std::string, model::Architecture> architectures;  ///< of roles with parameters
+  std::vector<data::JsonlIndex> indices;  ///< of every data set, in the configuration's order
+  int n_workers = 1;
+  int64_t n_steps = 0;  ///< of the run, if steps or epochs limit it; else 0
+
+  /// The training data, in the order of training_datasets(); dataset numbers of rows are places in
+  /// the configuration.
+  data::DataOrder make_order() const;
+  /// Name of the tokenizer of all data sets.
+  std::string tokenizer() const;
+};
+
+/// Where data sets are looked into: `plan` need not read them.
+enum class DataCheck { kRead, kLeaveOut };
+
+/// Reads and checks everything: configuration, graph, interfaces, models, layouts, data. Throws one
+/// ConfigError that lists all problems. Rank 0 only.
+///   n_workers  0: as many as the layouts name, at least 1
+Job prepare_job(const std::string& config_file, const std::vector<std::string>& sets, int n_workers,
+                DataCheck data_check);
+
+/// The job as bytes, and back on another rank.
+std::string pack_job(const Job& job);
+Job unpack_job(const std::string& bytes);
+
+}  // namespace orrery::cli

@@ -1,0 +1,276 @@
+// `orrery train`: one MPI job. Rank 0 checks everything, then all ranks agree to start; rank 0 is
+// the master, every other rank a worker.
+//
+//   rank 0: check -- run directory --+-- communicators -- step loop -------- exit -- done
+//                     status, job    |                    requests, replies
+//   others: wait ------------------->+-- communicators -- request loop ----------- done
+#include <ATen/Parallel.h>  // set_num_threads
+#include <mpi.h>
+
+#include <atomic>
+#include <csignal>
+#include <cstdint>
+#include <iostream>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "commands.h"
+#include "job.h"
+#include "orrery/algorithm/registry.h"
+#include "orrery/base/error.h"
+#include "orrery/base/file.h"
+#include "orrery/base/log.h"
+#include "orrery/base/text.h"
+#include "orrery/comm/mpi_communicator.h"
+#include "orrery/comm/mpi_control_channel.h"
+#include "orrery/comm/mpi_session.h"
+#include "orrery/comm/node_map.h"
+#include "orrery/comm/registry.h"
+#include "orrery/config/command_line.h"
+#include "orrery/graph/communicators.h"
+#include "orrery/master/dispatcher.h"
+#include "orrery/master/step_loop.h"
+#include "orrery/metrics/trace.h"
+#include "orrery/worker/model_worker.h"
+#include "orrery/worker/request_loop.h"
+#include "orrery/worker/watchdog.h"
+#include "run_directory.h"
+#include "training_log.h"
+
+namespace orrery::cli {
+
+namespace {
+
+std::atomic<bool> stop_signalled = false;
+void note_stop(int) { stop_signalled = true; }
+
+/// Text from rank 0 to all. Collective over `world`.
+std::string broadcast_text(MPI_Comm world, std::string text) {
+  constexpr uint64_t kPiece = uint64_t{1} << 30;  // counts of MPI are ints
+  uint64_t size = text.size();
+  MPI_Bcast(&size, 1, MPI_UINT64_T, 0, world);
+  text.resize(size);
+  for (uint64_t begin = 0; begin < size; begin += kPiece) {
+    MPI_Bcast(text.data() + begin, static_cast<int>(std::min(kPiece, size - begin)), MPI_BYTE, 0,
+              world);
+  }
+  return text;
+}
+
+void check_ranks(const comm::MpiSession& mpi) {
+  if (mpi.size() >= 2) return;
+  throw ConfigError(
+      "orrery train needs a master and at least one worker",
+      {.expected = "2 ranks or more",
+       .got = "1",
+       .advice = "start it as mpirun -n 3 orrery train CONFIG (1 master, 2 workers)"});
+}
+
+void check_resume(const std::string& resume) {
+  if (resume == "auto" || resume == "off") return;
+  throw ConfigError(base::concat("--resume ", resume),
+                    {.expected = "a run directory with a checkpoint",
+                     .got = "none there: this version writes no checkpoints",
+                     .advice = "use --resume auto or off"});
+}
+
+/// Rank 0: the job, checked, with its run directory made.
+Job start_job(const config::TrainOptions& options, const comm::MpiSession& mpi) {
+  check_ranks(mpi);
+  check_resume(options.resume);
+  Job job = prepare_job(options.config, options.sets, mpi.size() - 1, DataCheck::kRead);
+  const RunDirectory directory = run_directory_of(job.experiment);
+  const std::filesystem::path kept = create_run_directory(directory);
+  base::set_log_file(directory.log());
+  if (!kept.empty()) base::log_info(base::concat("an earlier run was kept as ", kept.string()));
+  base::publish_file(directory.config(),
+                     config::resolved_config(job.experiment, algorithm::interface_schemas()));
+  base::log_info(
+      base::concat("run directory ", directory.root.string(), ", ", job.n_workers, " workers"));
+  return job;
+}
+
+master::DispatcherOptions dispatcher_options(const Job& job, const RunDirectory& directory,
+                                             const comm::NodeMap& nodes) {
+  const config::Experiment& experiment = job.experiment;
+  master::DispatcherOptions options;
+  options.n_workers = job.n_workers;
+  options.redistribution = master::pattern_named(experiment.experiment.redistribution);
+  options.node_of_worker = nodes.node_of_worker;
+  options.stop = {.total_steps = experiment.experiment.total_steps,
+                  .total_epochs = experiment.experiment.total_epochs,
+                  .total_seconds = experiment.experiment.total_seconds};
+  const config::EvaluateConfig& evaluate = experiment.evaluate;
+  options.evaluate.frequency = {.every_steps = evaluate.every_steps,
+                                .every_epochs = evaluate.every_epochs,
+                                .every_seconds = evaluate.every_seconds};
+  options.evaluate.at_start = evaluate.at_start;
+  options.evaluate.at_end = evaluate.at_end;
+  const config::ExportConfig& models = experiment.export_;
+  options.export_models.frequency = {.every_steps = models.every_steps,
+                                     .every_epochs = models.every_epochs,
+                                     .every_seconds = models.every_seconds};
+  options.export_models.at_end = models.at_end;
+  options.export_models.directory = directory.models().string();
+  for (int i = 0; i < job.graph.size(); ++i) {
+    const graph::Call& call = job.graph.call(i);
+    if (!evaluate.dataset.empty() && call.kind == graph::CallKind::kTrainStep) {
+      options.evaluate.calls.push_back(i);
+    }
+    master::CallCost cost;
+    cost.train_factor = metrics::kTrainFactor;  // activations are kept
+    if (const auto known = job.architectures.find(call.role); known != job.architectures.end()) {
+      cost.shape = known->second.flops_shape();
+    }
+    for (const config::Option& option : experiment.find_call(call.name)->options) {
+      if (option.name == "max_new_tokens") config::read_value(option.value, cost.n_new_tokens);
+    }
+    options.costs.push_back(cost);
+  }
+  return options;
+}
+
+/// Whether any worker's published progress has changed since the last time that was asked.
+class WorkersProgress {
+ public:
+  WorkersProgress(std::filesystem::path directory, int n_workers)
+      : directory_(std::move(directory)), n_workers_(n_workers) {}
+
+  bool has_any() {
+    bool moved = false;
+    for (int worker = 0; worker < n_workers_; ++worker) {
+      const auto state = worker::read_state(worker::state_file(directory_, worker));
+      const uint64_t progress = state ? state->progress : 0;
+      const auto [known, is_new] = known_.try_emplace(worker, progress);
+      moved |= is_new || known->second != progress;
+      known->second = progress;
+    }
+    return moved;
+  }
+
+ private:
+  std::filesystem::path directory_;
+  int n_workers_;
+  std::map<int, uint64_t> known_;
+};
+
+int run_master(const Job& job, const comm::MpiSession& mpi, const comm::NodeMap& nodes) {
+  const RunDirectory directory = run_directory_of(job.experiment);
+  const auto channel = comm::make_mpi_control_channel(mpi.world(), nodes);
+  make_worker_communicator(mpi.world(), nodes, {});  // collective; the master gets none
+  std::signal(SIGUSR1, note_stop);
+  std::signal(SIGTERM, note_stop);
+
+  TrainingLog log(job, directory);
+  WorkersProgress progress(directory.state(), job.n_workers);
+  master::Dispatcher dispatcher(job.graph, job.make_order(),
+                                dispatcher_options(job, directory, nodes));
+  const master::StopReason reason =
+      master::run_steps(dispatcher, *channel, log,
+                        {.deadline_seconds = job.experiment.experiment.deadline_seconds,
+                         .stop_requested = [] { return stop_signalled.load(); },
+                         .any_progress = [&progress] { return progress.has_any(); }});
+  return static_cast<int>(reason == master::StopReason::kStopRequested ? ExitCode::kStoppedOnPurpose
+                                                                       : ExitCode::kDone);
+}
+
+int run_worker(const Job& job, const comm::MpiSession& mpi, const comm::NodeMap& nodes) {
+  const config::ExperimentSection& section = job.experiment.experiment;
+  const RunDirectory directory = run_directory_of(job.experiment);
+  const int worker = nodes.worker_of_rank[static_cast<size_t>(mpi.rank())];
+  base::set_log_prefix(base::concat("worker ", worker));
+  // The master decides when to stop; a signal to all ranks must not end a worker in mid-step.
+  std::signal(SIGUSR1, SIG_IGN);
+  std::signal(SIGTERM, SIG_IGN);
+  at::set_num_threads(section.threads_per_rank);
+
+  comm::Activity activity;
+  const std::chrono::duration<double> deadline(section.deadline_seconds);
+  const auto channel = comm::make_mpi_worker_channel(mpi.world());
+  // The watchdog knows whether peers move and ends a stall at the deadline; the communicators'
+  // own deadline is the net below it, for a peer that moves for ever and never comes.
+  comm::CommunicatorRegistry registry = comm::CommunicatorRegistry::create(
+      make_worker_communicator(mpi.world(), nodes,
+                               {.deadline = 10 * deadline, .activity = &activity}),
+      graph::plan_communicators(graph::replicas_of(job.graph), job.n_workers));
+  const worker::Watchdog watchdog(activity, {.directory = directory.state(),
+                                             .worker = worker,
+                                             .n_workers = job.n_workers,
+                                             .host = mpi.host(),
+                                             .deadline = deadline,
+                                             .on_stall = {}});
+  metrics::TraceWriter trace(directory.trace() / base::concat("worker-", worker, ".json"), worker,
+                             base::concat("worker ", worker, " on ", mpi.host()));
+  worker::ModelWorker model_worker({.experiment = job.experiment,
+                                    .graph = job.graph,
+                                    .indices = job.indices,
+                                    .tokenizer = job.tokenizer(),
+                                    .run_directory = directory.root,
+                                    .host = mpi.host(),
+                                    .worker = worker,
+                                    .n_steps = job.n_steps},
+                                   registry, &trace);
+  worker::serve_requests(*channel, model_worker, worker);
+  channel->drain(std::chrono::seconds(30));
+  return static_cast<int>(ExitCode::kDone);
+}
+
+/// All ranks: rank 0 checks, the others learn whether there is something to do. Returns the job,
+/// or the exit code of a refusal that rank 0 has printed.
+struct Start {
+  std::optional<Job> job;
+  int exit_code = 0;
+};
+
+Start agree_to_start(const config::TrainOptions& options, const comm::MpiSession& mpi) {
+  Start start;
+  std::string bytes;
+  if (mpi.rank() == 0) {
+    try {
+      start.job = start_job(options, mpi);
+      bytes = pack_job(*start.job);
+    } catch (const Error& error) {
+      std::cerr << "orrery: " << error.what() << std::endl;
+      start.exit_code = error.exit_code();
+    }
+  }
+  MPI_Bcast(&start.exit_code, 1, MPI_INT, 0, mpi.world());
+  if (start.exit_code != 0) return start;
+  bytes = broadcast_text(mpi.world(), std::move(bytes));
+  if (mpi.rank() != 0) start.job = unpack_job(bytes);
+  return start;
+}
+
+}  // namespace
+
+int run_train(std::span<const std::string> arguments) {
+  const config::TrainOptions options = config::parse_train_options(arguments);
+  if (options.help) {
+    const config::InterfaceSchemas schemas = algorithm::interface_schemas();
+    std::cout << (options.markdown
+                      ? config::configuration_markdown(schemas)
+                      : base::concat("orrery train CONFIG: trains as CONFIG says, under mpirun\n\n",
+                                     config::train_options_help(),
+                                     "\nconfiguration keys, with their defaults\n",
+                                     config::configuration_help(schemas)));
+    return 0;
+  }
+  const comm::MpiSession mpi(nullptr, nullptr);
+  try {
+    const Start start = agree_to_start(options, mpi);
+    if (!start.job) return start.exit_code;
+    const comm::NodeMap nodes = comm::map_nodes(mpi.world());
+    return mpi.rank() == 0 ? run_master(*start.job, mpi, nodes)
+                           : run_worker(*start.job, mpi, nodes);
+  } catch (const Error& error) {
+    base::log_error(error.what());
+    comm::abort_job(error.exit_code());
+  } catch (const std::exception& error) {
+    base::log_error(error.what());
+    comm::abort_job(static_cast<int>(ExitCode::kCallFailed));
+  }
+}
+
+}  // namespace orrery::cli

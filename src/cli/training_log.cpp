@@ -1,0 +1,134 @@
+#include "training_log.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <vector>
+
+#include "orrery/base/log.h"
+#include "orrery/base/text.h"
+
+namespace orrery::cli {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+/// The numbers worth a place in the progress line, as far as the graph has them.
+std::vector<std::pair<std::string, double>> highlights(const master::StepReport& report) {
+  std::vector<std::pair<std::string, double>> values;
+  for (const char* wanted : {"loss", "reward", "approx_kl", "grad_norm"}) {
+    for (const master::CallReport& call : report.calls) {
+      metrics::Statistics all;
+      for (const metrics::Statistics& minibatch : call.minibatches) all.merge(minibatch);
+      if (const auto value = all.value(wanted)) {
+        values.emplace_back(wanted, *value);
+        break;
+      }
+    }
+  }
+  return values;
+}
+
+double tokens_of(const master::StepReport& report) {
+  double tokens = 0;
+  for (const master::CallReport& call : report.calls) {
+    for (const metrics::Statistics& minibatch : call.minibatches) {
+      tokens += minibatch.value("n_tokens").value_or(0);
+    }
+  }
+  return tokens;
+}
+
+}  // namespace
+
+TrainingLog::TrainingLog(const Job& job, RunDirectory directory)
+    : job_(job),
+      directory_(std::move(directory)),
+      jsonl_(directory_.metrics()),
+      tensorboard_(directory_.tensorboard()),
+      progress_({.limits = {.total_steps = job.n_steps,
+                            .total_seconds = job.experiment.experiment.total_seconds},
+                 .total_epochs = job.experiment.experiment.total_epochs,
+                 .n_workers = job.n_workers,
+                 .style = metrics::detect_progress_style()},
+                std::cerr) {}
+
+void TrainingLog::write(int64_t step, const std::string& call,
+                        const std::map<std::string, double>& metrics) {
+  metrics::MetricsRecord record{
+      .step = step, .time_s = watch_.seconds(), .call = {}, .metrics = metrics};
+  if (!call.empty()) record.call = call;
+  jsonl_.write(record);
+  tensorboard_.write(step, metrics);
+}
+
+void TrainingLog::on_step(const master::StepReport& report) {
+  const int64_t step = report.step.step;
+  for (const master::CallReport& call : report.calls) {
+    write(step, call.call, master::numbers_of(call));
+    // One line a minibatch as well where there are several: their mean hides how a step went.
+    if (call.minibatches.size() < 2) continue;
+    for (size_t i = 0; i < call.minibatches.size(); ++i) {
+      std::map<std::string, double> numbers;
+      for (const auto& [name, value] : call.minibatches[i].values()) {
+        numbers[base::concat(call.call, "/minibatch", i, "/", name)] = value;
+      }
+      write(step, call.call, numbers);
+    }
+  }
+  write(step, "", master::numbers_of(report));
+  progress_.step_done({.step = step,
+                       .epoch = report.step.epoch,
+                       .tokens = tokens_of(report),
+                       .flops = report.flops(),
+                       .seconds = report.seconds,
+                       .values = highlights(report)});
+}
+
+void TrainingLog::on_evaluation(const master::EvaluationReport& report) {
+  std::map<std::string, double> numbers = report.statistics.values();
+  numbers["time/evaluation"] = report.seconds;
+  write(report.step, "", numbers);
+  std::string text = base::concat("evaluation after step ", report.step, ":");
+  for (const char* name : {"eval/accuracy", "eval/loss"}) {
+    if (const auto found = numbers.find(name); found != numbers.end()) {
+      char value[32];
+      std::snprintf(value, sizeof(value), "%.4f", found->second);
+      text += base::concat(" ", name, " ", value);
+    }
+  }
+  progress_.message(text);
+}
+
+void TrainingLog::publish_models(const master::SaveReport& report) {
+  const fs::path exported = fs::path(report.directory).parent_path();  // models/step-00000040
+  const fs::path pointer = directory_.models() / "latest";
+  const fs::path fresh = directory_.models() / "latest.new";
+  std::error_code ignored;
+  fs::remove(fresh, ignored);
+  fs::create_directory_symlink(exported.filename(), fresh);
+  fs::rename(fresh, pointer);
+
+  std::vector<fs::path> all;
+  for (const auto& entry : fs::directory_iterator(directory_.models())) {
+    if (entry.path().filename().string().starts_with("step-")) all.push_back(entry.path());
+  }
+  std::sort(all.begin(), all.end());
+  const auto keep = static_cast<size_t>(job_.experiment.export_.keep);
+  for (size_t i = 0; i + keep < all.size(); ++i) fs::remove_all(all[i], ignored);
+}
+
+void TrainingLog::on_save(const master::SaveReport& report) {
+  if (report.kind != master::SaveKind::kExport) return;
+  publish_models(report);
+  progress_.message(base::concat("model written to ", report.directory));
+}
+
+void TrainingLog::on_finish(const master::FinishReport& report) {
+  progress_.message(
+      base::concat("finished after step ", report.steps_done, " (", master::text_of(report.reason),
+                   "), ", base::duration_text(std::chrono::duration<double>(watch_.seconds()))));
+}
+
+}  // namespace orrery::cli

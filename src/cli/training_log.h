@@ -1,0 +1,42 @@
+// What a run says while it runs: metrics.jsonl, TensorBoard, the progress line, the log; and the
+// pointer to the newest exported models. Rank 0, main thread.
+#pragma once
+
+#include <iostream>
+#include <map>
+#include <string>
+
+#include "job.h"
+#include "orrery/base/clock.h"
+#include "orrery/master/step_loop.h"
+#include "orrery/metrics/jsonl_writer.h"
+#include "orrery/metrics/progress.h"
+#include "orrery/metrics/tensorboard.h"
+#include "run_directory.h"
+
+namespace orrery::cli {
+
+class TrainingLog final : public master::StepObserver {
+ public:
+  /// `job` must outlive it. Throws OutputError when a file cannot be opened.
+  TrainingLog(const Job& job, RunDirectory directory);
+
+  // Throw OutputError when a line cannot be written.
+  void on_step(const master::StepReport& report) override;
+  void on_evaluation(const master::EvaluationReport& report) override;
+  void on_save(const master::SaveReport& report) override;
+  void on_finish(const master::FinishReport& report) override;
+
+ private:
+  void write(int64_t step, const std::string& call, const std::map<std::string, double>& metrics);
+  void publish_models(const master::SaveReport& report);
+
+  const Job& job_;
+  RunDirectory directory_;
+  base::Stopwatch watch_;
+  metrics::JsonlWriter jsonl_;
+  metrics::TensorBoardWriter tensorboard_;
+  metrics::Progress progress_;
+};
+
+}  // namespace orrery::cli

@@ -1,0 +1,134 @@
+#include "orrery/worker/hosted_models.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "orrery/base/error.h"
+#include "orrery/base/text.h"
+#include "orrery/graph/topology.h"
+#include "orrery/model/hf_directory.h"
+
+namespace orrery::worker {
+
+namespace {
+
+at::ScalarType dtype_named(const std::string& name) {
+  return name == "fp64" ? at::kDouble : at::kFloat;
+}
+
+/// Number of an interface's option, or 1.
+int64_t count_option(const config::CallConfig& call, const std::string& name) {
+  int64_t value = 1;
+  for (const config::Option& option : call.options) {
+    if (option.name == name) config::read_value(option.value, value);
+  }
+  return value;
+}
+
+/// How often the role's optimizer moves in `n_steps` steps of the graph.
+int64_t optimizer_steps(const config::Experiment& experiment, const graph::Graph& graph,
+                        const std::string& role, int64_t n_steps) {
+  for (int i = 0; i < graph.size(); ++i) {
+    const graph::Call& call = graph.call(i);
+    if (call.role != role || call.kind != graph::CallKind::kTrainStep) continue;
+    const config::CallConfig& config = *experiment.find_call(call.name);
+    return n_steps * graph.calls_per_step(i) * count_option(config, "n_minibatches") *
+           count_option(config, "sample_reuse");
+  }
+  return 0;
+}
+
+/// From the model's section; a schedule over no known number of steps has no end to decay to.
+parallel::OptimizerOptions optimizer_options(const config::ModelConfig& model,
+                                             int64_t total_steps) {
+  const int64_t steps = std::max<int64_t>(total_steps, 1);
+  int64_t warmup = model.warmup_steps;
+  if (warmup == 0) {
+    warmup = static_cast<int64_t>(std::floor(model.warmup_proportion * static_cast<double>(steps)));
+  }
+  return {.adamw = {.beta1 = model.beta1,
+                    .beta2 = model.beta2,
+                    .eps = model.adam_eps,
+                    .weight_decay = model.weight_decay},
+          .schedule = {.init_lr = 0,
+                       .max_lr = model.lr,
+                       .min_lr = model.lr * model.min_lr_ratio,
+                       .warmup_steps = warmup,
+                       .decay_steps = std::max(steps, warmup + 1),
+                       .style = parallel::decay_style_named(model.lr_schedule)},
+          .max_grad_norm = model.max_grad_norm};
+}
+
+std::unique_ptr<model::Decoder> make_decoder(const config::ModelConfig& config,
+                                             const std::string& role, uint64_t seed) {
+  try {
+    const at::ScalarType dtype = dtype_named(config.dtype);
+    if (!config.path.empty()) {
+      return std::make_unique<model::Decoder>(model::load_hf(config.path, dtype));
+    }
+    auto decoder =
+        std::make_unique<model::Decoder>(model::Architecture::from_config(config), dtype);
+    decoder->parameters().initialise(seed);
+    return decoder;
+  } catch (const CheckpointError& error) {
+    throw CheckpointError(base::concat("model.", role, ": ", error.what()));
+  } catch (const ConfigError& error) {
+    throw ConfigError(base::concat("model.", role, ": ", error.what()));
+  }
+}
+
+}  // namespace
+
+algorithm::ModelContext HostedModel::context() const {
+  algorithm::ModelContext context;
+  context.decoder = decoder.get();
+  context.engine = engine.get();
+  context.tokenizer = tokenizer.get();
+  context.data_group = data_group;
+  context.is_dp_head = is_dp_head;
+  return context;
+}
+
+HostedModels::HostedModels(const config::Experiment& experiment, const graph::Graph& graph,
+                           int worker, int64_t n_steps, comm::CommunicatorRegistry& registry) {
+  for (const graph::Replica& replica : graph::replicas_of(graph)) {
+    const std::vector<int>& workers = replica.layout.workers;
+    const auto place = std::find(workers.begin(), workers.end(), worker);
+    if (place == workers.end()) continue;
+    const graph::Topology topology = graph::topology_of(replica.layout);
+    const auto rank = static_cast<int>(place - workers.begin());
+    const config::ModelConfig& config = *experiment.find_model(replica.id.role);
+
+    HostedModel hosted;
+    hosted.replica = replica;
+    hosted.at = topology.coordinate(rank);
+    hosted.is_dp_head = topology.is_dp_head(rank);
+    hosted.tokenizer = data::make_tokenizer(config.tokenizer);
+    hosted.data_group = &registry.at(replica.id, graph::GroupKind::kData);
+    if (replica.origin != graph::Origin::kNone) {
+      hosted.decoder =
+          make_decoder(config, replica.id.role, static_cast<uint64_t>(experiment.experiment.seed));
+    }
+    if (replica.is_trained) {
+      hosted.engine = std::make_unique<parallel::TrainEngine>(
+          *hosted.decoder,
+          optimizer_options(config, optimizer_steps(experiment, graph, replica.id.role, n_steps)),
+          *hosted.data_group);
+    }
+    models_.emplace(replica.id, std::move(hosted));
+  }
+}
+
+HostedModel& HostedModels::at(const graph::ReplicaId& id) {
+  const auto found = models_.find(id);
+  if (found == models_.end()) {
+    throw CallError(base::concat("this worker hosts no shard of ", id.text()),
+                    {.expected = "a worker of the replica's layout",
+                     .got = base::concat(models_.size(), " other replicas"),
+                     .advice = "this is a fault of the master's plan: report it"});
+  }
+  return found->second;
+}
+
+}  // namespace orrery::worker

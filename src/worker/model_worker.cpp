@@ -1,0 +1,241 @@
+#include "orrery/worker/model_worker.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+#include <variant>
+
+#include "orrery/algorithm/registry.h"
+#include "orrery/base/clock.h"
+#include "orrery/base/error.h"
+#include "orrery/base/text.h"
+#include "orrery/model/hf_directory.h"
+#include "orrery/worker/data_transfer.h"
+
+namespace orrery::worker {
+
+/// A call that runs on a shard of this worker.
+struct ModelWorker::HostedCall {
+  const graph::Call* call = nullptr;
+  HostedModel* model = nullptr;
+  std::unique_ptr<algorithm::Interface> interface;
+  std::map<std::string, std::string> graph_to_interface;  // names of inputs
+  std::map<std::string, std::string> interface_to_graph;  // names of outputs
+  std::vector<std::string> outputs;                       // interface's names of those wanted
+};
+
+namespace {
+
+/// Runs `work` and adds its time and a span; whatever it throws gets `where` in front and keeps
+/// its exit code.
+template <class Work>
+void timed(const std::string& where, const std::string& name, std::string_view category,
+           metrics::TraceWriter* trace, comm::Reply& reply, const Work& work) {
+  const metrics::TraceSpan span(trace, category, name);
+  const base::Stopwatch watch;
+  try {
+    work();
+  } catch (const CheckpointError& error) {
+    throw CheckpointError(base::concat(where, ": ", error.what()));
+  } catch (const std::exception& error) {
+    throw CallError(base::concat(where, ": ", error.what()));
+  }
+  reply.times.push_back({name, watch.seconds()});
+}
+
+std::vector<std::unique_ptr<data::Dataset>> open_datasets(
+    const config::Experiment& experiment, const std::vector<data::JsonlIndex>& indices,
+    const data::Tokenizer& tokenizer) {
+  std::vector<std::unique_ptr<data::Dataset>> datasets;
+  for (size_t i = 0; i < indices.size(); ++i) {
+    datasets.push_back(data::Dataset::open(experiment.datasets[i].second, indices[i], tokenizer));
+  }
+  return datasets;
+}
+
+}  // namespace
+
+ModelWorker::ModelWorker(WorkerJob job, comm::CommunicatorRegistry& registry,
+                         metrics::TraceWriter* trace)
+    : job_(std::move(job)),
+      registry_(registry),
+      trace_(trace),
+      models_(job_.experiment, job_.graph, job_.worker, job_.n_steps, registry),
+      tokenizer_(data::make_tokenizer(job_.tokenizer)),
+      datasets_(open_datasets(job_.experiment, job_.indices, *tokenizer_)) {
+  for (const graph::Call& call : job_.graph.calls()) {
+    const std::vector<int>& workers = call.layout.workers;
+    if (std::find(workers.begin(), workers.end(), job_.worker) == workers.end()) {
+      calls_.push_back(nullptr);
+      continue;
+    }
+    auto hosted = std::make_unique<HostedCall>();
+    hosted->call = &call;
+    hosted->model = &models_.at({call.role, call.replica});
+    hosted->interface =
+        algorithm::make_interface(call.interface, job_.experiment.find_call(call.name)->options);
+    for (const config::KeyBinding& input : call.inputs) {
+      hosted->graph_to_interface[input.graph_key] = input.interface_key;
+    }
+    for (const config::KeyBinding& output : call.outputs) {
+      hosted->interface_to_graph[output.interface_key] = output.graph_key;
+      hosted->outputs.push_back(output.interface_key);
+    }
+    calls_.push_back(std::move(hosted));
+  }
+}
+
+ModelWorker::~ModelWorker() = default;
+
+std::string ModelWorker::where(const comm::Request& request, std::string_view operation) const {
+  const std::string call =
+      request.call >= 0 ? base::concat(", call ", job_.graph.call(request.call).name) : "";
+  return base::concat("worker ", job_.worker, " on ", job_.host, call, ", ", operation);
+}
+
+ModelWorker::HostedCall& ModelWorker::hosted_call(int call) {
+  ORRERY_ASSERT(call >= 0 && static_cast<size_t>(call) < calls_.size(), "call out of range");
+  HostedCall* const hosted = calls_[static_cast<size_t>(call)].get();
+  ORRERY_ASSERT(hosted != nullptr, "the call has no shard on this worker");
+  return *hosted;
+}
+
+algorithm::CallContext ModelWorker::call_context(const comm::Request& request,
+                                                 const HostedCall& hosted) const {
+  const graph::Call& call = *hosted.call;
+  algorithm::CallContext context;
+  context.call = call.name;
+  context.step = request.step.step;
+  context.epoch = request.step.epoch;
+  context.seed = static_cast<uint64_t>(job_.experiment.experiment.seed);
+  context.limits = {.max_tokens = call.max_tokens_per_micro_batch,
+                    .min_parts = call.n_micro_batches};
+  context.data_rank = hosted.model->at.data;
+  context.data_size = call.layout.data;
+  context.samples = job_.run_directory / "samples";
+  return context;
+}
+
+void ModelWorker::run_hook(const comm::Request& request, const comm::Hook& hook,
+                           comm::Reply& reply) {
+  const std::string name(comm::name_of(hook));
+  const bool is_transfer = std::holds_alternative<comm::DataTransferHook>(hook);
+  const std::string phase = is_transfer ? "pre/" : "post/";
+  timed(where(request, name), phase + name, is_transfer ? "transfer" : "hook", trace_, reply, [&] {
+    if (const auto* transfer = std::get_if<comm::DataTransferHook>(&hook)) {
+      run_transfers(transfer->transfers, registry_.workers(), store_);
+    } else if (const auto* save = std::get_if<comm::SaveHook>(&hook)) {
+      export_model(request, *save);
+    } else if (std::holds_alternative<comm::EvaluateHook>(hook)) {
+      evaluate(request, reply);
+    } else {
+      // Layouts that would need it are refused before the run (cli/job.cpp).
+      throw CallError(base::concat("this version moves no parameters (", name, ")"));
+    }
+  });
+}
+
+void ModelWorker::run_handle(const comm::Request& request, comm::Reply& reply) {
+  const std::string handle(comm::name_of(request.handle));
+  timed(where(request, handle), "main", "call", trace_, reply, [&] {
+    switch (request.handle) {
+      case comm::Handle::kLoad:
+        return load(request, reply);
+      case comm::Handle::kGenerate:
+      case comm::Handle::kInference:
+      case comm::Handle::kTrainStep:
+        return run_call(request, reply);
+      case comm::Handle::kEvaluate:
+        return evaluate(request, reply);
+      case comm::Handle::kClear:
+        return;
+      default:
+        throw CallError(base::concat("this version has no ", handle));
+    }
+  });
+}
+
+void ModelWorker::load(const comm::Request& request, comm::Reply& reply) {
+  const auto by_dataset = [&](const std::vector<data::RowRef>& rows, size_t dataset) {
+    std::pair<std::vector<int64_t>, std::vector<data::SampleId>> chosen;
+    for (const data::RowRef& row : rows) {
+      if (static_cast<size_t>(row.dataset) != dataset) continue;
+      chosen.first.push_back(row.row);
+      chosen.second.push_back(row.id);
+    }
+    return chosen;
+  };
+  std::vector<data::SequenceBatch> parts;
+  for (size_t i = 0; i < datasets_.size(); ++i) {
+    const auto [rows, ids] = by_dataset(request.rows, i);
+    if (!rows.empty()) parts.push_back(datasets_[i]->read(rows, ids));
+    const auto ahead = by_dataset(request.prefetch, i).first;
+    if (!ahead.empty()) datasets_[i]->announce(ahead);
+  }
+  data::SequenceBatch batch = parts.size() == 1 ? std::move(parts.front()) : data::gather(parts);
+  if (parts.size() > 1) {  // back in the order asked for
+    std::map<data::SampleId, int> place;
+    for (size_t i = 0; i < batch.size(); ++i) place[batch.meta.ids[i]] = static_cast<int>(i);
+    std::vector<int> order;
+    for (const data::RowRef& row : request.rows) order.push_back(place.at(row.id));
+    batch = batch.reorder(order);
+  }
+  store_.put(batch);
+  reply.output = std::move(batch.meta);
+}
+
+void ModelWorker::run_call(const comm::Request& request, comm::Reply& reply) {
+  HostedCall& hosted = hosted_call(request.call);
+  const data::SequenceBatch input = store_.gather(request.batch).remap(hosted.graph_to_interface);
+  const algorithm::CallContext call = call_context(request, hosted);
+  algorithm::ModelContext model = hosted.model->context();
+  if (request.handle == comm::Handle::kTrainStep) {
+    reply.statistics = hosted.interface->train_step(model, input, call);
+    return;
+  }
+  data::SequenceBatch output = request.handle == comm::Handle::kGenerate
+                                   ? hosted.interface->generate(model, input, call)
+                                   : hosted.interface->inference(model, input, call);
+  output = output.select(hosted.outputs).remap(hosted.interface_to_graph);
+  metrics::Statistics statistics = hosted.interface->take_statistics();
+  if (hosted.call->log_return_value) {
+    for (const auto& [key, tensor] : output.data) {
+      statistics.mean("value/" + key, tensor.to(at::kDouble).sum().item<double>(),
+                      static_cast<double>(tensor.numel()));
+    }
+  }
+  if (!statistics.empty()) reply.statistics.push_back(std::move(statistics));
+  store_.put(output);
+  reply.output = std::move(output.meta);
+}
+
+void ModelWorker::evaluate(const comm::Request& request, comm::Reply& reply) {
+  HostedCall& hosted = hosted_call(request.call);
+  const config::EvaluateConfig& options = job_.experiment.evaluate;
+  size_t dataset = 0;
+  while (job_.experiment.datasets[dataset].first != options.dataset) ++dataset;
+  int64_t n_rows = datasets_[dataset]->index().n_rows();
+  if (options.max_prompts > 0) n_rows = std::min(n_rows, options.max_prompts);
+
+  // Data rank r takes rows r, r + n, ...; ids are rows: whoever evaluates one draws the same noise.
+  std::vector<int64_t> rows;
+  std::vector<data::SampleId> ids;
+  for (int64_t row = hosted.model->at.data; row < n_rows; row += hosted.call->layout.data) {
+    rows.push_back(row);
+    ids.push_back({static_cast<uint64_t>(row)});
+  }
+  if (rows.empty()) return;  // more data ranks than rows
+  algorithm::ModelContext model = hosted.model->context();
+  reply.evaluation = hosted.interface->evaluate(
+      model,
+      {.batch = datasets_[dataset]->read(rows, ids), .max_new_tokens = options.max_new_tokens},
+      call_context(request, hosted));
+}
+
+void ModelWorker::export_model(const comm::Request& request, const comm::SaveHook& hook) {
+  const HostedModel& model = *hosted_call(request.call).model;
+  // Data ranks hold the same parameters: the first one writes them.
+  if (model.at.data == 0) model::save_hf(hook.directory, *model.decoder);
+}
+
+}  // namespace orrery::worker
