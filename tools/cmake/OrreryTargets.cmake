@@ -69,6 +69,7 @@ endfunction()
 #                  [GOLDEN files] [PROPERTY files] [PARITY files] [GPU files] [FAULT files])
 #   executable test_<folder>; one ctest per source file, `folder.a` for a_test.cpp. Files listed
 #   under a label get that ctest label.
+#   Other sources, and x_for_test.cpp, hold what the tests share.
 function(orrery_add_tests folder)
   set(labels GOLDEN PROPERTY PARITY GPU FAULT)
   cmake_parse_arguments(PARSE_ARGV 1 arg "ATEN" "TIMEOUT" "SOURCES;LIBRARIES;${labels}")
@@ -91,7 +92,7 @@ function(orrery_add_tests folder)
   endif()
   foreach(source IN LISTS arg_SOURCES)
     get_filename_component(stem ${source} NAME_WE)
-    if(NOT stem MATCHES "_test$" OR NOT EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${source})
+    if(NOT stem MATCHES "_test$" OR stem MATCHES "_for_test$" OR NOT EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${source})
       continue()
     endif()
     # The suites of a file, read from its source: the executable need not exist at configure time.
