@@ -106,9 +106,10 @@ void Dispatcher::finish_load(Run& run) {
     ids.push_back(run.ids[i % at(n)][i / at(n)]);
     births.push_back(next_birth_++);
   }
-  std::vector<int> keys;  // those that some call reads
+  std::vector<int> keys;  // those that some call reads and none writes
   for (const data::KeyMetadata& key : run.replies.front().output.keys) {
-    if (const int number = keys_.find(key.key); number >= 0) keys.push_back(number);
+    const int number = keys_.find(key.key);
+    if (number >= 0 && graph_.producer(key.key) < 0) keys.push_back(number);
   }
   const std::vector<int> rows = buffer_.put(ids, keys, births);
   for (size_t i = 0; i < rows.size(); ++i) id_of_row_[at(rows[i])] = ids[i].value;

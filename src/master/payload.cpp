@@ -73,28 +73,47 @@ class RequestBuilder {
   }
 
   /// Receivers before senders, which is the reference's order: a gather names its root first.
-  void add_transfers(const std::vector<comm::Transfer>& transfers,
+  static std::vector<int> workers_of(const std::vector<comm::Transfer>& transfers) {
+    std::vector<int> workers;
+    for (const comm::Transfer& transfer : transfers) {
+      workers.insert(workers.end(), transfer.destinations.begin(), transfer.destinations.end());
+      workers.push_back(transfer.source);
+    }
+    return workers;
+  }
+
+  /// Gives each worker its part; the last one that gets a transfer takes it instead of a copy.
+  void add_transfers(std::vector<comm::Transfer>& transfers,
                      std::vector<std::vector<int>>& numbers_of_worker, size_t phase) {
-    const auto give = [&](int worker) {
+    std::vector<size_t> copies_left;
+    for (const comm::Transfer& transfer : transfers) {
+      copies_left.push_back(transfer.destinations.size() + 1);
+    }
+    for (const int worker : workers_of(transfers)) {
       std::vector<int>& numbers = numbers_of_worker[at(worker)];
-      if (numbers.empty()) return;  // has got its part already
+      if (numbers.empty()) continue;  // has got its part already
       comm::DataTransferHook hook;
       hook.transfers.reserve(numbers.size());
-      for (const int number : numbers) hook.transfers.push_back(transfers[at(number)]);
-      numbers.clear();
-      comm::Request& request = request_to(worker);
-      auto* const empty_one = phase == 0 && !request.pre_hooks.empty()
-                                  ? std::get_if<comm::DataTransferHook>(&request.pre_hooks.front())
-                                  : nullptr;
-      if (empty_one != nullptr) {
-        *empty_one = std::move(hook);
-      } else {
-        request.pre_hooks.emplace_back(std::move(hook));
+      for (const int number : numbers) {
+        if (--copies_left[at(number)] > 0) {
+          hook.transfers.push_back(transfers[at(number)]);
+        } else {
+          hook.transfers.push_back(std::move(transfers[at(number)]));
+        }
       }
-    };
-    for (const comm::Transfer& transfer : transfers) {
-      for (const int worker : transfer.destinations) give(worker);
-      give(transfer.source);
+      numbers.clear();
+      put_transfers(request_to(worker), std::move(hook), phase);
+    }
+  }
+
+  static void put_transfers(comm::Request& request, comm::DataTransferHook hook, size_t phase) {
+    auto* const empty_one = phase == 0 && !request.pre_hooks.empty()
+                                ? std::get_if<comm::DataTransferHook>(&request.pre_hooks.front())
+                                : nullptr;
+    if (empty_one != nullptr) {
+      *empty_one = std::move(hook);
+    } else {
+      request.pre_hooks.emplace_back(std::move(hook));
     }
   }
 

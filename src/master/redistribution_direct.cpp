@@ -14,47 +14,47 @@ namespace {
 
 size_t at(int index) { return static_cast<size_t>(index); }
 
-/// Samples that take the same way: from `source` to `destinations`, by key of the problem.
+/// Keys of the problem as bits; problems with more are planned in parts.
+constexpr size_t kKeysAtOnce = 64;
+
+/// Samples that go from `source` to `destinations`.
 struct Route {
+  /// Those that go under the same keys.
+  struct Load {
+    uint64_t keys = 0;
+    std::vector<int> slots;
+  };
   int source = 0;
   std::vector<int> destinations;
-  int next_of_source = -1;              // the next route of this source
-  std::vector<std::vector<int>> slots;  // [keys of the problem]
+  int next_of_source = -1;  // the next route of this source
+  std::vector<Load> loads;
 };
 
 /// Routes of one need and phase, found by (source, destinations).
 class Routes {
  public:
-  Routes(int n_workers, size_t n_keys) : first_(at(n_workers), -1), n_keys_(n_keys) {}
+  explicit Routes(int n_workers) : first_(at(n_workers), -1) {}
 
-  Route& find(int source, const std::vector<int>& destinations) {
-    for (int i = first_[at(source)]; i >= 0; i = routes_[at(i)].next_of_source) {
-      if (routes_[at(i)].destinations == destinations) return routes_[at(i)];
+  void add(int source, const std::vector<int>& destinations, uint64_t keys, int slot) {
+    std::vector<Route::Load>& loads = find(source, destinations).loads;
+    for (Route::Load& load : loads) {
+      if (load.keys != keys) continue;
+      load.slots.push_back(slot);
+      return;
     }
-    Route route{source, destinations, first_[at(source)], {}};
-    route.slots.resize(n_keys_);
-    first_[at(source)] = static_cast<int>(routes_.size());
-    routes_.push_back(std::move(route));
-    return routes_.back();
+    loads.push_back({keys, {slot}});
   }
 
-  /// Appends a move for each route and set of keys with equal lists; forgets all routes.
+  /// Appends a move for each load; forgets all routes.
   void append_to(std::vector<Move>& moves, std::vector<std::vector<int>>& lists,
                  std::span<const int> keys) {
     for (Route& route : routes_) {
-      const size_t first_move = moves.size();
-      for (size_t k = 0; k < n_keys_; ++k) {
-        if (route.slots[k].empty()) continue;
-        const auto same =
-            std::find_if(moves.begin() + static_cast<std::ptrdiff_t>(first_move), moves.end(),
-                         [&](const Move& move) { return lists[at(move.list)] == route.slots[k]; });
-        if (same != moves.end()) {
-          same->keys.push_back(keys[k]);
-          continue;
+      for (Route::Load& load : route.loads) {
+        moves.push_back({route.source, route.destinations, static_cast<int>(lists.size()), {}});
+        lists.push_back(std::move(load.slots));
+        for (uint64_t bits = load.keys; bits != 0; bits &= bits - 1) {
+          moves.back().keys.push_back(keys[static_cast<size_t>(std::countr_zero(bits))]);
         }
-        moves.push_back(
-            {route.source, route.destinations, static_cast<int>(lists.size()), {keys[k]}});
-        lists.push_back(std::move(route.slots[k]));
       }
       first_[at(route.source)] = -1;
     }
@@ -62,9 +62,44 @@ class Routes {
   }
 
  private:
+  Route& find(int source, const std::vector<int>& destinations) {
+    for (int i = first_[at(source)]; i >= 0; i = routes_[at(i)].next_of_source) {
+      if (routes_[at(i)].destinations == destinations) return routes_[at(i)];
+    }
+    routes_.push_back({source, destinations, first_[at(source)], {}});
+    first_[at(source)] = static_cast<int>(routes_.size()) - 1;
+    return routes_.back();
+  }
+
   std::vector<int> first_;  // by worker: its newest route, or -1
   std::vector<Route> routes_;
-  size_t n_keys_;
+};
+
+/// Sets of workers as bits: those of a need, and all on their nodes.
+struct Places {
+  std::span<const uint64_t> group;
+  std::span<const uint64_t> near;
+};
+
+/// The members of `holders` that are in `mask`.
+struct Candidates {
+  std::span<const uint64_t> holders;
+  std::span<const uint64_t> mask;
+  int n = 0;  // 2 stands for two or more
+};
+
+/// Keys of the sample at hand that take one way; `holders` as for the first of them.
+struct Way {
+  int source = 0;
+  uint64_t keys = 0;
+  int64_t bytes = 0;
+  std::span<const uint64_t> holders;
+};
+
+/// Where samples from the workers of a node (-1: of nodes without a worker of the group) enter.
+struct Entry {
+  int node = -1;
+  int worker = -1;
 };
 
 class DirectPlanner {
@@ -76,14 +111,19 @@ class DirectPlanner {
         bytes_(bytes),
         sent_(at(tracker.n_workers())),
         received_(at(tracker.n_workers())),
-        entry_of_(at(tracker.n_workers()), -1),
-        across_(tracker.n_workers(), problem.keys.size()),
-        inside_(tracker.n_workers(), problem.keys.size()) {
+        across_(tracker.n_workers()),
+        inside_(tracker.n_workers()) {
     plan_.phases.resize(2);
   }
 
   MovePlan plan() {
-    for (const Need& need : problem_.needs) plan_need(need);
+    for (const Need& need : problem_.needs) {
+      for (size_t first = 0; first < problem_.keys.size(); first += kKeysAtOnce) {
+        first_key_ = first;
+        keys_ = problem_.keys.subspan(first, std::min(kKeysAtOnce, problem_.keys.size() - first));
+        plan_need(need);
+      }
+    }
     while (!plan_.phases.empty() && plan_.phases.back().empty()) plan_.phases.pop_back();
     return std::move(plan_);
   }
@@ -93,63 +133,96 @@ class DirectPlanner {
     WorkerSet group(tracker_.n_workers());
     for (const int worker : need.workers) group.insert(worker);
     const WorkerSet near = on_nodes_of(need);
-    for (const int slot : need.slots) {
-      std::span<const uint64_t> before;  // holders of the sample under the key before
-      int source = -1;
-      for (size_t k = 0; k < problem_.keys.size(); ++k) {
-        const std::span<const uint64_t> holders = tracker_.holders(slot, problem_.keys[k]);
-        if (contains_all(holders, group)) continue;
-        // Keys with the same holders travel together: fewer, larger messages.
-        if (source < 0 || !std::equal(holders.begin(), holders.end(), before.begin(), before.end()))
-          source = choose_source(holders, group, near);
-        if (source < 0) throw_nobody_has(problem_, slot, problem_.keys[k]);
-        before = holders;
-        send(need, group, slot, k, holders, source);
-      }
-    }
-    across_.append_to(plan_.phases[0], plan_.lists, problem_.keys);
-    inside_.append_to(plan_.phases[1], plan_.lists, problem_.keys);
-    for (const int worker : entered_by_) entry_of_[at(worker)] = -1;
-    entered_by_.clear();
+    for (const int slot : need.slots) plan_sample(need, {group.words(), near.words()}, slot);
+    across_.append_to(plan_.phases[0], plan_.lists, keys_);
+    inside_.append_to(plan_.phases[1], plan_.lists, keys_);
+    entries_.clear();
   }
 
-  void send(const Need& need, const WorkerSet& group, int slot, size_t k,
-            std::span<const uint64_t> holders, int source) {
-    const int64_t size = bytes_[k][at(slot)];
-    std::vector<int>& lacking = lacking_;
-    lacking.clear();
-    for (const int worker : need.workers) {
-      if (!is_in(holders, worker)) lacking.push_back(worker);
+  /// Chooses sources for the keys of a sample so that as few as possible are asked: where only one
+  /// worker can give a key, the others keys come from it as well if it has them.
+  void plan_sample(const Need& need, const Places& places, int slot) {
+    asked_.clear();
+    open_.clear();
+    ways_.clear();
+    for (size_t k = 0; k < keys_.size(); ++k) {
+      const std::span<const uint64_t> holders = tracker_.holders(slot, keys_[k]);
+      if (contains_all(holders, places.group)) continue;
+      const Candidates candidates = nearest(holders, places);
+      if (candidates.n == 0) throw_nobody_has(problem_, slot, keys_[k]);
+      if (candidates.n > 1) {
+        open_.emplace_back(k, candidates);
+        continue;
+      }
+      const int source = least_loaded(candidates);
+      asked_.push_back(source);
+      add_way(source, k, slot, holders, places);
     }
-    if (group.contains(source)) {
-      across_.find(source, lacking).slots[k].push_back(slot);
-      sent_[at(source)] += size * static_cast<int64_t>(lacking.size());
+    for (const auto& [k, candidates] : open_) {
+      const auto is_candidate = [mask = candidates.mask, holders = candidates.holders](int worker) {
+        return is_in(holders, worker) && is_in(mask, worker);
+      };
+      const auto again = std::find_if(asked_.begin(), asked_.end(), is_candidate);
+      const int source = again != asked_.end() ? *again : least_loaded(candidates);
+      if (again == asked_.end()) asked_.push_back(source);
+      add_way(source, k, slot, candidates.holders, places);
+    }
+    for (const Way& way : ways_) send(need, places, slot, way);
+  }
+
+  /// Joins keys that come from the same source and are lacking at the same workers.
+  void add_way(int source, size_t k, int slot, std::span<const uint64_t> holders,
+               const Places& places) {
+    const int64_t size = bytes_[first_key_ + k][at(slot)];
+    for (Way& way : ways_) {
+      if (way.source != source || !equal_in(places.group, way.holders, holders)) continue;
+      way.keys |= uint64_t{1} << k;
+      way.bytes += size;
       return;
     }
-    const int entry = entry_from(source, need);  // nobody of the group has it, so it lacks it too
+    ways_.push_back({source, uint64_t{1} << k, size, holders});
+  }
+
+  void send(const Need& need, const Places& places, int slot, const Way& way) {
+    lacking_.clear();
+    for (const int worker : need.workers) {
+      if (!is_in(way.holders, worker)) lacking_.push_back(worker);
+    }
+    if (is_in(places.group, way.source)) {
+      across_.add(way.source, lacking_, way.keys, slot);
+      sent_[at(way.source)] += way.bytes * static_cast<int64_t>(lacking_.size());
+      return;
+    }
+    const int entry = entry_from(way.source, need);  // nobody of the group has it, nor has this one
     entry_only_.assign(1, entry);
-    across_.find(source, entry_only_).slots[k].push_back(slot);
-    sent_[at(source)] += size;
-    received_[at(entry)] += size;
-    lacking.erase(std::find(lacking.begin(), lacking.end(), entry));
-    if (lacking.empty()) return;
-    inside_.find(entry, lacking).slots[k].push_back(slot);
-    sent_[at(entry)] += size * static_cast<int64_t>(lacking.size());
+    across_.add(way.source, entry_only_, way.keys, slot);
+    sent_[at(way.source)] += way.bytes;
+    received_[at(entry)] += way.bytes;
+    lacking_.erase(std::find(lacking_.begin(), lacking_.end(), entry));
+    if (lacking_.empty()) return;
+    inside_.add(entry, lacking_, way.keys, slot);
+    sent_[at(entry)] += way.bytes * static_cast<int64_t>(lacking_.size());
   }
 
-  /// A holder in the group, else one on its nodes, else any; the one with the least to send.
-  int choose_source(std::span<const uint64_t> holders, const WorkerSet& group,
-                    const WorkerSet& near) const {
-    int source = least_loaded(holders, group.words());
-    if (source < 0) source = least_loaded(holders, near.words());
-    if (source < 0) source = least_loaded(holders, holders);
-    return source;
+  /// The holders in the group, else those on its nodes, else all.
+  static Candidates nearest(std::span<const uint64_t> holders, const Places& places) {
+    Candidates candidates{holders, places.group, 0};
+    for (const std::span<const uint64_t> mask : {places.group, places.near, holders}) {
+      candidates.mask = mask;
+      for (size_t i = 0; i < holders.size() && candidates.n < 2; ++i) {
+        const uint64_t word = holders[i] & mask[i];
+        if (word != 0) candidates.n += (word & (word - 1)) == 0 ? 1 : 2;
+      }
+      if (candidates.n > 0) break;
+    }
+    return candidates;
   }
 
-  int least_loaded(std::span<const uint64_t> holders, std::span<const uint64_t> mask) const {
+  int least_loaded(const Candidates& candidates) const {
     int best = -1;
-    for (size_t i = 0; i < holders.size(); ++i) {
-      for (uint64_t word = holders[i] & mask[i]; word != 0; word &= word - 1) {
+    for (size_t i = 0; i < candidates.holders.size(); ++i) {
+      for (uint64_t word = candidates.holders[i] & candidates.mask[i]; word != 0;
+           word &= word - 1) {
         const int worker = static_cast<int>(i * 64) + std::countr_zero(word);
         if (best < 0 || sent_[at(worker)] < sent_[at(best)]) best = worker;
       }
@@ -157,26 +230,37 @@ class DirectPlanner {
     return best;
   }
 
-  /// The worker of the group that receives from `source`: one for all its samples, on its node if
-  /// possible, then the one that has received least.
+  /// The worker of the group that receives from `source`: one for each node of the group, or for
+  /// all other nodes, since few large messages to pass on are better than many small ones; the one
+  /// that has received least.
   int entry_from(int source, const Need& need) {
-    int& entry = entry_of_[at(source)];
-    if (entry >= 0) return entry;
-    const auto rank = [&](int worker) {
-      return std::pair(node(worker) != node(source), received_[at(worker)]);
-    };
-    entry = *std::min_element(need.workers.begin(), need.workers.end(),
-                              [&](int a, int b) { return rank(a) < rank(b); });
-    entered_by_.push_back(source);
-    return entry;
+    const auto is_here = [&](int worker) { return node(worker) == node(source); };
+    const bool has_member_here = std::any_of(need.workers.begin(), need.workers.end(), is_here);
+    const int place = has_member_here ? node(source) : -1;
+    for (const Entry& entry : entries_) {
+      if (entry.node == place) return entry.worker;
+    }
+    int best = -1;
+    for (const int worker : need.workers) {
+      if (has_member_here && !is_here(worker)) continue;
+      if (best < 0 || received_[at(worker)] < received_[at(best)]) best = worker;
+    }
+    entries_.push_back({place, best});
+    return best;
   }
 
-  WorkerSet on_nodes_of(const Need& need) const {
-    WorkerSet near(tracker_.n_workers());
-    for (int worker = 0; worker < tracker_.n_workers(); ++worker) {
-      for (const int member : need.workers) {
-        if (node(worker) == node(member)) near.insert(worker);
+  WorkerSet on_nodes_of(const Need& need) {
+    if (workers_on_node_.empty()) {
+      for (int worker = 0; worker < tracker_.n_workers(); ++worker) {
+        if (at(node(worker)) >= workers_on_node_.size())
+          workers_on_node_.resize(at(node(worker)) + 1);
+        workers_on_node_[at(node(worker))].push_back(worker);
       }
+    }
+    WorkerSet near(tracker_.n_workers());
+    for (const int member : need.workers) {
+      if (near.contains(member)) continue;  // its node is in already
+      for (const int worker : workers_on_node_[at(node(member))]) near.insert(worker);
     }
     return near;
   }
@@ -185,10 +269,18 @@ class DirectPlanner {
     return !holders.empty() && ((holders[at(worker) / 64] >> (at(worker) % 64)) & 1) != 0;
   }
 
-  static bool contains_all(std::span<const uint64_t> holders, const WorkerSet& group) {
-    if (holders.empty()) return group.empty();
+  static bool equal_in(std::span<const uint64_t> mask, std::span<const uint64_t> a,
+                       std::span<const uint64_t> b) {
+    for (size_t i = 0; i < mask.size(); ++i) {
+      if (((a[i] ^ b[i]) & mask[i]) != 0) return false;
+    }
+    return true;
+  }
+
+  static bool contains_all(std::span<const uint64_t> holders, std::span<const uint64_t> group) {
+    if (holders.empty()) return false;
     for (size_t i = 0; i < holders.size(); ++i) {
-      if ((group.words()[i] & ~holders[i]) != 0) return false;
+      if ((group[i] & ~holders[i]) != 0) return false;
     }
     return true;
   }
@@ -199,10 +291,15 @@ class DirectPlanner {
   const RedistributionProblem& problem_;
   const SlotBytes& bytes_;
   std::vector<int64_t> sent_, received_;  // by worker, bytes of this plan so far
-  std::vector<int> entry_of_;             // by source: where its samples enter the group at hand
-  std::vector<int> entered_by_;           // sources that have an entry
-  std::vector<int> lacking_;              // workers of the group without the sample at hand
-  std::vector<int> entry_only_;           // {entry}, kept to allocate once
+  std::vector<std::vector<int>> workers_on_node_;
+  std::span<const int> keys_;  // those planned at once: from place first_key_ of the problem's
+  size_t first_key_ = 0;
+  std::vector<Way> ways_;                            // of the sample at hand
+  std::vector<int> asked_;                           // sources of the sample at hand
+  std::vector<std::pair<size_t, Candidates>> open_;  // its keys that several workers could give
+  std::vector<Entry> entries_;                       // where samples enter the group at hand
+  std::vector<int> lacking_;     // workers of the group without the sample at hand
+  std::vector<int> entry_only_;  // {entry}, kept to allocate once
   Routes across_, inside_;
   MovePlan plan_;
 };

@@ -193,7 +193,8 @@ ParameterHooks ReplicaState::dispatch(int call) {
 std::map<std::string, int64_t> ReplicaState::role_versions() const {
   std::map<std::string, int64_t> versions;
   for (const auto& [id, state] : states_) {
-    if (id.index == 0) versions[id.role] = state.version;
+    const bool has_parameters = state.replica.origin != graph::Origin::kNone;
+    if (id.index == 0 && has_parameters) versions[id.role] = state.version;
   }
   return versions;
 }
