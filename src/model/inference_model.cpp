@@ -28,6 +28,12 @@ std::vector<T> copy_of(const Decoder& decoder, const std::string& name, int64_t 
   return {from, from + size};
 }
 
+/// Uninitialised.
+template <class T>
+std::unique_ptr<T[]> numbers(int64_t n) {
+  return std::make_unique_for_overwrite<T[]>(static_cast<size_t>(n));
+}
+
 double score_scale(const Architecture& a) {
   return 1.0 / std::sqrt(static_cast<double>(a.head_dim));
 }
@@ -42,8 +48,8 @@ typename InferenceModel<T>::Matrix InferenceModel<T>::pack(const Decoder& decode
   Matrix matrix;
   matrix.n_out = n_out;
   matrix.n_in = n_in;
-  matrix.packed.resize(static_cast<size_t>(kernels::packed_size<T>(n_out, n_in)));
-  kernels::pack_weight(parameter<T>(decoder, first_name), n_out, n_in, matrix.packed.data());
+  matrix.packed = numbers<T>(kernels::packed_size<T>(n_out, n_in));
+  kernels::pack_weight(parameter<T>(decoder, first_name), n_out, n_in, matrix.packed.get());
   if (!first_bias.empty()) matrix.bias = copy_of<T>(decoder, first_bias, n_out);
   return matrix;
 }
@@ -81,24 +87,23 @@ InferenceModel<T>::InferenceModel(const Decoder& decoder, int64_t max_rows, int6
   kernels::fill_rope_table<T>(cosines_.data(), sines_.data(), max_context, a.head_dim,
                               a.rope_theta);
 
-  const auto rows_of = [&](int64_t width) { return static_cast<size_t>(max_rows * width); };
-  positions_.resize(rows_of(1));
-  cu_seqlens_.resize(rows_of(1) + 1);
-  x_.resize(rows_of(a.hidden_size));
-  normed_.resize(rows_of(a.hidden_size));
-  qkv_.resize(rows_of(a.qkv_size()));
-  attention_.resize(rows_of(a.query_size()));
-  gate_up_.resize(rows_of(2 * a.intermediate_size));
-  gated_.resize(rows_of(a.intermediate_size));
-  attention_scratch_.resize(static_cast<size_t>(
-      kernels::decode_attention_scratch(a.n_heads, a.n_kv_heads, a.head_dim, max_context)));
+  positions_.resize(static_cast<size_t>(max_rows));
+  cu_seqlens_.resize(static_cast<size_t>(max_rows) + 1);
+  x_ = numbers<T>(max_rows * a.hidden_size);
+  normed_ = numbers<T>(max_rows * a.hidden_size);
+  qkv_ = numbers<T>(max_rows * a.qkv_size());
+  attention_ = numbers<T>(max_rows * a.query_size());
+  gate_up_ = numbers<T>(max_rows * 2 * a.intermediate_size);
+  gated_ = numbers<T>(max_rows * a.intermediate_size);
+  attention_scratch_ = numbers<T>(
+      kernels::decode_attention_scratch(a.n_heads, a.n_kv_heads, a.head_dim, max_context));
 }
 
 template <class T>
 void InferenceModel<T>::compute_product(const Matrix& weight, const T* x, int64_t n_rows, T* y,
                                         const T* residual) {
   kernels::packed_product<T>({.x = x,
-                              .packed = weight.packed.data(),
+                              .packed = weight.packed.get(),
                               .bias = weight.bias.empty() ? nullptr : weight.bias.data(),
                               .residual = residual,
                               .y = y,
@@ -135,10 +140,10 @@ void InferenceModel<T>::embed(std::span<const int64_t> tokens, T* rows) {
 template <class T>
 void InferenceModel<T>::project_and_rotate(const Layer& layer, int64_t n_rows) {
   const Architecture& a = architecture_;
-  norm(x_.data(), layer.input_norm, n_rows, normed_.data());
-  compute_product(layer.qkv, normed_.data(), n_rows, qkv_.data());
+  norm(x_.get(), layer.input_norm, n_rows, normed_.get());
+  compute_product(layer.qkv, normed_.get(), n_rows, qkv_.get());
   const auto norm_heads = [&](const std::vector<T>& weight, int64_t first_head, int64_t n_heads) {
-    T* heads = qkv_.data() + first_head * a.head_dim;
+    T* heads = qkv_.get() + first_head * a.head_dim;
     kernels::rms_norm<T>({.x = heads,
                           .weight = weight.data(),
                           .y = heads,
@@ -153,7 +158,7 @@ void InferenceModel<T>::project_and_rotate(const Layer& layer, int64_t n_rows) {
     norm_heads(layer.q_norm, 0, a.n_heads);
     norm_heads(layer.k_norm, a.n_heads, a.n_kv_heads);
   }
-  kernels::rope<T>({.x = qkv_.data(),
+  kernels::rope<T>({.x = qkv_.get(),
                     .positions = positions_.data(),
                     .cosines = cosines_.data(),
                     .sines = sines_.data(),
@@ -167,7 +172,7 @@ template <class T>
 void InferenceModel<T>::write_row(const PagePool<T>& pages, int64_t layer, int64_t row,
                                   int32_t page, int64_t slot) {
   const Architecture& a = architecture_;
-  const T* k = qkv_.data() + row * a.qkv_size() + a.query_size();
+  const T* k = qkv_.get() + row * a.qkv_size() + a.query_size();
   kernels::write_page_slot<T>({.k = k,
                                .v = k + a.kv_size(),
                                .page = pages.page(layer, page),
@@ -179,14 +184,14 @@ void InferenceModel<T>::write_row(const PagePool<T>& pages, int64_t layer, int64
 /// attention -> output product onto the residual stream -> gated MLP onto it.
 template <class T>
 void InferenceModel<T>::finish_layer(const Layer& layer, int64_t n_rows) {
-  compute_product(layer.output, attention_.data(), n_rows, x_.data(), x_.data());
-  norm(x_.data(), layer.middle_norm, n_rows, normed_.data());
-  compute_product(layer.gate_up, normed_.data(), n_rows, gate_up_.data());
-  kernels::silu_mul<T>({.gate_up = gate_up_.data(),
-                        .out = gated_.data(),
+  compute_product(layer.output, attention_.get(), n_rows, x_.get(), x_.get());
+  norm(x_.get(), layer.middle_norm, n_rows, normed_.get());
+  compute_product(layer.gate_up, normed_.get(), n_rows, gate_up_.get());
+  kernels::silu_mul<T>({.gate_up = gate_up_.get(),
+                        .out = gated_.get(),
                         .n_tokens = n_rows,
                         .width = architecture_.intermediate_size});
-  compute_product(layer.down, gated_.data(), n_rows, x_.data(), x_.data());
+  compute_product(layer.down, gated_.get(), n_rows, x_.get(), x_.get());
 }
 
 template <class T>
@@ -200,7 +205,7 @@ void InferenceModel<T>::prefill(std::span<const PrefillItem> prompts, PagePool<T
     ORRERY_ASSERT(
         n_rows + static_cast<int64_t>(tokens.size()) <= static_cast<int64_t>(positions_.size()),
         "more prompt tokens in one prefill than rows");
-    embed(tokens, x_.data() + n_rows * a.hidden_size);
+    embed(tokens, x_.get() + n_rows * a.hidden_size);
     for (size_t t = 0; t < tokens.size(); ++t) {
       positions_[static_cast<size_t>(n_rows++)] = static_cast<int32_t>(t);
     }
@@ -223,28 +228,28 @@ void InferenceModel<T>::prefill(std::span<const PrefillItem> prompts, PagePool<T
                                             .head_dim = a.head_dim,
                                             .window = a.sliding_window,
                                             .scale = score_scale(a)},
-                                  .q = qkv_.data(),
-                                  .k = qkv_.data() + a.query_size(),
-                                  .v = qkv_.data() + a.query_size() + a.kv_size(),
+                                  .q = qkv_.get(),
+                                  .k = qkv_.get() + a.query_size(),
+                                  .v = qkv_.get() + a.query_size() + a.kv_size(),
                                   .q_stride = a.qkv_size(),
                                   .k_stride = a.qkv_size(),
                                   .v_stride = a.qkv_size(),
-                                  .out = attention_.data(),
+                                  .out = attention_.get(),
                                   .out_stride = a.query_size()});
     finish_layer(layer, n_rows);
   }
   for (size_t s = 0; s < prompts.size(); ++s) {
-    const T* last = x_.data() + (cu_seqlens_[s + 1] - 1) * a.hidden_size;
-    norm(last, final_norm_, 1, normed_.data() + static_cast<int64_t>(s) * a.hidden_size);
+    const T* last = x_.get() + (cu_seqlens_[s + 1] - 1) * a.hidden_size;
+    norm(last, final_norm_, 1, normed_.get() + static_cast<int64_t>(s) * a.hidden_size);
   }
-  compute_product(head_, normed_.data(), static_cast<int64_t>(prompts.size()), logits);
+  compute_product(head_, normed_.get(), static_cast<int64_t>(prompts.size()), logits);
 }
 
 template <class T>
 void InferenceModel<T>::decode(const DecodeInput& input, PagePool<T>& pages, T* logits) {
   const Architecture& a = architecture_;
   const int64_t n_rows = static_cast<int64_t>(input.tokens.size());
-  embed(input.tokens, x_.data());
+  embed(input.tokens, x_.get());
   for (int64_t row = 0; row < n_rows; ++row) {
     positions_[static_cast<size_t>(row)] = input.n_context[static_cast<size_t>(row)] - 1;
   }
@@ -257,15 +262,15 @@ void InferenceModel<T>::decode(const DecodeInput& input, PagePool<T>& pages, T* 
                 input.page_table[row * input.table_stride + t / kernels::kPageTokens],
                 t % kernels::kPageTokens);
     }
-    kernels::decode_attention<T>({.q = qkv_.data(),
+    kernels::decode_attention<T>({.q = qkv_.get(),
                                   .q_stride = a.qkv_size(),
                                   .pages = pages.layer(l),
                                   .page_table = input.page_table,
                                   .table_stride = input.table_stride,
                                   .n_context = input.n_context.data(),
-                                  .out = attention_.data(),
+                                  .out = attention_.get(),
                                   .out_stride = a.query_size(),
-                                  .scratch = attention_scratch_.data(),
+                                  .scratch = attention_scratch_.get(),
                                   .n_sequences = n_rows,
                                   .n_heads = a.n_heads,
                                   .n_kv_heads = a.n_kv_heads,
@@ -274,8 +279,8 @@ void InferenceModel<T>::decode(const DecodeInput& input, PagePool<T>& pages, T* 
                                   .scale = score_scale(a)});
     finish_layer(layer, n_rows);
   }
-  norm(x_.data(), final_norm_, n_rows, normed_.data());
-  compute_product(head_, normed_.data(), n_rows, logits);
+  norm(x_.get(), final_norm_, n_rows, normed_.get());
+  compute_product(head_, normed_.get(), n_rows, logits);
 }
 
 template class InferenceModel<float>;

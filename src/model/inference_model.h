@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -42,7 +43,7 @@ class InferenceModel {
 
  private:
   struct Matrix {
-    std::vector<T> packed;
+    std::unique_ptr<T[]> packed;
     std::vector<T> bias;  // empty: none
     int64_t n_out = 0, n_in = 0;
   };
@@ -68,10 +69,11 @@ class InferenceModel {
   Matrix head_;
   std::vector<T> cosines_, sines_;  // [max_context, D / 2]
 
-  // Rows of the running pass; n_rows of them are in use.
+  // Rows of the running pass; n_rows of them are in use. Not initialised: a call that decodes few
+  // tokens would spend its time on that.
   std::vector<int32_t> positions_;
   std::vector<int32_t> cu_seqlens_;
-  std::vector<T> x_, normed_, qkv_, attention_, gate_up_, gated_, attention_scratch_;
+  std::unique_ptr<T[]> x_, normed_, qkv_, attention_, gate_up_, gated_, attention_scratch_;
 };
 
 }  // namespace orrery::model

@@ -82,9 +82,8 @@ ORRERY_INLINE void multiply_panels(const T* a, int64_t a_stride, const T* panels
     Vec<T> c[R][2] = {};
     multiply_tile<T, R, 1>({.a = a,
                             .a_stride = a_stride,
-                            .b = panels + key * head_dim,
+                            .b = {panels + key * head_dim},
                             .b_stride = kPanel<T>,
-                            .b_panel = 0,
                             .k = head_dim},
                            c);
 #pragma GCC unroll 8
@@ -105,9 +104,8 @@ ORRERY_INLINE void multiply_rows(const T* weights, int64_t weight_stride, Rows<T
     Vec<T> c[R][2] = {};
     multiply_tile<T, R, 1>({.a = weights + first,
                             .a_stride = weight_stride,
-                            .b = values.data + first * values.stride + d,
+                            .b = {values.data + first * values.stride + d},
                             .b_stride = values.stride,
-                            .b_panel = 0,
                             .k = keys.last - first},
                            c);
 #pragma GCC unroll 8

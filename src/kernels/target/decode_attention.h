@@ -7,84 +7,121 @@
 
 namespace orrery::kernels::ORRERY_KERNEL_TARGET {
 
-/// Scores of R heads over the pages [first_page, n_pages): scores[r * stride + key].
-template <class T, int R>
-ORRERY_INLINE void score_pages(const DecodeAttentionArgs<T>& args, const int32_t* table,
-                               int64_t first_page, int64_t n_pages, const T* q, int64_t kv_offset,
-                               T* scores, int64_t stride) {
-  const int64_t d = args.head_dim, page_numbers = page_size(args.n_kv_heads, d);
-  for (int64_t page = first_page; page < n_pages; ++page) {
-    const T* keys = args.pages + table[page] * page_numbers + kv_offset;
-    for (int64_t key = 0; key < kPageTokens; key += kPanel<T>) {
-      Vec<T> c[R][2] = {};
-      multiply_tile<T, R, 1>(
-          {.a = q, .a_stride = d, .b = keys + key, .b_stride = kPageTokens, .b_panel = 0, .k = d},
-          c);
+/// The pages of one sequence, for one key/value head.
+template <class T>
+struct HeadPages {
+  const T* pages;
+  const int32_t* table;
+  int64_t page_numbers;
+  int64_t offset;  // of the head's keys in a page
+  int64_t width;   // padded head_dim
+
+  ORRERY_INLINE const T* keys(int64_t page) const {
+    return pages + table[page] * page_numbers + offset;
+  }
+  ORRERY_INLINE const T* values(int64_t page) const { return keys(page) + kPageTokens * width; }
+};
+
+/// scores[r * stride + key] of R heads for P panels of keys, from key `first` on. Several panels at
+/// a time: one head alone would wait for its own sums.
+template <class T, int R, int P>
+ORRERY_INLINE void score_panels(const DecodeAttentionArgs<T>& args, const HeadPages<T>& pages,
+                                const T* q, int64_t first, T* scores, int64_t stride) {
+  Vec<T> c[R][2 * P] = {};
+  TileInput<T, P> in{
+      .a = q, .a_stride = args.head_dim, .b = {}, .b_stride = kPageTokens, .k = args.head_dim};
+#pragma GCC unroll 4
+  for (int p = 0; p < P; ++p) {
+    const int64_t key = first + p * kPanel<T>;
+    in.b[p] = pages.keys(key / kPageTokens) + key % kPageTokens;
+  }
+  multiply_tile<T, R, P>(in, c);
 #pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) {
-        T* to = scores + r * stride + page * kPageTokens + key;
-        store<T>(to, c[r][0] * static_cast<T>(args.scale));
-        store<T>(to + kLanes<T>, c[r][1] * static_cast<T>(args.scale));
-      }
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
+    for (int j = 0; j < 2 * P; ++j) {
+      store<T>(scores + r * stride + first + j * kLanes<T>, c[r][j] * static_cast<T>(args.scale));
+    }
+  }
+}
+
+/// out[r][column...] of R heads for P panels of columns: the sum of values over all pages.
+template <class T, int R, int P>
+ORRERY_INLINE void sum_values(const HeadPages<T>& pages, int64_t first_page, int64_t n_pages,
+                              const T* weights, int64_t stride, const T (&factor)[R],
+                              int64_t column, int64_t head_dim, T* out) {
+  Vec<T> c[R][2 * P] = {};
+  for (int64_t page = first_page; page < n_pages; ++page) {
+    TileInput<T, P> in{.a = weights + page * kPageTokens,
+                       .a_stride = stride,
+                       .b = {},
+                       .b_stride = pages.width,
+                       .k = kPageTokens};
+#pragma GCC unroll 4
+    for (int p = 0; p < P; ++p) in.b[p] = pages.values(page) + column + p * kPanel<T>;
+    multiply_tile<T, R, P>(in, c);
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
+    for (int j = 0; j < 2 * P; ++j) {
+      const int64_t at = column + j * kLanes<T>;
+      if (at < head_dim)
+        store_first<T>(out + r * head_dim + at, c[r][j] * factor[r], head_dim - at);
     }
   }
 }
 
 template <class T, int R>
 void decode_heads(const DecodeAttentionArgs<T>& args, int64_t s, int64_t kv, int64_t head) {
+  constexpr int kAtOnce = R == 1 ? 4 : (R <= 3 ? 2 : 1);
   const int64_t d = args.head_dim, width = padded_head_dim(d);
-  const int64_t page_numbers = page_size(args.n_kv_heads, d);
-  const int64_t kv_offset = kv * 2 * kPageTokens * width;
+  const HeadPages<T> pages{args.pages, args.page_table + s * args.table_stride,
+                           page_size(args.n_kv_heads, d), kv * 2 * kPageTokens * width, width};
   const int64_t n = args.n_context[s];
   const int64_t lowest = args.window > 0 ? larger(0, n - args.window) : 0;
   const int64_t first_page = lowest / kPageTokens;
   const int64_t n_pages = (n + kPageTokens - 1) / kPageTokens;
-  const int64_t stride = n_pages * kPageTokens;
-  const int32_t* table = args.page_table + s * args.table_stride;
+  const int64_t begin = first_page * kPageTokens, stride = n_pages * kPageTokens;
+  const T* q = args.q + s * args.q_stride + head * d;
   T* scores = args.scratch;
-  score_pages<T, R>(args, table, first_page, n_pages, args.q + s * args.q_stride + head * d,
-                    kv_offset, scores, stride);
+  int64_t key = begin;
+  for (; key + kAtOnce * kPanel<T> <= stride; key += kAtOnce * kPanel<T>) {
+    score_panels<T, R, kAtOnce>(args, pages, q, key, scores, stride);
+  }
+  for (; key < stride; key += kPanel<T>) score_panels<T, R, 1>(args, pages, q, key, scores, stride);
 
   T inverse_total[R];
   for (int r = 0; r < R; ++r) {
     T* row = scores + r * stride;
-    const int64_t begin = first_page * kPageTokens;
-    for (int64_t key = begin; key < lowest; ++key) row[key] = -static_cast<T>(__builtin_inf());
-    for (int64_t key = n; key < stride; ++key) row[key] = -static_cast<T>(__builtin_inf());
+    for (int64_t i = begin; i < lowest; ++i) row[i] = -static_cast<T>(__builtin_inf());
+    for (int64_t i = n; i < stride; ++i) row[i] = -static_cast<T>(__builtin_inf());
     Vec<T> bests = load(row + begin);
-    for (int64_t key = begin; key < stride; key += kLanes<T>) bests = vmax(bests, load(row + key));
+    for (int64_t i = begin; i < stride; i += kLanes<T>) bests = vmax(bests, load(row + i));
     const T best = largest<T>(bests);
     Vec<T> totals{};
-    for (int64_t key = begin; key < stride; key += kLanes<T>) {
-      const Vec<T> e = vexp<T>(load(row + key) - best);
+    for (int64_t i = begin; i < stride; i += kLanes<T>) {
+      const Vec<T> e = vexp<T>(load(row + i) - best);
       totals += e;
-      store<T>(row + key, e);
+      store<T>(row + i, e);
     }
     inverse_total[r] = T(1) / sum(totals);
   }
 
-  for (int64_t column = 0; column < d; column += kPanel<T>) {
-    Vec<T> c[R][2] = {};
-    for (int64_t page = first_page; page < n_pages; ++page) {
-      const T* values =
-          args.pages + table[page] * page_numbers + kv_offset + kPageTokens * width + column;
-      multiply_tile<T, R, 1>({.a = scores + page * kPageTokens,
-                              .a_stride = stride,
-                              .b = values,
-                              .b_stride = width,
-                              .b_panel = 0,
-                              .k = kPageTokens},
-                             c);
+  T* out = args.out + s * args.out_stride + head * d;
+  int64_t column = 0;
+  for (; column + kAtOnce * kPanel<T> <= width; column += kAtOnce * kPanel<T>) {
+    sum_values<T, R, kAtOnce>(pages, first_page, n_pages, scores, stride, inverse_total, column, d,
+                              out);
+  }
+  if constexpr (kAtOnce == 4) {
+    for (; column + 2 * kPanel<T> <= width; column += 2 * kPanel<T>) {
+      sum_values<T, R, 2>(pages, first_page, n_pages, scores, stride, inverse_total, column, d,
+                          out);
     }
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) {
-      T* to = args.out + s * args.out_stride + (head + r) * d + column;
-      const int64_t left = d - column;
-      store_first<T>(to, c[r][0] * inverse_total[r], smaller(left, kLanes<T>));
-      if (left > kLanes<T>) {
-        store_first<T>(to + kLanes<T>, c[r][1] * inverse_total[r], left - kLanes<T>);
-      }
-    }
+  }
+  for (; column < width; column += kPanel<T>) {
+    sum_values<T, R, 1>(pages, first_page, n_pages, scores, stride, inverse_total, column, d, out);
   }
 }
 

@@ -12,13 +12,14 @@ inline constexpr int64_t kRowChunk = 96;
 template <class T, int R, int P>
 ORRERY_INLINE void product_tile(const PackedProductArgs<T>& args, int64_t row, int64_t panel) {
   Vec<T> c[R][2 * P] = {};
-  multiply_tile<T, R, P>({.a = args.x + row * args.x_stride,
-                          .a_stride = args.x_stride,
-                          .b = args.packed + panel * kPanel<T> * args.n_in,
-                          .b_stride = kPanel<T>,
-                          .b_panel = kPanel<T> * args.n_in,
-                          .k = args.n_in},
-                         c);
+  TileInput<T, P> in{.a = args.x + row * args.x_stride,
+                     .a_stride = args.x_stride,
+                     .b = {},
+                     .b_stride = kPanel<T>,
+                     .k = args.n_in};
+#pragma GCC unroll 4
+  for (int p = 0; p < P; ++p) in.b[p] = args.packed + (panel + p) * kPanel<T> * args.n_in;
+  multiply_tile<T, R, P>(in, c);
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
     const int64_t at = (row + r) * args.y_stride;

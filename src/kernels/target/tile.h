@@ -13,25 +13,24 @@ inline constexpr int64_t kPanel = 2 * kLanes<T>;
 /// Rows of a full tile.
 inline constexpr int kTileRows = 6;
 
-template <class T>
+template <class T, int P>
 struct TileInput {
   const T* a;  // rows a_stride apart, k contiguous numbers each
   int64_t a_stride;
-  const T* b;  // k rows b_stride apart, each kPanel numbers; panels b_panel apart
+  const T* b[P];  // panels: k rows b_stride apart, each kPanel numbers
   int64_t b_stride;
-  int64_t b_panel;
   int64_t k;
 };
 
 /// c[r][2 p + i] += sum over k of a[r][k] * b[p][k][register i].
 template <class T, int R, int P>
-ORRERY_INLINE void multiply_tile(const TileInput<T>& in, Vec<T> (&c)[R][2 * P]) {
+ORRERY_INLINE void multiply_tile(const TileInput<T, P>& in, Vec<T> (&c)[R][2 * P]) {
   for (int64_t k = 0; k < in.k; ++k) {
     Vec<T> b[2 * P];
 #pragma GCC unroll 4
     for (int p = 0; p < P; ++p) {
-      b[2 * p] = load(in.b + p * in.b_panel + k * in.b_stride);
-      b[2 * p + 1] = load(in.b + p * in.b_panel + k * in.b_stride + kLanes<T>);
+      b[2 * p] = load(in.b[p] + k * in.b_stride);
+      b[2 * p + 1] = load(in.b[p] + k * in.b_stride + kLanes<T>);
     }
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
