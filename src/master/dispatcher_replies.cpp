@@ -56,6 +56,9 @@ void Dispatcher::apply(comm::Reply reply) {
   if (!failures_.empty()) return;
 
   if (run.kind == RunKind::kCall || run.kind == RunKind::kLoad) {
+    if (run.kind == RunKind::kLoad) {  // not to be mixed with the call for which it loads
+      for (comm::TimeRecord& time : reply.times) time.name = "load/" + time.name;
+    }
     progress_[at(run.call)].times.add(reply.worker, reply.times, options_.n_workers);
   }
   if (run.kind == RunKind::kExport || run.kind == RunKind::kCheckpoint) {

@@ -364,6 +364,23 @@ TEST(Dispatcher, RefusesOtherSamplesThanAskedFor) {
   EXPECT_THROW(dispatcher.advance(list(reply), 0), CallError);
 }
 
+TEST(Dispatcher, TakesTheNextSamplesOfTheStepWhicheverAreReadyFirst) {
+  std::vector<graph::Call> calls = grpo_graph({}).calls();
+  calls[0].n_seqs = calls[1].n_seqs = 2;
+  Dispatcher dispatcher(graph::Graph(calls), order_of(8, 4), one_step(1));
+  std::vector<Outgoing> out = dispatcher.advance({}, 0);
+  out = dispatcher.advance(list(answer(out[0], {"packed_prompts"})), 0);
+  ASSERT_EQ(sent(out), (Texts{"0:generate", "0:generate", "*:flush"}));
+
+  const comm::Reply first = answer(out[0], {"packed_input_ids"});
+  EXPECT_TRUE(dispatcher.advance(list(answer(out[1], {"packed_input_ids"})), 0).empty());
+  out = dispatcher.advance(list(first), 0);
+
+  ASSERT_EQ(sent(out), (Texts{"0:inference", "0:inference", "*:flush"}));
+  EXPECT_EQ(values(out[0].request.batch.ids), (std::vector<uint64_t>{1, 2}));
+  EXPECT_EQ(values(out[1].request.batch.ids), (std::vector<uint64_t>{3, 4}));
+}
+
 TEST(Dispatcher, NamesTheCallAndKeyForWhichAStepCannotGoOn) {
   Dispatcher dispatcher(grpo_graph({}), order_of(8, 4), one_step(1));
   std::vector<Outgoing> out = dispatcher.advance({}, 0);
