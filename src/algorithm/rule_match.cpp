@@ -20,7 +20,10 @@ std::optional<std::string> canonical_integer(std::string_view text) {
   }
   const size_t first = digits.find_first_not_of('0');
   if (first == std::string_view::npos) return "0";
-  return (is_negative ? "-" : "") + std::string(digits.substr(first));
+  std::string canonical;
+  if (is_negative) canonical.push_back('-');
+  canonical.append(digits.substr(first));
+  return canonical;
 }
 
 bool is_match(MatchRule rule, std::string_view response, std::string_view answer) {

@@ -47,7 +47,7 @@ class Checks {
       const std::string& role = replica.id.role;
       const config::ModelConfig* model = job_.experiment.find_model(role);
       if (model == nullptr || replica.origin == graph::Origin::kNone) continue;
-      const std::string key = "model." + role + (model->path.empty() ? "" : ".path");
+      const std::string key = base::concat("model.", role, model->path.empty() ? "" : ".path");
       if (replica.id.index == 0) {
         guard(key, [&] {
           job_.architectures[role] = model::Architecture::from_config(*model);
@@ -70,7 +70,7 @@ class Checks {
     }
     for (const graph::Call& call : job_.graph.calls()) {
       if (!call.post_realloc.empty()) {
-        add("call." + call.name + ".post_realloc",
+        add(base::concat("call.", call.name, ".post_realloc"),
             "this version moves no parameters between roles; leave it empty");
       }
     }
@@ -91,7 +91,7 @@ class Checks {
     std::set<std::string> tokenizers;
     for (const auto& [role, model] : job_.experiment.models) tokenizers.insert(model.tokenizer);
     if (tokenizers.size() > 1) {
-      add("model." + job_.experiment.models.back().first + ".tokenizer",
+      add(base::concat("model.", job_.experiment.models.back().first, ".tokenizer"),
           "all roles of an experiment must have one tokenizer");
     }
   }
@@ -100,7 +100,7 @@ class Checks {
     const std::unique_ptr<data::Tokenizer> tokenizer = data::make_tokenizer(job_.tokenizer());
     for (const auto& [name, dataset] : job_.experiment.datasets) {
       data::JsonlIndex index;
-      guard("dataset." + name + ".path",
+      guard(base::concat("dataset.", name, ".path"),
             [&] { index = data::JsonlIndex::build(dataset, *tokenizer); });
       if (index.n_rejected() > 0) base::log_warning(index.report(20));
       job_.indices.push_back(std::move(index));
@@ -112,7 +112,7 @@ class Checks {
     const int64_t tokens = data::make_tokenizer(model.tokenizer)->vocab_size();
     const int64_t vocabulary = job_.architectures.at(role).vocab_size;
     if (vocabulary < tokens) {
-      add("model." + role + ".vocab_size",
+      add(base::concat("model.", role, ".vocab_size"),
           base::concat("the tokenizer ", model.tokenizer, " has ", tokens,
                        " tokens, but the model only ", vocabulary));
     }
@@ -186,7 +186,7 @@ Job prepare_job(const std::string& config_file, const std::vector<std::string>& 
   if (data_check == DataCheck::kRead) {
     checks.read_data();
     if (checks.problems().empty()) {
-      checks.guard("dataset." + graph::training_datasets(job.experiment).front(), [&] {
+      checks.guard(base::concat("dataset.", graph::training_datasets(job.experiment).front()), [&] {
         job.n_steps = count_steps(job);
         job.make_order();
       });
