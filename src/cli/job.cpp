@@ -149,16 +149,27 @@ int64_t count_steps(const Job& job) {
 
 }  // namespace
 
-data::DataOrder Job::make_order() const {
+std::vector<int> Job::training_places() const {
   const std::vector<std::string> training = graph::training_datasets(experiment);
-  std::vector<data::OrderedDataset> datasets;
+  std::vector<int> places;
   for (size_t i = 0; i < experiment.datasets.size(); ++i) {
-    const auto& [name, dataset] = experiment.datasets[i];
-    if (std::find(training.begin(), training.end(), name) == training.end()) continue;
+    const std::string& name = experiment.datasets[i].first;
+    if (std::find(training.begin(), training.end(), name) != training.end()) {
+      places.push_back(static_cast<int>(i));
+    }
+  }
+  return places;
+}
+
+data::DataOrder Job::make_order() const {
+  std::vector<data::OrderedDataset> datasets;
+  for (const int place : training_places()) {
+    const auto& [name, dataset] = experiment.datasets[static_cast<size_t>(place)];
+    const data::JsonlIndex& index = indices[static_cast<size_t>(place)];
     datasets.push_back({.name = name,
-                        .n_rows = indices[i].n_rows(),
+                        .n_rows = index.n_rows(),
                         .weight = dataset.weight,
-                        .fingerprint = indices[i].fingerprint()});
+                        .fingerprint = index.fingerprint()});
   }
   return data::DataOrder(std::move(datasets),
                          {.seed = static_cast<uint64_t>(experiment.experiment.seed),

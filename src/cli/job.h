@@ -24,8 +24,9 @@ struct Job {
   int n_workers = 1;
   int64_t n_steps = 0;  ///< of the run, if steps or epochs limit it; else 0
 
-  /// The training data, in the order of training_datasets(); dataset numbers of rows are places in
-  /// the configuration.
+  /// Places of the training data sets in the configuration, and so in `indices`.
+  std::vector<int> training_places() const;
+  /// The order of the training data; its data set number i is training_places()[i].
   data::DataOrder make_order() const;
   /// Name of the tokenizer of all data sets.
   std::string tokenizer() const;

@@ -206,6 +206,7 @@ int run_worker(const Job& job, const comm::MpiSession& mpi, const comm::NodeMap&
   worker::ModelWorker model_worker({.experiment = job.experiment,
                                     .graph = job.graph,
                                     .indices = job.indices,
+                                    .training = job.training_places(),
                                     .tokenizer = job.tokenizer(),
                                     .run_directory = directory.root,
                                     .host = mpi.host(),

@@ -159,7 +159,7 @@ void ModelWorker::load(const comm::Request& request, comm::Reply& reply) {
   const auto by_dataset = [&](const std::vector<data::RowRef>& rows, size_t dataset) {
     std::pair<std::vector<int64_t>, std::vector<data::SampleId>> chosen;
     for (const data::RowRef& row : rows) {
-      if (static_cast<size_t>(row.dataset) != dataset) continue;
+      if (job_.training.at(static_cast<size_t>(row.dataset)) != static_cast<int>(dataset)) continue;
       chosen.first.push_back(row.row);
       chosen.second.push_back(row.id);
     }

@@ -5,6 +5,7 @@ if(ORRERY_CCACHE)
   # The sloppiness lets ccache handle precompiled headers.
   set(CMAKE_CXX_COMPILER_LAUNCHER
       ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
+      CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} CCACHE_NOHASHDIR=1  # another clone finds the same objects
       ${ORRERY_CCACHE})
   add_compile_options($<$<COMPILE_LANG_AND_ID:CXX,GNU>:-fpch-preprocess>)
 endif()
@@ -14,13 +15,16 @@ if(ORRERY_MOLD)
   add_link_options(-fuse-ld=mold)
 endif()
 
+# Warnings are errors where the code is worked on. A release build on somebody's cluster must not
+# fail for what another compiler thinks of it (GCC 12 at -O3 finds faults in its own strings).
+option(ORRERY_WARNINGS_AS_ERRORS "stop at warnings" ON)
 add_library(orrery_warnings INTERFACE)
-target_compile_options(orrery_warnings INTERFACE -Wall -Wextra -Wshadow=local -Wnon-virtual-dtor
-                                                 -Werror)
-# GCC 12 finds these in the standard library's own strings when it inlines at -O3.
-target_compile_options(orrery_warnings INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>
-                                                 $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>
-                                                 $<$<CXX_COMPILER_ID:GNU>:-Wno-stringop-overflow>)
+target_compile_options(orrery_warnings INTERFACE -Wall -Wextra -Wshadow=local -Wnon-virtual-dtor)
+if(ORRERY_WARNINGS_AS_ERRORS)
+  target_compile_options(orrery_warnings INTERFACE -Werror)
+else()
+  target_compile_options(orrery_warnings INTERFACE -w)
+endif()
 
 if(ORRERY_SANITIZE)
   add_compile_options(-fsanitize=${ORRERY_SANITIZE} -fno-omit-frame-pointer

@@ -26,6 +26,7 @@ struct WorkerJob {
   const config::Experiment& experiment;
   const graph::Graph& graph;
   std::vector<data::JsonlIndex> indices;  // one a data set, in the order of the configuration
+  std::vector<int> training;              // the data order's number of a data set -> its place here
   std::string tokenizer;                  // of the data sets
   std::filesystem::path run_directory;
   std::string host;

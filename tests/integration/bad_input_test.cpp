@@ -1,0 +1,160 @@
+// What users get wrong: a message that says where and what, the documented exit code, no hang.
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "base/temporary_folder.h"
+#include "integration/command.h"
+
+namespace orrery::integration {
+namespace {
+
+std::string tiny(const TemporaryFolder& folder, const std::string& more = "") {
+  return "train " + source("configs/grpo_tiny.cfg") +
+         " --set experiment.output_dir=" + folder.path().string() + " " + more;
+}
+
+/// A run with a data set of these bytes.
+Result train_on(const TemporaryFolder& folder, const std::string& bytes,
+                const std::string& more = "") {
+  std::ofstream(folder / "data.jsonl", std::ios::binary) << bytes;
+  return orrery(3, tiny(folder, "--set dataset.train.path=" + (folder / "data.jsonl").string() +
+                                    " --set call.actor_gen.n_seqs=2 --set call.reward.n_seqs=2"
+                                    " --set call.actor_train.n_seqs=2"
+                                    " --set experiment.total_steps=1 " +
+                                    more));
+}
+
+const std::string kGood =
+    "{\"id\":\"1\",\"prompt\":\"1+1=\",\"answer\":\"2\"}\n"
+    "{\"id\":\"2\",\"prompt\":\"1+2=\",\"answer\":\"3\"}\n";
+
+void expect_refused(const Result& result, const std::string& what) {
+  EXPECT_EQ(result.exit_code, 2) << result.output;
+  EXPECT_NE(result.output.find(what), std::string::npos) << result.output;
+}
+
+TEST(BadUsage, ConfigurationThatDoesNotExist) {
+  expect_refused(orrery(2, "train /nowhere/x.cfg"), "/nowhere/x.cfg");
+}
+
+TEST(BadUsage, UnknownOption) {
+  expect_refused(orrery(1, "train x.cfg --sett a.b=c"), "did you mean --set?");
+}
+
+TEST(BadUsage, UnknownCommand) {
+  expect_refused(orrery(1, "trian x.cfg"), "did you mean 'train'?");
+}
+
+TEST(BadUsage, NoWorker) {
+  const TemporaryFolder folder;
+  expect_refused(orrery(1, tiny(folder)), "at least one worker");
+}
+
+TEST(BadUsage, ResumeFromNothing) {
+  const TemporaryFolder folder;
+  expect_refused(orrery(2, tiny(folder, "--resume /nowhere")), "--resume /nowhere");
+}
+
+TEST(BadConfiguration, UnknownKeyWithTheNearestOne) {
+  const TemporaryFolder folder;
+  expect_refused(orrery(3, tiny(folder, "--set model.actor.n_layer=3")), "did you mean n_layers?");
+}
+
+TEST(BadConfiguration, AllProblemsAtOnce) {
+  const TemporaryFolder folder;
+
+  const Result result = orrery(3, tiny(folder,
+                                       "--set model.actor.lr=much --set call.reward.n_seqs=3 "
+                                       "--set call.actor_gen.temperature=-1"));
+
+  expect_refused(result, "model.actor.lr");
+  expect_refused(result, "call.actor_gen.temperature");
+  expect_refused(result, "n_seqs");
+}
+
+TEST(BadConfiguration, LayoutThatDoesNotFitTheWorkers) {
+  const TemporaryFolder folder;
+  expect_refused(orrery(3, tiny(folder, "--set layout.default=d4t1p1@0-3")), "layout");
+}
+
+TEST(BadConfiguration, RewardModelThatIsNotThere) {
+  const TemporaryFolder folder;
+  expect_refused(orrery(3, tiny(folder, "--set model.actor.path=/nowhere/model")),
+                 "/nowhere/model");
+}
+
+TEST(BadConfiguration, NothingIsLeftBehind) {
+  const TemporaryFolder folder;
+
+  orrery(3, tiny(folder, "--set model.actor.lr=much"));
+
+  EXPECT_FALSE(std::filesystem::exists(folder / "grpo_tiny"));
+}
+
+TEST(BadRecords, AreNamedByFileAndLine) {
+  struct Example {
+    const char* what;
+    std::string line;
+  };
+  const Example examples[] = {
+      {"bad JSON", "{\"prompt\": \"1+1=\", \n"},
+      {"missing field", "{\"id\":\"3\",\"answer\":\"2\"}\n"},
+      {"empty prompt", "{\"id\":\"3\",\"prompt\":\"\",\"answer\":\"2\"}\n"},
+      {"over-long prompt",
+       "{\"id\":\"3\",\"prompt\":\"" + std::string(2000, '1') + "\",\"answer\":\"2\"}\n"},
+      {"duplicate id", "{\"id\":\"1\",\"prompt\":\"1+1=\",\"answer\":\"2\"}\n"},
+      {"invalid UTF-8", "{\"id\":\"3\",\"prompt\":\"\xff\xfe\",\"answer\":\"2\"}\n"},
+  };
+  for (const Example& example : examples) {
+    SCOPED_TRACE(example.what);
+    const TemporaryFolder folder;
+    expect_refused(train_on(folder, kGood + example.line), "data.jsonl:3");
+  }
+}
+
+TEST(BadRecords, AreSkippedWhenThatIsWanted) {
+  const TemporaryFolder folder;
+
+  const Result result =
+      train_on(folder, kGood + "{ not json\n", "--set dataset.train.on_bad_record=skip");
+
+  EXPECT_EQ(result.exit_code, 0) << result.output;
+  EXPECT_NE(result.output.find("1 of 3 records rejected"), std::string::npos) << result.output;
+}
+
+TEST(BadRecords, AnEmptyFileIsRefused) {
+  const TemporaryFolder folder;
+  expect_refused(train_on(folder, ""), "data.jsonl");
+}
+
+TEST(BadRecords, WindowsLineEndsAreAccepted) {
+  const TemporaryFolder folder;
+  std::string crlf = kGood;
+  for (size_t at = 0; (at = crlf.find('\n', at)) != std::string::npos; at += 2) {
+    crlf.replace(at, 1, "\r\n");
+  }
+
+  const Result result = train_on(folder, crlf);
+
+  EXPECT_EQ(result.exit_code, 0) << result.output;
+}
+
+TEST(FullDisk, EndsTheJobWithAMessageAndKeepsWhatWasWritten) {
+  const TemporaryFolder folder;
+
+  // A file-size limit stands for a full disk: metrics.jsonl cannot grow past 16 KiB.
+  const Result result =
+      run("export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 "
+          "OMPI_MCA_mpi_yield_when_idle=1; ulimit -f 16; mpirun --oversubscribe -n 3 " +
+              std::string(ORRERY_PROGRAM) + " " +
+              tiny(folder, "--set experiment.total_steps=1000 --set export.at_end=false"),
+          90);
+
+  EXPECT_EQ(result.exit_code, 5) << result.output;
+  EXPECT_NE(result.output.find("metrics.jsonl"), std::string::npos) << result.output;
+  EXPECT_GT(read_jsonl(folder / "grpo_tiny/metrics.jsonl").size(), 5u);
+}
+
+}  // namespace
+}  // namespace orrery::integration
