@@ -44,12 +44,14 @@ std::string text_of(const po::options_description& description) {
   return std::move(out).str();
 }
 
-void parse(std::span<const std::string> arguments, const po::options_description& description,
-           const std::string& command, const std::vector<std::string>& known) {
+/// Which options were given; their values go where the description says.
+po::variables_map parse(std::span<const std::string> arguments,
+                        const po::options_description& description, const std::string& command,
+                        const std::vector<std::string>& known) {
   po::positional_options_description positional;
   positional.add("config", 1);
+  po::variables_map values;
   try {
-    po::variables_map values;
     po::store(
         po::command_line_parser(std::vector(arguments.begin(), arguments.end()))
             .options(description)
@@ -67,6 +69,7 @@ void parse(std::span<const std::string> arguments, const po::options_description
   } catch (const po::error& error) {
     throw ConfigError(base::concat(command, ": ", error.what(), "; see ", command, " --help"));
   }
+  return values;
 }
 
 }  // namespace
@@ -83,11 +86,12 @@ TrainOptions parse_train_options(std::span<const std::string> arguments) {
 
 PlanOptions parse_plan_options(std::span<const std::string> arguments) {
   PlanOptions options;
-  parse(arguments, plan_description(options), "orrery plan", {"--set", "--workers", "--help"});
+  const po::variables_map given =
+      parse(arguments, plan_description(options), "orrery plan", {"--set", "--workers", "--help"});
   if (options.config.empty() && !options.help) {
     throw ConfigError("orrery plan: no configuration file given; write orrery plan CONFIG");
   }
-  if (options.workers < 0) {
+  if (given.count("workers") > 0 && options.workers < 1) {
     throw ConfigError(
         base::concat("orrery plan: --workers must be at least 1, got ", options.workers));
   }

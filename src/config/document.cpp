@@ -1,8 +1,11 @@
 #include "orrery/config/document.h"
 
 #include <algorithm>
+#include <functional>
+#include <optional>
 #include <set>
-#include <tuple>
+#include <system_error>
+#include <utility>
 
 #include "orrery/base/error.h"
 #include "orrery/base/file.h"
@@ -49,6 +52,11 @@ void add_section(Document& document, SectionStart section) {
   }
 }
 
+void merge(Document& base, const Document& over) {
+  for (const SectionStart& section : over.sections) add_section(base, section);
+  for (const Entry& entry : over.entries) put(base, entry);
+}
+
 /// The line without its comment. A '#' or ';' inside a word is part of the value.
 std::string_view without_comment(std::string_view line) {
   for (size_t i = 0; i < line.size(); ++i) {
@@ -57,6 +65,109 @@ std::string_view without_comment(std::string_view line) {
   }
   return line;
 }
+
+/// The value of `text`, which begins with a quote; nothing if the quotes do not match.
+std::optional<std::string> read_quoted(std::string_view text) {
+  std::string value;
+  for (size_t i = 1; i < text.size(); ++i) {
+    if (text[i] != '"') {
+      value += text[i];
+    } else if (i + 1 < text.size() && text[i + 1] == '"') {
+      value += text[i++];
+    } else {
+      const std::string_view rest = base::trim(text.substr(i + 1));
+      if (rest.empty() || rest.front() == '#' || rest.front() == ';') return value;
+      return std::nullopt;
+    }
+  }
+  return std::nullopt;
+}
+
+using ReadIncluded = std::function<Document(const fs::path& file, const Position& from)>;
+
+/// Takes the lines of one file, in order.
+class FileParser {
+ public:
+  FileParser(fs::path file, ReadIncluded read_included, std::vector<Problem>& problems)
+      : file_(std::move(file)), read_included_(std::move(read_included)), problems_(problems) {}
+
+  void add_line(std::string_view raw) {
+    ++number_;
+    if (number_ == 1 && raw.starts_with("\xEF\xBB\xBF")) raw.remove_prefix(3);
+    if (raw.find('\0') != std::string_view::npos) {
+      if (!std::exchange(has_nul_, true)) problem("contains a NUL byte: not a text file");
+      return;
+    }
+    const std::string_view line = base::trim(without_comment(raw));
+    if (line.empty()) return;
+    if (line.front() == '[') return begin_section(line);
+    const size_t equals = line.find('=');
+    if (equals == std::string_view::npos) {
+      return problem(base::concat("'", line, "' is neither a [section] nor `key = value`"));
+    }
+    const std::string key(base::trim(line.substr(0, equals)));
+    if (key.empty()) return problem("there is no key before '='");
+    const std::string_view quoted = base::trim(raw.substr(raw.find('=') + 1));
+    if (!quoted.starts_with('"')) {
+      return add_key(key, std::string(base::trim(line.substr(equals + 1))));
+    }
+    if (const auto value = read_quoted(quoted)) return add_key(key, *value);
+    problem(base::concat("the quotes of ", quoted, " do not match: write \"...\", with \"\" for a ",
+                         "quote inside"));
+  }
+
+  /// What the file and its includes say.
+  Document finish() {
+    merge(included_, own_);
+    return std::move(included_);
+  }
+
+ private:
+  enum class In { kNoSection, kSection, kUnreadableSection };
+
+  void problem(const std::string& text) { problems_.push_back({file_.string(), number_, text}); }
+
+  void begin_section(std::string_view line) {
+    const bool is_closed = line.size() > 1 && line.back() == ']';
+    section_ = is_closed ? base::trim(line.substr(1, line.size() - 2)) : std::string_view();
+    if (section_.empty()) {
+      // Its keys belong to nothing that is known: they are passed over.
+      in_ = In::kUnreadableSection;
+      return problem(base::concat("'", line, "' is no section: write [name]"));
+    }
+    in_ = In::kSection;
+    add_section(own_, {section_, {file_.string(), number_}});
+  }
+
+  void add_key(const std::string& key, const std::string& value) {
+    const Position here{file_.string(), number_};
+    if (in_ == In::kUnreadableSection) return;
+    if (in_ == In::kNoSection && key == "include") {
+      return merge(included_, read_included_(file_.parent_path() / value, here));
+    }
+    if (in_ == In::kNoSection) {
+      return problem(base::concat("key ", key, " stands before any [section]; only include may"));
+    }
+    if (key == "include") {
+      return problem("include must stand before the first [section]");
+    }
+    if (!seen_.emplace(section_, key).second) {
+      return problem(base::concat("key ", section_, ".", key, " is given twice in this file"));
+    }
+    put(own_, {section_, key, value, here, file_.parent_path()});
+  }
+
+  fs::path file_;
+  ReadIncluded read_included_;
+  std::vector<Problem>& problems_;
+  Document included_;
+  Document own_;
+  In in_ = In::kNoSection;
+  std::string section_;
+  std::set<std::pair<std::string, std::string>> seen_;
+  int number_ = 0;
+  bool has_nul_ = false;
+};
 
 class Reader {
  public:
@@ -68,11 +179,12 @@ class Reader {
       return Document();
     };
     std::error_code error;
-    const fs::path real = fs::weakly_canonical(file, error);
-    if (std::find(open_.begin(), open_.end(), real) != open_.end()) {
-      return refuse(base::concat("include = ", file.string(),
-                                 " leads back to a file that includes "
-                                 "this one"));
+    const OpenFile opened{file.lexically_normal().string(), fs::weakly_canonical(file, error)};
+    for (size_t i = 0; i < open_.size(); ++i) {
+      if (open_[i].real != opened.real) continue;
+      std::string circle;
+      for (; i < open_.size(); ++i) circle += open_[i].name + " includes ";
+      return refuse(base::concat("files include each other in a circle: ", circle, opened.name));
     }
     if (fs::is_directory(file, error)) {
       return refuse(base::concat(file.string(), " is a folder, not a configuration file"));
@@ -83,79 +195,31 @@ class Reader {
     } catch (const Error& failure) {
       return refuse(failure.what());
     }
-    open_.push_back(real);
+    open_.push_back(opened);
     Document document = parse(text, file);
     open_.pop_back();
     return document;
   }
 
   Document parse(const std::string& text, const fs::path& file) {
-    Document included;
-    Document own;
-    std::string section;
-    std::set<std::pair<std::string, std::string>> seen;
-    int number = 0;
-    if (text.find('\0') != std::string::npos) {
-      problems_.push_back({file.string(), 0, "contains NUL bytes: not a text file"});
-      return own;
-    }
-    for (const std::string& raw : base::split(text, '\n')) {
-      ++number;
-      std::string_view line = raw;
-      if (number == 1 && line.starts_with("\xEF\xBB\xBF")) line.remove_prefix(3);
-      line = base::trim(without_comment(line));
-      if (line.empty()) continue;
-      const Position here{file.string(), number};
-      const auto problem = [&](const std::string& what) {
-        problems_.push_back({here.file, here.line, what});
-      };
-      if (line.front() == '[') {
-        const std::string_view name = base::trim(line.substr(1, line.size() - 2));
-        if (line.back() != ']' || name.empty()) {
-          problem(base::concat("'", line, "' is no section: write [name]"));
-          continue;
-        }
-        section = name;
-        add_section(own, {section, here});
-        continue;
-      }
-      const size_t equals = line.find('=');
-      if (equals == std::string_view::npos) {
-        problem(base::concat("'", line, "' is neither a [section] nor `key = value`"));
-        continue;
-      }
-      const std::string key(base::trim(line.substr(0, equals)));
-      const std::string value(base::trim(line.substr(equals + 1)));
-      if (key.empty()) {
-        problem("there is no key before '='");
-        continue;
-      }
-      if (section.empty() && key == "include") {
-        merge(included, read_file(file.parent_path() / value, here));
-        continue;
-      }
-      if (section.empty()) {
-        problem(base::concat("key ", key, " stands before any [section]; only include may"));
-        continue;
-      }
-      if (!seen.emplace(section, key).second) {
-        problem(base::concat("key ", section, ".", key, " is given twice in this file"));
-        continue;
-      }
-      put(own, {section, key, value, here, file.parent_path()});
-    }
-    merge(included, own);
-    return included;
+    FileParser parser(
+        file,
+        [this](const fs::path& included, const Position& from) {
+          return read_file(included, from);
+        },
+        problems_);
+    for (const std::string& line : base::split(text, '\n')) parser.add_line(line);
+    return parser.finish();
   }
 
  private:
-  static void merge(Document& base, const Document& over) {
-    for (const SectionStart& section : over.sections) add_section(base, section);
-    for (const Entry& entry : over.entries) put(base, entry);
-  }
+  struct OpenFile {
+    std::string name;  // as it was included
+    fs::path real;
+  };
 
   std::vector<Problem>& problems_;
-  std::vector<fs::path> open_;  // files being read, outermost first
+  std::vector<OpenFile> open_;  // files being read, outermost first
 };
 
 }  // namespace
@@ -169,8 +233,18 @@ Document parse_document(const std::string& text, const fs::path& file,
   return Reader(problems).parse(text, file);
 }
 
+std::string quoted_if_needed(const std::string& value) {
+  const bool has_comment = without_comment(value).size() != value.size();
+  if (!has_comment && !value.starts_with('"') && base::trim(value) == value) return value;
+  std::string quoted = "\"";
+  for (const char c : value) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
+  return quoted + "\"";
+}
+
 void apply_sets(Document& document, std::span<const std::string> sets,
                 std::vector<Problem>& problems) {
+  std::error_code ignored;  // a working directory that is gone: paths stay relative
+  const fs::path working_directory = fs::current_path(ignored);
   for (const std::string& set : sets) {
     const std::string source = "--set " + set;
     const size_t equals = set.find('=');
@@ -187,7 +261,7 @@ void apply_sets(Document& document, std::span<const std::string> sets,
                    name.substr(dot + 1),
                    std::string(base::trim(set.substr(equals + 1))),
                    {source, 0},
-                   fs::current_path()});
+                   working_directory});
   }
 }
 

@@ -16,7 +16,6 @@ std::string number_text(double value) {
   return {text, end};
 }
 
-/// Numbers in checks: without an exponent where that is readable.
 Check number_check(std::string text, std::function<bool(double)> allowed) {
   return {.text = text,
           .problem = [text, allowed](const std::string& value) -> std::optional<std::string> {
@@ -30,10 +29,11 @@ Check number_check(std::string text, std::function<bool(double)> allowed) {
 template <class T>
 std::optional<std::string> read_number(std::string_view text, T& value, const char* what) {
   T parsed{};
-  const std::string_view digits = text.starts_with('+') ? text.substr(1) : text;
+  const bool has_plus = text.size() > 1 && text[0] == '+' && text[1] != '-';
+  const std::string_view digits = has_plus ? text.substr(1) : text;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), parsed);
   if (error == std::errc::result_out_of_range) {
-    return base::concat("'", text, "' is too large for ", what);
+    return base::concat("'", text, "' is too large or too small for ", what);
   }
   if (error != std::errc() || end != digits.data() + digits.size()) {
     return base::concat("'", text, "' is not ", what);
@@ -78,6 +78,10 @@ Check folder_name() {
             if (value.empty()) return "must not be empty";
             if (value == "." || value == ".." || value.find('/') != std::string::npos) {
               return base::concat("must be a plain name without '/', got '", value, "'");
+            }
+            const auto is_control = [](unsigned char c) { return c < 0x20 || c == 0x7f; };
+            if (std::any_of(value.begin(), value.end(), is_control)) {
+              return "must not contain control characters";
             }
             return std::nullopt;
           }};

@@ -1,22 +1,21 @@
 #include "orrery/config/load.h"
 
 #include <algorithm>
-#include <functional>
+#include <optional>
 #include <set>
+#include <system_error>
+#include <utility>
 
+#include "consistency.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
+#include "suggestion.h"
 
 namespace orrery::config {
 
 namespace fs = std::filesystem;
 
 namespace {
-
-std::string did_you_mean(const std::string& name, const std::vector<std::string>& known) {
-  const auto nearest = base::nearest(name, known);
-  return nearest ? base::concat("; did you mean ", *nearest, "?") : std::string();
-}
 
 template <class T>
 struct NameCollector {
@@ -28,10 +27,29 @@ struct NameCollector {
 };
 
 template <class T>
-std::vector<std::string> names_of() {
+std::vector<std::string> field_names() {
   NameCollector<T> collector;
   T::visit_fields(collector);
   return std::move(collector.names);
+}
+
+/// Names are parts of keys, of file names and of layouts' texts.
+bool is_section_name(const std::string& name) {
+  constexpr const char* kAllowed =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
+  return name.find_first_not_of(kAllowed) == std::string::npos;
+}
+
+std::optional<std::string> line_break_problem(const std::string& text) {
+  if (text.find_first_of("\n\r") == std::string::npos) return std::nullopt;
+  return "a value cannot contain a line break";
+}
+
+std::optional<std::string> missing_file_problem(const std::string& path) {
+  std::error_code error;
+  if (fs::exists(path, error)) return std::nullopt;
+  if (error) return base::concat("cannot look at ", path, ": ", error.message());
+  return base::concat("no such file or folder: ", path);
 }
 
 class Loader {
@@ -45,7 +63,7 @@ class Loader {
       experiment.positions[section.name] = section.where;
     }
     for (const Entry& entry : document_.entries) {
-      experiment.positions[entry.section + "." + entry.key] = entry.where;
+      experiment.positions[base::concat(entry.section, ".", entry.key)] = entry.where;
     }
     read_section("experiment", experiment.experiment);
     read_section("layout", experiment.layout);
@@ -53,7 +71,10 @@ class Loader {
     read_section("evaluate", experiment.evaluate);
     read_section("export", experiment.export_);
     for (const SectionStart& section : document_.sections) read_named(section);
-    check_whole();
+    std::error_code ignored;
+    const fs::path output = fs::absolute(experiment.experiment.output_dir, ignored);
+    if (!output.empty()) experiment.experiment.output_dir = output.lexically_normal().string();
+    check_consistency(experiment, result_.problems);
   }
 
  private:
@@ -61,7 +82,7 @@ class Loader {
     result_.problems.push_back({where.file, where.line, text});
   }
 
-  /// Sets one member if its name is that of the entry.
+  /// Sets one member if its name is that of the entry and the value is allowed.
   template <class T>
   struct Setter {
     Loader& loader;
@@ -75,15 +96,18 @@ class Loader {
       found = true;
       std::string text = entry.value;
       if (check.is_input_path && !text.empty()) {
-        text = fs::absolute(entry.folder / text).lexically_normal().string();
+        std::error_code ignored;
+        text = fs::absolute(entry.folder / text, ignored).lexically_normal().string();
       }
-      auto wrong = read_value(text, target.*member);
+      Value value{};
+      auto wrong = line_break_problem(text);
+      if (!wrong) wrong = read_value(text, value);
       if (!wrong && check.problem) wrong = check.problem(text);
-      if (!wrong && check.is_input_path && !text.empty() && !fs::exists(text)) {
-        wrong = base::concat("no such file or folder: ", text);
-      }
+      if (!wrong && check.is_input_path && !text.empty()) wrong = missing_file_problem(text);
       if (wrong) {
         loader.problem(entry.where, base::concat(entry.section, ".", entry.key, ": ", *wrong));
+      } else {
+        target.*member = std::move(value);
       }
     }
   };
@@ -105,7 +129,7 @@ class Loader {
   void read_section(const std::string& section, T& target) {
     for (const Entry* entry : read_fields(section, target)) {
       problem(entry->where, base::concat("unknown key ", entry->section, ".", entry->key,
-                                         did_you_mean(entry->key, names_of<T>())));
+                                         did_you_mean(entry->key, field_names<T>())));
     }
   }
 
@@ -113,52 +137,71 @@ class Loader {
     const size_t dot = section.name.find('.');
     const std::string kind = section.name.substr(0, dot);
     const std::string name = dot == std::string::npos ? "" : section.name.substr(dot + 1);
+    const bool takes_name = kind == "dataset" || kind == "model" || kind == "call";
     Experiment& experiment = result_.experiment;
-    if (!name.empty() && kind == "dataset") {
+    if (takes_name && name.empty()) {
+      problem(section.where, base::concat("[", kind, "] needs a name: [", kind, ".X]"));
+    } else if (takes_name && !is_section_name(name)) {
+      problem(section.where, base::concat("[", section.name, "]: the name ", name,
+                                          " may have letters, digits, _ and - only"));
+    } else if (kind == "dataset") {
       read_section(section.name, experiment.datasets.emplace_back(name, DatasetConfig()).second);
-      if (experiment.datasets.back().second.path.empty()) {
-        problem(section.where, base::concat("dataset.", name, ".path is missing"));
+      const Entry* path = document_.find(section.name, "path");
+      if (path == nullptr || path->value.empty()) {
+        problem(section.where, base::concat(section.name, ".path is missing",
+                                            did_you_mean_section(section, kind)));
       }
-    } else if (!name.empty() && kind == "model") {
+    } else if (kind == "model") {
       read_section(section.name, experiment.models.emplace_back(name, ModelConfig()).second);
-    } else if (!name.empty() && kind == "call") {
+    } else if (kind == "call") {
       read_call(section, experiment.calls.emplace_back(name, CallConfig()).second);
-    } else if (!name.empty() || !kSections.contains(kind)) {
+    } else if (!kSections.contains(section.name)) {
       problem(section.where,
               base::concat("unknown section [", section.name, "]",
                            did_you_mean(kind, {kSections.begin(), kSections.end()}),
                            "; there are [experiment], [layout], [checkpoint], [evaluate], "
                            "[export], [dataset.X], [model.X], [call.X]"));
-    } else if (kind == "dataset" || kind == "model" || kind == "call") {
-      problem(section.where, base::concat("[", kind, "] needs a name: [", kind, ".X]"));
     }
   }
 
   void read_call(const SectionStart& section, CallConfig& call) {
-    const std::vector<const Entry*> rest = read_fields(section.name, call);
-    if (!call.enabled) return;  // half a call that is switched off is no mistake
-    for (const auto& [key, value] : {std::pair{"model", &call.model}, std::pair{"kind", &call.kind},
-                                     std::pair{"interface", &call.interface}}) {
-      if (value->empty())
-        problem(section.where, base::concat(section.name, ".", key, " is missing"));
-    }
-    if (document_.find(section.name, "n_seqs") == nullptr) {
-      problem(section.where, base::concat(section.name, ".n_seqs is missing"));
-    }
+    const std::vector<const Entry*> others = read_fields(section.name, call);
+    // Half a call that is switched off is no mistake, but a misspelled key in it is.
+    if (call.enabled) check_call_is_complete(section, call);
     const auto known = interfaces_.find(call.interface);
     if (known == interfaces_.end()) {
-      if (call.interface.empty()) return;
-      std::vector<std::string> names;
-      for (const auto& [name, schema] : interfaces_) names.push_back(name);
-      problem(
-          result_.experiment.where(section.name + ".interface"),
-          base::concat("unknown interface ", call.interface, did_you_mean(call.interface, names),
-                       "; there are ", base::join(names, ", ")));
+      if (call.enabled && !call.interface.empty()) report_unknown_interface(section, call);
       return;
     }
-    std::vector<std::string> names = names_of<CallConfig>();
+    std::vector<std::string> names = field_names<CallConfig>();
     for (const FieldInfo& option : known->second) names.push_back(option.name);
-    for (const Entry* entry : rest) read_option(*entry, known->second, names, call);
+    for (const Entry* entry : others) read_option(*entry, known->second, names, call);
+  }
+
+  void check_call_is_complete(const SectionStart& section, CallConfig& call) {
+    std::vector<std::string> missing;
+    for (const char* key : {"model", "kind", "interface", "n_seqs"}) {
+      const Entry* entry = document_.find(section.name, key);
+      if (entry == nullptr || entry->value.empty()) missing.emplace_back(key);
+    }
+    const std::string meant = did_you_mean_section(section, "call");
+    if (missing.size() == 4 && !meant.empty()) {
+      problem(section.where, base::concat("there is no whole call ", section.name, meant));
+      call.enabled = false;  // the checks of calls would find the same again
+      return;
+    }
+    for (const std::string& key : missing) {
+      problem(section.where, base::concat(section.name, ".", key, " is missing"));
+    }
+  }
+
+  void report_unknown_interface(const SectionStart& section, const CallConfig& call) {
+    std::vector<std::string> names;
+    for (const auto& [name, schema] : interfaces_) names.push_back(name);
+    const std::string key = base::concat(section.name, ".interface");
+    problem(result_.experiment.where(key), base::concat(key, ": unknown interface ", call.interface,
+                                                        did_you_mean(call.interface, names),
+                                                        "; there are ", base::join(names, ", ")));
   }
 
   void read_option(const Entry& entry, const Schema& schema, const std::vector<std::string>& names,
@@ -169,41 +212,26 @@ class Loader {
       problem(entry.where,
               base::concat("unknown key ", entry.section, ".", entry.key, " of interface ",
                            call.interface, did_you_mean(entry.key, names)));
-    } else if (const auto wrong = option->problem(entry.value)) {
+      return;
+    }
+    auto wrong = line_break_problem(entry.value);
+    if (!wrong) wrong = option->problem(entry.value);
+    if (wrong) {
       problem(entry.where, base::concat(entry.section, ".", entry.key, ": ", *wrong));
     } else {
       call.options.push_back({entry.key, entry.value, entry.where});
     }
   }
 
-  /// What no single key can be blamed for.
-  void check_whole() {
-    const Experiment& experiment = result_.experiment;
-    std::vector<std::string> roles, datasets;
-    for (const auto& [role, model] : experiment.models) roles.push_back(role);
-    for (const auto& [name, dataset] : experiment.datasets) datasets.push_back(name);
-    if (experiment.calls.empty()) {
-      problem(experiment.where(""),
-              "there is no [call.X]: include a graph such as graphs/grpo.cfg");
+  /// Another section of the kind whose name is nearly that of `section`.
+  std::string did_you_mean_section(const SectionStart& section, const std::string& kind) const {
+    std::vector<std::string> others;
+    for (const SectionStart& other : document_.sections) {
+      if (other.name != section.name && other.name.starts_with(kind + ".")) {
+        others.push_back(other.name);
+      }
     }
-    if (experiment.datasets.empty()) problem(experiment.where(""), "there is no [dataset.X]");
-    if (experiment.experiment.total_steps == 0 && experiment.experiment.total_epochs == 0 &&
-        experiment.experiment.total_seconds == 0) {
-      problem(experiment.where("experiment"),
-              "the run would never end: set experiment.total_steps, total_epochs or total_seconds");
-    }
-    for (const auto& [name, call] : experiment.calls) {
-      if (!call.enabled || call.model.empty() || experiment.find_model(call.model)) continue;
-      problem(experiment.where("call." + name + ".model"),
-              base::concat("call.", name, ".model: there is no [model.", call.model, "]",
-                           did_you_mean(call.model, roles)));
-    }
-    const std::string& evaluated = experiment.evaluate.dataset;
-    if (!evaluated.empty() && experiment.find_dataset(evaluated) == nullptr) {
-      problem(experiment.where("evaluate.dataset"),
-              base::concat("evaluate.dataset: there is no [dataset.", evaluated, "]",
-                           did_you_mean(evaluated, datasets)));
-    }
+    return did_you_mean(section.name, others);
   }
 
   inline static const std::set<std::string> kSections = {
@@ -219,9 +247,14 @@ LoadResult load(const Document& document, const fs::path& file, const InterfaceS
   LoadResult result;
   result.problems = std::move(problems);
   result.experiment.positions[""] = {file.string(), 0};
-  if (document.sections.empty() && !result.problems.empty()) return result;  // it cannot be read
   Loader(document, interfaces, result).load();
   return result;
+}
+
+/// Whether `text` is about `key`: `call.gen.n_seqs: ...` or `call.gen.n_seqs is missing`.
+bool is_about(std::string_view text, std::string_view key) {
+  return text.starts_with(key) && (text.substr(key.size()).starts_with(':') ||
+                                   text.substr(key.size()).starts_with(" is missing"));
 }
 
 }  // namespace
@@ -230,6 +263,11 @@ LoadResult load_experiment(const fs::path& file, std::span<const std::string> se
                            const InterfaceSchemas& interfaces) {
   std::vector<Problem> problems;
   Document document = read_document(file, problems);
+  if (document.sections.empty() && !problems.empty()) {  // it cannot be read: nothing else counts
+    LoadResult result;
+    result.problems = std::move(problems);
+    return result;
+  }
   apply_sets(document, sets, problems);
   return load(document, file, interfaces, std::move(problems));
 }
@@ -239,6 +277,21 @@ LoadResult load_experiment_text(const std::string& text, const fs::path& file,
   std::vector<Problem> problems;
   const Document document = parse_document(text, file, problems);
   return load(document, file, interfaces, std::move(problems));
+}
+
+void drop_consequences(std::vector<Problem>& problems, size_t n_read) {
+  std::set<std::string> keys;
+  for (size_t i = 0; i < n_read; ++i) {
+    const std::string key = problems[i].text.substr(0, problems[i].text.find_first_of(": "));
+    if (is_about(problems[i].text, key)) keys.insert(key);
+  }
+  const auto follows = [&](const Problem& problem) {
+    return std::any_of(keys.begin(), keys.end(),
+                       [&](const std::string& key) { return is_about(problem.text, key); });
+  };
+  problems.erase(std::remove_if(problems.begin() + static_cast<std::ptrdiff_t>(n_read),
+                                problems.end(), follows),
+                 problems.end());
 }
 
 void throw_if_problems(const std::vector<Problem>& problems) {

@@ -8,14 +8,21 @@ namespace orrery::config {
 
 namespace {
 
+void write_key(std::ostream& out, const std::string& name, const std::string& value) {
+  out << name << " =" << (value.empty() ? "" : " ") << quoted_if_needed(value) << "\n";
+}
+
 template <class T>
 struct ValueWriter {
   std::ostream& out;
   const T& source;
 
   template <class Value>
-  void operator()(Value T::*member, const char* name, const char*, const Check& = {}) {
-    out << name << " = " << value_text(source.*member) << "\n";
+  void operator()(Value T::*member, const char* name, const char*, const Check& check = {}) {
+    const std::string text = value_text(source.*member);
+    // A default that is not allowed: half a call that is switched off, where the key is not given.
+    if (check.problem && check.problem(text)) return;
+    write_key(out, name, text);
   }
 };
 
@@ -53,6 +60,16 @@ std::string allowed(const FieldInfo& field) {
   return field.check.text.empty() ? field.type : field.check.text;
 }
 
+/// Text of a table's cell: a bar would end it.
+std::string cell(const std::string& text) {
+  std::string escaped;
+  for (const char c : text) {
+    if (c == '|') escaped += '\\';
+    escaped += c;
+  }
+  return escaped;
+}
+
 }  // namespace
 
 std::string resolved_config(const Experiment& experiment, const InterfaceSchemas& interfaces) {
@@ -64,11 +81,13 @@ std::string resolved_config(const Experiment& experiment, const InterfaceSchemas
   write_section(out, "evaluate", experiment.evaluate);
   write_section(out, "export", experiment.export_);
   for (const auto& [name, dataset] : experiment.datasets) {
-    write_section(out, "dataset." + name, dataset);
+    write_section(out, base::concat("dataset.", name), dataset);
   }
-  for (const auto& [name, model] : experiment.models) write_section(out, "model." + name, model);
+  for (const auto& [name, model] : experiment.models) {
+    write_section(out, base::concat("model.", name), model);
+  }
   for (const auto& [name, call] : experiment.calls) {
-    write_section(out, "call." + name, call);
+    write_section(out, base::concat("call.", name), call);
     const auto schema = interfaces.find(call.interface);
     if (schema == interfaces.end()) continue;
     for (const FieldInfo& field : schema->second) {
@@ -76,7 +95,7 @@ std::string resolved_config(const Experiment& experiment, const InterfaceSchemas
       for (const Option& option : call.options) {
         if (option.name == field.name) value = option.value;
       }
-      out << field.name << " = " << value << "\n";
+      write_key(out, field.name, value);
     }
   }
   return std::move(out).str();
@@ -85,31 +104,46 @@ std::string resolved_config(const Experiment& experiment, const InterfaceSchemas
 std::string configuration_help(const InterfaceSchemas& interfaces) {
   std::ostringstream out;
   const auto write = [&](const std::string& title, const std::string& note, const Schema& schema) {
-    out << "\n[" << title << "]\n";
+    out << "\n" << title << "\n";
     if (!note.empty()) out << "  " << note << "\n";
     for (const FieldInfo& field : schema) {
       out << "  " << field.name << " = " << field.default_text << "\n      " << field.help << " ("
           << allowed(field) << ")\n";
     }
   };
-  for_each_section(write);
+  for_each_section([&](const std::string& name, const std::string& note, const Schema& schema) {
+    write(base::concat("[", name, "]"), note, schema);
+  });
   for (const auto& [name, schema] : interfaces) {
-    if (!schema.empty()) write("call.X] with interface = " + name + " [", "", schema);
+    if (!schema.empty()) write(base::concat("[call.X] with interface = ", name), "", schema);
   }
   return std::move(out).str();
 }
 
 std::string configuration_markdown(const InterfaceSchemas& interfaces) {
   std::ostringstream out;
-  out << "# Configuration\n\n"
-         "This page is made from the field lists of the program (`orrery train --help --markdown`);"
-         " a test\nholds it current. Every key can be overridden on the command line: "
-         "`--set model.actor.lr=1e-5`.\n\n"
-         "Files are INI: `[section]`, `key = value`, comments after `#` or `;`. `include = file`, "
-         "before the first\nsection, reads another file first, whose keys this one overrides. "
-         "Paths "
-         "that are read are relative to\nthe file that states them (with `--set`: to the working "
-         "directory).\n";
+  out << R"(# Configuration
+
+This page is made from the field lists of the program: `orrery train --help --markdown`. A test holds
+it current.
+
+```
+include = graphs/grpo.cfg      # before the first section; several are possible
+[model.actor]
+lr = 1e-4                      # comments begin with # or ; at a line's start or after a blank
+path = "../models/a #1"        ; in quotes both are text, and "" is one quote
+```
+
+A file may say each key once. It overrides what its includes say, and a later include overrides an
+earlier one. `--set model.actor.lr=1e-5` on the command line overrides both; the key is what follows
+the last dot. Paths of things that are read are relative to the file that states them, with `--set`
+to the working directory; `experiment.output_dir` is relative to the working directory. The names X
+of `[dataset.X]`, `[model.X]` and `[call.X]` have letters, digits, _ and -.
+
+All mistakes are reported together, each with file and line, before anything is started (exit code
+2). `orrery plan CONFIG` checks a configuration and shows what a run would be. The run directory gets
+the whole configuration with all defaults as `config.cfg`, which can be given to `orrery train` again.
+)";
   const auto write = [&](const std::string& title, const std::string& note, const Schema& schema) {
     out << "\n## " << title << "\n\n";
     if (!note.empty()) out << note << "\n\n";
@@ -120,14 +154,16 @@ std::string configuration_markdown(const InterfaceSchemas& interfaces) {
     out << "| key | default | allowed | meaning |\n| --- | --- | --- | --- |\n";
     for (const FieldInfo& field : schema) {
       out << "| `" << field.name << "` | "
-          << (field.default_text.empty() ? "" : "`" + field.default_text + "`") << " | "
-          << allowed(field) << " | " << field.help << " |\n";
+          << (field.default_text.empty() ? "" : base::concat("`", field.default_text, "`")) << " | "
+          << cell(allowed(field)) << " | " << cell(field.help) << " |\n";
     }
   };
   for_each_section([&](const std::string& name, const std::string& note, const Schema& schema) {
-    write("[" + name + "]", note, schema);
+    write(base::concat("[", name, "]"), note, schema);
   });
-  for (const auto& [name, schema] : interfaces) write("Options of interface " + name, "", schema);
+  for (const auto& [name, schema] : interfaces) {
+    write(base::concat("Options of interface ", name), "", schema);
+  }
   return std::move(out).str();
 }
 

@@ -4,10 +4,11 @@
 //
 //   include = graphs/grpo.cfg      # before the first section; relative to this file
 //   [call.actor_gen]
-//   n_seqs = 32                    # comments begin with # or ; after a blank or at the line's
-//   start
+//   n_seqs = 32                    # comments begin with # or ; at a line's start or after a blank
+//   answers = "a # b"              ; in quotes # and ; are text, and "" is one quote
 //
-// A file may say each key once; it overrides what its includes say, whatever their place.
+// A file may say each key once; it overrides what its includes say, and a later include overrides
+// an earlier one. A value ends with its line.
 #pragma once
 
 #include <filesystem>
@@ -58,7 +59,12 @@ Document read_document(const std::filesystem::path& file, std::vector<Problem>& 
 Document parse_document(const std::string& text, const std::filesystem::path& file,
                         std::vector<Problem>& problems);
 
-/// Applies overrides `section.key=value`; the key is what follows the last dot before `=`.
+/// A value as it must be written to be read back: in quotes where it would lose something.
+std::string quoted_if_needed(const std::string& value);
+
+/// Applies overrides `section.key=value`; the key is what follows the last dot before `=`. Their
+/// values are taken as they are, without quotes or comments; paths are relative to the working
+/// directory.
 void apply_sets(Document& document, std::span<const std::string> sets,
                 std::vector<Problem>& problems);
 

@@ -32,7 +32,7 @@ struct ExperimentSection {
     using C = ExperimentSection;
     field(&C::name, "name", "name of the run directory", folder_name());
     field(&C::output_dir, "output_dir",
-          "folder that holds run directories, relative to the working directory", anything());
+          "folder that holds run directories; relative to the working directory", anything());
     field(&C::seed, "seed", "key of every random draw", at_least(0));
     field(&C::total_steps, "total_steps", "stop after so many steps; 0: no limit", at_least(0));
     field(&C::total_epochs, "total_epochs", "stop after so many epochs; 0: no limit", at_least(0));
@@ -240,7 +240,8 @@ struct CallConfig {
   static void visit_fields(Visitor& field) {
     using C = CallConfig;
     field(&C::model, "model", "the role: name of a [model.X] section", anything());
-    field(&C::kind, "kind", "what the interface does", anything());
+    field(&C::kind, "kind", "what the interface does",
+          one_of({"generate", "inference", "train_step"}));
     field(&C::interface, "interface", "name of a registered interface", anything());
     field(&C::inputs, "inputs", "keys it reads: `key` or `interface_key:graph_key`, by commas",
           anything());

@@ -1,6 +1,6 @@
 // What a configuration struct says about each of its members, once: name, unit and meaning, and
 // what values are allowed. Type and default come from the member itself. Parser, `--set`, help,
-// documentation, the resolved file and validation are visitors of these lists (visit.h).
+// documentation, the resolved file and validation are visitors of these lists.
 //
 //   template <class Visitor>
 //   static void visit_fields(Visitor& field) {
@@ -39,7 +39,7 @@ Check in_range(double low, double high);
 Check at_least(double low);
 Check above(double low);
 Check one_of(std::vector<std::string> choices);
-/// Not empty, no slash: usable as the name of a folder.
+/// Not empty, no slash, no control character: usable as the name of a folder.
 Check folder_name();
 /// A file or folder that is read; empty: none.
 Check input_path();

@@ -13,7 +13,7 @@
 namespace orrery::config {
 
 struct LoadResult {
-  Experiment experiment;
+  Experiment experiment;          ///< a key with a problem has its default
   std::vector<Problem> problems;  ///< all mistakes, in order of the checks; empty: usable
 };
 
@@ -25,11 +25,16 @@ LoadResult load_experiment(const std::filesystem::path& file, std::span<const st
 LoadResult load_experiment_text(const std::string& text, const std::filesystem::path& file,
                                 const InterfaceSchemas& interfaces);
 
+/// For checks that come after the reader's: drops problems from `n_read` on that concern a key
+/// among the first `n_read`. Such a key was read as its default, so they only follow from the first
+/// fault.
+void drop_consequences(std::vector<Problem>& problems, size_t n_read);
+
 /// Throws one ConfigError that lists all problems, if there are any.
 void throw_if_problems(const std::vector<Problem>& problems);
 
-/// Every key of the experiment with its value, paths absolute; reading it gives the same
-/// experiment.
+/// Every key of the experiment with its value, paths absolute, the options of all calls included;
+/// reading it gives the same experiment.
 std::string resolved_config(const Experiment& experiment, const InterfaceSchemas& interfaces);
 
 /// What `orrery train --help` prints about configuration keys.
