@@ -1,0 +1,41 @@
+#include "orrery/algorithm/rule_match.h"
+
+#include <gtest/gtest.h>
+
+#include "orrery/base/error.h"
+
+namespace orrery::algorithm {
+namespace {
+
+TEST(CanonicalInteger, IgnoresBlanksAndLeadingZeros) {
+  EXPECT_EQ(canonical_integer(" 042 "), "42");
+  EXPECT_EQ(canonical_integer("-007"), "-7");
+  EXPECT_EQ(canonical_integer("-0"), "0");
+}
+
+TEST(CanonicalInteger, RefusesEverythingElse) {
+  for (const char* text : {"", "-", "+3", "1 2", "3.0", "0x1", "--1"}) {
+    EXPECT_EQ(canonical_integer(text), std::nullopt) << text;
+  }
+}
+
+TEST(ExactMatch, ComparesTextWithoutBlanksAtTheEnds) {
+  EXPECT_TRUE(is_match(MatchRule::kExact, " 64", "64"));
+  EXPECT_FALSE(is_match(MatchRule::kExact, "064", "64"));
+}
+
+TEST(NumericMatch, LooksBehindTheLastEqualsSign) {
+  EXPECT_TRUE(is_match(MatchRule::kNumeric, "7*3=21;12+21=33", "33"));
+  EXPECT_TRUE(is_match(MatchRule::kNumeric, "-5", "-5"));
+  EXPECT_TRUE(is_match(MatchRule::kNumeric, "033", "33"));
+  EXPECT_FALSE(is_match(MatchRule::kNumeric, "33=", "33"));
+  EXPECT_FALSE(is_match(MatchRule::kNumeric, "33 apples", "33"));
+}
+
+TEST(MatchRule, NamesTheRulesThatThereAre) {
+  EXPECT_EQ(match_rule_named("numeric"), MatchRule::kNumeric);
+  EXPECT_THROW(match_rule_named("fuzzy"), ConfigError);
+}
+
+}  // namespace
+}  // namespace orrery::algorithm
