@@ -27,7 +27,9 @@ TEST(AdvantagesGolden, RewardsOfActionsAreThoseOfTheReference) {
     RewardInput input;
     input.log_probs = float_tensor(c["log_probs"]);
     input.ref_log_probs = float_tensor(c["ref_log_probs"]);
-    input.no_eos = bool_tensor(c["seq_no_eos_mask"]);
+    input.no_eos = c.has("seq_no_eos_mask")
+                       ? bool_tensor(c["seq_no_eos_mask"])
+                       : at::zeros({static_cast<int64_t>(lengths.size())}, at::kBool);
     if (c["kind"] == "dense") {
       input.dense_scores = float_tensor(c["dense_reward_score"]);
     } else {

@@ -70,7 +70,7 @@ TEST(PpoLossGolden, LossFromLogitsHasTheReferencesGradient) {
         const std::vector<int32_t> lengths = golden::int32s(c["seqlens"]);
         const at::Tensor logits =
             float_tensor(c["logits"]).view({-1, c["vocab"].get<int64_t>()}).requires_grad_(true);
-        const NextTokens next = next_tokens(logits / c["temperature"].get<double>(),
+        const NextTokens next = next_tokens(logits / optional_number(c, "temperature").value_or(1),
                                             golden::integers(c["input_ids"]), lengths);
         const ActorLossInput input = input_of(c, next.log_probs);
 
