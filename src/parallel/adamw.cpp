@@ -2,29 +2,11 @@
 
 #include <cmath>
 
+#include "adamw_update.h"
+#include "orrery/base/error.h"
+#include "orrery/base/text.h"
+
 namespace orrery::parallel {
-
-namespace {
-
-/// Numbers of one update that are the same for all elements.
-template <class T>
-struct Coefficients {
-  T gradient_scale, beta1, beta2, lr, decay, correction1, root_correction2, eps;
-};
-
-template <class T>
-void update(T* __restrict p, const T* __restrict g, T* __restrict m, T* __restrict v, int64_t n,
-            const Coefficients<T>& c) {
-  for (int64_t i = 0; i < n; ++i) {
-    const T gradient = g[i] * c.gradient_scale;
-    m[i] = c.beta1 * m[i] + (1 - c.beta1) * gradient;
-    v[i] = c.beta2 * v[i] + (1 - c.beta2) * gradient * gradient;
-    const T direction = m[i] / c.correction1 / (std::sqrt(v[i]) / c.root_correction2 + c.eps);
-    p[i] -= c.lr * (c.decay * p[i] + direction);
-  }
-}
-
-}  // namespace
 
 AdamW::AdamW(model::FlatParameters& parameters, AdamWOptions options)
     : parameters_(parameters),
@@ -44,7 +26,7 @@ void AdamW::step(double lr, double gradient_scale) {
   const double t = static_cast<double>(steps_done_);
   AT_DISPATCH_FLOATING_TYPES(parameters_.values().scalar_type(), "adamw", [&] {
     for (const Stretch& stretch : stretches_) {
-      const Coefficients<scalar_t> c = {
+      const AdamWCoefficients<scalar_t> c = {
           .gradient_scale = static_cast<scalar_t>(gradient_scale),
           .beta1 = static_cast<scalar_t>(options_.beta1),
           .beta2 = static_cast<scalar_t>(options_.beta2),
@@ -53,12 +35,32 @@ void AdamW::step(double lr, double gradient_scale) {
           .correction1 = static_cast<scalar_t>(1 - std::pow(options_.beta1, t)),
           .root_correction2 = static_cast<scalar_t>(std::sqrt(1 - std::pow(options_.beta2, t))),
           .eps = static_cast<scalar_t>(options_.eps)};
-      update(parameters_.values().data_ptr<scalar_t>() + stretch.begin,
-             parameters_.gradients().data_ptr<scalar_t>() + stretch.begin,
-             first_moment_.data_ptr<scalar_t>() + stretch.begin,
-             second_moment_.data_ptr<scalar_t>() + stretch.begin, stretch.end - stretch.begin, c);
+      adamw_update(parameters_.values().data_ptr<scalar_t>() + stretch.begin,
+                   parameters_.gradients().const_data_ptr<scalar_t>() + stretch.begin,
+                   first_moment_.data_ptr<scalar_t>() + stretch.begin,
+                   second_moment_.data_ptr<scalar_t>() + stretch.begin, stretch.end - stretch.begin,
+                   c);
     }
   });
+}
+
+void AdamW::restore(int64_t steps_done, const at::Tensor& first_moment,
+                    const at::Tensor& second_moment) {
+  for (const at::Tensor* moment : {&first_moment, &second_moment}) {
+    if (moment->sizes() == first_moment_.sizes() &&
+        moment->scalar_type() == first_moment_.scalar_type()) {
+      continue;
+    }
+    throw ShapeError("saved moments do not fit the parameters",
+                     {.expected = base::concat(first_moment_.numel(), " elements of type ",
+                                               toString(first_moment_.scalar_type())),
+                      .got = base::concat(moment->numel(), " elements of type ",
+                                          toString(moment->scalar_type())),
+                      .advice = {}});
+  }
+  steps_done_ = steps_done;
+  first_moment_.copy_(first_moment);
+  second_moment_.copy_(second_moment);
 }
 
 }  // namespace orrery::parallel

@@ -2,13 +2,16 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <utility>
 #include <vector>
 
+#include "orrery/base/error.h"
 #include "orrery/base/log.h"
 #include "orrery/base/text.h"
 #include "orrery/data/partition.h"
 #include "orrery/model/packed_tokens.h"
+#include "orrery/parallel/gradient_reduction.h"
 
 namespace orrery::parallel {
 
@@ -37,6 +40,13 @@ std::vector<data::SequenceBatch> micro_batches(const data::SequenceBatch& batch,
   return parts;
 }
 
+OnNonfinite on_nonfinite_named(std::string_view name) {
+  if (name == "skip") return OnNonfinite::kSkip;
+  if (name == "stop") return OnNonfinite::kStop;
+  throw ConfigError("what to do about a loss that is not finite",
+                    {.expected = "skip or stop", .got = std::string(name), .advice = {}});
+}
+
 TrainEngine::TrainEngine(model::Decoder& decoder, OptimizerOptions options,
                          comm::Communicator& data_group)
     : decoder_(decoder),
@@ -46,85 +56,116 @@ TrainEngine::TrainEngine(model::Decoder& decoder, OptimizerOptions options,
   learning_rate(options_.schedule, 0);  // a schedule that cannot be is an error now, not later
 }
 
-namespace {
-
 /// What the ranks must agree on before the optimizer may move: summed over them in one message.
-struct Totals {
+struct TrainEngine::Totals {
   double weight = 0;
   double loss = 0;
   double tokens = 0;
+  std::vector<double> watched = {};
+
+  void sum_over(comm::Communicator& group) {
+    if (group.size() == 1) return;
+    std::vector<double> numbers = {weight, loss, tokens};
+    numbers.insert(numbers.end(), watched.begin(), watched.end());
+    at::Tensor sums = at::tensor(numbers, at::kDouble);
+    group.all_reduce(sums, comm::ReduceOp::kSum);
+    const double* all = sums.const_data_ptr<double>();
+    weight = all[0];
+    loss = all[1];
+    tokens = all[2];
+    std::copy_n(all + 3, watched.size(), watched.begin());
+  }
 };
 
-Totals sum_over_ranks(const Totals& own, comm::Communicator& group) {
-  if (group.size() == 1) return own;
-  at::Tensor sums = at::tensor({own.weight, own.loss, own.tokens}, at::kDouble);
-  group.all_reduce(sums, comm::ReduceOp::kSum);
-  const double* values = sums.const_data_ptr<double>();
-  return {values[0], values[1], values[2]};
-}
-
-/// Reduced in pieces, so that a piece is still in cache when its ranks add it.
-void sum_gradients(at::Tensor gradients, comm::Communicator& group) {
-  constexpr int64_t kBucketElements = int64_t{8} << 20;
-  if (group.size() == 1) return;
-  for (int64_t begin = 0; begin < gradients.numel(); begin += kBucketElements) {
-    at::Tensor bucket =
-        gradients.narrow(0, begin, std::min(kBucketElements, gradients.numel() - begin));
-    group.all_reduce(bucket, comm::ReduceOp::kSum);
-  }
-}
-
-}  // namespace
-
-metrics::Statistics TrainEngine::step(const data::SequenceBatch& minibatch, double temperature,
-                                      double loss_weight, const LossFunction& loss,
-                                      const MicroBatchLimits& limits) {
-  model::FlatParameters& parameters = decoder_.parameters();
-  at::Tensor gradients = parameters.gradients();
-  parameters.zero_gradients();
-
-  metrics::Statistics statistics;
-  Totals own{.weight = loss_weight};
+TrainEngine::Totals TrainEngine::forward_backward(const data::SequenceBatch& minibatch,
+                                                  double temperature, const LossFunction& loss,
+                                                  const MicroBatchLimits& limits, size_t n_watched,
+                                                  metrics::Statistics& statistics) {
+  Totals own{.watched = std::vector<double>(n_watched)};
   for (const data::SequenceBatch& part : micro_batches(minibatch, limits)) {
     const data::NestedLengths& lengths = part.meta.at("packed_input_ids").lengths;
     const model::PackedTokens tokens =
         model::pack_tokens(part.at("packed_input_ids"), lengths.flat());
     const LossResult result = loss(decoder_.log_probs(tokens, temperature), part);
+    ORRERY_ASSERT(result.watched.size() == n_watched, "a watched number for each ceiling");
     own.loss += result.loss_sum.item<double>();
     own.tokens += static_cast<double>(tokens.size());
+    for (size_t i = 0; i < n_watched; ++i) own.watched[i] += result.watched[i];
     statistics.merge(result.statistics);
     if (result.loss_sum.requires_grad()) result.loss_sum.backward();
   }
+  return own;
+}
 
-  // One order of collectives whatever the ranks' data: totals, then gradients, then nothing more;
-  // what follows is computed from sums that are the same on all ranks.
-  const Totals all = sum_over_ranks(own, data_group_);
-  sum_gradients(gradients, data_group_);
-  const double lr = learning_rate(options_.schedule, steps_done_);
-  const double norm = all.weight > 0 ? gradients.norm().item<double>() / all.weight : 0;
-  const bool is_finite = std::isfinite(norm) && std::isfinite(all.loss);
-  const bool moves = all.weight > 0 && is_finite;
+/// Whether no rank has a norm that is NaN or infinite. Sums over ranks need not have the same bits
+/// on all of them, and two that decide differently would train different models from here on.
+bool TrainEngine::is_finite_everywhere(double norm) {
+  if (data_group_.size() == 1) return std::isfinite(norm);
+  at::Tensor flag = at::tensor({std::isfinite(norm) ? 0 : 1}, at::kInt);
+  data_group_.all_reduce(flag, comm::ReduceOp::kMax);
+  return flag.item<int>() == 0;
+}
+
+metrics::Statistics TrainEngine::step(const data::SequenceBatch& minibatch, double temperature,
+                                      double loss_weight, const LossFunction& loss,
+                                      const MicroBatchLimits& limits) {
+  return step(minibatch, temperature, loss_weight, loss, limits, {});
+}
+
+metrics::Statistics TrainEngine::step(const data::SequenceBatch& minibatch, double temperature,
+                                      double loss_weight, const LossFunction& loss,
+                                      const MicroBatchLimits& limits,
+                                      std::span<const double> ceilings) {
+  decoder_.parameters().zero_gradients();
+  metrics::Statistics statistics;
+  Totals all = forward_backward(minibatch, temperature, loss, limits, ceilings.size(), statistics);
+  all.weight = loss_weight;
+  all.sum_over(data_group_);
+
+  std::string reason;
+  bool is_stopped_early = false;
+  if (all.weight <= 0) {
+    reason = "no token has any weight";
+  } else if (!std::isfinite(all.loss)) {
+    reason = "the loss is not finite";
+  }
+  for (size_t i = 0; i < ceilings.size() && reason.empty(); ++i) {
+    is_stopped_early |= all.watched[i] / all.weight > ceilings[i];
+  }
+
+  const double lr = learning_rate(options_.schedule, steps_done());
+  std::optional<double> norm;
+  if (reason.empty() && !is_stopped_early) {
+    const at::Tensor& gradients = decoder_.parameters().gradients();
+    sum_gradients(gradients, data_group_);
+    norm = gradients.norm().item<double>() / all.weight;
+    if (is_finite_everywhere(*norm)) {
+      optimizer_.step(lr, clip_scale(*norm, options_.max_grad_norm) / all.weight);
+    } else {
+      reason = "a gradient is not finite";
+    }
+  }
+
   // These are the same on every rank: only the first one records them, so that merging over ranks
   // counts each step once.
   if (data_group_.rank() == 0) {
-    statistics.sum("skipped_steps", moves ? 0 : 1);
+    statistics.sum("skipped_steps", reason.empty() ? 0 : 1);
+    if (!ceilings.empty()) statistics.sum("early_stopped_steps", is_stopped_early ? 1 : 0);
     statistics.sum("n_tokens", all.tokens);
     statistics.scalar("lr", lr);
     if (all.weight > 0) statistics.scalar("loss", all.loss / all.weight);
-    if (all.weight > 0) statistics.scalar("grad_norm", norm);
+    if (norm) statistics.scalar("grad_norm", *norm);
   }
-  if (!moves) {
-    base::log_warning(base::concat(
-        "optimizer step ", steps_done_, " skipped: ",
-        all.weight > 0 ? "loss or gradient is not finite" : "no token has any weight"));
-    return statistics;
+  if (!reason.empty()) {
+    if (options_.on_nonfinite == OnNonfinite::kStop && all.weight > 0) {
+      throw CallError(
+          base::concat("optimizer step ", steps_done() + 1, ": ", reason),
+          {.expected = "finite numbers, since on_nonfinite is stop",
+           .got = base::concat("loss ", all.loss / all.weight, " over ", all.tokens, " tokens"),
+           .advice = "lower lr or max_grad_norm, or set on_nonfinite = skip"});
+    }
+    base::log_warning(base::concat("optimizer step ", steps_done() + 1, " skipped: ", reason));
   }
-  double scale = 1 / all.weight;
-  if (options_.max_grad_norm > 0 && norm > options_.max_grad_norm) {
-    scale *= options_.max_grad_norm / norm;
-  }
-  optimizer_.step(lr, scale);
-  ++steps_done_;
   return statistics;
 }
 

@@ -33,6 +33,10 @@ class AdamW {
   const at::Tensor& first_moment() const { return first_moment_; }    ///< [numel]
   const at::Tensor& second_moment() const { return second_moment_; }  ///< [numel]
 
+  /// Goes on from a saved state. The moments are copied: [numel], of the parameters' type.
+  /// Throws ShapeError when they are not.
+  void restore(int64_t steps_done, const at::Tensor& first_moment, const at::Tensor& second_moment);
+
  private:
   /// A stretch of the buffer with or without decay.
   struct Stretch {

@@ -1,6 +1,12 @@
 // One optimizer step on a minibatch that is spread over data ranks: micro-batches within a token
 // budget, gradients summed, reduced once, divided by the weight of the whole minibatch, clipped,
 // AdamW. The result does not depend on how the minibatch was split.
+//
+//   each rank: forward, backward of its micro-batches (their number may differ between ranks)
+//   all:       sum of weight, loss, watched numbers  -> every rank decides the same
+//   all:       sum of gradients, norm, one flag      -> every rank decides the same
+//   each rank: AdamW on the whole flat buffer
+//
 // Main thread of a worker; gradients live in the decoder's flat buffer.
 #pragma once
 
@@ -9,7 +15,10 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "orrery/comm/communicator.h"
 #include "orrery/data/sequence_batch.h"
@@ -22,7 +31,7 @@ namespace orrery::parallel {
 
 /// How a batch is cut into micro-batches.
 struct MicroBatchLimits {
-  int64_t max_tokens = 0;  ///< 0: no limit. A sequence over it is a micro-batch of its own
+  int64_t max_tokens = 0;  ///< 0: no limit. A sample over it is a micro-batch of its own
   int64_t min_parts = 1;
 };
 
@@ -30,16 +39,28 @@ struct MicroBatchLimits {
 std::vector<data::SequenceBatch> micro_batches(const data::SequenceBatch& batch,
                                                const MicroBatchLimits& limits);
 
+/// What to do when loss or gradients are NaN or infinite. They never reach the parameters.
+enum class OnNonfinite {
+  kSkip,  ///< no update, counted in `skipped_steps`
+  kStop,  ///< CallError on all ranks
+};
+
+/// `skip` or `stop`. Throws ConfigError for another name.
+OnNonfinite on_nonfinite_named(std::string_view name);
+
 struct OptimizerOptions {
   AdamWOptions adamw;
   LrScheduleOptions schedule;
   double max_grad_norm = 1;  ///< 0: no clipping
+  OnNonfinite on_nonfinite = OnNonfinite::kSkip;
 };
 
 /// What a loss function returns for one micro-batch.
 struct LossResult {
   at::Tensor loss_sum;             ///< [] sum over tokens of loss * weight, not divided
   metrics::Statistics statistics;  ///< of the tokens of the micro-batch
+  /// Sums over tokens of value * weight, one for each ceiling given to step().
+  std::vector<double> watched = {};
 };
 
 /// log_probs [actions of the micro-batch] of the model being trained, differentiable.
@@ -56,19 +77,33 @@ class TrainEngine {
   /// Returns loss, grad_norm, lr, n_tokens and what the loss function recorded. When the weight of
   /// all ranks is 0, or loss or gradient are not finite, nothing changes but the count of skipped
   /// steps (`skipped_steps`); the decision is the same on all ranks.
-  /// Collective over the data group.
+  /// Collective over the data group. Throws CallError for OnNonfinite::kStop.
   metrics::Statistics step(const data::SequenceBatch& minibatch, double temperature,
                            double loss_weight, const LossFunction& loss,
                            const MicroBatchLimits& limits);
 
-  int64_t steps_done() const { return steps_done_; }
+  /// The same, but early stopping: when the mean of a watched number over the weights of all ranks
+  /// is above its ceiling, nothing changes but `early_stopped_steps`. As many ceilings on all
+  /// ranks.
+  metrics::Statistics step(const data::SequenceBatch& minibatch, double temperature,
+                           double loss_weight, const LossFunction& loss,
+                           const MicroBatchLimits& limits, std::span<const double> ceilings);
+
+  /// Updates of the parameters, the number that the schedule goes by. Skipped steps do not count.
+  int64_t steps_done() const { return optimizer_.steps_done(); }
+  AdamW& optimizer() { return optimizer_; }
 
  private:
+  struct Totals;
+  Totals forward_backward(const data::SequenceBatch& minibatch, double temperature,
+                          const LossFunction& loss, const MicroBatchLimits& limits,
+                          size_t n_watched, metrics::Statistics& statistics);
+  bool is_finite_everywhere(double norm);
+
   model::Decoder& decoder_;
   OptimizerOptions options_;
   comm::Communicator& data_group_;
   AdamW optimizer_;
-  int64_t steps_done_ = 0;
 };
 
 }  // namespace orrery::parallel

@@ -1,0 +1,96 @@
+// Golden lr_schedule.json. What we do otherwise (docs/decisions/0105-algorithm-quirks.md): the n-th
+// optimizer step uses the rate of step n; the decay ends with the last step, not `warmup` steps
+// before it; weight decay does not change over time.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "golden_file.h"
+#include "orrery/base/error.h"
+#include "orrery/parallel/lr_schedule.h"
+
+namespace orrery::parallel {
+namespace {
+
+LrScheduleOptions options_of(const nlohmann::json& o) {
+  return {.init_lr = o.at("init_lr"),
+          .max_lr = o.at("max_lr"),
+          .min_lr = o.at("min_lr"),
+          .warmup_steps = o.at("lr_warmup_steps"),
+          .decay_steps = o.at("lr_decay_steps"),
+          .style = decay_style_named(o.at("lr_decay_style").get<std::string>())};
+}
+
+void expect_rate(double got, double expected) {
+  EXPECT_NEAR(got, expected, 1e-12 * std::abs(expected));
+}
+
+TEST(LrScheduleGolden, Scheduler) {
+  int n_ramps = 0;
+  golden::for_each_case("lr_schedule.json", "scheduler", [&](const golden::Case& c) {
+    const std::vector<int64_t> steps = golden::integers(c["steps"]);
+    if (c.expects_error()) {
+      EXPECT_THROW(learning_rate(options_of(c["options"]), steps.front()), ConfigError);
+      return;
+    }
+    const std::vector<double> expected = golden::doubles(c.expect()["lr"]);
+    for (size_t i = 0; i < steps.size(); ++i) {
+      SCOPED_TRACE(steps[i]);
+      expect_rate(learning_rate(options_of(c["options"]), steps[i]), expected[i]);
+    }
+    n_ramps += c["options"]["wd_incr_style"] == "constant" ? 0 : 1;
+  });
+  std::cout << "golden lr_schedule.json scheduler: weight_decay of " << n_ramps
+            << " cases not compared: it is constant here\n";
+}
+
+/// Number that the reference's schedule is asked for at an optimizer step: it is set after the
+/// update to that of the train step which just ran.
+int64_t reference_schedule_step(int64_t train_step, int64_t minibatch) {
+  return minibatch == 0 ? std::max<int64_t>(train_step - 1, 0) : train_step;
+}
+
+TEST(LrScheduleGolden, AsBuiltByBackend) {
+  golden::for_each_case("lr_schedule.json", "as_built_by_backend", [](const golden::Case& c) {
+    const LrScheduleOptions reference = options_of(c["scheduler_options"]);
+    const int64_t total = c["total_train_steps"];
+    const int64_t per_step = c["optimizer_steps_per_train_step"];
+    const double proportion = c["warmup_steps_proportion"];
+    const auto warmup = static_cast<int64_t>(std::floor(proportion * static_cast<double>(total)));
+
+    EXPECT_EQ(reference.warmup_steps, warmup);
+    EXPECT_EQ(reference.decay_steps, total - warmup);
+    EXPECT_DOUBLE_EQ(reference.min_lr, c["lr"].get<double>() * c["min_lr_ratio"].get<double>());
+
+    // The same function at the reference's step numbers gives its rates.
+    const std::vector<double> used = golden::doubles(c.expect()["lr_used"]);
+    for (size_t i = 0; i < used.size(); ++i) {
+      SCOPED_TRACE(i);
+      const auto step = static_cast<int64_t>(i);
+      expect_rate(
+          learning_rate(reference, reference_schedule_step(step / per_step, step % per_step)),
+          used[i]);
+    }
+
+    // Ours: as many different rates as optimizer steps, the lowest one at the last.
+    LrScheduleOptions ours = reference;
+    ours.warmup_steps = warmup * per_step;
+    ours.decay_steps = total * per_step;
+    if (ours.style == DecayStyle::kConstant) return;
+    expect_rate(learning_rate(ours, ours.decay_steps), reference.min_lr);
+    EXPECT_GT(learning_rate(ours, ours.decay_steps - 1), reference.min_lr);
+    if (warmup > 0) {
+      EXPECT_GT(learning_rate(ours, 1), learning_rate(ours, 0));
+    }
+  });
+}
+
+TEST(LearningRate, RefusesSchedulesThatCannotBe) {
+  EXPECT_THROW(decay_style_named("poly"), ConfigError);
+  EXPECT_THROW(learning_rate({.max_lr = 1, .min_lr = -1}, 0), ConfigError);
+  EXPECT_THROW(learning_rate({.warmup_steps = -1}, 0), ConfigError);
+  EXPECT_THROW(learning_rate({.warmup_steps = 5, .decay_steps = 5}, 0), ConfigError);
+}
+
+}  // namespace
+}  // namespace orrery::parallel
