@@ -6,8 +6,6 @@
 #include <utility>
 
 #include "orrery/base/error.h"
-#include "orrery/base/hash.h"
-#include "orrery/base/philox.h"
 #include "orrery/base/text.h"
 #include "orrery/kernels/gae.h"
 
@@ -56,8 +54,15 @@ ActionRewards action_rewards(const RewardInput& input, const RewardOptions& opti
                              const std::vector<int32_t>& lengths) {
   const auto n = static_cast<int64_t>(lengths.size());
   check_rows("log_probs", input.log_probs, total(lengths) - n);
-  check_rows("scores", input.dense_scores.defined() ? input.no_eos : input.scores, n);
   check_rows("no_eos", input.no_eos, n);
+  if (input.ref_log_probs.defined()) {
+    check_rows("ref_log_probs", input.ref_log_probs, input.log_probs.numel());
+  }
+  if (input.dense_scores.defined()) {
+    check_rows("dense_scores", input.dense_scores, total(lengths));
+  } else {
+    check_rows("scores", input.scores, n);
+  }
 
   ActionRewards result;
   result.kl_rewards = input.ref_log_probs.defined()
@@ -147,25 +152,14 @@ at::Tensor normalize_by_group(const at::Tensor& x, const at::Tensor& mask,
   int64_t begin = 0;
   for (int64_t first = 0; first < n; first += group_size) {
     int64_t actions = 0;
-    for (int64_t i = first; i < first + group_size; ++i)
+    for (int64_t i = first; i < first + group_size; ++i) {
       actions += lengths[static_cast<size_t>(i)] - 1;
+    }
     parts.push_back(
         masked_normalization(x.narrow(0, begin, actions), mask.narrow(0, begin, actions)));
     begin += actions;
   }
   return parts.empty() ? x.clone() : at::cat(parts);
-}
-
-std::vector<int> minibatch_order(uint64_t seed, int64_t step, int data_rank, int n) {
-  std::vector<int> order(static_cast<size_t>(n));
-  std::iota(order.begin(), order.end(), 0);
-  const uint64_t stream = base::hash64(base::concat("minibatches ", step, " ", data_rank));
-  for (int i = n - 1; i > 0; --i) {
-    const uint64_t j =
-        base::philox_below(seed, stream, static_cast<uint64_t>(i), static_cast<uint64_t>(i) + 1);
-    std::swap(order[static_cast<size_t>(i)], order[j]);
-  }
-  return order;
 }
 
 }  // namespace orrery::algorithm

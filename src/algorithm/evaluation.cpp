@@ -22,7 +22,7 @@ metrics::Statistics accuracy(ModelContext& model, const EvaluationInput& input, 
   const std::vector<Response> responses = responses_of(generated, *model.tokenizer);
   for (const Response& response : responses) {
     right += is_match(rule, response.text, response.answer) ? 1 : 0;
-    length += static_cast<double>(response.text.size());
+    length += response.n_tokens;
   }
   const auto n = static_cast<double>(responses.size());
   metrics::Statistics statistics;

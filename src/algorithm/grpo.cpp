@@ -1,129 +1,99 @@
 #include "orrery/algorithm/grpo.h"
 
-#include <ATen/core/grad_mode.h>  // NoGradGuard
+#include <algorithm>
+#include <limits>
 
 #include "orrery/algorithm/evaluation.h"
+#include "orrery/algorithm/log_probs.h"
+#include "orrery/algorithm/masked_statistics.h"
+#include "orrery/algorithm/minibatches.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
+#include "orrery/config/experiment.h"
 
 namespace orrery::algorithm {
 
-namespace {
-
-/// Lengths of actions for lengths of tokens.
-data::NestedLengths action_lengths(const data::NestedLengths& tokens) {
-  std::vector<int32_t> lengths = tokens.flat();
-  for (int32_t& length : lengths) --length;
-  return data::NestedLengths::from_flat(std::move(lengths), tokens.offsets());
-}
-
-/// Log-probabilities under the weights as they are, in the batch's order. Local.
-at::Tensor current_log_probs(ModelContext& model, const data::SequenceBatch& input,
-                             double temperature, const CallContext& call) {
-  const at::NoGradGuard no_grad;
-  std::vector<data::SequenceBatch> parts = parallel::micro_batches(input, call.limits);
-  std::vector<data::SequenceBatch> results;
-  for (const data::SequenceBatch& part : parts) {
-    const data::NestedLengths& tokens = part.meta.at("packed_input_ids").lengths;
-    data::SequenceBatch result;
-    result.meta.ids = part.meta.ids;
-    result.set(
-        "log_probs",
-        model.decoder
-            ->log_probs(model::pack_tokens(part.at("packed_input_ids"), tokens.flat()), temperature)
-            .to(at::kFloat),
-        action_lengths(tokens));
-    results.push_back(std::move(result));
+std::vector<OptionProblem> GrpoOptions::problems(const config::CallConfig& call) const {
+  std::vector<OptionProblem> found;
+  if (c_clip != 0 && c_clip <= 1) {
+    found.push_back({"c_clip", base::concat("must be 0 or above 1, got ", c_clip)});
   }
-  if (results.empty()) return at::empty({0}, at::kFloat);
-  // Micro-batches regroup the samples: put them back in their order.
-  const data::SequenceBatch all = data::gather(results);
-  std::map<data::SampleId, int> place;
-  for (size_t i = 0; i < all.size(); ++i) place[all.meta.ids[i]] = static_cast<int>(i);
-  std::vector<int> order;
-  for (const data::SampleId id : input.meta.ids) order.push_back(place.at(id));
-  return all.select_samples(order).at("log_probs");
+  const bool has_reference = std::any_of(
+      call.inputs.begin(), call.inputs.end(),
+      [](const config::KeyBinding& input) { return input.interface_key == "packed_ref_logprobs"; });
+  if (call.kind == "train_step" && needs_reference() && !has_reference) {
+    found.push_back({kl_ctl > 0 ? "kl_ctl" : "kl_loss",
+                     "a KL term needs the input packed_ref_logprobs, which a call of a reference "
+                     "model writes"});
+  }
+  return found;
 }
-
-double sum_where(const at::Tensor& values, const at::Tensor& mask) {
-  return at::where(mask, values.to(at::kDouble), 0.0).sum().item<double>();
-}
-
-/// Mean, smallest and largest of `values` over `mask`.
-void record(metrics::Statistics& statistics, const std::string& name, const at::Tensor& values,
-            const at::Tensor& mask) {
-  const double weight = mask.sum().item<double>();
-  if (weight == 0) return;
-  const at::Tensor chosen = values.detach().masked_select(mask).to(at::kDouble);
-  statistics.mean(name, chosen.sum().item<double>(), weight);
-  statistics.min(name + "_min", chosen.min().item<double>());
-  statistics.max(name + "_max", chosen.max().item<double>());
-}
-
-}  // namespace
 
 Grpo::Grpo(GrpoOptions options) : options_(options), rule_(match_rule_named(options.match)) {
   if (options_.c_clip != 0 && options_.c_clip <= 1) {
     throw ConfigError(base::concat("c_clip must be 0 or above 1, got ", options_.c_clip));
   }
+  if (options_.early_stop_imp_ratio > 0 || options_.early_stop_kl > 0) {
+    for (const double ceiling : {options_.early_stop_imp_ratio, options_.early_stop_kl}) {
+      ceilings_.push_back(ceiling > 0 ? ceiling : std::numeric_limits<double>::infinity());
+    }
+  }
+}
+
+at::Tensor Grpo::normalized(const at::Tensor& advantages, const at::Tensor& mask,
+                            const data::NestedLengths& tokens, ModelContext& model) const {
+  at::Tensor result = advantages;
+  if (options_.group_adv_norm && advantages.numel() > 0) {
+    std::vector<at::Tensor> groups;
+    int64_t begin = 0;
+    for (size_t i = 0; i < tokens.size(); ++i) {
+      const int64_t actions = tokens.total(i) - static_cast<int64_t>(tokens.of(i).size());
+      groups.push_back(
+          masked_normalization(result.narrow(0, begin, actions), mask.narrow(0, begin, actions)));
+      begin += actions;
+    }
+    result = at::cat(groups);
+  }
+  if (options_.adv_norm) result = masked_normalization(result, mask, model.data_group);
+  return result;
 }
 
 PreparedBatch Grpo::prepare(ModelContext& model, const data::SequenceBatch& input,
                             const CallContext& call) const {
   const data::NestedLengths& tokens = input.meta.at("packed_input_ids").lengths;
-  const std::vector<int32_t>& lengths = tokens.flat();
-  const at::Tensor no_eos = input.at("seq_no_eos_mask").to(at::kBool);
-
-  at::Tensor mask = action_mask(input.at("prompt_mask"), lengths);
-  if (options_.mask_too_long) mask = mask.logical_and(per_action(no_eos, lengths).logical_not());
-  const at::Tensor old_log_probs = input.at("packed_logprobs") * mask;
-  const at::Tensor scores = (input.at("rewards") - options_.reward_bias) * options_.reward_scaling;
-  const ActionRewards rewards = action_rewards(
-      {.log_probs = old_log_probs,
-       .ref_log_probs = options_.kl_ctl > 0 ? input.at("packed_ref_logprobs") * mask : at::Tensor(),
-       .scores = scores,
-       .dense_scores = {},
-       .no_eos = no_eos},
-      {.kl_ctl = options_.kl_ctl,
-       .clip = options_.max_reward_clip,
-       .mask_no_eos_with_zero = options_.mask_no_eos_with_zero},
-      lengths);
-  const at::Tensor no_values = at::zeros({tokens.grand_total()}, at::kFloat);
-  at::Tensor advantages = estimate_advantages(rewards.rewards, no_values, no_eos, lengths,
-                                              options_.discount, options_.gae_lambda)
-                              .advantages;
-  if (options_.group_adv_norm) {
-    std::vector<at::Tensor> groups;
-    int64_t begin = 0;
-    for (size_t i = 0; i < input.size(); ++i) {
-      const std::span<const int32_t> own = tokens.of(i);
-      const int64_t actions = tokens.total(i) - static_cast<int64_t>(own.size());
-      groups.push_back(masked_normalization(advantages.narrow(0, begin, actions),
-                                            mask.narrow(0, begin, actions)));
-      begin += actions;
-    }
-    if (!groups.empty()) advantages = at::cat(groups);
-  }
-  if (options_.adv_norm) advantages = masked_normalization(advantages, mask, model.data_group);
+  const PolicyInput policy_input{
+      .lengths = tokens.flat(),
+      .prompt_mask = input.at("prompt_mask"),
+      .log_probs = input.at("packed_logprobs"),
+      .ref_log_probs = options_.needs_reference() ? input.at("packed_ref_logprobs") : at::Tensor(),
+      .values = {},
+      .scores = (input.at("rewards") - options_.reward_bias) * options_.reward_scaling,
+      .dense_scores = {},
+      .no_eos = input.at("seq_no_eos_mask")};
+  const PolicyBatch policy = prepare_policy_batch(
+      policy_input, {.rewards = {.kl_ctl = options_.kl_ctl,
+                                 .clip = options_.max_reward_clip,
+                                 .mask_no_eos_with_zero = options_.mask_no_eos_with_zero},
+                     .mask_too_long = options_.mask_too_long,
+                     .discount = options_.discount,
+                     .gae_lambda = options_.gae_lambda});
+  const at::Tensor advantages = normalized(policy.advantages, policy.mask, tokens, model);
 
   PreparedBatch prepared;
   const data::NestedLengths actions = action_lengths(tokens);
   const std::string keys[] = {"packed_input_ids"};
-  prepared.batch = input.select(keys);
-  prepared.batch.set("old_log_probs", old_log_probs, actions);
-  prepared.batch.set("advantages", advantages, actions);
-  prepared.batch.set("action_mask", mask, actions);
+  data::SequenceBatch batch = input.select(keys);
+  batch.set("old_log_probs", policy.log_probs, actions);
+  batch.set("advantages", advantages, actions);
+  batch.set("action_mask", policy.mask, actions);
+  if (options_.kl_loss > 0) batch.set("ref_log_probs", policy_input.ref_log_probs, actions);
   if (options_.recompute_log_probs) {
-    prepared.batch.set("proximal_log_probs",
-                       current_log_probs(model, input, options_.temperature, call) * mask, actions);
+    const at::Tensor now = current_log_probs(model, input, options_.temperature, call.limits);
+    batch.set("proximal_log_probs", now * policy.mask, actions);
   }
-  const auto n = static_cast<double>(lengths.size());
-  prepared.statistics.mean("task_reward", input.at("rewards").sum().item<double>(), n);
-  prepared.statistics.mean("no_eos_ratio", no_eos.sum().item<double>(), n);
-  prepared.statistics.mean("seq_len", static_cast<double>(tokens.grand_total()), n);
-  prepared.statistics.sum("n_seqs", n);
-  record(prepared.statistics, "advantage", advantages, mask);
-  if (options_.kl_ctl > 0) record(prepared.statistics, "kl_reward", rewards.kl_rewards, mask);
+  prepared.batch = by_sequence(batch);
+  prepared.statistics = policy_statistics(policy_input, policy);
+  record_spread(prepared.statistics, "advantage", advantages, policy.mask);
   return prepared;
 }
 
@@ -145,19 +115,29 @@ parallel::LossResult Grpo::loss(const at::Tensor& log_probs,
                  options);
 
   parallel::LossResult result;
+  metrics::Statistics& statistics = result.statistics;
   result.loss_sum = at::where(mask, actor.loss, 0.0).sum();
   const double weight = mask.sum().item<double>();
-  result.statistics.mean("actor_loss", result.loss_sum.item<double>(), weight);
-  record(result.statistics, "importance_weight", actor.importance_weight, mask);
-  result.statistics.mean("approx_kl", sum_where(actor.approx_kl, mask), weight);
-  result.statistics.mean("clip_ratio", actor.clip_mask.sum().item<double>(), weight);
-  result.statistics.mean("dual_clip_ratio", actor.dual_clip_mask.sum().item<double>(), weight);
-  if (actor.behaviour_mask.defined()) {
-    record(result.statistics, "behave_imp_weight", actor.behaviour_weight, actor.behaviour_mask);
-    result.statistics.mean("behave_approx_kl", sum_where(actor.behaviour_kl, actor.behaviour_mask),
-                           actor.behaviour_mask.sum().item<double>());
+  statistics.mean("actor_loss", result.loss_sum.item<double>(), weight);
+  if (options_.kl_loss > 0) {
+    const at::Tensor kl = reference_kl(log_probs, part.at("ref_log_probs"), mask).sum();
+    statistics.mean("ref_kl", kl.item<double>(), weight);
+    result.loss_sum = result.loss_sum + options_.kl_loss * kl;
   }
-  result.statistics.sum("n_valid_tokens", weight);
+  record_spread(statistics, "importance_weight", actor.importance_weight, mask);
+  const double kl_sum = masked_sum(actor.approx_kl, mask);
+  statistics.mean("approx_kl", kl_sum, weight);
+  statistics.mean("clip_ratio", actor.clip_mask.sum().item<double>(), weight);
+  statistics.mean("dual_clip_ratio", actor.dual_clip_mask.sum().item<double>(), weight);
+  statistics.mean("new_logp", masked_sum(log_probs, mask), weight);
+  statistics.mean("old_logp", masked_sum(part.at("old_log_probs"), mask), weight);
+  if (actor.behaviour_mask.defined()) {
+    record_spread(statistics, "behave_imp_weight", actor.behaviour_weight, actor.behaviour_mask);
+    statistics.mean("behave_approx_kl", masked_sum(actor.behaviour_kl, actor.behaviour_mask),
+                    actor.behaviour_mask.sum().item<double>());
+  }
+  statistics.sum("n_valid_tokens", weight);
+  if (!ceilings_.empty()) result.watched = {masked_sum(actor.importance_weight, mask), kl_sum};
   return result;
 }
 
@@ -165,22 +145,20 @@ std::vector<metrics::Statistics> Grpo::train_step(ModelContext& model,
                                                   const data::SequenceBatch& input,
                                                   const CallContext& call) {
   const PreparedBatch prepared = prepare(model, input, call);
+  const auto n = static_cast<int>(prepared.batch.size());
   std::vector<metrics::Statistics> records;
   for (int64_t reuse = 0; reuse < options_.sample_reuse; ++reuse) {
-    data::SequenceBatch batch = prepared.batch;
-    if (options_.n_minibatches > 1 || reuse > 0) {
-      batch = batch.reorder(minibatch_order(call.seed, call.step * 1000 + reuse, call.data_rank,
-                                            static_cast<int>(batch.size())));
-    }
-    const std::vector<int> sizes = data::minibatch_sizes(static_cast<int>(batch.size()),
-                                                         static_cast<int>(options_.n_minibatches));
-    for (const data::SequenceBatch& minibatch : batch.split({.sizes = sizes, .ranges = {}})) {
+    const std::vector<int> order = minibatch_order(
+        {.seed = call.seed, .step = call.step, .reuse = reuse, .data_rank = call.data_rank}, n);
+    for (const std::vector<int>& sequences :
+         cut_minibatches(order, static_cast<int>(options_.n_minibatches))) {
+      const data::SequenceBatch minibatch = prepared.batch.select_samples(sequences);
       records.push_back(model.engine->step(
           minibatch, options_.temperature, minibatch.at("action_mask").sum().item<double>(),
           [this](const at::Tensor& log_probs, const data::SequenceBatch& part) {
             return loss(log_probs, part);
           },
-          call.limits));
+          call.limits, ceilings_));
     }
   }
   records.front().merge(prepared.statistics);
@@ -191,7 +169,8 @@ data::SequenceBatch Grpo::inference(ModelContext& model, const data::SequenceBat
                                     const CallContext& call) {
   data::SequenceBatch output;
   output.meta.ids = input.meta.ids;
-  output.set("packed_logprobs", current_log_probs(model, input, options_.temperature, call),
+  output.set("packed_logprobs",
+             current_log_probs(model, input, options_.temperature, call.limits).to(at::kFloat),
              action_lengths(input.meta.at("packed_input_ids").lengths));
   return output;
 }

@@ -31,7 +31,9 @@ ActorLoss actor_loss(const ActorLossInput& input, const ActorLossOptions& option
   const at::Tensor& denominator =
       input.proximal_log_probs.defined() ? input.proximal_log_probs : input.old_log_probs;
   const at::Tensor difference = input.log_probs - denominator;
-  const at::Tensor ratio = at::where(input.mask, difference.exp(), 0.0);
+  // Masked inside and outside: exp of what is masked may be infinite, and 0 times that is NaN in
+  // the gradient.
+  const at::Tensor ratio = at::where(input.mask, at::where(input.mask, difference, 0.0).exp(), 0.0);
   const at::Tensor plain = -input.advantages * ratio;
   const at::Tensor clipped =
       -input.advantages * ratio.clamp(1 - options.eps_clip, 1 + options.eps_clip);
@@ -47,8 +49,8 @@ ActorLoss actor_loss(const ActorLossInput& input, const ActorLossOptions& option
     result.dual_clip_mask = at::zeros_like(result.clip_mask);
   }
   if (input.proximal_log_probs.defined()) {
-    const at::Tensor kl = input.proximal_log_probs - input.old_log_probs;
-    const at::Tensor weight = kl.exp();
+    const at::Tensor kl = (input.proximal_log_probs - input.old_log_probs).detach();
+    const at::Tensor weight = kl.exp();  // no gradient goes through it
     result.behaviour_mask = options.behaviour_weight_cap
                                 ? weight.le(*options.behaviour_weight_cap).logical_and(input.mask)
                                 : input.mask;
@@ -59,6 +61,12 @@ ActorLoss actor_loss(const ActorLossInput& input, const ActorLossOptions& option
   result.importance_weight = ratio.detach();
   result.approx_kl = difference.detach();
   return result;
+}
+
+at::Tensor reference_kl(const at::Tensor& log_probs, const at::Tensor& ref_log_probs,
+                        const at::Tensor& mask) {
+  const at::Tensor difference = at::where(mask, ref_log_probs - log_probs, 0.0);
+  return difference.exp() - difference - 1;
 }
 
 }  // namespace orrery::algorithm

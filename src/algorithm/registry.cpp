@@ -1,10 +1,10 @@
 #include "orrery/algorithm/registry.h"
 
 #include <algorithm>
-#include <functional>
 #include <map>
-#include <set>
+#include <utility>
 
+#include "orrery/algorithm/command_reward.h"
 #include "orrery/algorithm/generation.h"
 #include "orrery/algorithm/grpo.h"
 #include "orrery/algorithm/rule_reward.h"
@@ -18,44 +18,39 @@ namespace {
 
 using graph::CallKind;
 
-struct Registration {
-  config::Schema schema;
-  std::vector<InterfaceSignature> signatures;
-  std::function<std::unique_ptr<Interface>(const std::vector<config::Option>&)> make;
-};
-
-template <class T, class Options>
-Registration registration(std::vector<InterfaceSignature> signatures) {
-  return {config::schema_of<Options>(), std::move(signatures),
-          [](const std::vector<config::Option>& options) -> std::unique_ptr<Interface> {
-            return std::make_unique<T>(config::parse_options<Options>(options));
-          }};
-}
-
 const std::vector<std::string> kGenerated = {"packed_input_ids", "prompt_mask", "packed_logprobs",
                                              "seq_no_eos_mask"};
 
-/// Every interface there is. A new one gets a line here.
-const std::map<std::string, Registration>& registrations() {
-  static const std::map<std::string, Registration> all = {
-      {"generate", registration<Generate, GenerateOptions>(
+std::map<std::string, Registration> built_in() {
+  const InterfaceSignature rule_reward{
+      .kind = CallKind::kInference,
+      .required_inputs = {"packed_input_ids", "prompt_mask", "answers"},
+      .optional_inputs = {},
+      .outputs = {"rewards"},
+      .needs_model = false};
+  InterfaceSignature command_reward = rule_reward;
+  command_reward.required_inputs.pop_back();
+  command_reward.optional_inputs = {"answers"};
+  return {
+      {"generate", registration_of<Generate, GenerateOptions>(
                        {{CallKind::kGenerate, {"packed_prompts"}, {}, kGenerated}})},
-      {"sft", registration<Sft, SftOptions>(
+      {"sft", registration_of<Sft, SftOptions>(
                   {{CallKind::kTrainStep, {"packed_input_ids", "prompt_mask"}, {}, {}}})},
-      {"rule_reward",
-       registration<RuleReward, RuleRewardOptions>({{CallKind::kInference,
-                                                     {"packed_input_ids", "prompt_mask", "answers"},
-                                                     {},
-                                                     {"rewards"},
-                                                     /*needs_model=*/false}})},
+      {"rule_reward", registration_of<RuleReward, RuleRewardOptions>({rule_reward})},
+      {"command_reward", registration_of<CommandReward, CommandRewardOptions>({command_reward})},
       {"grpo",
-       registration<Grpo, GrpoOptions>(
+       registration_of<Grpo, GrpoOptions>(
            {{CallKind::kTrainStep,
              {"packed_input_ids", "prompt_mask", "packed_logprobs", "rewards", "seq_no_eos_mask"},
              {"packed_ref_logprobs"},
              {}},
             {CallKind::kInference, {"packed_input_ids"}, {}, {"packed_logprobs"}}})},
   };
+}
+
+/// Every interface there is. Filled before the first configuration is read, read-only from then on.
+std::map<std::string, Registration>& registrations() {
+  static std::map<std::string, Registration> all = built_in();
   return all;
 }
 
@@ -90,11 +85,13 @@ class CallCheck {
                                     call_.model, ".architecture is none"));
     }
     try {
-      make_interface(call_.interface, call_.options);
+      for (const OptionProblem& found_problem :
+           registrations().at(call_.interface).problems(call_)) {
+        problem(found_problem.key, found_problem.text);
+      }
     } catch (const Error& error) {
       problem("interface", error.what());
     }
-    check_reference();
   }
 
  private:
@@ -130,17 +127,6 @@ class CallCheck {
     }
   }
 
-  /// The one option that makes an optional key a needed one.
-  void check_reference() {
-    if (call_.interface != "grpo" || call_.kind != "train_step") return;
-    const auto options = config::parse_options<GrpoOptions>(call_.options);
-    if (options.kl_ctl > 0 && !is_bound(call_.inputs, "packed_ref_logprobs")) {
-      problem("kl_ctl",
-              "a KL reward needs the input packed_ref_logprobs, which a call of a "
-              "reference model writes");
-    }
-  }
-
   const config::Experiment& experiment_;
   const std::string& name_;
   const config::CallConfig& call_;
@@ -148,6 +134,12 @@ class CallCheck {
 };
 
 }  // namespace
+
+void register_interface(const std::string& name, Registration registration) {
+  if (!registrations().emplace(name, std::move(registration)).second) {
+    throw ConfigError(base::concat("there is an interface ", name, " already"));
+  }
+}
 
 config::InterfaceSchemas interface_schemas() {
   config::InterfaceSchemas schemas;

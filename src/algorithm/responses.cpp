@@ -42,7 +42,9 @@ std::vector<Response> responses_of(const data::SequenceBatch& batch,
                            .member = member++,
                            .prompt = text_of(0, prompt),
                            .text = text_of(prompt, n),
-                           .answer = answer_text});
+                           .answer = answer_text,
+                           .ended = prompt < n && token[n - 1] == tokenizer.eos_id(),
+                           .n_tokens = n - prompt});
       token += n;
       is_prompt += n;
     }
@@ -64,7 +66,8 @@ void dump_responses(const std::filesystem::path& folder, int64_t step, int data_
                                          {"prompt", response.prompt},
                                          {"response", response.text},
                                          {"answer", response.answer},
-                                         {"reward", rewards[i]}};
+                                         {"reward", rewards[i]},
+                                         {"finish", response.ended ? "eos" : "length"}};
     // A response may be cut inside a character.
     lines += line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
   }

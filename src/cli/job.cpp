@@ -188,6 +188,7 @@ Job prepare_job(const std::string& config_file, const std::vector<std::string>& 
   job.experiment = std::move(loaded.experiment);
   job.n_workers = n_workers > 0 ? n_workers : workers_named(job.experiment);
 
+  const size_t n_read = loaded.problems.size();
   Checks checks(job, std::move(loaded.problems));
   if (job.experiment.calls.empty()) config::throw_if_problems(checks.problems());
   algorithm::check_calls(job.experiment, checks.problems());
@@ -203,6 +204,7 @@ Job prepare_job(const std::string& config_file, const std::vector<std::string>& 
       });
     }
   }
+  config::drop_consequences(checks.problems(), n_read);
   config::throw_if_problems(checks.problems());
   return job;
 }

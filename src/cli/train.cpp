@@ -16,9 +16,11 @@
 #include <optional>
 #include <string>
 
+#include "background_log.h"
 #include "commands.h"
 #include "job.h"
 #include "orrery/algorithm/registry.h"
+#include "orrery/algorithm/spawner.h"
 #include "orrery/base/error.h"
 #include "orrery/base/file.h"
 #include "orrery/base/log.h"
@@ -163,7 +165,8 @@ int run_master(const Job& job, const comm::MpiSession& mpi, const comm::NodeMap&
   std::signal(SIGUSR1, note_stop);
   std::signal(SIGTERM, note_stop);
 
-  TrainingLog log(job, directory);
+  TrainingLog training_log(job, directory);
+  BackgroundLog log(training_log);
   WorkersProgress progress(directory.state(), job.n_workers);
   master::Dispatcher dispatcher(job.graph, job.make_order(),
                                 dispatcher_options(job, directory, nodes));
@@ -258,6 +261,7 @@ int run_train(std::span<const std::string> arguments) {
                                      config::configuration_help(schemas)));
     return 0;
   }
+  algorithm::Spawner::start();  // while there is one thread and no MPI
   const comm::MpiSession mpi(nullptr, nullptr);
   try {
     const Start start = agree_to_start(options, mpi);

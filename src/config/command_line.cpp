@@ -12,6 +12,8 @@ namespace po = boost::program_options;
 
 namespace {
 
+constexpr int kMaxWorkers = 1'000'000;  // a typing error shall not fill the memory
+
 po::options_description train_description(TrainOptions& options) {
   po::options_description description("options");
   auto add = description.add_options();
@@ -91,9 +93,9 @@ PlanOptions parse_plan_options(std::span<const std::string> arguments) {
   if (options.config.empty() && !options.help) {
     throw ConfigError("orrery plan: no configuration file given; write orrery plan CONFIG");
   }
-  if (given.count("workers") > 0 && options.workers < 1) {
-    throw ConfigError(
-        base::concat("orrery plan: --workers must be at least 1, got ", options.workers));
+  if (given.count("workers") > 0 && (options.workers < 1 || options.workers > kMaxWorkers)) {
+    throw ConfigError(base::concat("orrery plan: --workers must be 1 to ", kMaxWorkers, ", got ",
+                                   options.workers));
   }
   return options;
 }

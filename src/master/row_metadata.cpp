@@ -82,28 +82,36 @@ void RowMetadata::record_extra(std::span<const int> rows,
 }
 
 data::KeyMetadata RowMetadata::assemble(std::span<const int> rows, int key) const {
-  data::KeyMetadata result;
-  result.lengths.reserve(rows.size(), rows.size());
+  const data::KeyMetadata* first = nullptr;
   int last_chunk = -1;
+  std::vector<int32_t> lengths, offsets;
+  lengths.reserve(rows.size());
+  offsets.reserve(rows.size() + 1);
+  offsets.push_back(0);
   for (const int row : rows) {
     const Cell& from = cell(row, key);
     const data::KeyMetadata& source = chunks_[at(from.chunk)].metadata;
-    if (last_chunk < 0) {
-      result.key = source.key;
-      result.dtype = source.dtype;
-      result.trailing_shape = source.trailing_shape;
-    } else if (from.chunk != last_chunk &&
-               (source.dtype != result.dtype || source.trailing_shape != result.trailing_shape)) {
+    if (first == nullptr) first = &source;
+    if (from.chunk != last_chunk &&
+        (source.dtype != first->dtype || source.trailing_shape != first->trailing_shape)) {
       throw CallError(base::concat("key ", source.key, ": samples disagree"),
-                      {.expected = base::concat("type ", data::name(result.dtype),
+                      {.expected = base::concat("type ", data::name(first->dtype),
                                                 " and equal trailing shapes in a batch"),
                        .got = base::concat("type ", data::name(source.dtype)),
                        .advice = "all workers must produce a key in the same type and shape"});
     }
     last_chunk = from.chunk;
-    result.lengths.add_sample(source.lengths.of(at(from.index)));
+    const std::span<const int32_t> own = source.lengths.of(at(from.index));
+    lengths.insert(lengths.end(), own.begin(), own.end());
+    offsets.push_back(static_cast<int32_t>(lengths.size()));
   }
-  return result;
+  if (first == nullptr) return {};
+  // Made in one piece: a default-constructed NestedLengths would allocate, and a large job makes
+  // tens of thousands of these a step.
+  return {.key = first->key,
+          .dtype = first->dtype,
+          .trailing_shape = first->trailing_shape,
+          .lengths = data::NestedLengths::from_flat(std::move(lengths), std::move(offsets))};
 }
 
 std::map<std::string, std::vector<std::string>> RowMetadata::assemble_extra(

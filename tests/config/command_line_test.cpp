@@ -74,9 +74,11 @@ TEST(PlanOptions, CountWorkers) {
 
 TEST(PlanOptions, SayWhatIsWrong) {
   EXPECT_EQ(plan_failure({"x.cfg", "--workers", "0"}),
-            "orrery plan: --workers must be at least 1, got 0");
+            "orrery plan: --workers must be 1 to 1000000, got 0");
   EXPECT_EQ(plan_failure({"x.cfg", "--workers", "-2"}),
-            "orrery plan: --workers must be at least 1, got -2");
+            "orrery plan: --workers must be 1 to 1000000, got -2");
+  EXPECT_EQ(plan_failure({"x.cfg", "--workers", "2000000000"}),
+            "orrery plan: --workers must be 1 to 1000000, got 2000000000");
   EXPECT_NE(plan_failure({"x.cfg", "--workers", "two"}).find("'two'"), std::string::npos);
   EXPECT_EQ(plan_failure({}), "orrery plan: no configuration file given; write orrery plan CONFIG");
 }

@@ -1,6 +1,6 @@
-// From what was generated and how it was rewarded to what the policy loss needs: masks, rewards per
-// action, advantages, their normalisation, the cut into minibatches. Pure functions over one data
-// rank's samples; only the normalisation over all ranks talks to others.
+// The steps from what was generated and how it was rewarded to what the policy loss needs: masks,
+// rewards per action, advantages, their normalisation. Pure functions over one data rank's samples;
+// only the normalisation over all ranks talks to others. policy_batch.h puts them together.
 // Shape letters: N sequences, T packed tokens, A = T - N actions (entry t of a sequence belongs to
 // predicting token t + 1 from token t).
 #pragma once
@@ -72,8 +72,5 @@ at::Tensor masked_normalization(const at::Tensor& x, const at::Tensor& mask,
 /// The same for each `group_size` consecutive sequences by themselves. Local.
 at::Tensor normalize_by_group(const at::Tensor& x, const at::Tensor& mask,
                               const std::vector<int32_t>& lengths, int64_t group_size);
-
-/// A permutation of 0 .. n - 1 that only depends on the three numbers (Philox, Fisher-Yates).
-std::vector<int> minibatch_order(uint64_t seed, int64_t step, int data_rank, int n);
 
 }  // namespace orrery::algorithm

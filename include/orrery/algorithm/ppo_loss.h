@@ -41,4 +41,10 @@ struct ActorLoss {
 /// gradient. Throws ConfigError for c_clip <= 1 and ShapeError for sizes that differ.
 ActorLoss actor_loss(const ActorLossInput& input, const ActorLossOptions& options);
 
+/// Divergence from the reference at each action, estimated from the action alone (Schulman, "k3"):
+/// exp(ref - log_probs) - (ref - log_probs) - 1. Never negative; its mean is that of the KL.
+///   all [A]; differentiable in log_probs; 0 where masked
+at::Tensor reference_kl(const at::Tensor& log_probs, const at::Tensor& ref_log_probs,
+                        const at::Tensor& mask);
+
 }  // namespace orrery::algorithm

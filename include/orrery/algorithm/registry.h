@@ -1,12 +1,14 @@
 // The interfaces by name: what `[call.X] interface = ...` may say, with which options and keys.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "orrery/algorithm/interface.h"
+#include "orrery/algorithm/option_problem.h"
 #include "orrery/config/experiment.h"
 #include "orrery/config/load.h"  // Problem
 #include "orrery/graph/call.h"   // CallKind
@@ -21,6 +23,37 @@ struct InterfaceSignature {
   std::vector<std::string> outputs;
   bool needs_model = true;  ///< false: runs on a role without parameters as well
 };
+
+/// Everything about an interface but its name.
+struct Registration {
+  config::Schema schema;
+  std::vector<InterfaceSignature> signatures;
+  std::function<std::unique_ptr<Interface>(const std::vector<config::Option>&)> make;
+  /// What is wrong with the options of this call beyond the range of each one.
+  std::function<std::vector<OptionProblem>(const config::CallConfig&)> problems;
+};
+
+/// Of an interface T that is made from Options, a struct with a field list (config/field.h) and
+/// perhaps a method `problems` (option_problem.h).
+template <class T, class Options>
+Registration registration_of(std::vector<InterfaceSignature> signatures) {
+  Registration result;
+  result.schema = config::schema_of<Options>();
+  result.signatures = std::move(signatures);
+  result.make = [](const std::vector<config::Option>& options) -> std::unique_ptr<Interface> {
+    return std::make_unique<T>(config::parse_options<Options>(options));
+  };
+  result.problems = [](const config::CallConfig& call) -> std::vector<OptionProblem> {
+    const auto options = config::parse_options<Options>(call.options);
+    if constexpr (requires { options.problems(call); }) return options.problems(call);
+    return {};
+  };
+  return result;
+}
+
+/// Adds an interface to those that are built in; before configurations are read, on every rank.
+/// Throws ConfigError when the name is taken.
+void register_interface(const std::string& name, Registration registration);
 
 /// Option lists of all interfaces, for config::load_experiment and the documentation.
 config::InterfaceSchemas interface_schemas();

@@ -16,8 +16,10 @@ struct Response {
   data::SampleId sample;
   int member = 0;  ///< of the sample's group
   std::string prompt;
-  std::string text;    ///< without the end token
-  std::string answer;  ///< the record's reference answer; empty when it has none
+  std::string text;      ///< without the end token
+  std::string answer;    ///< the record's reference answer; empty when it has none
+  bool ended = false;    ///< by the end token; false: cut by its length
+  int32_t n_tokens = 0;  ///< of the response, the end token included
 };
 
 /// The sequences of a batch with packed_input_ids [T] and prompt_mask [T], and, if there,
@@ -25,9 +27,9 @@ struct Response {
 std::vector<Response> responses_of(const data::SequenceBatch& batch,
                                    const data::Tokenizer& tokenizer);
 
-/// Appends {"step","id","member","prompt","response","answer","reward"} for each response to
-/// `folder`/step-00000012-rank-0.jsonl, so that what a model wrote can be read beside its rewards.
-/// Throws OutputError.
+/// Appends {"step","id","member","prompt","response","answer","reward","finish"} for each response
+/// to `folder`/step-00000012-rank-0.jsonl (data rank 0), so that what a model wrote can be read
+/// beside its rewards. finish: `eos` or `length`. Throws OutputError.
 void dump_responses(const std::filesystem::path& folder, int64_t step, int data_rank,
                     const std::vector<Response>& responses, const std::vector<float>& rewards);
 

@@ -40,8 +40,4 @@ class RuleReward final : public Interface {
   MatchRule rule_;
 };
 
-/// A batch with the samples of `input` and the key rewards: one for each of its sequences.
-data::SequenceBatch reward_batch(const data::SequenceBatch& input,
-                                 const std::vector<float>& rewards);
-
 }  // namespace orrery::algorithm

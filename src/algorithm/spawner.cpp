@@ -1,0 +1,210 @@
+#include "orrery/algorithm/spawner.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+
+#include "orrery/base/error.h"
+#include "orrery/base/text.h"
+#include "spawner_process.h"
+
+namespace orrery::algorithm {
+
+std::vector<std::string> command_words(std::string_view command) {
+  std::vector<std::string> words;
+  std::string word;
+  bool in_word = false;
+  char quote = 0;
+  for (const char c : command) {
+    if (quote != 0) {
+      if (c == quote) {
+        quote = 0;
+      } else {
+        word.push_back(c);
+      }
+    } else if (c == '\'' || c == '"') {
+      quote = c;
+      in_word = true;
+    } else if (c == ' ' || c == '\t') {
+      if (in_word) words.push_back(std::exchange(word, {}));
+      in_word = false;
+    } else {
+      word.push_back(c);
+      in_word = true;
+    }
+  }
+  if (quote != 0) {
+    throw ConfigError(base::concat("command ", command, ": a quote ", quote, " is not closed"));
+  }
+  if (in_word) words.push_back(word);
+  return words;
+}
+
+namespace {
+
+bool is_executable(const std::filesystem::path& file) {
+  std::error_code ignored;
+  return !std::filesystem::is_directory(file, ignored) && access(file.c_str(), X_OK) == 0;
+}
+
+bool is_in_search_path(const std::string& program) {
+  const char* const path = std::getenv("PATH");
+  for (const std::string& folder : base::split(path == nullptr ? "/bin:/usr/bin" : path, ':')) {
+    if (is_executable(std::filesystem::path(folder.empty() ? "." : folder) / program)) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+std::optional<std::string> command_problem(std::string_view command) {
+  std::vector<std::string> words;
+  try {
+    words = command_words(command);
+  } catch (const ConfigError& error) {
+    return error.what();
+  }
+  if (words.empty()) return "no command is given";
+  const std::string& program = words.front();
+  if (program.find('/') == std::string::npos) {
+    if (is_in_search_path(program)) return std::nullopt;
+    return base::concat("there is no program ", program, " in PATH");
+  }
+  std::error_code ignored;
+  if (!std::filesystem::exists(program, ignored)) {
+    return base::concat("there is no program ", program);
+  }
+  if (!is_executable(program)) return base::concat(program, " is not an executable file");
+  return std::nullopt;
+}
+
+namespace {
+
+std::unique_ptr<Spawner>& spawner_of_this_program() {
+  static std::unique_ptr<Spawner> spawner;
+  return spawner;
+}
+
+std::string end_text(int status) {
+  if (WIFSIGNALED(status)) return base::concat("killed by signal ", WTERMSIG(status));
+  return base::concat("exited with status ", WEXITSTATUS(status));
+}
+
+}  // namespace
+
+struct Spawner::Connection {
+  base::FileDescriptor socket;
+  pid_t process = -1;
+
+  [[noreturn]] void throw_gone() const {
+    throw CallError(base::concat("the spawner process ", process, " of this program has gone"),
+                    {.expected = "it lives as long as the program",
+                     .got = std::strerror(errno),
+                     .advice = "look for who killed it (out of memory?)"});
+  }
+
+  void send(const std::string& bytes) const {
+    ssize_t sent;
+    while ((sent = ::send(socket.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL)) < 0 &&
+           errno == EINTR) {
+    }
+    if (sent != static_cast<ssize_t>(bytes.size())) throw_gone();
+  }
+
+  /// The reply, and its descriptors in `received` where it has any.
+  SpawnerReply receive(std::vector<base::FileDescriptor>& received) const {
+    SpawnerReply reply;
+    iovec data = {&reply, sizeof(reply)};
+    alignas(cmsghdr) char control[CMSG_SPACE(2 * sizeof(int))];
+    msghdr message = {};
+    message.msg_iov = &data;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof(control);
+    ssize_t got;
+    while ((got = recvmsg(socket.get(), &message, MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR) {
+    }
+    if (got != static_cast<ssize_t>(sizeof(reply))) {
+      if (got >= 0) errno = ECONNRESET;
+      throw_gone();
+    }
+    const cmsghdr* const header = CMSG_FIRSTHDR(&message);
+    if (header != nullptr && header->cmsg_type == SCM_RIGHTS) {
+      int descriptors[2];
+      std::memcpy(descriptors, CMSG_DATA(header), sizeof(descriptors));
+      for (const int descriptor : descriptors) {
+        received.emplace_back(descriptor);
+        fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) | O_NONBLOCK);
+      }
+    }
+    return reply;
+  }
+};
+
+void Spawner::start() {
+  if (spawner_of_this_program() == nullptr) {
+    spawner_of_this_program() = std::make_unique<Spawner>();
+  }
+}
+
+Spawner& Spawner::running() {
+  if (spawner_of_this_program() == nullptr) {
+    throw CallError("external commands cannot be started: Spawner::start() was not called in main");
+  }
+  return *spawner_of_this_program();
+}
+
+Spawner::Spawner() : connection_(std::make_unique<Connection>()) {
+  std::signal(SIGPIPE, SIG_IGN);
+  int ends[2];
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
+    throw CallError(base::concat("socketpair for the spawner process: ", std::strerror(errno)));
+  }
+  connection_->socket = base::FileDescriptor(ends[0]);
+  const base::FileDescriptor other(ends[1]);
+  connection_->process = fork();
+  if (connection_->process == 0) serve_as_spawner(ends[1]);
+  if (connection_->process < 0) {
+    throw CallError(base::concat("fork of the spawner process: ", std::strerror(errno)));
+  }
+}
+
+Spawner::~Spawner() {
+  connection_->socket = base::FileDescriptor();
+  waitpid(connection_->process, nullptr, 0);
+}
+
+Child Spawner::spawn(const std::vector<std::string>& words) {
+  const SpawnerRequest request{.n_words = static_cast<int>(words.size())};
+  std::string bytes(reinterpret_cast<const char*>(&request), sizeof(request));
+  for (const std::string& word : words) bytes.append(word.c_str(), word.size() + 1);
+  if (bytes.size() > kMaxCommandBytes || words.size() > kMaxCommandWords) {
+    throw CallError(base::concat("a command of ", bytes.size(), " bytes is too long"));
+  }
+  connection_->send(bytes);
+  std::vector<base::FileDescriptor> pipes;
+  const SpawnerReply reply = connection_->receive(pipes);
+  if (reply.error != 0 || pipes.size() != 2) {
+    throw CallError(base::concat("command ", base::join(words, " "), " cannot be started"),
+                    {.expected = "an executable program",
+                     .got = std::strerror(reply.error),
+                     .advice = "try it by hand on this node"});
+  }
+  return {reply.pid, std::move(pipes[0]), std::move(pipes[1])};
+}
+
+std::string Spawner::end(pid_t pid) {
+  const SpawnerRequest request{.kind = SpawnerRequest::kEnd, .pid = pid};
+  connection_->send(std::string(reinterpret_cast<const char*>(&request), sizeof(request)));
+  std::vector<base::FileDescriptor> none;
+  return end_text(connection_->receive(none).status);
+}
+
+}  // namespace orrery::algorithm

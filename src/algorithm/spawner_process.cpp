@@ -1,0 +1,182 @@
+#include "spawner_process.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+
+namespace orrery::algorithm {
+
+namespace {
+
+constexpr int kMaxChildren = 4096;
+constexpr int kGraceMilliseconds = 200;
+
+pid_t children[kMaxChildren];
+int n_children = 0;
+
+void forget(pid_t pid) {
+  for (int i = 0; i < n_children; ++i) {
+    if (children[i] == pid) children[i--] = children[--n_children];
+  }
+}
+
+/// Ends the group while its leader, even as a zombie, keeps the number from being used again.
+int end_child(pid_t pid, int grace_milliseconds) {
+  for (int waited = 0; waited < grace_milliseconds; waited += 5) {
+    siginfo_t info = {};
+    if (waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG | WNOWAIT) != 0) break;
+    if (info.si_pid == pid) break;
+    poll(nullptr, 0, 5);
+  }
+  kill(-pid, SIGKILL);
+  int status = 0;
+  while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  forget(pid);
+  return status;
+}
+
+struct Pipe {
+  int read_end = -1;
+  int write_end = -1;
+
+  bool open() {
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0) return false;
+    read_end = ends[0];
+    write_end = ends[1];
+    return true;
+  }
+  void close_read() { close_end(read_end); }
+  void close_write() { close_end(write_end); }
+  void close_both() {
+    close_read();
+    close_write();
+  }
+
+ private:
+  static void close_end(int& end) {
+    if (end >= 0) close(end);
+    end = -1;
+  }
+};
+
+/// In the new process: becomes the command, or reports errno through `failure`.
+[[noreturn]] void become(char* const* words, const Pipe& input, const Pipe& output, int failure,
+                         pid_t spawner) {
+  setpgid(0, 0);
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != spawner) _exit(127);  // it went before the line above
+  for (const int signal : {SIGPIPE, SIGTERM, SIGHUP, SIGXFSZ}) std::signal(signal, SIG_DFL);
+  if (dup2(input.read_end, STDIN_FILENO) >= 0 && dup2(output.write_end, STDOUT_FILENO) >= 0) {
+    execvp(words[0], words);
+  }
+  const int error = errno;
+  const ssize_t ignored = write(failure, &error, sizeof(error));
+  static_cast<void>(ignored);
+  _exit(127);
+}
+
+/// 0 or errno.
+int start_child(char* const* words, Pipe& input, Pipe& output, pid_t& pid) {
+  Pipe failure;
+  if (n_children == kMaxChildren) return EAGAIN;
+  if (!input.open() || !output.open() || !failure.open()) {
+    const int error = errno;
+    failure.close_both();
+    return error;
+  }
+  const pid_t spawner = getpid();
+  pid = fork();
+  if (pid == 0) become(words, input, output, failure.write_end, spawner);
+  int error = pid < 0 ? errno : 0;
+  failure.close_write();
+  if (pid > 0) {
+    setpgid(pid, pid);  // whichever of the two comes first
+    ssize_t got;
+    while ((got = read(failure.read_end, &error, sizeof(error))) < 0 && errno == EINTR) {
+    }
+    if (got > 0) {
+      waitpid(pid, nullptr, 0);
+    } else {
+      error = 0;  // exec closed the pipe
+      children[n_children++] = pid;
+    }
+  }
+  failure.close_read();
+  input.close_read();
+  output.close_write();
+  return error;
+}
+
+void reply_with(int socket, const SpawnerReply& reply, const int* descriptors, size_t n) {
+  iovec data = {const_cast<SpawnerReply*>(&reply), sizeof(reply)};
+  alignas(cmsghdr) char control[CMSG_SPACE(2 * sizeof(int))] = {};
+  msghdr message = {};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  if (n > 0) {
+    message.msg_control = control;
+    message.msg_controllen = CMSG_SPACE(n * sizeof(int));
+    cmsghdr* const header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(n * sizeof(int));
+    std::memcpy(CMSG_DATA(header), descriptors, n * sizeof(int));
+  }
+  while (sendmsg(socket, &message, MSG_NOSIGNAL) < 0 && errno == EINTR) {
+  }
+}
+
+void spawn(int socket, const SpawnerRequest& request, char* text, const char* end) {
+  static char* words[kMaxCommandWords + 1];
+  int n = 0;
+  for (char* at = text; at < end && n < request.n_words; at += std::strlen(at) + 1) words[n++] = at;
+  words[n] = nullptr;
+  SpawnerReply reply;
+  Pipe input, output;
+  reply.error = n == 0 ? EINVAL : start_child(words, input, output, reply.pid);
+  const int descriptors[] = {input.write_end, output.read_end};
+  reply_with(socket, reply, descriptors, reply.error == 0 ? 2 : 0);
+  input.close_both();
+  output.close_both();
+}
+
+}  // namespace
+
+void serve_as_spawner(int socket) {
+  // The job's signals are the program's business: what reaches a whole group must not end this
+  // process first. It ends when the program's end of the socket closes.
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGPIPE}) {
+    std::signal(signal, SIG_IGN);
+  }
+  std::signal(SIGCHLD, SIG_DFL);
+  if (socket > 3) close_range(3, static_cast<unsigned>(socket) - 1, 0);
+  close_range(static_cast<unsigned>(socket) + 1, ~0U, 0);
+  static char buffer[sizeof(SpawnerRequest) + kMaxCommandBytes + 1];
+  while (true) {
+    const ssize_t got = recv(socket, buffer, sizeof(buffer) - 1, 0);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < static_cast<ssize_t>(sizeof(SpawnerRequest))) break;
+    buffer[got] = 0;
+    SpawnerRequest request;
+    std::memcpy(&request, buffer, sizeof(request));
+    if (request.kind == SpawnerRequest::kSpawn) {
+      spawn(socket, request, buffer + sizeof(request), buffer + got);
+    } else {
+      reply_with(socket, {.pid = request.pid, .status = end_child(request.pid, kGraceMilliseconds)},
+                 nullptr, 0);
+    }
+  }
+  while (n_children > 0) end_child(children[0], 0);
+  _exit(0);
+}
+
+}  // namespace orrery::algorithm

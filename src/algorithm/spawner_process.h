@@ -1,0 +1,33 @@
+// The other end of Spawner: what the split-off process does. It was forked from a program that may
+// have threads, so it allocates nothing.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstddef>
+
+namespace orrery::algorithm {
+
+inline constexpr size_t kMaxCommandBytes = 60'000;
+inline constexpr size_t kMaxCommandWords = 1000;
+
+/// Program -> spawner process, followed by the words, each ended by a zero byte (spawn only).
+struct SpawnerRequest {
+  enum Kind : int { kSpawn = 1, kEnd = 2 };
+  Kind kind = kSpawn;
+  int n_words = 0;
+  pid_t pid = -1;  // kEnd
+};
+
+/// Spawner process -> program; a started command's stdin and stdout come with it.
+struct SpawnerReply {
+  int error = 0;  // errno of what failed
+  pid_t pid = -1;
+  int status = 0;  // kEnd: as from waitpid
+};
+
+/// Serves requests from `socket` until its other end closes, then ends all commands and the
+/// process.
+[[noreturn]] void serve_as_spawner(int socket);
+
+}  // namespace orrery::algorithm

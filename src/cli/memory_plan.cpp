@@ -1,0 +1,153 @@
+#include "memory_plan.h"
+
+#include <algorithm>
+
+#include "orrery/algorithm/generation.h"  // GenerateOptions
+#include "orrery/base/text.h"
+#include "orrery/graph/layout.h"  // workers_text
+#include "orrery/graph/replica.h"
+#include "orrery/kernels/decode_attention.h"  // kPageTokens, page_size
+#include "orrery/model/parameter_table.h"
+
+namespace orrery::cli {
+
+namespace {
+
+/// One generation as a worker may meet it.
+struct Load {
+  int64_t n_prompts = 0;
+  int64_t group_size = 1;
+  int64_t max_batch = 256;
+  int64_t max_prompt_tokens = 0;
+  int64_t max_new_tokens = 0;
+};
+
+int64_t pages_for(int64_t n_tokens) {
+  return (n_tokens + kernels::kPageTokens - 1) / kernels::kPageTokens;
+}
+
+int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+int64_t width_of(const config::ModelConfig& model) { return model.dtype == "fp64" ? 8 : 4; }
+
+/// Numbers of the weights that generation keeps in its own order: all matrices, and the head also
+/// where it is the embedding.
+int64_t packed_numbers(const model::Architecture& a, const model::ParameterTable& table) {
+  int64_t numbers = a.vocab_size * a.hidden_size;
+  for (const model::ParameterSpec& parameter : table.parameters) {
+    const bool is_end = parameter.layer == 0 || parameter.layer == a.n_layers + 1;
+    if (parameter.shape.size() == 2 && !is_end) numbers += parameter.numel;
+  }
+  return numbers;
+}
+
+/// Members of a group share the pages of their prompt and have the last, half full one and those of
+/// their answers for themselves; beyond the prompts that are decoded as many may wait.
+int64_t page_numbers(const model::Architecture& a, const Load& load) {
+  const int64_t prompt = std::min(load.max_prompt_tokens, a.max_positions);
+  const int64_t answer = std::min(load.max_new_tokens, a.max_positions);
+  const int64_t places = std::min(load.max_batch, load.n_prompts * load.group_size);
+  const int64_t own = places * pages_for(kernels::kPageTokens - 1 + answer);
+  const int64_t shared = std::min(load.n_prompts, 2 * places + 1) * pages_for(prompt);
+  return (own + shared) * a.n_layers * kernels::page_size(a.n_kv_heads, a.head_dim);
+}
+
+/// The generations that run on a replica: those of its generate calls, and the evaluations of its
+/// train step.
+std::vector<Load> loads_of(const Job& job, const graph::Replica& replica) {
+  std::vector<Load> loads;
+  int64_t longest_prompt = 0;
+  for (const int place : job.training_places()) {
+    const config::DatasetConfig& dataset =
+        job.experiment.datasets[static_cast<size_t>(place)].second;
+    longest_prompt = std::max(longest_prompt, dataset.max_prompt_tokens);
+  }
+  for (const int index : replica.calls) {
+    const graph::Call& call = job.graph.call(index);
+    if (call.interface != "generate") continue;
+    const auto options = config::parse_options<algorithm::GenerateOptions>(
+        job.experiment.find_call(call.name)->options);
+    loads.push_back({.n_prompts = divide_up(call.n_seqs, call.layout.data),
+                     .group_size = options.group_size,
+                     .max_batch = options.max_batch,
+                     .max_prompt_tokens = longest_prompt,
+                     .max_new_tokens = options.max_new_tokens});
+  }
+  const config::EvaluateConfig& evaluate = job.experiment.evaluate;
+  const config::DatasetConfig* dataset = job.experiment.find_dataset(evaluate.dataset);
+  if (replica.is_trained && dataset != nullptr && dataset->kind == "prompts") {
+    Load load{.max_prompt_tokens = dataset->max_prompt_tokens,
+              .max_new_tokens = evaluate.max_new_tokens};
+    load.n_prompts = 2 * load.max_batch + 1;  // as many as can matter: the data is not read
+    if (evaluate.max_prompts > 0) {
+      load.n_prompts =
+          std::min(load.n_prompts, divide_up(evaluate.max_prompts, replica.layout.data));
+    }
+    loads.push_back(load);
+  }
+  return loads;
+}
+
+/// The columns of a worker.
+std::vector<std::string> cells(const WorkerMemory& worker) {
+  return {std::to_string(worker.n_parameters), base::bytes_text(worker.parameter_bytes),
+          base::bytes_text(worker.training_bytes), base::bytes_text(worker.generation_bytes),
+          worker.replicas.empty() ? std::string("-") : base::join(worker.replicas, ", ")};
+}
+
+}  // namespace
+
+std::vector<WorkerMemory> plan_memory(const Job& job) {
+  std::vector<WorkerMemory> workers(static_cast<size_t>(job.n_workers));
+  for (const graph::Replica& replica : graph::replicas_of(job.graph)) {
+    const auto known = job.architectures.find(replica.id.role);
+    if (known == job.architectures.end()) continue;  // a role without parameters
+    const model::ParameterTable table = model::parameter_table(known->second);
+    const int64_t width = width_of(*job.experiment.find_model(replica.id.role));
+    int64_t generation_bytes = 0;
+    for (const Load& load : loads_of(job, replica)) {
+      const int64_t numbers =
+          packed_numbers(known->second, table) + page_numbers(known->second, load);
+      generation_bytes = std::max(generation_bytes, numbers * width);
+    }
+    for (const int index : replica.layout.workers) {
+      WorkerMemory& worker = workers.at(static_cast<size_t>(index));
+      worker.replicas.push_back(
+          base::concat(replica.id.text(), replica.is_trained ? " (trained)" : ""));
+      worker.n_parameters += table.numel;
+      worker.parameter_bytes += table.numel * width;
+      if (replica.is_trained) worker.training_bytes += 3 * table.numel * width;
+      // One call runs at a time.
+      worker.generation_bytes = std::max(worker.generation_bytes, generation_bytes);
+    }
+  }
+  return workers;
+}
+
+std::string memory_text(const std::vector<WorkerMemory>& workers) {
+  std::vector<std::vector<std::string>> rows = {
+      {"workers", "parameters", "memory", "+ training", "+ generating, up to", "replicas"}};
+  for (size_t first = 0; first < workers.size();) {
+    std::vector<int> equal;
+    const std::vector<std::string> row = cells(workers[first]);
+    for (; first < workers.size() && cells(workers[first]) == row; ++first) {
+      equal.push_back(static_cast<int>(first));
+    }
+    rows.push_back({graph::workers_text(equal)});
+    rows.back().insert(rows.back().end(), row.begin(), row.end());
+  }
+  std::vector<size_t> widths(rows.front().size());
+  for (const auto& row : rows) {
+    for (size_t c = 0; c < row.size(); ++c) widths[c] = std::max(widths[c], row[c].size());
+  }
+  std::string text;
+  for (const auto& row : rows) {
+    for (size_t c = 0; c + 1 < row.size(); ++c) {
+      text += base::concat(row[c], std::string(widths[c] + 2 - row[c].size(), ' '));
+    }
+    text += base::concat(row.back(), "\n");
+  }
+  return text;
+}
+
+}  // namespace orrery::cli

@@ -1,0 +1,13 @@
+// What `orrery plan` prints.
+#pragma once
+
+#include <string>
+
+#include "job.h"
+
+namespace orrery::cli {
+
+/// Graph, levels, layouts, workers, communicators, parameter hooks, parameters and memory. Pure.
+std::string plan_text(const Job& job);
+
+}  // namespace orrery::cli

@@ -1,0 +1,77 @@
+// What a user is told about a configuration by all checks together: each fault once.
+#include <gtest/gtest.h>
+
+#include "job.h"
+#include "orrery/base/error.h"
+#include "orrery/base/text.h"
+
+namespace orrery::cli {
+namespace {
+
+/// The lines that follow the heading of the report, or none.
+std::vector<std::string> problems(const std::vector<std::string>& sets) {
+  try {
+    prepare_job(ORRERY_SOURCE_DIR "/configs/grpo_tiny.cfg", sets, 2, DataCheck::kLeaveOut);
+  } catch (const ConfigError& error) {
+    std::vector<std::string> lines = base::split(error.what(), '\n');
+    lines.erase(lines.begin());
+    return lines;
+  }
+  return {};
+}
+
+TEST(ConfigurationProblems, AMissingModelIsReportedOnce) {
+  EXPECT_EQ(
+      problems({"model.actor.path=/nowhere"}),
+      (std::vector<std::string>{"  --set model.actor.path=/nowhere: model.actor.path: no such "
+                                "file or folder: /nowhere"}));
+}
+
+TEST(ConfigurationProblems, AWrongKindIsReportedOnce) {
+  EXPECT_EQ(problems({"call.actor_train.kind=trainstep"}),
+            (std::vector<std::string>{
+                "  --set call.actor_train.kind=trainstep: call.actor_train.kind: must be one of "
+                "generate, inference, train_step, got 'trainstep'; did you mean train_step?"}));
+}
+
+TEST(ConfigurationProblems, OfAllChecksAreReportedTogether) {
+  const std::vector<std::string> found =
+      problems({"model.actor.lr=2", "call.actor_gen.layout=d2@0-5", "model.actor.n_heads=3"});
+
+  const std::string all = base::join(found, "\n");
+  EXPECT_NE(all.find("model.actor.lr: must be 0 to 1"), std::string::npos) << all;
+  EXPECT_NE(all.find("call.actor_gen.layout: "), std::string::npos) << all;
+}
+
+TEST(ConfigurationProblems, AnOptionOfAnInterfaceIsCheckedBeforeTheRun) {
+  const std::vector<std::string> found = problems({"call.actor_gen.max_new_token=4"});
+
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_NE(found[0].find("unknown key call.actor_gen.max_new_token of interface generate; did you "
+                          "mean max_new_tokens?"),
+            std::string::npos)
+      << found[0];
+}
+
+TEST(GrpoGraph, TheReferenceCanBeSwitchedOnAsItsCommentSays) {
+  const std::vector<std::string> sets = {
+      "call.ref_inf.enabled=true",
+      "call.ref_inf.n_seqs=8",
+      "model.ref.n_layers=2",
+      "model.ref.hidden_size=32",
+      "model.ref.intermediate_size=64",
+      "model.ref.n_heads=2",
+      "model.ref.n_kv_heads=1",
+      "model.ref.max_positions=64",
+      "call.actor_train.kl_ctl=0.1",
+      "call.actor_train.inputs=packed_input_ids, prompt_mask, packed_logprobs, rewards, "
+      "seq_no_eos_mask, packed_ref_logprobs"};
+
+  const Job job =
+      prepare_job(ORRERY_SOURCE_DIR "/configs/grpo_tiny.cfg", sets, 2, DataCheck::kLeaveOut);
+
+  EXPECT_EQ(job.graph.size(), 4);
+}
+
+}  // namespace
+}  // namespace orrery::cli
