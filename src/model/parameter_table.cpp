@@ -2,6 +2,7 @@
 
 #include <ATen/ops/zeros.h>
 
+#include <algorithm>  // min
 #include <array>
 #include <cmath>    // sqrt
 #include <utility>  // move
@@ -17,16 +18,8 @@ namespace {
 /// Appends parameters and gives each its place in the buffer.
 class TableBuilder {
  public:
-  void add(std::string name, std::vector<int64_t> shape, int64_t layer, TensorSplit split,
-           InitRule init, double init_std = 0) {
-    ParameterSpec spec;
-    spec.name = std::move(name);
-    spec.shape = std::move(shape);
-    spec.layer = layer;
-    spec.split = split;
-    spec.init = init;
-    spec.init_std = init_std;
-    spec.weight_decay = init == InitRule::kNormal;
+  void add(ParameterSpec spec) {
+    spec.weight_decay = spec.init == InitRule::kNormal;
     spec.offset = table_.numel;
     spec.numel = 1;
     for (const int64_t n : spec.shape) spec.numel *= n;
@@ -40,52 +33,127 @@ class TableBuilder {
   ParameterTable table_;
 };
 
-void add_block(TableBuilder& table, const Architecture& a, int64_t block, double std_in,
-               double std_out) {
-  const std::string prefix = base::concat("model.layers.", block, ".");
-  const int64_t layer = block + 1;
-  const auto norm = [&](const char* name, int64_t width) {
-    table.add(prefix + name, {width}, layer, TensorSplit::kWhole, InitRule::kOnes);
-  };
-  const auto rows = [&](const char* name, int64_t out, int64_t in) {
-    table.add(prefix + name, {out, in}, layer, TensorSplit::kRows, InitRule::kNormal, std_in);
-  };
-  const auto columns = [&](const char* name, int64_t out, int64_t in) {
-    table.add(prefix + name, {out, in}, layer, TensorSplit::kColumns, InitRule::kNormal, std_out);
-  };
-  const auto bias = [&](const char* name, int64_t out) {
-    table.add(prefix + name, {out}, layer, TensorSplit::kRows, InitRule::kZeros);
-  };
-
-  norm("input_layernorm.weight", a.hidden_size);
-  rows("self_attn.q_proj.weight", a.query_size(), a.hidden_size);
-  rows("self_attn.k_proj.weight", a.kv_size(), a.hidden_size);
-  rows("self_attn.v_proj.weight", a.kv_size(), a.hidden_size);
-  if (a.qkv_bias) {
-    bias("self_attn.q_proj.bias", a.query_size());
-    bias("self_attn.k_proj.bias", a.kv_size());
-    bias("self_attn.v_proj.bias", a.kv_size());
-  }
-  if (a.qk_norm) {
-    norm("self_attn.q_norm.weight", a.head_dim);
-    norm("self_attn.k_norm.weight", a.head_dim);
-  }
-  columns("self_attn.o_proj.weight", a.hidden_size, a.query_size());
-  norm("post_attention_layernorm.weight", a.hidden_size);
-  rows("mlp.gate_proj.weight", a.intermediate_size, a.hidden_size);
-  rows("mlp.up_proj.weight", a.intermediate_size, a.hidden_size);
-  columns("mlp.down_proj.weight", a.hidden_size, a.intermediate_size);
+/// The part of rank t of T of `n` things that are cut evenly.
+Span even_part(int64_t n, const ShardPlace& place) {
+  const int64_t count = n / place.n_tensor;
+  return {place.tensor * count, count};
 }
 
-/// Normal draws four at a time by the Box-Muller transform: element e comes from block e / 4.
-template <class T>
-void fill_normal(T* out, int64_t n, double std, uint64_t seed, uint64_t name_key) {
-  for (int64_t first = 0; first < n; first += 4) {
-    const std::array<double, 4> draws =
-        base::philox_normal4(seed, name_key, static_cast<uint64_t>(first / 4));
-    for (int64_t i = first; i < std::min(n, first + 4); ++i) {
-      out[i] = static_cast<T>(std * draws[static_cast<size_t>(i - first)]);
+Span scaled(const Span& span, int64_t factor) { return {span.first * factor, span.count * factor}; }
+
+/// Adds the parameters of one block.
+class BlockBuilder {
+ public:
+  BlockBuilder(TableBuilder& table, const Architecture& a, const ShardPlace& place, int64_t block,
+               double std_in, double std_out)
+      : table_(table),
+        a_(a),
+        place_(place),
+        prefix_(base::concat("model.layers.", block, ".")),
+        layer_(block + 1),
+        std_in_(std_in),
+        std_out_(std_out) {}
+
+  void add_all() {
+    const int64_t h = a_.hidden_size;
+    const Span queries = scaled(even_part(a_.n_heads, place_), a_.head_dim);
+    const Span kv = scaled(kv_heads_of(a_.n_kv_heads, place_), a_.head_dim);
+    const Span inner = even_part(a_.intermediate_size, place_);
+    // Ranks that share a key and value head: the first one counts it.
+    const bool is_kv_copy =
+        place_.n_tensor > a_.n_kv_heads && place_.tensor % (place_.n_tensor / a_.n_kv_heads) != 0;
+
+    norm("input_layernorm.weight", h);
+    rows("self_attn.q_proj.weight", {a_.query_size(), h}, queries, false);
+    rows("self_attn.k_proj.weight", {a_.kv_size(), h}, kv, is_kv_copy);
+    rows("self_attn.v_proj.weight", {a_.kv_size(), h}, kv, is_kv_copy);
+    if (a_.qkv_bias) {
+      rows("self_attn.q_proj.bias", {a_.query_size()}, queries, false);
+      rows("self_attn.k_proj.bias", {a_.kv_size()}, kv, is_kv_copy);
+      rows("self_attn.v_proj.bias", {a_.kv_size()}, kv, is_kv_copy);
     }
+    if (a_.qk_norm) {
+      norm("self_attn.q_norm.weight", a_.head_dim);
+      norm("self_attn.k_norm.weight", a_.head_dim);
+    }
+    columns("self_attn.o_proj.weight", {h, a_.query_size()}, queries);
+    norm("post_attention_layernorm.weight", h);
+    rows("mlp.gate_proj.weight", {a_.intermediate_size, h}, inner, false);
+    rows("mlp.up_proj.weight", {a_.intermediate_size, h}, inner, false);
+    columns("mlp.down_proj.weight", {h, a_.intermediate_size}, inner);
+  }
+
+ private:
+  void norm(const char* name, int64_t width) {
+    table_.add({.name = prefix_ + name,
+                .full_shape = {width},
+                .shape = {width},
+                .layer = layer_,
+                .split = TensorSplit::kWhole,
+                .init = InitRule::kOnes,
+                .is_copy = place_.tensor > 0});
+  }
+
+  /// A weight, or (one extent) a bias.
+  void rows(const char* name, std::vector<int64_t> full, const Span& part, bool is_copy) {
+    std::vector<int64_t> shape = full;
+    shape[0] = part.count;
+    const bool is_weight = full.size() == 2;
+    table_.add({.name = prefix_ + name,
+                .full_shape = std::move(full),
+                .shape = std::move(shape),
+                .first = {part.first, 0},
+                .layer = layer_,
+                .split = TensorSplit::kRows,
+                .init = is_weight ? InitRule::kNormal : InitRule::kZeros,
+                .init_std = is_weight ? std_in_ : 0,
+                .is_copy = is_copy});
+  }
+
+  void columns(const char* name, std::vector<int64_t> full, const Span& part) {
+    const int64_t n_rows = full[0];
+    table_.add({.name = prefix_ + name,
+                .full_shape = std::move(full),
+                .shape = {n_rows, part.count},
+                .first = {0, part.first},
+                .layer = layer_,
+                .split = TensorSplit::kColumns,
+                .init = InitRule::kNormal,
+                .init_std = std_out_});
+  }
+
+  TableBuilder& table_;
+  const Architecture& a_;
+  const ShardPlace& place_;
+  std::string prefix_;
+  int64_t layer_;
+  double std_in_, std_out_;
+};
+
+/// Normal draws four at a time by the Box-Muller transform: element e comes from block e / 4.
+/// Writes elements first .. first + n - 1 of a parameter.
+template <class T>
+void fill_normal(T* out, int64_t first, int64_t n, double std, uint64_t seed, uint64_t name_key) {
+  std::array<double, 4> draws = {};
+  int64_t have = -1;  // the block in `draws`
+  for (int64_t element = first; element < first + n; ++element) {
+    if (element / 4 != have) {
+      have = element / 4;
+      draws = base::philox_normal4(seed, name_key, static_cast<uint64_t>(have));
+    }
+    *out++ = static_cast<T>(std * draws[static_cast<size_t>(element % 4)]);
+  }
+}
+
+/// Row by row: a shard's rows are pieces of those of the full parameter.
+template <class T>
+void fill_normal(T* out, const ParameterSpec& spec, uint64_t seed) {
+  const uint64_t key = base::hash64(spec.name);
+  const int64_t columns = spec.shape.size() < 2 ? 1 : spec.shape[1];
+  const int64_t full_columns = spec.full_shape.size() < 2 ? 1 : spec.full_shape[1];
+  for (int64_t row = 0; row < spec.shape[0]; ++row) {
+    fill_normal(out + row * columns, (spec.first[0] + row) * full_columns + spec.first[1], columns,
+                spec.init_std, seed, key);
   }
 }
 
@@ -98,19 +166,60 @@ const ParameterSpec* ParameterTable::find(std::string_view name) const {
   return nullptr;
 }
 
-ParameterTable parameter_table(const Architecture& a) {
+Span blocks_of(int64_t n_layers, const ShardPlace& place) {
+  const int64_t each = n_layers / place.n_pipe, more = n_layers % place.n_pipe;
+  return {place.pipe * each + std::min<int64_t>(place.pipe, more),
+          each + (place.pipe < more ? 1 : 0)};
+}
+
+Span vocabulary_of(int64_t vocab_size, const ShardPlace& place) {
+  const int64_t each = (vocab_size + place.n_tensor - 1) / place.n_tensor;
+  const int64_t first = std::min(vocab_size, place.tensor * each);
+  return {first, std::min(vocab_size, first + each) - first};
+}
+
+Span kv_heads_of(int64_t n_kv_heads, const ShardPlace& place) {
+  if (n_kv_heads >= place.n_tensor) return even_part(n_kv_heads, place);
+  return {place.tensor * n_kv_heads / place.n_tensor, 1};
+}
+
+ParameterTable parameter_table(const Architecture& a, const ShardPlace& place) {
   // Deviation sqrt(2 / (5 hidden)): 0.02 at 1,000 hidden units, more for the small models that are
   // trained from nothing here; what adds to the residual stream is scaled by 1 / sqrt(2 layers).
   const double std_in = std::sqrt(2.0 / (5.0 * static_cast<double>(a.hidden_size)));
   const double std_out = std_in / std::sqrt(2.0 * static_cast<double>(a.n_layers));
+  const Span vocabulary = vocabulary_of(a.vocab_size, place);
   TableBuilder table;
-  table.add("model.embed_tokens.weight", {a.vocab_size, a.hidden_size}, 0, TensorSplit::kRows,
-            InitRule::kNormal, std_in);
-  for (int64_t block = 0; block < a.n_layers; ++block) add_block(table, a, block, std_in, std_out);
-  table.add("model.norm.weight", {a.hidden_size}, a.n_layers, TensorSplit::kWhole, InitRule::kOnes);
-  if (!a.tie_embeddings) {
-    table.add("lm_head.weight", {a.vocab_size, a.hidden_size}, a.n_layers + 1, TensorSplit::kRows,
-              InitRule::kNormal, std_in);
+  const auto add_vocabulary = [&](const char* name, int64_t layer, bool is_copy) {
+    table.add({.name = name,
+               .full_shape = {a.vocab_size, a.hidden_size},
+               .shape = {vocabulary.count, a.hidden_size},
+               .first = {vocabulary.first, 0},
+               .layer = layer,
+               .split = TensorSplit::kRows,
+               .init = InitRule::kNormal,
+               .init_std = std_in,
+               .is_copy = is_copy});
+  };
+
+  if (place.is_first_stage()) add_vocabulary("model.embed_tokens.weight", 0, false);
+  const Span blocks = blocks_of(a.n_layers, place);
+  for (int64_t block = blocks.first; block < blocks.end(); ++block) {
+    BlockBuilder(table, a, place, block, std_in, std_out).add_all();
+  }
+  if (place.is_last_stage()) {
+    table.add({.name = "model.norm.weight",
+               .full_shape = {a.hidden_size},
+               .shape = {a.hidden_size},
+               .layer = a.n_layers,
+               .split = TensorSplit::kWhole,
+               .init = InitRule::kOnes,
+               .is_copy = place.tensor > 0});
+    if (!a.tie_embeddings) {
+      add_vocabulary("lm_head.weight", a.n_layers + 1, false);
+    } else if (!place.is_first_stage()) {
+      add_vocabulary("model.embed_tokens.weight", a.n_layers + 1, true);
+    }
   }
   return table.take();
 }
@@ -171,11 +280,9 @@ void FlatParameters::initialise(uint64_t seed) {
     } else if (spec.init == InitRule::kZeros) {
       values.zero_();
     } else if (values.scalar_type() == at::kFloat) {
-      fill_normal(values.data_ptr<float>(), spec.numel, spec.init_std, seed,
-                  base::hash64(spec.name));
+      fill_normal(values.data_ptr<float>(), spec, seed);
     } else {
-      fill_normal(values.data_ptr<double>(), spec.numel, spec.init_std, seed,
-                  base::hash64(spec.name));
+      fill_normal(values.data_ptr<double>(), spec, seed);
     }
   }
 }

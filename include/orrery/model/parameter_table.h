@@ -1,10 +1,12 @@
-// The parameters of an architecture as a table, and the one flat buffer that holds them. Layer
-// order is buffer order, and q, k, v (and gate, up) of a layer are neighbours, so that one product
-// computes all three: fused weights are views, not copies. Local: no communication.
+// The parameters of an architecture, or of one shard of it, as a table, and the one flat buffer
+// that holds them. Layer order is buffer order, and q, k, v (and gate, up) of a layer are
+// neighbours, so that one product computes all three: fused weights are views, not copies. Local:
+// no communication.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -14,6 +16,38 @@
 #include "orrery/model/architecture.h"  // Architecture: what the table is made from
 
 namespace orrery::model {
+
+/// Which part of a model a shard is: its pipeline stage and its tensor rank.
+struct ShardPlace {
+  int pipe = 0;
+  int n_pipe = 1;
+  int tensor = 0;
+  int n_tensor = 1;
+
+  bool is_first_stage() const { return pipe == 0; }
+  bool is_last_stage() const { return pipe == n_pipe - 1; }
+  bool is_whole() const { return n_pipe == 1 && n_tensor == 1; }
+  bool operator==(const ShardPlace&) const = default;
+};
+
+/// Consecutive things of a row: blocks of a stage, rows of a vocabulary.
+struct Span {
+  int64_t first = 0;
+  int64_t count = 0;
+  int64_t end() const { return first + count; }
+  bool operator==(const Span&) const = default;
+};
+
+/// Blocks of a pipeline stage; the first n_layers % n_pipe stages have one more.
+Span blocks_of(int64_t n_layers, const ShardPlace& place);
+
+/// Vocabulary entries of a tensor rank: ceil(V / T) each, what is left for the last, perhaps none.
+/// No padding: shards may differ in size.
+Span vocabulary_of(int64_t vocab_size, const ShardPlace& place);
+
+/// Key and value heads of a tensor rank. With fewer heads than ranks neighbouring ranks have the
+/// same one, and the sum of their gradients is its gradient.
+Span kv_heads_of(int64_t n_kv_heads, const ShardPlace& place);
 
 /// How tensor ranks share a parameter.
 enum class TensorSplit {
@@ -29,15 +63,18 @@ enum class InitRule {
 };
 
 struct ParameterSpec {
-  std::string name;            // canonical = the Hugging Face name
-  std::vector<int64_t> shape;  // full, unsplit
+  std::string name;                       // canonical = the Hugging Face name
+  std::vector<int64_t> full_shape;        // of the whole model
+  std::vector<int64_t> shape;             // of the shard; equal where nothing is cut
+  std::array<int64_t, 2> first = {0, 0};  // row and column of the full parameter it begins with
   int64_t layer = 0;  // 0 embedding, 1..n blocks (the last with the final norm), n + 1 head
   TensorSplit split = TensorSplit::kWhole;
   InitRule init = InitRule::kNormal;
   double init_std = 0;
   bool weight_decay = true;  // false for norms and biases
+  bool is_copy = false;      // another shard of the replica has the same numbers and counts them
   int64_t offset = 0;        // in elements, from the start of the flat buffer
-  int64_t numel = 0;
+  int64_t numel = 0;         // of the shard
 };
 
 /// Ordered by offset, without gaps.
@@ -49,8 +86,9 @@ struct ParameterTable {
   const ParameterSpec* find(std::string_view name) const;
 };
 
-/// A tied head has no entry of its own: the embedding is both.
-ParameterTable parameter_table(const Architecture& architecture);
+/// Of a shard. A tied head has no entry of its own: the embedding is both; the last of several
+/// stages has a copy of it under its name. The layout must fit (model::check_layout).
+ParameterTable parameter_table(const Architecture& architecture, const ShardPlace& place = {});
 
 /// One contiguous buffer of all parameters, leaves that are detached views of it, and, from the
 /// first use on, one flat gradient buffer of the same length whose views are the leaves' `.grad`.
@@ -73,14 +111,14 @@ class FlatParameters {
   /// Does nothing while there are no gradients.
   void zero_gradients();
 
-  /// Views with the full shape of the parameter. Throws ShapeError when the name is not in the
+  /// Views with the shard's shape of the parameter. Throws ShapeError when the name is not in the
   /// table.
   const at::Tensor& leaf(std::string_view name) const;
   const at::Tensor& leaf(size_t index) const { return leaves_[index]; }
   at::Tensor gradient(std::string_view name);
 
   /// Fills every parameter by its rule. Normal draws are Philox keyed by (seed, parameter name,
-  /// element), so they depend neither on the layout nor on the other parameters.
+  /// element of the full parameter), so they depend neither on the layout nor on other parameters.
   void initialise(uint64_t seed);
 
  private:
