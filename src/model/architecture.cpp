@@ -126,27 +126,25 @@ std::vector<std::string> check_layout(const Architecture& architecture,
                                       const graph::Layout& layout) {
   std::vector<std::string> found;
   const int64_t tensor = layout.tensor, pipe = layout.pipe;
-  if (tensor > 1) {
-    if (architecture.n_heads % tensor != 0) {
-      found.push_back(base::concat("n_heads (", architecture.n_heads,
-                                   ") is no multiple of the tensor degree ", tensor));
-    }
-    if (architecture.intermediate_size % tensor != 0) {
-      found.push_back(base::concat("intermediate_size (", architecture.intermediate_size,
-                                   ") is no multiple of the tensor degree ", tensor));
-    }
-    found.push_back(base::concat("tensor degree ", tensor,
-                                 " needs tensor parallelism, which is not available in this "
-                                 "version: use t1"));
+  const auto must_divide = [&](const char* field, int64_t value) {
+    if (value % tensor == 0) return;
+    found.push_back(
+        base::concat(field, " (", value, ") is no multiple of the tensor degree ", tensor));
+  };
+  must_divide("n_heads", architecture.n_heads);
+  must_divide("intermediate_size", architecture.intermediate_size);
+  const int64_t kv = architecture.n_kv_heads;
+  if (kv % tensor != 0 && tensor % kv != 0) {
+    found.push_back(base::concat("n_kv_heads (", kv, ") and the tensor degree ", tensor,
+                                 ": one must be a multiple of the other"));
   }
-  if (pipe > 1) {
-    if (pipe > architecture.n_layers) {
-      found.push_back(base::concat("pipeline degree ", pipe, " is more than the ",
-                                   architecture.n_layers, " layers"));
-    }
-    found.push_back(base::concat("pipeline degree ", pipe,
-                                 " needs pipeline parallelism, which is not available in this "
-                                 "version: use p1"));
+  if (architecture.vocab_size < tensor) {
+    found.push_back(base::concat("a vocabulary of ", architecture.vocab_size,
+                                 " is less than the tensor degree ", tensor));
+  }
+  if (pipe > architecture.n_layers) {
+    found.push_back(base::concat("pipeline degree ", pipe, " is more than the ",
+                                 architecture.n_layers, " layers"));
   }
   return found;
 }

@@ -12,6 +12,7 @@
 #include "dispatch.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
+#include "orrery/graph/layout.h"  // check_layout
 #include "orrery/kernels/rope.h"
 
 namespace orrery::model {
@@ -25,14 +26,15 @@ struct TrunkHolder : torch::CustomClassHolder {
   TrunkRecord record;
 };
 
-/// The anchor makes the result differentiable; the gradients go straight into the flat buffer.
+/// `source`: the output of the stage before, or on the first stage an anchor that makes the result
+/// differentiable and gets no gradient. Those of parameters go straight into the flat buffer.
 struct HiddenFunction : torch::autograd::Function<HiddenFunction> {
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& /*anchor*/,
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& source,
                             const std::shared_ptr<Decoder::State>& state,
                             const PackedTokens& batch) {
     auto holder = c10::make_intrusive<TrunkHolder>();
     holder->state = state;
-    at::Tensor hidden = forward_trunk(*state, batch, &holder->record);
+    at::Tensor hidden = forward_trunk(*state, batch, source, &holder->record);
     context->saved_data["trunk"] = c10::IValue::make_capsule(std::move(holder));
     return hidden;
   }
@@ -40,8 +42,7 @@ struct HiddenFunction : torch::autograd::Function<HiddenFunction> {
   static variable_list backward(AutogradContext* context, variable_list gradients) {
     const auto capsule = context->saved_data["trunk"].toCapsule();
     auto& holder = static_cast<TrunkHolder&>(*capsule);
-    backward_trunk(*holder.state, holder.record, gradients[0]);
-    return {at::Tensor(), at::Tensor(), at::Tensor()};
+    return {backward_trunk(*holder.state, holder.record, gradients[0]), at::Tensor(), at::Tensor()};
   }
 };
 
@@ -64,32 +65,62 @@ void check_temperature(double temperature) {
 
 }  // namespace
 
-Decoder::State::State(Architecture given, at::ScalarType dtype)
+namespace {
+
+/// What the layers of a shard compute with.
+Architecture local_architecture(const Architecture& a, const ShardPlace& place) {
+  Architecture local = a;
+  local.n_heads = a.n_heads / place.n_tensor;
+  local.n_kv_heads = kv_heads_of(a.n_kv_heads, place).count;
+  local.intermediate_size = a.intermediate_size / place.n_tensor;
+  local.n_layers = blocks_of(a.n_layers, place).count;
+  local.vocab_size = vocabulary_of(a.vocab_size, place).count;
+  return local;
+}
+
+std::vector<LayerWeights> all_layer_weights(const Decoder::State& state, const at::Tensor& flat) {
+  const Span blocks = blocks_of(state.architecture.n_layers, state.shard.place);
+  std::vector<LayerWeights> layers;
+  for (int64_t block = blocks.first; block < blocks.end(); ++block) {
+    layers.push_back(layer_weights(state.local, state.parameters.table(), flat, block));
+  }
+  return layers;
+}
+
+}  // namespace
+
+Decoder::State::State(Architecture given, at::ScalarType dtype, Shard given_shard)
     : architecture(std::move(given)),
-      parameters(parameter_table(architecture), dtype),
+      shard(given_shard),
+      local(local_architecture(architecture, shard.place)),
+      vocabulary(vocabulary_of(architecture.vocab_size, shard.place)),
+      parameters(parameter_table(architecture, shard.place), dtype),
       pool(dtype) {
-  const Architecture& a = architecture;
   anchor = at::zeros({1}, at::TensorOptions().dtype(dtype));
   anchor.set_requires_grad(true);
-  embedding = parameters.leaf("model.embed_tokens.weight").detach();
-  final_norm = parameters.leaf("model.norm.weight").detach();
-  head = a.tie_embeddings ? embedding : parameters.leaf("lm_head.weight").detach();
-  for (int64_t block = 0; block < a.n_layers; ++block) {
-    layers.push_back(layer_weights(a, parameters.table(), parameters.values(), block));
+  const auto view = [&](const char* name) { return parameters.leaf(name).detach(); };
+  const bool is_tied = architecture.tie_embeddings;
+  if (shard.place.is_first_stage()) embedding = view("model.embed_tokens.weight");
+  if (shard.place.is_last_stage()) {
+    final_norm = view("model.norm.weight");
+    head = view(is_tied ? "model.embed_tokens.weight" : "lm_head.weight");
   }
+  layers = all_layer_weights(*this, parameters.values());
 }
 
 Decoder::State::Gradients& Decoder::State::gradients() {
   if (gradient_views.has_value()) return *gradient_views;
   const at::Tensor& flat = parameters.gradients();
   Gradients views;
-  views.embedding = parameters.gradient("model.embed_tokens.weight");
-  views.final_norm = parameters.gradient("model.norm.weight");
-  views.head =
-      architecture.tie_embeddings ? views.embedding : parameters.gradient("lm_head.weight");
-  for (int64_t block = 0; block < architecture.n_layers; ++block) {
-    views.layers.push_back(layer_weights(architecture, parameters.table(), flat, block));
+  const bool is_tied = architecture.tie_embeddings;
+  if (shard.place.is_first_stage()) {
+    views.embedding = parameters.gradient("model.embed_tokens.weight");
   }
+  if (shard.place.is_last_stage()) {
+    views.final_norm = parameters.gradient("model.norm.weight");
+    views.head = parameters.gradient(is_tied ? "model.embed_tokens.weight" : "lm_head.weight");
+  }
+  views.layers = all_layer_weights(*this, flat);
   gradient_views = std::move(views);
   return *gradient_views;
 }
@@ -100,21 +131,29 @@ void Decoder::State::extend_rope_table(int64_t n_positions) {
   const int64_t half = architecture.head_dim / 2;
   const int64_t rows =
       std::min(architecture.max_positions, std::max<int64_t>({n_positions, 2 * have, 256}));
-  cosines = at::empty({rows, half}, embedding.options());
-  sines = at::empty({rows, half}, embedding.options());
+  cosines = at::empty({rows, half}, parameters.values().options());
+  sines = at::empty({rows, half}, parameters.values().options());
   with_type(cosines.scalar_type(), [&]<class T>() {
     kernels::fill_rope_table<T>(cosines.data_ptr<T>(), sines.data_ptr<T>(), rows,
                                 architecture.head_dim, architecture.rope_theta);
   });
 }
 
-Decoder::Decoder(Architecture architecture, at::ScalarType dtype, c10::Device device) {
+Decoder::Decoder(Architecture architecture, at::ScalarType dtype, c10::Device device, Shard shard) {
   if (!device.is_cpu()) {
     throw ConfigError(
         "device of a decoder",
         {.expected = "cpu", .got = device.str(), .advice = "this version computes on the CPU"});
   }
-  state_ = std::make_shared<State>(sound(std::move(architecture)), dtype);
+  architecture = sound(std::move(architecture));
+  const std::vector<std::string> problems =
+      check_layout(architecture, {.tensor = shard.place.n_tensor, .pipe = shard.place.n_pipe});
+  if (!problems.empty()) {
+    throw ConfigError("a model cannot be cut like this", {.expected = "a layout that fits it",
+                                                          .got = base::join(problems, "; "),
+                                                          .advice = "choose another layout"});
+  }
+  state_ = std::make_shared<State>(std::move(architecture), dtype, shard);
 }
 
 Decoder::~Decoder() = default;
@@ -122,27 +161,75 @@ Decoder::Decoder(Decoder&&) noexcept = default;
 Decoder& Decoder::operator=(Decoder&&) noexcept = default;
 
 const Architecture& Decoder::architecture() const { return state_->architecture; }
+const Shard& Decoder::shard() const { return state_->shard; }
 at::ScalarType Decoder::dtype() const { return state_->parameters.values().scalar_type(); }
 FlatParameters& Decoder::parameters() { return state_->parameters; }
 const FlatParameters& Decoder::parameters() const { return state_->parameters; }
 void Decoder::set_activations(Activations activations) { state_->activations = activations; }
 
-at::Tensor Decoder::hidden(const PackedTokens& batch) {
+int64_t Decoder::own_rows(const PackedTokens& batch) const {
+  return PassRows::of(batch.size(), state_->shard.tensor).n_own;
+}
+
+at::Tensor Decoder::run_stage(const PackedTokens& batch, const at::Tensor& input) {
   check_tokens(batch, state_->architecture.vocab_size, state_->architecture.max_positions);
-  if (!at::GradMode::is_enabled()) return forward_trunk(*state_, batch, nullptr);
-  return HiddenFunction::apply(state_->anchor, state_, batch);
+  if (!at::GradMode::is_enabled()) return forward_trunk(*state_, batch, input, nullptr);
+  const bool is_first = state_->shard.place.is_first_stage();
+  return HiddenFunction::apply(is_first ? state_->anchor : input, state_, batch);
+}
+
+/// Own rows of the last stage's output; undefined on the other stages.
+at::Tensor Decoder::run_pipeline(const PackedTokens& batch) {
+  const Shard& shard = state_->shard;
+  if (shard.pipe == nullptr) return run_stage(batch, {});
+  ORRERY_ASSERT(!at::GradMode::is_enabled(), "a pipeline trains by its schedule, stage by stage");
+  at::Tensor input;
+  if (!shard.place.is_first_stage()) {
+    input = at::empty({own_rows(batch), state_->architecture.hidden_size},
+                      state_->parameters.values().options());
+    shard.pipe->exchange({}, {{shard.place.pipe - 1, input}});
+  }
+  const at::Tensor output = run_stage(batch, input);
+  if (shard.place.is_last_stage()) return output;
+  shard.pipe->exchange({{shard.place.pipe + 1, output}}, {});
+  return {};
+}
+
+at::Tensor Decoder::hidden(const PackedTokens& batch) {
+  const at::Tensor output = run_pipeline(batch);
+  if (output.defined()) return all_rows(state_, output, batch.size());
+  return at::zeros({batch.size(), state_->architecture.hidden_size},
+                   state_->parameters.values().options());
+}
+
+at::Tensor Decoder::head_log_probs(const PackedTokens& batch, const at::Tensor& output,
+                                   double temperature) {
+  check_temperature(temperature);
+  return model::head_log_probs(state_, output, batch, temperature, Entropy::kSkip).log_probs;
 }
 
 at::Tensor Decoder::log_probs(const PackedTokens& batch, double temperature) {
   check_temperature(temperature);
-  return head_log_probs(state_, hidden(batch), batch, temperature, Entropy::kSkip).log_probs;
+  const at::Tensor output = run_pipeline(batch);
+  if (output.defined()) return head_log_probs(batch, output, temperature);
+  return at::zeros({batch.n_actions()}, state_->parameters.values().options());
 }
 
 LogProbs Decoder::log_probs_and_entropy(const PackedTokens& batch, double temperature) {
   check_temperature(temperature);
-  return head_log_probs(state_, hidden(batch), batch, temperature, Entropy::kCompute);
+  const at::Tensor output = run_pipeline(batch);
+  if (output.defined()) {
+    return model::head_log_probs(state_, output, batch, temperature, Entropy::kCompute);
+  }
+  const at::Tensor zeros = at::zeros({batch.n_actions()}, state_->parameters.values().options());
+  return {zeros, zeros};
 }
 
-at::Tensor Decoder::logits(const PackedTokens& batch) { return head_logits(state_, hidden(batch)); }
+at::Tensor Decoder::logits(const PackedTokens& batch) {
+  const at::Tensor output = run_pipeline(batch);
+  if (output.defined()) return head_logits(state_, output, batch);
+  return at::zeros({batch.size(), state_->architecture.vocab_size},
+                   state_->parameters.values().options());
+}
 
 }  // namespace orrery::model

@@ -16,9 +16,12 @@
 namespace orrery::model {
 
 struct Decoder::State {
-  State(Architecture sound, at::ScalarType dtype);
+  State(Architecture sound, at::ScalarType dtype, Shard shard);
 
-  Architecture architecture;
+  Architecture architecture;  // of the model
+  Shard shard;
+  Architecture local;  // of the shard: its heads, its part of the MLP, its blocks, its vocabulary
+  Span vocabulary;     // rows of embedding and head
   FlatParameters parameters;
   Activations activations = Activations::kKeep;
   SlabPool pool;
@@ -27,9 +30,9 @@ struct Decoder::State {
   at::Tensor cosines;  // [positions so far, D / 2]
   at::Tensor sines;
 
-  at::Tensor embedding;   // [V, H]
-  at::Tensor final_norm;  // [H]
-  at::Tensor head;        // [V, H]; the embedding when tied
+  at::Tensor embedding;   // [own V, H]; first stage only
+  at::Tensor final_norm;  // [H]; last stage only
+  at::Tensor head;        // [own V, H]; the embedding when tied; last stage only
   std::vector<LayerWeights> layers;
 
   /// The same views of the gradient buffer; made with it.
@@ -50,24 +53,33 @@ struct TrunkRecord {
   std::vector<int32_t> cu_seqlens;
   std::vector<int32_t> positions;
   Slab slab;
-  std::vector<at::Tensor> inputs;  // [layers + 1] of [T, H]; the last is the final norm's
+  PassRows rows;
+  std::vector<at::Tensor> inputs;  // [layers + 1] of [R, H]; the last is the final norm's
   std::vector<LayerActivations> activations;  // of each layer, or of one when they are recomputed
-  at::Tensor final_rstd;                      // [T, 1]
+  at::Tensor final_rstd;                      // [R, 1]
 };
 
-/// tokens -> [T, H] after the last norm. `record` null: nothing is kept.
-at::Tensor forward_trunk(Decoder::State& state, const PackedTokens& batch, TrunkRecord* record);
+/// tokens, or the output [R, H] of the stage before -> output [R, H] of this stage, after the last
+/// norm on the last one. `record` null: nothing is kept.
+at::Tensor forward_trunk(Decoder::State& state, const PackedTokens& batch, const at::Tensor& input,
+                         TrunkRecord* record);
 
-/// Adds the gradients of all trunk parameters. gradient [T, H]: by the hidden states.
-void backward_trunk(Decoder::State& state, TrunkRecord& record, const at::Tensor& gradient);
+/// Adds the gradients of all trunk parameters. gradient [R, H]: by the output. Returns [R, H] by
+/// the input; undefined on the first stage.
+at::Tensor backward_trunk(Decoder::State& state, TrunkRecord& record, const at::Tensor& gradient);
 
-/// hidden [T, H] -> log-probabilities and, when asked for, entropies, differentiable through
+/// hidden [R, H] -> log-probabilities and, when asked for, entropies, differentiable through
 /// `hidden` and into the head's gradient.
 enum class Entropy { kSkip, kCompute };
 LogProbs head_log_probs(const std::shared_ptr<Decoder::State>& state, const at::Tensor& hidden,
                         const PackedTokens& batch, double temperature, Entropy entropy);
 
-/// hidden [T, H] -> [T, V], likewise differentiable.
-at::Tensor head_logits(const std::shared_ptr<Decoder::State>& state, const at::Tensor& hidden);
+/// hidden [R, H] -> [T, V], likewise differentiable.
+at::Tensor head_logits(const std::shared_ptr<Decoder::State>& state, const at::Tensor& hidden,
+                       const PackedTokens& batch);
+
+/// own rows [R, H] -> all rows [T, H], differentiable.
+at::Tensor all_rows(const std::shared_ptr<Decoder::State>& state, const at::Tensor& own,
+                    int64_t n_tokens);
 
 }  // namespace orrery::model

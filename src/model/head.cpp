@@ -1,6 +1,8 @@
 // hidden states -> next-token log-probabilities, without the logits of the whole batch: they are
 // made a chunk of rows at a time, once forwards and once more backwards (a small price: the head is
-// a few per cent of the products), from the log-sum-exp that forward kept.
+// a few per cent of the products), from the log-sum-exp that forward kept. On several tensor ranks
+// each has the logits of its part of the vocabulary, and three numbers an action are exchanged.
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
@@ -27,12 +29,12 @@ constexpr int64_t kMinChunkRows = 32;
 /// Which rows of hidden predict, and what.
 struct Actions {
   std::vector<int64_t> rows;     // [A] places in the packed batch
-  std::vector<int64_t> targets;  // [A]
+  std::vector<int64_t> targets;  // [A] among the shard's vocabulary; -1: another rank's
 
   int64_t size() const { return static_cast<int64_t>(rows.size()); }
 };
 
-Actions actions_of(const PackedTokens& batch) {
+Actions actions_of(const PackedTokens& batch, const Span& vocabulary) {
   Actions actions;
   actions.rows.reserve(static_cast<size_t>(batch.n_actions()));
   actions.targets.reserve(static_cast<size_t>(batch.n_actions()));
@@ -40,7 +42,8 @@ Actions actions_of(const PackedTokens& batch) {
   for (size_t s = 0; s + 1 < batch.cu_seqlens.size(); ++s) {
     for (int64_t t = batch.cu_seqlens[s]; t + 1 < batch.cu_seqlens[s + 1]; ++t) {
       actions.rows.push_back(t);
-      actions.targets.push_back(ids[t + 1]);
+      const int64_t target = ids[t + 1] - vocabulary.first;
+      actions.targets.push_back(target >= 0 && target < vocabulary.count ? target : -1);
     }
   }
   return actions;
@@ -49,6 +52,7 @@ Actions actions_of(const PackedTokens& batch) {
 /// Kept from forward to backward. IValue needs an intrusive_ptr of this base.
 struct HeadRecord : torch::CustomClassHolder {
   std::shared_ptr<Decoder::State> state;
+  PassRows rows;
   Actions actions;
   double inverse_temperature = 1;
   at::Tensor logsumexp;  // [A]
@@ -64,12 +68,12 @@ struct Chunk {
 class Chunks {
  public:
   Chunks(Decoder::State& state, int64_t n_actions) : state_(state), n_actions_(n_actions) {
-    const int64_t row_bytes = state.architecture.vocab_size * state.head.element_size();
+    const int64_t row_bytes = state.local.vocab_size * state.head.element_size();
     rows_ = std::min(n_actions, std::max(kMinChunkRows, kChunkBytes / row_bytes));
     Slab slab = state.pool.take(Slab::size_of(rows_, state.architecture.hidden_size) +
-                                Slab::size_of(rows_, state.architecture.vocab_size));
+                                Slab::size_of(rows_, state.local.vocab_size));
     hidden_ = slab.matrix(rows_, state.architecture.hidden_size);
-    logits_ = slab.matrix(rows_, state.architecture.vocab_size);
+    logits_ = slab.matrix(rows_, state.local.vocab_size);
   }
 
   /// Calls work(first action, chunk) for all chunks, with the rows' hidden states and logits.
@@ -107,6 +111,46 @@ struct HeadResult {
   at::Tensor log_probs, logsumexp, entropy;
 };
 
+/// All rows [T, H] of `own` [R, H] in memory of their own. Collective over the tensor ranks.
+at::Tensor gathered(const PassRows& rows, const at::Tensor& own) {
+  if (rows.tensor == nullptr) return own;
+  at::Tensor full = at::empty({rows.n_gathered, own.size(1)}, own.options());
+  return gather_rows(rows, own.contiguous(), full);
+}
+
+/// Own rows [R, H] of the sum of `partial` [T, H] over the tensor ranks. Collective over them.
+at::Tensor reduced(const PassRows& rows, const at::Tensor& partial) {
+  if (rows.tensor == nullptr) return partial;
+  at::Tensor full = at::empty({rows.n_gathered, partial.size(1)}, partial.options());
+  full.narrow(0, 0, rows.n_tokens).copy_(partial);
+  at::Tensor own = at::empty({rows.n_own, partial.size(1)}, partial.options());
+  reduce_rows(rows, full, own);
+  return own;
+}
+
+/// From each rank's log-sum-exp l, entropy h and target logit x (0 where it has none) over its part
+/// of the vocabulary to those of the whole: with e = l - h the rank's mean logit,
+///   L = log sum exp l,  H = L - sum exp(l - L) e,  log_prob = sum x - L.
+/// Collective over the tensor ranks.
+void combine_vocabulary(comm::Communicator& tensor, const at::Tensor& target_logits,
+                        HeadResult& result) {
+  const int64_t n = result.logsumexp.numel();
+  const bool has_entropy = result.entropy.defined();
+  const at::Tensor mean_logit =
+      has_entropy ? result.logsumexp - result.entropy : at::zeros_like(result.logsumexp);
+  const at::Tensor own = at::stack({result.logsumexp, target_logits, mean_logit});
+  at::Tensor all = at::empty({tensor.size(), 3, n}, own.options());
+  tensor.all_gather(all, own);
+  const at::Tensor parts = all.select(1, 0);
+  result.logsumexp = parts.logsumexp(0);
+  result.log_probs = all.select(1, 1).sum(0) - result.logsumexp;
+  if (has_entropy) {
+    const at::Tensor shares = (parts - result.logsumexp).exp();
+    result.entropy = result.logsumexp - (shares * all.select(1, 2)).sum(0);
+  }
+}
+
+/// hidden [T, H].
 HeadResult run_head(Decoder::State& state, const at::Tensor& hidden, const Actions& actions,
                     double inverse_temperature, Entropy entropy) {
   HeadResult result;
@@ -116,12 +160,16 @@ HeadResult run_head(Decoder::State& state, const at::Tensor& hidden, const Actio
     result.entropy = at::empty({actions.size()}, hidden.options());
   }
   if (actions.size() == 0) return result;
+  comm::Communicator* const tensor = state.shard.tensor;
+  at::Tensor target_logits;
+  if (tensor != nullptr) target_logits = at::empty({actions.size()}, hidden.options());
   with_type(hidden.scalar_type(), [&]<class T>() {
     Chunks(state, actions.size())
         .for_each<T>(hidden, actions, [&](int64_t first, const Chunk& chunk) {
           kernels::token_log_probs<T>({.logits = chunk.logits.template const_data_ptr<T>(),
                                        .targets = actions.targets.data() + first,
                                        .log_probs = at_row<T>(result.log_probs, first),
+                                       .target_logits = at_row<T>(target_logits, first),
                                        .logsumexp = at_row<T>(result.logsumexp, first),
                                        .entropy = at_row<T>(result.entropy, first),
                                        .n_rows = chunk.logits.size(0),
@@ -129,10 +177,11 @@ HeadResult run_head(Decoder::State& state, const at::Tensor& hidden, const Actio
                                        .inverse_temperature = inverse_temperature});
         });
   });
+  if (tensor != nullptr) combine_vocabulary(*tensor, target_logits, result);
   return result;
 }
 
-/// Gradient of the loss by hidden [T, H]; adds to the head's gradient.
+/// Gradient of the loss by hidden [T, H], of own vocabulary; adds to the head's gradient.
 at::Tensor run_head_backward(const HeadRecord& record, const at::Tensor& hidden,
                              const at::Tensor& dlog_probs, const at::Tensor& dentropy) {
   Decoder::State& state = *record.state;
@@ -173,9 +222,11 @@ struct LogProbsFunction : torch::autograd::Function<LogProbsFunction> {
                                Entropy entropy) {
     auto record = c10::make_intrusive<HeadRecord>();
     record->state = state;
-    record->actions = actions_of(batch);
+    record->rows = PassRows::of(batch.size(), state->shard.tensor);
+    record->actions = actions_of(batch, state->vocabulary);
     record->inverse_temperature = inverse_temperature;
-    HeadResult result = run_head(*state, hidden, record->actions, inverse_temperature, entropy);
+    HeadResult result = run_head(*state, gathered(record->rows, hidden), record->actions,
+                                 inverse_temperature, entropy);
     record->logsumexp = result.logsumexp;
     record->entropy = result.entropy;
     context->save_for_backward({hidden});
@@ -189,36 +240,83 @@ struct LogProbsFunction : torch::autograd::Function<LogProbsFunction> {
   static variable_list backward(AutogradContext* context, variable_list gradients) {
     const auto capsule = context->saved_data["record"].toCapsule();
     const auto& record = static_cast<const HeadRecord&>(*capsule);
-    const at::Tensor hidden = context->get_saved_variables()[0];
+    const at::Tensor hidden = gathered(record.rows, context->get_saved_variables()[0]);
     const auto dense = [](const at::Tensor& g) { return g.defined() ? g.contiguous() : g; };
-    return {run_head_backward(record, hidden, dense(gradients[0]),
-                              gradients.size() > 1 ? dense(gradients[1]) : at::Tensor()),
-            at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
+    const at::Tensor dhidden =
+        run_head_backward(record, hidden, dense(gradients[0]),
+                          gradients.size() > 1 ? dense(gradients[1]) : at::Tensor());
+    return {reduced(record.rows, dhidden), at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };
 
 struct StateHolder : torch::CustomClassHolder {
-  explicit StateHolder(std::shared_ptr<Decoder::State> held) : state(std::move(held)) {}
+  StateHolder(std::shared_ptr<Decoder::State> held, PassRows of)
+      : state(std::move(held)), rows(of) {}
   std::shared_ptr<Decoder::State> state;
+  PassRows rows;
 };
+
+/// logits [T, V] of all tensor ranks' parts of the vocabulary, from `own` [T, own V].
+at::Tensor all_columns(const Decoder::State& state, const at::Tensor& own) {
+  comm::Communicator* const tensor = state.shard.tensor;
+  if (tensor == nullptr) return own;
+  // Parts differ in size by one: equal ones are exchanged.
+  ShardPlace place = state.shard.place;
+  place.tensor = 0;
+  const int64_t width = vocabulary_of(state.architecture.vocab_size, place).count;
+  at::Tensor padded = at::zeros({width, own.size(0)}, own.options());
+  padded.narrow(0, 0, own.size(1)).copy_(own.t());
+  at::Tensor parts = at::empty({place.n_tensor, width, own.size(0)}, own.options());
+  tensor->all_gather(parts, padded);
+  at::Tensor all = at::empty({own.size(0), state.architecture.vocab_size}, own.options());
+  for (; place.tensor < place.n_tensor; ++place.tensor) {
+    const Span part = vocabulary_of(state.architecture.vocab_size, place);
+    all.narrow(1, part.first, part.count)
+        .copy_(parts.select(0, place.tensor).narrow(0, 0, part.count).t());
+  }
+  return all;
+}
 
 struct LogitsFunction : torch::autograd::Function<LogitsFunction> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& hidden,
-                            const std::shared_ptr<Decoder::State>& state) {
+                            const std::shared_ptr<Decoder::State>& state, int64_t n_tokens) {
+    const PassRows rows = PassRows::of(n_tokens, state->shard.tensor);
     context->save_for_backward({hidden});
     context->saved_data["state"] =
-        c10::IValue::make_capsule(c10::make_intrusive<StateHolder>(state));
-    return at::mm(hidden, state->head.t());
+        c10::IValue::make_capsule(c10::make_intrusive<StateHolder>(state, rows));
+    return all_columns(*state, at::mm(gathered(rows, hidden), state->head.t()));
   }
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
     const auto capsule = context->saved_data["state"].toCapsule();
-    Decoder::State& state = *static_cast<const StateHolder&>(*capsule).state;
-    const at::Tensor hidden = context->get_saved_variables()[0];
-    const at::Tensor dlogits = gradients[0].contiguous();
+    const auto& holder = static_cast<const StateHolder&>(*capsule);
+    Decoder::State& state = *holder.state;
+    const at::Tensor hidden = gathered(holder.rows, context->get_saved_variables()[0]);
+    const at::Tensor dlogits =
+        gradients[0].narrow(1, state.vocabulary.first, state.vocabulary.count).contiguous();
     at::Tensor dhead = state.gradients().head;
     dhead.addmm_(dlogits.t(), hidden);
-    return {at::mm(dlogits, state.head), at::Tensor()};
+    return {reduced(holder.rows, at::mm(dlogits, state.head)), at::Tensor(), at::Tensor()};
+  }
+};
+
+/// What follows is the same on all tensor ranks, and so is its gradient: each takes its own rows.
+struct AllRowsFunction : torch::autograd::Function<AllRowsFunction> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& own,
+                            const std::shared_ptr<Decoder::State>& state, int64_t n_tokens) {
+    const PassRows rows = PassRows::of(n_tokens, state->shard.tensor);
+    context->saved_data["state"] =
+        c10::IValue::make_capsule(c10::make_intrusive<StateHolder>(state, rows));
+    return gathered(rows, own).clone();
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list gradients) {
+    const auto capsule = context->saved_data["state"].toCapsule();
+    const PassRows& rows = static_cast<const StateHolder&>(*capsule).rows;
+    at::Tensor all = at::zeros({rows.n_gathered, gradients[0].size(1)}, gradients[0].options());
+    all.narrow(0, 0, rows.n_tokens).copy_(gradients[0]);
+    return {all.narrow(0, rows.tensor->rank() * rows.n_own, rows.n_own), at::Tensor(),
+            at::Tensor()};
   }
 };
 
@@ -227,16 +325,27 @@ struct LogitsFunction : torch::autograd::Function<LogitsFunction> {
 LogProbs head_log_probs(const std::shared_ptr<Decoder::State>& state, const at::Tensor& hidden,
                         const PackedTokens& batch, double temperature, Entropy entropy) {
   if (!hidden.requires_grad()) {
-    HeadResult result = run_head(*state, hidden, actions_of(batch), 1 / temperature, entropy);
+    const PassRows rows = PassRows::of(batch.size(), state->shard.tensor);
+    HeadResult result = run_head(*state, gathered(rows, hidden),
+                                 actions_of(batch, state->vocabulary), 1 / temperature, entropy);
     return {result.log_probs, result.entropy};
   }
   variable_list outputs = LogProbsFunction::apply(hidden, state, batch, 1 / temperature, entropy);
   return {outputs[0], outputs.size() > 1 ? outputs[1] : at::Tensor()};
 }
 
-at::Tensor head_logits(const std::shared_ptr<Decoder::State>& state, const at::Tensor& hidden) {
-  if (!hidden.requires_grad()) return at::mm(hidden, state->head.t());
-  return LogitsFunction::apply(hidden, state);
+at::Tensor head_logits(const std::shared_ptr<Decoder::State>& state, const at::Tensor& hidden,
+                       const PackedTokens& batch) {
+  if (hidden.requires_grad()) return LogitsFunction::apply(hidden, state, batch.size());
+  const PassRows rows = PassRows::of(batch.size(), state->shard.tensor);
+  return all_columns(*state, at::mm(gathered(rows, hidden), state->head.t()));
+}
+
+at::Tensor all_rows(const std::shared_ptr<Decoder::State>& state, const at::Tensor& own,
+                    int64_t n_tokens) {
+  if (state->shard.tensor == nullptr) return own;
+  if (own.requires_grad()) return AllRowsFunction::apply(own, state, n_tokens);
+  return gathered(PassRows::of(n_tokens, state->shard.tensor), own);
 }
 
 }  // namespace orrery::model

@@ -37,7 +37,7 @@ void load_hf_parameters(const std::filesystem::path& directory, Decoder& decoder
   const Architecture& a = decoder.architecture();
   check_same_sizes(Architecture::from_hf_config(directory / "config.json"), a, directory);
   const SafetensorsDirectory stored(directory);
-  const ParameterTable& table = decoder.parameters().table();
+  const ParameterTable table = parameter_table(a);  // of the whole model: any shard checks all
   std::string missing, surplus;
   for (const ParameterSpec& spec : table.parameters) {
     if (!stored.tensors().contains(spec.name)) missing += " " + spec.name;
@@ -54,9 +54,14 @@ void load_hf_parameters(const std::filesystem::path& directory, Decoder& decoder
                              surplus.empty() ? "" : "also" + surplus),
          .advice = "use the config.json that belongs to these weights"});
   }
-  for (size_t i = 0; i < table.parameters.size(); ++i) {
-    const std::string& parameter = table.parameters[i].name;
-    stored.tensors().at(parameter)->read_into(parameter, decoder.parameters().leaf(i).detach());
+  for (const ParameterSpec& spec : decoder.parameters().table().parameters) {
+    const SafetensorsFile& file = *stored.tensors().at(spec.name);
+    const at::Tensor leaf = decoder.parameters().leaf(spec.name).detach();
+    if (spec.shape == spec.full_shape) {
+      file.read_into(spec.name, leaf);
+    } else {
+      file.read_part_into(spec.name, spec.full_shape, spec.first, leaf);
+    }
   }
 }
 

@@ -46,7 +46,7 @@ void norm(const PassInput& pass, const at::Tensor& x, const at::Tensor& weight, 
                         .weight = weight.const_data_ptr<T>(),
                         .y = y.data_ptr<T>(),
                         .rstd = rstd,
-                        .n_tokens = pass.n_tokens(),
+                        .n_tokens = pass.rows.n_own,
                         .width = width,
                         .x_stride = width,
                         .y_stride = width,
@@ -65,7 +65,7 @@ void norm_backward(const PassInput& pass, const at::Tensor& x, const at::Tensor&
                                  .dy = dy.const_data_ptr<T>(),
                                  .dx = dx.data_ptr<T>(),
                                  .dweight = dweight.data_ptr<T>(),
-                                 .n_tokens = pass.n_tokens(),
+                                 .n_tokens = pass.rows.n_own,
                                  .width = width,
                                  .x_stride = width,
                                  .dy_stride = width,
@@ -210,12 +210,35 @@ void attend_backward(const PassInput& pass, const LayerActivations& activations,
        .dv_stride = a.qkv_size()});
 }
 
+/// out [R, H] = residual [R, H] + x [T, n] weight^T [n, H], summed over the tensor ranks.
+void add_product(const PassInput& pass, at::Tensor out, const at::Tensor& residual,
+                 const at::Tensor& x, const at::Tensor& weight, LayerScratch& scratch) {
+  if (pass.rows.tensor == nullptr) {
+    at::addmm_out(out, residual, x, weight.t());
+    return;
+  }
+  at::Tensor partial = scratch.full.narrow(0, 0, pass.n_tokens());
+  at::mm_out(partial, x, weight.t());
+  reduce_rows(pass.rows, scratch.full, out);
+  out.add_(residual);
+}
+
+/// Gradient [R, H] by the input of a product: dy [T, n] weight [n, H], summed over the tensor
+/// ranks.
+void input_gradient(const PassInput& pass, const at::Tensor& dy, const at::Tensor& weight,
+                    LayerScratch& scratch) {
+  at::Tensor partial =
+      pass.rows.tensor == nullptr ? scratch.dnormed : scratch.full.narrow(0, 0, pass.n_tokens());
+  at::mm_out(partial, dy, weight);
+  if (pass.rows.tensor != nullptr) reduce_rows(pass.rows, scratch.full, scratch.dnormed);
+}
+
 template <class T>
 void forward(const PassInput& pass, const LayerWeights& w, const at::Tensor& input,
              LayerActivations& act, LayerScratch& scratch, at::Tensor& output) {
   const Architecture& a = pass.architecture;
   norm<T>(pass, input, w.input_norm, scratch.normed, act.input_rstd.data_ptr<T>());
-  at::mm_out(act.qkv, scratch.normed, w.qkv.t());
+  at::mm_out(act.qkv, gather_rows(pass.rows, scratch.normed, scratch.full), w.qkv.t());
   if (a.qkv_bias) add_bias<T>(act.qkv, w.qkv_bias);
   if (a.qk_norm) {
     norm_heads<T>(pass, w.q_norm, 0, a.n_heads, act);
@@ -224,16 +247,16 @@ void forward(const PassInput& pass, const LayerWeights& w, const at::Tensor& inp
   const QueriesAndKeys<T> qk = queries_and_keys<T>(a, act);
   rotate<T>(pass, qk.q, qk.stride, kernels::Rotation::kForward);
   attend<T>(pass, act);
-  at::addmm_out(act.middle, input, act.attention, w.output.t());
+  add_product(pass, act.middle, input, act.attention, w.output, scratch);
 
   norm<T>(pass, act.middle, w.middle_norm, scratch.normed, act.middle_rstd.data_ptr<T>());
-  at::mm_out(act.gate_up, scratch.normed, w.gate_up.t());
+  at::mm_out(act.gate_up, gather_rows(pass.rows, scratch.normed, scratch.full), w.gate_up.t());
   if (!output.defined()) return;
   kernels::silu_mul<T>({.gate_up = act.gate_up.const_data_ptr<T>(),
                         .out = scratch.gated.data_ptr<T>(),
                         .n_tokens = pass.n_tokens(),
                         .width = a.intermediate_size});
-  at::addmm_out(output, act.middle, scratch.gated, w.down.t());
+  add_product(pass, output, act.middle, scratch.gated, w.down, scratch);
 }
 
 template <class T>
@@ -241,7 +264,8 @@ void backward(const PassInput& pass, const LayerWeights& w, LayerWeights& dw,
               const at::Tensor& input, LayerActivations& act, LayerScratch& scratch,
               at::Tensor& gradient) {
   const Architecture& a = pass.architecture;
-  at::mm_out(scratch.gated, gradient, w.down);
+  const at::Tensor dy = gather_rows(pass.rows, gradient, scratch.full);
+  at::mm_out(scratch.gated, dy, w.down);
   kernels::silu_mul_backward<T>({.gate_up = act.gate_up.const_data_ptr<T>(),
                                  .dout = scratch.gated.const_data_ptr<T>(),
                                  .dgate_up = act.gate_up.data_ptr<T>(),
@@ -249,15 +273,16 @@ void backward(const PassInput& pass, const LayerWeights& w, LayerWeights& dw,
                                  .n_tokens = pass.n_tokens(),
                                  .width = a.intermediate_size});
   const at::Tensor& dgate_up = act.gate_up;
-  dw.down.addmm_(gradient.t(), scratch.gated);
+  dw.down.addmm_(dy.t(), scratch.gated);
   norm<T>(pass, act.middle, w.middle_norm, scratch.normed, nullptr);
-  dw.gate_up.addmm_(dgate_up.t(), scratch.normed);
-  at::mm_out(scratch.dnormed, dgate_up, w.gate_up);
+  dw.gate_up.addmm_(dgate_up.t(), gather_rows(pass.rows, scratch.normed, scratch.full));
+  input_gradient(pass, dgate_up, w.gate_up, scratch);
   norm_backward<T>(pass, act.middle, w.middle_norm, act.middle_rstd, scratch.dnormed, gradient,
                    dw.middle_norm);
 
-  at::mm_out(scratch.dattention, gradient, w.output);
-  dw.output.addmm_(gradient.t(), act.attention);
+  const at::Tensor dmiddle = gather_rows(pass.rows, gradient, scratch.full);
+  at::mm_out(scratch.dattention, dmiddle, w.output);
+  dw.output.addmm_(dmiddle.t(), act.attention);
   attend_backward<T>(pass, act, scratch);
   rotate<T>(pass, scratch.dqkv.data_ptr<T>(), a.qkv_size(), kernels::Rotation::kBackward);
   if (a.qk_norm) {
@@ -266,8 +291,8 @@ void backward(const PassInput& pass, const LayerWeights& w, LayerWeights& dw,
   }
   if (a.qkv_bias) add_column_sums<T>(scratch.dqkv, dw.qkv_bias);
   norm<T>(pass, input, w.input_norm, scratch.normed, nullptr);
-  dw.qkv.addmm_(scratch.dqkv.t(), scratch.normed);
-  at::mm_out(scratch.dnormed, scratch.dqkv, w.qkv);
+  dw.qkv.addmm_(scratch.dqkv.t(), gather_rows(pass.rows, scratch.normed, scratch.full));
+  input_gradient(pass, scratch.dqkv, w.qkv, scratch);
   norm_backward<T>(pass, input, w.input_norm, act.input_rstd, scratch.dnormed, gradient,
                    dw.input_norm);
 }
@@ -295,10 +320,11 @@ LayerWeights layer_weights(const Architecture& a, const ParameterTable& table,
   return w;
 }
 
-int64_t LayerActivations::size_of(const Architecture& a, int64_t n_tokens) {
-  int64_t total = 2 * Slab::size_of(n_tokens, 1) + Slab::size_of(n_tokens, a.qkv_size()) +
+int64_t LayerActivations::size_of(const Architecture& a, const PassRows& rows) {
+  const int64_t n_tokens = rows.n_tokens;
+  int64_t total = 2 * Slab::size_of(rows.n_own, 1) + Slab::size_of(n_tokens, a.qkv_size()) +
                   Slab::size_of(n_tokens, a.query_size()) + Slab::size_of(n_tokens, a.n_heads) +
-                  Slab::size_of(n_tokens, a.hidden_size) +
+                  Slab::size_of(rows.n_own, a.hidden_size) +
                   Slab::size_of(n_tokens, 2 * a.intermediate_size);
   if (a.qk_norm) {
     total += Slab::size_of(n_tokens, a.query_size() + a.kv_size()) +
@@ -307,9 +333,10 @@ int64_t LayerActivations::size_of(const Architecture& a, int64_t n_tokens) {
   return total;
 }
 
-LayerActivations LayerActivations::from(Slab& slab, const Architecture& a, int64_t n_tokens) {
+LayerActivations LayerActivations::from(Slab& slab, const Architecture& a, const PassRows& rows) {
+  const int64_t n_tokens = rows.n_tokens;
   LayerActivations act;
-  act.input_rstd = slab.matrix(n_tokens, 1);
+  act.input_rstd = slab.matrix(rows.n_own, 1);
   act.qkv = slab.matrix(n_tokens, a.qkv_size());
   if (a.qk_norm) {
     act.rotated = slab.matrix(n_tokens, a.query_size() + a.kv_size());
@@ -317,24 +344,27 @@ LayerActivations LayerActivations::from(Slab& slab, const Architecture& a, int64
   }
   act.attention = slab.matrix(n_tokens, a.query_size());
   act.logsumexp = slab.matrix(n_tokens, a.n_heads);
-  act.middle = slab.matrix(n_tokens, a.hidden_size);
-  act.middle_rstd = slab.matrix(n_tokens, 1);
+  act.middle = slab.matrix(rows.n_own, a.hidden_size);
+  act.middle_rstd = slab.matrix(rows.n_own, 1);
   act.gate_up = slab.matrix(n_tokens, 2 * a.intermediate_size);
   return act;
 }
 
-int64_t LayerScratch::size_of(const Architecture& a, int64_t n_tokens) {
-  return 2 * Slab::size_of(n_tokens, a.hidden_size) + Slab::size_of(n_tokens, a.intermediate_size) +
-         Slab::size_of(n_tokens, a.qkv_size()) + Slab::size_of(n_tokens, a.query_size());
+int64_t LayerScratch::size_of(const Architecture& a, const PassRows& rows) {
+  return 2 * Slab::size_of(rows.n_own, a.hidden_size) +
+         Slab::size_of(rows.n_tokens, a.intermediate_size) +
+         Slab::size_of(rows.n_tokens, a.qkv_size()) + Slab::size_of(rows.n_tokens, a.query_size()) +
+         Slab::size_of(rows.n_gathered, a.hidden_size);
 }
 
-LayerScratch LayerScratch::from(Slab& slab, const Architecture& a, int64_t n_tokens) {
+LayerScratch LayerScratch::from(Slab& slab, const Architecture& a, const PassRows& rows) {
   LayerScratch scratch;
-  scratch.normed = slab.matrix(n_tokens, a.hidden_size);
-  scratch.gated = slab.matrix(n_tokens, a.intermediate_size);
-  scratch.dqkv = slab.matrix(n_tokens, a.qkv_size());
-  scratch.dattention = slab.matrix(n_tokens, a.query_size());
-  scratch.dnormed = slab.matrix(n_tokens, a.hidden_size);
+  scratch.normed = slab.matrix(rows.n_own, a.hidden_size);
+  scratch.gated = slab.matrix(rows.n_tokens, a.intermediate_size);
+  scratch.dqkv = slab.matrix(rows.n_tokens, a.qkv_size());
+  scratch.dattention = slab.matrix(rows.n_tokens, a.query_size());
+  scratch.dnormed = slab.matrix(rows.n_own, a.hidden_size);
+  scratch.full = slab.matrix(rows.n_gathered, a.hidden_size);
   return scratch;
 }
 

@@ -1,8 +1,11 @@
-// One decoder layer forwards and backwards: the library's products, own kernels for the rest.
+// One decoder layer forwards and backwards: the library's products, own kernels for the rest. On
+// several tensor ranks each has its heads and its part of the MLP (Shoeybi et al. 2019,
+// Megatron-LM) and, between the products, its rows (row_exchange.h).
 //   n = norm(x); q, k, v = n Wqkv^T (+ bias), rotated; m = x + attention(q, k, v) Wo^T;
 //   y = m + (silu(norm(m) Wg^T) * norm(m) Wu^T) Wd^T
 // Shape letters: T packed tokens, H hidden, F = (heads + 2 kv heads) * D fused q, k, v, I
-// intermediate, Q query heads.
+// intermediate, Q query heads, K key and value heads, all of the shard; R own rows (T with one
+// tensor rank).
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -12,6 +15,7 @@
 
 #include "orrery/model/architecture.h"
 #include "orrery/model/parameter_table.h"
+#include "row_exchange.h"
 #include "slab.h"
 
 namespace orrery::model {
@@ -35,50 +39,53 @@ LayerWeights layer_weights(const Architecture& architecture, const ParameterTabl
 
 /// What all layers of one pass share.
 struct PassInput {
-  const Architecture& architecture;
+  const Architecture& architecture;        // of the shard: its heads, its part of the MLP
   const std::vector<int32_t>& cu_seqlens;  // [N + 1]
   const std::vector<int32_t>& positions;   // [T]
   const at::Tensor& cosines;               // [positions, D / 2]
   const at::Tensor& sines;                 // [positions, D / 2]
+  PassRows rows;
 
-  int64_t n_tokens() const { return cu_seqlens.back(); }
+  int64_t n_tokens() const { return rows.n_tokens; }
 };
 
 /// What backward reads again, besides the layer's input.
 struct LayerActivations {
-  at::Tensor input_rstd;   // [T, 1]
+  at::Tensor input_rstd;   // [R, 1]
   at::Tensor qkv;          // [T, F] rotated; with q/k norm as the product left it
   at::Tensor rotated;      // [T, (Q + K) D] normed and rotated q and k; undefined without q/k norm
   at::Tensor qk_rstd;      // [T, Q + K]; undefined without q/k norm
   at::Tensor attention;    // [T, Q D]
   at::Tensor logsumexp;    // [T, Q]
-  at::Tensor middle;       // [T, H]
-  at::Tensor middle_rstd;  // [T, 1]
+  at::Tensor middle;       // [R, H]
+  at::Tensor middle_rstd;  // [R, 1]
   at::Tensor gate_up;      // [T, 2 I]
 
-  static int64_t size_of(const Architecture& a, int64_t n_tokens);
-  static LayerActivations from(Slab& slab, const Architecture& a, int64_t n_tokens);
+  static int64_t size_of(const Architecture& a, const PassRows& rows);
+  static LayerActivations from(Slab& slab, const Architecture& a, const PassRows& rows);
 };
 
 /// Matrices that no one reads after the layer.
 struct LayerScratch {
-  at::Tensor normed;      // [T, H]
+  at::Tensor normed;      // [R, H]
   at::Tensor gated;       // [T, I]
   at::Tensor dqkv;        // [T, F]; backward only
   at::Tensor dattention;  // [T, Q D]; backward only
-  at::Tensor dnormed;     // [T, H]; backward only
+  at::Tensor dnormed;     // [R, H]; backward only
+  at::Tensor full;        // [n_gathered, H]: all rows, or partial sums of them
 
-  static int64_t size_of(const Architecture& a, int64_t n_tokens);
-  static LayerScratch from(Slab& slab, const Architecture& a, int64_t n_tokens);
+  static int64_t size_of(const Architecture& a, const PassRows& rows);
+  static LayerScratch from(Slab& slab, const Architecture& a, const PassRows& rows);
 };
 
-/// input [T, H] -> output [T, H], which must not be `input`. An undefined output is not computed:
-/// only the activations are.
+/// input [R, H] -> output [R, H], which must not be `input`. An undefined output is not computed:
+/// only the activations are. Collective over the tensor ranks.
 void forward_layer(const PassInput& pass, const LayerWeights& weights, const at::Tensor& input,
                    LayerActivations& activations, LayerScratch& scratch, at::Tensor output);
 
-/// gradient [T, H]: of the loss by the layer's output on entry, by its input on return. Adds to
-/// `dweights`. Destroys `activations`.
+/// gradient [R, H]: of the loss by the layer's output on entry, by its input on return. Adds to
+/// `dweights`; those of the norms are sums over own rows or own heads only. Destroys `activations`.
+/// Collective over the tensor ranks.
 void backward_layer(const PassInput& pass, const LayerWeights& weights, LayerWeights& dweights,
                     const at::Tensor& input, LayerActivations& activations, LayerScratch& scratch,
                     at::Tensor& gradient);

@@ -166,16 +166,22 @@ const ParameterSpec* ParameterTable::find(std::string_view name) const {
   return nullptr;
 }
 
+namespace {
+
+/// Part `i` of `n` things in `n_parts`, the first ones one larger.
+Span balanced_part(int64_t n, int64_t i, int64_t n_parts) {
+  const int64_t each = n / n_parts, more = n % n_parts;
+  return {i * each + std::min(i, more), each + (i < more ? 1 : 0)};
+}
+
+}  // namespace
+
 Span blocks_of(int64_t n_layers, const ShardPlace& place) {
-  const int64_t each = n_layers / place.n_pipe, more = n_layers % place.n_pipe;
-  return {place.pipe * each + std::min<int64_t>(place.pipe, more),
-          each + (place.pipe < more ? 1 : 0)};
+  return balanced_part(n_layers, place.pipe, place.n_pipe);
 }
 
 Span vocabulary_of(int64_t vocab_size, const ShardPlace& place) {
-  const int64_t each = (vocab_size + place.n_tensor - 1) / place.n_tensor;
-  const int64_t first = std::min(vocab_size, place.tensor * each);
-  return {first, std::min(vocab_size, first + each) - first};
+  return balanced_part(vocab_size, place.tensor, place.n_tensor);
 }
 
 Span kv_heads_of(int64_t n_kv_heads, const ShardPlace& place) {

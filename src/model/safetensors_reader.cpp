@@ -202,24 +202,42 @@ std::span<const std::byte> SafetensorsFile::bytes(const std::string& name) const
 }
 
 void SafetensorsFile::read_into(const std::string& name, at::Tensor destination) const {
-  const std::byte* from = bytes(name).data();
+  read_part_into(name, destination.sizes(), {0, 0}, destination);
+}
+
+void SafetensorsFile::read_part_into(const std::string& name, at::IntArrayRef shape,
+                                     const std::array<int64_t, 2>& first,
+                                     at::Tensor destination) const {
+  const std::byte* const data = bytes(name).data();
   const StoredTensor& stored = mapping_->tensors.at(name);
-  if (destination.sizes() != at::IntArrayRef(stored.shape)) {
+  if (shape != at::IntArrayRef(stored.shape)) {
     fail(mapping_->path, base::concat("tensor ", name, ": shape"),
-         base::concat("[", base::join(destination.sizes(), ", "), "]"),
+         base::concat("[", base::join(shape, ", "), "]"),
          base::concat("[", base::join(stored.shape, ", "), "]"));
   }
+  // Whole rows of the file are one run; parts of rows are a run each.
+  const int64_t full_width = shape.size() < 2 ? 1 : shape[1];
+  const int64_t width = destination.dim() < 2 ? 1 : destination.size(1);
+  const bool is_one_run = width == full_width;
+  const int64_t n_runs = is_one_run ? 1 : destination.size(0);
+  const int64_t run = is_one_run ? destination.numel() : width;
+  const int64_t begin = first[0] * full_width + first[1];
   with_type(destination.scalar_type(), [&]<class T>() {
-    T* to = destination.data_ptr<T>();
-    const int64_t n = destination.numel();
+    const auto copy = [&]<class Stored>() {
+      for (int64_t i = 0; i < n_runs; ++i) {
+        const int64_t element = begin + i * full_width;
+        convert<Stored>(data + element * static_cast<int64_t>(sizeof(Stored)),
+                        destination.data_ptr<T>() + i * run, run);
+      }
+    };
     if (stored.dtype == "F32") {
-      convert<float>(from, to, n);
+      copy.template operator()<float>();
     } else if (stored.dtype == "F64") {
-      convert<double>(from, to, n);
+      copy.template operator()<double>();
     } else if (stored.dtype == "BF16") {
-      convert<c10::BFloat16>(from, to, n);
+      copy.template operator()<c10::BFloat16>();
     } else if (stored.dtype == "F16") {
-      convert<c10::Half>(from, to, n);
+      copy.template operator()<c10::Half>();
     } else {
       fail(mapping_->path, base::concat("tensor ", name, ": dtype"), "F64, F32, F16 or BF16",
            stored.dtype);

@@ -30,26 +30,47 @@ int64_t longest(const std::vector<int32_t>& cu_seqlens) {
   return length;
 }
 
+/// out [T, H]: rows of the own part of the table; zeros for tokens of other ranks' parts.
 template <class T>
-void embed(const at::Tensor& table, const std::vector<int64_t>& tokens, at::Tensor& out) {
+void look_up(const at::Tensor& table, const Span& vocabulary, const std::vector<int64_t>& tokens,
+             at::Tensor& out) {
   const size_t width = static_cast<size_t>(table.size(1));
   const T* rows = table.const_data_ptr<T>();
   T* to = out.data_ptr<T>();
   for (const int64_t token : tokens) {
-    std::memcpy(to, rows + static_cast<size_t>(token) * width, width * sizeof(T));
+    const int64_t row = token - vocabulary.first;
+    if (row >= 0 && row < vocabulary.count) {
+      std::memcpy(to, rows + static_cast<size_t>(row) * width, width * sizeof(T));
+    } else {
+      std::fill_n(to, width, T(0));
+    }
     to += width;
   }
 }
 
+/// Own rows [R, H] of the embedded tokens.
 template <class T>
-void embed_backward(const at::Tensor& gradient, const std::vector<int64_t>& tokens,
-                    at::Tensor& dtable) {
+void embed(Decoder::State& state, const TrunkRecord& record, LayerScratch& scratch,
+           at::Tensor& out) {
+  const bool is_cut = record.rows.tensor != nullptr;
+  at::Tensor all = is_cut ? scratch.full : out;
+  look_up<T>(state.embedding, state.vocabulary, record.tokens, all);
+  if (is_cut) reduce_rows(record.rows, scratch.full, out);
+}
+
+/// gradient [T, H] by the embedded tokens -> added to the own part of the table's.
+template <class T>
+void embed_backward(const at::Tensor& gradient, const Span& vocabulary,
+                    const std::vector<int64_t>& tokens, at::Tensor& dtable) {
   const int64_t width = dtable.size(1);
   const T* from = gradient.const_data_ptr<T>();
   T* rows = dtable.data_ptr<T>();
   for (const int64_t token : tokens) {
-    T* row = rows + token * width;
-    for (int64_t i = 0; i < width; ++i) row[i] += from[i];
+    const int64_t own = token - vocabulary.first;
+    if (own >= 0 && own < vocabulary.count) {
+      T* row = rows + own * width;
+      for (int64_t i = 0; i < width; ++i) row[i] += from[i];
+    }
     from += width;
   }
 }
@@ -87,26 +108,26 @@ void final_norm_backward(Decoder::State& state, const at::Tensor& x, const at::T
 
 /// Carves the matrices of one pass out of one slab.
 void lay_out(Decoder::State& state, TrunkRecord& record, size_t n_inputs, size_t n_activations) {
-  const Architecture& a = state.architecture;
-  const int64_t n_tokens = record.cu_seqlens.back();
-  const int64_t input_size = Slab::size_of(n_tokens, a.hidden_size);
-  record.slab =
-      state.pool.take(static_cast<int64_t>(n_inputs) * input_size +
-                      static_cast<int64_t>(n_activations) * LayerActivations::size_of(a, n_tokens) +
-                      Slab::size_of(n_tokens, 1));
+  const Architecture& a = state.local;
+  const int64_t input_size = Slab::size_of(record.rows.n_own, a.hidden_size);
+  record.slab = state.pool.take(static_cast<int64_t>(n_inputs) * input_size +
+                                static_cast<int64_t>(n_activations) *
+                                    LayerActivations::size_of(a, record.rows) +
+                                Slab::size_of(record.rows.n_own, 1));
   for (size_t i = 0; i < n_inputs; ++i) {
-    record.inputs.push_back(record.slab.matrix(n_tokens, a.hidden_size));
+    record.inputs.push_back(record.slab.matrix(record.rows.n_own, a.hidden_size));
   }
   for (size_t i = 0; i < n_activations; ++i) {
-    record.activations.push_back(LayerActivations::from(record.slab, a, n_tokens));
+    record.activations.push_back(LayerActivations::from(record.slab, a, record.rows));
   }
-  record.final_rstd = record.slab.matrix(n_tokens, 1);
+  record.final_rstd = record.slab.matrix(record.rows.n_own, 1);
 }
 
 }  // namespace
 
-at::Tensor forward_trunk(Decoder::State& state, const PackedTokens& batch, TrunkRecord* record) {
-  const Architecture& a = state.architecture;
+at::Tensor forward_trunk(Decoder::State& state, const PackedTokens& batch, const at::Tensor& input,
+                         TrunkRecord* record) {
+  const Architecture& a = state.local;
   const bool keep_all = record != nullptr && state.activations == Activations::kKeep;
   const int64_t n_tokens = batch.size();
   const int64_t* ids = batch.tokens.const_data_ptr<int64_t>();
@@ -115,45 +136,55 @@ at::Tensor forward_trunk(Decoder::State& state, const PackedTokens& batch, Trunk
   r.tokens.assign(ids, ids + n_tokens);
   r.cu_seqlens = batch.cu_seqlens;
   r.positions = positions_of(batch.cu_seqlens);
+  r.rows = PassRows::of(n_tokens, state.shard.tensor);
   state.extend_rope_table(longest(batch.cu_seqlens));
 
   const size_t n_layers = state.layers.size();
   lay_out(state, r, record != nullptr ? n_layers + 1 : 2, keep_all ? n_layers : 1);
-  Slab scratch_slab = state.pool.take(LayerScratch::size_of(a, n_tokens));
-  LayerScratch scratch = LayerScratch::from(scratch_slab, a, n_tokens);
-  const PassInput pass{a, r.cu_seqlens, r.positions, state.cosines, state.sines};
+  Slab scratch_slab = state.pool.take(LayerScratch::size_of(a, r.rows));
+  LayerScratch scratch = LayerScratch::from(scratch_slab, a, r.rows);
+  const PassInput pass{a, r.cu_seqlens, r.positions, state.cosines, state.sines, r.rows};
 
-  with_type(state.parameters.values().scalar_type(),
-            [&]<class T>() { embed<T>(state.embedding, r.tokens, r.inputs[0]); });
+  if (state.shard.place.is_first_stage()) {
+    with_type(state.parameters.values().scalar_type(),
+              [&]<class T>() { embed<T>(state, r, scratch, r.inputs[0]); });
+  } else {
+    r.inputs[0].copy_(input);
+  }
   for (size_t layer = 0; layer < n_layers; ++layer) {
     forward_layer(pass, state.layers[layer], r.inputs[layer % r.inputs.size()],
                   r.activations[keep_all ? layer : 0], scratch,
                   r.inputs[(layer + 1) % r.inputs.size()]);
   }
-  at::Tensor hidden = at::empty({n_tokens, a.hidden_size}, state.embedding.options());
-  with_type(hidden.scalar_type(), [&]<class T>() {
-    final_norm<T>(state, r.inputs[n_layers % r.inputs.size()], hidden, r.final_rstd);
-  });
-  return hidden;
+  const at::Tensor& last = r.inputs[n_layers % r.inputs.size()];
+  at::Tensor output = at::empty({r.rows.n_own, a.hidden_size}, state.parameters.values().options());
+  if (!state.shard.place.is_last_stage()) return output.copy_(last);
+  with_type(output.scalar_type(),
+            [&]<class T>() { final_norm<T>(state, last, output, r.final_rstd); });
+  return output;
 }
 
-void backward_trunk(Decoder::State& state, TrunkRecord& record, const at::Tensor& gradient) {
+at::Tensor backward_trunk(Decoder::State& state, TrunkRecord& record, const at::Tensor& gradient) {
   ORRERY_ASSERT(!record.inputs.empty(), "a result of the decoder was backpropagated twice");
-  const Architecture& a = state.architecture;
+  const Architecture& a = state.local;
   Decoder::State::Gradients& gradients = state.gradients();
-  const int64_t n_tokens = record.cu_seqlens.back();
   const size_t n_layers = state.layers.size();
   const bool kept = record.activations.size() == n_layers;
-  Slab slab =
-      state.pool.take(LayerScratch::size_of(a, n_tokens) + Slab::size_of(n_tokens, a.hidden_size));
-  LayerScratch scratch = LayerScratch::from(slab, a, n_tokens);
-  at::Tensor dx = slab.matrix(n_tokens, a.hidden_size);
-  const at::Tensor dhidden = gradient.contiguous();
-  const PassInput pass{a, record.cu_seqlens, record.positions, state.cosines, state.sines};
+  Slab slab = state.pool.take(LayerScratch::size_of(a, record.rows) +
+                              Slab::size_of(record.rows.n_own, a.hidden_size));
+  LayerScratch scratch = LayerScratch::from(slab, a, record.rows);
+  at::Tensor dx = slab.matrix(record.rows.n_own, a.hidden_size);
+  const at::Tensor doutput = gradient.contiguous();
+  const PassInput pass{a,           record.cu_seqlens, record.positions, state.cosines,
+                       state.sines, record.rows};
 
-  with_type(dx.scalar_type(), [&]<class T>() {
-    final_norm_backward<T>(state, record.inputs[n_layers], record.final_rstd, dhidden, dx);
-  });
+  if (state.shard.place.is_last_stage()) {
+    with_type(dx.scalar_type(), [&]<class T>() {
+      final_norm_backward<T>(state, record.inputs[n_layers], record.final_rstd, doutput, dx);
+    });
+  } else {
+    dx.copy_(doutput);
+  }
   for (size_t layer = n_layers; layer-- > 0;) {
     LayerActivations& activations = record.activations[kept ? layer : 0];
     if (!kept) {
@@ -162,9 +193,17 @@ void backward_trunk(Decoder::State& state, TrunkRecord& record, const at::Tensor
     backward_layer(pass, state.layers[layer], gradients.layers[layer], record.inputs[layer],
                    activations, scratch, dx);
   }
-  with_type(dx.scalar_type(),
-            [&]<class T>() { embed_backward<T>(dx, record.tokens, gradients.embedding); });
+  at::Tensor dinput;
+  if (state.shard.place.is_first_stage()) {
+    const at::Tensor all = gather_rows(record.rows, dx, scratch.full);
+    with_type(dx.scalar_type(), [&]<class T>() {
+      embed_backward<T>(all, state.vocabulary, record.tokens, gradients.embedding);
+    });
+  } else {
+    dinput = dx.clone();
+  }
   record = TrunkRecord{};
+  return dinput;
 }
 
 }  // namespace orrery::model

@@ -1,5 +1,6 @@
 #include "orrery/parallel/adamw.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "adamw_update.h"
@@ -9,22 +10,35 @@
 namespace orrery::parallel {
 
 AdamW::AdamW(model::FlatParameters& parameters, AdamWOptions options)
+    : AdamW(parameters, options, {0, parameters.numel()}) {}
+
+AdamW::AdamW(model::FlatParameters& parameters, AdamWOptions options, model::Span owned)
     : parameters_(parameters),
       options_(options),
-      first_moment_(at::zeros_like(parameters.values())),
-      second_moment_(at::zeros_like(parameters.values())) {
+      owned_(owned),
+      first_moment_(at::zeros({owned.count}, parameters.values().options())),
+      second_moment_(at::zeros({owned.count}, parameters.values().options())) {
   for (const model::ParameterSpec& spec : parameters.table().parameters) {
+    const int64_t begin = std::max(spec.offset, owned.first);
+    const int64_t end = std::min(spec.offset + spec.numel, owned.end());
+    if (begin >= end) continue;
     if (stretches_.empty() || stretches_.back().decays != spec.weight_decay) {
-      stretches_.push_back({spec.offset, spec.offset, spec.weight_decay});
+      stretches_.push_back({begin - owned.first, 0, spec.weight_decay});
     }
-    stretches_.back().end = spec.offset + spec.numel;
+    stretches_.back().end = end - owned.first;
   }
 }
 
 void AdamW::step(double lr, double gradient_scale) {
+  step(parameters_.gradients().narrow(0, owned_.first, owned_.count), lr, gradient_scale);
+}
+
+void AdamW::step(const at::Tensor& gradients, double lr, double gradient_scale) {
+  ORRERY_ASSERT(gradients.numel() == owned_.count, "a gradient for each owned parameter");
   ++steps_done_;
   const double t = static_cast<double>(steps_done_);
   AT_DISPATCH_FLOATING_TYPES(parameters_.values().scalar_type(), "adamw", [&] {
+    scalar_t* const values = parameters_.values().data_ptr<scalar_t>() + owned_.first;
     for (const Stretch& stretch : stretches_) {
       const AdamWCoefficients<scalar_t> c = {
           .gradient_scale = static_cast<scalar_t>(gradient_scale),
@@ -35,8 +49,7 @@ void AdamW::step(double lr, double gradient_scale) {
           .correction1 = static_cast<scalar_t>(1 - std::pow(options_.beta1, t)),
           .root_correction2 = static_cast<scalar_t>(std::sqrt(1 - std::pow(options_.beta2, t))),
           .eps = static_cast<scalar_t>(options_.eps)};
-      adamw_update(parameters_.values().data_ptr<scalar_t>() + stretch.begin,
-                   parameters_.gradients().const_data_ptr<scalar_t>() + stretch.begin,
+      adamw_update(values + stretch.begin, gradients.const_data_ptr<scalar_t>() + stretch.begin,
                    first_moment_.data_ptr<scalar_t>() + stretch.begin,
                    second_moment_.data_ptr<scalar_t>() + stretch.begin, stretch.end - stretch.begin,
                    c);

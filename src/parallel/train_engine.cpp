@@ -12,6 +12,7 @@
 #include "orrery/data/partition.h"
 #include "orrery/model/packed_tokens.h"
 #include "orrery/parallel/gradient_reduction.h"
+#include "orrery/parallel/pipeline.h"
 
 namespace orrery::parallel {
 
@@ -47,13 +48,19 @@ OnNonfinite on_nonfinite_named(std::string_view name) {
                     {.expected = "skip or stop", .got = std::string(name), .advice = {}});
 }
 
-TrainEngine::TrainEngine(model::Decoder& decoder, OptimizerOptions options,
-                         comm::Communicator& data_group)
+TrainEngine::TrainEngine(model::Decoder& decoder, OptimizerOptions options, ReplicaGroups groups)
     : decoder_(decoder),
       options_(std::move(options)),
-      data_group_(data_group),
-      optimizer_(decoder.parameters(), options_.adamw) {
+      groups_(groups),
+      optimizer_(
+          decoder.parameters(), options_.adamw,
+          owned_stretch(decoder.parameters().numel(), groups.data->rank(), groups.data->size())) {
   learning_rate(options_.schedule, 0);  // a schedule that cannot be is an error now, not later
+}
+
+bool TrainEngine::is_dp_head() const {
+  const model::ShardPlace& place = decoder_.shard().place;
+  return place.is_last_stage() && place.tensor == 0;
 }
 
 /// What the ranks must agree on before the optimizer may move: summed over them in one message.
@@ -82,28 +89,37 @@ TrainEngine::Totals TrainEngine::forward_backward(const data::SequenceBatch& min
                                                   const MicroBatchLimits& limits, size_t n_watched,
                                                   metrics::Statistics& statistics) {
   Totals own{.watched = std::vector<double>(n_watched)};
-  for (const data::SequenceBatch& part : micro_batches(minibatch, limits)) {
+  const std::vector<data::SequenceBatch> parts = micro_batches(minibatch, limits);
+  std::vector<model::PackedTokens> tokens;
+  for (const data::SequenceBatch& part : parts) {
     const data::NestedLengths& lengths = part.meta.at("packed_input_ids").lengths;
-    const model::PackedTokens tokens =
-        model::pack_tokens(part.at("packed_input_ids"), lengths.flat());
-    const LossResult result = loss(decoder_.log_probs(tokens, temperature), part);
+    tokens.push_back(model::pack_tokens(part.at("packed_input_ids"), lengths.flat()));
+  }
+  train_micro_batches(decoder_, tokens, [&](int i, const at::Tensor& output) {
+    const model::PackedTokens& packed = tokens[static_cast<size_t>(i)];
+    const LossResult result =
+        loss(decoder_.head_log_probs(packed, output, temperature), parts[static_cast<size_t>(i)]);
     ORRERY_ASSERT(result.watched.size() == n_watched, "a watched number for each ceiling");
     own.loss += result.loss_sum.item<double>();
-    own.tokens += static_cast<double>(tokens.size());
-    for (size_t i = 0; i < n_watched; ++i) own.watched[i] += result.watched[i];
+    own.tokens += static_cast<double>(packed.size());
+    for (size_t w = 0; w < n_watched; ++w) own.watched[w] += result.watched[w];
     statistics.merge(result.statistics);
-    if (result.loss_sum.requires_grad()) result.loss_sum.backward();
-  }
+    return result.loss_sum;
+  });
   return own;
 }
 
-/// Whether no rank has a norm that is NaN or infinite. Sums over ranks need not have the same bits
-/// on all of them, and two that decide differently would train different models from here on.
-bool TrainEngine::is_finite_everywhere(double norm) {
-  if (data_group_.size() == 1) return std::isfinite(norm);
-  at::Tensor flag = at::tensor({std::isfinite(norm) ? 0 : 1}, at::kInt);
-  data_group_.all_reduce(flag, comm::ReduceOp::kMax);
-  return flag.item<int>() == 0;
+/// Norm of the summed gradients of the whole replica, the same bits on all shards: two that decide
+/// differently would train different models from here on.
+double TrainEngine::gradient_norm(const at::Tensor& owned) {
+  const double square =
+      counted_square_sum(owned, decoder_.parameters().table(), optimizer_.owned());
+  if (groups_.model->size() == 1) return std::sqrt(square);
+  at::Tensor all = at::empty({groups_.model->size()}, at::kDouble);
+  groups_.model->all_gather(all, at::tensor({square}, at::kDouble));
+  double sum = 0;
+  for (int i = 0; i < groups_.model->size(); ++i) sum += all.const_data_ptr<double>()[i];
+  return std::sqrt(sum);
 }
 
 metrics::Statistics TrainEngine::step(const data::SequenceBatch& minibatch, double temperature,
@@ -120,7 +136,8 @@ metrics::Statistics TrainEngine::step(const data::SequenceBatch& minibatch, doub
   metrics::Statistics statistics;
   Totals all = forward_backward(minibatch, temperature, loss, limits, ceilings.size(), statistics);
   all.weight = loss_weight;
-  all.sum_over(data_group_);
+  if (!is_dp_head()) all = Totals{.watched = std::vector<double>(ceilings.size())};
+  all.sum_over(*groups_.model);
 
   std::string reason;
   bool is_stopped_early = false;
@@ -136,11 +153,12 @@ metrics::Statistics TrainEngine::step(const data::SequenceBatch& minibatch, doub
   const double lr = learning_rate(options_.schedule, steps_done());
   std::optional<double> norm;
   if (reason.empty() && !is_stopped_early) {
-    const at::Tensor& gradients = decoder_.parameters().gradients();
-    sum_gradients(gradients, data_group_);
-    norm = gradients.norm().item<double>() / all.weight;
-    if (is_finite_everywhere(*norm)) {
-      optimizer_.step(lr, clip_scale(*norm, options_.max_grad_norm) / all.weight);
+    sum_shared_gradients(decoder_, groups_);
+    const at::Tensor owned = reduce_to_owners(decoder_.parameters().gradients(), *groups_.data);
+    norm = gradient_norm(owned) / all.weight;
+    if (std::isfinite(*norm)) {
+      optimizer_.step(owned, lr, clip_scale(*norm, options_.max_grad_norm) / all.weight);
+      gather_from_owners(decoder_.parameters().values(), *groups_.data);
     } else {
       reason = "a gradient is not finite";
     }
@@ -148,7 +166,7 @@ metrics::Statistics TrainEngine::step(const data::SequenceBatch& minibatch, doub
 
   // These are the same on every rank: only the first one records them, so that merging over ranks
   // counts each step once.
-  if (data_group_.rank() == 0) {
+  if (groups_.data->rank() == 0) {
     statistics.sum("skipped_steps", reason.empty() ? 0 : 1);
     if (!ceilings.empty()) statistics.sum("early_stopped_steps", is_stopped_early ? 1 : 0);
     statistics.sum("n_tokens", all.tokens);

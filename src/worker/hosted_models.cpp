@@ -60,16 +60,30 @@ parallel::OptimizerOptions optimizer_options(const config::ModelConfig& model,
           .max_grad_norm = model.max_grad_norm};
 }
 
+/// The groups of this worker's shard.
+parallel::ReplicaGroups groups_of(const graph::Replica& replica,
+                                  const comm::CommunicatorRegistry& registry) {
+  const auto unless_alone = [&](graph::GroupKind kind, int degree) {
+    return degree > 1 ? registry.find(replica.id, kind) : nullptr;
+  };
+  return {.model = &registry.at(replica.id, graph::GroupKind::kModel),
+          .data = &registry.at(replica.id, graph::GroupKind::kData),
+          .tensor = unless_alone(graph::GroupKind::kTensor, replica.layout.tensor),
+          .pipe = unless_alone(graph::GroupKind::kPipe, replica.layout.pipe),
+          .embedding = unless_alone(graph::GroupKind::kEmbedding, replica.layout.pipe)};
+}
+
 std::unique_ptr<model::Decoder> make_decoder(const config::ModelConfig& config,
-                                             const std::string& role, uint64_t seed) {
+                                             const std::string& role, uint64_t seed,
+                                             const model::Shard& shard) {
   try {
-    const at::ScalarType dtype = dtype_named(config.dtype);
-    if (!config.path.empty()) {
-      return std::make_unique<model::Decoder>(model::load_hf(config.path, dtype));
+    auto decoder = std::make_unique<model::Decoder>(model::Architecture::from_config(config),
+                                                    dtype_named(config.dtype), c10::kCPU, shard);
+    if (config.path.empty()) {
+      decoder->parameters().initialise(seed);
+    } else {
+      model::load_hf_parameters(config.path, *decoder);
     }
-    auto decoder =
-        std::make_unique<model::Decoder>(model::Architecture::from_config(config), dtype);
-    decoder->parameters().initialise(seed);
     return decoder;
   } catch (const CheckpointError& error) {
     throw CheckpointError(base::concat("model.", role, ": ", error.what()));
@@ -85,7 +99,7 @@ algorithm::ModelContext HostedModel::context() const {
   context.decoder = decoder.get();
   context.engine = engine.get();
   context.tokenizer = tokenizer.get();
-  context.data_group = data_group;
+  context.data_group = groups.data;
   context.is_dp_head = is_dp_head;
   return context;
 }
@@ -105,16 +119,22 @@ HostedModels::HostedModels(const config::Experiment& experiment, const graph::Gr
     hosted.at = topology.coordinate(rank);
     hosted.is_dp_head = topology.is_dp_head(rank);
     hosted.tokenizer = data::make_tokenizer(config.tokenizer);
-    hosted.data_group = &registry.at(replica.id, graph::GroupKind::kData);
+    hosted.groups = groups_of(replica, registry);
     if (replica.origin != graph::Origin::kNone) {
-      hosted.decoder =
-          make_decoder(config, replica.id.role, static_cast<uint64_t>(experiment.experiment.seed));
+      const model::Shard shard{.place = {.pipe = hosted.at.pipe,
+                                         .n_pipe = replica.layout.pipe,
+                                         .tensor = hosted.at.tensor,
+                                         .n_tensor = replica.layout.tensor},
+                               .tensor = hosted.groups.tensor,
+                               .pipe = hosted.groups.pipe};
+      hosted.decoder = make_decoder(config, replica.id.role,
+                                    static_cast<uint64_t>(experiment.experiment.seed), shard);
     }
     if (replica.is_trained) {
       hosted.engine = std::make_unique<parallel::TrainEngine>(
           *hosted.decoder,
           optimizer_options(config, optimizer_steps(experiment, graph, replica.id.role, n_steps)),
-          *hosted.data_group);
+          hosted.groups);
     }
     models_.emplace(replica.id, std::move(hosted));
   }

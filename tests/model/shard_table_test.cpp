@@ -87,10 +87,10 @@ TEST(ShardTable, TheFirstStagesHaveTheBlocksThatAreLeftOver) {
   EXPECT_EQ(blocks_of(7, {2, 3, 0, 1}), (Span{5, 2}));
 }
 
-TEST(ShardTable, AVocabularyThatDoesNotDivideLeavesTheLastRankLess) {
-  EXPECT_EQ(vocabulary_of(37, {0, 1, 0, 4}), (Span{0, 10}));
-  EXPECT_EQ(vocabulary_of(37, {0, 1, 3, 4}), (Span{30, 7}));
-  EXPECT_EQ(vocabulary_of(5, {0, 1, 3, 4}), (Span{5, 0}));
+TEST(ShardTable, AVocabularyThatDoesNotDivideGivesTheFirstRanksOneMore) {
+  EXPECT_EQ(vocabulary_of(38, {0, 1, 0, 4}), (Span{0, 10}));
+  EXPECT_EQ(vocabulary_of(38, {0, 1, 1, 4}), (Span{10, 10}));
+  EXPECT_EQ(vocabulary_of(38, {0, 1, 3, 4}), (Span{29, 9}));
 }
 
 TEST(ShardTable, RanksShareKeyAndValueHeadsWhenThereAreFewer) {

@@ -8,20 +8,45 @@
 namespace orrery::parallel {
 namespace {
 
-TEST(SumGradients, AddsEveryElementWhateverTheBuckets) {
-  for (const int n_ranks : {1, 2, 3}) {
+TEST(ReduceToOwners, GivesEachRankItsStretchOfTheSumWhateverTheBuckets) {
+  for (const int n_ranks : {1, 2, 3, 4}) {
     for (const int64_t bucket : {1, 4, 10, 11, 100}) {
       SCOPED_TRACE(testing::Message() << n_ranks << " ranks, buckets of " << bucket);
       comm::run_as_threads(n_ranks, [&](comm::Communicator& group) {
         const at::Tensor gradients = at::arange(10, at::kDouble) * (group.rank() + 1);
 
-        sum_gradients(gradients, group, bucket);
+        const at::Tensor owned = reduce_to_owners(gradients, group, bucket);
 
+        const model::Span stretch = owned_stretch(10, group.rank(), n_ranks);
         const int sum = n_ranks * (n_ranks + 1) / 2;
-        EXPECT_TRUE(at::equal(gradients, at::arange(10, at::kDouble) * sum));
+        EXPECT_TRUE(at::equal(
+            owned, at::arange(10, at::kDouble).narrow(0, stretch.first, stretch.count) * sum));
       });
     }
   }
+}
+
+TEST(GatherFromOwners, GivesAllRanksWhatEachHasChanged) {
+  for (const int n_ranks : {1, 2, 3, 4, 7}) {
+    for (const int64_t bucket : {1, 4, 100}) {
+      comm::run_as_threads(n_ranks, [&](comm::Communicator& group) {
+        const at::Tensor values = at::zeros({10}, at::kDouble);
+        const model::Span stretch = owned_stretch(10, group.rank(), n_ranks);
+        values.narrow(0, stretch.first, stretch.count)
+            .copy_(at::arange(stretch.first, stretch.end(), at::kDouble));
+
+        gather_from_owners(values, group, bucket);
+
+        EXPECT_TRUE(at::equal(values, at::arange(10, at::kDouble)));
+      });
+    }
+  }
+}
+
+TEST(OwnedStretch, CutsABufferThatDoesNotDivide) {
+  EXPECT_EQ(owned_stretch(10, 0, 4), (model::Span{0, 3}));
+  EXPECT_EQ(owned_stretch(10, 3, 4), (model::Span{9, 1}));
+  EXPECT_EQ(owned_stretch(2, 3, 4), (model::Span{2, 0}));
 }
 
 TEST(ClipScale, LimitsTheNormAndIsOneBelowIt) {

@@ -45,7 +45,9 @@ Outcome train(const Spread& spread, int n_steps = 3) {
     for (int i = 0; i < n_steps; ++i) {
       statistics.merge(engine.step(own, 0.7, weight_of(own), weighted_loss, spread.limits[rank]));
       // Later ones belong to other parameters: Adam enlarges the rounding of small gradients.
-      if (i == 0) gradients = decoder.parameters().gradients().clone();
+      if (i > 0) continue;
+      gradients = decoder.parameters().gradients().clone();
+      group.all_reduce(gradients, comm::ReduceOp::kSum);  // the engine leaves each rank its own
     }
     const std::lock_guard lock(mutex);
     outcome.statistics.merge(statistics);

@@ -9,8 +9,9 @@ namespace orrery::kernels {
 template <class T>
 struct TokenLogProbsArgs {
   const T* logits = nullptr;         // [C, V]
-  const int64_t* targets = nullptr;  // [C] in [0, V)
-  T* log_probs = nullptr;            // [C] nats, of logits * inverse_temperature
+  const int64_t* targets = nullptr;  // [C] in [0, V); -1: none among these columns
+  T* log_probs = nullptr;            // [C] nats, of logits * inverse_temperature; 0 without target
+  T* target_logits = nullptr;        // [C] times inverse_temperature, 0 without; null: not wanted
   T* logsumexp = nullptr;            // [C] of logits * inverse_temperature; null: not wanted
   T* entropy = nullptr;              // [C] nats; null: not wanted
   int64_t n_rows = 0;
@@ -25,7 +26,7 @@ void token_log_probs(const TokenLogProbsArgs<T>& args);
 template <class T>
 struct TokenLogProbsBackwardArgs {
   T* logits = nullptr;               // [C, V] in; out: the gradient of the loss by them
-  const int64_t* targets = nullptr;  // [C]
+  const int64_t* targets = nullptr;  // [C] as in forward
   const T* logsumexp = nullptr;      // [C] of forward
   const T* entropy = nullptr;        // [C] of forward; null with dentropy
   const T* dlog_probs = nullptr;     // [C]; null: zero

@@ -5,8 +5,14 @@
 // directly: torch::autograd::grad() with respect to leaves does not see it. Each result can be
 // backpropagated once. Under at::NoGradGuard nothing is kept.
 //
-// One thread at a time; local: no communication.
-// Shape letters: T packed tokens, N sequences, A = T - N actions, H hidden, V vocabulary.
+// A decoder may be one shard of a model: a stage of a pipeline, a tensor rank. All methods that
+// compute are then collective over the groups of the shard, and backward() over its tensor ranks;
+// the gradients of what several shards have a copy of are only parts, to be summed
+// (parallel/gradient_reduction.h).
+//
+// One thread at a time.
+// Shape letters: T packed tokens, N sequences, A = T - N actions, H hidden, V vocabulary, R own
+// rows of the T: all of them, or ceil(T / tensor ranks).
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -14,6 +20,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "orrery/comm/communicator.h"
 #include "orrery/model/architecture.h"
 #include "orrery/model/packed_tokens.h"
 #include "orrery/model/parameter_table.h"
@@ -29,18 +36,30 @@ struct LogProbs {
 /// which the layer is run again (a third more products, about a tenth of the memory).
 enum class Activations { kKeep, kRecompute };
 
+/// Which shard a decoder is and whom it computes with. Groups must outlive the decoder; their ranks
+/// are the tensor ranks and the stages of `place`.
+struct Shard {
+  ShardPlace place = {};
+  comm::Communicator* tensor = nullptr;  ///< null: one tensor rank
+  comm::Communicator* pipe = nullptr;    ///< null: one stage
+};
+
 class Decoder {
  public:
   /// Parameters are zero until initialise() or a load.
   ///   dtype   kFloat or kDouble: parameters, products and results
   ///   device  the CPU
-  /// Throws ConfigError for an unsound architecture or another dtype or device.
-  Decoder(Architecture architecture, at::ScalarType dtype, c10::Device device = c10::kCPU);
+  /// Throws ConfigError for an unsound architecture, a shard that it cannot be cut into, or another
+  /// dtype or device.
+  Decoder(Architecture architecture, at::ScalarType dtype, c10::Device device = c10::kCPU,
+          Shard shard = {});
   ~Decoder();
   Decoder(Decoder&&) noexcept;
   Decoder& operator=(Decoder&&) noexcept;
 
+  /// Of the whole model.
   const Architecture& architecture() const;
+  const Shard& shard() const;
   at::ScalarType dtype() const;
   FlatParameters& parameters();
   const FlatParameters& parameters() const;
@@ -50,6 +69,7 @@ class Decoder {
   /// predicting token t + 1 from token t, so a sequence of n tokens has n - 1.
   ///   returns [A] in dtype(), nats, differentiable
   /// The logits of the whole batch never exist: they are made in chunks, again in backward.
+  /// In a pipeline: without gradients only, and zeros on all stages but the last.
   /// Throws as check_tokens, and ConfigError unless temperature > 0.
   at::Tensor log_probs(const PackedTokens& batch, double temperature = 1.0);
 
@@ -57,14 +77,29 @@ class Decoder {
   LogProbs log_probs_and_entropy(const PackedTokens& batch, double temperature = 1.0);
 
   /// [T, V] in dtype(), differentiable. T * V numbers: for tests and scoring of few sequences.
+  /// In a pipeline as log_probs.
   at::Tensor logits(const PackedTokens& batch);
 
-  /// [T, H] in dtype(): the output of the last norm, differentiable.
+  /// [T, H] in dtype(): the output of the last norm, differentiable. In a pipeline as log_probs.
   at::Tensor hidden(const PackedTokens& batch);
+
+  // The parts of a pipeline, for its schedule (parallel/pipeline.h).
+
+  /// Runs the blocks of this stage. `input` [R, H]: the output of the stage before, undefined on
+  /// the first. Returns [R, H], on the last stage after the last norm. Differentiable, also by
+  /// `input` where that requires a gradient. Collective over the tensor ranks.
+  at::Tensor run_stage(const PackedTokens& batch, const at::Tensor& input);
+  /// Own rows of a batch, the first extent of a stage's input and output.
+  int64_t own_rows(const PackedTokens& batch) const;
+  /// What log_probs() makes of the last stage's output. Collective over the tensor ranks.
+  at::Tensor head_log_probs(const PackedTokens& batch, const at::Tensor& output,
+                            double temperature = 1.0);
 
   struct State;  // src/model/decoder_state.h
 
  private:
+  at::Tensor run_pipeline(const PackedTokens& batch);
+
   std::shared_ptr<State> state_;  // shared with the graphs of results that are still alive
 };
 

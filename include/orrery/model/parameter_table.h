@@ -41,8 +41,8 @@ struct Span {
 /// Blocks of a pipeline stage; the first n_layers % n_pipe stages have one more.
 Span blocks_of(int64_t n_layers, const ShardPlace& place);
 
-/// Vocabulary entries of a tensor rank: ceil(V / T) each, what is left for the last, perhaps none.
-/// No padding: shards may differ in size.
+/// Vocabulary entries of a tensor rank; the first vocab_size % n_tensor ranks have one more. No
+/// padding: shards differ in size.
 Span vocabulary_of(int64_t vocab_size, const ShardPlace& place);
 
 /// Key and value heads of a tensor rank. With fewer heads than ranks neighbouring ranks have the

@@ -5,6 +5,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -40,6 +41,11 @@ class SafetensorsFile {
   /// Converts F64, F32, F16 or BF16 into `destination` (kFloat or kDouble, contiguous), which must
   /// have the stored shape. Throws CheckpointError naming the tensor.
   void read_into(const std::string& name, at::Tensor destination) const;
+
+  /// The same of a part of a tensor whose stored shape must be `shape`: as many rows and columns as
+  /// `destination` has, from row first[0] and column first[1] on. Reads no other bytes.
+  void read_part_into(const std::string& name, at::IntArrayRef shape,
+                      const std::array<int64_t, 2>& first, at::Tensor destination) const;
 
   /// The bytes of a tensor, valid while the file is open.
   std::span<const std::byte> bytes(const std::string& name) const;

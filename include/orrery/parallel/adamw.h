@@ -20,25 +20,32 @@ struct AdamWOptions {
 
 class AdamW {
  public:
-  /// Moments of zero, of the parameters' type. `parameters` must outlive it.
+  /// Moments of zero, of the parameters' type, for the parameters in `owned`, a stretch of the flat
+  /// buffer. `parameters` must outlive it.
+  AdamW(model::FlatParameters& parameters, AdamWOptions options, model::Span owned);
+  /// For all of them.
   AdamW(model::FlatParameters& parameters, AdamWOptions options);
 
-  /// One update with the gradients of the flat buffer times `gradient_scale`:
+  /// One update of the owned parameters with `gradients` [owned.count] times `gradient_scale`:
   ///   m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
   ///   p -= lr (decay p + m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps))
   /// Local.
+  void step(const at::Tensor& gradients, double lr, double gradient_scale);
+  /// With the gradients of the flat buffer.
   void step(double lr, double gradient_scale);
 
-  int64_t steps_done() const { return steps_done_; }
-  const at::Tensor& first_moment() const { return first_moment_; }    ///< [numel]
-  const at::Tensor& second_moment() const { return second_moment_; }  ///< [numel]
+  const model::Span& owned() const { return owned_; }
 
-  /// Goes on from a saved state. The moments are copied: [numel], of the parameters' type.
+  int64_t steps_done() const { return steps_done_; }
+  const at::Tensor& first_moment() const { return first_moment_; }    ///< [owned.count]
+  const at::Tensor& second_moment() const { return second_moment_; }  ///< [owned.count]
+
+  /// Goes on from a saved state. The moments are copied: [owned.count], of the parameters' type.
   /// Throws ShapeError when they are not.
   void restore(int64_t steps_done, const at::Tensor& first_moment, const at::Tensor& second_moment);
 
  private:
-  /// A stretch of the buffer with or without decay.
+  /// A stretch of the owned parameters with or without decay.
   struct Stretch {
     int64_t begin = 0;
     int64_t end = 0;
@@ -47,6 +54,7 @@ class AdamW {
 
   model::FlatParameters& parameters_;
   AdamWOptions options_;
+  model::Span owned_;
   std::vector<Stretch> stretches_;
   at::Tensor first_moment_, second_moment_;
   int64_t steps_done_ = 0;

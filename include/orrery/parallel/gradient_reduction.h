@@ -1,4 +1,7 @@
-// Gradients of the data ranks become their sum, and are kept from being too large.
+// Gradients of a minibatch: from each shard's part of what several shards share to the sum, from
+// the data ranks' sums to that of all, and none too large. The last sum is cut among the data
+// ranks: each gets the stretch of the flat buffer whose parameters it updates (ZeRO stage 1,
+// Rajbhandari et al. 2020), and what it has updated goes back to all.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -6,17 +9,37 @@
 #include <cstdint>
 
 #include "orrery/comm/communicator.h"
+#include "orrery/model/decoder.h"
+#include "orrery/parallel/replica_groups.h"
 
 namespace orrery::parallel {
 
-/// Elements of one all-reduce: few enough that a piece is still in cache when its ranks add it,
+/// Elements of one collective: few enough that a piece is still in cache when its ranks add it,
 /// enough that the latency of a message does not count.
 inline constexpr int64_t kGradientBucketElements = int64_t{8} << 20;
 
-/// gradients [numel] contiguous, in place: summed over the group, bucket by bucket.
-/// Collective over the group; numel must be the same on all ranks.
-void sum_gradients(const at::Tensor& gradients, comm::Communicator& group,
-                   int64_t bucket_elements = kGradientBucketElements);
+/// Adds up what shards of one data rank have in common: norms and shared key and value heads over
+/// the tensor ranks, a tied embedding over the first and last stage. Afterwards every copy has the
+/// whole gradient. Collective over the shards of the data rank.
+void sum_shared_gradients(model::Decoder& decoder, const ReplicaGroups& groups);
+
+/// The stretch of a flat buffer of `numel` elements that a data rank owns: ceil(numel / ranks), the
+/// last ones less.
+model::Span owned_stretch(int64_t numel, int data_rank, int n_data);
+
+/// gradients [numel] -> the owned stretch of their sum over the group, [stretch.count].
+/// With one rank a view of `gradients`. Collective over the group.
+at::Tensor reduce_to_owners(const at::Tensor& gradients, comm::Communicator& group,
+                            int64_t bucket_elements = kGradientBucketElements);
+
+/// values [numel], in place: every stretch becomes that of its owner. Collective over the group.
+void gather_from_owners(const at::Tensor& values, comm::Communicator& group,
+                        int64_t bucket_elements = kGradientBucketElements);
+
+/// Sum of squares of the owned stretch of a shard's gradients, copies left out: each element of the
+/// replica is counted by one shard. `owned` as from reduce_to_owners. Local; in double.
+double counted_square_sum(const at::Tensor& owned, const model::ParameterTable& table,
+                          const model::Span& stretch);
 
 /// What gradients of this norm are multiplied by so that it is at most `max_norm` (0: no limit).
 double clip_scale(double norm, double max_norm);

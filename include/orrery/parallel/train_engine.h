@@ -1,11 +1,14 @@
-// One optimizer step on a minibatch that is spread over data ranks: micro-batches within a token
-// budget, gradients summed, reduced once, divided by the weight of the whole minibatch, clipped,
-// AdamW. The result does not depend on how the minibatch was split.
+// One optimizer step on a minibatch that is spread over the shards of a replica: micro-batches
+// within a token budget, gradients summed, reduced once, divided by the weight of the whole
+// minibatch, clipped, AdamW. The result does not depend on the layout or on how the minibatch was
+// split.
 //
-//   each rank: forward, backward of its micro-batches (their number may differ between ranks)
-//   all:       sum of weight, loss, watched numbers  -> every rank decides the same
-//   all:       sum of gradients, norm, one flag      -> every rank decides the same
-//   each rank: AdamW on the whole flat buffer
+//   data rank:  forward, backward of its micro-batches (their number may differ between data ranks)
+//   all:        sum of weight, loss, watched numbers          -> every shard decides the same
+//   data rank:  sums of what its shards share
+//   data group: each rank gets its stretch of the summed gradients
+//   all:        norm                                          -> every shard decides the same
+//   shard:      AdamW on its stretch, which then goes to the data group
 //
 // Main thread of a worker; gradients live in the decoder's flat buffer.
 #pragma once
@@ -26,6 +29,7 @@
 #include "orrery/model/decoder.h"
 #include "orrery/parallel/adamw.h"
 #include "orrery/parallel/lr_schedule.h"
+#include "orrery/parallel/replica_groups.h"
 
 namespace orrery::parallel {
 
@@ -69,15 +73,19 @@ using LossFunction =
 
 class TrainEngine {
  public:
-  /// `decoder` and `data_group` must outlive the engine.
-  TrainEngine(model::Decoder& decoder, OptimizerOptions options, comm::Communicator& data_group);
+  /// `decoder` and the groups must outlive the engine.
+  TrainEngine(model::Decoder& decoder, OptimizerOptions options, ReplicaGroups groups);
+  /// Of a replica whose shards are whole models.
+  TrainEngine(model::Decoder& decoder, OptimizerOptions options, comm::Communicator& data_group)
+      : TrainEngine(decoder, std::move(options), ReplicaGroups::data_parallel(data_group)) {}
 
-  /// One optimizer step; `minibatch` is this data rank's part (it may be empty) and has
-  /// packed_input_ids [tokens] int64. `loss_weight` is the sum of its weights.
+  /// One optimizer step; `minibatch` is this data rank's part (it may be empty), the same on all
+  /// its shards, and has packed_input_ids [tokens] int64. `loss_weight` is the sum of its weights.
+  /// The loss function is only called on the last stage; the statistics of a DP head are whole.
   /// Returns loss, grad_norm, lr, n_tokens and what the loss function recorded. When the weight of
   /// all ranks is 0, or loss or gradient are not finite, nothing changes but the count of skipped
   /// steps (`skipped_steps`); the decision is the same on all ranks.
-  /// Collective over the data group. Throws CallError for OnNonfinite::kStop.
+  /// Collective over the replica. Throws CallError for OnNonfinite::kStop.
   metrics::Statistics step(const data::SequenceBatch& minibatch, double temperature,
                            double loss_weight, const LossFunction& loss,
                            const MicroBatchLimits& limits);
@@ -98,11 +106,12 @@ class TrainEngine {
   Totals forward_backward(const data::SequenceBatch& minibatch, double temperature,
                           const LossFunction& loss, const MicroBatchLimits& limits,
                           size_t n_watched, metrics::Statistics& statistics);
-  bool is_finite_everywhere(double norm);
+  double gradient_norm(const at::Tensor& owned);
+  bool is_dp_head() const;
 
   model::Decoder& decoder_;
   OptimizerOptions options_;
-  comm::Communicator& data_group_;
+  ReplicaGroups groups_;
   AdamW optimizer_;
 };
 

@@ -27,7 +27,7 @@ struct HostedModel {
   std::unique_ptr<data::Tokenizer> tokenizer;
   std::unique_ptr<model::Decoder> decoder;
   std::unique_ptr<parallel::TrainEngine> engine;
-  comm::Communicator* data_group = nullptr;  // owned by the registry
+  parallel::ReplicaGroups groups;  // owned by the registry
   bool is_dp_head = false;
 
   algorithm::ModelContext context() const;

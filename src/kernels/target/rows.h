@@ -186,7 +186,10 @@ void token_log_probs(const TokenLogProbsArgs<T>& args) {
       weighted += e * y;
     }
     const T log_total = scalar_log(total);
-    args.log_probs[row] = logits[args.targets[row]] * scale - shift - log_total;
+    const int64_t target = args.targets[row];
+    const T logit = target < 0 ? T(0) : logits[target] * scale;
+    args.log_probs[row] = target < 0 ? T(0) : logit - shift - log_total;
+    if (args.target_logits != nullptr) args.target_logits[row] = logit;
     if (args.logsumexp != nullptr) args.logsumexp[row] = shift + log_total;
     if (args.entropy != nullptr) args.entropy[row] = log_total - weighted / total;
   }
@@ -215,7 +218,7 @@ void token_log_probs_backward(const TokenLogProbsBackwardArgs<T>& args) {
       const T log_p = logits[i] * scale - lse;
       logits[i] = scalar_exp(log_p) * (log_p * h + base) * -scale;
     }
-    logits[args.targets[row]] += g * scale;
+    if (args.targets[row] >= 0) logits[args.targets[row]] += g * scale;
   }
 }
 
