@@ -67,17 +67,6 @@ void check_temperature(double temperature) {
 
 namespace {
 
-/// What the layers of a shard compute with.
-Architecture local_architecture(const Architecture& a, const ShardPlace& place) {
-  Architecture local = a;
-  local.n_heads = a.n_heads / place.n_tensor;
-  local.n_kv_heads = kv_heads_of(a.n_kv_heads, place).count;
-  local.intermediate_size = a.intermediate_size / place.n_tensor;
-  local.n_layers = blocks_of(a.n_layers, place).count;
-  local.vocab_size = vocabulary_of(a.vocab_size, place).count;
-  return local;
-}
-
 std::vector<LayerWeights> all_layer_weights(const Decoder::State& state, const at::Tensor& flat) {
   const Span blocks = blocks_of(state.architecture.n_layers, state.shard.place);
   std::vector<LayerWeights> layers;
@@ -92,7 +81,7 @@ std::vector<LayerWeights> all_layer_weights(const Decoder::State& state, const a
 Decoder::State::State(Architecture given, at::ScalarType dtype, Shard given_shard)
     : architecture(std::move(given)),
       shard(given_shard),
-      local(local_architecture(architecture, shard.place)),
+      local(shard_architecture(architecture, shard.place)),
       vocabulary(vocabulary_of(architecture.vocab_size, shard.place)),
       parameters(parameter_table(architecture, shard.place), dtype),
       pool(dtype) {

@@ -1,13 +1,18 @@
 // The loop of generation:
 //
 //   admit: the next waiting members take free places; prompts not seen yet are prefilled together,
-//          each member draws its first token from its prompt's logits
+//          and all their members' first tokens drawn
 //   decode: one token for every sequence in a place
 //   retire: finished sequences give back their place and pages
 //
 // until nothing waits and no place is taken. Pages: a prompt holds its pages until its last member
 // is admitted; a member shares the full ones and has a copy of the last, partly filled one.
+//
+// All shards of a data rank run the same loop. Tensor ranks have the same logits and draw the same;
+// the last stage of a pipeline tells the others what it drew.
 #include "orrery/model/generator.h"
+
+#include <ATen/ops/from_blob.h>
 
 #include <algorithm>   // max, sort
 #include <cstddef>     // max_align_t
@@ -46,7 +51,9 @@ class Generation {
  public:
   Generation(const Decoder& decoder, const PackedTokens& prompts, std::span<const SamplingKey> keys,
              const GenerationOptions& options)
-      : architecture_(decoder.architecture()),
+      : shard_(decoder.shard()),
+        architecture_(decoder.architecture()),
+        local_(shard_architecture(architecture_, shard_.place)),
         prompts_(prompts),
         keys_(keys),
         options_(options),
@@ -63,8 +70,8 @@ class Generation {
         model_(decoder,
                std::max({n_places_, longest_prompt(), std::min(kPrefillTokens, prompts.size())}),
                max_context_),
-        pages_(architecture_.n_layers, worst_case_pages(),
-               kernels::page_size(architecture_.n_kv_heads, architecture_.head_dim)),
+        pages_(local_.n_layers, worst_case_pages(),
+               kernels::page_size(local_.n_kv_heads, local_.head_dim)),
         live_(static_cast<size_t>(n_prompts_)),
         page_table_(static_cast<size_t>(n_places_ * table_stride_)),
         logits_(static_cast<size_t>(n_places_ * architecture_.vocab_size)),
@@ -97,7 +104,7 @@ class Generation {
   /// A prompt from its prefill until its last member is admitted.
   struct LivePrompt {
     std::vector<int32_t> pages;
-    std::vector<T> logits;  // after its last token
+    std::vector<kernels::Draw> first;  // [group_size] each member's first token; empty: not yet
   };
 
   /// A sequence that is being decoded. Row i of page_table_ belongs to places_[i].
@@ -151,7 +158,7 @@ class Generation {
 
   void admit() {
     while (next_ < n_sequences_ && static_cast<int64_t>(places_.size()) < n_places_) {
-      if (live_[static_cast<size_t>(next_ / options_.group_size)].logits.empty()) prefill_next();
+      if (live_[static_cast<size_t>(next_ / options_.group_size)].first.empty()) prefill_next();
       admit_member(next_++);
     }
   }
@@ -174,23 +181,45 @@ class Generation {
       items_.push_back({{ids, static_cast<size_t>(n)}, live.pages.data()});
     }
     model_.prefill(items_, pages_, logits_.data());
-    const T* logits = logits_.data();
-    for (size_t i = 0; i < items_.size(); ++i) {
-      std::vector<T>& row = live_[static_cast<size_t>(first) + i].logits;
-      row.assign(logits, logits + architecture_.vocab_size);
-      logits += architecture_.vocab_size;
-    }
+    draw_first_tokens(first);
     result_.prefilled_tokens += n_tokens;
   }
 
-  /// Draws the member's first token; takes a place unless that finishes it.
+  /// For all members of the prompts that were just prefilled, from their logits.
+  void draw_first_tokens(int64_t first_prompt) {
+    const auto group = static_cast<size_t>(options_.group_size);
+    draws_.resize(items_.size() * group);
+    if (shard_.place.is_last_stage()) {
+      for (size_t i = 0; i < draws_.size(); ++i) {
+        const T* const logits = logits_.data() + i / group * row_.size();
+        std::copy_n(logits, row_.size(), row_.begin());  // drawing changes them
+        draws_[i] = draw(first_prompt * options_.group_size + static_cast<int64_t>(i), row_);
+      }
+    }
+    share_draws();
+    for (size_t i = 0; i < items_.size(); ++i) {
+      const auto from = draws_.begin() + static_cast<ptrdiff_t>(i * group);
+      live_[static_cast<size_t>(first_prompt) + i].first.assign(
+          from, from + static_cast<ptrdiff_t>(group));
+    }
+  }
+
+  /// From the last stage to the others.
+  void share_draws() {
+    if (shard_.pipe == nullptr) return;
+    static_assert(sizeof(kernels::Draw) == 16);
+    at::Tensor bytes = at::from_blob(
+        draws_.data(), {static_cast<int64_t>(draws_.size() * sizeof(kernels::Draw))}, at::kByte);
+    shard_.pipe->broadcast(bytes, shard_.place.n_pipe - 1);
+  }
+
+  /// Gives the member its first token; takes a place unless that finishes it.
   void admit_member(int64_t sequence) {
     const int64_t prompt = sequence / options_.group_size;
     LivePrompt& live = live_[static_cast<size_t>(prompt)];
     const bool last_member = sequence % options_.group_size == options_.group_size - 1;
     Place place{sequence, prompt_length(prompt), new_tokens_of(prompt)};
-    std::copy(live.logits.begin(), live.logits.end(), row_.begin());
-    if (!append_token(place, row_)) {
+    if (!append(place, live.first[static_cast<size_t>(sequence % options_.group_size)])) {
       int32_t* table = page_table_.data() + static_cast<int64_t>(places_.size()) * table_stride_;
       const int64_t n_full = place.n_context / kPageTokens;
       for (size_t i = 0; i < live.pages.size(); ++i) {
@@ -203,34 +232,36 @@ class Generation {
     }
     if (last_member) {
       for (const int32_t page : live.pages) pages_.release(page);
-      live.pages = {};
-      live.logits = {};
+      live = {};
     }
   }
 
-  /// Draws from `logits`, which it changes. True: the sequence is finished.
-  bool append_token(const Place& place, std::span<T> logits) {
-    GeneratedSequence& sequence = result_.sequences[static_cast<size_t>(place.sequence)];
-    const int64_t n_generated = static_cast<int64_t>(sequence.tokens.size());
+  /// The next token of a sequence, from `logits`, which it changes.
+  kernels::Draw draw(int64_t sequence, std::span<T> logits) {
+    const int64_t n_generated = n_generated_of(sequence);
     kernels::apply_sampling_rule<T>(logits, rule_, n_generated, scratch_.data());
     const std::span<const T> distribution = logits;
-    kernels::Draw draw;
-    if (rule_.greedy) {
-      draw = kernels::draw_greedy<T>(distribution, scratch_.data());
-    } else {
-      const SamplingKey& key = keys_[static_cast<size_t>(place.sequence / options_.group_size)];
-      const uint64_t member =
-          key.first_member + static_cast<uint64_t>(place.sequence % options_.group_size);
-      draw = kernels::draw_sample<T>(distribution,
-                                     uniform_of(key, member, static_cast<uint64_t>(n_generated)),
-                                     scratch_.data());
-    }
+    if (rule_.greedy) return kernels::draw_greedy<T>(distribution, scratch_.data());
+    const SamplingKey& key = keys_[static_cast<size_t>(sequence / options_.group_size)];
+    const uint64_t member =
+        key.first_member + static_cast<uint64_t>(sequence % options_.group_size);
+    return kernels::draw_sample<T>(
+        distribution, uniform_of(key, member, static_cast<uint64_t>(n_generated)), scratch_.data());
+  }
+
+  int64_t n_generated_of(int64_t sequence) const {
+    return static_cast<int64_t>(result_.sequences[static_cast<size_t>(sequence)].tokens.size());
+  }
+
+  /// True: the sequence is finished.
+  bool append(const Place& place, const kernels::Draw& draw) {
+    GeneratedSequence& sequence = result_.sequences[static_cast<size_t>(place.sequence)];
     sequence.tokens.push_back(draw.token);
     sequence.log_probs.push_back(draw.log_prob);
     const bool stopped = std::find(options_.stop_ids.begin(), options_.stop_ids.end(),
                                    draw.token) != options_.stop_ids.end();
     sequence.finish = stopped ? Finish::kStop : Finish::kLength;
-    return stopped || n_generated + 1 == place.limit;
+    return stopped || n_generated_of(place.sequence) == place.limit;
   }
 
   void decode_step() {
@@ -258,13 +289,20 @@ class Generation {
 
   /// Keeps the order of the sequences that go on.
   void draw_and_retire() {
-    const size_t vocab = static_cast<size_t>(architecture_.vocab_size);
+    draws_.resize(places_.size());
+    if (shard_.place.is_last_stage()) {
+      const size_t vocab = row_.size();
+      for (size_t i = 0; i < places_.size(); ++i) {
+        draws_[i] = draw(places_[i].sequence, {logits_.data() + i * vocab, vocab});
+      }
+    }
+    share_draws();
     size_t kept = 0;
     for (size_t i = 0; i < places_.size(); ++i) {
       const Place place = places_[i];
       int32_t* table = page_table_.data() + i * static_cast<size_t>(table_stride_);
       const int64_t n_pages = pages_for(place.n_context);
-      if (append_token(place, {logits_.data() + i * vocab, vocab})) {
+      if (append(place, draws_[i])) {
         for (int64_t page = 0; page < n_pages; ++page) pages_.release(table[page]);
         continue;
       }
@@ -277,7 +315,9 @@ class Generation {
     places_.resize(kept);
   }
 
+  const Shard& shard_;
   const Architecture& architecture_;
+  const Architecture local_;  // of the shard
   const PackedTokens& prompts_;
   std::span<const SamplingKey> keys_;
   const GenerationOptions& options_;
@@ -289,6 +329,7 @@ class Generation {
   std::vector<int32_t> page_table_;  // [places, table_stride]
   std::vector<T> logits_;            // [places, V]
   std::vector<T> row_;               // [V] a member's copy of its prompt's logits
+  std::vector<kernels::Draw> draws_;
   std::vector<std::max_align_t> scratch_;
   int64_t next_ = 0;  // the first sequence not admitted yet
   std::vector<Place> places_;

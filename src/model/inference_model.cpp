@@ -1,5 +1,7 @@
 #include "inference_model.h"
 
+#include <ATen/ops/from_blob.h>
+
 #include <algorithm>  // copy_n
 #include <cmath>      // sqrt
 #include <string>
@@ -34,6 +36,12 @@ std::unique_ptr<T[]> numbers(int64_t n) {
   return std::make_unique_for_overwrite<T[]>(static_cast<size_t>(n));
 }
 
+/// A view for the communicators.
+template <class T>
+at::Tensor tensor_over(T* memory, at::IntArrayRef sizes) {
+  return at::from_blob(memory, sizes, c10::CppTypeToScalarType<T>::value);
+}
+
 double score_scale(const Architecture& a) {
   return 1.0 / std::sqrt(static_cast<double>(a.head_dim));
 }
@@ -56,9 +64,13 @@ typename InferenceModel<T>::Matrix InferenceModel<T>::pack(const Decoder& decode
 
 template <class T>
 InferenceModel<T>::InferenceModel(const Decoder& decoder, int64_t max_rows, int64_t max_context)
-    : architecture_(decoder.architecture()) {
+    : shard_(decoder.shard()),
+      architecture_(shard_architecture(decoder.architecture(), shard_.place)),
+      vocab_size_(decoder.architecture().vocab_size),
+      vocabulary_(vocabulary_of(vocab_size_, shard_.place)) {
   const Architecture& a = architecture_;
-  for (int64_t block = 0; block < a.n_layers; ++block) {
+  const Span blocks = blocks_of(decoder.architecture().n_layers, shard_.place);
+  for (int64_t block = blocks.first; block < blocks.end(); ++block) {
     const std::string p = base::concat("model.layers.", block, ".");
     Layer layer;
     layer.input_norm = copy_of<T>(decoder, p + "input_layernorm.weight", a.hidden_size);
@@ -76,10 +88,12 @@ InferenceModel<T>::InferenceModel(const Decoder& decoder, int64_t max_rows, int6
     layers_.push_back(std::move(layer));
   }
   const std::string embedding = "model.embed_tokens.weight";
-  embedding_ = parameter<T>(decoder, embedding);
-  final_norm_ = copy_of<T>(decoder, "model.norm.weight", a.hidden_size);
-  head_ =
-      pack(decoder, a.tie_embeddings ? embedding : "lm_head.weight", a.vocab_size, a.hidden_size);
+  if (shard_.place.is_first_stage()) embedding_ = parameter<T>(decoder, embedding);
+  if (shard_.place.is_last_stage()) {
+    final_norm_ = copy_of<T>(decoder, "model.norm.weight", a.hidden_size);
+    head_ =
+        pack(decoder, a.tie_embeddings ? embedding : "lm_head.weight", a.vocab_size, a.hidden_size);
+  }
 
   const size_t half = static_cast<size_t>(max_context * a.head_dim / 2);
   cosines_.resize(half);
@@ -95,6 +109,7 @@ InferenceModel<T>::InferenceModel(const Decoder& decoder, int64_t max_rows, int6
   attention_ = numbers<T>(max_rows * a.query_size());
   gate_up_ = numbers<T>(max_rows * 2 * a.intermediate_size);
   gated_ = numbers<T>(max_rows * a.intermediate_size);
+  if (shard_.tensor != nullptr) partial_ = numbers<T>(max_rows * a.hidden_size);
   attention_scratch_ = numbers<T>(
       kernels::decode_attention_scratch(a.n_heads, a.n_kv_heads, a.head_dim, max_context));
 }
@@ -127,12 +142,76 @@ void InferenceModel<T>::norm(const T* x, const std::vector<T>& weight, int64_t n
                         .eps = architecture_.norm_eps});
 }
 
+/// Zeros for tokens that other tensor ranks have.
 template <class T>
-void InferenceModel<T>::embed(std::span<const int64_t> tokens, T* rows) {
+void InferenceModel<T>::look_up(std::span<const int64_t> tokens, T* rows) {
   const int64_t width = architecture_.hidden_size;
   for (const int64_t token : tokens) {
-    std::copy_n(embedding_ + token * width, width, rows);
+    const int64_t row = token - vocabulary_.first;
+    if (row >= 0 && row < vocabulary_.count) {
+      std::copy_n(embedding_ + row * width, width, rows);
+    } else {
+      std::fill_n(rows, width, T(0));
+    }
     rows += width;
+  }
+}
+
+template <class T>
+void InferenceModel<T>::sum_over_tensor_ranks(T* rows, int64_t n_rows) {
+  at::Tensor sums = tensor_over(rows, {n_rows, architecture_.hidden_size});
+  shard_.tensor->all_reduce(sums, comm::ReduceOp::kSum);
+}
+
+/// x += the product, summed over the tensor ranks.
+template <class T>
+void InferenceModel<T>::add_product(const Matrix& weight, const T* x, int64_t n_rows) {
+  if (shard_.tensor == nullptr) return compute_product(weight, x, n_rows, x_.get(), x_.get());
+  compute_product(weight, x, n_rows, partial_.get());
+  sum_over_tensor_ranks(partial_.get(), n_rows);
+  const int64_t n = n_rows * architecture_.hidden_size;
+  for (int64_t i = 0; i < n; ++i) x_[i] += partial_[i];
+}
+
+/// Completes the embedded tokens, or receives what the stage before made of them.
+template <class T>
+void InferenceModel<T>::begin_stage(int64_t n_rows) {
+  if (!shard_.place.is_first_stage()) {
+    const at::Tensor rows = tensor_over(x_.get(), {n_rows, architecture_.hidden_size});
+    shard_.pipe->exchange({}, {{shard_.place.pipe - 1, rows}});
+  } else if (shard_.tensor != nullptr) {
+    sum_over_tensor_ranks(x_.get(), n_rows);
+  }
+}
+
+template <class T>
+void InferenceModel<T>::end_stage(int64_t n_rows) {
+  if (shard_.place.is_last_stage()) return;
+  const at::Tensor rows = tensor_over(x_.get(), {n_rows, architecture_.hidden_size});
+  shard_.pipe->exchange({{shard_.place.pipe + 1, rows}}, {});
+}
+
+/// normed_ [n_rows, H] -> logits [n_rows, V].
+template <class T>
+void InferenceModel<T>::compute_logits(int64_t n_rows, T* logits) {
+  if (shard_.tensor == nullptr) return compute_product(head_, normed_.get(), n_rows, logits);
+  // Parts differ in size by one: equal ones are exchanged, each rank's rows one behind another.
+  ShardPlace place = shard_.place;
+  const int64_t part = n_rows * (vocab_size_ / place.n_tensor + 1);
+  const auto room = static_cast<size_t>((place.n_tensor + 1) * part);
+  if (parts_.size() < room) parts_.resize(room);
+  T* const own = parts_.data();
+  compute_product(head_, normed_.get(), n_rows, own);
+  std::fill_n(own + n_rows * vocabulary_.count, part - n_rows * vocabulary_.count, T(0));
+  T* const all = own + part;
+  at::Tensor gathered = tensor_over(all, {place.n_tensor, part});
+  shard_.tensor->all_gather(gathered, tensor_over(own, {part}));
+  for (place.tensor = 0; place.tensor < place.n_tensor; ++place.tensor) {
+    const Span columns = vocabulary_of(vocab_size_, place);
+    for (int64_t row = 0; row < n_rows; ++row) {
+      std::copy_n(all + place.tensor * part + row * columns.count, columns.count,
+                  logits + row * vocab_size_ + columns.first);
+    }
   }
 }
 
@@ -184,14 +263,14 @@ void InferenceModel<T>::write_row(const PagePool<T>& pages, int64_t layer, int64
 /// attention -> output product onto the residual stream -> gated MLP onto it.
 template <class T>
 void InferenceModel<T>::finish_layer(const Layer& layer, int64_t n_rows) {
-  compute_product(layer.output, attention_.get(), n_rows, x_.get(), x_.get());
+  add_product(layer.output, attention_.get(), n_rows);
   norm(x_.get(), layer.middle_norm, n_rows, normed_.get());
   compute_product(layer.gate_up, normed_.get(), n_rows, gate_up_.get());
   kernels::silu_mul<T>({.gate_up = gate_up_.get(),
                         .out = gated_.get(),
                         .n_tokens = n_rows,
                         .width = architecture_.intermediate_size});
-  compute_product(layer.down, gated_.get(), n_rows, x_.get(), x_.get());
+  add_product(layer.down, gated_.get(), n_rows);
 }
 
 template <class T>
@@ -205,12 +284,13 @@ void InferenceModel<T>::prefill(std::span<const PrefillItem> prompts, PagePool<T
     ORRERY_ASSERT(
         n_rows + static_cast<int64_t>(tokens.size()) <= static_cast<int64_t>(positions_.size()),
         "more prompt tokens in one prefill than rows");
-    embed(tokens, x_.get() + n_rows * a.hidden_size);
+    if (shard_.place.is_first_stage()) look_up(tokens, x_.get() + n_rows * a.hidden_size);
     for (size_t t = 0; t < tokens.size(); ++t) {
       positions_[static_cast<size_t>(n_rows++)] = static_cast<int32_t>(t);
     }
     cu_seqlens_[s + 1] = static_cast<int32_t>(n_rows);
   }
+  begin_stage(n_rows);
   for (int64_t l = 0; l < a.n_layers; ++l) {
     const Layer& layer = layers_[static_cast<size_t>(l)];
     project_and_rotate(layer, n_rows);
@@ -238,18 +318,21 @@ void InferenceModel<T>::prefill(std::span<const PrefillItem> prompts, PagePool<T
                                   .out_stride = a.query_size()});
     finish_layer(layer, n_rows);
   }
+  end_stage(n_rows);
+  if (!shard_.place.is_last_stage()) return;
   for (size_t s = 0; s < prompts.size(); ++s) {
     const T* last = x_.get() + (cu_seqlens_[s + 1] - 1) * a.hidden_size;
     norm(last, final_norm_, 1, normed_.get() + static_cast<int64_t>(s) * a.hidden_size);
   }
-  compute_product(head_, normed_.get(), static_cast<int64_t>(prompts.size()), logits);
+  compute_logits(static_cast<int64_t>(prompts.size()), logits);
 }
 
 template <class T>
 void InferenceModel<T>::decode(const DecodeInput& input, PagePool<T>& pages, T* logits) {
   const Architecture& a = architecture_;
   const int64_t n_rows = static_cast<int64_t>(input.tokens.size());
-  embed(input.tokens, x_.get());
+  if (shard_.place.is_first_stage()) look_up(input.tokens, x_.get());
+  begin_stage(n_rows);
   for (int64_t row = 0; row < n_rows; ++row) {
     positions_[static_cast<size_t>(row)] = input.n_context[static_cast<size_t>(row)] - 1;
   }
@@ -279,8 +362,10 @@ void InferenceModel<T>::decode(const DecodeInput& input, PagePool<T>& pages, T* 
                                   .scale = score_scale(a)});
     finish_layer(layer, n_rows);
   }
+  end_stage(n_rows);
+  if (!shard_.place.is_last_stage()) return;
   norm(x_.get(), final_norm_, n_rows, normed_.get());
-  compute_product(head_, normed_.get(), n_rows, logits);
+  compute_logits(n_rows, logits);
 }
 
 template class InferenceModel<float>;

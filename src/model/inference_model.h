@@ -28,7 +28,9 @@ class InferenceModel {
   InferenceModel(const Decoder& decoder, int64_t max_rows, int64_t max_context);
 
   /// Runs whole prompts, packed, and writes their keys and values.
-  ///   logits  [prompts, V], contiguous: those after the last token of each
+  ///   logits  [prompts, V], contiguous: those after the last token of each; written on the last
+  ///           stage only, with the same bits on all tensor ranks
+  /// Collective over the shards of a data rank.
   void prefill(std::span<const PrefillItem> prompts, PagePool<T>& pages, T* logits);
 
   /// One token of each sequence.
@@ -38,7 +40,8 @@ class InferenceModel {
     const int32_t* page_table = nullptr;  // [N] rows table_stride apart
     int64_t table_stride = 0;
   };
-  ///   logits  [N, V], contiguous
+  ///   logits  [N, V], contiguous, as in prefill
+  /// Collective over the shards of a data rank.
   void decode(const DecodeInput& input, PagePool<T>& pages, T* logits);
 
  private:
@@ -56,15 +59,23 @@ class InferenceModel {
                      int64_t n_in, const std::string& first_bias = {});
   void compute_product(const Matrix& weight, const T* x, int64_t n_rows, T* y,
                        const T* residual = nullptr);
+  void add_product(const Matrix& weight, const T* x, int64_t n_rows);
+  void sum_over_tensor_ranks(T* rows, int64_t n_rows);
+  void begin_stage(int64_t n_rows);
+  void end_stage(int64_t n_rows);
+  void compute_logits(int64_t n_rows, T* logits);
   void norm(const T* x, const std::vector<T>& weight, int64_t n_rows, T* y);
-  void embed(std::span<const int64_t> tokens, T* rows);
+  void look_up(std::span<const int64_t> tokens, T* rows);
   void project_and_rotate(const Layer& layer, int64_t n_rows);
   void write_row(const PagePool<T>& pages, int64_t layer, int64_t row, int32_t page, int64_t slot);
   void finish_layer(const Layer& layer, int64_t n_rows);
 
-  const Architecture& architecture_;
+  const Shard shard_;
+  const Architecture architecture_;  // of the shard: its heads, blocks, vocabulary
+  const int64_t vocab_size_;         // of the model
+  const Span vocabulary_;
   std::vector<Layer> layers_;
-  const T* embedding_;  // [V, H] in the decoder's flat buffer
+  const T* embedding_ = nullptr;  // [own V, H] in the decoder's flat buffer; first stage
   std::vector<T> final_norm_;
   Matrix head_;
   std::vector<T> cosines_, sines_;  // [max_context, D / 2]
@@ -74,6 +85,8 @@ class InferenceModel {
   std::vector<int32_t> positions_;
   std::vector<int32_t> cu_seqlens_;
   std::unique_ptr<T[]> x_, normed_, qkv_, attention_, gate_up_, gated_, attention_scratch_;
+  std::unique_ptr<T[]> partial_;  // [max_rows, H] sums of this tensor rank
+  std::vector<T> parts_;          // logits of all tensor ranks, before they are put together
 };
 
 }  // namespace orrery::model

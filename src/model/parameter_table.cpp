@@ -189,6 +189,16 @@ Span kv_heads_of(int64_t n_kv_heads, const ShardPlace& place) {
   return {place.tensor * n_kv_heads / place.n_tensor, 1};
 }
 
+Architecture shard_architecture(const Architecture& whole, const ShardPlace& place) {
+  Architecture part = whole;
+  part.n_heads = whole.n_heads / place.n_tensor;
+  part.n_kv_heads = kv_heads_of(whole.n_kv_heads, place).count;
+  part.intermediate_size = whole.intermediate_size / place.n_tensor;
+  part.n_layers = blocks_of(whole.n_layers, place).count;
+  part.vocab_size = vocabulary_of(whole.vocab_size, place).count;
+  return part;
+}
+
 ParameterTable parameter_table(const Architecture& a, const ShardPlace& place) {
   // Deviation sqrt(2 / (5 hidden)): 0.02 at 1,000 hidden units, more for the small models that are
   // trained from nothing here; what adds to the residual stream is scaled by 1 / sqrt(2 layers).

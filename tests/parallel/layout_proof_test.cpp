@@ -5,79 +5,17 @@
 #include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <mutex>
 
 #include "orrery/comm/thread_communicator.h"
-#include "orrery/graph/topology.h"
 #include "orrery/parallel/gradient_reduction.h"
+#include "shards_for_test.h"
 #include "training_for_test.h"
 
 namespace orrery::parallel {
 namespace {
 
-using graph::Axis;
-
 constexpr double kFp64 = 1e-9;
-
-/// Four blocks; vocabulary, batch and key heads that do not divide evenly.
-model::Architecture four_layers(const std::string& kind) {
-  model::Architecture a;
-  a.vocab_size = kSmallVocabulary;
-  a.hidden_size = 24;
-  a.intermediate_size = 32;
-  a.n_layers = 4;
-  a.n_heads = 8;
-  a.n_kv_heads = 2;  // fewer than 4 or 8 tensor ranks
-  a.head_dim = 4;
-  a.max_positions = 64;
-  a.qkv_bias = kind == "bias";
-  a.qk_norm = kind == "qk_norm";
-  a.tie_embeddings = kind == "tied";
-  return a;
-}
-
-void disturb(model::FlatParameters& parameters) {
-  parameters.initialise(7);
-  parameters.values().mul_(3);
-}
-
-/// A shard with its groups, made by splitting the group of all.
-struct TestShard {
-  graph::Coordinate at;
-  std::vector<std::unique_ptr<comm::Communicator>> owned;
-  ReplicaGroups groups;
-  std::unique_ptr<model::Decoder> decoder;
-
-  TestShard(const model::Architecture& a, const graph::Degrees& degrees, comm::Communicator& all) {
-    const graph::Topology topology(degrees);
-    at = topology.coordinate(all.rank());
-    const auto split = [&](int colour, int key, const char* name) {
-      owned.push_back(all.split(colour, key, name));
-      return owned.back().get();
-    };
-    const int d = degrees.data, t = degrees.tensor;
-    groups.model = &all;
-    groups.data = split(at.pipe * t + at.tensor, at.data, "data");
-    auto* const tensor = split(at.pipe * d + at.data, at.tensor, "tensor");
-    auto* const pipe = split(at.data * t + at.tensor, at.pipe, "pipe");
-    const bool is_end = at.pipe == 0 || at.pipe == degrees.pipe - 1;
-    auto* const embedding = split(is_end ? at.data * t + at.tensor : -1, at.pipe, "embedding");
-    if (t > 1) groups.tensor = tensor;
-    if (degrees.pipe > 1) groups.pipe = pipe;
-    if (degrees.pipe > 1 && is_end && a.tie_embeddings) groups.embedding = embedding;
-    decoder = std::make_unique<model::Decoder>(
-        a, at::kDouble, c10::kCPU,
-        model::Shard{
-            {at.pipe, degrees.pipe, at.tensor, degrees.tensor}, groups.tensor, groups.pipe});
-    disturb(decoder->parameters());
-  }
-};
-
-at::Tensor part_of(const at::Tensor& full, const model::ParameterSpec& spec) {
-  at::Tensor part = full.narrow(0, spec.first[0], spec.shape[0]);
-  return spec.shape.size() < 2 ? part : part.narrow(1, spec.first[1], spec.shape[1]);
-}
 
 /// What one worker makes of it.
 struct Expected {
@@ -91,19 +29,6 @@ struct Expected {
 
 const std::vector<int32_t> kLengths = {7, 2, 12, 5, 9, 3, 16, 4, 6};
 const MicroBatchLimits kLimits = {.max_tokens = 18};
-
-std::vector<graph::Degrees> layouts(const model::Architecture& a) {
-  const bool all = std::getenv("ORRERY_FULL") != nullptr;
-  std::vector<graph::Degrees> found;
-  for (int n = 1; n <= 8; ++n) {
-    for (const auto& [pipe, data, tensor] : graph::three_factors(n)) {
-      if (pipe > a.n_layers || a.n_heads % tensor != 0) continue;
-      const bool is_chosen = all || n <= 4 || (pipe == 2 && tensor == 2) || tensor == 8;
-      if (is_chosen) found.push_back({pipe, data, tensor});
-    }
-  }
-  return found;
-}
 
 class EveryLayout : public testing::TestWithParam<const char*> {};
 INSTANTIATE_TEST_SUITE_P(Proof, EveryLayout, testing::Values("plain", "bias", "qk_norm", "tied"),

@@ -6,8 +6,8 @@
 // summed in the same order whatever else is in the batch: the tokens do not depend on max_batch or
 // on the other prompts.
 //
-// One thread; local. All buffers are made at the start of generate(): a decoded token allocates
-// nothing.
+// One thread; collective over the shards of a data rank, which all get the result. All buffers are
+// made at the start of generate(): a decoded token allocates nothing.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -49,6 +49,10 @@ Span vocabulary_of(int64_t vocab_size, const ShardPlace& place);
 /// same one, and the sum of their gradients is its gradient.
 Span kv_heads_of(int64_t n_kv_heads, const ShardPlace& place);
 
+/// The numbers that the layers of a shard compute with: its heads, its part of the MLP, its blocks,
+/// its vocabulary.
+Architecture shard_architecture(const Architecture& whole, const ShardPlace& place);
+
 /// How tensor ranks share a parameter.
 enum class TensorSplit {
   kWhole,    // every rank has all of it
