@@ -10,6 +10,7 @@
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
 #include "orrery/model/hf_directory.h"
+#include "orrery/parallel/whole_model.h"
 #include "orrery/worker/data_transfer.h"
 
 namespace orrery::worker {
@@ -234,8 +235,11 @@ void ModelWorker::evaluate(const comm::Request& request, comm::Reply& reply) {
 
 void ModelWorker::export_model(const comm::Request& request, const comm::SaveHook& hook) {
   const HostedModel& model = *hosted_call(request.call).model;
-  // Data ranks hold the same parameters: the first one writes them.
-  if (model.at.data == 0) model::save_hf(hook.directory, *model.decoder);
+  if (model.at.data > 0) return;  // data ranks hold the same parameters
+  if (model.decoder->shard().place.is_whole())
+    return model::save_hf(hook.directory, *model.decoder);
+  const auto whole = parallel::gather_model(*model.decoder, model.groups);
+  if (whole != nullptr) model::save_hf(hook.directory, *whole);
 }
 
 }  // namespace orrery::worker

@@ -10,6 +10,8 @@ namespace orrery::parallel {
 
 model::Architecture four_layers(const std::string& kind) {
   model::Architecture a;
+  if (kind == "bias") a.family = model::Family::kQwen2;
+  if (kind == "qk_norm") a.family = model::Family::kQwen3;
   a.vocab_size = kSmallVocabulary;
   a.hidden_size = 24;
   a.intermediate_size = 32;
