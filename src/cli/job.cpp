@@ -61,19 +61,8 @@ class Checks {
           add(layout_key, text);
         }
       }
-      if (replica.origin == graph::Origin::kRealloc) {
-        add(layout_key, base::concat("role ", role,
-                                     " is trained in another layout: this version moves no "
-                                     "parameters between layouts; give all calls of ",
-                                     role, " one layout"));
-      }
     }
-    for (const graph::Call& call : job_.graph.calls()) {
-      if (!call.post_realloc.empty()) {
-        add(base::concat("call.", call.name, ".post_realloc"),
-            "this version moves no parameters between roles; leave it empty");
-      }
-    }
+    for (const graph::Call& call : job_.graph.calls()) check_post_realloc(call);
   }
 
   /// Whatever changes the files that training data is read from, or needs what is not there yet.
@@ -108,6 +97,22 @@ class Checks {
   }
 
  private:
+  /// Parameters can only go to a role of the same sizes.
+  void check_post_realloc(const graph::Call& call) {
+    if (call.post_realloc.empty()) return;
+    const auto from = job_.architectures.find(call.role);
+    const auto to = job_.architectures.find(call.post_realloc);
+    if (from == job_.architectures.end() || to == job_.architectures.end()) return;
+    model::Architecture comparable = to->second;
+    comparable.family = from->second.family;
+    comparable.bos_token = from->second.bos_token;
+    comparable.eos_tokens = from->second.eos_tokens;
+    if (comparable == from->second) return;
+    add(base::concat("call.", call.name, ".post_realloc"),
+        base::concat("roles ", call.role, " and ", call.post_realloc,
+                     " have different architectures: no parameters can go from one to the other"));
+  }
+
   void check_vocabulary(const std::string& role, const config::ModelConfig& model) {
     const int64_t tokens = data::make_tokenizer(model.tokenizer)->vocab_size();
     const int64_t vocabulary = job_.architectures.at(role).vocab_size;

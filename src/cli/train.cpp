@@ -214,6 +214,7 @@ int run_worker(const Job& job, const comm::MpiSession& mpi, const comm::NodeMap&
                                     .run_directory = directory.root,
                                     .host = mpi.host(),
                                     .worker = worker,
+                                    .node_of_worker = nodes.node_of_worker,
                                     .n_steps = job.n_steps},
                                    registry, &trace);
   worker::serve_requests(*channel, model_worker, worker);

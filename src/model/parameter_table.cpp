@@ -1,6 +1,8 @@
 #include "orrery/model/parameter_table.h"
 
 #include <ATen/ops/zeros.h>
+#include <sys/mman.h>  // madvise
+#include <unistd.h>    // sysconf
 
 #include <algorithm>  // min
 #include <array>
@@ -286,6 +288,15 @@ const at::Tensor& FlatParameters::leaf(std::string_view name) const {
 at::Tensor FlatParameters::gradient(std::string_view name) {
   gradients();
   return leaf(name).grad();
+}
+
+void FlatParameters::release() {
+  values_.zero_();  // the ends, which share their pages with others
+  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<uintptr_t>(values_.mutable_data_ptr());
+  const uintptr_t first = (begin + page - 1) / page * page;
+  const uintptr_t last = (begin + values_.nbytes()) / page * page;
+  if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
 }
 
 void FlatParameters::initialise(uint64_t seed) {

@@ -74,12 +74,15 @@ parallel::ReplicaGroups groups_of(const graph::Replica& replica,
 }
 
 std::unique_ptr<model::Decoder> make_decoder(const config::ModelConfig& config,
-                                             const std::string& role, uint64_t seed,
+                                             const graph::Replica& replica, uint64_t seed,
                                              const model::Shard& shard) {
+  const std::string& role = replica.id.role;
   try {
     auto decoder = std::make_unique<model::Decoder>(model::Architecture::from_config(config),
                                                     dtype_named(config.dtype), c10::kCPU, shard);
-    if (config.path.empty()) {
+    if (replica.origin == graph::Origin::kRealloc) {
+      decoder->parameters().release();
+    } else if (config.path.empty()) {
       decoder->parameters().initialise(seed);
     } else {
       model::load_hf_parameters(config.path, *decoder);
@@ -106,6 +109,7 @@ algorithm::ModelContext HostedModel::context() const {
 
 HostedModels::HostedModels(const config::Experiment& experiment, const graph::Graph& graph,
                            int worker, int64_t n_steps, comm::CommunicatorRegistry& registry) {
+  for (const auto& [role, config] : experiment.models) dtypes_[role] = dtype_named(config.dtype);
   for (const graph::Replica& replica : graph::replicas_of(graph)) {
     const std::vector<int>& workers = replica.layout.workers;
     const auto place = std::find(workers.begin(), workers.end(), worker);
@@ -127,8 +131,8 @@ HostedModels::HostedModels(const config::Experiment& experiment, const graph::Gr
                                          .n_tensor = replica.layout.tensor},
                                .tensor = hosted.groups.tensor,
                                .pipe = hosted.groups.pipe};
-      hosted.decoder = make_decoder(config, replica.id.role,
-                                    static_cast<uint64_t>(experiment.experiment.seed), shard);
+      hosted.decoder =
+          make_decoder(config, replica, static_cast<uint64_t>(experiment.experiment.seed), shard);
     }
     if (replica.is_trained) {
       hosted.engine = std::make_unique<parallel::TrainEngine>(
@@ -140,15 +144,20 @@ HostedModels::HostedModels(const config::Experiment& experiment, const graph::Gr
   }
 }
 
-HostedModel& HostedModels::at(const graph::ReplicaId& id) {
+HostedModel* HostedModels::find(const graph::ReplicaId& id) {
   const auto found = models_.find(id);
-  if (found == models_.end()) {
+  return found == models_.end() ? nullptr : &found->second;
+}
+
+HostedModel& HostedModels::at(const graph::ReplicaId& id) {
+  HostedModel* const found = find(id);
+  if (found == nullptr) {
     throw CallError(base::concat("this worker hosts no shard of ", id.text()),
                     {.expected = "a worker of the replica's layout",
                      .got = base::concat(models_.size(), " other replicas"),
                      .advice = "this is a fault of the master's plan: report it"});
   }
-  return found->second;
+  return *found;
 }
 
 }  // namespace orrery::worker

@@ -62,6 +62,7 @@ ModelWorker::ModelWorker(WorkerJob job, comm::CommunicatorRegistry& registry,
       registry_(registry),
       trace_(trace),
       models_(job_.experiment, job_.graph, job_.worker, job_.n_steps, registry),
+      moves_(graph::replicas_of(job_.graph), job_.node_of_worker, models_, registry.workers()),
       tokenizer_(data::make_tokenizer(job_.tokenizer)),
       datasets_(open_datasets(job_.experiment, job_.indices, *tokenizer_)) {
   for (const graph::Call& call : job_.graph.calls()) {
@@ -121,7 +122,9 @@ void ModelWorker::run_hook(const comm::Request& request, const comm::Hook& hook,
                            comm::Reply& reply) {
   const std::string name(comm::name_of(hook));
   const bool is_transfer = std::holds_alternative<comm::DataTransferHook>(hook);
-  const std::string phase = is_transfer ? "pre/" : "post/";
+  const bool is_pre = std::any_of(request.pre_hooks.begin(), request.pre_hooks.end(),
+                                  [&hook](const comm::Hook& other) { return &other == &hook; });
+  const std::string phase = is_pre ? "pre/" : "post/";
   timed(where(request, name), phase + name, is_transfer ? "transfer" : "hook", trace_, reply, [&] {
     if (const auto* transfer = std::get_if<comm::DataTransferHook>(&hook)) {
       run_transfers(transfer->transfers, registry_.workers(), store_);
@@ -129,9 +132,10 @@ void ModelWorker::run_hook(const comm::Request& request, const comm::Hook& hook,
       export_model(request, *save);
     } else if (std::holds_alternative<comm::EvaluateHook>(hook)) {
       evaluate(request, reply);
+    } else if (const auto* realloc = std::get_if<comm::ReallocHook>(&hook)) {
+      moves_.run(*realloc);
     } else {
-      // Layouts that would need it are refused before the run (cli/job.cpp).
-      throw CallError(base::concat("this version moves no parameters (", name, ")"));
+      moves_.run(std::get<comm::ResidencyHook>(hook));
     }
   });
 }

@@ -121,6 +121,10 @@ class FlatParameters {
   const at::Tensor& leaf(size_t index) const { return leaves_[index]; }
   at::Tensor gradient(std::string_view name);
 
+  /// Gives the memory of the values back to the system: they are zeros until they are written
+  /// again, at the same addresses, so all views stay good.
+  void release();
+
   /// Fills every parameter by its rule. Normal draws are Philox keyed by (seed, parameter name,
   /// element of the full parameter), so they depend neither on the layout nor on other parameters.
   void initialise(uint64_t seed);

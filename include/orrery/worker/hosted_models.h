@@ -36,7 +36,8 @@ struct HostedModel {
 class HostedModels {
  public:
   /// Makes the shards of `worker`: reads them from `model.X.path`, or fills them at random by the
-  /// experiment's seed, the same on every data rank. Local, but all workers must get here.
+  /// experiment's seed, the same on every data rank; replicas that are filled from another one stay
+  /// without memory. Local, but all workers must get here.
   /// Throws ConfigError or CheckpointError naming role and file.
   ///   n_steps  of the whole run: learning-rate schedules end with it; 0: unknown
   HostedModels(const config::Experiment& experiment, const graph::Graph& graph, int worker,
@@ -44,8 +45,14 @@ class HostedModels {
 
   /// Throws CallError when this worker hosts no shard of the replica.
   HostedModel& at(const graph::ReplicaId& id);
+  /// Null when this worker hosts no shard of the replica.
+  HostedModel* find(const graph::ReplicaId& id);
+
+  /// Of the role's parameters, hosted here or not.
+  at::ScalarType dtype_of(const std::string& role) const { return dtypes_.at(role); }
 
  private:
+  std::map<std::string, at::ScalarType> dtypes_;  // by role
   std::map<graph::ReplicaId, HostedModel> models_;
 };
 

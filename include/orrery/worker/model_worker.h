@@ -17,6 +17,7 @@
 #include "orrery/metrics/trace.h"
 #include "orrery/worker/data_store.h"
 #include "orrery/worker/hosted_models.h"
+#include "orrery/worker/parameter_moves.h"
 #include "orrery/worker/request_loop.h"
 
 namespace orrery::worker {
@@ -31,7 +32,8 @@ struct WorkerJob {
   std::filesystem::path run_directory;
   std::string host;
   int worker = 0;
-  int64_t n_steps = 0;  // of the whole run; 0: unknown
+  std::vector<int> node_of_worker = {};  // [workers]; empty: all on one
+  int64_t n_steps = 0;                   // of the whole run; 0: unknown
 };
 
 class ModelWorker final : public Handlers {
@@ -62,6 +64,7 @@ class ModelWorker final : public Handlers {
   comm::CommunicatorRegistry& registry_;
   metrics::TraceWriter* trace_;
   HostedModels models_;
+  ParameterMoves moves_;
   std::unique_ptr<data::Tokenizer> tokenizer_;            // of the data sets
   std::vector<std::unique_ptr<data::Dataset>> datasets_;  // as job_.indices
   std::vector<std::unique_ptr<HostedCall>> calls_;        // by call; null: not on this worker

@@ -1,0 +1,61 @@
+#include "orrery/worker/parameter_moves.h"
+
+#include <utility>
+
+#include "orrery/base/error.h"
+#include "orrery/base/text.h"
+#include "orrery/parallel/reallocation.h"
+
+namespace orrery::worker {
+
+ParameterMoves::ParameterMoves(std::vector<graph::Replica> replicas,
+                               std::vector<int> node_of_worker, HostedModels& models,
+                               comm::Communicator& workers)
+    : replicas_(std::move(replicas)),
+      node_of_worker_(std::move(node_of_worker)),
+      models_(models),
+      workers_(workers) {}
+
+const graph::Replica& ParameterMoves::find(const std::string& role, int index) const {
+  for (const graph::Replica& replica : replicas_) {
+    if (replica.id.role == role && replica.id.index == index) return replica;
+  }
+  throw CallError(base::concat("there is no replica ", role, ".", index),
+                  {.expected = "a replica of the graph",
+                   .got = base::concat(replicas_.size(), " others"),
+                   .advice = "this is a fault of the master's plan: report it"});
+}
+
+const parallel::ReallocationPlan& ParameterMoves::plan_between(
+    const graph::Replica& from, const graph::Replica& to, const model::Architecture& architecture) {
+  const std::string name = base::concat(from.id.text(), " -> ", to.id.text());
+  if (const auto known = plans_.find(name); known != plans_.end()) return known->second;
+  parallel::ReallocationOptions options;
+  options.node_of_worker = node_of_worker_;
+  return plans_
+      .emplace(name,
+               parallel::plan_reallocation(parallel::shards_of(architecture, from.layout),
+                                           parallel::shards_of(architecture, to.layout), options))
+      .first->second;
+}
+
+void ParameterMoves::run(const comm::ReallocHook& hook) {
+  const graph::Replica& from = find(hook.from_role.empty() ? hook.role : hook.from_role, hook.from);
+  const graph::Replica& to = find(hook.role, hook.to);
+  const HostedModel* const source = models_.find(from.id);
+  const HostedModel* const destination = models_.find(to.id);
+  if (source == nullptr && destination == nullptr) return;
+  const auto values = [](const HostedModel* model) {
+    return model == nullptr ? at::Tensor() : model->decoder->parameters().values();
+  };
+  const HostedModel& own = source != nullptr ? *source : *destination;
+  parallel::reallocate(plan_between(from, to, own.decoder->architecture()), workers_,
+                       values(source), values(destination), models_.dtype_of(to.id.role), hook.eta);
+}
+
+void ParameterMoves::run(const comm::ResidencyHook& hook) {
+  if (hook.action != comm::ResidencyHook::kRelease) return;
+  models_.at(find(hook.role, hook.replica).id).decoder->parameters().release();
+}
+
+}  // namespace orrery::worker
