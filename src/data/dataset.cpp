@@ -27,8 +27,9 @@ using base::concat;
 
 /// A row ready to be packed.
 struct TokenizedRow {
-  std::vector<int32_t> tokens;  // prompt, and for completions completion and end token
-  std::size_t n_prompt = 0;     // of `tokens`
+  std::vector<int32_t> tokens;   // one sequence behind another: prompt, completion and end token
+  std::vector<int32_t> lengths;  // of the sequences
+  std::size_t n_prompt = 0;      // of each sequence
   std::string answer;
 };
 
@@ -50,8 +51,10 @@ at::Tensor packed_prompt_mask(const std::vector<TokenizedRow>& rows, int64_t tot
   at::Tensor packed = at::zeros({total}, at::kBool);
   auto* out = packed.mutable_data_ptr<bool>();
   for (const TokenizedRow& row : rows) {
-    std::fill_n(out, row.n_prompt, true);
-    out += row.tokens.size();
+    for (const int32_t length : row.lengths) {
+      std::fill_n(out, row.n_prompt, true);
+      out += length;
+    }
   }
   return packed;
 }
@@ -95,18 +98,29 @@ class Dataset::Reader {
       fail(row, problem);
     }
     TokenizedRow result;
-    result.tokens = tokenizer_.encode(record.prompt);
-    result.n_prompt = result.tokens.size();
+    const std::vector<int32_t> prompt = tokenizer_.encode(record.prompt);
+    result.n_prompt = prompt.size();
     result.answer = std::move(record.answer);
-    if (kind_ == RecordKind::kCompletions) {
-      const std::vector<int32_t> completion = tokenizer_.encode(record.completion);
-      result.tokens.insert(result.tokens.end(), completion.begin(), completion.end());
-      result.tokens.push_back(tokenizer_.eos_id());
+    if (kind_ == RecordKind::kPrompts) {
+      result.tokens = prompt;
+      result.lengths = {static_cast<int32_t>(prompt.size())};
+      return result;
     }
+    add_sequence(result, prompt, record.completion);
+    if (kind_ == RecordKind::kPreferences) add_sequence(result, prompt, record.rejected);
     return result;
   }
 
  private:
+  void add_sequence(TokenizedRow& row, const std::vector<int32_t>& prompt,
+                    const std::string& text) const {
+    const std::vector<int32_t> completion = tokenizer_.encode(text);
+    row.tokens.insert(row.tokens.end(), prompt.begin(), prompt.end());
+    row.tokens.insert(row.tokens.end(), completion.begin(), completion.end());
+    row.tokens.push_back(tokenizer_.eos_id());
+    row.lengths.push_back(static_cast<int32_t>(prompt.size() + completion.size() + 1));
+  }
+
   [[noreturn]] void fail(int64_t row, const std::string& problem) const {
     throw DataError(concat(index_.path(), ":", index_.line(row), ": ", problem),
                     {.expected = "the record that was there when the job started",
@@ -224,7 +238,7 @@ SequenceBatch Dataset::read(std::span<const int64_t> rows, std::span<const Sampl
     std::optional<TokenizedRow> ready = prefetcher_->take(row);
     ++(ready ? counts_.ready : counts_.read_late);
     samples.push_back(ready ? std::move(*ready) : reader_->read(row));
-    token_lengths.add_sample(static_cast<int32_t>(samples.back().tokens.size()));
+    token_lengths.add_sample(samples.back().lengths);
     answer_lengths.add_sample(static_cast<int32_t>(samples.back().answer.size()));
   }
   SequenceBatch batch;

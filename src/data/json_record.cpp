@@ -29,7 +29,7 @@ struct Wanted {
 /// Takes the wanted fields of the outermost object and stops at the first thing wrong.
 class FieldReader final : public nlohmann::json_sax<json> {
  public:
-  explicit FieldReader(std::array<Wanted, 4>& fields) : fields_(fields) {}
+  explicit FieldReader(std::array<Wanted, 5>& fields) : fields_(fields) {}
 
   const std::string& problem() const { return problem_; }
 
@@ -113,7 +113,7 @@ class FieldReader final : public nlohmann::json_sax<json> {
     return begin_value("a number", Null::kNo);
   }
 
-  std::array<Wanted, 4>& fields_;
+  std::array<Wanted, 5>& fields_;
   Wanted* current_ = nullptr;
   int depth_ = 0;
   std::string problem_;
@@ -137,8 +137,9 @@ std::string problem_with_bytes(std::string_view line) {
 RecordKind record_kind(const config::DatasetConfig& dataset) {
   if (dataset.kind == "prompts") return RecordKind::kPrompts;
   if (dataset.kind == "completions") return RecordKind::kCompletions;
+  if (dataset.kind == "preferences") return RecordKind::kPreferences;
   throw ConfigError(concat("data set ", dataset.path, ": unknown kind"),
-                    {.expected = "prompts or completions",
+                    {.expected = "prompts, completions or preferences",
                      .got = dataset.kind,
                      .advice = "set kind in the section of the data set"});
 }
@@ -148,7 +149,9 @@ RecordParser::RecordParser(const config::DatasetConfig& dataset)
       id_field_(dataset.id_field),
       prompt_field_(dataset.prompt_field),
       answer_field_(dataset.answer_field),
-      completion_field_(dataset.completion_field) {}
+      completion_field_(kind_ == RecordKind::kPreferences ? dataset.chosen_field
+                                                          : dataset.completion_field),
+      rejected_field_(dataset.rejected_field) {}
 
 std::string RecordParser::parse(std::string_view line, Record& record) const {
   if (std::string problem = problem_with_bytes(line); !problem.empty()) return problem;
@@ -156,21 +159,27 @@ std::string RecordParser::parse(std::string_view line, Record& record) const {
   record.prompt.clear();
   record.answer.clear();
   record.completion.clear();
-  const bool has_completions = kind_ == RecordKind::kCompletions;
-  std::array<Wanted, 4> fields = {
+  record.rejected.clear();
+  const bool has_completions = kind_ != RecordKind::kPrompts;
+  const bool has_rejected = kind_ == RecordKind::kPreferences;
+  std::array<Wanted, 5> fields = {
       {{.name = &id_field_, .text = &record.id, .takes_integers = true},
        {.name = &prompt_field_, .text = &record.prompt},
        {.name = has_completions ? nullptr : &answer_field_, .text = &record.answer},
-       {.name = has_completions ? &completion_field_ : nullptr, .text = &record.completion}}};
+       {.name = has_completions ? &completion_field_ : nullptr, .text = &record.completion},
+       {.name = has_rejected ? &rejected_field_ : nullptr, .text = &record.rejected}}};
 
   FieldReader reader(fields);
   json::sax_parse(line.begin(), line.end(), &reader);
   if (!reader.problem().empty()) return reader.problem();
   record.has_id = fields[0].is_there;
-  for (const Wanted* field : {&fields[1], &fields[3]}) {
+  for (const Wanted* field : {&fields[1], &fields[3], &fields[4]}) {
     if (field->name == nullptr) continue;
     if (!field->is_there) return concat("field \"", *field->name, "\" is missing");
     if (field->text->empty()) return concat("field \"", *field->name, "\" is empty");
+  }
+  if (has_rejected && record.completion == record.rejected) {
+    return concat("fields \"", completion_field_, "\" and \"", rejected_field_, "\" are equal");
   }
   return {};
 }

@@ -11,9 +11,9 @@
 
 namespace orrery::data {
 
-enum class RecordKind : uint8_t { kPrompts = 0, kCompletions = 1 };
+enum class RecordKind : uint8_t { kPrompts = 0, kCompletions = 1, kPreferences = 2 };
 
-/// Throws ConfigError for another kind than `prompts` and `completions`.
+/// Throws ConfigError for another kind than `prompts`, `completions` and `preferences`.
 RecordKind record_kind(const config::DatasetConfig& dataset);
 
 /// What a record says. Buffers are reused from line to line.
@@ -22,7 +22,8 @@ struct Record {
   std::string id;  // a number as its digits
   std::string prompt;
   std::string answer;      // empty when the record has none
-  std::string completion;  // of kind completions
+  std::string completion;  // of kind completions; of kind preferences the better one
+  std::string rejected;    // of kind preferences: the worse one
 };
 
 class RecordParser {
@@ -38,7 +39,8 @@ class RecordParser {
   std::string id_field_;
   std::string prompt_field_;
   std::string answer_field_;
-  std::string completion_field_;
+  std::string completion_field_;  // of kind preferences that of the better answer
+  std::string rejected_field_;
 };
 
 }  // namespace orrery::data

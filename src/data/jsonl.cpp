@@ -90,11 +90,13 @@ class JsonlIndex::Builder {
       return concat("prompt of ", prompt,
                     " tokens, more than max_prompt_tokens = ", dataset_.max_prompt_tokens);
     }
-    if (kind_ != RecordKind::kCompletions) return {};
-    const int64_t all = prompt + tokenizer_.count(record_.completion) + 1;
-    if (all > dataset_.max_tokens) {
-      return concat("prompt, completion and end token are ", all,
-                    " tokens, more than max_tokens = ", dataset_.max_tokens);
+    if (kind_ == RecordKind::kPrompts) return {};
+    for (const std::string* answer : {&record_.completion, &record_.rejected}) {
+      const int64_t all = prompt + tokenizer_.count(*answer) + 1;
+      if (all > dataset_.max_tokens) {
+        return concat("prompt, completion and end token are ", all,
+                      " tokens, more than max_tokens = ", dataset_.max_tokens);
+      }
     }
     return {};
   }

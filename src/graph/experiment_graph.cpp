@@ -234,6 +234,7 @@ const DatasetKinds& standard_dataset_kinds() {
   static const DatasetKinds kinds = {
       {"prompts", {"packed_prompts", "answers"}},
       {"completions", {"packed_input_ids", "prompt_mask"}},
+      {"preferences", {"packed_input_ids", "prompt_mask"}},
   };
   return kinds;
 }

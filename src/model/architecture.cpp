@@ -71,7 +71,9 @@ std::vector<std::string> Architecture::problems() const {
 
 Architecture Architecture::from_config(const config::ModelConfig& config) {
   if (!config.path.empty()) {
-    return from_hf_config(std::filesystem::path(config.path) / "config.json");
+    Architecture a = from_hf_config(std::filesystem::path(config.path) / "config.json");
+    if (config.head == "value") a.value_head = true;  // a critic may begin as a language model
+    return a;
   }
   Architecture a;
   if (config.architecture == "llama") {
@@ -110,6 +112,7 @@ Architecture Architecture::from_config(const config::ModelConfig& config) {
   a.rope_theta = config.rope_theta;
   a.norm_eps = config.norm_eps;
   a.tie_embeddings = config.tie_embeddings;
+  a.value_head = config.head == "value";
   for (std::string& problem : a.problems()) found.push_back(std::move(problem));
   throw_if_any(found, "impossible model");
   return a;

@@ -2,6 +2,7 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -92,7 +93,8 @@ Decoder::State::State(Architecture given, at::ScalarType dtype, Shard given_shar
   if (shard.place.is_first_stage()) embedding = view("model.embed_tokens.weight");
   if (shard.place.is_last_stage()) {
     final_norm = view("model.norm.weight");
-    head = view(is_tied ? "model.embed_tokens.weight" : "lm_head.weight");
+    if (!architecture.value_head)
+      head = view(is_tied ? "model.embed_tokens.weight" : "lm_head.weight");
   }
   layers = all_layer_weights(*this, parameters.values());
 }
@@ -107,7 +109,9 @@ Decoder::State::Gradients& Decoder::State::gradients() {
   }
   if (shard.place.is_last_stage()) {
     views.final_norm = parameters.gradient("model.norm.weight");
-    views.head = parameters.gradient(is_tied ? "model.embed_tokens.weight" : "lm_head.weight");
+    if (!architecture.value_head) {
+      views.head = parameters.gradient(is_tied ? "model.embed_tokens.weight" : "lm_head.weight");
+    }
   }
   views.layers = all_layer_weights(*this, flat);
   gradient_views = std::move(views);
@@ -191,9 +195,24 @@ at::Tensor Decoder::hidden(const PackedTokens& batch) {
                    state_->parameters.values().options());
 }
 
+at::Tensor Decoder::head_values(const PackedTokens& batch, const at::Tensor& output) {
+  ORRERY_ASSERT(state_->architecture.value_head, "only a value head gives values");
+  if (at::GradMode::is_enabled())
+    state_->gradients();  // autograd adds to the leaf's gradient, a view of the flat buffer
+  const at::Tensor own = at::mm(output, state_->parameters.leaf("score.weight").t());
+  return all_rows(state_, own, batch.size()).squeeze(1);
+}
+
+at::Tensor Decoder::values(const PackedTokens& batch) {
+  const at::Tensor output = run_pipeline(batch);
+  if (output.defined()) return head_values(batch, output);
+  return at::zeros({batch.size()}, state_->parameters.values().options());
+}
+
 at::Tensor Decoder::head_log_probs(const PackedTokens& batch, const at::Tensor& output,
                                    double temperature) {
   check_temperature(temperature);
+  ORRERY_ASSERT(!state_->architecture.value_head, "a value head gives no probabilities");
   return model::head_log_probs(state_, output, batch, temperature, Entropy::kSkip).log_probs;
 }
 

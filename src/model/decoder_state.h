@@ -32,7 +32,7 @@ struct Decoder::State {
 
   at::Tensor embedding;   // [own V, H]; first stage only
   at::Tensor final_norm;  // [H]; last stage only
-  at::Tensor head;        // [own V, H]; the embedding when tied; last stage only
+  at::Tensor head;        // [own V, H]; the embedding when tied; last stage, without a value head
   std::vector<LayerWeights> layers;
 
   /// The same views of the gradient buffer; made with it.

@@ -119,6 +119,27 @@ const Defaults& defaults_of(ConfigReader& reader, const std::filesystem::path& p
                      .advice = "use a model of one of these families"});
 }
 
+bool all_end_with(const json& names, std::string_view suffix) {
+  return names.is_array() && !names.empty() &&
+         std::all_of(names.begin(), names.end(), [&](const json& entry) {
+           return entry.is_string() && entry.get<std::string>().ends_with(suffix);
+         });
+}
+
+/// A classifier of one label is a reward model: one number a token.
+bool has_value_head(ConfigReader& reader) {
+  const json* names = reader.find("architectures");
+  return names != nullptr && all_end_with(*names, "ForSequenceClassification");
+}
+
+/// transformers takes the number of labels from either key, two where there is none.
+int64_t n_labels(ConfigReader& reader) {
+  const json* labels = reader.find("id2label");
+  const int64_t named =
+      labels != nullptr && labels->is_object() ? static_cast<int64_t>(labels->size()) : 2;
+  return reader.integer("num_labels", named);
+}
+
 /// Keys that must be absent, null, or the neutral value: anything else changes the result.
 void refuse_what_changes_the_result(ConfigReader& reader) {
   struct Neutral {
@@ -141,11 +162,10 @@ void refuse_what_changes_the_result(ConfigReader& reader) {
     reader.problem("quantization_config", "no quantization", *value);
   }
   if (const json* value = reader.find("architectures")) {
-    const bool causal =
-        value->is_array() && std::all_of(value->begin(), value->end(), [](const json& entry) {
-          return entry.is_string() && entry.get<std::string>().ends_with("ForCausalLM");
-        });
-    if (!causal) reader.problem("architectures", "a ...ForCausalLM class", *value);
+    if (!all_end_with(*value, "ForCausalLM") && !has_value_head(reader)) {
+      reader.problem("architectures", "a ...ForCausalLM or ...ForSequenceClassification class",
+                     *value);
+    }
   }
 }
 
@@ -248,7 +268,12 @@ Architecture Architecture::from_hf_config(const std::filesystem::path& config_js
   a.sliding_window = sliding_window_of(reader, defaults);
   a.qkv_bias = a.family == Family::kQwen2;
   a.qk_norm = a.family == Family::kQwen3;
-  a.tie_embeddings = reader.flag("tie_word_embeddings", false);
+  a.value_head = has_value_head(reader);
+  if (a.value_head && n_labels(reader) != 1) {
+    reader.problem("num_labels", "1: a reward model gives one number", n_labels(reader));
+  }
+  // Without a language head there is nothing to tie.
+  a.tie_embeddings = reader.flag("tie_word_embeddings", false) && !a.value_head;
   a.bos_token = reader.integer("bos_token_id", -1);
   a.eos_tokens = token_ids(reader, "eos_token_id");
 

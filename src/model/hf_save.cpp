@@ -13,18 +13,19 @@ namespace {
 
 using nlohmann::ordered_json;
 
-const char* class_name(Family family) {
-  switch (family) {
+std::string class_name(const Architecture& a) {
+  const char* const head = a.value_head ? "ForSequenceClassification" : "ForCausalLM";
+  switch (a.family) {
     case Family::kMistral:
-      return "MistralForCausalLM";
+      return base::concat("Mistral", head);
     case Family::kQwen2:
-      return "Qwen2ForCausalLM";
+      return base::concat("Qwen2", head);
     case Family::kQwen3:
-      return "Qwen3ForCausalLM";
+      return base::concat("Qwen3", head);
     case Family::kLlama:
       break;
   }
-  return "LlamaForCausalLM";
+  return base::concat("Llama", head);
 }
 
 /// One token as a number, several as a list, none as null.
@@ -37,7 +38,7 @@ ordered_json token_field(const std::vector<int64_t>& tokens) {
 ordered_json config_of(const Decoder& decoder) {
   const Architecture& a = decoder.architecture();
   ordered_json config = {
-      {"architectures", ordered_json::array({class_name(a.family)})},
+      {"architectures", ordered_json::array({class_name(a)})},
       {"model_type", name(a.family)},
       {"vocab_size", a.vocab_size},
       {"hidden_size", a.hidden_size},
@@ -57,6 +58,11 @@ ordered_json config_of(const Decoder& decoder) {
       {"eos_token_id", token_field(a.eos_tokens)},
       {"torch_dtype", decoder.dtype() == at::kDouble ? "float64" : "float32"},
       {"use_cache", true}};
+  if (a.value_head) {
+    config["num_labels"] = 1;
+    config["id2label"] = {{"0", "LABEL_0"}};
+    config["label2id"] = {{"LABEL_0", 0}};
+  }
   if (a.family == Family::kLlama || a.family == Family::kQwen3) config["attention_bias"] = false;
   if (a.family == Family::kLlama) config["mlp_bias"] = false;
   if (a.family == Family::kMistral) {

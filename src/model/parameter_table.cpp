@@ -233,7 +233,16 @@ ParameterTable parameter_table(const Architecture& a, const ShardPlace& place) {
                .split = TensorSplit::kWhole,
                .init = InitRule::kOnes,
                .is_copy = place.tensor > 0});
-    if (!a.tie_embeddings) {
+    if (a.value_head) {
+      table.add({.name = "score.weight",
+                 .full_shape = {1, a.hidden_size},
+                 .shape = {1, a.hidden_size},
+                 .layer = a.n_layers + 1,
+                 .split = TensorSplit::kWhole,
+                 .init = InitRule::kNormal,
+                 .init_std = std_in,
+                 .is_copy = place.tensor > 0});
+    } else if (!a.tie_embeddings) {
       add_vocabulary("lm_head.weight", a.n_layers + 1, false);
     } else if (!place.is_first_stage()) {
       add_vocabulary("model.embed_tokens.weight", a.n_layers + 1, true);
@@ -300,17 +309,19 @@ void FlatParameters::release() {
 }
 
 void FlatParameters::initialise(uint64_t seed) {
-  for (const ParameterSpec& spec : table_.parameters) {
-    at::Tensor values = values_.narrow(0, spec.offset, spec.numel);
-    if (spec.init == InitRule::kOnes) {
-      values.fill_(1);
-    } else if (spec.init == InitRule::kZeros) {
-      values.zero_();
-    } else if (values.scalar_type() == at::kFloat) {
-      fill_normal(values.data_ptr<float>(), spec, seed);
-    } else {
-      fill_normal(values.data_ptr<double>(), spec, seed);
-    }
+  for (const ParameterSpec& spec : table_.parameters) initialise(spec, seed);
+}
+
+void FlatParameters::initialise(const ParameterSpec& spec, uint64_t seed) {
+  at::Tensor values = values_.narrow(0, spec.offset, spec.numel);
+  if (spec.init == InitRule::kOnes) {
+    values.fill_(1);
+  } else if (spec.init == InitRule::kZeros) {
+    values.zero_();
+  } else if (values.scalar_type() == at::kFloat) {
+    fill_normal(values.data_ptr<float>(), spec, seed);
+  } else {
+    fill_normal(values.data_ptr<double>(), spec, seed);
   }
 }
 

@@ -97,8 +97,10 @@ TrainEngine::Totals TrainEngine::forward_backward(const data::SequenceBatch& min
   }
   train_micro_batches(decoder_, tokens, [&](int i, const at::Tensor& output) {
     const model::PackedTokens& packed = tokens[static_cast<size_t>(i)];
-    const LossResult result =
-        loss(decoder_.head_log_probs(packed, output, temperature), parts[static_cast<size_t>(i)]);
+    const LossResult result = loss(decoder_.architecture().value_head
+                                       ? decoder_.head_values(packed, output)
+                                       : decoder_.head_log_probs(packed, output, temperature),
+                                   parts[static_cast<size_t>(i)]);
     ORRERY_ASSERT(result.watched.size() == n_watched, "a watched number for each ceiling");
     own.loss += result.loss_sum.item<double>();
     own.tokens += static_cast<double>(packed.size());

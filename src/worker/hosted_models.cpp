@@ -85,6 +85,11 @@ std::unique_ptr<model::Decoder> make_decoder(const config::ModelConfig& config,
     } else if (config.path.empty()) {
       decoder->parameters().initialise(seed);
     } else {
+      model::FlatParameters& parameters = decoder->parameters();
+      // The files of a language model have no value head: it begins at random then.
+      if (const auto* score = parameters.table().find("score.weight")) {
+        parameters.initialise(*score, seed);
+      }
       model::load_hf_parameters(config.path, *decoder);
     }
     return decoder;

@@ -32,10 +32,7 @@ find_package(Protobuf REQUIRED)
 find_package(Threads REQUIRED)
 find_package(spdlog REQUIRED)
 set(HDF5_PREFER_PARALLEL OFF)  # one file per shard, written by one rank
-find_package(HDF5 QUIET COMPONENTS C)
-if(NOT HDF5_FOUND)
-  message(STATUS "HDF5 not found: what needs hdf5::hdf5 will not build")
-endif()
+find_package(HDF5 REQUIRED COMPONENTS C)
 
 find_path(ORRERY_CEREAL_INCLUDE cereal/cereal.hpp REQUIRED)
 find_path(ORRERY_XXHASH_INCLUDE xxhash.h REQUIRED)

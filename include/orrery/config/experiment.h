@@ -131,6 +131,8 @@ struct DatasetConfig {
   std::string prompt_field = "prompt";
   std::string answer_field = "answer";
   std::string completion_field = "completion";
+  std::string chosen_field = "chosen";
+  std::string rejected_field = "rejected";
   std::string id_field = "id";
   int64_t max_prompt_tokens = 1024;
   int64_t max_tokens = 2048;
@@ -142,11 +144,14 @@ struct DatasetConfig {
     using C = DatasetConfig;
     field(&C::path, "path", "JSONL file, one record a line", input_path());
     field(&C::kind, "kind",
-          "prompts: prompts and reference answers; completions: prompts with answers to learn",
-          one_of({"prompts", "completions"}));
+          "prompts: prompts and reference answers; completions: prompts with answers to learn; "
+          "preferences: prompts with a better and a worse answer",
+          one_of({"prompts", "completions", "preferences"}));
     field(&C::prompt_field, "prompt_field", "field of the prompt", anything());
     field(&C::answer_field, "answer_field", "field of the reference answer", anything());
     field(&C::completion_field, "completion_field", "field of the answer to learn", anything());
+    field(&C::chosen_field, "chosen_field", "field of the better answer", anything());
+    field(&C::rejected_field, "rejected_field", "field of the worse answer", anything());
     field(&C::id_field, "id_field", "field of the record's id, unique if present", anything());
     field(&C::max_prompt_tokens, "max_prompt_tokens", "longest prompt, in tokens", at_least(1));
     field(&C::max_tokens, "max_tokens", "longest prompt with completion, in tokens", at_least(2));
@@ -160,6 +165,7 @@ struct ModelConfig {
   std::string path;
   std::string dtype = "fp32";
   std::string architecture = "llama";
+  std::string head = "language";
   std::string tokenizer = "byte";
   int64_t vocab_size = 259;
   int64_t hidden_size = 128;
@@ -192,6 +198,10 @@ struct ModelConfig {
     field(&C::architecture, "architecture",
           "none: a role without parameters, such as a rule that gives rewards",
           one_of({"llama", "none"}));
+    field(&C::head, "head",
+          "language: logits; value: one number a token, of a critic or reward model (begins at "
+          "random on a language model's files)",
+          one_of({"language", "value"}));
     field(&C::tokenizer, "tokenizer", "byte: one token a byte", one_of({"byte"}));
     field(&C::vocab_size, "vocab_size", "tokens", at_least(1));
     field(&C::hidden_size, "hidden_size", "width of the residual stream", at_least(1));

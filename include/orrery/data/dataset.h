@@ -7,6 +7,7 @@
 //                answers           [bytes]  uint8  text of the answer; no byte when there is none
 //   completions  packed_input_ids  [tokens] int64  prompt, completion, end token
 //                prompt_mask       [tokens] bool   1 on the prompt
+//   preferences  the same, two sequences a sample: with the better answer, with the worse one
 //
 // Thread of use: one (the worker's main thread); the thread that reads ahead is its own.
 #pragma once
@@ -33,7 +34,7 @@ class Dataset {
 
   const JsonlIndex& index() const;
 
-  /// One sample of one sequence for each row, in this order, on the CPU; rows[i] gets ids[i].
+  /// One sample for each row, in this order, on the CPU; rows[i] gets ids[i].
   /// Throws CallError for a row that does not exist and DataError naming file:line for one that is
   /// no longer what it was.
   SequenceBatch read(std::span<const int64_t> rows, std::span<const SampleId> ids);

@@ -41,6 +41,7 @@ struct Architecture {
   bool qkv_bias = false;
   bool qk_norm = false;  // rms norm over head_dim on each query and key head, before rope
   bool tie_embeddings = false;
+  bool value_head = false;          // one number a token instead of logits: critics, reward models
   int64_t bos_token = -1;           // -1: none
   std::vector<int64_t> eos_tokens;  // empty: none
 

@@ -91,6 +91,12 @@ class Decoder {
   at::Tensor run_stage(const PackedTokens& batch, const at::Tensor& input);
   /// Own rows of a batch, the first extent of a stage's input and output.
   int64_t own_rows(const PackedTokens& batch) const;
+  /// One number a token, [T] in dtype(), differentiable: the value head's. In a pipeline as
+  /// log_probs. Only of an architecture with a value head.
+  at::Tensor values(const PackedTokens& batch);
+
+  /// What values() makes of the last stage's output. Collective over the tensor ranks.
+  at::Tensor head_values(const PackedTokens& batch, const at::Tensor& output);
   /// What log_probs() makes of the last stage's output. Collective over the tensor ranks.
   at::Tensor head_log_probs(const PackedTokens& batch, const at::Tensor& output,
                             double temperature = 1.0);

@@ -16,7 +16,9 @@ namespace orrery::model {
 /// damaged, surplus or misshaped tensor, with its name and file.
 Decoder load_hf(const std::filesystem::path& directory, at::ScalarType dtype = at::kFloat);
 
-/// The same into a decoder that exists; the architectures must agree, tokens and family aside.
+/// The same into a decoder that exists, or into its shard of the model, of which only the shard's
+/// bytes are read; the architectures must agree, tokens and family aside. A decoder with a value
+/// head may also be given a language model: then the value head stays as it is.
 void load_hf_parameters(const std::filesystem::path& directory, Decoder& decoder);
 
 /// Writes config.json, generation_config.json and model.safetensors. The directory appears whole or

@@ -128,6 +128,8 @@ class FlatParameters {
   /// Fills every parameter by its rule. Normal draws are Philox keyed by (seed, parameter name,
   /// element of the full parameter), so they depend neither on the layout nor on other parameters.
   void initialise(uint64_t seed);
+  /// One of them, of the table.
+  void initialise(const ParameterSpec& spec, uint64_t seed);
 
  private:
   ParameterTable table_;

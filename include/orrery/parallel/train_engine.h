@@ -67,9 +67,10 @@ struct LossResult {
   std::vector<double> watched = {};
 };
 
-/// log_probs [actions of the micro-batch] of the model being trained, differentiable.
+/// What the model being trained says of the micro-batch, differentiable: log-probabilities of its
+/// actions [A], or with a value head values of its tokens [T].
 using LossFunction =
-    std::function<LossResult(const at::Tensor& log_probs, const data::SequenceBatch& micro_batch)>;
+    std::function<LossResult(const at::Tensor& output, const data::SequenceBatch& micro_batch)>;
 
 class TrainEngine {
  public:

@@ -1,0 +1,152 @@
+#include "orrery/algorithm/spawner.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+
+#include "algorithm/processes_for_test.h"
+#include "base/temporary_folder.h"
+#include "orrery/base/error.h"
+#include "orrery/base/text.h"
+
+namespace orrery::algorithm {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+/// What comes out of a command until it closes its output.
+std::string all_output(const Child& child) {
+  std::string text;
+  char bytes[256];
+  while (true) {
+    pollfd polled = {child.output.get(), POLLIN, 0};
+    if (poll(&polled, 1, 5000) <= 0) return text + " (and no end)";
+    const ssize_t got = read(child.output.get(), bytes, sizeof(bytes));
+    if (got <= 0) return text;
+    text.append(bytes, static_cast<size_t>(got));
+  }
+}
+
+TEST(CommandWords, AreCutAtBlanksAndKeptTogetherByQuotes) {
+  EXPECT_THAT(command_words("a  b\tc "), ElementsAre("a", "b", "c"));
+  EXPECT_THAT(command_words("sh -c 'a \"b\" $c'"), ElementsAre("sh", "-c", "a \"b\" $c"));
+  EXPECT_THAT(command_words("x\"y z\"w ''"), ElementsAre("xy zw", ""));
+  EXPECT_THAT(command_words(""), ElementsAre());
+  EXPECT_THROW(command_words("echo 'open"), ConfigError);
+}
+
+TEST(CommandProblem, SaysWhyAProgramCannotBeStarted) {
+  const TemporaryFolder folder;
+  EXPECT_EQ(command_problem("sh -c true"), std::nullopt);
+  EXPECT_EQ(command_problem("/bin/sh"), std::nullopt);
+  EXPECT_THAT(command_problem("  ").value(), HasSubstr("no command"));
+  EXPECT_THAT(command_problem("'sh").value(), HasSubstr("not closed"));
+  EXPECT_THAT(command_problem("no-such-program-here -x").value(), HasSubstr("in PATH"));
+  EXPECT_THAT(command_problem("/nowhere/program").value(), HasSubstr("/nowhere/program"));
+  EXPECT_THAT(command_problem(folder.path().string()).value(), HasSubstr("not an executable"));
+}
+
+TEST(Spawner, StartsACommandWithItsWordsAsTheyAre) {
+  Spawner spawner;
+
+  const Child child = spawner.spawn({"printf", "%s|", "a b", "$HOME", "*"});
+
+  EXPECT_EQ(all_output(child), "a b|$HOME|*|");
+  EXPECT_EQ(spawner.end(child.pid), "exited with status 0");
+}
+
+TEST(Spawner, ConnectsStandardInputAndOutput) {
+  Spawner spawner;
+  Child child = spawner.spawn({"sh", "-c", "read line; echo got $line"});
+
+  ASSERT_EQ(write(child.input.get(), "this\n", 5), 5);
+
+  EXPECT_EQ(all_output(child), "got this\n");
+  spawner.end(child.pid);
+}
+
+TEST(Spawner, SaysHowACommandEnded) {
+  Spawner spawner;
+  const Child three = spawner.spawn({"sh", "-c", "exit 3"});
+  const Child endless = spawner.spawn({"sleep", "1000"});
+  all_output(three);
+
+  EXPECT_EQ(spawner.end(three.pid), "exited with status 3");
+  EXPECT_EQ(spawner.end(endless.pid), "killed by signal 9");
+}
+
+TEST(Spawner, NamesAProgramThatCannotBeExecuted) {
+  Spawner spawner;
+  try {
+    spawner.spawn({"/nowhere/program", "x"});
+    FAIL() << "it was started";
+  } catch (const CallError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("/nowhere/program x"));
+    EXPECT_THAT(error.what(), HasSubstr("No such file"));
+  }
+  EXPECT_GT(spawner.spawn({"true"}).pid, 0) << "another one can still be started";
+}
+
+TEST(Spawner, EndsWhatACommandStartedAsWell) {
+  const std::string mark = base::concat("1000.", getpid(), "1");  // seconds, as sleep takes them
+  Spawner spawner;
+  const Child child =
+      spawner.spawn({"sh", "-c", base::concat("sleep ", mark, " & echo ready; sleep ", mark)});
+  char ready[6];
+  pollfd polled = {child.output.get(), POLLIN, 0};
+  poll(&polled, 1, 5000);
+  ASSERT_EQ(read(child.output.get(), ready, sizeof(ready)), 6);
+  ASSERT_FALSE(processes_with(mark).empty());
+
+  spawner.end(child.pid);
+
+  EXPECT_TRUE(all_gone(mark));
+}
+
+TEST(Spawner, EndsAllCommandsWhenItGoes) {
+  const std::string mark = base::concat("1000.", getpid(), "2");
+  {
+    Spawner spawner;
+    for (int i = 0; i < 3; ++i) spawner.spawn({"sleep", mark});
+    EXPECT_EQ(processes_with(mark).size(), 3u);
+  }
+  EXPECT_TRUE(all_gone(mark));
+}
+
+TEST(Spawner, LeavesNothingWhenTheProgramIsKilled) {
+  const std::string mark = base::concat("1000.", getpid(), "3");
+  int ready[2];
+  ASSERT_EQ(pipe(ready), 0);
+  const pid_t program = fork();
+  if (program == 0) {
+    Spawner spawner;
+    spawner.spawn({"sleep", mark});
+    const ssize_t ignored = write(ready[1], "x", 1);
+    static_cast<void>(ignored);
+    pause();
+    _exit(0);
+  }
+  char byte;
+  ASSERT_EQ(read(ready[0], &byte, 1), 1);
+  ASSERT_EQ(processes_with(mark).size(), 1u);
+
+  kill(program, SIGKILL);
+  waitpid(program, nullptr, 0);
+
+  EXPECT_TRUE(all_gone(mark));
+  close(ready[0]);
+  close(ready[1]);
+}
+
+TEST(Spawner, RefusesACommandThatIsTooLong) {
+  Spawner spawner;
+  EXPECT_THROW(spawner.spawn({"echo", std::string(size_t{10} << 20, 'x')}), CallError);
+}
+
+}  // namespace
+}  // namespace orrery::algorithm
