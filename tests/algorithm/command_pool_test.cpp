@@ -76,8 +76,8 @@ TEST_F(CommandPoolTest, AnswersComeInTheOrderOfTheQuestions) {
 }
 
 TEST_F(CommandPoolTest, TheSameProcessesServeTheNextCall) {
-  CommandPoolOptions options = script(base::concat("echo x >> ", (folder_ / "starts").string(),
-                                                   "; ", kAnswer));
+  CommandPoolOptions options =
+      script(base::concat("echo x >> ", (folder_ / "starts").string(), "; ", kAnswer));
   CommandPool pool(spawner_, options);
   pool.ask(questions(2), check);
 

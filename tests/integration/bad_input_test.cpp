@@ -3,16 +3,10 @@
 
 #include <fstream>
 
-#include "base/temporary_folder.h"
-#include "integration/command.h"
+#include "integration/runs_for_test.h"
 
 namespace orrery::integration {
 namespace {
-
-std::string tiny(const TemporaryFolder& folder, const std::string& more = "") {
-  return "train " + source("configs/grpo_tiny.cfg") +
-         " --set experiment.output_dir=" + folder.path().string() + " " + more;
-}
 
 /// A run with a data set of these bytes.
 Result train_on(const TemporaryFolder& folder, const std::string& bytes,
@@ -82,6 +76,15 @@ TEST(BadConfiguration, RewardModelThatIsNotThere) {
   const TemporaryFolder folder;
   expect_refused(orrery(3, tiny(folder, "--set model.actor.path=/nowhere/model")),
                  "/nowhere/model");
+}
+
+TEST(BadConfiguration, RewardCommandThatIsNotThere) {
+  const TemporaryFolder folder;
+  const Result result = orrery(3, tiny(folder,
+                                       "--set call.reward.interface=command_reward "
+                                       "--set call.reward.command=/nowhere/judge"));
+  expect_refused(result, "call.reward.command");
+  expect_refused(result, "/nowhere/judge");
 }
 
 TEST(BadConfiguration, NothingIsLeftBehind) {

@@ -1,30 +1,14 @@
 // Whole runs on a master and two workers, as users start them.
 #include <gtest/gtest.h>
 
-#include <cmath>
 #include <set>
 
-#include "base/temporary_folder.h"
-#include "integration/command.h"
+#include "integration/runs_for_test.h"
 
 namespace orrery::integration {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string tiny(const TemporaryFolder& folder, const std::string& more = "") {
-  return "train " + source("configs/grpo_tiny.cfg") +
-         " --set experiment.output_dir=" + folder.path().string() + " " + more;
-}
-
-/// The last value of a metric, or NaN.
-double last_value(const fs::path& run_directory, const std::string& metric) {
-  double value = std::nan("");
-  for (const auto& row : read_jsonl(run_directory / "metrics.jsonl")) {
-    if (row["metrics"].contains(metric)) value = row["metrics"][metric].get<double>();
-  }
-  return value;
-}
 
 TEST(Train, LeavesACompleteRunDirectory) {
   const TemporaryFolder folder;
