@@ -14,9 +14,10 @@ namespace {
 Result run_with(const TemporaryFolder& folder, const std::string& program,
                 const std::string& more = "") {
   std::ofstream(folder / "judge.py") << program;
-  return orrery(3, tiny(folder, "--set call.reward.interface=command_reward "
-                                "--set call.reward.command=\"python3 -u " +
-                                    (folder / "judge.py").string() + "\" " + more));
+  return orrery(3, tiny(folder,
+                        "--set call.reward.interface=command_reward "
+                        "--set call.reward.command=\"python3 -u " +
+                            (folder / "judge.py").string() + "\" " + more));
 }
 
 /// The reward is the parity of the answer's length: known from the samples that a run writes down.
@@ -74,9 +75,9 @@ TEST(CommandReward, ThatAlwaysDiesEndsTheJobWithAMessageAndNoProcess) {
 TEST(CommandReward, ThatHangsEndsTheJobAfterItsTimeout) {
   const TemporaryFolder folder;
 
-  const Result result = run_with(
-      folder, "import time\ntime.sleep(1000)\n",
-      "--set call.reward.timeout_seconds=1 --set call.reward.restarts=0");
+  const Result result =
+      run_with(folder, "import time\ntime.sleep(1000)\n",
+               "--set call.reward.timeout_seconds=1 --set call.reward.restarts=0");
 
   EXPECT_EQ(result.exit_code, 3) << result.output;
   EXPECT_NE(result.output.find("no answer for 1 s"), std::string::npos) << result.output;

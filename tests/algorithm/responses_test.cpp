@@ -1,0 +1,86 @@
+#include "orrery/algorithm/responses.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "base/temporary_folder.h"
+#include "orrery/data/tokenizer.h"
+
+namespace orrery::algorithm {
+namespace {
+
+/// Sample 4 answers `1+1=` with `2` and the end token and with `3`, cut; sample 9 answers `x` with
+/// a byte that is no character.
+data::SequenceBatch batch_of_two_samples() {
+  constexpr int64_t kEos = data::ByteTokenizer::kEos;
+  data::SequenceBatch batch;
+  batch.meta.ids = {{4}, {9}};
+  const at::Tensor tokens = at::tensor({int64_t{'1'}, int64_t{'+'}, int64_t{'1'}, int64_t{'='},
+                                        int64_t{'2'}, kEos, int64_t{'1'}, int64_t{'+'},
+                                        int64_t{'1'}, int64_t{'='}, int64_t{'3'}, int64_t{'x'},
+                                        int64_t{0xC3}},
+                                       at::kLong);
+  const at::Tensor is_prompt =
+      at::tensor({1, 1, 1, 1, 0, 0, 1, 1, 1, 1, 0, 1, 0}, at::kInt).to(at::kBool);
+  const data::NestedLengths lengths = {{6, 5}, {2, 1}};
+  batch.set("packed_input_ids", tokens, lengths);
+  batch.set("prompt_mask", is_prompt, lengths);
+  batch.set("answers", at::tensor({uint8_t{'2'}, uint8_t{'4'}, uint8_t{'2'}}, at::kByte),
+            {{1}, {2}});
+  return batch;
+}
+
+TEST(Responses, AreSampleMajorWithPromptTextAnswerAndEnd) {
+  const std::vector<Response> got = responses_of(batch_of_two_samples(), data::ByteTokenizer());
+
+  ASSERT_EQ(got.size(), 3u);
+  EXPECT_EQ(got[0].prompt, "1+1=");
+  EXPECT_EQ(got[0].text, "2");
+  EXPECT_EQ(got[0].answer, "2");
+  EXPECT_TRUE(got[0].ended);
+  EXPECT_EQ(got[0].n_tokens, 2);
+  EXPECT_EQ(got[1].sample.value, 4u);
+  EXPECT_EQ(got[1].member, 1);
+  EXPECT_EQ(got[1].text, "3");
+  EXPECT_FALSE(got[1].ended);
+  EXPECT_EQ(got[2].sample.value, 9u);
+  EXPECT_EQ(got[2].member, 0);
+  EXPECT_EQ(got[2].answer, "42");
+}
+
+TEST(Responses, HaveNoAnswerWhereTheRecordsHaveNone) {
+  const std::string keys[] = {"packed_input_ids", "prompt_mask"};
+  for (const Response& response :
+       responses_of(batch_of_two_samples().select(keys), data::ByteTokenizer())) {
+    EXPECT_EQ(response.answer, "");
+  }
+}
+
+TEST(DumpResponses, AppendsOneJsonObjectEachAlsoForHalfACharacter) {
+  const TemporaryFolder folder;
+  const std::vector<Response> responses =
+      responses_of(batch_of_two_samples(), data::ByteTokenizer());
+
+  dump_responses(folder.path(), 12, 3, responses, {1, 0, -0.5});
+
+  std::ifstream file(folder / "step-00000012-rank-3.jsonl");
+  std::vector<nlohmann::json> lines;
+  for (std::string line; std::getline(file, line);) lines.push_back(nlohmann::json::parse(line));
+  ASSERT_EQ(lines.size(), 3u);
+  EXPECT_EQ(lines[0], nlohmann::json({{"step", 12},
+                                      {"id", 4},
+                                      {"member", 0},
+                                      {"prompt", "1+1="},
+                                      {"response", "2"},
+                                      {"answer", "2"},
+                                      {"reward", 1.0},
+                                      {"finish", "eos"}}));
+  EXPECT_EQ(lines[1]["finish"], "length");
+  EXPECT_EQ(lines[2]["reward"], -0.5);
+}
+
+}  // namespace
+}  // namespace orrery::algorithm
