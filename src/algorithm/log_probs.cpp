@@ -6,33 +6,59 @@
 
 namespace orrery::algorithm {
 
+namespace {
+
+/// forward(tokens) -> as many numbers for each sequence as `lengths` says, in the batch's order.
+template <class Forward>
+at::Tensor run_by_sequence(ModelContext& model, const data::SequenceBatch& batch,
+                           const data::NestedLengths& lengths,
+                           const parallel::MicroBatchLimits& limits, const Forward& forward) {
+  const at::NoGradGuard no_grad;
+  const std::string keys[] = {"packed_input_ids"};
+  const data::SequenceBatch sequences = by_sequence(batch.select(keys));
+  const std::vector<int64_t> offsets =
+      data::NestedLengths::of_single(lengths.flat()).element_offsets();
+  at::Tensor all = at::empty({offsets.back()}, model.decoder->dtype());
+  for (const data::SequenceBatch& part : parallel::micro_batches(sequences, limits)) {
+    const at::Tensor own = forward(model::pack_tokens(
+        part.at("packed_input_ids"), part.meta.at("packed_input_ids").lengths.flat()));
+    // Micro-batches regroup the sequences; their ids are their places.
+    int64_t begin = 0;
+    for (const data::SampleId& place : part.meta.ids) {
+      const int64_t n = offsets[place.value + 1] - offsets[place.value];
+      all.narrow(0, offsets[place.value], n).copy_(own.narrow(0, begin, n));
+      begin += n;
+    }
+  }
+  return all;
+}
+
+}  // namespace
+
 data::NestedLengths action_lengths(const data::NestedLengths& tokens) {
   std::vector<int32_t> lengths = tokens.flat();
   for (int32_t& length : lengths) --length;
   return data::NestedLengths::from_flat(std::move(lengths), tokens.offsets());
 }
 
+data::NestedLengths one_each(const data::NestedLengths& tokens) {
+  return data::NestedLengths::from_flat(std::vector<int32_t>(tokens.n_sequences(), 1),
+                                        tokens.offsets());
+}
+
 at::Tensor current_log_probs(ModelContext& model, const data::SequenceBatch& batch,
                              double temperature, const parallel::MicroBatchLimits& limits) {
-  const at::NoGradGuard no_grad;
-  const std::string keys[] = {"packed_input_ids"};
-  const data::SequenceBatch sequences = by_sequence(batch.select(keys));
-  const std::vector<int64_t> offsets =
-      action_lengths(sequences.meta.at("packed_input_ids").lengths).element_offsets();
-  at::Tensor all = at::empty({offsets.back()}, model.decoder->dtype());
-  for (const data::SequenceBatch& part : parallel::micro_batches(sequences, limits)) {
-    const std::vector<int32_t>& lengths = part.meta.at("packed_input_ids").lengths.flat();
-    const at::Tensor own = model.decoder->log_probs(
-        model::pack_tokens(part.at("packed_input_ids"), lengths), temperature);
-    // Micro-batches regroup the sequences; their ids are their places.
-    int64_t begin = 0;
-    for (size_t i = 0; i < lengths.size(); ++i) {
-      const int64_t n = lengths[i] - 1;
-      all.narrow(0, offsets[part.meta.ids[i].value], n).copy_(own.narrow(0, begin, n));
-      begin += n;
-    }
-  }
-  return all;
+  return run_by_sequence(model, batch, action_lengths(batch.meta.at("packed_input_ids").lengths),
+                         limits, [&](const model::PackedTokens& tokens) {
+                           return model.decoder->log_probs(tokens, temperature);
+                         });
+}
+
+at::Tensor current_values(ModelContext& model, const data::SequenceBatch& batch,
+                          const parallel::MicroBatchLimits& limits) {
+  return run_by_sequence(
+      model, batch, batch.meta.at("packed_input_ids").lengths, limits,
+      [&](const model::PackedTokens& tokens) { return model.decoder->values(tokens); });
 }
 
 }  // namespace orrery::algorithm

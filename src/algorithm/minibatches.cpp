@@ -49,4 +49,19 @@ std::vector<std::vector<int>> cut_minibatches(const std::vector<int>& order, int
   return parts;
 }
 
+std::vector<std::vector<int>> minibatches_of(const data::SequenceBatch& batch,
+                                             const CallContext& call, int64_t n_minibatches,
+                                             int64_t sample_reuse) {
+  std::vector<std::vector<int>> all;
+  for (int64_t reuse = 0; reuse < sample_reuse; ++reuse) {
+    const std::vector<int> order = minibatch_order(
+        {.seed = call.seed, .step = call.step, .reuse = reuse, .data_rank = call.data_rank},
+        static_cast<int>(batch.size()));
+    for (std::vector<int>& part : cut_minibatches(order, static_cast<int>(n_minibatches))) {
+      all.push_back(std::move(part));
+    }
+  }
+  return all;
+}
+
 }  // namespace orrery::algorithm

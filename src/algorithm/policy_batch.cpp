@@ -19,6 +19,16 @@ at::Tensor without_final_values(const at::Tensor& values, const at::Tensor& no_e
   return result;
 }
 
+at::Tensor without_last(const at::Tensor& per_token, const std::vector<int32_t>& lengths) {
+  std::vector<at::Tensor> kept;
+  int64_t begin = 0;
+  for (const int32_t n : lengths) {
+    kept.push_back(per_token.narrow(0, begin, n - 1));
+    begin += n;
+  }
+  return kept.empty() ? per_token : at::cat(kept);
+}
+
 PolicyBatch prepare_policy_batch(const PolicyInput& input, const PolicyOptions& options) {
   const std::vector<int32_t>& lengths = input.lengths;
   const at::Tensor no_eos = input.no_eos.to(at::kBool);
@@ -28,8 +38,11 @@ PolicyBatch prepare_policy_batch(const PolicyInput& input, const PolicyOptions& 
   if (options.mask_too_long) {
     batch.mask = batch.mask.logical_and(per_action(no_eos, lengths).logical_not());
   }
+  if (input.selected.defined()) {
+    batch.mask = batch.mask.logical_and(per_action(input.selected, lengths));
+  }
   batch.log_probs = input.log_probs * batch.mask;
-  if (options.rewards.kl_ctl != 0) batch.ref_log_probs = input.ref_log_probs * batch.mask;
+  if (input.ref_log_probs.defined()) batch.ref_log_probs = input.ref_log_probs * batch.mask;
 
   const ActionRewards rewards = action_rewards({.log_probs = batch.log_probs,
                                                 .ref_log_probs = batch.ref_log_probs,
@@ -67,6 +80,9 @@ metrics::Statistics policy_statistics(const PolicyInput& input, const PolicyBatc
   }
   metrics::Statistics statistics;
   const at::Tensor everywhere;
+  if (input.selected.defined()) {
+    record_spread(statistics, "selected_ratio", input.selected, everywhere);
+  }
   if (input.scores.defined()) {
     const at::Tensor is_correct = input.scores.gt(0);
     record_spread(statistics, "task_reward", input.scores, everywhere);

@@ -5,8 +5,11 @@
 #include <utility>
 
 #include "orrery/algorithm/command_reward.h"
+#include "orrery/algorithm/dpo.h"
 #include "orrery/algorithm/generation.h"
-#include "orrery/algorithm/grpo.h"
+#include "orrery/algorithm/ppo_actor.h"
+#include "orrery/algorithm/ppo_critic.h"
+#include "orrery/algorithm/reward_model.h"
 #include "orrery/algorithm/rule_reward.h"
 #include "orrery/algorithm/sft.h"
 #include "orrery/base/error.h"
@@ -21,30 +24,70 @@ using graph::CallKind;
 const std::vector<std::string> kGenerated = {"packed_input_ids", "prompt_mask", "packed_logprobs",
                                              "seq_no_eos_mask"};
 
+/// What a policy or a critic learns from.
+const std::vector<std::string> kRewarded = {"packed_input_ids", "prompt_mask", "packed_logprobs",
+                                            "rewards", "seq_no_eos_mask"};
+
+std::vector<std::string> with(std::vector<std::string> keys, const char* key) {
+  keys.emplace_back(key);
+  return keys;
+}
+
+InterfaceSignature train_step_of(std::vector<std::string> inputs, std::vector<std::string> optional,
+                                 std::vector<std::string> evaluates) {
+  return {.kind = CallKind::kTrainStep,
+          .required_inputs = std::move(inputs),
+          .optional_inputs = std::move(optional),
+          .outputs = {},
+          .evaluates = std::move(evaluates)};
+}
+
+InterfaceSignature inference_of(std::vector<std::string> inputs, std::vector<std::string> optional,
+                                const char* output, ModelNeed model = ModelNeed::kLanguageModel) {
+  return {.kind = CallKind::kInference,
+          .required_inputs = std::move(inputs),
+          .optional_inputs = std::move(optional),
+          .outputs = {output},
+          .model = model};
+}
+
+InterfaceSignature of_value_head(InterfaceSignature signature) {
+  signature.model = ModelNeed::kValueHead;
+  return signature;
+}
+
 std::map<std::string, Registration> built_in() {
-  const InterfaceSignature rule_reward{
-      .kind = CallKind::kInference,
-      .required_inputs = {"packed_input_ids", "prompt_mask", "answers"},
-      .optional_inputs = {},
-      .outputs = {"rewards"},
-      .needs_model = false};
-  InterfaceSignature command_reward = rule_reward;
-  command_reward.required_inputs.pop_back();
-  command_reward.optional_inputs = {"answers"};
+  const std::vector<std::string> text = {"prompts", "completions"};
+  const std::vector<std::string> answered = {"packed_input_ids", "prompt_mask"};
+  const InterfaceSignature reference = inference_of({"packed_input_ids"}, {}, "packed_logprobs");
   return {
       {"generate", registration_of<Generate, GenerateOptions>(
                        {{CallKind::kGenerate, {"packed_prompts"}, {}, kGenerated}})},
-      {"sft", registration_of<Sft, SftOptions>(
-                  {{CallKind::kTrainStep, {"packed_input_ids", "prompt_mask"}, {}, {}}})},
-      {"rule_reward", registration_of<RuleReward, RuleRewardOptions>({rule_reward})},
-      {"command_reward", registration_of<CommandReward, CommandRewardOptions>({command_reward})},
+      {"sft", registration_of<Sft, SftOptions>({train_step_of(answered, {}, text)})},
+      {"rule_reward", registration_of<RuleReward, RuleRewardOptions>({inference_of(
+                          with(answered, "answers"), {}, "rewards", ModelNeed::kNone)})},
+      {"command_reward", registration_of<CommandReward, CommandRewardOptions>(
+                             {inference_of(answered, {"answers"}, "rewards", ModelNeed::kNone)})},
       {"grpo",
-       registration_of<Grpo, GrpoOptions>(
-           {{CallKind::kTrainStep,
-             {"packed_input_ids", "prompt_mask", "packed_logprobs", "rewards", "seq_no_eos_mask"},
-             {"packed_ref_logprobs"},
-             {}},
-            {CallKind::kInference, {"packed_input_ids"}, {}, {"packed_logprobs"}}})},
+       registration_of<PpoActor, GrpoOptions>(
+           {train_step_of(kRewarded, {"packed_ref_logprobs", "dense_rewards"}, text), reference})},
+      {"ppo_actor", registration_of<PpoActor, PpoActorOptions>(
+                        {train_step_of(with(kRewarded, "values"),
+                                       {"packed_ref_logprobs", "dense_rewards"}, text),
+                         reference})},
+      {"ppo_critic",
+       registration_of<PpoCritic, PpoCriticOptions>(
+           {of_value_head(train_step_of(with(kRewarded, "values"),
+                                        {"packed_ref_logprobs", "dense_rewards"}, {})),
+            inference_of({"packed_input_ids"}, {}, "values", ModelNeed::kValueHead)})},
+      {"reward_model",
+       registration_of<RewardModel, RewardModelOptions>(
+           {of_value_head(train_step_of({"packed_input_ids"}, {"prompt_mask"}, {"preferences"})),
+            inference_of({"packed_input_ids"}, {"prompt_mask", "answers"}, "rewards",
+                         ModelNeed::kValueHead)})},
+      {"dpo", registration_of<Dpo, DpoOptions>(
+                  {train_step_of(with(answered, "ref_seqlogp"), {}, {"preferences"}),
+                   inference_of(answered, {}, "seqlogp")})},
   };
 }
 
@@ -80,7 +123,7 @@ class CallCheck {
     }
     check_keys(*found);
     const config::ModelConfig* model = experiment_.find_model(call_.model);
-    if (found->needs_model && model != nullptr && model->architecture == "none") {
+    if (found->model != ModelNeed::kNone && model != nullptr && model->architecture == "none") {
       problem("model", base::concat("interface ", call_.interface, " needs a model, but model.",
                                     call_.model, ".architecture is none"));
     }
@@ -151,6 +194,13 @@ std::vector<InterfaceSignature> signatures_of(std::string_view interface) {
   const auto found = registrations().find(std::string(interface));
   return found == registrations().end() ? std::vector<InterfaceSignature>()
                                         : found->second.signatures;
+}
+
+std::optional<InterfaceSignature> signature_of(std::string_view interface, graph::CallKind kind) {
+  for (InterfaceSignature& signature : signatures_of(interface)) {
+    if (signature.kind == kind) return std::move(signature);
+  }
+  return std::nullopt;
 }
 
 std::unique_ptr<Interface> make_interface(const std::string& name,

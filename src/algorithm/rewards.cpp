@@ -1,17 +1,15 @@
 #include "orrery/algorithm/rewards.h"
 
+#include "orrery/algorithm/log_probs.h"
+
 namespace orrery::algorithm {
 
 data::SequenceBatch reward_batch(const data::SequenceBatch& input,
                                  const std::vector<float>& rewards) {
-  const data::NestedLengths& sequences = input.meta.at("packed_input_ids").lengths;
-  data::NestedLengths ones;
-  for (size_t i = 0; i < input.size(); ++i) {
-    ones.add_sample(std::vector<int32_t>(sequences.of(i).size(), 1));
-  }
   data::SequenceBatch output;
   output.meta.ids = input.meta.ids;
-  output.set("rewards", at::tensor(rewards, at::kFloat), ones);
+  output.set("rewards", at::tensor(rewards, at::kFloat),
+             one_each(input.meta.at("packed_input_ids").lengths));
   return output;
 }
 

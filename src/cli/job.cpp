@@ -62,7 +62,20 @@ class Checks {
         }
       }
     }
-    for (const graph::Call& call : job_.graph.calls()) check_post_realloc(call);
+    for (const graph::Call& call : job_.graph.calls()) {
+      check_post_realloc(call);
+      check_head(call);
+    }
+  }
+
+  /// An evaluation needs a call that trains on the like.
+  void check_evaluation() {
+    const std::string& name = job_.experiment.evaluate.dataset;
+    const config::DatasetConfig* dataset = job_.experiment.find_dataset(name);
+    if (dataset == nullptr || !evaluating_calls(job_).empty()) return;
+    add("evaluate.dataset",
+        base::concat("no train_step of this experiment evaluates data sets of kind ",
+                     dataset->kind));
   }
 
   /// Whatever changes the files that training data is read from, or needs what is not there yet.
@@ -111,6 +124,24 @@ class Checks {
     add(base::concat("call.", call.name, ".post_realloc"),
         base::concat("roles ", call.role, " and ", call.post_realloc,
                      " have different architectures: no parameters can go from one to the other"));
+  }
+
+  /// A critic has no probabilities, a language model no values.
+  void check_head(const graph::Call& call) {
+    const auto known = job_.architectures.find(call.role);
+    const auto signature = algorithm::signature_of(call.interface, call.kind);
+    if (known == job_.architectures.end() || !signature) return;
+    const bool wants_values = signature->model == algorithm::ModelNeed::kValueHead;
+    if (signature->model == algorithm::ModelNeed::kNone ||
+        known->second.value_head == wants_values) {
+      return;
+    }
+    add(base::concat("call.", call.name, ".model"),
+        wants_values
+            ? base::concat("interface ", call.interface, " needs one number a token; set model.",
+                           call.role, ".head = value")
+            : base::concat("interface ", call.interface, " needs a language model; ", call.role,
+                           " has a value head"));
   }
 
   void check_vocabulary(const std::string& role, const config::ModelConfig& model) {
@@ -181,6 +212,22 @@ data::DataOrder Job::make_order() const {
                           .samples_per_step = graph.samples_per_step()});
 }
 
+std::vector<int> evaluating_calls(const Job& job) {
+  std::vector<int> calls;
+  const config::DatasetConfig* dataset =
+      job.experiment.find_dataset(job.experiment.evaluate.dataset);
+  if (dataset == nullptr) return calls;
+  for (int i = 0; i < static_cast<int>(job.graph.size()); ++i) {
+    const graph::Call& call = job.graph.call(i);
+    const auto signature = algorithm::signature_of(call.interface, call.kind);
+    if (signature &&
+        std::count(signature->evaluates.begin(), signature->evaluates.end(), dataset->kind) > 0) {
+      calls.push_back(i);
+    }
+  }
+  return calls;
+}
+
 std::string Job::tokenizer() const {
   return experiment.models.empty() ? "byte" : experiment.models.front().second.tokenizer;
 }
@@ -200,6 +247,7 @@ Job prepare_job(const std::string& config_file, const std::vector<std::string>& 
   job.graph = graph::build_graph(job.experiment, job.n_workers, checks.problems());
   checks.check_models();
   checks.check_whole();
+  checks.check_evaluation();
   if (data_check == DataCheck::kRead) {
     checks.read_data();
     if (checks.problems().empty()) {

@@ -41,6 +41,9 @@ enum class DataCheck { kRead, kLeaveOut };
 Job prepare_job(const std::string& config_file, const std::vector<std::string>& sets, int n_workers,
                 DataCheck data_check);
 
+/// The calls whose interfaces evaluate the experiment's evaluation data set, by place in the graph.
+std::vector<int> evaluating_calls(const Job& job);
+
 /// The job as bytes, and back on another rank.
 std::string pack_job(const Job& job);
 Job unpack_job(const std::string& bytes);

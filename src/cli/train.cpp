@@ -110,6 +110,7 @@ master::DispatcherOptions dispatcher_options(const Job& job, const RunDirectory&
                                 .every_seconds = evaluate.every_seconds};
   options.evaluate.at_start = evaluate.at_start;
   options.evaluate.at_end = evaluate.at_end;
+  options.evaluate.calls = evaluating_calls(job);
   const config::ExportConfig& models = experiment.export_;
   options.export_models.frequency = {.every_steps = models.every_steps,
                                      .every_epochs = models.every_epochs,
@@ -118,9 +119,6 @@ master::DispatcherOptions dispatcher_options(const Job& job, const RunDirectory&
   options.export_models.directory = directory.models().string();
   for (int i = 0; i < job.graph.size(); ++i) {
     const graph::Call& call = job.graph.call(i);
-    if (!evaluate.dataset.empty() && call.kind == graph::CallKind::kTrainStep) {
-      options.evaluate.calls.push_back(i);
-    }
     master::CallCost cost;
     cost.train_factor = metrics::kTrainFactor;  // activations are kept
     if (const auto known = job.architectures.find(call.role); known != job.architectures.end()) {

@@ -20,8 +20,8 @@ namespace {
 template <class T>
 struct NameCollector {
   std::vector<std::string> names;
-  template <class Value>
-  void operator()(Value T::*, const char* name, const char*, const Check& = {}) {
+  template <class Value, class Owner>  // T or a base of it
+  void operator()(Value Owner::*, const char* name, const char*, const Check& = {}) {
     names.emplace_back(name);
   }
 };
@@ -90,8 +90,8 @@ class Loader {
     const Entry& entry;
     bool found = false;
 
-    template <class Value>
-    void operator()(Value T::*member, const char* name, const char*, const Check& check = {}) {
+    template <class Value, class Owner>  // T or a base of it
+    void operator()(Value Owner::*member, const char* name, const char*, const Check& check = {}) {
       if (entry.key != name) return;
       found = true;
       std::string text = entry.value;

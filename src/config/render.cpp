@@ -17,8 +17,8 @@ struct ValueWriter {
   std::ostream& out;
   const T& source;
 
-  template <class Value>
-  void operator()(Value T::*member, const char* name, const char*, const Check& check = {}) {
+  template <class Value, class Owner>  // T or a base of it
+  void operator()(Value Owner::*member, const char* name, const char*, const Check& check = {}) {
     const std::string text = value_text(source.*member);
     // A default that is not allowed: half a call that is switched off, where the key is not given.
     if (check.problem && check.problem(text)) return;

@@ -1,8 +1,10 @@
 // Masks, rewards, advantages and normalisation against the recorded reference.
 #include "algorithm/tensors_for_test.h"
 #include "orrery/algorithm/advantages.h"
+#include "orrery/algorithm/log_probs.h"
+#include "orrery/algorithm/minibatches.h"
+#include "orrery/algorithm/return_estimator.h"
 #include "orrery/comm/thread_communicator.h"
-#include "orrery/data/batch_metadata.h"  // minibatch_sizes
 
 namespace orrery::algorithm {
 namespace {
@@ -15,6 +17,8 @@ const golden::QuirkChoices kChoices = {
     {"single-element-normalisation",
      {golden::Quirk::kOurs, "one valid element gives 0, also when unbiased"}},
 };
+
+const std::vector<std::string> kIds = {"packed_input_ids"};
 
 std::vector<int32_t> plus_one(std::vector<int32_t> lengths) {
   for (int32_t& n : lengths) ++n;
@@ -109,77 +113,104 @@ double option(const golden::Case& c, const char* name, double otherwise) {
                                     : options[name].get<double>();
 }
 
-TEST(AdvantagesGolden, ActorsTrainStepIsPreparedAsTheReferenceDoes) {
+EstimationOptions options_of(const golden::Case& c) {
+  EstimationOptions options;
+  options.n_minibatches = static_cast<int64_t>(option(c, "n_minibatches", 1));
+  options.sample_reuse = static_cast<int64_t>(option(c, "sample_reuse", 1));
+  options.kl_ctl = option(c, "kl_ctl", 0.1);
+  options.discount = option(c, "discount", 1);
+  options.gae_lambda = option(c, "gae_lambda", c["interface"] == "critic" ? 0.95 : 1);
+  options.max_reward_clip = option(c, "max_reward_clip", 5);
+  options.mask_no_eos_with_zero = option(c, "mask_no_eos_with_zero", 0) != 0;
+  options.mask_too_long = option(c, "mask_too_long", 0) != 0;
+  options.value_norm = option(c, "value_norm", 0) != 0;
+  options.value_norm_type = c["options"].value("value_norm_type", "exp");
+  options.value_norm_beta = option(c, "value_norm_beta", 0.99995);
+  options.value_norm_eps = option(c, "value_norm_eps", 1e-5);
+  return options;
+}
+
+/// The inputs of a train_step case as a batch.
+data::SequenceBatch batch_of(const golden::Case& c) {
+  const nlohmann::json& in = c["inputs"];
+  data::NestedLengths tokens;
+  for (const auto& sample : c["seqlens"]) tokens.add_sample(golden::int32s(sample));
+  data::SequenceBatch batch;
+  for (size_t i = 0; i < tokens.size(); ++i) batch.meta.ids.push_back({i});
+  batch.set("packed_input_ids", at::tensor(golden::integers(in["packed_input_ids"]), at::kLong),
+            tokens);
+  batch.set("prompt_mask", bool_tensor(in["prompt_mask"]), tokens);
+  batch.set("packed_logprobs", float_tensor(in["packed_logprobs"]), action_lengths(tokens));
+  if (in.contains("packed_ref_logprobs")) {
+    batch.set("packed_ref_logprobs", float_tensor(in["packed_ref_logprobs"]),
+              action_lengths(tokens));
+  }
+  batch.set("rewards", float_tensor(in["rewards"]), one_each(tokens));
+  batch.set("seq_no_eos_mask", bool_tensor(in["seq_no_eos_mask"]), one_each(tokens));
+  if (in.contains("values") && option(c, "disable_value", 0) == 0) {
+    batch.set("values", float_tensor(in["values"]), tokens);
+  }
+  return batch;
+}
+
+TEST(AdvantagesGolden, TrainStepsArePreparedAsTheReferenceDoes) {
   golden::for_each_case(
       "ppo_prepare.json", "train_step",
       [](const golden::Case& c) {
-        const nlohmann::json& in = c["inputs"];
         const nlohmann::json& expected = c.expect();
-        std::vector<int32_t> lengths;
-        for (const auto& sample : c["seqlens"]) {
-          for (const auto& member : sample) lengths.push_back(member.get<int32_t>());
+        const EstimationOptions options = options_of(c);
+        const data::SequenceBatch batch = batch_of(c);
+        const data::NestedLengths& tokens = batch.meta.at("packed_input_ids").lengths;
+        ReturnEstimator estimator(options);
+        if (c.has("value_norm_updates_before")) {
+          ValueNorm before = estimator.value_norm();
+          for (const auto& update : c["value_norm_updates_before"]) {
+            before.update(float_tensor(update), {});
+          }
+          estimator.restore(options.kl_ctl, before.state());
         }
-        const at::Tensor no_eos = bool_tensor(in["seq_no_eos_mask"]);
-        const double kl_ctl = option(c, "kl_ctl", 0.1);
 
-        at::Tensor mask = action_mask(bool_tensor(in["prompt_mask"]), lengths);
-        if (option(c, "mask_too_long", 0) != 0) {
-          mask = mask.logical_and(per_action(no_eos, lengths).logical_not());
-        }
-        const at::Tensor old_logp = float_tensor(in["packed_logprobs"]) * mask;
-        RewardInput input{.log_probs = old_logp,
-                          .ref_log_probs = {},
-                          .scores = float_tensor(in["rewards"]),
-                          .dense_scores = {},
-                          .no_eos = no_eos};
-        if (kl_ctl > 0) input.ref_log_probs = float_tensor(in["packed_ref_logprobs"]) * mask;
-        const ActionRewards rewards =
-            action_rewards(input,
-                           {.kl_ctl = kl_ctl,
-                            .clip = option(c, "max_reward_clip", 5),
-                            .mask_no_eos_with_zero = option(c, "mask_no_eos_with_zero", 0) != 0},
-                           lengths);
-        // Without a critic the values are 0, as when the option disables them.
-        const bool has_values = in.contains("values") && option(c, "disable_value", 0) == 0;
-        const int64_t n_tokens =
-            static_cast<int64_t>(golden::integers(in["packed_input_ids"]).size());
-        const at::Tensor values =
-            has_values ? float_tensor(in["values"]) : at::zeros({n_tokens}, at::kFloat);
-        const Advantages estimated =
-            estimate_advantages(rewards.rewards, values, no_eos, lengths, option(c, "discount", 1),
-                                option(c, "gae_lambda", 1));
+        Estimate got;
+        comm::run_as_threads(
+            1, [&](comm::Communicator& group) { got = estimator.estimate(batch, group); });
 
-        expect_near(mask, expected["loss_mask"], "loss_mask");
-        expect_near(old_logp, expected["old_logp"], "old_logp");
-        expect_near(rewards.kl_rewards, expected["kl_rewards"], "kl_rewards");
-        expect_near(rewards.rewards, expected["rewards"], "rewards");
-        expect_near(estimated.advantages, expected["advantages_before_norm"], "advantages", 3);
-        expect_near(estimated.returns, expected["returns"], "returns", 3);
-        at::Tensor normalised = estimated.advantages;
-        if (option(c, "group_adv_norm", 0) != 0) {
-          normalised = normalize_by_group(normalised, mask, lengths,
-                                          static_cast<int64_t>(option(c, "group_size", 1)));
-        } else if (option(c, "adv_norm", 1) != 0) {
-          normalised = masked_normalization(normalised, mask);
+        const PolicyBatch& policy = got.policy;
+        expect_near(policy.mask, expected["loss_mask"], "loss_mask");
+        expect_near(policy.log_probs, expected["old_logp"], "old_logp");
+        expect_near(policy.kl_rewards, expected["kl_rewards"], "kl_rewards");
+        expect_near(policy.rewards, expected["rewards"], "rewards");
+        if (expected.contains("gae_values")) {
+          expect_near(policy.values, expected["gae_values"], "values");
         }
-        expect_near(normalised, expected["advantages"], "normalised advantages", 10);
+        expect_near(policy.returns, expected["returns"], "returns", 3);
+        if (expected.contains("returns_for_loss")) {
+          expect_near(got.normalized_returns, expected["returns_for_loss"], "returns_for_loss", 3);
+        }
+        if (expected.contains("value_norm_after")) {
+          const nlohmann::json& after = expected["value_norm_after"];
+          EXPECT_NEAR(estimator.value_norm().mean(), after["mean"].get<double>(), 1e-6);
+          EXPECT_NEAR(estimator.value_norm().std(), after["std"].get<double>(), 1e-6);
+        }
+        if (c["interface"] == "actor") {
+          expect_near(policy.advantages, expected["advantages_before_norm"], "advantages", 3);
+          at::Tensor normalised = policy.advantages;
+          if (option(c, "group_adv_norm", 0) != 0) {
+            normalised = normalize_by_group(normalised, policy.mask, tokens.flat(),
+                                            static_cast<int64_t>(option(c, "group_size", 1)));
+          } else if (option(c, "adv_norm", 1) != 0) {
+            normalised = masked_normalization(normalised, policy.mask);
+          }
+          expect_near(normalised, expected["advantages"], "normalised advantages", 10);
+        }
         // The cut into minibatches; which sequence goes where is our own order (Philox).
-        const auto n_minibatches = static_cast<int>(option(c, "n_minibatches", 1));
-        const std::vector<int> sizes =
-            data::minibatch_sizes(static_cast<int>(lengths.size()), n_minibatches);
-        ASSERT_GE(expected["minibatches"].size(), sizes.size());
-        for (size_t i = 0; i < sizes.size(); ++i) {
-          EXPECT_EQ(expected["minibatches"][i]["sequences"].size(), static_cast<size_t>(sizes[i]));
+        const auto parts = minibatches_of(by_sequence(batch.select(kIds)), {},
+                                          options.n_minibatches, options.sample_reuse);
+        ASSERT_EQ(expected["minibatches"].size(), parts.size());
+        for (size_t i = 0; i < parts.size(); ++i) {
+          EXPECT_EQ(expected["minibatches"][i]["sequences"].size(), parts[i].size());
         }
       },
-      {.quirks = kChoices,
-       .left_out = {},
-       .leave_out_if = [](const golden::Case& c) -> std::string {
-         if (c["interface"] == "critic") return "critic: PPO graph";
-         if (option(c, "value_norm", 0) != 0) return "value normalisation: PPO graph";
-         if (c.has("runs")) return "value normalisation: PPO graph";
-         return "";
-       }});
+      {.quirks = kChoices, .left_out = {}, .leave_out_if = {}});
 }
 
 TEST(AdvantagesGolden, PaddedRewardsAreNotUsed) {

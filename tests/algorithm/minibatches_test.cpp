@@ -21,9 +21,8 @@ TEST(MinibatchOrder, IsAPermutationThatEveryNumberOfItsKeyChanges) {
   EXPECT_EQ(sorted, all);
 
   std::set<std::vector<int>> orders;
-  for (const MinibatchKey& other :
-       {key, MinibatchKey{2, 2, 0, 3}, MinibatchKey{1, 3, 0, 3}, MinibatchKey{1, 2, 1, 3},
-        MinibatchKey{1, 2, 0, 4}}) {
+  for (const MinibatchKey& other : {key, MinibatchKey{2, 2, 0, 3}, MinibatchKey{1, 3, 0, 3},
+                                    MinibatchKey{1, 2, 1, 3}, MinibatchKey{1, 2, 0, 4}}) {
     orders.insert(minibatch_order(other, 50));
   }
   EXPECT_EQ(orders.size(), 5u);

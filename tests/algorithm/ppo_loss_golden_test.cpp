@@ -1,5 +1,8 @@
 // The policy loss against the recorded reference: values, gradients, statistics per token.
 #include "algorithm/tensors_for_test.h"
+#include "orrery/algorithm/critic_loss.h"
+#include "orrery/algorithm/masked_statistics.h"
+#include "orrery/algorithm/policy_batch.h"
 #include "orrery/algorithm/ppo_loss.h"
 #include "orrery/base/error.h"
 
@@ -63,36 +66,100 @@ TEST(PpoLossGolden, ActorLossAndGradientAreThoseOfTheReference) {
   });
 }
 
-TEST(PpoLossGolden, LossFromLogitsHasTheReferencesGradient) {
-  golden::for_each_case(
-      "ppo_loss.json", "actor_from_logits",
-      [](const golden::Case& c) {
-        const std::vector<int32_t> lengths = golden::int32s(c["seqlens"]);
-        const at::Tensor logits =
-            float_tensor(c["logits"]).view({-1, c["vocab"].get<int64_t>()}).requires_grad_(true);
-        const NextTokens next = next_tokens(logits / optional_number(c, "temperature").value_or(1),
-                                            golden::integers(c["input_ids"]), lengths);
-        const ActorLossInput input = input_of(c, next.log_probs);
-
-        const at::Tensor mean = mean_loss(actor_loss(input, options_of(c)), input.mask);
-        mean.backward();
-
-        const nlohmann::json& expected = c.expect();
-        expect_near(next.log_probs, expected["logprobs"], "log-probabilities", 3);
-        expect_near(next.entropy, expected["entropy"], "entropy", 3);
-        expect_near(mean, nlohmann::json::array({expected["loss"]}), "loss", 3);
-        expect_near(logits.grad(), expected["grad_logits"], "gradient", 3);
-      },
-      {.quirks = {}, .left_out = {}, .leave_out_if = [](const golden::Case& c) -> std::string {
-         return c.has("early_stop_imp_ratio") || c.has("early_stop_kl")
-                    ? "early stopping: PPO graph"
-                    : "";
-       }});
+/// What the train engine does with a loss whose watched means are above their ceilings.
+bool is_stopped_early(const golden::Case& c, const ActorLoss& loss, const at::Tensor& mask) {
+  const double count = mask.sum().item<double>();
+  const auto above = [&](const char* limit, const at::Tensor& watched) {
+    return c.has(limit) && masked_sum(watched, mask) / count > c[limit].get<double>();
+  };
+  return above("early_stop_imp_ratio", loss.importance_weight) ||
+         above("early_stop_kl", loss.approx_kl);
 }
 
-TEST(PpoLossGolden, CriticSectionsBelongToThePpoGraph) {
-  golden::leave_out_section("ppo_loss.json", "critic", "critic: PPO graph");
-  golden::leave_out_section("ppo_loss.json", "critic_from_values", "critic: PPO graph");
+TEST(PpoLossGolden, LossFromLogitsHasTheReferencesGradient) {
+  golden::for_each_case("ppo_loss.json", "actor_from_logits", [](const golden::Case& c) {
+    const std::vector<int32_t> lengths = golden::int32s(c["seqlens"]);
+    const at::Tensor logits =
+        float_tensor(c["logits"]).view({-1, c["vocab"].get<int64_t>()}).requires_grad_(true);
+    const NextTokens next = next_tokens(logits / optional_number(c, "temperature").value_or(1),
+                                        golden::integers(c["input_ids"]), lengths);
+    const ActorLossInput input = input_of(c, next.log_probs);
+
+    const ActorLoss loss = actor_loss(input, options_of(c));
+    const at::Tensor mean =
+        mean_loss(loss, input.mask) * (is_stopped_early(c, loss, input.mask) ? 0 : 1);
+    mean.backward();
+
+    const nlohmann::json& expected = c.expect();
+    expect_near(next.log_probs, expected["logprobs"], "log-probabilities", 3);
+    expect_near(next.entropy, expected["entropy"], "entropy", 3);
+    expect_near(mean, nlohmann::json::array({expected["loss"]}), "loss", 3);
+    expect_near(logits.grad(), expected["grad_logits"], "gradient", 3);
+  });
+}
+
+const golden::QuirkChoices kCriticChoices = {
+    {"nan-when-all-masked", {golden::Quirk::kOurs, "an empty mask has loss 0, not NaN"}}};
+
+TEST(PpoLossGolden, CriticLossAndGradientAreThoseOfTheReference) {
+  golden::for_each_case(
+      "ppo_loss.json", "critic",
+      [](const golden::Case& c) {
+        if (c.expects_error()) {
+          EXPECT_THROW(value_distance_named(c["loss_fn_type"].get<std::string>()), ConfigError);
+          return;
+        }
+        const at::Tensor values = float_tensor(c["value"]).requires_grad_(true);
+        const at::Tensor mask = c.has("loss_mask") ? bool_tensor(c["loss_mask"])
+                                                   : at::ones({values.numel()}, at::kBool);
+
+        const CriticLoss loss =
+            critic_loss({.values = values,
+                         .old_values = float_tensor(c["old_value"]),
+                         .targets = float_tensor(c["target_value"]),
+                         .mask = mask},
+                        {.eps_clip = c["value_eps_clip"].get<double>(),
+                         .distance = value_distance_named(c["loss_fn_type"].get<std::string>())});
+        const at::Tensor mean =
+            at::where(mask, loss.loss, 0.0).sum() / std::max(1.0, mask.sum().item<double>());
+        mean.backward();
+
+        if (c.choice == golden::Quirk::kOurs) {
+          EXPECT_EQ(mean.item<double>(), 0);
+          EXPECT_TRUE(at::all(values.grad() == 0).item<bool>());
+          return;
+        }
+        const nlohmann::json& expected = c.expect();
+        expect_near(mean, nlohmann::json::array({expected["loss"]}), "loss");
+        expect_near(values.grad(), expected["grad_value"], "gradient");
+        expect_near(loss.loss, expected["stats"]["loss"], "loss per token");
+        expect_near(loss.clip_mask, expected["stats"]["clip_mask"], "clip_mask");
+      },
+      {.quirks = kCriticChoices, .left_out = {}, .leave_out_if = {}});
+}
+
+TEST(PpoLossGolden, CriticLossOfTokensDropsEachSequencesLastValue) {
+  golden::for_each_case("ppo_loss.json", "critic_from_values", [](const golden::Case& c) {
+    const std::vector<int32_t> lengths = golden::int32s(c["seqlens"]);
+    const at::Tensor values = float_tensor(c["new_values"]).requires_grad_(true);
+    const at::Tensor mask = bool_tensor(c["loss_mask"]);
+
+    const CriticLoss loss =
+        critic_loss({.values = without_last(values, lengths),
+                     .old_values = without_last(float_tensor(c["values"]), lengths),
+                     .targets = float_tensor(c["returns"]),
+                     .mask = mask},
+                    {.eps_clip = c["value_eps_clip"].get<double>()});
+    const at::Tensor mean = at::where(mask, loss.loss, 0.0).sum() / mask.sum();
+    mean.backward();
+
+    expect_near(mean, nlohmann::json::array({c.expect()["loss"]}), "loss");
+    expect_near(values.grad(), c.expect()["grad_new_values"], "gradient");
+    const nlohmann::json& stats = c.expect()["stats"];
+    const double count = mask.sum().item<double>();
+    EXPECT_NEAR(loss.clip_mask.sum().item<double>() / count, stats["clip_ratio/avg"].get<double>(),
+                1e-6);
+  });
 }
 
 }  // namespace

@@ -82,9 +82,10 @@ TEST(CheckCalls, NamesKeysThatTheInterfaceDoesNotKnow) {
 }
 
 TEST(CheckCalls, NamesARoleWithoutParameters) {
-  EXPECT_THAT(problems_of(call("model = rule\nkind = generate\ninterface = generate\n"
-                               "inputs = packed_prompts\noutputs = packed_input_ids\nn_seqs = 4\n")),
-              Contains(AllOf(HasSubstr("call.c.model"), HasSubstr("generate needs a model"))));
+  EXPECT_THAT(
+      problems_of(call("model = rule\nkind = generate\ninterface = generate\n"
+                       "inputs = packed_prompts\noutputs = packed_input_ids\nn_seqs = 4\n")),
+      Contains(AllOf(HasSubstr("call.c.model"), HasSubstr("generate needs a model"))));
 }
 
 TEST(CheckCalls, NamesAnInputThatAnOptionWants) {
@@ -137,15 +138,15 @@ class Echo final : public Interface {
 
 TEST(Registry, TakesAnInterfaceOfTheUsersOnce) {
   const auto echo = [] {
-    return registration_of<Echo, EchoOptions>(
-        {{.kind = graph::CallKind::kInference,
-          .required_inputs = {"packed_input_ids"},
-          .optional_inputs = {},
-          .outputs = {},
-          .needs_model = false}});
+    return registration_of<Echo, EchoOptions>({{.kind = graph::CallKind::kInference,
+                                                .required_inputs = {"packed_input_ids"},
+                                                .optional_inputs = {},
+                                                .outputs = {},
+                                                .model = ModelNeed::kNone}});
   };
   register_interface("test_echo", echo());
-  const std::unique_ptr<Interface> made = make_interface("test_echo", {{.name = "loudness", .value = "3", .where = {}}});
+  const std::unique_ptr<Interface> made =
+      make_interface("test_echo", {{.name = "loudness", .value = "3", .where = {}}});
   ModelContext model;
 
   made->inference(model, {}, {});

@@ -18,14 +18,13 @@ data::SequenceBatch batch_of_two_samples() {
   constexpr int64_t kEos = data::ByteTokenizer::kEos;
   data::SequenceBatch batch;
   batch.meta.ids = {{4}, {9}};
-  const at::Tensor tokens = at::tensor({int64_t{'1'}, int64_t{'+'}, int64_t{'1'}, int64_t{'='},
-                                        int64_t{'2'}, kEos, int64_t{'1'}, int64_t{'+'},
-                                        int64_t{'1'}, int64_t{'='}, int64_t{'3'}, int64_t{'x'},
-                                        int64_t{0xC3}},
-                                       at::kLong);
+  const at::Tensor tokens = at::tensor(
+      {int64_t{'1'}, int64_t{'+'}, int64_t{'1'}, int64_t{'='}, int64_t{'2'}, kEos, int64_t{'1'},
+       int64_t{'+'}, int64_t{'1'}, int64_t{'='}, int64_t{'3'}, int64_t{'x'}, int64_t{0xC3}},
+      at::kLong);
   const at::Tensor is_prompt =
       at::tensor({1, 1, 1, 1, 0, 0, 1, 1, 1, 1, 0, 1, 0}, at::kInt).to(at::kBool);
-  const data::NestedLengths lengths = {{6, 5}, {2, 1}};
+  const data::NestedLengths lengths = {{6, 5}, {2}};
   batch.set("packed_input_ids", tokens, lengths);
   batch.set("prompt_mask", is_prompt, lengths);
   batch.set("answers", at::tensor({uint8_t{'2'}, uint8_t{'4'}, uint8_t{'2'}}, at::kByte),

@@ -40,12 +40,5 @@ TEST(SftGolden, LossAndGradientAreThoseOfTheReference) {
        .leave_out_if = {}});
 }
 
-TEST(SftGolden, OtherLossesBelongToLaterGraphs) {
-  for (const char* section :
-       {"dpo", "dpo_from_logits", "paired_reward", "paired_reward_inference"}) {
-    golden::leave_out_section("dpo_rw_sft_loss.json", section, "reward model and DPO graphs");
-  }
-}
-
 }  // namespace
 }  // namespace orrery::algorithm

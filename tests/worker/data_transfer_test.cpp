@@ -40,17 +40,19 @@ bool takes_part(const comm::Transfer& transfer, int worker) {
 void run(const std::vector<std::vector<uint64_t>>& held,
          const std::vector<comm::Transfer>& transfers,
          const std::function<void(int worker, const DataStore&, int64_t received)>& check) {
-  comm::run_as_threads(static_cast<int>(held.size()), [&](comm::Communicator& workers) {
-    const int worker = workers.rank();
-    DataStore store;
-    store.put(samples(held[static_cast<size_t>(worker)]));
-    std::vector<comm::Transfer> own;
-    for (const comm::Transfer& each : transfers) {
-      if (takes_part(each, worker)) own.push_back(each);
-    }
-    const int64_t received = run_transfers(own, workers, store);
-    check(worker, store, received);
-  }, {.deadline = std::chrono::seconds(1)});
+  comm::run_as_threads(static_cast<int>(held.size()),
+                       [&](comm::Communicator& workers) {
+                         const int worker = workers.rank();
+                         DataStore store;
+                         store.put(samples(held[static_cast<size_t>(worker)]));
+                         std::vector<comm::Transfer> own;
+                         for (const comm::Transfer& each : transfers) {
+                           if (takes_part(each, worker)) own.push_back(each);
+                         }
+                         const int64_t received = run_transfers(own, workers, store);
+                         check(worker, store, received);
+                       },
+                       {.deadline = std::chrono::seconds(1)});
 }
 
 void expect_holds(const DataStore& store, const std::vector<uint64_t>& ids) {
@@ -84,8 +86,9 @@ TEST(DataTransfer, GoesAroundACircle) {
 }
 
 TEST(DataTransfer, ASampleThatComesASecondTimeReplacesTheFirst) {
-  run({{4, 6}, {4}}, {transfer(0, {1}, {4, 6})},
-      [](int, const DataStore& store, int64_t) { expect_holds(store, {4, 6}); });
+  run({{4, 6}, {4}}, {transfer(0, {1}, {4, 6})}, [](int, const DataStore& store, int64_t) {
+    expect_holds(store, {4, 6});
+  });
 }
 
 TEST(DataTransfer, WorkersOutsideDoNothing) {

@@ -19,6 +19,7 @@ class KlController {
   }
 
   double value() const { return value_; }
+  void restore(double value) { value_ = value; }
 
   /// Adaptive: value *= 1 + clip(kl / target - 1, -0.2, 0.2) * n_steps / horizon. Fixed: nothing.
   ///   kl       mean divergence from the reference, positive when the model has moved away

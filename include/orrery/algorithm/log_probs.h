@@ -1,5 +1,7 @@
-// Log-probabilities of a batch under the weights as they are, without gradients: what a reference
-// model is asked for, and a policy before it is trained.
+// What a model says of a batch with its weights as they are, without gradients: log-probabilities
+// of a reference model, or of a policy before it is trained; values of a critic; scores of a reward
+// model. All in micro-batches of whole sequences, sequences in the batch's order. Collective over
+// the shards of a data rank.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -11,9 +13,15 @@ namespace orrery::algorithm {
 /// Lengths of actions for lengths of tokens: one less for each sequence.
 data::NestedLengths action_lengths(const data::NestedLengths& tokens);
 
-/// batch: packed_input_ids [T]. Returns [A] in the decoder's type, sequences in the batch's order,
-/// computed in micro-batches of whole sequences. Local.
+/// One number for each sequence of `tokens`.
+data::NestedLengths one_each(const data::NestedLengths& tokens);
+
+/// batch: packed_input_ids [T]. Returns [A] in the decoder's type.
 at::Tensor current_log_probs(ModelContext& model, const data::SequenceBatch& batch,
                              double temperature, const parallel::MicroBatchLimits& limits);
+
+/// Of a decoder with a value head: [T] in the decoder's type.
+at::Tensor current_values(ModelContext& model, const data::SequenceBatch& batch,
+                          const parallel::MicroBatchLimits& limits);
 
 }  // namespace orrery::algorithm

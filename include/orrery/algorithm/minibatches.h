@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "orrery/algorithm/interface.h"
 #include "orrery/data/sequence_batch.h"
 
 namespace orrery::algorithm {
@@ -25,5 +26,11 @@ std::vector<int> minibatch_order(const MinibatchKey& key, int n);
 /// `order` in n_parts consecutive pieces, as equal as possible, the first ones longer; pieces may
 /// be empty.
 std::vector<std::vector<int>> cut_minibatches(const std::vector<int>& order, int n_parts);
+
+/// The sequences of every optimizer step of a train_step, in order: `sample_reuse` times all
+/// samples of `batch` (one a sequence) in a new random order, cut into `n_minibatches`.
+std::vector<std::vector<int>> minibatches_of(const data::SequenceBatch& batch,
+                                             const CallContext& call, int64_t n_minibatches,
+                                             int64_t sample_reuse);
 
 }  // namespace orrery::algorithm

@@ -17,10 +17,11 @@ struct PolicyInput {
   std::vector<int32_t> lengths = {};  ///< [N] tokens of each sequence
   at::Tensor prompt_mask;             ///< [T] bool, true on prompt tokens
   at::Tensor log_probs;               ///< [A] at generation
-  at::Tensor ref_log_probs;           ///< [A] of the reference; only read with kl_ctl
+  at::Tensor ref_log_probs;           ///< [A] of the reference; undefined: no KL reward
   at::Tensor values;                  ///< [T] in the units of rewards; undefined: no value model
   at::Tensor scores;                  ///< [N] rewards of the answers
   at::Tensor dense_scores;            ///< [T] instead of `scores`; undefined: `scores` count
+  at::Tensor selected;                ///< [N] bool, answers to learn from; undefined: all
   at::Tensor no_eos;                  ///< [N] bool, true where the answer was cut by its length
 };
 
@@ -48,6 +49,9 @@ PolicyBatch prepare_policy_batch(const PolicyInput& input, const PolicyOptions& 
 /// values [T] with 0 at the last token of each sequence that ended (no_eos false): nothing follows.
 at::Tensor without_final_values(const at::Tensor& values, const at::Tensor& no_eos,
                                 const std::vector<int32_t>& lengths);
+
+/// [T] per token -> [A] per action: each sequence's last entry dropped.
+at::Tensor without_last(const at::Tensor& per_token, const std::vector<int32_t>& lengths);
 
 /// task_reward, seq_len, prompt_len, correct_seq_len and incorrect_seq_len (reward above 0 or not),
 /// no_eos_ratio per sequence, each with _min and _max; reward: all rewards of a sequence, KL

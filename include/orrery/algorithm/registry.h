@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,13 +16,21 @@
 
 namespace orrery::algorithm {
 
+/// What a call wants of its role's model.
+enum class ModelNeed {
+  kNone,           ///< runs on a role without parameters as well
+  kLanguageModel,  ///< next-token probabilities
+  kValueHead,      ///< one number a token
+};
+
 /// What one kind of call of an interface reads and writes. Names are the interface's.
 struct InterfaceSignature {
   graph::CallKind kind = graph::CallKind::kInference;
   std::vector<std::string> required_inputs;
   std::vector<std::string> optional_inputs;
   std::vector<std::string> outputs;
-  bool needs_model = true;  ///< false: runs on a role without parameters as well
+  ModelNeed model = ModelNeed::kLanguageModel;
+  std::vector<std::string> evaluates = {};  ///< train_step: kinds of data sets
 };
 
 /// Everything about an interface but its name.
@@ -60,6 +69,9 @@ config::InterfaceSchemas interface_schemas();
 
 /// The kinds of call that an interface has. Empty for an unknown name.
 std::vector<InterfaceSignature> signatures_of(std::string_view interface);
+
+/// That of a call's kind; null where there is none.
+std::optional<InterfaceSignature> signature_of(std::string_view interface, graph::CallKind kind);
 
 /// The interface with its options (defaults where none is given).
 /// Throws ConfigError for an unknown name or option. Local.

@@ -44,8 +44,8 @@ template <class T>
 struct SchemaVisitor {
   Schema schema;
 
-  template <class Value>
-  void operator()(Value T::*member, const char* name, const char* help, Check check = {}) {
+  template <class Value, class Owner>  // T or a base of it
+  void operator()(Value Owner::*member, const char* name, const char* help, Check check = {}) {
     auto problem = [check](const std::string& text) -> std::optional<std::string> {
       Value ignored{};
       if (auto wrong = read_value(text, ignored)) return wrong;
@@ -72,8 +72,8 @@ struct OptionSetter {
   bool found = false;
   std::optional<std::string> problem = {};
 
-  template <class Value>
-  void operator()(Value T::*member, const char* field, const char*, const Check& check = {}) {
+  template <class Value, class Owner>  // T or a base of it
+  void operator()(Value Owner::*member, const char* field, const char*, const Check& check = {}) {
     if (name != field) return;
     found = true;
     problem = read_value(text, target.*member);

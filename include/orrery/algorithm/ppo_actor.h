@@ -1,0 +1,52 @@
+// Interfaces `grpo` and `ppo_actor`: the policy of an experiment, with the other answers or with a
+// critic's values as its baseline; they differ in their options' defaults (ppo_options.h).
+// train_step trains; inference gives log-probabilities under the weights as they are (a reference
+// model); evaluate answers greedily.
+//
+//   train_step: rewards -> advantages -> normalisation -> for each reuse: sequences in random
+//   order, cut into minibatches -> for each: one optimizer step of the clipped loss
+#pragma once
+
+#include "orrery/algorithm/interface.h"
+#include "orrery/algorithm/ppo_options.h"
+#include "orrery/algorithm/return_estimator.h"
+#include "orrery/algorithm/rule_match.h"
+
+namespace orrery::algorithm {
+
+class PpoActor final : public Interface {
+ public:
+  /// Throws ConfigError for c_clip in (0, 1].
+  explicit PpoActor(ActorOptions options);
+
+  /// In: packed_input_ids, prompt_mask [T], packed_logprobs [A], rewards, seq_no_eos_mask [N]; with
+  /// kl_ctl or kl_loss also packed_ref_logprobs [A]; values, dense_rewards [T] where bound. One
+  /// record a minibatch.
+  std::vector<metrics::Statistics> train_step(ModelContext& model, const data::SequenceBatch& input,
+                                              const CallContext& call) override;
+  /// In: packed_input_ids. Out: packed_logprobs [A] fp32.
+  data::SequenceBatch inference(ModelContext& model, const data::SequenceBatch& input,
+                                const CallContext& call) override;
+  metrics::Statistics evaluate(ModelContext& model, const EvaluationInput& input,
+                               const CallContext& call) override;
+
+ private:
+  /// What the loss of a batch is computed from. Keys of the batch besides packed_input_ids:
+  /// old_log_probs, advantages [A] fp32, action_mask [A] bool, and where the options ask for them
+  /// ref_log_probs and proximal_log_probs [A]. One sample is one sequence.
+  struct Prepared {
+    data::SequenceBatch batch;
+    metrics::Statistics statistics;
+  };
+  Prepared prepare(ModelContext& model, const data::SequenceBatch& input, const CallContext& call);
+  at::Tensor normalized(const at::Tensor& advantages, const at::Tensor& mask,
+                        const data::NestedLengths& tokens, ModelContext& model) const;
+  parallel::LossResult loss(const at::Tensor& log_probs, const data::SequenceBatch& part) const;
+
+  ActorOptions options_;
+  ReturnEstimator estimator_;
+  MatchRule rule_;
+  std::vector<double> ceilings_;  // of the mean ratio and the mean approx_kl; empty: no early stop
+};
+
+}  // namespace orrery::algorithm

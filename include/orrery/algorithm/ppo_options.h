@@ -1,0 +1,172 @@
+// Options of the interfaces that learn from generated answers and their rewards: `grpo`,
+// `ppo_actor` and `ppo_critic`. What all of them need to turn rewards into advantages and returns
+// is EstimationOptions; an actor and a critic of one graph should have the same ones.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "orrery/algorithm/option_problem.h"
+#include "orrery/config/field.h"
+
+namespace orrery::algorithm {
+
+struct EstimationOptions {
+  int64_t n_minibatches = 1;
+  int64_t sample_reuse = 1;
+  double kl_ctl = 0;
+  bool adaptive_kl = false;
+  double adaptive_kl_target = 6;
+  double adaptive_kl_horizon = 10'000;
+  double discount = 1;
+  double gae_lambda = 1;
+  double max_reward_clip = 5;
+  double reward_scaling = 1;
+  double reward_bias = 0;
+  bool reward_delta = true;
+  double length_penalty = 0;
+  int64_t length_free = 0;
+  bool leave_one_out = false;
+  bool skip_uniform_groups = false;
+  int64_t best_of = 0;
+  bool mask_no_eos_with_zero = false;
+  bool mask_too_long = false;
+  bool value_norm = false;
+  std::string value_norm_type = "exp";
+  double value_norm_beta = 0.99995;
+  double value_norm_eps = 1e-5;
+
+  template <class Visitor>
+  static void visit_fields(Visitor& field) {
+    using C = EstimationOptions;
+    using config::anything;
+    using config::at_least;
+    using config::in_range;
+    field(&C::n_minibatches, "n_minibatches", "optimizer steps for each batch", at_least(1));
+    field(&C::sample_reuse, "sample_reuse", "times that each batch is gone through", at_least(1));
+    field(&C::kl_ctl, "kl_ctl",
+          "weight of the KL reward against packed_ref_logprobs; 0: none, not read", at_least(0));
+    field(&C::adaptive_kl, "adaptive_kl", "kl_ctl is steered towards a divergence", anything());
+    field(&C::adaptive_kl_target, "adaptive_kl_target", "mean divergence per token to hold",
+          config::above(0));
+    field(&C::adaptive_kl_horizon, "adaptive_kl_horizon",
+          "sequences over which kl_ctl changes by its difference", config::above(0));
+    field(&C::discount, "discount", "gamma of the advantage estimation", in_range(0, 1));
+    field(&C::gae_lambda, "gae_lambda", "lambda of the advantage estimation", in_range(0, 1));
+    field(&C::max_reward_clip, "max_reward_clip", "rewards are clipped to +- this", at_least(0));
+    field(&C::reward_scaling, "reward_scaling", "rewards are multiplied by this ...", anything());
+    field(&C::reward_bias, "reward_bias", "... after this was subtracted", anything());
+    field(&C::reward_delta, "reward_delta",
+          "with the input dense_rewards: a token's reward is the change of the score", anything());
+    field(&C::length_penalty, "length_penalty",
+          "subtracted from the reward for each answer token above length_free", at_least(0));
+    field(&C::length_free, "length_free", "answer tokens without a penalty", at_least(0));
+    field(&C::leave_one_out, "leave_one_out",
+          "the mean reward of the prompt's other answers is subtracted (RLOO)", anything());
+    field(&C::skip_uniform_groups, "skip_uniform_groups",
+          "prompts whose answers all have one reward are not learned from", anything());
+    field(&C::best_of, "best_of",
+          "only so many answers of each prompt are learned from, the best ones; 0: all",
+          at_least(0));
+    field(&C::mask_no_eos_with_zero, "mask_no_eos_with_zero",
+          "answers without an end token get no reward", anything());
+    field(&C::mask_too_long, "mask_too_long", "answers without an end token are not learned from",
+          anything());
+    field(&C::value_norm, "value_norm", "the critic learns normalised returns", anything());
+    field(&C::value_norm_type, "value_norm_type",
+          "moments of the returns: exp (decaying) or ma (over everything seen)",
+          config::one_of({"exp", "ma"}));
+    field(&C::value_norm_beta, "value_norm_beta", "decay of exp", in_range(0, 1));
+    field(&C::value_norm_eps, "value_norm_eps", "smallest debiasing term of exp", config::above(0));
+  }
+};
+
+/// Of a policy, whatever its baseline is.
+struct ActorOptions : EstimationOptions {
+  double temperature = 1;
+  double eps_clip = 0.2;
+  double c_clip = 0;
+  double kl_loss = 0;
+  bool group_adv_norm = false;
+  bool adv_norm = false;
+  bool recompute_log_probs = false;
+  double behav_imp_weight_cap = 0;
+  double early_stop_imp_ratio = 0;
+  double early_stop_kl = 0;
+  std::string match = "exact";
+
+  template <class Visitor>
+  static void visit_fields(Visitor& field) {
+    using C = ActorOptions;
+    using config::anything;
+    using config::at_least;
+    EstimationOptions::visit_fields(field);
+    field(&C::temperature, "temperature", "as in generation: divides the logits", config::above(0));
+    field(&C::eps_clip, "eps_clip", "the ratio is clipped to 1 - eps .. 1 + eps", at_least(0));
+    field(&C::c_clip, "c_clip", "dual clipping, above 1; 0: none", at_least(0));
+    field(&C::kl_loss, "kl_loss",
+          "weight of the KL divergence from packed_ref_logprobs in the loss; 0: none, not read",
+          at_least(0));
+    field(&C::group_adv_norm, "group_adv_norm",
+          "normalise advantages over the answers of each prompt", anything());
+    field(&C::adv_norm, "adv_norm", "normalise advantages over the whole batch of all data ranks",
+          anything());
+    field(&C::recompute_log_probs, "recompute_log_probs",
+          "decoupled loss: the ratio is to log-probabilities computed before the train step",
+          anything());
+    field(&C::behav_imp_weight_cap, "behav_imp_weight_cap",
+          "with recompute_log_probs: tokens with a larger weight are dropped; 0: none",
+          at_least(0));
+    field(&C::early_stop_imp_ratio, "early_stop_imp_ratio",
+          "skip a minibatch whose mean ratio is above this; 0: never", at_least(0));
+    field(&C::early_stop_kl, "early_stop_kl",
+          "skip a minibatch whose mean approx_kl is above this; 0: never", at_least(0));
+    field(&C::match, "match", "when an evaluated answer is right",
+          config::one_of({"exact", "numeric"}));
+  }
+
+  bool needs_reference() const { return kl_ctl > 0 || kl_loss > 0; }
+
+  /// c_clip at or below 1; a KL term without the reference's log-probabilities.
+  std::vector<OptionProblem> problems(const config::CallConfig& call) const;
+};
+
+/// Group relative: the answers of a prompt are each other's baseline (Shao et al. 2024).
+struct GrpoOptions : ActorOptions {
+  GrpoOptions() { group_adv_norm = true; }
+};
+
+/// With a critic's values as the baseline (Schulman et al. 2017; Ouyang et al. 2022).
+struct PpoActorOptions : ActorOptions {
+  PpoActorOptions() {
+    kl_ctl = 0.1;
+    gae_lambda = 0.95;
+    adv_norm = true;
+  }
+};
+
+struct PpoCriticOptions : EstimationOptions {
+  double value_eps_clip = 0.2;
+  std::string value_loss = "mse";
+
+  PpoCriticOptions() {
+    kl_ctl = 0.1;
+    gae_lambda = 0.95;
+  }
+
+  template <class Visitor>
+  static void visit_fields(Visitor& field) {
+    using C = PpoCriticOptions;
+    EstimationOptions::visit_fields(field);
+    field(&C::value_eps_clip, "value_eps_clip", "values are clipped to this around the old ones",
+          config::at_least(0));
+    field(&C::value_loss, "value_loss", "distance of value and return",
+          config::one_of({"mse", "huber"}));
+  }
+
+  /// A KL reward without the reference's log-probabilities.
+  std::vector<OptionProblem> problems(const config::CallConfig& call) const;
+};
+
+}  // namespace orrery::algorithm

@@ -1,0 +1,45 @@
+// Losses of pairs of answers, a better and a worse one to the same prompt. Sequences come in pairs:
+// chosen, rejected, chosen, ...; an odd number throws ShapeError. Local. Shape letters: N sequences (even), T packed tokens, A = T - N.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "orrery/data/sequence_batch.h"
+#include "orrery/metrics/statistics.h"
+#include "orrery/parallel/train_engine.h"  // LossResult
+
+namespace orrery::algorithm {
+
+/// Throws CallError naming a sample whose packed_input_ids are not pairs.
+void check_pairs(const data::SequenceBatch& batch);
+
+/// [A] -> [N]: the sum over the actions of each sequence where `mask` [A] is true. Differentiable.
+at::Tensor sums_by_sequence(const at::Tensor& per_action, const at::Tensor& mask,
+                            const std::vector<int32_t>& lengths);
+
+/// Direct preference optimisation (Rafailov et al. 2023). Sum over pairs of
+/// -log sigmoid(beta ((chosen - ref_chosen) - (rejected - ref_rejected))).
+///   log_probs      [N] summed over the answer, differentiable
+///   ref_log_probs  [N] likewise, of the reference
+/// Statistics per pair: chosen_reward, rejected_reward (beta times the log-ratio), accuracy,
+/// ref_kl (minus the summed log-ratio).
+parallel::LossResult dpo_loss(const at::Tensor& log_probs, const at::Tensor& ref_log_probs,
+                              double beta);
+
+/// [T] -> [N]: the entry of each sequence's last token. Differentiable.
+at::Tensor last_of_each(const at::Tensor& per_token, const std::vector<int32_t>& lengths);
+
+/// Bradley-Terry (Ouyang et al. 2022, section 3.5): sum over samples of the mean over the sample's
+/// pairs of -log sigmoid(chosen - rejected).
+///   scores  [N] differentiable
+///   pairs   of each sample
+/// Statistics per pair: accuracy, chosen_score, rejected_score with their extremes.
+parallel::LossResult pairwise_loss(const at::Tensor& scores, const std::vector<int32_t>& pairs);
+
+/// eval/accuracy: how often the chosen one of a pair has the larger number. [N]
+metrics::Statistics pair_accuracy(const at::Tensor& per_sequence);
+
+}  // namespace orrery::algorithm

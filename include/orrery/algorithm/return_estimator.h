@@ -1,0 +1,49 @@
+// From a batch of rewarded answers to masks, advantages and returns, with what is remembered from
+// step to step: the weight of the KL reward and the moments of the returns. An actor and a critic
+// each have one; given the same batches they stay equal. Main thread of a worker.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "orrery/algorithm/kl_controller.h"
+#include "orrery/algorithm/policy_batch.h"
+#include "orrery/algorithm/ppo_options.h"
+#include "orrery/algorithm/value_norm.h"
+#include "orrery/comm/communicator.h"
+#include "orrery/data/sequence_batch.h"
+#include "orrery/metrics/statistics.h"
+
+namespace orrery::algorithm {
+
+struct Estimate {
+  PolicyBatch policy;              ///< advantages not normalised, returns in the units of rewards
+  at::Tensor normalized_returns;   ///< [A] what a critic learns; the returns without value_norm
+  metrics::Statistics statistics;  ///< of rewards, lengths, divergence
+};
+
+class ReturnEstimator {
+ public:
+  explicit ReturnEstimator(const EstimationOptions& options);
+
+  /// In: packed_input_ids, prompt_mask [T], packed_logprobs [A], rewards, seq_no_eos_mask [N]; with
+  /// kl_ctl packed_ref_logprobs [A]; if bound, values [T] (normalised with value_norm) and
+  /// dense_rewards [T]. Afterwards the KL weight and the moments are those for the next batch.
+  /// Collective over `data_group`. Throws ShapeError when the sizes disagree.
+  Estimate estimate(const data::SequenceBatch& input, comm::Communicator& data_group);
+
+  const KlController& kl_controller() const { return kl_; }
+  const ValueNorm& value_norm() const { return value_norm_; }
+  /// Goes on from the state of another one of the same options.
+  void restore(double kl_ctl, const ValueNormState& value_norm);
+
+ private:
+  at::Tensor scores_of(const data::SequenceBatch& input) const;
+  void measure_divergence(const PolicyBatch& policy, int64_t n_sequences,
+                          comm::Communicator& data_group, metrics::Statistics& statistics);
+
+  EstimationOptions options_;
+  KlController kl_;
+  ValueNorm value_norm_;
+};
+
+}  // namespace orrery::algorithm

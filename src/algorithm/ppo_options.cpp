@@ -1,0 +1,41 @@
+#include "orrery/algorithm/ppo_options.h"
+
+#include <algorithm>
+
+#include "orrery/base/text.h"
+#include "orrery/config/experiment.h"
+
+namespace orrery::algorithm {
+
+namespace {
+
+bool reads(const config::CallConfig& call, const char* key) {
+  return std::any_of(call.inputs.begin(), call.inputs.end(),
+                     [&](const config::KeyBinding& input) { return input.interface_key == key; });
+}
+
+/// A KL term named `option` that has nothing to be computed from.
+std::vector<OptionProblem> missing_reference(const config::CallConfig& call, const char* option) {
+  if (call.kind != "train_step" || reads(call, "packed_ref_logprobs")) return {};
+  return {{option,
+           "a KL term needs the input packed_ref_logprobs, which a call of a reference "
+           "model writes; or set it to 0"}};
+}
+
+}  // namespace
+
+std::vector<OptionProblem> ActorOptions::problems(const config::CallConfig& call) const {
+  std::vector<OptionProblem> found;
+  if (needs_reference()) found = missing_reference(call, kl_ctl > 0 ? "kl_ctl" : "kl_loss");
+  if (c_clip != 0 && c_clip <= 1) {
+    found.push_back({"c_clip", base::concat("must be 0 or above 1, got ", c_clip)});
+  }
+  return found;
+}
+
+std::vector<OptionProblem> PpoCriticOptions::problems(const config::CallConfig& call) const {
+  if (kl_ctl > 0) return missing_reference(call, "kl_ctl");
+  return {};
+}
+
+}  // namespace orrery::algorithm
