@@ -43,8 +43,8 @@ std::vector<metrics::Statistics> Dpo::train_step(ModelContext& model,
         minibatch, 1.0, n_pairs,
         [this](const at::Tensor& log_probs, const data::SequenceBatch& part) {
           const std::vector<int32_t>& lengths = part.meta.at("packed_input_ids").lengths.flat();
-          const at::Tensor sums = sums_by_sequence(
-              log_probs, action_mask(part.at("prompt_mask"), lengths), lengths);
+          const at::Tensor sums =
+              sums_by_sequence(log_probs, action_mask(part.at("prompt_mask"), lengths), lengths);
           return dpo_loss(sums, part.at("ref_seqlogp").to(sums.scalar_type()), options_.beta);
         },
         call.limits));

@@ -14,9 +14,7 @@
 namespace orrery::algorithm {
 
 PpoActor::PpoActor(ActorOptions options)
-    : options_(std::move(options)),
-      estimator_(options_),
-      rule_(match_rule_named(options_.match)) {
+    : options_(std::move(options)), estimator_(options_), rule_(match_rule_named(options_.match)) {
   if (options_.c_clip != 0 && options_.c_clip <= 1) {
     throw ConfigError(base::concat("c_clip must be 0 or above 1, got ", options_.c_clip));
   }
@@ -28,7 +26,7 @@ PpoActor::PpoActor(ActorOptions options)
 }
 
 at::Tensor PpoActor::normalized(const at::Tensor& advantages, const at::Tensor& mask,
-                            const data::NestedLengths& tokens, ModelContext& model) const {
+                                const data::NestedLengths& tokens, ModelContext& model) const {
   at::Tensor result = advantages;
   if (options_.group_adv_norm && advantages.numel() > 0) {
     std::vector<at::Tensor> groups;
@@ -71,7 +69,7 @@ PpoActor::Prepared PpoActor::prepare(ModelContext& model, const data::SequenceBa
 }
 
 parallel::LossResult PpoActor::loss(const at::Tensor& log_probs,
-                                const data::SequenceBatch& part) const {
+                                    const data::SequenceBatch& part) const {
   const at::Tensor& mask = part.at("action_mask");
   ActorLossOptions options{.eps_clip = options_.eps_clip, .c_clip = {}, .behaviour_weight_cap = {}};
   if (options_.c_clip > 0) options.c_clip = options_.c_clip;
@@ -134,7 +132,7 @@ std::vector<metrics::Statistics> PpoActor::train_step(ModelContext& model,
 }
 
 data::SequenceBatch PpoActor::inference(ModelContext& model, const data::SequenceBatch& input,
-                                    const CallContext& call) {
+                                        const CallContext& call) {
   data::SequenceBatch output;
   output.meta.ids = input.meta.ids;
   output.set("packed_logprobs",
@@ -144,7 +142,7 @@ data::SequenceBatch PpoActor::inference(ModelContext& model, const data::Sequenc
 }
 
 metrics::Statistics PpoActor::evaluate(ModelContext& model, const EvaluationInput& input,
-                                   const CallContext& call) {
+                                       const CallContext& call) {
   return evaluate_model(model, input, rule_, call);
 }
 

@@ -26,8 +26,7 @@ data::SequenceBatch PpoCritic::inference(ModelContext& model, const data::Sequen
 parallel::LossResult PpoCritic::loss(const at::Tensor& values,
                                      const data::SequenceBatch& part) const {
   const at::Tensor& mask = part.at("action_mask");
-  const at::Tensor own =
-      without_last(values, part.meta.at("packed_input_ids").lengths.flat());
+  const at::Tensor own = without_last(values, part.meta.at("packed_input_ids").lengths.flat());
   const CriticLoss critic = critic_loss({.values = own,
                                          .old_values = part.at("old_values").to(own.scalar_type()),
                                          .targets = part.at("returns").to(own.scalar_type()),

@@ -37,11 +37,10 @@ void check_pairs(const data::SequenceBatch& batch) {
   const data::NestedLengths& tokens = batch.meta.at("packed_input_ids").lengths;
   for (size_t i = 0; i < tokens.size(); ++i) {
     if (tokens.of(i).size() % 2 == 0 && !tokens.of(i).empty()) continue;
-    throw CallError(
-        base::concat("sample ", batch.meta.ids[i].value, " has no pairs of answers"),
-        {.expected = "chosen, rejected, chosen, ...",
-         .got = base::concat(tokens.of(i).size(), " sequences"),
-         .advice = "use a data set of kind preferences"});
+    throw CallError(base::concat("sample ", batch.meta.ids[i].value, " has no pairs of answers"),
+                    {.expected = "chosen, rejected, chosen, ...",
+                     .got = base::concat(tokens.of(i).size(), " sequences"),
+                     .advice = "use a data set of kind preferences"});
   }
 }
 

@@ -72,10 +72,9 @@ void ReturnEstimator::measure_divergence(const PolicyBatch& policy, int64_t n_se
   const at::Tensor divergence = policy.log_probs - policy.ref_log_probs;
   record_spread(statistics, "ref_divergence", divergence, policy.mask);
   statistics.scalar("kl_ctl", kl_.value());
-  at::Tensor sums =
-      at::tensor({masked_sum(divergence, policy.mask), policy.mask.sum().item<double>(),
-                  static_cast<double>(n_sequences)},
-                 at::kDouble);
+  at::Tensor sums = at::tensor({masked_sum(divergence, policy.mask),
+                                policy.mask.sum().item<double>(), static_cast<double>(n_sequences)},
+                               at::kDouble);
   if (data_group.size() > 1) data_group.all_reduce(sums, comm::ReduceOp::kSum);
   const double* all = sums.const_data_ptr<double>();
   if (all[1] > 0) kl_.update(all[0] / all[1], static_cast<int64_t>(all[2]));

@@ -39,8 +39,8 @@ data::SequenceBatch RewardModel::inference(ModelContext& model, const data::Sequ
   statistics_.merge(reward_statistics(rewards));
   if (options_.dump_samples && model.is_dp_head && !call.samples.empty() &&
       input.has_data("prompt_mask")) {
-    dump_responses(call.samples, call.step, call.data_rank,
-                   responses_of(input, *model.tokenizer), rewards);
+    dump_responses(call.samples, call.step, call.data_rank, responses_of(input, *model.tokenizer),
+                   rewards);
   }
   return reward_batch(input, rewards);
 }

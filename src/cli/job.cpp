@@ -70,6 +70,7 @@ class Checks {
 
   /// An evaluation needs a call that trains on the like.
   void check_evaluation() {
+    if (!problems_.empty()) return;  // it may only follow from another fault
     const std::string& name = job_.experiment.evaluate.dataset;
     const config::DatasetConfig* dataset = job_.experiment.find_dataset(name);
     if (dataset == nullptr || !evaluating_calls(job_).empty()) return;

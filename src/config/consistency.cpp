@@ -56,9 +56,10 @@ class ConsistencyCheck {
     }
     used.erase("");
     if (used.empty()) return;  // there is no call at all: one report is enough
-    // Mostly a misspelled name, in a section or in --set, that would silently change nothing.
+    // Mostly a misspelled name, in a section or in --set, that would silently change nothing. A
+    // role without parameters has nothing to change: graphs carry it for their rule.
     for (const auto& [role, model] : experiment_.models) {
-      if (used.contains(role)) continue;
+      if (used.contains(role) || model.architecture == "none") continue;
       problem(base::concat("model.", role),
               base::concat("no call uses [model.", role, "]",
                            did_you_mean(role, {used.begin(), used.end()})));

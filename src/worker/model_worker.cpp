@@ -27,12 +27,22 @@ struct ModelWorker::HostedCall {
 
 namespace {
 
+/// One thing that a request asks for, under the names that users see.
+struct Operation {
+  std::string where;           // in front of errors
+  std::string time;            // of its time in the reply: `main`, `pre/param_realloc`
+  std::string span;            // in the trace: `actor_train`, `param_realloc`
+  std::string_view category;   // in the trace
+  metrics::TraceArguments of;  // call and step
+};
+
 /// Runs `work` and adds its time and a span; whatever it throws gets `where` in front and keeps
 /// its exit code.
 template <class Work>
-void timed(const std::string& where, const std::string& name, std::string_view category,
-           metrics::TraceWriter* trace, comm::Reply& reply, const Work& work) {
-  const metrics::TraceSpan span(trace, category, name);
+void timed(const Operation& operation, metrics::TraceWriter* trace, comm::Reply& reply,
+           const Work& work) {
+  const std::string& where = operation.where;
+  const metrics::TraceSpan span(trace, operation.category, operation.span, operation.of);
   const base::Stopwatch watch;
   try {
     work();
@@ -41,7 +51,7 @@ void timed(const std::string& where, const std::string& name, std::string_view c
   } catch (const std::exception& error) {
     throw CallError(base::concat(where, ": ", error.what()));
   }
-  reply.times.push_back({name, watch.seconds()});
+  reply.times.push_back({operation.time, watch.seconds()});
 }
 
 std::vector<std::unique_ptr<data::Dataset>> open_datasets(
@@ -95,6 +105,12 @@ std::string ModelWorker::where(const comm::Request& request, std::string_view op
   return base::concat("worker ", job_.worker, " on ", job_.host, call, ", ", operation);
 }
 
+metrics::TraceArguments ModelWorker::trace_arguments(const comm::Request& request) const {
+  metrics::TraceArguments arguments = {{"step", std::to_string(request.step.step)}};
+  if (request.call >= 0) arguments.emplace_back("call", job_.graph.call(request.call).name);
+  return arguments;
+}
+
 ModelWorker::HostedCall& ModelWorker::hosted_call(int call) {
   ORRERY_ASSERT(call >= 0 && static_cast<size_t>(call) < calls_.size(), "call out of range");
   HostedCall* const hosted = calls_[static_cast<size_t>(call)].get();
@@ -125,7 +141,12 @@ void ModelWorker::run_hook(const comm::Request& request, const comm::Hook& hook,
   const bool is_pre = std::any_of(request.pre_hooks.begin(), request.pre_hooks.end(),
                                   [&hook](const comm::Hook& other) { return &other == &hook; });
   const std::string phase = is_pre ? "pre/" : "post/";
-  timed(where(request, name), phase + name, is_transfer ? "transfer" : "hook", trace_, reply, [&] {
+  const Operation operation{.where = where(request, name),
+                            .time = phase + name,
+                            .span = name,
+                            .category = is_transfer ? "transfer" : "hook",
+                            .of = trace_arguments(request)};
+  timed(operation, trace_, reply, [&] {
     if (const auto* transfer = std::get_if<comm::DataTransferHook>(&hook)) {
       run_transfers(transfer->transfers, registry_.workers(), store_);
     } else if (const auto* save = std::get_if<comm::SaveHook>(&hook)) {
@@ -142,7 +163,15 @@ void ModelWorker::run_hook(const comm::Request& request, const comm::Hook& hook,
 
 void ModelWorker::run_handle(const comm::Request& request, comm::Reply& reply) {
   const std::string handle(comm::name_of(request.handle));
-  timed(where(request, handle), "main", "call", trace_, reply, [&] {
+  const bool is_call = request.handle == comm::Handle::kGenerate ||
+                       request.handle == comm::Handle::kInference ||
+                       request.handle == comm::Handle::kTrainStep;
+  const Operation operation{.where = where(request, handle),
+                            .time = "main",
+                            .span = is_call ? job_.graph.call(request.call).name : handle,
+                            .category = "call",
+                            .of = trace_arguments(request)};
+  timed(operation, trace_, reply, [&] {
     switch (request.handle) {
       case comm::Handle::kLoad:
         return load(request, reply);

@@ -84,8 +84,7 @@ TEST(RewardModelGolden, PairwiseLossIsThatOfTheReference) {
     }
     const at::Tensor scores = float_tensor(c["scores"]).requires_grad_(true);
 
-    const parallel::LossResult result =
-        pairwise_loss(last_of_each(scores, flat_lengths(c)), pairs);
+    const parallel::LossResult result = pairwise_loss(last_of_each(scores, flat_lengths(c)), pairs);
     result.loss_sum.backward();
 
     const nlohmann::json& expected = c.expect();
@@ -94,8 +93,8 @@ TEST(RewardModelGolden, PairwiseLossIsThatOfTheReference) {
     const nlohmann::json& stats = expected["stats"];
     EXPECT_NEAR(*result.statistics.value("accuracy") * *result.statistics.value("n_pairs"),
                 stats["correct_predictions"].get<double>(), 1e-9);
-    EXPECT_NEAR(*result.statistics.value("chosen_score_max"),
-                stats["max_pos_score"].get<double>(), 1e-5);
+    EXPECT_NEAR(*result.statistics.value("chosen_score_max"), stats["max_pos_score"].get<double>(),
+                1e-5);
     EXPECT_NEAR(*result.statistics.value("rejected_score_min"),
                 stats["min_neg_score"].get<double>(), 1e-5);
   });

@@ -50,8 +50,7 @@ TEST(ValueNormGolden, RemembersMomentsAsTheReferenceDoes) {
     ValueNorm norm = norm_of(c);
     expect_state(norm, c["initial"], probe, high_precision);
     for (const auto& update : c["updates"]) {
-      const at::Tensor mask =
-          update["mask"].is_null() ? at::Tensor() : bool_tensor(update["mask"]);
+      const at::Tensor mask = update["mask"].is_null() ? at::Tensor() : bool_tensor(update["mask"]);
 
       norm.update(float_tensor(update["x"]), mask);
 

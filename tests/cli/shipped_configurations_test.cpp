@@ -12,11 +12,61 @@ std::string config(const std::string& name) {
 }
 
 TEST(ShippedConfigurations, PassEveryCheck) {
-  for (const char* name : {"grpo_tiny.cfg", "sft_arithmetic.cfg"}) {
+  for (const char* name :
+       {"grpo_tiny.cfg", "sft_arithmetic.cfg", "ppo_tiny.cfg", "ppo_disjoint.cfg",
+        "ppo_layouts.cfg", "dpo_tiny.cfg", "reward_model_tiny.cfg"}) {
     SCOPED_TRACE(name);
-    const Job job = prepare_job(config(name), {}, 2, DataCheck::kRead);
+    const Job job = prepare_job(config(name), {}, 4, DataCheck::kRead);
     EXPECT_GT(job.n_steps, 0);
   }
+}
+
+TEST(ShippedConfigurations, ForRewardModelsOnlyLackTheModel) {
+  const Job job =
+      prepare_job(config("ppo_reward_model.cfg"), {"model.reward.path="}, 2, DataCheck::kRead);
+  EXPECT_TRUE(job.architectures.at("reward").value_head);
+}
+
+/// What prepare_job says of a shipped configuration with these settings.
+std::string refusal(const std::string& name, const std::vector<std::string>& sets) {
+  try {
+    prepare_job(config(name), sets, 4, DataCheck::kLeaveOut);
+  } catch (const ConfigError& error) {
+    return error.what();
+  }
+  return "it was accepted";
+}
+
+TEST(Job, NamesAModelThatAnInterfaceCannotUse) {
+  EXPECT_NE(refusal("ppo_tiny.cfg", {"model.critic.head=language"}).find("model.critic.head"),
+            std::string::npos);
+  EXPECT_NE(refusal("ppo_tiny.cfg", {"model.actor.head=value"}).find("actor has a value head"),
+            std::string::npos);
+}
+
+TEST(Job, NamesAVocabularyThatLacksTokens) {
+  const std::string text = refusal("ppo_tiny.cfg", {"model.critic.vocab_size=100"});
+  EXPECT_NE(text.find("model.critic.vocab_size"), std::string::npos) << text;
+  EXPECT_NE(text.find("259 tokens"), std::string::npos) << text;
+}
+
+TEST(Job, NamesALayoutThatAModelCannotTake) {
+  const std::string text = refusal("ppo_tiny.cfg", {"call.actor_train.layout=d1t4p1@0-3"});
+  EXPECT_NE(text.find("call.actor_train.layout"), std::string::npos) << text;
+  EXPECT_NE(text.find("heads"), std::string::npos) << text;
+}
+
+TEST(Job, NamesRolesBetweenWhichNoParametersCanGo) {
+  const std::string text =
+      refusal("ppo_tiny.cfg", {"call.actor_train.post_realloc=ref", "model.ref.hidden_size=64"});
+  EXPECT_NE(text.find("call.actor_train.post_realloc"), std::string::npos) << text;
+}
+
+TEST(Job, NamesAnEvaluationThatNoCallCanDo) {
+  const std::string text =
+      refusal("dpo_tiny.cfg", {"dataset.eval.path=" + config("data/tiny.jsonl"),
+                               "dataset.eval.kind=prompts", "evaluate.dataset=eval"});
+  EXPECT_NE(text.find("evaluate.dataset"), std::string::npos) << text;
 }
 
 TEST(ShippedConfigurations, OfTheMainJobsSecondHalfOnlyLackTheModelOfTheFirst) {

@@ -25,8 +25,8 @@ class Layouts : public testing::Test {
     const Result result =
         orrery(1 + example.n_workers,
                tiny(folder_, std::string("--set model.actor.dtype=fp64 --set experiment.name=") +
-                                 example.name + " --set call.actor_train.n_minibatches=2" +
-                                 " --set export.at_end=false" + example.sets));
+                                 example.name + " --set export.at_end=false " + judged(folder_) +
+                                 example.sets));
     EXPECT_EQ(result.exit_code, 0) << result.output;
     std::vector<double> all;
     for (const char* metric : {"actor_train/loss", "actor_train/grad_norm", "actor_train/new_logp",

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <fstream>
 
 #include "base/temporary_folder.h"
 #include "integration/command.h"
@@ -12,6 +13,19 @@ namespace orrery::integration {
 inline std::string tiny(const TemporaryFolder& folder, const std::string& more = "") {
   return "train " + source("configs/grpo_tiny.cfg") +
          " --set experiment.output_dir=" + folder.path().string() + " " + more;
+}
+
+/// Rewards that differ from answer to answer, even of a model that knows nothing.
+inline std::string judged(const TemporaryFolder& folder) {
+  std::ofstream(folder / "judge.py") << R"(
+import json, sys
+for line in sys.stdin:
+    question = json.loads(line)
+    reward = sum(map(ord, question["response"])) % 7 / 3 - 1
+    print(json.dumps({"id": question["id"], "reward": reward}), flush=True)
+)";
+  return "--set call.reward.interface=command_reward --set call.reward.command=\"python3 -u " +
+         (folder / "judge.py").string() + "\" ";
 }
 
 /// The values of a metric, step by step.

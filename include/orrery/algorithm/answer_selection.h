@@ -10,8 +10,9 @@
 namespace orrery::algorithm {
 
 struct SelectionOptions {
-  bool skip_uniform_groups = false;  ///< groups in which all scores are equal (Yu et al. 2025, DAPO)
-  int64_t best_of = 0;               ///< so many of each group with the highest scores; 0: all
+  bool skip_uniform_groups =
+      false;            ///< groups in which all scores are equal (Yu et al. 2025, DAPO)
+  int64_t best_of = 0;  ///< so many of each group with the highest scores; 0: all
 };
 
 /// scores [N] -> [N] bool. Of equal scores the first ones are the best. A group of one answer is

@@ -1,5 +1,5 @@
-// Interface `ppo_critic`: the value model of PPO. inference says what each token is worth; train_step
-// moves the values towards the returns, in the same minibatches as the actor's.
+// Interface `ppo_critic`: the value model of PPO. inference says what each token is worth;
+// train_step moves the values towards the returns, in the same minibatches as the actor's.
 #pragma once
 
 #include "orrery/algorithm/critic_loss.h"

@@ -1,5 +1,6 @@
 // Losses of pairs of answers, a better and a worse one to the same prompt. Sequences come in pairs:
-// chosen, rejected, chosen, ...; an odd number throws ShapeError. Local. Shape letters: N sequences (even), T packed tokens, A = T - N.
+// chosen, rejected, chosen, ...; an odd number throws ShapeError. Local. Shape letters: N sequences
+// (even), T packed tokens, A = T - N.
 #pragma once
 
 #include <ATen/core/Tensor.h>

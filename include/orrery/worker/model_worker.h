@@ -52,6 +52,7 @@ class ModelWorker final : public Handlers {
   struct HostedCall;
 
   std::string where(const comm::Request& request, std::string_view operation) const;
+  metrics::TraceArguments trace_arguments(const comm::Request& request) const;
   HostedCall& hosted_call(int call);
   algorithm::CallContext call_context(const comm::Request& request, const HostedCall& call) const;
 
