@@ -117,14 +117,12 @@ TEST(RewardModel, TrainedHereGivesTheRewardsOfPpo) {
   EXPECT_LT(last_value(reward_run, "reward_train/loss"), 0.6) << "ln 2 is to know nothing";
   EXPECT_GT(last_value(reward_run, "eval/accuracy"), 0.7);
 
-  const Result result =
-      orrery(3, shipped("ppo_reward_model", folder,
-                        "--set model.reward.path=" +
-                            (reward_run / "models/latest/reward").string()));
+  const Result result = orrery(
+      3, shipped("ppo_reward_model", folder,
+                 "--set model.reward.path=" + (reward_run / "models/latest/reward").string()));
 
   ASSERT_EQ(result.exit_code, 0) << result.output;
-  const auto samples =
-      read_jsonl(folder / "ppo_reward_model/samples/step-00000001-rank-0.jsonl");
+  const auto samples = read_jsonl(folder / "ppo_reward_model/samples/step-00000001-rank-0.jsonl");
   ASSERT_FALSE(samples.empty());
   double sum = 0;
   for (const auto& sample : samples) sum += std::abs(sample["reward"].get<double>());
@@ -151,10 +149,10 @@ TEST(RewardModel, LearnsTheSameOnTensorRanksAndAPipeline) {
 TEST(Dpo, PrefersTheBetterAnswersMoreAndMore) {
   const TemporaryFolder folder;
 
-  const Result result = orrery(
-      3, shipped("dpo_tiny", folder,
-                 "--set experiment.total_steps=30 --set model.actor.lr=3e-3 "
-                 "--set call.dpo.n_seqs=32 --set call.ref_inf.n_seqs=32"));
+  const Result result =
+      orrery(3, shipped("dpo_tiny", folder,
+                        "--set experiment.total_steps=30 --set model.actor.lr=3e-3 "
+                        "--set call.dpo.n_seqs=32 --set call.ref_inf.n_seqs=32"));
 
   ASSERT_EQ(result.exit_code, 0) << result.output;
   const std::vector<double> losses = values_of(folder / "dpo_tiny", "dpo/loss");
@@ -166,13 +164,12 @@ TEST(Dpo, PrefersTheBetterAnswersMoreAndMore) {
 TEST(Dpo, RefusesDataThatHasNoPairs) {
   const TemporaryFolder folder;
 
-  const Result result =
-      orrery(3, shipped("dpo_tiny", folder, "--set dataset.train.path=" +
-                                                source("configs/data/tiny.jsonl")));
+  const Result result = orrery(
+      3,
+      shipped("dpo_tiny", folder, "--set dataset.train.path=" + source("configs/data/tiny.jsonl")));
 
   EXPECT_EQ(result.exit_code, 2) << result.output;
-  EXPECT_NE(result.output.find("field \"chosen\" is missing"), std::string::npos)
-      << result.output;
+  EXPECT_NE(result.output.find("field \"chosen\" is missing"), std::string::npos) << result.output;
 }
 
 }  // namespace

@@ -1,0 +1,227 @@
+// Every interface in miniature on two data ranks gives what it gives on one: statistics and
+// parameters in fp64. Data ranks are threads of this process.
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <mutex>
+
+#include "orrery/algorithm/log_probs.h"
+#include "orrery/algorithm/registry.h"
+#include "orrery/base/philox.h"
+#include "orrery/comm/thread_communicator.h"
+
+namespace orrery::algorithm {
+namespace {
+
+model::Architecture tiny_architecture(bool value_head) {
+  model::Architecture a;
+  a.vocab_size = data::ByteTokenizer::kVocabSize;
+  a.hidden_size = 16;
+  a.intermediate_size = 24;
+  a.n_layers = 2;
+  a.n_heads = 2;
+  a.n_kv_heads = 1;
+  a.head_dim = 8;
+  a.max_positions = 64;
+  a.value_head = value_head;
+  return a;
+}
+
+double uniform(uint64_t stream, uint64_t i) {
+  return static_cast<double>(base::philox_below(7, stream, i, 1'000'000)) / 1e6;
+}
+
+/// Four samples of two sequences each, as answers to prompts, with every key that an interface
+/// reads. Numbers depend on nothing but their place.
+data::SequenceBatch rewarded_batch() {
+  const data::NestedLengths tokens = {{7, 5}, {4, 9}, {6, 6}, {8, 3}};
+  const std::vector<int32_t> lengths = tokens.flat();
+  const int64_t n_tokens = tokens.grand_total();
+  std::vector<int64_t> ids;
+  std::vector<int32_t> is_prompt;
+  for (const int32_t n : lengths) {
+    for (int32_t t = 0; t < n; ++t) {
+      is_prompt.push_back(t < 2 ? 1 : 0);
+      ids.push_back(static_cast<int64_t>(97 + 25 * uniform(1, ids.size())));
+    }
+  }
+  const auto numbers = [](int64_t n, uint64_t stream, double low, double high) {
+    at::Tensor result = at::empty({n}, at::kFloat);
+    for (int64_t i = 0; i < n; ++i) {
+      result[i] = low + (high - low) * uniform(stream, static_cast<uint64_t>(i));
+    }
+    return result;
+  };
+  const int64_t n_actions = n_tokens - static_cast<int64_t>(lengths.size());
+  data::SequenceBatch batch;
+  batch.meta.ids = {{10}, {11}, {12}, {13}};
+  batch.set("packed_input_ids", at::tensor(ids, at::kLong), tokens);
+  batch.set("prompt_mask", at::tensor(is_prompt, at::kInt).to(at::kBool), tokens);
+  batch.set("packed_logprobs", numbers(n_actions, 2, -6, -5), action_lengths(tokens));
+  batch.set("packed_ref_logprobs", numbers(n_actions, 3, -6, -5), action_lengths(tokens));
+  batch.set("values", numbers(n_tokens, 4, -1, 1), tokens);
+  batch.set("rewards", numbers(8, 5, -1, 1), one_each(tokens));
+  batch.set("seq_no_eos_mask", at::tensor({0, 1, 0, 0, 0, 0, 1, 0}, at::kInt).to(at::kBool),
+            one_each(tokens));
+  batch.set("ref_seqlogp", numbers(8, 6, -30, -20), one_each(tokens));
+  return batch;
+}
+
+/// What came out of a call, whatever the data ranks.
+struct Outcome {
+  at::Tensor parameters;
+  std::vector<metrics::Statistics> records;            // merged over data ranks
+  std::map<uint64_t, data::SequenceBatch> by_sample;   // outputs of generate and inference
+};
+
+struct Example {
+  std::string interface;
+  graph::CallKind kind;
+  std::vector<config::Option> options = {};
+  bool value_head = false;
+  int n_calls = 2;  // in a row, on one interface
+};
+
+config::Option option(const char* name, const char* value) {
+  return {.name = name, .value = value, .where = {}};
+}
+
+Outcome run(const Example& example, int n_ranks) {
+  Outcome outcome;
+  std::mutex mutex;
+  comm::run_as_threads(n_ranks, [&](comm::Communicator& group) {
+    model::Decoder decoder(tiny_architecture(example.value_head), at::kDouble);
+    decoder.parameters().initialise(3);
+    parallel::OptimizerOptions optimizer;
+    optimizer.schedule.max_lr = 1e-2;
+    parallel::TrainEngine engine(decoder, optimizer, group);
+    const data::ByteTokenizer tokenizer;
+    ModelContext model{.decoder = &decoder,
+                       .engine = &engine,
+                       .tokenizer = &tokenizer,
+                       .data_group = &group,
+                       .is_dp_head = true};
+    const int per_rank = 4 / n_ranks;
+    data::SequenceBatch own =
+        rewarded_batch().slice({group.rank() * per_rank, (group.rank() + 1) * per_rank});
+    if (example.kind == graph::CallKind::kGenerate) {
+      data::SequenceBatch prompts;
+      prompts.meta.ids = own.meta.ids;
+      std::vector<at::Tensor> begins;
+      for (const data::SequenceBatch& sample : own.unpack()) {
+        begins.push_back(sample.at("packed_input_ids").narrow(0, 0, 3));
+      }
+      const std::vector<int32_t> lengths(own.size(), 3);
+      prompts.set("packed_prompts", at::cat(begins), data::NestedLengths::of_single(lengths));
+      own = prompts;
+    }
+    const std::unique_ptr<Interface> interface = make_interface(example.interface, example.options);
+    CallContext call;
+    call.call = "c";
+    call.limits = {.max_tokens = 16, .min_parts = 1};
+    call.data_rank = group.rank();
+    call.data_size = n_ranks;
+    std::vector<metrics::Statistics> records;
+    data::SequenceBatch output;
+    for (call.step = 1; call.step <= example.n_calls; ++call.step) {
+      if (example.kind == graph::CallKind::kTrainStep) {
+        for (auto& record : interface->train_step(model, own, call)) records.push_back(record);
+      } else if (example.kind == graph::CallKind::kInference) {
+        output = interface->inference(model, own, call);
+      } else {
+        output = interface->generate(model, own, call);
+      }
+    }
+    const std::lock_guard lock(mutex);
+    outcome.parameters = decoder.parameters().values();
+    outcome.records.resize(std::max(outcome.records.size(), records.size()));
+    for (size_t i = 0; i < records.size(); ++i) outcome.records[i].merge(records[i]);
+    if (output.size() > 0) {
+      for (data::SequenceBatch& sample : output.unpack()) {
+        outcome.by_sample[sample.meta.ids[0].value] = std::move(sample);
+      }
+    }
+  });
+  return outcome;
+}
+
+void expect_equal(const Outcome& one, const Outcome& two) {
+  EXPECT_LT((one.parameters - two.parameters).abs().max().item<double>(), 1e-9);
+  ASSERT_EQ(one.records.size(), two.records.size());
+  for (size_t i = 0; i < one.records.size(); ++i) {
+    const auto expected = one.records[i].values();
+    const auto got = two.records[i].values();
+    ASSERT_EQ(expected.size(), got.size());
+    for (const auto& [name, value] : expected) {
+      EXPECT_NEAR(got.at(name), value, 1e-9 * std::max(1.0, std::abs(value)))
+          << "record " << i << ", " << name;
+    }
+  }
+  ASSERT_EQ(one.by_sample.size(), two.by_sample.size());
+  for (const auto& [id, expected] : one.by_sample) {
+    const data::SequenceBatch& got = two.by_sample.at(id);
+    for (const auto& [key, tensor] : expected.data) {
+      EXPECT_TRUE(at::allclose(got.at(key).to(at::kDouble), tensor.to(at::kDouble), 1e-6, 1e-6))
+          << key << " of sample " << id;
+    }
+  }
+}
+
+class Interfaces : public testing::TestWithParam<Example> {};
+
+TEST_P(Interfaces, GiveTheSameOnTwoDataRanksAsOnOne) {
+  const Outcome one = run(GetParam(), 1);
+  const Outcome two = run(GetParam(), 2);
+
+  ASSERT_FALSE(one.records.empty() && one.by_sample.empty());
+  expect_equal(one, two);
+  if (!one.records.empty()) {
+    EXPECT_GT(one.records.front().value("grad_norm").value_or(0), 0);
+  }
+}
+
+const graph::CallKind kTrain = graph::CallKind::kTrainStep;
+const graph::CallKind kInfer = graph::CallKind::kInference;
+
+INSTANTIATE_TEST_SUITE_P(
+    AlgorithmTest, Interfaces,
+    testing::Values(
+        Example{"sft", kTrain}, Example{"grpo", kTrain},
+        Example{"grpo", kTrain, {option("adv_norm", "true"), option("sample_reuse", "2"),
+                                 option("recompute_log_probs", "true"), option("kl_ctl", "0.2"),
+                                 option("kl_loss", "0.1"), option("c_clip", "3"),
+                                 option("behav_imp_weight_cap", "1.5")}},
+        Example{"grpo", kTrain, {option("leave_one_out", "true"), option("group_adv_norm", "false"),
+                                 option("length_penalty", "0.1"), option("mask_too_long", "true"),
+                                 option("best_of", "1")}},
+        Example{"ppo_actor", kTrain,
+                {option("value_norm", "true"), option("adaptive_kl", "true"),
+                 option("adaptive_kl_target", "0.01"), option("adaptive_kl_horizon", "10")}},
+        Example{"ppo_critic", kTrain,
+                {option("value_norm", "true"), option("value_norm_type", "ma"),
+                 option("sample_reuse", "2")},
+                true},
+        Example{"ppo_critic", kInfer, {}, true}, Example{"ppo_actor", kInfer},
+        Example{"reward_model", kTrain, {}, true}, Example{"reward_model", kInfer, {}, true},
+        Example{"dpo", kTrain}, Example{"dpo", kInfer},
+        Example{"generate", graph::CallKind::kGenerate,
+                {option("group_size", "3"), option("max_new_tokens", "5")}}),
+    [](const testing::TestParamInfo<Example>& each) {
+      return each.param.interface + "_" + std::string(graph::name_of(each.param.kind)) + "_" +
+             std::to_string(each.index);
+    });
+
+TEST(EarlyStop, LeavesTheModelAsItIsAndSaysSo) {
+  const Example stopped{"grpo", kTrain, {option("early_stop_imp_ratio", "1e-9")}, false, 1};
+
+  const Outcome got = run(stopped, 2);
+
+  EXPECT_EQ(got.records[0].value("early_stopped_steps"), 1.0);
+  model::Decoder fresh(tiny_architecture(false), at::kDouble);
+  fresh.parameters().initialise(3);
+  EXPECT_TRUE(at::equal(got.parameters, fresh.parameters().values()));
+}
+
+}  // namespace
+}  // namespace orrery::algorithm
