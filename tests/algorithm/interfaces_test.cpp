@@ -71,8 +71,8 @@ data::SequenceBatch rewarded_batch() {
 /// What came out of a call, whatever the data ranks.
 struct Outcome {
   at::Tensor parameters;
-  std::vector<metrics::Statistics> records;            // merged over data ranks
-  std::map<uint64_t, data::SequenceBatch> by_sample;   // outputs of generate and inference
+  std::vector<metrics::Statistics> records;           // merged over data ranks
+  std::map<uint64_t, data::SequenceBatch> by_sample;  // outputs of generate and inference
 };
 
 struct Example {
@@ -186,27 +186,35 @@ const graph::CallKind kInfer = graph::CallKind::kInference;
 
 INSTANTIATE_TEST_SUITE_P(
     AlgorithmTest, Interfaces,
-    testing::Values(
-        Example{"sft", kTrain}, Example{"grpo", kTrain},
-        Example{"grpo", kTrain, {option("adv_norm", "true"), option("sample_reuse", "2"),
-                                 option("recompute_log_probs", "true"), option("kl_ctl", "0.2"),
-                                 option("kl_loss", "0.1"), option("c_clip", "3"),
-                                 option("behav_imp_weight_cap", "1.5")}},
-        Example{"grpo", kTrain, {option("leave_one_out", "true"), option("group_adv_norm", "false"),
-                                 option("length_penalty", "0.1"), option("mask_too_long", "true"),
-                                 option("best_of", "1")}},
-        Example{"ppo_actor", kTrain,
-                {option("value_norm", "true"), option("adaptive_kl", "true"),
-                 option("adaptive_kl_target", "0.01"), option("adaptive_kl_horizon", "10")}},
-        Example{"ppo_critic", kTrain,
-                {option("value_norm", "true"), option("value_norm_type", "ma"),
-                 option("sample_reuse", "2")},
-                true},
-        Example{"ppo_critic", kInfer, {}, true}, Example{"ppo_actor", kInfer},
-        Example{"reward_model", kTrain, {}, true}, Example{"reward_model", kInfer, {}, true},
-        Example{"dpo", kTrain}, Example{"dpo", kInfer},
-        Example{"generate", graph::CallKind::kGenerate,
-                {option("group_size", "3"), option("max_new_tokens", "5")}}),
+    testing::Values(Example{"sft", kTrain}, Example{"grpo", kTrain},
+                    Example{"grpo",
+                            kTrain,
+                            {option("adv_norm", "true"), option("sample_reuse", "2"),
+                             option("recompute_log_probs", "true"), option("kl_ctl", "0.2"),
+                             option("kl_loss", "0.1"), option("c_clip", "3"),
+                             option("behav_imp_weight_cap", "1.5")}},
+                    Example{"grpo",
+                            kTrain,
+                            {option("leave_one_out", "true"), option("group_adv_norm", "false"),
+                             option("length_penalty", "0.1"), option("mask_too_long", "true"),
+                             option("best_of", "1")}},
+                    Example{"ppo_actor",
+                            kTrain,
+                            {option("value_norm", "true"), option("adaptive_kl", "true"),
+                             option("adaptive_kl_target", "0.01"),
+                             option("adaptive_kl_horizon", "10")}},
+                    Example{"ppo_critic",
+                            kTrain,
+                            {option("value_norm", "true"), option("value_norm_type", "ma"),
+                             option("sample_reuse", "2")},
+                            true},
+                    Example{"ppo_critic", kInfer, {}, true}, Example{"ppo_actor", kInfer},
+                    Example{"reward_model", kTrain, {}, true},
+                    Example{"reward_model", kInfer, {}, true}, Example{"dpo", kTrain},
+                    Example{"dpo", kInfer},
+                    Example{"generate",
+                            graph::CallKind::kGenerate,
+                            {option("group_size", "3"), option("max_new_tokens", "5")}}),
     [](const testing::TestParamInfo<Example>& each) {
       return each.param.interface + "_" + std::string(graph::name_of(each.param.kind)) + "_" +
              std::to_string(each.index);

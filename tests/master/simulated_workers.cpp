@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <optional>
 #include <sstream>
 
 #include "orrery/graph/topology.h"
@@ -109,6 +110,28 @@ void SimulatedWorkers::flush(int index) {
   worker.waiting.clear();
   for (Action& action : handles) worker.actions.push_back(std::move(action));
   for (Action& action : post_hooks) worker.actions.push_back(std::move(action));
+  for (Action& action : worker.actions) {
+    if (action.not_before == 0) action.not_before = now_;
+  }
+}
+
+/// Whole numbers, so that sums do not depend on their order.
+double SimulatedWorkers::duration_of(const Action& action) const {
+  if (action.is_reply) return 0;
+  if (action.hook != nullptr) {
+    if (std::holds_alternative<comm::EvaluateHook>(*action.hook)) return 7;
+    return std::holds_alternative<comm::ReallocHook>(*action.hook) ? 3 : 1;
+  }
+  switch (action.request->handle) {
+    case comm::Handle::kGenerate:
+    case comm::Handle::kInference:
+    case comm::Handle::kTrainStep:
+      return 4 + action.request->call * 5 % 17;
+    case comm::Handle::kEvaluate:
+      return 7;
+    default:
+      return 1;
+  }
 }
 
 int SimulatedWorkers::work(int limit) {
@@ -128,7 +151,7 @@ bool SimulatedWorkers::step(int index) {
   Worker& worker = workers_[at(index)];
   Action& action = worker.actions.front();
   if (action.is_reply) {
-    worker.replies.push_back(std::move(*action.reply));
+    worker.replies.emplace_back(worker.time, std::move(*action.reply));
     worker.actions.pop_front();
     return true;
   }
@@ -155,6 +178,7 @@ bool SimulatedWorkers::exchange(int index) {
   bool any = false;
   if (!action.posted) {
     action.posted = any = true;
+    action.ready = std::max(worker.time, action.not_before);
     for (const comm::Transfer& transfer :
          std::get<comm::DataTransferHook>(*action.hook).transfers) {
       if (transfer.source != index) {
@@ -192,6 +216,7 @@ bool SimulatedWorkers::exchange(int index) {
         }
       }
     }
+    action.ready = theirs.ready = std::max(action.ready, theirs.ready);
     action.peers_left.erase(peer);
     theirs.peers_left.erase(index);
     any = true;
@@ -200,6 +225,7 @@ bool SimulatedWorkers::exchange(int index) {
   for (const auto& [id, key] : action.received) {
     worker.store[{id.value, key}] = lengths_for_test(id, key);
   }
+  worker.time = action.ready + duration_of(action);
   worker.actions.pop_front();
   return true;
 }
@@ -250,6 +276,12 @@ bool SimulatedWorkers::run_collective(const std::vector<int>& participants) {
     if (first == nullptr) first = &worker.actions.front();
     if (!matches(*first, worker.actions.front())) return false;
   }
+  double end = 0;
+  for (const int index : participants) {
+    const Worker& worker = workers_[at(index)];
+    end = std::max({end, worker.time, worker.actions.front().not_before});
+  }
+  end += duration_of(*first);
   for (const int index : participants) {
     Action& action = workers_[at(index)].actions.front();
     if (action.hook != nullptr) {
@@ -259,7 +291,10 @@ bool SimulatedWorkers::run_collective(const std::vector<int>& participants) {
     }
     action.reply->times.push_back({"main", 0.5 + index});
   }
-  for (const int index : participants) workers_[at(index)].actions.pop_front();
+  for (const int index : participants) {
+    workers_[at(index)].actions.pop_front();
+    workers_[at(index)].time = end;
+  }
   return true;
 }
 
@@ -407,9 +442,28 @@ std::vector<comm::Reply> SimulatedWorkers::some_replies(Random& random) {
     if (with_replies.empty() || (!replies.empty() && random.chance(30))) return replies;
     Worker& worker =
         workers_[with_replies[at(random.between(0, static_cast<int>(with_replies.size()) - 1))]];
-    replies.push_back(std::move(worker.replies.front()));
+    now_ = std::max(now_, worker.replies.front().first);
+    replies.push_back(std::move(worker.replies.front().second));
     worker.replies.pop_front();
   }
+}
+
+std::vector<comm::Reply> SimulatedWorkers::first_replies() {
+  std::optional<double> first;
+  for (const Worker& worker : workers_) {
+    if (worker.replies.empty()) continue;
+    first = std::min(first.value_or(worker.replies.front().first), worker.replies.front().first);
+  }
+  std::vector<comm::Reply> replies;
+  if (!first) return replies;
+  now_ = std::max(now_, *first);
+  for (Worker& worker : workers_) {
+    while (!worker.replies.empty() && worker.replies.front().first <= now_) {
+      replies.push_back(std::move(worker.replies.front().second));
+      worker.replies.pop_front();
+    }
+  }
+  return replies;
 }
 
 std::string SimulatedWorkers::standstill() const {

@@ -2,7 +2,8 @@
 // instead of tensors and versions instead of parameters, works off its requests in the phases of
 // the real request loop, and stands still in every hook and handle until all that take part have
 // come to it. So a wrong order shows as a deadlock, a missing transfer as a missing sample, a
-// forgotten reallocation as a wrong version.
+// forgotten reallocation as a wrong version. Workers have clocks that show when things would have
+// happened, had every call and hook its own duration and messages none.
 #pragma once
 
 #include <deque>
@@ -27,6 +28,7 @@ class SimulatedWorkers {
  public:
   SimulatedWorkers(const graph::Graph& graph, int n_workers);
 
+  /// The requests arrive at the time that now() gives.
   void receive(const std::vector<Outgoing>& outgoing);
 
   /// Lets workers go on, `limit` actions at most. Returns how many were done: 0 is a standstill.
@@ -34,6 +36,11 @@ class SimulatedWorkers {
   /// Some of the replies that are ready (at least one if there is any); each worker's own order is
   /// kept, that between workers is random.
   std::vector<comm::Reply> some_replies(Random& random);
+
+  /// The replies that come first by the clock, once work() has come to a standstill; now() goes on
+  /// to their time.
+  std::vector<comm::Reply> first_replies();
+  double now() const { return now_; }
 
   bool has_left() const { return exited_; }
   /// What stands at the head of each worker's queue, for the text of a failure.
@@ -57,14 +64,17 @@ class SimulatedWorkers {
     std::shared_ptr<comm::Reply> reply;
     const comm::Hook* hook = nullptr;  // null: the handle, or (last) the reply
     bool is_reply = false;
-    bool posted = false;  // transfers: samples were read, peers_left is filled
+    double not_before = 0;  // when the request arrived
+    bool posted = false;    // transfers: samples were read, peers_left is filled
+    double ready = 0;       // transfers: when it and the peers met so far were there
     std::set<int> peers_left = {};
     std::vector<std::pair<data::SampleId, std::string>> received = {};
   };
   struct Worker {
     std::vector<std::shared_ptr<const comm::Request>> waiting;  // for a flush
     std::deque<Action> actions;
-    std::deque<comm::Reply> replies;
+    std::deque<std::pair<double, comm::Reply>> replies;  // with their times
+    double time = 0;
     std::map<std::pair<uint64_t, std::string>, std::vector<int32_t>> store;
     std::map<graph::ReplicaId, Parameters> parameters;
   };
@@ -81,7 +91,10 @@ class SimulatedWorkers {
   bool matches(const Action& a, const Action& b) const;
   std::vector<const comm::Transfer*> between(const Action& action, int a, int b) const;
 
+  double duration_of(const Action& action) const;
+
   const graph::Graph& graph_;
+  double now_ = 0;
   std::vector<Worker> workers_;
   std::vector<graph::Replica> replicas_;
   std::map<std::string, int64_t> changes_per_step_;  // by role
