@@ -1,6 +1,6 @@
 // Random graphs with the real master, control channel, request loop, transfers and communicators on
-// MPI ranks; only the models are missing: a call is a collective over its workers, a reallocation an
-// exchange between those of both replicas. Exits with 0 when all of them ran to their ends.
+// MPI ranks; only the models are missing: a call is a collective over its workers, a reallocation
+// an exchange between those of both replicas. Exits with 0 when all of them ran to their ends.
 //
 //   mpirun -n 5 random_graphs_on_ranks N_GRAPHS
 #include <ATen/ATen.h>
@@ -134,9 +134,9 @@ class CollectiveWorker final : public worker::Handlers {
               "a collective of another call");
     }
     const graph::Topology topology = graph::topology_of(call.layout);
-    const auto rank =
-        static_cast<int>(std::find(call.layout.workers.begin(), call.layout.workers.end(), worker_) -
-                         call.layout.workers.begin());
+    const auto rank = static_cast<int>(
+        std::find(call.layout.workers.begin(), call.layout.workers.end(), worker_) -
+        call.layout.workers.begin());
     if (!topology.is_dp_head(rank)) return;
     if (call.kind == graph::CallKind::kTrainStep) {
       reply.statistics.resize(1);

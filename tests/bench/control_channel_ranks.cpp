@@ -1,5 +1,5 @@
 // Time from sending an empty request to its reply, back to back, to one worker and to all.
-//   mpirun -n 2 bench_control_channel
+//   tools/bench.sh ranks
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
