@@ -111,6 +111,7 @@ master::DispatcherOptions dispatcher_options(const Job& job, const RunDirectory&
   options.evaluate.at_start = evaluate.at_start;
   options.evaluate.at_end = evaluate.at_end;
   options.evaluate.calls = evaluating_calls(job);
+  options.evaluate.stop_at_accuracy = evaluate.stop_at_accuracy;
   const config::ExportConfig& models = experiment.export_;
   options.export_models.frequency = {.every_steps = models.every_steps,
                                      .every_epochs = models.every_epochs,

@@ -69,9 +69,11 @@ class ConsistencyCheck {
   void check_evaluation() {
     const EvaluateConfig& evaluate = experiment_.evaluate;
     if (evaluate.dataset.empty()) {
-      for (const auto& [key, is_set] : {std::pair{"evaluate.every_steps", evaluate.every_steps > 0},
-                                        {"evaluate.every_epochs", evaluate.every_epochs > 0},
-                                        {"evaluate.every_seconds", evaluate.every_seconds > 0}}) {
+      for (const auto& [key, is_set] :
+           {std::pair{"evaluate.every_steps", evaluate.every_steps > 0},
+            {"evaluate.every_epochs", evaluate.every_epochs > 0},
+            {"evaluate.every_seconds", evaluate.every_seconds > 0},
+            {"evaluate.stop_at_accuracy", evaluate.stop_at_accuracy > 0}}) {
         if (is_set) problem(key, base::concat(key, ": evaluate.dataset is missing"));
       }
     } else if (experiment_.find_dataset(evaluate.dataset) == nullptr) {

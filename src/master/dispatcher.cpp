@@ -95,6 +95,7 @@ Dispatcher::Dispatcher(graph::Graph graph, data::DataOrder order, DispatcherOpti
 void Dispatcher::restore(const MasterState& state) {
   steps_done_ = state.steps_done;
   seconds_before_ = state.seconds;
+  target_reached_ = state.target_reached;
   evaluate_control_.restore(state.evaluate);
   export_control_.restore(state.export_models);
   checkpoint_control_.restore(state.checkpoint);
@@ -107,6 +108,7 @@ void Dispatcher::restore(const MasterState& state) {
 MasterState Dispatcher::state() const {
   return {.steps_done = steps_done_,
           .seconds = seconds_before_ + now_,
+          .target_reached = target_reached_,
           .evaluate = evaluate_control_.state(),
           .export_models = export_control_.state(),
           .checkpoint = checkpoint_control_.state(),
@@ -149,7 +151,8 @@ void Dispatcher::proceed() {
         stop_reason_ = reason_to_stop(options_.stop,
                                       {.steps_done = steps_done_,
                                        .seconds = seconds_before_ + now_,
-                                       .stop_requested = stop_requested_},
+                                       .stop_requested = stop_requested_,
+                                       .target_reached = target_reached_},
                                       samples_per_step_, order_.samples_per_epoch());
         if (stop_reason_) {
           phase_ = Phase::kEnding;

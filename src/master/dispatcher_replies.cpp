@@ -87,6 +87,8 @@ void Dispatcher::finish_run(Run& run) {
       break;
     case RunKind::kExport:
     case RunKind::kCheckpoint:
+      // Taken when it was sent; an evaluation of the same step has been answered since.
+      run.state.target_reached = target_reached_;
       std::sort(run.replies.begin(), run.replies.end(),
                 [](const comm::Reply& a, const comm::Reply& b) { return a.worker < b.worker; });
       reports_.emplace_back(SaveReport{
@@ -184,6 +186,8 @@ void Dispatcher::finish_evaluation(Run& run) {
                           .statistics = {},
                           .seconds = now_ - run.sent_at};
   for (const comm::Reply& reply : run.replies) report.statistics.merge(reply.evaluation);
+  const double target = options_.evaluate.stop_at_accuracy;
+  if (target > 0 && report.statistics.value("eval/accuracy") >= target) target_reached_ = true;
   reports_.emplace_back(std::move(report));
 }
 

@@ -41,6 +41,8 @@ std::string_view text_of(StopReason reason) {
       return "total_seconds reached";
     case StopReason::kStopRequested:
       return "stop requested";
+    case StopReason::kTarget:
+      return "evaluate.stop_at_accuracy reached";
   }
   return "unknown";
 }
@@ -49,6 +51,7 @@ std::optional<StopReason> reason_to_stop(const StopConditions& conditions,
                                          const RunProgress& progress, int64_t samples_per_step,
                                          int64_t samples_per_epoch) {
   if (progress.stop_requested) return StopReason::kStopRequested;
+  if (progress.target_reached) return StopReason::kTarget;
   if (conditions.total_steps > 0 && progress.steps_done >= conditions.total_steps) {
     return StopReason::kSteps;
   }

@@ -94,8 +94,8 @@ void measure(comm::Communicator& workers, const char* from, const char* to) {
   const at::Tensor destination = buffer(destination_layout);
   const Bytes bytes = bytes_of(plan, self);
 
-  const double moved = seconds_of(
-      workers, [&] { reallocate(plan, workers, source, destination, at::kFloat); });
+  const double moved =
+      seconds_of(workers, [&] { reallocate(plan, workers, source, destination, at::kFloat); });
 
   std::vector<comm::Send> sends;
   std::vector<comm::Receive> receives;
@@ -117,13 +117,15 @@ void measure(comm::Communicator& workers, const char* from, const char* to) {
 
   int64_t sent = 0;
   for (const auto& [peer, size] : bytes.to) sent += size;
-  at::Tensor total = at::tensor({static_cast<double>(sent), static_cast<double>(bytes.local)},
-                                at::kDouble);
+  at::Tensor total =
+      at::tensor({static_cast<double>(sent), static_cast<double>(bytes.local)}, at::kDouble);
   workers.all_reduce(total, comm::ReduceOp::kSum);
   if (self == 0) {
-    std::printf("%-12s -> %-12s %8.1f MB sent %8.1f MB local %8.2f ms, link and memcpy %8.2f ms, %.2f of it\n",
-                from, to, total[0].item<double>() / 1e6, total[1].item<double>() / 1e6, 1e3 * moved,
-                1e3 * floor, floor / moved);
+    std::printf(
+        "%-12s -> %-12s %8.1f MB sent %8.1f MB local %8.2f ms, link and memcpy %8.2f ms, %.2f of "
+        "it\n",
+        from, to, total[0].item<double>() / 1e6, total[1].item<double>() / 1e6, 1e3 * moved,
+        1e3 * floor, floor / moved);
   }
 }
 

@@ -216,6 +216,42 @@ TEST(Dispatcher, EvaluatesAtTheStartInBetweenAndAtTheEndOnceEach) {
   EXPECT_EQ(count(all, Handle::kEvaluate), 3);
 }
 
+TEST(Dispatcher, StopsOnceAnEvaluationIsRightAsOftenAsAskedFor) {
+  const graph::Graph graph = grpo_graph({});
+  DispatcherOptions options = one_step(1);
+  options.stop.total_steps = 9;
+  options.evaluate = {.frequency = {.every_steps = 2}, .calls = {2}, .stop_at_accuracy = 0.5};
+  options.checkpoint = {.frequency = {.every_steps = 2}, .at_end = false, .directory = "c"};
+  Dispatcher dispatcher(graph, order_of(16, 4), options);
+
+  run_to_end(dispatcher, graph, 1);
+
+  EXPECT_EQ(dispatcher.steps_done(), 2);
+  EXPECT_EQ(dispatcher.stop_reason(), StopReason::kTarget);
+  for (const Report& report : dispatcher.take_reports()) {
+    const auto* save = std::get_if<SaveReport>(&report);
+    if (save == nullptr) continue;
+    EXPECT_TRUE(save->state.target_reached);  // so that a resumed run stops too
+    Dispatcher resumed(graph, order_of(16, 4), options);
+    resumed.restore(save->state);
+    run_to_end(resumed, graph, 1);
+    EXPECT_EQ(resumed.steps_done(), 2);
+  }
+}
+
+TEST(Dispatcher, GoesOnWhileAnEvaluationIsRightLessOften) {
+  const graph::Graph graph = grpo_graph({});
+  DispatcherOptions options = one_step(1);
+  options.stop.total_steps = 4;
+  options.evaluate = {.frequency = {.every_steps = 2}, .calls = {2}, .stop_at_accuracy = 0.6};
+  Dispatcher dispatcher(graph, order_of(16, 4), options);
+
+  run_to_end(dispatcher, graph, 1);
+
+  EXPECT_EQ(dispatcher.steps_done(), 4);
+  EXPECT_EQ(dispatcher.stop_reason(), StopReason::kSteps);
+}
+
 TEST(Dispatcher, ExportsAndChecksPointsWithTheStateOfTheirStep) {
   const graph::Graph graph = grpo_graph({});
   DispatcherOptions options = one_step(1);

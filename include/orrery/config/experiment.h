@@ -87,6 +87,7 @@ struct EvaluateConfig {
   bool at_end = true;
   int64_t max_new_tokens = 32;
   int64_t max_prompts = 0;
+  double stop_at_accuracy = 0;
 
   template <class Visitor>
   static void visit_fields(Visitor& field) {
@@ -101,6 +102,8 @@ struct EvaluateConfig {
     field(&C::at_end, "at_end", "also after the last step", anything());
     field(&C::max_new_tokens, "max_new_tokens", "longest answer, in tokens", at_least(1));
     field(&C::max_prompts, "max_prompts", "use the first so many records; 0: all", at_least(0));
+    field(&C::stop_at_accuracy, "stop_at_accuracy",
+          "end the run once an evaluation is right so often; 0: never", in_range(0, 1));
   }
 };
 

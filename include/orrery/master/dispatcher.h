@@ -39,7 +39,8 @@ struct EvaluationOptions {
   Frequency frequency;
   bool at_start = false;
   bool at_end = false;
-  std::vector<int> calls;  ///< train_step calls whose models are evaluated; empty: never
+  std::vector<int> calls;       ///< train_step calls whose models are evaluated; empty: never
+  double stop_at_accuracy = 0;  ///< ends the run once eval/accuracy is that high; 0: never
 };
 
 struct SavingOptions {
@@ -213,6 +214,7 @@ class Dispatcher {
   double checked_at_ = 0;      // when the controls were last asked
   int64_t steps_done_ = 0;
   bool stop_requested_ = false;
+  bool target_reached_ = false;
   std::optional<StopReason> stop_reason_;
   int64_t evaluated_at_ = -1, exported_at_ = -1, checkpointed_at_ = -1;  // steps
 

@@ -37,7 +37,7 @@ struct StopConditions {
   double total_seconds = 0;
 };
 
-enum class StopReason { kSteps, kEpochs, kSeconds, kStopRequested };
+enum class StopReason { kSteps, kEpochs, kSeconds, kStopRequested, kTarget };
 
 /// `total_steps reached` and so on, for logs.
 std::string_view text_of(StopReason reason);
@@ -47,10 +47,11 @@ struct RunProgress {
   int64_t steps_done = 0;
   double seconds = 0;  ///< of training, over all resumed parts
   bool stop_requested = false;
+  bool target_reached = false;  ///< an evaluation gave what was asked for
 };
 
-/// Why no further step may begin, or nothing. A requested stop comes first, then steps, epochs,
-/// seconds. Local.
+/// Why no further step may begin, or nothing. A requested stop comes first, then the target, steps,
+/// epochs, seconds. Local.
 std::optional<StopReason> reason_to_stop(const StopConditions& conditions,
                                          const RunProgress& progress, int64_t samples_per_step,
                                          int64_t samples_per_epoch);
