@@ -8,9 +8,16 @@
 namespace orrery::kernels {
 
 InstructionSet best_instruction_set() {
-#if defined(ORRERY_KERNELS_AVX2)
-  static const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  return has_avx2 ? InstructionSet::kAvx2 : InstructionSet::kBaseline;
+#if defined(ORRERY_KERNELS_X86)
+  static const InstructionSet best = [] {
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
+      return InstructionSet::kAvx512;
+    }
+    const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    return has_avx2 ? InstructionSet::kAvx2 : InstructionSet::kBaseline;
+  }();
+  return best;
 #else
   return InstructionSet::kBaseline;
 #endif
@@ -18,7 +25,8 @@ InstructionSet best_instruction_set() {
 
 template <>
 const KernelTable<float>& kernel_table<float>([[maybe_unused]] InstructionSet set) {
-#if defined(ORRERY_KERNELS_AVX2)
+#if defined(ORRERY_KERNELS_X86)
+  if (set == InstructionSet::kAvx512) return avx512::kFloatTable;
   if (set == InstructionSet::kAvx2) return avx2::kFloatTable;
 #endif
   return baseline::kFloatTable;
@@ -26,7 +34,8 @@ const KernelTable<float>& kernel_table<float>([[maybe_unused]] InstructionSet se
 
 template <>
 const KernelTable<double>& kernel_table<double>([[maybe_unused]] InstructionSet set) {
-#if defined(ORRERY_KERNELS_AVX2)
+#if defined(ORRERY_KERNELS_X86)
+  if (set == InstructionSet::kAvx512) return avx512::kDoubleTable;
   if (set == InstructionSet::kAvx2) return avx2::kDoubleTable;
 #endif
   return baseline::kDoubleTable;

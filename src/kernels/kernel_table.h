@@ -40,13 +40,18 @@ namespace avx2 {
 extern const KernelTable<float> kFloatTable;
 extern const KernelTable<double> kDoubleTable;
 }  // namespace avx2
+namespace avx512 {
+extern const KernelTable<float> kFloatTable;
+extern const KernelTable<double> kDoubleTable;
+}  // namespace avx512
 
-enum class InstructionSet { kBaseline, kAvx2 };
+/// Each can run what those before it can.
+enum class InstructionSet { kBaseline, kAvx2, kAvx512 };
 
-/// What this processor can run.
+/// The best that this processor can run.
 InstructionSet best_instruction_set();
 
-/// The table in use. Tests compare both.
+/// The table of one set, or the one in use. Tests compare them.
 template <class T>
 const KernelTable<T>& kernel_table(InstructionSet set);
 template <class T>

@@ -33,8 +33,8 @@ struct Product {
 
 TEST(PackedProduct, MatchesTheObviousLoopsWithBiasAndResidualInPlace) {
   on_every_table([]<class T>(const KernelTable<T>& table) {
-    for (const int64_t rows : {0, 1, 2, 3, 5, 6, 7, 13, 97, 211}) {
-      for (const int64_t out : {1, 15, 16, 33, 97}) {
+    for (const int64_t rows : {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 97, 211}) {
+      for (const int64_t out : {1, 15, 16, 33, 97, 149}) {
         for (const int64_t in : {1, 31, 64}) {
           SCOPED_TRACE(testing::Message() << rows << " x " << in << " x " << out);
           Product<T> p(rows, in, out);
@@ -63,7 +63,7 @@ TEST(PackedProduct, GivesARowTheSameBitsWhateverIsBesideIt) {
     const int64_t rows = 101, in = 77, out = 49;
     Product<T> all(rows, in, out);
     table.packed_product(all.args);
-    for (const int64_t count : {1, 2, 3, 4, 5, 6, 11}) {
+    for (const int64_t count : {1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 17}) {
       Product<T> some(rows, in, out);
       const int64_t first = 40;
       some.args.x += first * some.args.x_stride;

@@ -46,7 +46,9 @@ void expect_near(const std::vector<T>& got, const std::vector<double>& expected,
 /// The tables that this machine can run.
 inline std::vector<InstructionSet> runnable_sets() {
   std::vector<InstructionSet> sets{InstructionSet::kBaseline};
-  if (best_instruction_set() == InstructionSet::kAvx2) sets.push_back(InstructionSet::kAvx2);
+  for (const InstructionSet set : {InstructionSet::kAvx2, InstructionSet::kAvx512}) {
+    if (best_instruction_set() >= set) sets.push_back(set);
+  }
   return sets;
 }
 
@@ -54,7 +56,8 @@ inline std::vector<InstructionSet> runnable_sets() {
 template <class Work>
 void on_every_table(Work&& work) {
   for (const InstructionSet set : runnable_sets()) {
-    SCOPED_TRACE(set == InstructionSet::kAvx2 ? "avx2" : "baseline");
+    static constexpr const char* kNames[] = {"baseline", "avx2", "avx512"};
+    SCOPED_TRACE(kNames[static_cast<int>(set)]);
     {
       SCOPED_TRACE("float");
       work.template operator()<float>(kernel_table<float>(set));

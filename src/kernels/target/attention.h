@@ -1,5 +1,5 @@
 // Packed causal attention. For each sequence and key/value head the keys are transposed into panels
-// once; then up to six queries at a time get all their scores, one softmax over the whole row (a
+// once; then a tile of queries at a time gets all their scores, one softmax over the whole row (a
 // row of 4096 floats is 16 KiB), and their sum of values. No online rescaling.
 #pragma once
 
@@ -79,7 +79,7 @@ template <class T, int R>
 ORRERY_INLINE void multiply_panels(const T* a, int64_t a_stride, const T* panels, int64_t head_dim,
                                    const KeyRange& keys, T scale, T* out, int64_t out_stride) {
   for (int64_t key = keys.first_panel_key; key < keys.padded_last; key += kPanel<T>) {
-    Vec<T> c[R][2] = {};
+    Vec<T> c[R][kPanelVecs] = {};
     multiply_tile<T, R, 1>({.a = a,
                             .a_stride = a_stride,
                             .b = {panels + key * head_dim},
@@ -88,8 +88,10 @@ ORRERY_INLINE void multiply_panels(const T* a, int64_t a_stride, const T* panels
                            c);
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
-      store<T>(out + r * out_stride + key, c[r][0] * scale);
-      store<T>(out + r * out_stride + key + kLanes<T>, c[r][1] * scale);
+#pragma GCC unroll 2
+      for (int i = 0; i < kPanelVecs; ++i) {
+        store<T>(out + r * out_stride + key + i * kLanes<T>, c[r][i] * scale);
+      }
     }
   }
 }
@@ -101,7 +103,7 @@ ORRERY_INLINE void multiply_rows(const T* weights, int64_t weight_stride, Rows<T
                                  T* out, int64_t out_stride) {
   const int64_t first = keys.first_panel_key;
   for (int64_t d = 0; d < head_dim; d += kPanel<T>) {
-    Vec<T> c[R][2] = {};
+    Vec<T> c[R][kPanelVecs] = {};
     multiply_tile<T, R, 1>({.a = weights + first,
                             .a_stride = weight_stride,
                             .b = {values.data + first * values.stride + d},
@@ -111,10 +113,10 @@ ORRERY_INLINE void multiply_rows(const T* weights, int64_t weight_stride, Rows<T
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       T* to = out + r * out_stride + d;
-      const int64_t left = head_dim - d;
-      store_first<T>(to, c[r][0] * factor[r], smaller(left, kLanes<T>));
-      if (left > kLanes<T>) {
-        store_first<T>(to + kLanes<T>, c[r][1] * factor[r], left - kLanes<T>);
+#pragma GCC unroll 2
+      for (int i = 0; i < kPanelVecs; ++i) {
+        const int64_t left = head_dim - d - i * kLanes<T>;
+        if (left > 0) store_first<T>(to + i * kLanes<T>, c[r][i] * factor[r], left);
       }
     }
   }
@@ -195,23 +197,27 @@ template <class T, int R>
 ORRERY_INLINE void add_outer_products(const T* weights, int64_t weight_stride, Rows<T> rows,
                                       const KeyRange& keys, int64_t width, T* out) {
   for (int64_t d = 0; d < width; d += kPanel<T>) {
-    Vec<T> row[R][2];
+    Vec<T> row[R][kPanelVecs];
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
-      row[r][0] = load(rows.data + r * rows.stride + d);
-      row[r][1] = load(rows.data + r * rows.stride + d + kLanes<T>);
+#pragma GCC unroll 2
+      for (int i = 0; i < kPanelVecs; ++i) {
+        row[r][i] = load(rows.data + r * rows.stride + d + i * kLanes<T>);
+      }
     }
     for (int64_t key = keys.first_panel_key; key < keys.last; ++key) {
       T* to = out + key * width + d;
-      Vec<T> sum0 = load(to), sum1 = load(to + kLanes<T>);
+      Vec<T> sums[kPanelVecs];
+#pragma GCC unroll 2
+      for (int i = 0; i < kPanelVecs; ++i) sums[i] = load(to + i * kLanes<T>);
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) {
         const Vec<T> weight = splat(weights[r * weight_stride + key]);
-        sum0 += weight * row[r][0];
-        sum1 += weight * row[r][1];
+#pragma GCC unroll 2
+        for (int i = 0; i < kPanelVecs; ++i) sums[i] += weight * row[r][i];
       }
-      store<T>(to, sum0);
-      store<T>(to + kLanes<T>, sum1);
+#pragma GCC unroll 2
+      for (int i = 0; i < kPanelVecs; ++i) store<T>(to + i * kLanes<T>, sums[i]);
     }
   }
 }

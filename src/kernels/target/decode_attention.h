@@ -27,10 +27,10 @@ struct HeadPages {
 template <class T, int R, int P>
 ORRERY_INLINE void score_panels(const DecodeAttentionArgs<T>& args, const HeadPages<T>& pages,
                                 const T* q, int64_t first, T* scores, int64_t stride) {
-  Vec<T> c[R][2 * P] = {};
+  Vec<T> c[R][kPanelVecs * P] = {};
   TileInput<T, P> in{
       .a = q, .a_stride = args.head_dim, .b = {}, .b_stride = kPageTokens, .k = args.head_dim};
-#pragma GCC unroll 4
+#pragma GCC unroll 8
   for (int p = 0; p < P; ++p) {
     const int64_t key = first + p * kPanel<T>;
     in.b[p] = pages.keys(key / kPageTokens) + key % kPageTokens;
@@ -39,7 +39,7 @@ ORRERY_INLINE void score_panels(const DecodeAttentionArgs<T>& args, const HeadPa
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 8
-    for (int j = 0; j < 2 * P; ++j) {
+    for (int j = 0; j < kPanelVecs * P; ++j) {
       store<T>(scores + r * stride + first + j * kLanes<T>, c[r][j] * static_cast<T>(args.scale));
     }
   }
@@ -50,21 +50,21 @@ template <class T, int R, int P>
 ORRERY_INLINE void sum_values(const HeadPages<T>& pages, int64_t first_page, int64_t n_pages,
                               const T* weights, int64_t stride, const T (&factor)[R],
                               int64_t column, int64_t head_dim, T* out) {
-  Vec<T> c[R][2 * P] = {};
+  Vec<T> c[R][kPanelVecs * P] = {};
   for (int64_t page = first_page; page < n_pages; ++page) {
     TileInput<T, P> in{.a = weights + page * kPageTokens,
                        .a_stride = stride,
                        .b = {},
                        .b_stride = pages.width,
                        .k = kPageTokens};
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int p = 0; p < P; ++p) in.b[p] = pages.values(page) + column + p * kPanel<T>;
     multiply_tile<T, R, P>(in, c);
   }
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 8
-    for (int j = 0; j < 2 * P; ++j) {
+    for (int j = 0; j < kPanelVecs * P; ++j) {
       const int64_t at = column + j * kLanes<T>;
       if (at < head_dim)
         store_first<T>(out + r * head_dim + at, c[r][j] * factor[r], head_dim - at);
@@ -74,7 +74,7 @@ ORRERY_INLINE void sum_values(const HeadPages<T>& pages, int64_t first_page, int
 
 template <class T, int R>
 void decode_heads(const DecodeAttentionArgs<T>& args, int64_t s, int64_t kv, int64_t head) {
-  constexpr int kAtOnce = R == 1 ? 4 : (R <= 3 ? 2 : 1);
+  constexpr int kAtOnce = kPanelsBeside<R> >= 4 ? 4 : kPanelsBeside<R>;
   const int64_t d = args.head_dim, width = padded_head_dim(d);
   const HeadPages<T> pages{args.pages, args.page_table + s * args.table_stride,
                            page_size(args.n_kv_heads, d), kv * 2 * kPageTokens * width, width};

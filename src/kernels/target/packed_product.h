@@ -9,22 +9,34 @@ namespace orrery::kernels::ORRERY_KERNEL_TARGET {
 /// Rows of x that stay while the panels pass: 96 rows of 512 floats are 192 KiB.
 inline constexpr int64_t kRowChunk = 96;
 
-template <class T, int R, int P>
+/// The last, partly filled register of a row. Not inlined: there would be hundreds of copies.
+template <class T>
+__attribute__((noinline)) void finish_tail(const PackedProductArgs<T>& args, int64_t row_begin,
+                                           int64_t column, int64_t count, const T* sums) {
+  for (int64_t i = column; i < column + count; ++i) {
+    T v = sums[i - column];
+    if (args.bias != nullptr) v += args.bias[i];
+    if (args.residual != nullptr) v += args.residual[row_begin + i];
+    args.y[row_begin + i] = v;
+  }
+}
+
+template <class T, int R, int P, Prefetch kPrefetch>
 ORRERY_INLINE void product_tile(const PackedProductArgs<T>& args, int64_t row, int64_t panel) {
-  Vec<T> c[R][2 * P] = {};
+  Vec<T> c[R][kPanelVecs * P] = {};
   TileInput<T, P> in{.a = args.x + row * args.x_stride,
                      .a_stride = args.x_stride,
                      .b = {},
                      .b_stride = kPanel<T>,
                      .k = args.n_in};
-#pragma GCC unroll 4
+#pragma GCC unroll 8
   for (int p = 0; p < P; ++p) in.b[p] = args.packed + (panel + p) * kPanel<T> * args.n_in;
-  multiply_tile<T, R, P>(in, c);
+  multiply_tile<T, R, P, kPrefetch>(in, c);
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
     const int64_t at = (row + r) * args.y_stride;
 #pragma GCC unroll 8
-    for (int j = 0; j < 2 * P; ++j) {
+    for (int j = 0; j < kPanelVecs * P; ++j) {
       const int64_t column = panel * kPanel<T> + j * kLanes<T>;
       const int64_t left = args.n_out - column;
       if (left >= kLanes<T>) {
@@ -32,24 +44,45 @@ ORRERY_INLINE void product_tile(const PackedProductArgs<T>& args, int64_t row, i
         if (args.bias != nullptr) v += load(args.bias + column);
         if (args.residual != nullptr) v += load(args.residual + at + column);
         store<T>(args.y + at + column, v);
-      } else {
-        for (int64_t i = 0; i < left; ++i) {
-          T v = c[r][j][i];
-          if (args.bias != nullptr) v += args.bias[column + i];
-          if (args.residual != nullptr) v += args.residual[at + column + i];
-          args.y[at + column + i] = v;
-        }
+      } else if (left > 0) {
+        T sums[kLanes<T>];
+        store<T>(sums, c[r][j]);
+        finish_tail(args, at, column, left, sums);
       }
     }
   }
 }
 
-/// All panels for R rows, P at a time: one or two rows alone would wait for their own sums.
-template <class T, int R, int P>
-void product_rows(const PackedProductArgs<T>& args, int64_t row, int64_t begin, int64_t end) {
-  int64_t panel = begin;
-  for (; panel + P <= end; panel += P) product_tile<T, R, P>(args, row, panel);
-  for (; panel < end; ++panel) product_tile<T, R, 1>(args, row, panel);
+/// P panels for all rows of a chunk: they stay in the first or second cache meanwhile.
+template <class T, int P>
+void product_panels(const PackedProductArgs<T>& args, int64_t begin, int64_t end, int64_t panel) {
+  int64_t row = begin;
+  for (; row + kTileRows <= end; row += kTileRows) {
+    if (row == begin) {
+      product_tile<T, kTileRows, P, Prefetch::kNextTile>(args, row, panel);
+    } else {
+      product_tile<T, kTileRows, P, Prefetch::kNo>(args, row, panel);
+    }
+  }
+  if (row < end) {
+    with_rows(end - row, [&]<int R>() { product_tile<T, R, P, Prefetch::kNo>(args, row, panel); });
+  }
+}
+
+/// Fewer rows than a tile has: more panels at a time.
+template <class T, int R>
+void product_few_rows(const PackedProductArgs<T>& args, int64_t row, int64_t n_panels) {
+  constexpr int kMany = kPanelsBeside<R>;
+  int64_t panel = 0;
+  for (; panel + kMany <= n_panels; panel += kMany) {
+    product_tile<T, R, kMany, Prefetch::kNextTile>(args, row, panel);
+  }
+  if constexpr (kMany >= 4) {
+    for (; panel + 2 <= n_panels; panel += 2) {
+      product_tile<T, R, 2, Prefetch::kNextTile>(args, row, panel);
+    }
+  }
+  for (; panel < n_panels; ++panel) product_tile<T, R, 1, Prefetch::kNextTile>(args, row, panel);
 }
 
 template <class T>
@@ -58,21 +91,14 @@ void packed_product(const PackedProductArgs<T>& args) {
   for (int64_t chunk = 0; chunk < args.n_rows; chunk += kRowChunk) {
     const int64_t end = smaller(args.n_rows, chunk + kRowChunk);
     if (end - chunk < kTileRows) {
-      with_rows(end - chunk, [&]<int R>() {
-        constexpr int kPanels = R == 1 ? 4 : (R <= 3 ? 2 : 1);
-        product_rows<T, R, kPanels>(args, chunk, 0, n_panels);
-      });
+      with_rows(end - chunk, [&]<int R>() { product_few_rows<T, R>(args, chunk, n_panels); });
       continue;
     }
-    for (int64_t panel = 0; panel < n_panels; ++panel) {
-      int64_t row = chunk;
-      for (; row + kTileRows <= end; row += kTileRows) {
-        product_rows<T, kTileRows, 1>(args, row, panel, panel + 1);
-      }
-      if (row < end) {
-        with_rows(end - row, [&]<int R>() { product_rows<T, R, 1>(args, row, panel, panel + 1); });
-      }
+    int64_t panel = 0;
+    for (; panel + kTilePanels <= n_panels; panel += kTilePanels) {
+      product_panels<T, kTilePanels>(args, chunk, end, panel);
     }
+    for (; panel < n_panels; ++panel) product_panels<T, 1>(args, chunk, end, panel);
   }
 }
 

@@ -1,11 +1,15 @@
-// Vector registers of 32 bytes by GCC's vector extension: one source for AVX2 and for plain x86-64
-// (where the compiler splits them). Everything in src/kernels/target is compiled once per
-// instruction set, inside the namespace ORRERY_KERNEL_TARGET, and uses no inline function of the
-// standard library: the linker could keep the AVX2 copy of one for a machine that lacks it.
+// Vector registers by GCC's vector extension: of 64 bytes for AVX-512, else of 32, one source for
+// AVX2 and for plain x86-64 (where the compiler splits them). Everything in src/kernels/target is
+// compiled once per instruction set, inside the namespace ORRERY_KERNEL_TARGET, and uses no inline
+// function of the standard library: the linker could keep the AVX2 copy of one for a machine that
+// lacks it.
 #pragma once
 
 #include <cstdint>
 
+#if !defined(ORRERY_VECTOR_BYTES)
+#define ORRERY_VECTOR_BYTES 32
+#endif
 #define ORRERY_INLINE inline __attribute__((always_inline))
 
 namespace orrery::kernels::ORRERY_KERNEL_TARGET {
@@ -14,13 +18,13 @@ template <class T>
 struct VecOf;
 template <>
 struct VecOf<float> {
-  typedef float Type __attribute__((vector_size(32)));
-  typedef int32_t Int __attribute__((vector_size(32)));
+  typedef float Type __attribute__((vector_size(ORRERY_VECTOR_BYTES)));
+  typedef int32_t Int __attribute__((vector_size(ORRERY_VECTOR_BYTES)));
 };
 template <>
 struct VecOf<double> {
-  typedef double Type __attribute__((vector_size(32)));
-  typedef int64_t Int __attribute__((vector_size(32)));
+  typedef double Type __attribute__((vector_size(ORRERY_VECTOR_BYTES)));
+  typedef int64_t Int __attribute__((vector_size(ORRERY_VECTOR_BYTES)));
 };
 template <class T>
 using Vec = typename VecOf<T>::Type;
@@ -28,10 +32,17 @@ template <class T>
 using IntVec = typename VecOf<T>::Int;
 
 template <class T>
-inline constexpr int64_t kLanes = 32 / static_cast<int64_t>(sizeof(T));
+inline constexpr int64_t kLanes = ORRERY_VECTOR_BYTES / static_cast<int64_t>(sizeof(T));
 
+#if ORRERY_VECTOR_BYTES == 64
+ORRERY_INLINE Vec<float> splat(float s) {
+  return Vec<float>{s, s, s, s, s, s, s, s, s, s, s, s, s, s, s, s};
+}
+ORRERY_INLINE Vec<double> splat(double s) { return Vec<double>{s, s, s, s, s, s, s, s}; }
+#else
 ORRERY_INLINE Vec<float> splat(float s) { return Vec<float>{s, s, s, s, s, s, s, s}; }
 ORRERY_INLINE Vec<double> splat(double s) { return Vec<double>{s, s, s, s}; }
+#endif
 
 template <class T>
 ORRERY_INLINE Vec<T> load(const T* from) {
@@ -55,10 +66,27 @@ ORRERY_INLINE void store_first(T* to, const Vec<T>& v, int64_t n) {
   for (int64_t i = 0; i < n; ++i) to[i] = v[i];
 }
 
-ORRERY_INLINE float sum(const Vec<float>& v) {
+typedef float Floats8 __attribute__((vector_size(32)));
+typedef double Doubles4 __attribute__((vector_size(32)));
+
+ORRERY_INLINE float sum32(const Floats8& v) {
   return ((v[0] + v[4]) + (v[1] + v[5])) + ((v[2] + v[6]) + (v[3] + v[7]));
 }
-ORRERY_INLINE double sum(const Vec<double>& v) { return (v[0] + v[2]) + (v[1] + v[3]); }
+ORRERY_INLINE double sum32(const Doubles4& v) { return (v[0] + v[2]) + (v[1] + v[3]); }
+
+/// Sum of the lanes, halves first.
+ORRERY_INLINE float sum(const Vec<float>& v) {
+  Floats8 parts[sizeof v / 32];
+  __builtin_memcpy(parts, &v, sizeof v);
+  if constexpr (sizeof v == 64) parts[0] += parts[1];
+  return sum32(parts[0]);
+}
+ORRERY_INLINE double sum(const Vec<double>& v) {
+  Doubles4 parts[sizeof v / 32];
+  __builtin_memcpy(parts, &v, sizeof v);
+  if constexpr (sizeof v == 64) parts[0] += parts[1];
+  return sum32(parts[0]);
+}
 
 template <class V>
 ORRERY_INLINE V vmax(const V& a, const V& b) {
@@ -67,9 +95,14 @@ ORRERY_INLINE V vmax(const V& a, const V& b) {
 
 template <class T>
 ORRERY_INLINE T largest(const Vec<T>& v) {
-  T best = v[0];
-  for (int64_t i = 1; i < kLanes<T>; ++i) best = v[i] > best ? v[i] : best;
-  return best;
+  T lanes[kLanes<T>];
+  store<T>(lanes, v);
+  for (int64_t half = kLanes<T> / 2; half > 0; half /= 2) {
+    for (int64_t i = 0; i < half; ++i) {
+      lanes[i] = lanes[i] > lanes[i + half] ? lanes[i] : lanes[i + half];
+    }
+  }
+  return lanes[0];
 }
 
 /// Dot product of n numbers.

@@ -1,17 +1,26 @@
-// The inner product of everything here: R rows of a times 2 P vectors of columns of b, summed over
-// k in order. With R = 6, P = 1 it keeps 12 of the 16 registers busy with sums.
+// The inner product of everything here: R rows of a times P panels of columns of b, summed over k
+// in order. A panel is 64 bytes wide, two registers of 32 bytes or one of 64. With R = 6, P = 1 it
+// keeps 12 of AVX2's 16 registers busy with sums; with R = 8, P = 3 24 of AVX-512's 32.
 #pragma once
 
 #include "target/simd.h"
 
 namespace orrery::kernels::ORRERY_KERNEL_TARGET {
 
-/// Columns of one panel: two registers.
+/// Columns of one panel, and the registers that hold them.
 template <class T>
-inline constexpr int64_t kPanel = 2 * kLanes<T>;
+inline constexpr int64_t kPanel = 64 / static_cast<int64_t>(sizeof(T));
+inline constexpr int kPanelVecs = 64 / ORRERY_VECTOR_BYTES;
 
-/// Rows of a full tile.
-inline constexpr int kTileRows = 6;
+/// Rows of a full tile, and panels beside each other where there are enough.
+inline constexpr int kTileRows = ORRERY_VECTOR_BYTES == 64 ? 8 : 6;
+inline constexpr int kTilePanels = ORRERY_VECTOR_BYTES == 64 ? 3 : 1;
+
+/// Panels at a time for fewer rows: one or two alone would wait for their own sums.
+template <int R>
+inline constexpr int kPanelsBeside = ORRERY_VECTOR_BYTES == 64
+                                         ? (R <= 2 ? 8 : (R <= 4 ? 4 : kTilePanels))
+                                         : (R == 1 ? 4 : (R <= 3 ? 2 : 1));
 
 template <class T, int P>
 struct TileInput {
@@ -22,21 +31,29 @@ struct TileInput {
   int64_t k;
 };
 
-/// c[r][2 p + i] += sum over k of a[r][k] * b[p][k][register i].
-template <class T, int R, int P>
-ORRERY_INLINE void multiply_tile(const TileInput<T, P>& in, Vec<T> (&c)[R][2 * P]) {
+/// Whether the numbers of b one tile further on are asked for meanwhile: worth it where b comes
+/// from memory and the next tile follows it there.
+enum class Prefetch { kNo, kNextTile };
+
+/// c[r][kPanelVecs p + i] += sum over k of a[r][k] * b[p][k][register i].
+template <class T, int R, int P, Prefetch kPrefetch = Prefetch::kNo>
+ORRERY_INLINE void multiply_tile(const TileInput<T, P>& in, Vec<T> (&c)[R][kPanelVecs * P]) {
   for (int64_t k = 0; k < in.k; ++k) {
-    Vec<T> b[2 * P];
-#pragma GCC unroll 4
+    Vec<T> b[kPanelVecs * P];
+#pragma GCC unroll 8
     for (int p = 0; p < P; ++p) {
-      b[2 * p] = load(in.b[p] + k * in.b_stride);
-      b[2 * p + 1] = load(in.b[p] + k * in.b_stride + kLanes<T>);
+      const T* row = in.b[p] + k * in.b_stride;
+#pragma GCC unroll 2
+      for (int i = 0; i < kPanelVecs; ++i) b[kPanelVecs * p + i] = load(row + i * kLanes<T>);
+      if constexpr (kPrefetch == Prefetch::kNextTile) {
+        __builtin_prefetch(row + P * in.k * in.b_stride, 0, 2);
+      }
     }
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       const Vec<T> a = splat(in.a[r * in.a_stride + k]);
 #pragma GCC unroll 8
-      for (int j = 0; j < 2 * P; ++j) c[r][j] += a * b[j];
+      for (int j = 0; j < kPanelVecs * P; ++j) c[r][j] += a * b[j];
     }
   }
 }
@@ -60,8 +77,14 @@ ORRERY_INLINE void with_rows(int64_t rows, Work&& work) {
     case 5:
       work.template operator()<5>();
       break;
-    default:
+    case 6:
       work.template operator()<6>();
+      break;
+    case 7:
+      if constexpr (kTileRows > 6) work.template operator()<7>();
+      break;
+    default:
+      if constexpr (kTileRows > 6) work.template operator()<8>();
       break;
   }
 }
