@@ -21,7 +21,8 @@ struct KernelTable {
   void (*rope)(const RopeArgs<T>&);
   void (*silu_mul)(const SiluMulArgs<T>&);
   void (*silu_mul_backward)(const SiluMulBackwardArgs<T>&);
-  void (*exp_row)(const T* x, int64_t n, T scale, T shift, T* out);
+  double (*exp_row)(const T* x, int64_t n, T scale, T shift, T* out);
+  T (*row_max)(const T* x, int64_t n);
   void (*token_log_probs)(const TokenLogProbsArgs<T>&);
   void (*token_log_probs_backward)(const TokenLogProbsBackwardArgs<T>&);
   void (*packed_product)(const PackedProductArgs<T>&);

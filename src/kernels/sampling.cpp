@@ -1,6 +1,6 @@
 #include "orrery/kernels/sampling.h"
 
-#include <algorithm>   // max_element, nth_element, heap
+#include <algorithm>   // find, nth_element, heap
 #include <cmath>       // log
 #include <functional>  // greater
 
@@ -23,11 +23,25 @@ bool less_likely(const Candidate& a, const Candidate& b) {
 /// weights[t] = e^(logit - best) and their sum. A removed logit weighs nothing.
 template <class T>
 double exponentials(std::span<const T> logits, T best, T* weights) {
-  kernel_table<T>().exp_row(logits.data(), static_cast<int64_t>(logits.size()), T(1), best,
-                            weights);
-  double total = 0;
-  for (size_t i = 0; i < logits.size(); ++i) total += static_cast<double>(weights[i]);
-  return total;
+  return kernel_table<T>().exp_row(logits.data(), static_cast<int64_t>(logits.size()), T(1), best,
+                                   weights);
+}
+
+template <class T>
+T best_of(std::span<const T> logits) {
+  return kernel_table<T>().row_max(logits.data(), static_cast<int64_t>(logits.size()));
+}
+
+constexpr size_t kSumBlock = 64;
+
+/// Eight sums side by side, so that the processor need not wait for one.
+template <class T>
+double block_sum(const T* weights) {
+  double sums[8] = {};
+  for (size_t i = 0; i < kSumBlock; i += 8) {
+    for (size_t j = 0; j < 8; ++j) sums[j] += static_cast<double>(weights[i + j]);
+  }
+  return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
 }
 
 template <class T>
@@ -50,7 +64,7 @@ void remove_beyond_top_p(std::span<T> logits, std::span<const T> original, doubl
                          Candidate* heap, T* weights) {
   if (top_p >= 1) return;
   const size_t n = logits.size();
-  const T best = *std::max_element(original.begin(), original.end());
+  const T best = best_of(original);
   const double total = exponentials(original, best, weights);
   for (size_t i = 0; i < n; ++i) {
     heap[i] = {static_cast<double>(weights[i]), static_cast<int64_t>(i)};
@@ -116,7 +130,7 @@ void apply_sampling_rule(std::span<T> logits, const SamplingRule& rule, int64_t 
 
 template <class T>
 double log_prob_of(std::span<const T> logits, int64_t token, void* scratch) {
-  const T best = *std::max_element(logits.begin(), logits.end());
+  const T best = best_of(logits);
   const double total = exponentials(logits, best, static_cast<T*>(scratch));
   return static_cast<double>(logits[static_cast<size_t>(token)]) - static_cast<double>(best) -
          std::log(total);
@@ -124,20 +138,36 @@ double log_prob_of(std::span<const T> logits, int64_t token, void* scratch) {
 
 template <class T>
 Draw draw_greedy(std::span<const T> logits, void* scratch) {
-  const auto best = std::max_element(logits.begin(), logits.end());
-  const double total = exponentials(logits, *best, static_cast<T*>(scratch));
-  return {.token = best - logits.begin(), .log_prob = -std::log(total)};
+  const T best = best_of(logits);
+  const double total = exponentials(logits, best, static_cast<T*>(scratch));
+  const auto first = std::find(logits.begin(), logits.end(), best);
+  return {.token = first == logits.end() ? 0 : first - logits.begin(),  // end: not a number
+          .log_prob = -std::log(total)};
 }
 
 template <class T>
 Draw draw_sample(std::span<const T> logits, double uniform, void* scratch) {
   T* weights = static_cast<T*>(scratch);
-  const T best = *std::max_element(logits.begin(), logits.end());
+  const T best = best_of(logits);
   const double total = exponentials(logits, best, weights);
   const double target = uniform * total;
   double cumulative = 0;
   int64_t token = 0;
-  for (size_t i = 0; i < logits.size(); ++i) {
+  // Whole blocks below the target are passed by their sums.
+  size_t i = 0;
+  for (; i + kSumBlock <= logits.size(); i += kSumBlock) {
+    const double after = cumulative + block_sum(weights + i);
+    if (after > target) break;
+    cumulative = after;
+  }
+  // The draw is in the block from i on, unless rounding says otherwise: then it is the last of
+  // weight > 0 before it.
+  for (size_t back = i; back-- > 0;) {
+    if (weights[back] == T(0)) continue;
+    token = static_cast<int64_t>(back);
+    break;
+  }
+  for (; i < logits.size(); ++i) {
     if (weights[i] == T(0)) continue;
     token = static_cast<int64_t>(i);  // the last of weight > 0 when rounding leaves the sum short
     cumulative += static_cast<double>(weights[i]);

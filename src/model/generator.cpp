@@ -49,7 +49,8 @@ double uniform_of(const SamplingKey& key, uint64_t member, uint64_t position) {
 template <class T>
 class Generation {
  public:
-  Generation(const Decoder& decoder, const PackedTokens& prompts, std::span<const SamplingKey> keys,
+  Generation(const Decoder& decoder, const InferenceWeights<T>& weights,
+             const PackedTokens& prompts, std::span<const SamplingKey> keys,
              const GenerationOptions& options)
       : shard_(decoder.shard()),
         architecture_(decoder.architecture()),
@@ -67,7 +68,7 @@ class Generation {
               .filter = {.top_k = options.top_k, .top_p = options.top_p},
               .min_new_tokens = options.min_new_tokens,
               .stop_ids = options.stop_ids},
-        model_(decoder,
+        model_(decoder, weights,
                std::max({n_places_, longest_prompt(), std::min(kPrefillTokens, prompts.size())}),
                max_context_),
         pages_(local_.n_layers, worst_case_pages(),
@@ -364,14 +365,26 @@ void check(const Architecture& architecture, const PackedTokens& prompts,
 
 }  // namespace
 
-Generator::Generator(const Decoder& decoder) : decoder_(decoder) {}
+Generator::Generator(const Decoder& decoder, PackedWeights packed)
+    : decoder_(decoder), packed_(packed) {}
 
 GenerationResult Generator::generate(const PackedTokens& prompts, std::span<const SamplingKey> keys,
                                      const GenerationOptions& options) {
   check(decoder_.architecture(), prompts, keys, options);
   if (prompts.n_sequences() == 0) return {};
   return with_type(decoder_.dtype(), [&]<class T>() {
-    return Generation<T>(decoder_, prompts, keys, options).run();
+    if (packed_ == PackedWeights::kPerCall) {
+      const InferenceWeights<T> weights(decoder_);
+      return Generation<T>(decoder_, weights, prompts, keys, options).run();
+    }
+    const std::string now = fingerprint(decoder_);
+    if (kept_ == nullptr || now != kept_fingerprint_) {
+      kept_.reset();  // before the new ones are made: not both at a time
+      kept_ = std::make_shared<InferenceWeights<T>>(decoder_);
+      kept_fingerprint_ = now;
+    }
+    const auto& weights = *static_cast<const InferenceWeights<T>*>(kept_.get());
+    return Generation<T>(decoder_, weights, prompts, keys, options).run();
   });
 }
 

@@ -4,10 +4,8 @@
 
 #include <algorithm>  // copy_n
 #include <cmath>      // sqrt
-#include <string>
 
 #include "orrery/base/error.h"
-#include "orrery/base/text.h"
 #include "orrery/kernels/decode_attention.h"
 #include "orrery/kernels/packed_product.h"
 #include "orrery/kernels/rms_norm.h"
@@ -17,18 +15,6 @@
 
 namespace orrery::model {
 namespace {
-
-template <class T>
-const T* parameter(const Decoder& decoder, const std::string& name) {
-  const FlatParameters& parameters = decoder.parameters();
-  return parameters.values().const_data_ptr<T>() + parameters.table().find(name)->offset;
-}
-
-template <class T>
-std::vector<T> copy_of(const Decoder& decoder, const std::string& name, int64_t size) {
-  const T* from = parameter<T>(decoder, name);
-  return {from, from + size};
-}
 
 /// Uninitialised.
 template <class T>
@@ -49,52 +35,14 @@ double score_scale(const Architecture& a) {
 }  // namespace
 
 template <class T>
-typename InferenceModel<T>::Matrix InferenceModel<T>::pack(const Decoder& decoder,
-                                                           const std::string& first_name,
-                                                           int64_t n_out, int64_t n_in,
-                                                           const std::string& first_bias) {
-  Matrix matrix;
-  matrix.n_out = n_out;
-  matrix.n_in = n_in;
-  matrix.packed = numbers<T>(kernels::packed_size<T>(n_out, n_in));
-  kernels::pack_weight(parameter<T>(decoder, first_name), n_out, n_in, matrix.packed.get());
-  if (!first_bias.empty()) matrix.bias = copy_of<T>(decoder, first_bias, n_out);
-  return matrix;
-}
-
-template <class T>
-InferenceModel<T>::InferenceModel(const Decoder& decoder, int64_t max_rows, int64_t max_context)
+InferenceModel<T>::InferenceModel(const Decoder& decoder, const InferenceWeights<T>& weights,
+                                  int64_t max_rows, int64_t max_context)
     : shard_(decoder.shard()),
       architecture_(shard_architecture(decoder.architecture(), shard_.place)),
       vocab_size_(decoder.architecture().vocab_size),
-      vocabulary_(vocabulary_of(vocab_size_, shard_.place)) {
+      vocabulary_(vocabulary_of(vocab_size_, shard_.place)),
+      weights_(weights) {
   const Architecture& a = architecture_;
-  const Span blocks = blocks_of(decoder.architecture().n_layers, shard_.place);
-  for (int64_t block = blocks.first; block < blocks.end(); ++block) {
-    const std::string p = base::concat("model.layers.", block, ".");
-    Layer layer;
-    layer.input_norm = copy_of<T>(decoder, p + "input_layernorm.weight", a.hidden_size);
-    layer.middle_norm = copy_of<T>(decoder, p + "post_attention_layernorm.weight", a.hidden_size);
-    if (a.qk_norm) {
-      layer.q_norm = copy_of<T>(decoder, p + "self_attn.q_norm.weight", a.head_dim);
-      layer.k_norm = copy_of<T>(decoder, p + "self_attn.k_norm.weight", a.head_dim);
-    }
-    layer.qkv = pack(decoder, p + "self_attn.q_proj.weight", a.qkv_size(), a.hidden_size,
-                     a.qkv_bias ? p + "self_attn.q_proj.bias" : std::string());
-    layer.output = pack(decoder, p + "self_attn.o_proj.weight", a.hidden_size, a.query_size());
-    layer.gate_up =
-        pack(decoder, p + "mlp.gate_proj.weight", 2 * a.intermediate_size, a.hidden_size);
-    layer.down = pack(decoder, p + "mlp.down_proj.weight", a.hidden_size, a.intermediate_size);
-    layers_.push_back(std::move(layer));
-  }
-  const std::string embedding = "model.embed_tokens.weight";
-  if (shard_.place.is_first_stage()) embedding_ = parameter<T>(decoder, embedding);
-  if (shard_.place.is_last_stage()) {
-    final_norm_ = copy_of<T>(decoder, "model.norm.weight", a.hidden_size);
-    head_ =
-        pack(decoder, a.tie_embeddings ? embedding : "lm_head.weight", a.vocab_size, a.hidden_size);
-  }
-
   const size_t half = static_cast<size_t>(max_context * a.head_dim / 2);
   cosines_.resize(half);
   sines_.resize(half);
@@ -118,7 +66,7 @@ template <class T>
 void InferenceModel<T>::compute_product(const Matrix& weight, const T* x, int64_t n_rows, T* y,
                                         const T* residual) {
   kernels::packed_product<T>({.x = x,
-                              .packed = weight.packed.get(),
+                              .packed = weight.packed,
                               .bias = weight.bias.empty() ? nullptr : weight.bias.data(),
                               .residual = residual,
                               .y = y,
@@ -149,7 +97,7 @@ void InferenceModel<T>::look_up(std::span<const int64_t> tokens, T* rows) {
   for (const int64_t token : tokens) {
     const int64_t row = token - vocabulary_.first;
     if (row >= 0 && row < vocabulary_.count) {
-      std::copy_n(embedding_ + row * width, width, rows);
+      std::copy_n(weights_.embedding + row * width, width, rows);
     } else {
       std::fill_n(rows, width, T(0));
     }
@@ -194,14 +142,15 @@ void InferenceModel<T>::end_stage(int64_t n_rows) {
 /// normed_ [n_rows, H] -> logits [n_rows, V].
 template <class T>
 void InferenceModel<T>::compute_logits(int64_t n_rows, T* logits) {
-  if (shard_.tensor == nullptr) return compute_product(head_, normed_.get(), n_rows, logits);
+  if (shard_.tensor == nullptr)
+    return compute_product(weights_.head, normed_.get(), n_rows, logits);
   // Parts differ in size by one: equal ones are exchanged, each rank's rows one behind another.
   ShardPlace place = shard_.place;
   const int64_t part = n_rows * (vocab_size_ / place.n_tensor + 1);
   const auto room = static_cast<size_t>((place.n_tensor + 1) * part);
   if (parts_.size() < room) parts_.resize(room);
   T* const own = parts_.data();
-  compute_product(head_, normed_.get(), n_rows, own);
+  compute_product(weights_.head, normed_.get(), n_rows, own);
   std::fill_n(own + n_rows * vocabulary_.count, part - n_rows * vocabulary_.count, T(0));
   T* const all = own + part;
   at::Tensor gathered = tensor_over(all, {place.n_tensor, part});
@@ -292,7 +241,7 @@ void InferenceModel<T>::prefill(std::span<const PrefillItem> prompts, PagePool<T
   }
   begin_stage(n_rows);
   for (int64_t l = 0; l < a.n_layers; ++l) {
-    const Layer& layer = layers_[static_cast<size_t>(l)];
+    const Layer& layer = weights_.layers[static_cast<size_t>(l)];
     project_and_rotate(layer, n_rows);
     for (size_t s = 0; s < prompts.size(); ++s) {
       for (int64_t row = cu_seqlens_[s]; row < cu_seqlens_[s + 1]; ++row) {
@@ -322,7 +271,7 @@ void InferenceModel<T>::prefill(std::span<const PrefillItem> prompts, PagePool<T
   if (!shard_.place.is_last_stage()) return;
   for (size_t s = 0; s < prompts.size(); ++s) {
     const T* last = x_.get() + (cu_seqlens_[s + 1] - 1) * a.hidden_size;
-    norm(last, final_norm_, 1, normed_.get() + static_cast<int64_t>(s) * a.hidden_size);
+    norm(last, weights_.final_norm, 1, normed_.get() + static_cast<int64_t>(s) * a.hidden_size);
   }
   compute_logits(static_cast<int64_t>(prompts.size()), logits);
 }
@@ -337,7 +286,7 @@ void InferenceModel<T>::decode(const DecodeInput& input, PagePool<T>& pages, T* 
     positions_[static_cast<size_t>(row)] = input.n_context[static_cast<size_t>(row)] - 1;
   }
   for (int64_t l = 0; l < a.n_layers; ++l) {
-    const Layer& layer = layers_[static_cast<size_t>(l)];
+    const Layer& layer = weights_.layers[static_cast<size_t>(l)];
     project_and_rotate(layer, n_rows);
     for (int64_t row = 0; row < n_rows; ++row) {
       const int64_t t = positions_[static_cast<size_t>(row)];
@@ -364,7 +313,7 @@ void InferenceModel<T>::decode(const DecodeInput& input, PagePool<T>& pages, T* 
   }
   end_stage(n_rows);
   if (!shard_.place.is_last_stage()) return;
-  norm(x_.get(), final_norm_, n_rows, normed_.get());
+  norm(x_.get(), weights_.final_norm, n_rows, normed_.get());
   compute_logits(n_rows, logits);
 }
 

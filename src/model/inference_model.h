@@ -1,6 +1,6 @@
-// The decoder as generation runs it: weights packed for products with few rows, buffers made once,
-// own kernels throughout, no tensor and no allocation per token. compute_product() in the .cpp is
-// the one place where products happen: another kernel for them goes there.
+// The decoder as generation runs it: packed weights, buffers made once, own kernels throughout, no
+// tensor and no allocation per token. compute_product() in the .cpp is the one place where products
+// happen: another kernel for them goes there.
 #pragma once
 
 #include <cstdint>
@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "inference_weights.h"
 #include "orrery/model/decoder.h"
 #include "page_pool.h"
 
@@ -22,10 +23,11 @@ struct PrefillItem {
 template <class T>
 class InferenceModel {
  public:
-  /// Packs the weights as they are now.
+  /// Of the shard that `weights`, which must outlive it, were packed from.
   ///   max_rows     tokens of one prefill, sequences of one decoding step
   ///   max_context  tokens of the longest sequence
-  InferenceModel(const Decoder& decoder, int64_t max_rows, int64_t max_context);
+  InferenceModel(const Decoder& decoder, const InferenceWeights<T>& weights, int64_t max_rows,
+                 int64_t max_context);
 
   /// Runs whole prompts, packed, and writes their keys and values.
   ///   logits  [prompts, V], contiguous: those after the last token of each; written on the last
@@ -45,18 +47,9 @@ class InferenceModel {
   void decode(const DecodeInput& input, PagePool<T>& pages, T* logits);
 
  private:
-  struct Matrix {
-    std::unique_ptr<T[]> packed;
-    std::vector<T> bias;  // empty: none
-    int64_t n_out = 0, n_in = 0;
-  };
-  struct Layer {
-    std::vector<T> input_norm, middle_norm, q_norm, k_norm;
-    Matrix qkv, output, gate_up, down;
-  };
+  using Matrix = PackedMatrix<T>;
+  using Layer = typename InferenceWeights<T>::Layer;
 
-  static Matrix pack(const Decoder& decoder, const std::string& first_name, int64_t n_out,
-                     int64_t n_in, const std::string& first_bias = {});
   void compute_product(const Matrix& weight, const T* x, int64_t n_rows, T* y,
                        const T* residual = nullptr);
   void add_product(const Matrix& weight, const T* x, int64_t n_rows);
@@ -74,10 +67,7 @@ class InferenceModel {
   const Architecture architecture_;  // of the shard: its heads, blocks, vocabulary
   const int64_t vocab_size_;         // of the model
   const Span vocabulary_;
-  std::vector<Layer> layers_;
-  const T* embedding_ = nullptr;  // [own V, H] in the decoder's flat buffer; first stage
-  std::vector<T> final_norm_;
-  Matrix head_;
+  const InferenceWeights<T>& weights_;
   std::vector<T> cosines_, sines_;  // [max_context, D / 2]
 
   // Rows of the running pass; n_rows of them are in use. Not initialised: a call that decodes few

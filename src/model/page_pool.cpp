@@ -1,17 +1,12 @@
 #include "page_pool.h"
 
 #include <algorithm>  // fill_n, copy_n
-#include <cstdlib>    // calloc: pages that are never used cost nothing
+#include <new>        // bad_alloc
 
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
 
 namespace orrery::model {
-
-template <class T>
-void PagePool<T>::Free::operator()(T* memory) const noexcept {
-  std::free(memory);
-}
 
 template <class T>
 PagePool<T>::PagePool(int64_t n_layers, int64_t n_pages, int64_t page_numbers)
@@ -20,8 +15,9 @@ PagePool<T>::PagePool(int64_t n_layers, int64_t n_pages, int64_t page_numbers)
       page_numbers_(page_numbers),
       holders_(static_cast<size_t>(n_pages), 0) {
   const size_t numbers = static_cast<size_t>(n_layers * n_pages * page_numbers);
-  memory_.reset(static_cast<T*>(std::calloc(std::max<size_t>(numbers, 1), sizeof(T))));
-  if (memory_ == nullptr) {
+  try {
+    memory_ = base::LargeMemory(numbers * sizeof(T));
+  } catch (const std::bad_alloc&) {
     throw CallError("no memory for the key/value cache",
                     {.expected = base::bytes_text(static_cast<int64_t>(numbers * sizeof(T))),
                      .got = "an allocation failure",

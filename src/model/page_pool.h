@@ -4,8 +4,9 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <vector>
+
+#include "orrery/base/large_memory.h"
 
 namespace orrery::model {
 
@@ -25,18 +26,16 @@ class PagePool {
   int32_t copy(int32_t page);
 
   int64_t n_held() const { return n_pages_ - static_cast<int64_t>(free_.size()); }
-  T* layer(int64_t index) const { return memory_.get() + index * n_pages_ * page_numbers_; }
+  T* layer(int64_t index) const {
+    return static_cast<T*>(memory_.data()) + index * n_pages_ * page_numbers_;
+  }
   T* page(int64_t layer_index, int32_t page) const {
     return layer(layer_index) + page * page_numbers_;
   }
 
  private:
-  struct Free {
-    void operator()(T* memory) const noexcept;
-  };
-
   int64_t n_layers_, n_pages_, page_numbers_;
-  std::unique_ptr<T[], Free> memory_;
+  base::LargeMemory memory_;
   std::vector<int32_t> free_;  // the last one goes first: memory that was used already
   std::vector<int32_t> holders_;
 };

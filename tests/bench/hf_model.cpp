@@ -59,14 +59,13 @@ void print_times(const Stopwatch& watch) {
   std::cout << "seconds " << watch.seconds() << " wall " << watch.wall_seconds();
 }
 
-void generate(const model::Decoder& decoder, std::istream& words) {
+void generate(const model::Decoder& decoder, model::Generator& generator, std::istream& words) {
   int64_t batch = 0, prompt = 0, new_tokens = 0;
   words >> batch >> prompt >> new_tokens;
   const std::vector<int32_t> lengths(static_cast<size_t>(batch), static_cast<int32_t>(prompt));
   const model::PackedTokens prompts =
       model::pack_tokens(tokens_of(lengths, decoder.architecture().vocab_size), lengths);
   const std::vector<model::SamplingKey> keys(static_cast<size_t>(batch));
-  model::Generator generator(decoder);
   const Stopwatch watch;
   const model::GenerationResult result =
       generator.generate(prompts, keys, {.max_new_tokens = new_tokens, .greedy = true});
@@ -149,12 +148,12 @@ void load(const std::string& directory) {
 }
 
 void answer(const std::string& line, const std::string& directory, model::Decoder& decoder,
-            Training& training) {
+            model::Generator& generator, Training& training) {
   std::istringstream words(line);
   std::string verb;
   words >> verb;
   if (verb == "generate") {
-    generate(decoder, words);
+    generate(decoder, generator, words);
   } else if (verb == "train") {
     training.run(words);
   } else if (verb == "rates") {
@@ -170,10 +169,11 @@ void answer(const std::string& line, const std::string& directory, model::Decode
 int serve(const std::string& directory) {
   at::set_num_threads(1);
   model::Decoder decoder = model::load_hf(directory, at::kFloat);
+  model::Generator generator(decoder, model::PackedWeights::kKeep);
   Training training(decoder);
   std::cout << "parameters " << decoder.parameters().numel() << std::endl;
   for (std::string line; std::getline(std::cin, line);) {
-    answer(line, directory, decoder, training);
+    answer(line, directory, decoder, generator, training);
   }
   return 0;
 }

@@ -139,7 +139,7 @@ void run_generation(benchmark::State& state, int64_t sequences, int64_t prompt_t
       batch_of(sequences / group_size, prompt_tokens, decoder.architecture().vocab_size);
   const std::vector<SamplingKey> keys(size_t(sequences / group_size));
   const GenerationOptions options{.max_new_tokens = new_tokens, .group_size = group_size};
-  Generator generator(decoder);
+  Generator generator(decoder, PackedWeights::kKeep);
   const Stopwatch watch;
   for (auto _ : state) benchmark::DoNotOptimize(generator.generate(prompts, keys, options));
   const double tokens = double(sequences * new_tokens) * double(state.iterations());

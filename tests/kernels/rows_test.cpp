@@ -151,8 +151,14 @@ TEST(ExpRow, IsAccurateOverTheWholeRangeAndVanishesFarBelow) {
     x.push_back(std::numeric_limits<T>::lowest());
     std::vector<T> y(x.size());
 
-    table.exp_row(x.data(), static_cast<int64_t>(x.size()), T(1), T(0), y.data());
+    const double total =
+        table.exp_row(x.data(), static_cast<int64_t>(x.size()), T(1), T(0), y.data());
 
+    double sum = 0;
+    for (const T e : y) sum += static_cast<double>(e);
+    if (sizeof(T) == 4) {  // in double it is beyond the largest number
+      EXPECT_NEAR(total / sum, 1, 1e-12);
+    }
     const double ulp = std::numeric_limits<T>::epsilon();
     for (size_t i = 0; i + 2 < x.size(); ++i) {
       const double expected = std::exp(static_cast<double>(x[i]));
@@ -161,6 +167,18 @@ TEST(ExpRow, IsAccurateOverTheWholeRangeAndVanishesFarBelow) {
     }
     EXPECT_EQ(y[x.size() - 2], T(0));
     EXPECT_EQ(y[x.size() - 1], T(0));
+  });
+}
+
+TEST(RowMax, FindsTheLargestWhereverItIs) {
+  on_every_table([]<class T>(const KernelTable<T>& table) {
+    for (const int64_t n : {1, 7, 8, 15, 16, 17, 33, 100}) {
+      for (int64_t at = 0; at < n; ++at) {
+        std::vector<T> x(static_cast<size_t>(n), T(-3));
+        x[static_cast<size_t>(at)] = T(-2);
+        EXPECT_EQ(table.row_max(x.data(), n), T(-2)) << at << " of " << n;
+      }
+    }
   });
 }
 

@@ -2,6 +2,7 @@
 #include "orrery/kernels/sampling.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "twins.h"
@@ -153,6 +154,33 @@ TEST(SamplingRule, BarsStopIdsUntilTheMinimumIsReached) {
   EXPECT_EQ(greedy_at(0), 2);
   EXPECT_EQ(greedy_at(1), 2);
   EXPECT_EQ(greedy_at(2), 1);
+}
+
+TEST(DrawSample, PassesWholeBlocksToTheFirstTokenBeyondTheTarget) {
+  for (const size_t vocab : {1, 63, 64, 65, 128, 1000}) {
+    std::vector<double> logits(vocab);
+    for (size_t i = 0; i < vocab; ++i) {
+      logits[i] = i % 3 == 1 ? removed_logit<double>() : std::log(1.0 + double(i * 7 % 11));
+    }
+    double total = 0;
+    for (const double logit : logits) total += std::exp(logit);
+    std::vector<double> scratch(size_t(sampling_scratch_bytes(int64_t(vocab))) / 8 + 1);
+    for (int draw = 0; draw < 200; ++draw) {
+      const double uniform = (draw + 0.5) / 200;
+      double cumulative = 0;
+      size_t expected = 0;
+      while (expected + 1 < vocab) {
+        cumulative += std::exp(logits[expected]);
+        if (cumulative > uniform * total) break;
+        ++expected;
+      }
+      while (logits[expected] == removed_logit<double>()) --expected;
+
+      const Draw drawn = draw_sample<double>(logits, uniform, scratch.data());
+
+      EXPECT_EQ(drawn.token, int64_t(expected)) << vocab << ", " << uniform;
+    }
+  }
 }
 
 }  // namespace

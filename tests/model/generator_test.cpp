@@ -217,6 +217,25 @@ TEST(Generator, ReadsTheParametersAsTheyAreNow) {
   EXPECT_NE(before.sequences[0].tokens, after.sequences[0].tokens);
 }
 
+TEST(Generator, KeepsPackedWeightsUntilAParameterChanges) {
+  Decoder decoder = small_decoder("llama", at::kFloat);
+  const Sequences prompts = prompts_for(decoder);
+  const auto keys = keys_for(prompts.size());
+  const GenerationOptions options{.max_new_tokens = 8};
+  Generator keeping(decoder, PackedWeights::kKeep);
+  expect_same(keeping.generate(pack(prompts), keys, options), generate(decoder, prompts, options));
+  expect_same(keeping.generate(pack(prompts), keys, options), generate(decoder, prompts, options));
+
+  // One number, written past every counter of changes that a tensor has.
+  const int64_t last = decoder.parameters().numel() - 1;
+  for (int64_t i : {int64_t{0}, last / 2, last}) {
+    decoder.parameters().values().data_ptr<float>()[i] += 0.5F;
+
+    expect_same(keeping.generate(pack(prompts), keys, options),
+                generate(decoder, prompts, options));
+  }
+}
+
 TEST(Generator, AcceptsNoPromptAndNamesWrongOptions) {
   Decoder decoder = small_decoder("llama", at::kFloat);
 

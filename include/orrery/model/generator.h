@@ -13,6 +13,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -67,10 +68,16 @@ struct GenerationResult {
   int64_t decode_steps = 0;
 };
 
+/// Generation reads a copy of the weights in another order, as large as they are.
+enum class PackedWeights {
+  kPerCall,  // made by each call of generate() and given back: after every step they are others
+  kKeep,     // kept, and made again only when a parameter has changed
+};
+
 class Generator {
  public:
   /// Keeps a reference: `decoder` must outlive the generator.
-  explicit Generator(const Decoder& decoder);
+  explicit Generator(const Decoder& decoder, PackedWeights packed = PackedWeights::kPerCall);
 
   /// Reads the decoder's parameters as they are at the call.
   ///   keys  one for each prompt
@@ -81,6 +88,9 @@ class Generator {
 
  private:
   const Decoder& decoder_;
+  PackedWeights packed_;
+  std::shared_ptr<const void> kept_;  // InferenceWeights of the decoder's type; kKeep
+  std::string kept_fingerprint_;
 };
 
 /// Prompts and answers as training reads them. T tokens and A = T - N actions over N sequences,

@@ -45,21 +45,46 @@ ORRERY_INLINE void score_panels(const DecodeAttentionArgs<T>& args, const HeadPa
   }
 }
 
+/// c[r][...] += a[r * stride] * b[...]: one key's part in R heads' sums.
+template <class T, int R, int P>
+ORRERY_INLINE void add_values(const T* a, int64_t stride, const T* b,
+                              Vec<T> (&c)[R][kPanelVecs * P]) {
+  Vec<T> values[kPanelVecs * P];
+#pragma GCC unroll 8
+  for (int j = 0; j < kPanelVecs * P; ++j) values[j] = load(b + j * kLanes<T>);
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+    const Vec<T> weight = splat(a[r * stride]);
+#pragma GCC unroll 8
+    for (int j = 0; j < kPanelVecs * P; ++j) c[r][j] += weight * values[j];
+  }
+}
+
 /// out[r][column...] of R heads for P panels of columns: the sum of values over all pages.
 template <class T, int R, int P>
 ORRERY_INLINE void sum_values(const HeadPages<T>& pages, int64_t first_page, int64_t n_pages,
                               const T* weights, int64_t stride, const T (&factor)[R],
                               int64_t column, int64_t head_dim, T* out) {
-  Vec<T> c[R][kPanelVecs * P] = {};
+  // Where registers are left, two sums of each number, over the first and the second halves of the
+  // pages: one would wait for itself.
+  constexpr bool kTwoSums = R * kPanelVecs * P <= 6;
+  Vec<T> c[R][kPanelVecs * P] = {}, other[R][kPanelVecs * P] = {};
+  auto& second = kTwoSums ? other : c;
   for (int64_t page = first_page; page < n_pages; ++page) {
-    TileInput<T, P> in{.a = weights + page * kPageTokens,
-                       .a_stride = stride,
-                       .b = {},
-                       .b_stride = pages.width,
-                       .k = kPageTokens};
+    const T* a = weights + page * kPageTokens;
+    const T* b = pages.values(page) + column;
+    for (int64_t k = 0; k < kPageTokens / 2; ++k) {
+      add_values<T, R, P>(a + k, stride, b + k * pages.width, c);
+      add_values<T, R, P>(a + kPageTokens / 2 + k, stride, b + (kPageTokens / 2 + k) * pages.width,
+                          second);
+    }
+  }
+  if constexpr (kTwoSums) {
 #pragma GCC unroll 8
-    for (int p = 0; p < P; ++p) in.b[p] = pages.values(page) + column + p * kPanel<T>;
-    multiply_tile<T, R, P>(in, c);
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
+      for (int j = 0; j < kPanelVecs * P; ++j) c[r][j] += other[r][j];
+    }
   }
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {

@@ -18,6 +18,7 @@ constexpr KernelTable<T> make_table() {
           .silu_mul = silu_mul<T>,
           .silu_mul_backward = silu_mul_backward<T>,
           .exp_row = exp_row<T>,
+          .row_max = row_max<T>,
           .token_log_probs = token_log_probs<T>,
           .token_log_probs_backward = token_log_probs_backward<T>,
           .packed_product = packed_product<T>,

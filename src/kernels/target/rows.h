@@ -140,8 +140,9 @@ void silu_mul_backward(const SiluMulBackwardArgs<T>& args) {
   }
 }
 
+/// The largest of n >= 1 numbers.
 template <class T>
-ORRERY_INLINE T row_max(const T* x, int64_t n) {
+T row_max(const T* x, int64_t n) {
   T best = x[0];
   int64_t i = 0;
   if (n >= kLanes<T>) {
@@ -153,14 +154,35 @@ ORRERY_INLINE T row_max(const T* x, int64_t n) {
   return best;
 }
 
-/// out[i] = e^(x[i] * scale - shift). out may be x.
+/// sums += the lanes of v: sums of many weights are kept in double.
+ORRERY_INLINE void add_lanes(const Vec<float>& v, Vec<double>& sums) {
+  typedef float Half __attribute__((vector_size(ORRERY_VECTOR_BYTES / 2)));
+  Half halves[2];
+  __builtin_memcpy(halves, &v, sizeof v);
+  sums += __builtin_convertvector(halves[0], Vec<double>);
+  sums += __builtin_convertvector(halves[1], Vec<double>);
+}
+ORRERY_INLINE void add_lanes(const Vec<double>& v, Vec<double>& sums) { sums += v; }
+
+/// out[i] = e^(x[i] * scale - shift), and their sum. out may be x.
 template <class T>
-void exp_row(const T* x, int64_t n, T scale, T shift, T* out) {
+double exp_row(const T* x, int64_t n, T scale, T shift, T* out) {
+  Vec<double> sums0{}, sums1{};
   int64_t i = 0;
-  for (; i + kLanes<T> <= n; i += kLanes<T>) {
-    store<T>(out + i, vexp<T>(load(x + i) * scale - shift));
+  for (; i + 2 * kLanes<T> <= n; i += 2 * kLanes<T>) {
+    const Vec<T> e0 = vexp<T>(load(x + i) * scale - shift);
+    const Vec<T> e1 = vexp<T>(load(x + i + kLanes<T>) * scale - shift);
+    store<T>(out + i, e0);
+    store<T>(out + i + kLanes<T>, e1);
+    add_lanes(e0, sums0);
+    add_lanes(e1, sums1);
   }
-  for (; i < n; ++i) out[i] = scalar_exp(x[i] * scale - shift);
+  double total = sum(sums0 + sums1);
+  for (; i < n; ++i) {
+    out[i] = scalar_exp(x[i] * scale - shift);
+    total += static_cast<double>(out[i]);
+  }
+  return total;
 }
 
 template <class T>
