@@ -1,4 +1,4 @@
-#include "hdf5.h"
+#include "hdf5_handle.h"
 
 #include <string_view>
 

@@ -1,0 +1,14 @@
+// Places at which tests let the program fail: `ORRERY_FAULT=checkpoint.rename:kill` ends the
+// process where `fault_point("checkpoint.rename")` stands. Without the variable a point costs one
+// branch.
+#pragma once
+
+namespace orrery::base {
+
+/// ORRERY_FAULT is `POINT:ACTION[:N]`, for the N-th time (from 1) that this process passes POINT.
+///   kill   SIGKILL to itself
+///   error  throws OutputError as a failing disk would
+/// Any thread.
+void fault_point(const char* name);
+
+}  // namespace orrery::base

@@ -1,0 +1,43 @@
+// The life of a checkpoint's directory, `checkpoints/step-00000040`:
+//
+//   step-00000040.partial   files of all ranks are written and synced
+//   + manifest.json         size and hash of each
+//   step-00000040           renamed: from here on it is a checkpoint
+//   latest -> step-00000040 a pointer for people; what is newest is read off the names
+//
+// A crash at any moment leaves a partial directory, which the next save of that step replaces, or a
+// whole checkpoint. Rank 0 makes and publishes; every rank writes and reads its own files.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "orrery/checkpoint/manifest.h"
+
+namespace orrery::checkpoint {
+
+/// Where the files of a checkpoint are written before it is published.
+std::filesystem::path partial_directory(const std::filesystem::path& directory);
+
+/// Removes what attempts to write left below `root`: before any rank writes.
+void remove_partial(const std::filesystem::path& root);
+
+/// Writes the manifest, renames the directory into place, moves `latest`, and removes all but the
+/// newest `keep` checkpoints. Throws CheckpointError.
+void publish(const std::filesystem::path& directory, const Manifest& manifest, int keep);
+
+/// Every directory below `root` that has the name of a checkpoint, newest first, sound or not.
+std::vector<std::filesystem::path> list_checkpoints(const std::filesystem::path& root);
+
+/// What is wrong with a file of a checkpoint, or nothing: missing, another size, another hash.
+/// Reads all of it.
+std::optional<std::string> problem_of(const std::filesystem::path& directory,
+                                      const FileRecord& record);
+
+/// Re-reads everything: manifest, sizes, hashes, and every number against the hash that was taken
+/// before it was written. Returns what is wrong, one line each; empty: all is well.
+std::vector<std::string> verify(const std::filesystem::path& directory);
+
+}  // namespace orrery::checkpoint

@@ -1,0 +1,48 @@
+#include "orrery/base/fault.h"
+
+#include <unistd.h>
+
+#include <atomic>
+#include <csignal>
+#include <cstdlib>
+#include <string>
+#include <string_view>
+
+#include "orrery/base/error.h"
+#include "orrery/base/text.h"
+
+namespace orrery::base {
+
+namespace {
+
+struct Fault {
+  std::string point;
+  std::string action;
+  int at = 1;
+};
+
+Fault wanted_fault() {
+  const char* const text = std::getenv("ORRERY_FAULT");
+  if (text == nullptr) return {};
+  const std::string_view all = text;
+  const size_t first = all.find(':');
+  if (first == std::string_view::npos) return {};
+  const size_t second = all.find(':', first + 1);
+  Fault fault{.point = std::string(all.substr(0, first)),
+              .action = std::string(all.substr(first + 1, second - first - 1))};
+  if (second != std::string_view::npos) fault.at = std::atoi(text + second + 1);
+  return fault;
+}
+
+}  // namespace
+
+void fault_point(const char* name) {
+  static const Fault fault = wanted_fault();
+  if (fault.point.empty() || fault.point != name) return;
+  static std::atomic<int> passed = 0;
+  if (++passed != fault.at) return;
+  if (fault.action == "kill") ::kill(::getpid(), SIGKILL);
+  if (fault.action == "error") throw OutputError(concat(name, ": Input/output error (injected)"));
+}
+
+}  // namespace orrery::base

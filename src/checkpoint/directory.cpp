@@ -1,0 +1,140 @@
+#include "orrery/checkpoint/directory.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <system_error>
+
+#include "orrery/base/error.h"
+#include "orrery/base/fault.h"
+#include "orrery/base/file.h"
+#include "orrery/base/log.h"
+#include "orrery/base/text.h"
+
+namespace orrery::checkpoint {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr std::string_view kPartial = ".partial";
+
+void check(const std::error_code& error, const fs::path& path, const char* what) {
+  if (error) throw CheckpointError(base::concat(path.string(), ": ", what, ": ", error.message()));
+}
+
+void sync_folder(const fs::path& folder) {
+  const base::FileDescriptor descriptor(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (descriptor.get() >= 0) ::fsync(descriptor.get());
+}
+
+bool is_checkpoint_name(const std::string& name) {
+  constexpr std::string_view kPrefix = "step-";
+  return name.size() > kPrefix.size() && name.starts_with(kPrefix) &&
+         name.find_first_not_of("0123456789", kPrefix.size()) == std::string::npos;
+}
+
+void move_pointer(const fs::path& directory) {
+  const fs::path fresh = directory.parent_path() / "latest.new";
+  std::error_code ignored;
+  fs::remove(fresh, ignored);
+  fs::create_directory_symlink(directory.filename(), fresh);
+  fs::rename(fresh, directory.parent_path() / "latest");
+}
+
+/// What goes wrong here costs space, not safety.
+void remove_old(const fs::path& root, int keep) {
+  std::error_code ignored;
+  const std::vector<fs::path> all = list_checkpoints(root);
+  for (size_t i = static_cast<size_t>(keep); i < all.size(); ++i) fs::remove_all(all[i], ignored);
+}
+
+}  // namespace
+
+fs::path partial_directory(const fs::path& directory) {
+  fs::path partial = directory;
+  partial += kPartial;
+  return partial;
+}
+
+void remove_partial(const fs::path& root) {
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(root, ignored)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with("step-") && name.ends_with(kPartial)) fs::remove_all(entry, ignored);
+  }
+}
+
+void publish(const fs::path& directory, const Manifest& manifest, int keep) {
+  const fs::path partial = partial_directory(directory);
+  std::error_code error;
+  try {
+    base::fault_point("checkpoint.manifest");
+    base::publish_file(partial / "manifest.json", manifest_text(manifest));
+    base::fault_point("checkpoint.rename");
+    fs::remove_all(directory, error);  // of an attempt that was found damaged
+    check(error, directory, "cannot be removed");
+    fs::rename(partial, directory, error);
+    check(error, directory, "cannot be renamed into place");
+    sync_folder(directory.parent_path());
+    base::fault_point("checkpoint.pointer");
+    move_pointer(directory);
+  } catch (const OutputError& failure) {
+    throw CheckpointError(failure.what());
+  } catch (const fs::filesystem_error& failure) {
+    throw CheckpointError(failure.what());
+  }
+  remove_old(directory.parent_path(), keep);
+}
+
+std::vector<fs::path> list_checkpoints(const fs::path& root) {
+  std::vector<fs::path> found;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(root, error)) {
+    if (is_checkpoint_name(entry.path().filename().string()) && !entry.is_symlink()) {
+      found.push_back(entry.path());
+    }
+  }
+  const auto number = [](const fs::path& path) {
+    const std::string digits = path.filename().string().substr(5);
+    return std::pair(digits.size(), digits);
+  };
+  std::sort(found.begin(), found.end(),
+            [&](const fs::path& a, const fs::path& b) { return number(a) > number(b); });
+  return found;
+}
+
+std::optional<std::string> problem_of(const fs::path& directory, const FileRecord& record) {
+  const fs::path file = directory / record.name;
+  std::error_code error;
+  const uintmax_t size = fs::file_size(file, error);
+  if (error) return base::concat(file.string(), ": ", error.message());
+  if (size != record.size) {
+    return base::concat(file.string(), ": has ", size, " bytes instead of ", record.size);
+  }
+  try {
+    if (record_of(file).hash == record.hash) return std::nullopt;
+    return base::concat(file.string(), ": its bytes are not those that were written (hash)");
+  } catch (const CheckpointError& failure) {
+    return failure.what();
+  }
+}
+
+std::vector<std::string> verify(const fs::path& directory) {
+  std::vector<std::string> problems;
+  try {
+    for (const FileRecord& record : read_manifest(directory).files) {
+      if (const auto problem = problem_of(directory, record)) {
+        problems.push_back(*problem);
+      } else if (record.name.ends_with(".h5")) {
+        ShardReader(directory / record.name).verify();
+      }
+    }
+  } catch (const CheckpointError& failure) {
+    problems.emplace_back(failure.what());
+  }
+  return problems;
+}
+
+}  // namespace orrery::checkpoint

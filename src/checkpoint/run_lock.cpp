@@ -1,0 +1,64 @@
+#include "orrery/checkpoint/run_lock.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdlib>
+#include <string>
+#include <system_error>
+
+#include "orrery/base/error.h"
+#include "orrery/base/log.h"
+#include "orrery/base/text.h"
+
+namespace orrery::checkpoint {
+
+namespace {
+
+std::string owner_text() {
+  std::array<char, 256> host{};
+  ::gethostname(host.data(), host.size() - 1);
+  const char* const job = std::getenv("SLURM_JOB_ID");
+  return base::concat("process ", ::getpid(), " on ", host.data(),
+                      job != nullptr ? base::concat(", Slurm job ", job) : "", "\n");
+}
+
+}  // namespace
+
+RunLock::RunLock(const std::filesystem::path& run_directory) {
+  std::filesystem::path file =
+      run_directory.parent_path() / base::concat(".", run_directory.filename().string(), ".lock");
+  std::error_code error;
+  std::filesystem::create_directories(run_directory.parent_path(), error);
+  descriptor_ = base::FileDescriptor(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
+  if (descriptor_.get() < 0) {
+    throw ConfigError(base::concat("run directory ", run_directory.string(), ": ", file.string(),
+                                   ": ", std::generic_category().message(errno)),
+                      {.expected = "a folder that can be created and written",
+                       .got = std::generic_category().message(errno),
+                       .advice = "set experiment.output_dir to a folder of yours"});
+  }
+  if (::flock(descriptor_.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) {
+      base::log_warning(base::concat(file.string(), ": this file system has no locks; take care ",
+                                     "that no second job uses ", run_directory.string()));
+      return;
+    }
+    std::string owner = base::read_file(file);
+    owner = owner.substr(0, owner.find('\n'));
+    throw ConfigError(base::concat("run directory ", run_directory.string(), " is in use"),
+                      {.expected = "one job at a time",
+                       .got = owner.empty() ? "another job" : owner,
+                       .advice = "wait for it, end it, or set another experiment.name"});
+  }
+  const std::string owner = owner_text();
+  if (::ftruncate(descriptor_.get(), 0) != 0 ||
+      ::pwrite(descriptor_.get(), owner.data(), owner.size(), 0) < 0) {
+    base::log_warning(base::concat(file.string(), ": cannot say who holds it"));
+  }
+}
+
+}  // namespace orrery::checkpoint

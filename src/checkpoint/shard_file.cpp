@@ -1,0 +1,376 @@
+#include "orrery/checkpoint/shard_file.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <system_error>
+#include <utility>
+
+#include "digest.h"
+#include "hdf5_handle.h"
+#include "orrery/base/error.h"
+#include "orrery/base/fault.h"
+#include "orrery/base/file.h"
+#include "orrery/base/text.h"
+
+namespace orrery::checkpoint {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr uint64_t kPiece = uint64_t{4} << 20;  // bytes of a chunk, and of a read for the hash
+
+/// Groups on the way to a name are made as needed.
+PropertiesHandle with_groups(const std::string& where) {
+  PropertiesHandle properties(ORRERY_HDF5(where, H5Pcreate(H5P_LINK_CREATE)));
+  ORRERY_HDF5(where, H5Pset_create_intermediate_group(properties.get(), 1));
+  return properties;
+}
+
+hid_t stored_type(data::DType dtype) {
+  switch (dtype) {
+    case data::DType::kBool:
+    case data::DType::kU8:
+      return H5T_STD_U8LE;
+    case data::DType::kBf16:
+    case data::DType::kF16:
+      return H5T_STD_U16LE;  // their bits: HDF5 has no such numbers
+    case data::DType::kI32:
+      return H5T_STD_I32LE;
+    case data::DType::kI64:
+      return H5T_STD_I64LE;
+    case data::DType::kF32:
+      return H5T_IEEE_F32LE;
+    case data::DType::kF64:
+      return H5T_IEEE_F64LE;
+  }
+  return H5I_INVALID_HID;
+}
+
+void write_number(hid_t object, const char* name, int64_t value, const std::string& where) {
+  const SpaceHandle scalar(ORRERY_HDF5(where, H5Screate(H5S_SCALAR)));
+  const AttributeHandle attribute(ORRERY_HDF5(
+      where, H5Acreate2(object, name, H5T_STD_I64LE, scalar.get(), H5P_DEFAULT, H5P_DEFAULT)));
+  ORRERY_HDF5(where, H5Awrite(attribute.get(), H5T_NATIVE_INT64, &value));
+}
+
+/// Hashes are text: 64 bits without a sign are no number for every reader.
+void write_text(hid_t object, const char* name, const std::string& value,
+                const std::string& where) {
+  const SpaceHandle scalar(ORRERY_HDF5(where, H5Screate(H5S_SCALAR)));
+  const TypeHandle type(ORRERY_HDF5(where, H5Tcopy(H5T_C_S1)));
+  ORRERY_HDF5(where, H5Tset_size(type.get(), std::max<size_t>(value.size(), 1)));
+  const AttributeHandle attribute(ORRERY_HDF5(
+      where, H5Acreate2(object, name, type.get(), scalar.get(), H5P_DEFAULT, H5P_DEFAULT)));
+  ORRERY_HDF5(where, H5Awrite(attribute.get(), type.get(), value.c_str()));
+}
+
+int64_t read_number(hid_t object, const char* name, const std::string& where) {
+  const AttributeHandle attribute(ORRERY_HDF5(where, H5Aopen(object, name, H5P_DEFAULT)));
+  int64_t value = 0;
+  ORRERY_HDF5(where, H5Aread(attribute.get(), H5T_NATIVE_INT64, &value));
+  return value;
+}
+
+std::string read_text(hid_t object, const char* name, const std::string& where) {
+  const AttributeHandle attribute(ORRERY_HDF5(where, H5Aopen(object, name, H5P_DEFAULT)));
+  const TypeHandle type(ORRERY_HDF5(where, H5Aget_type(attribute.get())));
+  const size_t size = H5Tget_size(type.get());
+  if (H5Tget_class(type.get()) != H5T_STRING || H5Tis_variable_str(type.get()) != 0 || size == 0 ||
+      size > 256) {
+    throw CheckpointError(base::concat(where, ": attribute ", name, " is no short text"));
+  }
+  std::string value(size, '\0');
+  ORRERY_HDF5(where, H5Aread(attribute.get(), type.get(), value.data()));
+  return value.substr(0, value.find('\0'));
+}
+
+std::array<hsize_t, 2> chunk_of(const Slab& slab) {
+  const auto element = static_cast<uint64_t>(data::size_bytes(slab.dtype));
+  const auto columns = std::min<uint64_t>(static_cast<uint64_t>(slab.n_columns), kPiece / element);
+  const auto rows =
+      std::clamp<uint64_t>(kPiece / (columns * element), 1, static_cast<uint64_t>(slab.n_rows));
+  return {rows, columns};
+}
+
+std::string path_of(const Slab& slab) {
+  return base::concat("/slabs/", slab.name, "@", slab.first_row, ",", slab.first_column);
+}
+
+[[noreturn]] void throw_errno(const fs::path& file, const char* what, int error) {
+  throw CheckpointError(
+      base::concat(file.string(), ": ", what, ": ", std::generic_category().message(error)));
+}
+
+/// Names of the links below `group`, with their groups, in order of their names.
+herr_t collect_dataset(hid_t, const char* name, const H5O_info_t* info, void* names) {
+  if (info->type == H5O_TYPE_DATASET)
+    static_cast<std::vector<std::string>*>(names)->push_back(name);
+  return 0;
+}
+
+std::vector<std::string> datasets_below(hid_t file, const char* group, const std::string& where) {
+  std::vector<std::string> names;
+  if (ORRERY_HDF5(where, H5Lexists(file, group, H5P_DEFAULT)) == 0) return names;
+  const GroupHandle handle(ORRERY_HDF5(where, H5Gopen2(file, group, H5P_DEFAULT)));
+  ORRERY_HDF5(where, H5Ovisit2(handle.get(), H5_INDEX_NAME, H5_ITER_INC, collect_dataset, &names,
+                               H5O_INFO_BASIC));
+  return names;
+}
+
+}  // namespace
+
+FileRecord record_of(const fs::path& file) {
+  const base::FileDescriptor descriptor(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
+  if (descriptor.get() < 0) throw_errno(file, "cannot be opened", errno);
+  FileRecord record{.name = file.filename().string()};
+  Digest digest;
+  std::vector<char> piece(kPiece);
+  while (true) {
+    const ssize_t got = ::read(descriptor.get(), piece.data(), piece.size());
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) throw_errno(file, "cannot be read", errno);
+    if (got == 0) break;
+    digest.add(piece.data(), static_cast<uint64_t>(got));
+    record.size += static_cast<uint64_t>(got);
+  }
+  record.hash = digest.value();
+  return record;
+}
+
+struct ShardWriter::State {
+  fs::path path;
+  Compression compression = Compression::kNone;
+  FileHandle file;
+  bool is_finished = false;
+};
+
+ShardWriter::ShardWriter(fs::path file, Compression compression)
+    : state_(std::make_unique<State>()) {
+  const LibraryLock lock;
+  state_->path = std::move(file);
+  state_->compression = compression;
+  const std::string where = state_->path.string();
+  const PropertiesHandle access(ORRERY_HDF5(where, H5Pcreate(H5P_FILE_ACCESS)));
+  ORRERY_HDF5(where, H5Pset_fclose_degree(access.get(), H5F_CLOSE_STRONG));
+  state_->file = FileHandle(
+      ORRERY_HDF5(where, H5Fcreate(where.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get())));
+}
+
+ShardWriter::~ShardWriter() {
+  if (state_->is_finished) return;
+  const LibraryLock lock;
+  state_->file = FileHandle();
+  std::error_code ignored;
+  fs::remove(state_->path, ignored);
+}
+
+void ShardWriter::add(const Slab& slab, const void* data) {
+  if (slab.numel() == 0) return;
+  const LibraryLock lock;
+  base::fault_point("checkpoint.data");
+  const std::string path = path_of(slab);
+  const std::string where = base::concat(state_->path.string(), ":", path);
+  const std::array<hsize_t, 2> extents = {static_cast<hsize_t>(slab.n_rows),
+                                          static_cast<hsize_t>(slab.n_columns)};
+  const std::array<hsize_t, 2> chunk = chunk_of(slab);
+  const PropertiesHandle layout(ORRERY_HDF5(where, H5Pcreate(H5P_DATASET_CREATE)));
+  ORRERY_HDF5(where, H5Pset_chunk(layout.get(), 2, chunk.data()));
+  ORRERY_HDF5(where, H5Pset_fill_time(layout.get(), H5D_FILL_TIME_NEVER));
+  if (state_->compression == Compression::kDeflate) {
+    ORRERY_HDF5(where, H5Pset_shuffle(layout.get()));
+    ORRERY_HDF5(where, H5Pset_deflate(layout.get(), 1));
+  }
+  const SpaceHandle space(ORRERY_HDF5(where, H5Screate_simple(2, extents.data(), nullptr)));
+  const hid_t type = stored_type(slab.dtype);
+  const DatasetHandle dataset(
+      ORRERY_HDF5(where, H5Dcreate2(state_->file.get(), path.c_str(), type, space.get(),
+                                    with_groups(where).get(), layout.get(), H5P_DEFAULT)));
+  ORRERY_HDF5(where, H5Dwrite(dataset.get(), type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data));
+  write_number(dataset.get(), "rows", slab.rows, where);
+  write_number(dataset.get(), "columns", slab.columns, where);
+  write_number(dataset.get(), "first_row", slab.first_row, where);
+  write_number(dataset.get(), "first_column", slab.first_column, where);
+  write_text(dataset.get(), "dtype", std::string(data::name(slab.dtype)), where);
+  write_text(dataset.get(), "xxh3",
+             digest_text(digest_of(data, static_cast<uint64_t>(slab.size_bytes()))), where);
+}
+
+void ShardWriter::add_blob(const std::string& name, std::string_view bytes) {
+  const LibraryLock lock;
+  const std::string path = "/blobs/" + name;
+  const std::string where = base::concat(state_->path.string(), ":", path);
+  const hsize_t extent = bytes.size();
+  const SpaceHandle space(ORRERY_HDF5(where, H5Screate_simple(1, &extent, nullptr)));
+  const DatasetHandle dataset(
+      ORRERY_HDF5(where, H5Dcreate2(state_->file.get(), path.c_str(), H5T_STD_U8LE, space.get(),
+                                    with_groups(where).get(), H5P_DEFAULT, H5P_DEFAULT)));
+  if (!bytes.empty()) {
+    ORRERY_HDF5(where,
+                H5Dwrite(dataset.get(), H5T_STD_U8LE, H5S_ALL, H5S_ALL, H5P_DEFAULT, bytes.data()));
+  }
+  write_text(dataset.get(), "xxh3", digest_text(digest_of(bytes.data(), bytes.size())), where);
+}
+
+FileRecord ShardWriter::finish() {
+  const std::string where = state_->path.string();
+  {
+    const LibraryLock lock;
+    ORRERY_HDF5(where, H5Fflush(state_->file.get(), H5F_SCOPE_GLOBAL));
+    ORRERY_HDF5(where, H5Fclose(state_->file.release()));
+  }
+  base::fault_point("checkpoint.sync");
+  const base::FileDescriptor descriptor(::open(where.c_str(), O_RDONLY | O_CLOEXEC));
+  if (descriptor.get() < 0) throw_errno(state_->path, "cannot be opened", errno);
+  if (::fsync(descriptor.get()) != 0) throw_errno(state_->path, "cannot be synced", errno);
+  const FileRecord record = record_of(state_->path);
+  state_->is_finished = true;
+  return record;
+}
+
+struct ShardReader::State {
+  fs::path path;
+  FileHandle file;
+  std::vector<Slab> slabs;
+  std::vector<std::string> paths;  // of the slabs
+
+  std::string where(const std::string& object) const {
+    return base::concat(path.string(), ":", object);
+  }
+  DatasetHandle open(const std::string& object) const {
+    return DatasetHandle(
+        ORRERY_HDF5(where(object), H5Dopen2(file.get(), object.c_str(), H5P_DEFAULT)));
+  }
+  Slab slab_at(const std::string& object, std::string name) const;
+};
+
+Slab ShardReader::State::slab_at(const std::string& object, std::string name) const {
+  const std::string text = where(object);
+  const DatasetHandle dataset = open(object);
+  const SpaceHandle space(ORRERY_HDF5(text, H5Dget_space(dataset.get())));
+  std::array<hsize_t, 2> extents{};
+  if (H5Sget_simple_extent_ndims(space.get()) != 2) {
+    throw CheckpointError(base::concat(text, ": not a matrix"));
+  }
+  ORRERY_HDF5(text, H5Sget_simple_extent_dims(space.get(), extents.data(), nullptr));
+  const auto dtype = data::parse_dtype(read_text(dataset.get(), "dtype", text));
+  if (!dtype) throw CheckpointError(base::concat(text, ": unknown type of elements"));
+  Slab slab{.name = std::move(name),
+            .dtype = *dtype,
+            .rows = read_number(dataset.get(), "rows", text),
+            .columns = read_number(dataset.get(), "columns", text),
+            .first_row = read_number(dataset.get(), "first_row", text),
+            .first_column = read_number(dataset.get(), "first_column", text),
+            .n_rows = static_cast<int64_t>(extents[0]),
+            .n_columns = static_cast<int64_t>(extents[1])};
+  if (slab.first_row < 0 || slab.first_column < 0 || slab.n_rows > slab.rows - slab.first_row ||
+      slab.n_columns > slab.columns - slab.first_column) {
+    throw CheckpointError(base::concat(text, ": outside of its matrix"));
+  }
+  return slab;
+}
+
+ShardReader::ShardReader(fs::path file) : state_(std::make_unique<State>()) {
+  const LibraryLock lock;
+  state_->path = std::move(file);
+  const std::string where = state_->path.string();
+  const PropertiesHandle access(ORRERY_HDF5(where, H5Pcreate(H5P_FILE_ACCESS)));
+  ORRERY_HDF5(where, H5Pset_fclose_degree(access.get(), H5F_CLOSE_STRONG));
+  state_->file =
+      FileHandle(ORRERY_HDF5(where, H5Fopen(where.c_str(), H5F_ACC_RDONLY, access.get())));
+  for (const std::string& found : datasets_below(state_->file.get(), "/slabs", where)) {
+    const std::string object = "/slabs/" + found;
+    state_->slabs.push_back(state_->slab_at(object, found.substr(0, found.rfind('@'))));
+    state_->paths.push_back(object);
+  }
+}
+
+ShardReader::~ShardReader() {
+  if (state_ == nullptr) return;
+  const LibraryLock lock;
+  state_->file = FileHandle();
+}
+ShardReader::ShardReader(ShardReader&&) noexcept = default;
+ShardReader& ShardReader::operator=(ShardReader&&) noexcept = default;
+
+const fs::path& ShardReader::path() const { return state_->path; }
+const std::vector<Slab>& ShardReader::slabs() const { return state_->slabs; }
+
+std::vector<std::string> ShardReader::blobs() const {
+  const LibraryLock lock;
+  return datasets_below(state_->file.get(), "/blobs", state_->path.string());
+}
+
+std::string ShardReader::blob(const std::string& name) const {
+  const LibraryLock lock;
+  const std::string object = "/blobs/" + name;
+  const std::string where = state_->where(object);
+  const DatasetHandle dataset = state_->open(object);
+  const SpaceHandle space(ORRERY_HDF5(where, H5Dget_space(dataset.get())));
+  const hssize_t size = ORRERY_HDF5(where, H5Sget_simple_extent_npoints(space.get()));
+  std::string bytes(static_cast<size_t>(size), '\0');
+  if (size > 0) {
+    ORRERY_HDF5(where,
+                H5Dread(dataset.get(), H5T_STD_U8LE, H5S_ALL, H5S_ALL, H5P_DEFAULT, bytes.data()));
+  }
+  if (digest_text(digest_of(bytes.data(), bytes.size())) !=
+      read_text(dataset.get(), "xxh3", where)) {
+    throw CheckpointError(base::concat(where, ": the bytes are not those that were written"));
+  }
+  return bytes;
+}
+
+void ShardReader::read(size_t index, const Part& part, void* out, int64_t out_columns) const {
+  const LibraryLock lock;
+  const Slab& slab = state_->slabs.at(index);
+  const std::string where = state_->where(state_->paths[index]);
+  ORRERY_ASSERT(part.first_row >= slab.first_row && part.first_column >= slab.first_column &&
+                    part.first_row + part.n_rows <= slab.first_row + slab.n_rows &&
+                    part.first_column + part.n_columns <= slab.first_column + slab.n_columns,
+                "a part outside of its slab");
+  if (part.n_rows == 0 || part.n_columns == 0) return;
+  const DatasetHandle dataset = state_->open(state_->paths[index]);
+  const SpaceHandle file_space(ORRERY_HDF5(where, H5Dget_space(dataset.get())));
+  const std::array<hsize_t, 2> start = {
+      static_cast<hsize_t>(part.first_row - slab.first_row),
+      static_cast<hsize_t>(part.first_column - slab.first_column)};
+  const std::array<hsize_t, 2> count = {static_cast<hsize_t>(part.n_rows),
+                                        static_cast<hsize_t>(part.n_columns)};
+  ORRERY_HDF5(where, H5Sselect_hyperslab(file_space.get(), H5S_SELECT_SET, start.data(), nullptr,
+                                         count.data(), nullptr));
+  // `out` holds no more than its last element: a last row need not have its full width.
+  const std::array<hsize_t, 2> memory = {count[0], static_cast<hsize_t>(out_columns)};
+  const SpaceHandle memory_space(ORRERY_HDF5(where, H5Screate_simple(2, memory.data(), nullptr)));
+  constexpr std::array<hsize_t, 2> kOrigin = {0, 0};
+  ORRERY_HDF5(where, H5Sselect_hyperslab(memory_space.get(), H5S_SELECT_SET, kOrigin.data(),
+                                         nullptr, count.data(), nullptr));
+  ORRERY_HDF5(where, H5Dread(dataset.get(), stored_type(slab.dtype), memory_space.get(),
+                             file_space.get(), H5P_DEFAULT, out));
+}
+
+void ShardReader::verify() const {
+  for (size_t i = 0; i < state_->slabs.size(); ++i) {
+    const Slab& slab = state_->slabs[i];
+    std::vector<char> bytes(static_cast<size_t>(slab.size_bytes()));
+    read(i,
+         {.first_row = slab.first_row,
+          .first_column = slab.first_column,
+          .n_rows = slab.n_rows,
+          .n_columns = slab.n_columns},
+         bytes.data(), slab.n_columns);
+    const LibraryLock lock;
+    const std::string where = state_->where(state_->paths[i]);
+    const std::string written = read_text(state_->open(state_->paths[i]).get(), "xxh3", where);
+    if (digest_text(digest_of(bytes.data(), bytes.size())) != written) {
+      throw CheckpointError(base::concat(where, ": the numbers are not those that were written"));
+    }
+  }
+  for (const std::string& name : blobs()) blob(name);
+}
+
+}  // namespace orrery::checkpoint
