@@ -32,6 +32,11 @@ metrics::Statistics Interface::evaluate(ModelContext&, const EvaluationInput&,
   refuse(call, "evaluation");
 }
 
+void Interface::restore(const std::string& state) {
+  throw CheckpointError(
+      base::concat("an interface that remembers nothing is given \"", state, "\""));
+}
+
 metrics::Statistics Interface::take_statistics() { return std::exchange(statistics_, {}); }
 
 }  // namespace orrery::algorithm

@@ -2,8 +2,12 @@
 
 #include <ATen/ATen.h>
 
+#include <cstdio>
+
 #include "orrery/algorithm/answer_selection.h"
 #include "orrery/algorithm/masked_statistics.h"
+#include "orrery/base/error.h"
+#include "orrery/base/text.h"
 
 namespace orrery::algorithm {
 
@@ -49,6 +53,24 @@ ReturnEstimator::ReturnEstimator(const EstimationOptions& options)
 void ReturnEstimator::restore(double kl_ctl, const ValueNormState& value_norm) {
   kl_.restore(kl_ctl);
   value_norm_.restore(value_norm);
+}
+
+std::string ReturnEstimator::state() const {
+  const ValueNormState& norm = value_norm_.state();
+  char text[200];  // hexadecimal: every bit comes back
+  std::snprintf(text, sizeof(text), "kl_ctl %a value_norm %a %a %a %a", kl_.value(), norm.raw_mean,
+                norm.raw_mean_square, norm.debias, norm.count);
+  return text;
+}
+
+void ReturnEstimator::restore(const std::string& state) {
+  double kl_ctl = 0;
+  ValueNormState norm;
+  if (std::sscanf(state.c_str(), "kl_ctl %la value_norm %la %la %la %la", &kl_ctl, &norm.raw_mean,
+                  &norm.raw_mean_square, &norm.debias, &norm.count) != 5) {
+    throw CheckpointError(base::concat("this is no state of a policy or critic: \"", state, "\""));
+  }
+  restore(kl_ctl, norm);
 }
 
 at::Tensor ReturnEstimator::scores_of(const data::SequenceBatch& input) const {

@@ -79,18 +79,8 @@ class Checks {
                      dataset->kind));
   }
 
-  /// Whatever changes the files that training data is read from, or needs what is not there yet.
+  /// What concerns all roles together.
   void check_whole() {
-    const config::CheckpointConfig& checkpoint = job_.experiment.checkpoint;
-    for (const auto& [key, value] :
-         {std::pair<const char*, double>{"every_steps", checkpoint.every_steps},
-          {"every_epochs", checkpoint.every_epochs},
-          {"every_seconds", checkpoint.every_seconds}}) {
-      if (value > 0) {
-        add(std::string("checkpoint.") + key,
-            "this version writes no checkpoints; leave it 0 (models are exported, see [export])");
-      }
-    }
     std::set<std::string> tokenizers;
     for (const auto& [role, model] : job_.experiment.models) tokenizers.insert(model.tokenizer);
     if (tokenizers.size() > 1) {

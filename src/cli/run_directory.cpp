@@ -33,6 +33,15 @@ RunDirectory run_directory_of(const config::Experiment& experiment) {
               .lexically_normal()};
 }
 
+void make_folders(const RunDirectory& directory) {
+  std::error_code error;
+  for (const fs::path& folder : {directory.tensorboard(), directory.trace(), directory.samples(),
+                                 directory.models(), directory.checkpoints(), directory.state()}) {
+    fs::create_directories(folder, error);
+    if (error) refuse(folder, error);
+  }
+}
+
 fs::path create_run_directory(const RunDirectory& directory) {
   std::error_code error;
   fs::path kept;
@@ -41,11 +50,7 @@ fs::path create_run_directory(const RunDirectory& directory) {
     fs::rename(directory.root, kept, error);
     if (error) refuse(directory.root, error);
   }
-  for (const fs::path& folder : {directory.tensorboard(), directory.trace(), directory.samples(),
-                                 directory.models(), directory.checkpoints(), directory.state()}) {
-    fs::create_directories(folder, error);
-    if (error) refuse(folder, error);
-  }
+  make_folders(directory);
   return kept;
 }
 

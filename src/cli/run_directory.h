@@ -26,6 +26,9 @@ struct RunDirectory {
 /// `output_dir`/`name`, absolute; touches nothing.
 RunDirectory run_directory_of(const config::Experiment& experiment);
 
+/// Makes the folder and its subfolders where they are missing. Rank 0 only. Throws ConfigError.
+void make_folders(const RunDirectory& directory);
+
 /// Makes the folder and its subfolders. An earlier run of that name is kept: it is renamed to
 /// `name.1`, `name.2`, ... Returns where it went, or an empty path. Rank 0 only.
 /// Throws ConfigError when the folder cannot be made or written.

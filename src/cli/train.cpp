@@ -8,6 +8,7 @@
 #include <mpi.h>
 
 #include <atomic>
+#include <chrono>
 #include <csignal>
 #include <cstdint>
 #include <iostream>
@@ -17,14 +18,17 @@
 #include <string>
 
 #include "background_log.h"
+#include "broadcast_text.h"
 #include "commands.h"
 #include "job.h"
+#include "master_file.h"
 #include "orrery/algorithm/registry.h"
 #include "orrery/algorithm/spawner.h"
 #include "orrery/base/error.h"
 #include "orrery/base/file.h"
 #include "orrery/base/log.h"
 #include "orrery/base/text.h"
+#include "orrery/checkpoint/run_lock.h"
 #include "orrery/comm/mpi_communicator.h"
 #include "orrery/comm/mpi_control_channel.h"
 #include "orrery/comm/mpi_session.h"
@@ -38,7 +42,9 @@
 #include "orrery/worker/model_worker.h"
 #include "orrery/worker/request_loop.h"
 #include "orrery/worker/watchdog.h"
+#include "resume.h"
 #include "run_directory.h"
+#include "time_limit.h"
 #include "training_log.h"
 
 namespace orrery::cli {
@@ -47,19 +53,6 @@ namespace {
 
 std::atomic<bool> stop_signalled = false;
 void note_stop(int) { stop_signalled = true; }
-
-/// Text from rank 0 to all. Collective over `world`.
-std::string broadcast_text(MPI_Comm world, std::string text) {
-  constexpr uint64_t kPiece = uint64_t{1} << 30;  // counts of MPI are ints
-  uint64_t size = text.size();
-  MPI_Bcast(&size, 1, MPI_UINT64_T, 0, world);
-  text.resize(size);
-  for (uint64_t begin = 0; begin < size; begin += kPiece) {
-    MPI_Bcast(text.data() + begin, static_cast<int>(std::min(kPiece, size - begin)), MPI_BYTE, 0,
-              world);
-  }
-  return text;
-}
 
 void check_ranks(const comm::MpiSession& mpi) {
   if (mpi.size() >= 2) return;
@@ -70,28 +63,66 @@ void check_ranks(const comm::MpiSession& mpi) {
        .advice = "start it as mpirun -n 3 orrery train CONFIG (1 master, 2 workers)"});
 }
 
-void check_resume(const std::string& resume) {
-  if (resume == "auto" || resume == "off") return;
-  throw ConfigError(base::concat("--resume ", resume),
-                    {.expected = "a run directory with a checkpoint",
-                     .got = "none there: this version writes no checkpoints",
-                     .advice = "use --resume auto or off"});
+/// A job that all ranks have agreed to start.
+struct Start {
+  Job job;
+  std::filesystem::path checkpoint;          ///< that it goes on from; empty: from the beginning
+  std::optional<checkpoint::RunLock> lock;   ///< rank 0: of the run directory
+  std::optional<master::MasterState> state;  ///< rank 0: of the checkpoint
+};
+
+/// Rank 0: the job, checked, and where it may go on from.
+struct Prepared {
+  Job job;
+  std::optional<checkpoint::RunLock> lock;
+  std::vector<std::filesystem::path> candidates;
+};
+
+Prepared prepare(const config::TrainOptions& options, const comm::MpiSession& mpi) {
+  check_ranks(mpi);
+  Prepared prepared{
+      .job = prepare_job(options.config, options.sets, mpi.size() - 1, DataCheck::kRead),
+      .lock = {},
+      .candidates = {}};
+  const RunDirectory directory = run_directory_of(prepared.job.experiment);
+  prepared.lock.emplace(directory.root);
+  prepared.candidates = resume_candidates(options.resume, directory);
+  return prepared;
 }
 
-/// Rank 0: the job, checked, with its run directory made.
-Job start_job(const config::TrainOptions& options, const comm::MpiSession& mpi) {
-  check_ranks(mpi);
-  check_resume(options.resume);
-  Job job = prepare_job(options.config, options.sets, mpi.size() - 1, DataCheck::kRead);
+/// Rank 0: makes the run directory, or makes the old one ready to go on after the checkpoint, whose
+/// state it returns.
+std::optional<master::MasterState> open_run_directory(const Job& job,
+                                                      const std::filesystem::path& checkpoint) {
   const RunDirectory directory = run_directory_of(job.experiment);
-  const std::filesystem::path kept = create_run_directory(directory);
-  base::set_log_file(directory.log());
-  if (!kept.empty()) base::log_info(base::concat("an earlier run was kept as ", kept.string()));
-  base::publish_file(directory.config(),
-                     config::resolved_config(job.experiment, algorithm::interface_schemas()));
+  const std::string config =
+      config::resolved_config(job.experiment, algorithm::interface_schemas());
+  std::optional<master::MasterState> state;
+  if (!checkpoint.empty()) {
+    checkpoint::CheckpointReader reader(checkpoint);
+    MasterFile master = read_master_file(reader);
+    check_same_experiment(checkpoint, master.resolved_config, config);
+    data::DataOrder order = job.make_order();
+    order.restore(master.state.order);  // throws for other data, before anything is touched
+    state = std::move(master.state);
+  }
+  if (state && checkpoint.parent_path() == directory.checkpoints()) {
+    continue_run_directory(directory, checkpoint, state->steps_done);
+    base::set_log_file(directory.log());
+  } else {
+    const std::filesystem::path kept = create_run_directory(directory);
+    base::set_log_file(directory.log());
+    if (!kept.empty()) base::log_info(base::concat("an earlier run was kept as ", kept.string()));
+    if (state) state->evaluated_at = state->exported_at = -1;  // done in another run's directory
+  }
+  base::publish_file(directory.config(), config);
   base::log_info(
       base::concat("run directory ", directory.root.string(), ", ", job.n_workers, " workers"));
-  return job;
+  if (state) {
+    base::log_info(
+        base::concat("goes on after step ", state->steps_done, " from ", checkpoint.string()));
+  }
+  return state;
 }
 
 master::DispatcherOptions dispatcher_options(const Job& job, const RunDirectory& directory,
@@ -118,6 +149,12 @@ master::DispatcherOptions dispatcher_options(const Job& job, const RunDirectory&
                                      .every_seconds = models.every_seconds};
   options.export_models.at_end = models.at_end;
   options.export_models.directory = directory.models().string();
+  const config::CheckpointConfig& checkpoint = experiment.checkpoint;
+  options.checkpoint.frequency = {.every_steps = checkpoint.every_steps,
+                                  .every_epochs = checkpoint.every_epochs,
+                                  .every_seconds = checkpoint.every_seconds};
+  options.checkpoint.at_end = options.checkpoint.frequency.is_ever();
+  options.checkpoint.directory = directory.checkpoints().string();
   for (int i = 0; i < job.graph.size(); ++i) {
     const graph::Call& call = job.graph.call(i);
     master::CallCost cost;
@@ -157,28 +194,35 @@ class WorkersProgress {
   std::map<int, uint64_t> known_;
 };
 
-int run_master(const Job& job, const comm::MpiSession& mpi, const comm::NodeMap& nodes) {
+int run_master(const Start& start, const comm::MpiSession& mpi, const comm::NodeMap& nodes) {
+  const Job& job = start.job;
   const RunDirectory directory = run_directory_of(job.experiment);
   const auto channel = comm::make_mpi_control_channel(mpi.world(), nodes);
   make_worker_communicator(mpi.world(), nodes, {});  // collective; the master gets none
   std::signal(SIGUSR1, note_stop);
   std::signal(SIGTERM, note_stop);
 
-  TrainingLog training_log(job, directory);
+  TrainingLog training_log(job, directory, start.state ? start.state->seconds : 0);
   BackgroundLog log(training_log);
+  TimeLimit limit(end_of_slurm_job(), log, [] {
+    return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch())
+        .count();
+  });
   WorkersProgress progress(directory.state(), job.n_workers);
   master::Dispatcher dispatcher(job.graph, job.make_order(),
                                 dispatcher_options(job, directory, nodes));
-  const master::StopReason reason =
-      master::run_steps(dispatcher, *channel, log,
-                        {.deadline_seconds = job.experiment.experiment.deadline_seconds,
-                         .stop_requested = [] { return stop_signalled.load(); },
-                         .any_progress = [&progress] { return progress.has_any(); }});
+  if (start.state) dispatcher.restore(*start.state);
+  const master::StopReason reason = master::run_steps(
+      dispatcher, *channel, limit,
+      {.deadline_seconds = job.experiment.experiment.deadline_seconds,
+       .stop_requested = [&limit] { return stop_signalled.load() || limit.is_near(); },
+       .any_progress = [&progress] { return progress.has_any(); }});
   return static_cast<int>(reason == master::StopReason::kStopRequested ? ExitCode::kStoppedOnPurpose
                                                                        : ExitCode::kDone);
 }
 
-int run_worker(const Job& job, const comm::MpiSession& mpi, const comm::NodeMap& nodes) {
+int run_worker(const Start& start, const comm::MpiSession& mpi, const comm::NodeMap& nodes) {
+  const Job& job = start.job;
   const config::ExperimentSection& section = job.experiment.experiment;
   const RunDirectory directory = run_directory_of(job.experiment);
   const int worker = nodes.worker_of_rank[static_cast<size_t>(mpi.rank())];
@@ -214,36 +258,59 @@ int run_worker(const Job& job, const comm::MpiSession& mpi, const comm::NodeMap&
                                     .host = mpi.host(),
                                     .worker = worker,
                                     .node_of_worker = nodes.node_of_worker,
-                                    .n_steps = job.n_steps},
+                                    .n_steps = job.n_steps,
+                                    .resume = start.checkpoint},
                                    registry, &trace);
   worker::serve_requests(*channel, model_worker, worker);
   channel->drain(std::chrono::seconds(30));
   return static_cast<int>(ExitCode::kDone);
 }
 
-/// All ranks: rank 0 checks, the others learn whether there is something to do. Returns the job,
-/// or the exit code of a refusal that rank 0 has printed.
-struct Start {
-  std::optional<Job> job;
-  int exit_code = 0;
-};
-
-Start agree_to_start(const config::TrainOptions& options, const comm::MpiSession& mpi) {
-  Start start;
-  std::string bytes;
+/// Runs `work` on rank 0; false on all ranks when it threw, after rank 0 has printed the error and
+/// `exit_code` is set. Collective.
+template <class Work>
+bool on_rank_0(const comm::MpiSession& mpi, int& exit_code, const Work& work) {
   if (mpi.rank() == 0) {
     try {
-      start.job = start_job(options, mpi);
-      bytes = pack_job(*start.job);
+      work();
     } catch (const Error& error) {
       std::cerr << "orrery: " << error.what() << std::endl;
-      start.exit_code = error.exit_code();
+      exit_code = error.exit_code();
     }
   }
-  MPI_Bcast(&start.exit_code, 1, MPI_INT, 0, mpi.world());
-  if (start.exit_code != 0) return start;
+  MPI_Bcast(&exit_code, 1, MPI_INT, 0, mpi.world());
+  return exit_code == 0;
+}
+
+/// All ranks: rank 0 checks, the others learn whether there is something to do, and together they
+/// find the checkpoint to go on from. Nothing: rank 0 has printed why, and exit_code says it.
+std::optional<Start> agree_to_start(const config::TrainOptions& options,
+                                    const comm::MpiSession& mpi, int& exit_code) {
+  std::optional<Prepared> prepared;
+  std::string bytes;
+  if (!on_rank_0(mpi, exit_code, [&] {
+        prepared = prepare(options, mpi);
+        bytes = pack_job(prepared->job);
+      })) {
+    return std::nullopt;
+  }
   bytes = broadcast_text(mpi.world(), std::move(bytes));
-  if (mpi.rank() != 0) start.job = unpack_job(bytes);
+  Start start;
+  start.job = mpi.rank() == 0 ? std::move(prepared->job) : unpack_job(bytes);
+  if (mpi.rank() == 0) start.lock = std::move(prepared->lock);
+  try {
+    start.checkpoint =
+        newest_whole_checkpoint(mpi.world(), prepared ? std::move(prepared->candidates)
+                                                      : std::vector<std::filesystem::path>{});
+  } catch (const CheckpointError& error) {  // on all ranks
+    if (mpi.rank() == 0) std::cerr << "orrery: " << error.what() << std::endl;
+    exit_code = error.exit_code();
+    return std::nullopt;
+  }
+  if (!on_rank_0(mpi, exit_code,
+                 [&] { start.state = open_run_directory(start.job, start.checkpoint); })) {
+    return std::nullopt;
+  }
   return start;
 }
 
@@ -264,11 +331,11 @@ int run_train(std::span<const std::string> arguments) {
   algorithm::Spawner::start();  // while there is one thread and no MPI
   const comm::MpiSession mpi(nullptr, nullptr);
   try {
-    const Start start = agree_to_start(options, mpi);
-    if (!start.job) return start.exit_code;
+    int exit_code = 0;
+    const std::optional<Start> start = agree_to_start(options, mpi, exit_code);
+    if (!start) return exit_code;
     const comm::NodeMap nodes = comm::map_nodes(mpi.world());
-    return mpi.rank() == 0 ? run_master(*start.job, mpi, nodes)
-                           : run_worker(*start.job, mpi, nodes);
+    return mpi.rank() == 0 ? run_master(*start, mpi, nodes) : run_worker(*start, mpi, nodes);
   } catch (const Error& error) {
     base::log_error(error.what());
     comm::abort_job(error.exit_code());

@@ -5,8 +5,14 @@
 #include <filesystem>
 #include <vector>
 
+#include "master_file.h"
+#include "orrery/algorithm/registry.h"
+#include "orrery/base/hash.h"
 #include "orrery/base/log.h"
 #include "orrery/base/text.h"
+#include "orrery/checkpoint/directory.h"
+#include "orrery/config/load.h"
+#include "orrery/graph/replica.h"
 
 namespace orrery::cli {
 
@@ -42,9 +48,10 @@ double tokens_of(const master::StepReport& report) {
 
 }  // namespace
 
-TrainingLog::TrainingLog(const Job& job, RunDirectory directory)
+TrainingLog::TrainingLog(const Job& job, RunDirectory directory, double seconds_before)
     : job_(job),
       directory_(std::move(directory)),
+      seconds_before_(seconds_before),
       jsonl_(directory_.metrics()),
       tensorboard_(directory_.tensorboard()),
       progress_({.limits = {.total_steps = job.n_steps,
@@ -57,7 +64,7 @@ TrainingLog::TrainingLog(const Job& job, RunDirectory directory)
 void TrainingLog::write(int64_t step, const std::string& call,
                         const std::map<std::string, double>& metrics) {
   metrics::MetricsRecord record{
-      .step = step, .time_s = watch_.seconds(), .call = {}, .metrics = metrics};
+      .step = step, .time_s = seconds_before_ + watch_.seconds(), .call = {}, .metrics = metrics};
   if (!call.empty()) record.call = call;
   jsonl_.write(record);
   tensorboard_.write(step, metrics);
@@ -119,8 +126,29 @@ void TrainingLog::publish_models(const master::SaveReport& report) {
   for (size_t i = 0; i + keep < all.size(); ++i) fs::remove_all(all[i], ignored);
 }
 
+void TrainingLog::publish_checkpoint(const master::SaveReport& report) {
+  const fs::path directory = report.directory;
+  const std::string config =
+      config::resolved_config(job_.experiment, algorithm::interface_schemas());
+  checkpoint::Manifest manifest{
+      .step = report.step, .program = ORRERY_VERSION, .config_hash = base::hash128_text(config)};
+  for (const graph::Replica& replica : graph::replicas_of(job_.graph)) {
+    if (replica.id.index == 0) manifest.layouts[replica.id.role] = replica.layout.text();
+  }
+  manifest.files.push_back(
+      write_master_file(checkpoint::partial_directory(directory), report.state, config));
+  for (const comm::SavedShard& shard : report.shards) {
+    manifest.files.push_back({.name = shard.file, .size = shard.size, .hash = shard.hash});
+  }
+  checkpoint::publish(directory, manifest, job_.experiment.checkpoint.keep);
+}
+
 void TrainingLog::on_save(const master::SaveReport& report) {
-  if (report.kind != master::SaveKind::kExport) return;
+  if (report.kind == master::SaveKind::kCheckpoint) {
+    publish_checkpoint(report);
+    progress_.message(base::concat("checkpoint of step ", report.step, " written"));
+    return;
+  }
   publish_models(report);
   progress_.message(base::concat("model written to ", report.directory));
 }

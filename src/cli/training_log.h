@@ -19,7 +19,8 @@ namespace orrery::cli {
 class TrainingLog final : public master::StepObserver {
  public:
   /// `job` must outlive it. Throws OutputError when a file cannot be opened.
-  TrainingLog(const Job& job, RunDirectory directory);
+  ///   seconds_before  of the run before it was resumed
+  TrainingLog(const Job& job, RunDirectory directory, double seconds_before);
 
   // Throw OutputError when a line cannot be written.
   void on_step(const master::StepReport& report) override;
@@ -30,9 +31,11 @@ class TrainingLog final : public master::StepObserver {
  private:
   void write(int64_t step, const std::string& call, const std::map<std::string, double>& metrics);
   void publish_models(const master::SaveReport& report);
+  void publish_checkpoint(const master::SaveReport& report);
 
   const Job& job_;
   RunDirectory directory_;
+  double seconds_before_;
   base::Stopwatch watch_;
   metrics::JsonlWriter jsonl_;
   metrics::TensorBoardWriter tensorboard_;

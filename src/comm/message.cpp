@@ -16,6 +16,8 @@ std::string_view name_of(Handle handle) {
       return "load";
     case Handle::kEvaluate:
       return "evaluate";
+    case Handle::kSaveEnd:
+      return "save_end";
     case Handle::kSave:
       return "save";
     case Handle::kClear:

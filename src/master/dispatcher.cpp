@@ -101,14 +101,17 @@ void Dispatcher::restore(const MasterState& state) {
   checkpoint_control_.restore(state.checkpoint);
   replicas_.restore(state.role_versions);
   order_.restore(state.order);
-  // What belongs to the end of that step was done before it was saved, or with the save itself.
-  evaluated_at_ = exported_at_ = checkpointed_at_ = steps_done_;
+  evaluated_at_ = state.evaluated_at;
+  exported_at_ = state.exported_at;
+  checkpointed_at_ = steps_done_;
 }
 
 MasterState Dispatcher::state() const {
   return {.steps_done = steps_done_,
           .seconds = seconds_before_ + now_,
           .target_reached = target_reached_,
+          .evaluated_at = evaluated_at_,
+          .exported_at = exported_at_,
           .evaluate = evaluate_control_.state(),
           .export_models = export_control_.state(),
           .checkpoint = checkpoint_control_.state(),
@@ -148,6 +151,10 @@ void Dispatcher::proceed() {
         if (n_outstanding_ == 0) phase_ = Phase::kBetweenSteps;
         break;
       case Phase::kBetweenSteps:
+        // Taken when the save was sent; an evaluation of the same step has been answered since.
+        for (Saving& saving : savings_) {
+          if (saving.step == steps_done_) saving.state.target_reached = target_reached_;
+        }
         stop_reason_ = reason_to_stop(options_.stop,
                                       {.steps_done = steps_done_,
                                        .seconds = seconds_before_ + now_,
@@ -246,9 +253,12 @@ void Dispatcher::end_step() {
 }
 
 void Dispatcher::begin_ending() {
-  if (options_.evaluate.at_end) evaluate_now();
-  if (options_.export_models.at_end) export_now();
-  if (options_.checkpoint.at_end || *stop_reason_ == StopReason::kStopRequested) checkpoint_now();
+  // A run that is to go on later is not at its end: what belongs there is done then.
+  const bool is_pause = *stop_reason_ == StopReason::kStopRequested;
+  if (options_.evaluate.at_end && !is_pause) evaluate_now();
+  if (options_.export_models.at_end && !is_pause) export_now();
+  if (options_.checkpoint.at_end || is_pause) checkpoint_now();
+  await_checkpoint();
 }
 
 int Dispatcher::open_run(Run run) {

@@ -45,7 +45,8 @@ void Dispatcher::apply(comm::Reply reply) {
     failures_.push_back({.worker = reply.worker,
                          .call = call_name(run.call),
                          .handle = request.handle,
-                         .error = std::move(reply.error)});
+                         .error = std::move(reply.error),
+                         .exit_code = reply.exit_code});
     reply.error.clear();
   }
   while (!outstanding_.empty() && outstanding_.front().answered) {
@@ -54,6 +55,7 @@ void Dispatcher::apply(comm::Reply reply) {
   }
   --run.replies_missing;
   if (!failures_.empty()) return;
+  for (const comm::SavedShard& shard : reply.saved) note_saved(reply.worker, shard);
 
   if (run.kind == RunKind::kCall || run.kind == RunKind::kLoad) {
     if (run.kind == RunKind::kLoad) {  // not to be mixed with the call for which it loads
@@ -61,20 +63,22 @@ void Dispatcher::apply(comm::Reply reply) {
     }
     progress_[at(run.call)].times.add(reply.worker, reply.times, options_.n_workers);
   }
-  if (run.kind == RunKind::kExport || run.kind == RunKind::kCheckpoint) {
+  if (run.kind == RunKind::kExport) {
     run.replies.push_back(std::move(reply));
   } else if (rank >= 0 && calls_[at(run.call)].is_head(rank)) {
     run.replies[at(calls_[at(run.call)].data_rank[at(rank)])] = std::move(reply);
     if (--run.heads_missing == 0) finish_run(run);
   }
   if (run.replies_missing > 0) return;
-  if (run.kind == RunKind::kExport || run.kind == RunKind::kCheckpoint) finish_run(run);
+  if (run.kind == RunKind::kExport) finish_run(run);
   runs_.erase(number);
 }
 
 void Dispatcher::finish_run(Run& run) {
   switch (run.kind) {
     case RunKind::kConfigure:
+    case RunKind::kSave:
+    case RunKind::kSaveEnd:
       break;
     case RunKind::kLoad:
       finish_load(run);
@@ -86,18 +90,15 @@ void Dispatcher::finish_run(Run& run) {
       finish_evaluation(run);
       break;
     case RunKind::kExport:
-    case RunKind::kCheckpoint:
-      // Taken when it was sent; an evaluation of the same step has been answered since.
-      run.state.target_reached = target_reached_;
       std::sort(run.replies.begin(), run.replies.end(),
                 [](const comm::Reply& a, const comm::Reply& b) { return a.worker < b.worker; });
-      reports_.emplace_back(SaveReport{
-          .kind = run.kind == RunKind::kExport ? SaveKind::kExport : SaveKind::kCheckpoint,
-          .step = run.step,
-          .directory = run.directory,
-          .replies = std::move(run.replies),
-          .state = std::move(run.state),
-          .seconds = now_ - run.sent_at});
+      reports_.emplace_back(SaveReport{.kind = SaveKind::kExport,
+                                       .step = run.step,
+                                       .directory = run.directory,
+                                       .replies = std::move(run.replies),
+                                       .shards = {},
+                                       .state = {},
+                                       .seconds = now_ - run.sent_at});
       break;
   }
 }

@@ -1,8 +1,11 @@
 // The dispatcher's work between steps: evaluation, export and checkpoints. Each is a request of its
 // own after all calls of the step are done, never a hook of a train_step: it is the same mechanism
 // before the first step, between steps and after the last, and costs a step nothing in between.
+#include <algorithm>
 #include <utility>
 
+#include "orrery/base/error.h"
+#include "orrery/base/text.h"
 #include "orrery/master/dispatcher.h"
 
 namespace orrery::master {
@@ -58,10 +61,16 @@ bool Dispatcher::export_now() {
 
 bool Dispatcher::checkpoint_now() {
   if (options_.checkpoint.directory.empty() || checkpointed_at_ == steps_done_) return false;
+  await_checkpoint();  // one at a time
   checkpointed_at_ = steps_done_;
   const std::string directory = options_.checkpoint.directory + "/" + step_directory(steps_done_);
-  const int number =
-      open_run({.kind = RunKind::kCheckpoint, .directory = directory, .state = state()});
+  savings_.push_back({.step = steps_done_,
+                      .directory = directory,
+                      .state = state(),
+                      .began_at = now_,
+                      .shards = std::vector<comm::SavedShard>(at(options_.n_workers)),
+                      .n_missing = options_.n_workers});
+  const int number = open_run({.kind = RunKind::kSave});
   for (int worker = 0; worker < options_.n_workers; ++worker) {
     Outgoing outgoing{.worker = worker, .request = {}};
     outgoing.request.handle = comm::Handle::kSave;
@@ -70,6 +79,41 @@ bool Dispatcher::checkpoint_now() {
     send(std::move(outgoing), number, -1);
   }
   return true;
+}
+
+/// Asks those whose part of a checkpoint is still being written to answer when it is.
+void Dispatcher::await_checkpoint() {
+  for (const Saving& saving : savings_) {
+    const int number = open_run({.kind = RunKind::kSaveEnd});
+    for (int worker = 0; worker < options_.n_workers; ++worker) {
+      if (!saving.shards[at(worker)].file.empty()) continue;
+      Outgoing outgoing{.worker = worker, .request = {}};
+      outgoing.request.handle = comm::Handle::kSaveEnd;
+      outgoing.request.step.step = saving.step;
+      send(std::move(outgoing), number, -1);
+    }
+  }
+}
+
+void Dispatcher::note_saved(int worker, const comm::SavedShard& shard) {
+  const auto saving = std::find_if(savings_.begin(), savings_.end(),
+                                   [&](const Saving& s) { return s.step == shard.step; });
+  if (saving == savings_.end() || !saving->shards[at(worker)].file.empty()) {
+    throw ProtocolError(base::concat("worker ", worker, " has written what nobody asked for"),
+                        {.expected = "a part of the checkpoint that is being written",
+                         .got = base::concat(shard.file, " of step ", shard.step),
+                         .advice = {}});
+  }
+  saving->shards[at(worker)] = shard;
+  if (--saving->n_missing > 0) return;
+  reports_.emplace_back(SaveReport{.kind = SaveKind::kCheckpoint,
+                                   .step = saving->step,
+                                   .directory = std::move(saving->directory),
+                                   .replies = {},
+                                   .shards = std::move(saving->shards),
+                                   .state = std::move(saving->state),
+                                   .seconds = now_ - saving->began_at});
+  savings_.erase(saving);
 }
 
 }  // namespace orrery::master

@@ -132,6 +132,12 @@ class StepLoop {
       lines.push_back(concat("worker ", failure.worker, ", call ", failure.call, ", ",
                              comm::name_of(failure.handle), ": ", failure.error));
     }
+    // A failing disk explains what else went wrong, and the job may go on elsewhere.
+    const bool is_output = std::any_of(
+        dispatcher_.failures().begin(), dispatcher_.failures().end(), [](const Failure& failure) {
+          return failure.exit_code == static_cast<int>(ExitCode::kOutputFailed);
+        });
+    if (is_output) throw CheckpointError(join(lines, "\n"));
     throw CallError(join(lines, "\n"));
   }
 

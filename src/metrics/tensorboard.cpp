@@ -99,7 +99,12 @@ void TensorBoardWriter::write(int64_t step, const std::map<std::string, double>&
   file_->write(framed(event.SerializeAsString()));
 }
 
-std::vector<TensorBoardScalar> read_tensorboard(const std::filesystem::path& file) {
+namespace {
+
+/// Calls `visit(event, frame)` for each whole record of an event file; stops quietly at one that
+/// was cut off by a kill. Throws DataError when a checksum or a message is wrong.
+template <class Visit>
+void for_each_event(const std::filesystem::path& file, const Visit& visit) {
   std::ifstream in(file, std::ios::binary);
   if (!in) {
     throw DataError(
@@ -108,7 +113,6 @@ std::vector<TensorBoardScalar> read_tensorboard(const std::filesystem::path& fil
   }
   const std::string bytes((std::istreambuf_iterator<char>(in)), {});
   const std::string_view all = bytes;
-  std::vector<TensorBoardScalar> scalars;
   constexpr size_t kHead = 12, kTail = 4;
   for (size_t at = 0; at + kHead <= all.size();) {
     const std::string_view length_bytes = all.substr(at, 8);
@@ -126,15 +130,41 @@ std::vector<TensorBoardScalar> read_tensorboard(const std::filesystem::path& fil
     if (!event.ParseFromArray(message.data(), static_cast<int>(message.size()))) {
       throw_damaged(file, at, "a message that cannot be parsed");
     }
+    const size_t size = kHead + length + kTail;
+    visit(event, all.substr(at, size));
+    at += size;
+  }
+}
+
+}  // namespace
+
+std::vector<TensorBoardScalar> read_tensorboard(const std::filesystem::path& file) {
+  std::vector<TensorBoardScalar> scalars;
+  for_each_event(file, [&](const events::Event& event, std::string_view) {
     for (const events::SummaryValue& value : event.summary().value()) {
       scalars.push_back({.step = event.step(),
                          .wall_time = event.wall_time(),
                          .tag = value.tag(),
                          .value = value.simple_value()});
     }
-    at += kHead + length + kTail;
-  }
+  });
   return scalars;
+}
+
+void drop_events_after(const std::filesystem::path& directory, int64_t step) {
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(directory, error)) {
+    std::string kept;
+    bool dropped = false;
+    for_each_event(entry.path(), [&](const events::Event& event, std::string_view frame) {
+      if (event.step() > step) {
+        dropped = true;
+      } else {
+        kept += frame;
+      }
+    });
+    if (dropped) base::publish_file(entry.path(), kept);
+  }
 }
 
 }  // namespace orrery::metrics

@@ -12,6 +12,7 @@
 #include "orrery/model/hf_directory.h"
 #include "orrery/parallel/whole_model.h"
 #include "orrery/worker/data_transfer.h"
+#include "shard_checkpoint.h"
 
 namespace orrery::worker {
 
@@ -48,6 +49,8 @@ void timed(const Operation& operation, metrics::TraceWriter* trace, comm::Reply&
     work();
   } catch (const CheckpointError& error) {
     throw CheckpointError(base::concat(where, ": ", error.what()));
+  } catch (const OutputError& error) {
+    throw OutputError(base::concat(where, ": ", error.what()));
   } catch (const std::exception& error) {
     throw CallError(base::concat(where, ": ", error.what()));
   }
@@ -95,6 +98,11 @@ ModelWorker::ModelWorker(WorkerJob job, comm::CommunicatorRegistry& registry,
     }
     calls_.push_back(std::move(hosted));
   }
+  checkpoint_ = std::make_unique<ShardCheckpoint>(models_, job_.graph, job_.worker,
+                                                  job_.experiment.checkpoint.compress
+                                                      ? checkpoint::Compression::kDeflate
+                                                      : checkpoint::Compression::kNone);
+  if (!job_.resume.empty()) restore(job_.resume);
 }
 
 ModelWorker::~ModelWorker() = default;
@@ -181,12 +189,42 @@ void ModelWorker::run_handle(const comm::Request& request, comm::Reply& reply) {
         return run_call(request, reply);
       case comm::Handle::kEvaluate:
         return evaluate(request, reply);
+      case comm::Handle::kSave:
+        return save(request);
+      case comm::Handle::kSaveEnd:
+        reply.saved = checkpoint_->wait();
+        return;
       case comm::Handle::kClear:
         return;
       default:
         throw CallError(base::concat("this version has no ", handle));
     }
   });
+  // What was written in the background meanwhile, or why it could not be.
+  try {
+    for (comm::SavedShard& shard : checkpoint_->finished()) reply.saved.push_back(std::move(shard));
+  } catch (const CheckpointError& error) {
+    throw CheckpointError(base::concat(where(request, "save"), ": ", error.what()));
+  }
+}
+
+void ModelWorker::save(const comm::Request& request) {
+  std::map<std::string, std::string> interfaces;
+  for (const auto& call : calls_) {
+    if (call != nullptr) interfaces[call->call->name] = call->interface->state();
+  }
+  checkpoint_->start(request.body, request.step.step, std::move(interfaces));
+}
+
+void ModelWorker::restore(const std::filesystem::path& directory) {
+  checkpoint::CheckpointReader reader(directory);
+  checkpoint_->restore(reader);
+  for (const auto& call : calls_) {
+    if (call == nullptr) continue;
+    if (const auto state = reader.blob("call/" + call->call->name)) {
+      call->interface->restore(*state);
+    }
+  }
 }
 
 void ModelWorker::load(const comm::Request& request, comm::Reply& reply) {

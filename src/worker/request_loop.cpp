@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "orrery/base/clock.h"
+#include "orrery/base/error.h"
 #include "orrery/base/log.h"
 #include "orrery/base/text.h"
 
@@ -71,6 +72,9 @@ class Flush {
       } catch (const std::exception& error) {
         base::log_error(error.what());
         pending.reply.error = error.what();
+        const auto* known = dynamic_cast<const Error*>(&error);
+        pending.reply.exit_code =
+            known != nullptr ? known->exit_code() : static_cast<int>(ExitCode::kCallFailed);
         channel.reply(pending.reply);
         return false;
       }

@@ -85,15 +85,5 @@ TEST(Job, IsTheSameAfterItsJourneyToAnotherRank) {
   EXPECT_EQ(arrived.indices, job.indices);
 }
 
-TEST(Job, RefusesWhatThisVersionCannotDoByName) {
-  const std::vector<std::string> sets[] = {
-      {"checkpoint.every_steps=5"},  // no checkpoints yet
-  };
-  for (const std::vector<std::string>& set : sets) {
-    SCOPED_TRACE(set.front());
-    EXPECT_THROW(prepare_job(config("grpo_tiny.cfg"), set, 2, DataCheck::kRead), ConfigError);
-  }
-}
-
 }  // namespace
 }  // namespace orrery::cli

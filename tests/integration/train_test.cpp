@@ -101,7 +101,7 @@ TEST(Train, KeepsAnEarlierRunOfTheSameName) {
   const TemporaryFolder folder;
   ASSERT_EQ(orrery(3, tiny(folder)).exit_code, 0);
 
-  ASSERT_EQ(orrery(3, tiny(folder)).exit_code, 0);
+  ASSERT_EQ(orrery(3, tiny(folder, "--resume off")).exit_code, 0);
 
   EXPECT_TRUE(fs::exists(folder / "grpo_tiny.1/metrics.jsonl"));
   EXPECT_TRUE(fs::exists(folder / "grpo_tiny/metrics.jsonl"));

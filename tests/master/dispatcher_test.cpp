@@ -319,9 +319,13 @@ TEST(Dispatcher, FinishesTheStepAndSavesWhenAStopIsRequested) {
     out = dispatcher.advance(list(answer(out[0], keys)), 0);
   }
 
-  ASSERT_EQ(sent(out), (Texts{"0:save", "*:flush"}));
+  ASSERT_EQ(sent(out), (Texts{"0:save", "0:save_end", "*:flush"}));
   EXPECT_EQ(out[0].request.body, "c/step-00000001");
-  EXPECT_EQ(sent(dispatcher.advance(list(answer(out[0])), 0)), (Texts{"*:exit"}));
+  dispatcher.advance(list(answer(out[0])), 0);
+  EXPECT_FALSE(dispatcher.is_finished()) << "copied, but not written";
+  comm::Reply written = answer(out[1]);
+  written.saved = {{.step = 1, .file = "worker-0000.h5", .size = 1, .hash = 1}};
+  EXPECT_EQ(sent(dispatcher.advance(list(std::move(written)), 0)), (Texts{"*:exit"}));
   EXPECT_EQ(dispatcher.stop_reason(), StopReason::kStopRequested);
 }
 

@@ -339,6 +339,10 @@ void SimulatedWorkers::run_hook(int index, const comm::Hook& hook) {
 void SimulatedWorkers::run_handle(int index, Action& action) {
   const comm::Request& request = *action.request;
   Worker& worker = workers_[at(index)];
+  if (worker.saving) {  // written by now
+    action.reply->saved.push_back({.step = *worker.saving, .file = "shard", .size = 1, .hash = 1});
+    worker.saving.reset();
+  }
   switch (request.handle) {
     case comm::Handle::kLoad: {
       for (const data::RowRef& row : request.rows) action.reply->output.ids.push_back(row.id);
@@ -358,6 +362,7 @@ void SimulatedWorkers::run_handle(int index, Action& action) {
       break;
     case comm::Handle::kSave:
       ++n_saves_;
+      worker.saving = request.step.step;
       break;
     case comm::Handle::kGenerate:
     case comm::Handle::kInference:

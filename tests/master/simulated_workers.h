@@ -9,6 +9,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -75,6 +76,7 @@ class SimulatedWorkers {
     std::deque<Action> actions;
     std::deque<std::pair<double, comm::Reply>> replies;  // with their times
     double time = 0;
+    std::optional<int64_t> saving;  // the step whose part of a checkpoint is being written
     std::map<std::pair<uint64_t, std::string>, std::vector<int32_t>> store;
     std::map<graph::ReplicaId, Parameters> parameters;
   };

@@ -66,6 +66,12 @@ class Interface {
   virtual metrics::Statistics evaluate(ModelContext& model, const EvaluationInput& input,
                                        const CallContext& call);
 
+  /// What the interface remembers from step to step, for checkpoints: text, equal on all shards of
+  /// the call; empty: nothing.
+  virtual std::string state() const { return {}; }
+  /// Goes on from what state() gave. Throws CheckpointError for another text.
+  virtual void restore(const std::string& state);
+
   /// Statistics of the last generate or inference call (rewards, lengths); empties them.
   metrics::Statistics take_statistics();
 

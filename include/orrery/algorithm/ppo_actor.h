@@ -30,6 +30,9 @@ class PpoActor final : public Interface {
   metrics::Statistics evaluate(ModelContext& model, const EvaluationInput& input,
                                const CallContext& call) override;
 
+  std::string state() const override { return estimator_.state(); }
+  void restore(const std::string& state) override { estimator_.restore(state); }
+
  private:
   /// What the loss of a batch is computed from. Keys of the batch besides packed_input_ids:
   /// old_log_probs, advantages [A] fp32, action_mask [A] bool, and where the options ask for them

@@ -22,6 +22,9 @@ class PpoCritic final : public Interface {
   std::vector<metrics::Statistics> train_step(ModelContext& model, const data::SequenceBatch& input,
                                               const CallContext& call) override;
 
+  std::string state() const override { return estimator_.state(); }
+  void restore(const std::string& state) override { estimator_.restore(state); }
+
  private:
   parallel::LossResult loss(const at::Tensor& values, const data::SequenceBatch& part) const;
 

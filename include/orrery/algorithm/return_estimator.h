@@ -5,6 +5,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <string>
+
 #include "orrery/algorithm/kl_controller.h"
 #include "orrery/algorithm/policy_batch.h"
 #include "orrery/algorithm/ppo_options.h"
@@ -33,8 +35,13 @@ class ReturnEstimator {
 
   const KlController& kl_controller() const { return kl_; }
   const ValueNorm& value_norm() const { return value_norm_; }
+  /// KL weight and moments as text, to the last bit.
+  std::string state() const;
   /// Goes on from the state of another one of the same options.
   void restore(double kl_ctl, const ValueNormState& value_norm);
+  /// The same from what state() gave. Throws CheckpointError for a text
+  /// that state() did not give.
+  void restore(const std::string& state);
 
  private:
   at::Tensor scores_of(const data::SequenceBatch& input) const;

@@ -25,11 +25,12 @@ enum class Handle : uint8_t {
   kTrainStep = 3,   ///< call of that kind
   kLoad = 4,        ///< read `rows` into the store
   kEvaluate = 5,    ///< run the evaluation
-  kSave = 6,        ///< write what survives
+  kSave = 6,        ///< copy what survives and begin to write it to `body`
   kClear = 7,       ///< forget the samples `clear`
   kFlush = 8,       ///< run all requests received since the last flush
   kExit = 9,        ///< leave the request loop
   kConfigure = 10,  ///< build models from `body`
+  kSaveEnd = 11,    ///< wait until that is written
 };
 
 /// `train_step`; for error texts and traces.
@@ -179,21 +180,40 @@ struct TimeRecord {
   bool operator==(const TimeRecord&) const = default;
 };
 
+/// What one worker has written of a checkpoint.
+/// Example: {.step = 40, .file = "worker-0003.h5", .size = 81920, .hash = 0x...}
+struct SavedShard {
+  int64_t step = 0;  ///< of the kSave that asked for it
+  std::string file = {};
+  uint64_t size = 0;
+  uint64_t hash = 0;
+
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(step, file, size, hash);
+  }
+  bool operator==(const SavedShard&) const = default;
+};
+
 /// Worker -> master: the request and all its hooks are done, or `error` says why not.
 struct Reply {
   int worker = -1;
   uint64_t request = 0;  ///< Request::id
   int call = -1;
   std::string error = {};           ///< empty: all went well
+  int32_t exit_code = 0;            ///< that goes with the error
   data::BatchMetadata output = {};  ///< what the handle made; its tensors stay on the worker
   std::vector<metrics::Statistics> statistics = {};  ///< one per minibatch
   metrics::Statistics evaluation = {};
   std::vector<TimeRecord> times = {};
   std::string body = {};  ///< kConfigure and others: whatever they agree on
+  /// What the worker's writer has finished since its last reply, whatever this one answers.
+  std::vector<SavedShard> saved = {};
 
   template <class Archive>
   void serialize(Archive& archive) {
-    archive(worker, request, call, error, output, statistics, evaluation, times, body);
+    archive(worker, request, call, error, exit_code, output, statistics, evaluation, times, body,
+            saved);
   }
 };
 

@@ -63,8 +63,9 @@ struct LayoutSection {
 struct CheckpointConfig {
   int64_t every_steps = 0;
   int64_t every_epochs = 0;
-  double every_seconds = 0;
+  double every_seconds = 600;
   int keep = 2;
+  bool compress = false;
 
   template <class Visitor>
   static void visit_fields(Visitor& field) {
@@ -75,6 +76,8 @@ struct CheckpointConfig {
     field(&C::every_seconds, "every_seconds", "checkpoint after so many seconds; 0: never",
           at_least(0));
     field(&C::keep, "keep", "newest checkpoints that are kept", at_least(1));
+    field(&C::compress, "compress", "zlib: a little smaller, many times slower to write",
+          anything());
   }
 };
 

@@ -78,6 +78,7 @@ struct Failure {
   std::string call;
   comm::Handle handle = comm::Handle::kEmpty;
   std::string error;
+  int exit_code = 0;
 };
 
 class Dispatcher {
@@ -127,7 +128,7 @@ class Dispatcher {
 
  private:
   enum class Phase { kConfigure, kStart, kBetweenSteps, kStep, kAfterStep, kEnding, kFinished };
-  enum class RunKind { kConfigure, kLoad, kCall, kEvaluate, kExport, kCheckpoint };
+  enum class RunKind { kConfigure, kLoad, kCall, kEvaluate, kExport, kSave, kSaveEnd };
 
   /// Requests that belong together and what came back: one run of a call, one load, one save, ...
   struct Run {
@@ -141,7 +142,6 @@ class Dispatcher {
     std::vector<comm::Reply> replies = {};  // [data ranks] of the heads; saves: all, by worker
     int64_t step = 0;
     std::string directory = {};
-    MasterState state = {};  // kCheckpoint
   };
   struct Outstanding {
     int run = -1;
@@ -150,6 +150,15 @@ class Dispatcher {
     comm::Handle handle = comm::Handle::kEmpty;
     double since = 0;
     bool answered = false;
+  };
+  /// A checkpoint that workers write in the background.
+  struct Saving {
+    int64_t step = 0;
+    std::string directory = {};
+    MasterState state = {};
+    double began_at = 0;
+    std::vector<comm::SavedShard> shards = {};  // [workers]; without a file: not written yet
+    int n_missing = 0;
   };
   /// What a step has added up for one call.
   struct CallProgress {
@@ -178,6 +187,8 @@ class Dispatcher {
   bool evaluate_now();
   bool export_now();
   bool checkpoint_now();
+  void await_checkpoint();
+  void note_saved(int worker, const comm::SavedShard& shard);
 
   // Replies (dispatcher_replies.cpp)
   void apply(comm::Reply reply);
@@ -230,6 +241,7 @@ class Dispatcher {
   std::vector<Outgoing> out_;
   size_t n_flushed_ = 0;                            // of out_
   std::vector<std::vector<data::SampleId>> clear_;  // by worker: to ride on its next request
+  std::vector<Saving> savings_;  // at most the one being written and one about to be
   std::map<int, Run> runs_;
   int next_run_ = 0;
   std::deque<Outstanding> outstanding_;  // request ids first_id_, first_id_ + 1, ...

@@ -15,16 +15,11 @@ struct MasterState {
   int64_t steps_done = 0;
   double seconds = 0;           ///< of training, over all resumed parts
   bool target_reached = false;  ///< an evaluation gave what was asked for
+  int64_t evaluated_at = -1;    ///< step after which it was done last; -1: never
+  int64_t exported_at = -1;
   FrequencyControl::State evaluate, export_models, checkpoint;
   std::map<std::string, int64_t> role_versions;  ///< of each role's replica 0
   data::DataOrder::State order;                  ///< before the next step's samples
-
-  /// Include cereal/types/map.hpp, string.hpp and vector.hpp where this is instantiated.
-  template <class Archive>
-  void serialize(Archive& archive) {
-    archive(steps_done, seconds, target_reached, evaluate, export_models, checkpoint, role_versions,
-            order);
-  }
 };
 
 }  // namespace orrery::master

@@ -76,8 +76,9 @@ struct SaveReport {
   SaveKind kind = SaveKind::kExport;
   int64_t step = 0;
   std::string directory;
-  std::vector<comm::Reply> replies;  ///< of all workers that wrote, by worker
-  MasterState state;                 ///< kCheckpoint: of the master, as of `step`
+  std::vector<comm::Reply> replies;      ///< kExport: of all workers that wrote, by worker
+  std::vector<comm::SavedShard> shards;  ///< kCheckpoint: by worker
+  MasterState state;                     ///< kCheckpoint: of the master, as of `step`
   double seconds = 0;
 };
 

@@ -50,6 +50,10 @@ struct TensorBoardScalar {
 /// record cut off by a kill; throws Error when a checksum or a message is wrong.
 std::vector<TensorBoardScalar> read_tensorboard(const std::filesystem::path& file);
 
+/// Removes the events of steps after `step` from all event files of a directory: a run resumed from
+/// that step writes them again. Throws as read_tensorboard, and OutputError.
+void drop_events_after(const std::filesystem::path& directory, int64_t step);
+
 /// CRC-32C (Castagnoli) of bytes, rotated and offset as the record framing wants it.
 uint32_t masked_crc32c(std::string_view bytes);
 

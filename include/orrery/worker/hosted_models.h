@@ -47,6 +47,8 @@ class HostedModels {
   HostedModel& at(const graph::ReplicaId& id);
   /// Null when this worker hosts no shard of the replica.
   HostedModel* find(const graph::ReplicaId& id);
+  /// Those of this worker.
+  std::map<graph::ReplicaId, HostedModel>& all() { return models_; }
 
   /// Of the role's parameters, hosted here or not.
   at::ScalarType dtype_of(const std::string& role) const { return dtypes_.at(role); }

@@ -34,7 +34,10 @@ struct WorkerJob {
   int worker = 0;
   std::vector<int> node_of_worker = {};  // [workers]; empty: all on one
   int64_t n_steps = 0;                   // of the whole run; 0: unknown
+  std::filesystem::path resume = {};     // checkpoint to go on from; empty: none
 };
+
+class ShardCheckpoint;  // src/worker/shard_checkpoint.h
 
 class ModelWorker final : public Handlers {
  public:
@@ -60,6 +63,8 @@ class ModelWorker final : public Handlers {
   void run_call(const comm::Request& request, comm::Reply& reply);
   void evaluate(const comm::Request& request, comm::Reply& reply);
   void export_model(const comm::Request& request, const comm::SaveHook& hook);
+  void save(const comm::Request& request);
+  void restore(const std::filesystem::path& checkpoint);
 
   WorkerJob job_;
   comm::CommunicatorRegistry& registry_;
@@ -70,6 +75,7 @@ class ModelWorker final : public Handlers {
   std::vector<std::unique_ptr<data::Dataset>> datasets_;  // as job_.indices
   std::vector<std::unique_ptr<HostedCall>> calls_;        // by call; null: not on this worker
   DataStore store_;
+  std::unique_ptr<ShardCheckpoint> checkpoint_;
 };
 
 }  // namespace orrery::worker

@@ -1,0 +1,104 @@
+#include "master_file.h"
+
+#include <nlohmann/json.hpp>
+
+#include "orrery/base/error.h"
+#include "orrery/base/text.h"
+
+namespace orrery::cli {
+
+namespace {
+
+using Json = nlohmann::json;
+
+Json to_json(const master::FrequencyControl::State& state) {
+  return {{"steps", state.steps},
+          {"epochs", state.epochs},
+          {"seconds", state.seconds},
+          {"has_checked", state.has_checked}};
+}
+
+master::FrequencyControl::State frequency_from(const Json& json) {
+  return {.steps = json.at("steps").get<int64_t>(),
+          .epochs = json.at("epochs").get<int64_t>(),
+          .seconds = json.at("seconds").get<double>(),
+          .has_checked = json.at("has_checked").get<bool>()};
+}
+
+Json to_json(const data::DataOrder::State& order) {
+  Json cursors = Json::array();
+  for (const data::DataOrder::State::Cursor& cursor : order.cursors) {
+    cursors.push_back({{"epoch", cursor.epoch},
+                       {"position", cursor.position},
+                       {"n_rows", cursor.n_rows},
+                       {"fingerprint", cursor.fingerprint}});
+  }
+  return {{"cursors", cursors}, {"next_id", order.next_id}, {"seed", order.seed}};
+}
+
+data::DataOrder::State order_from(const Json& json) {
+  data::DataOrder::State order{.cursors = {},
+                               .next_id = json.at("next_id").get<uint64_t>(),
+                               .seed = json.at("seed").get<uint64_t>()};
+  for (const Json& cursor : json.at("cursors")) {
+    order.cursors.push_back({.epoch = cursor.at("epoch").get<int64_t>(),
+                             .position = cursor.at("position").get<int64_t>(),
+                             .n_rows = cursor.at("n_rows").get<int64_t>(),
+                             .fingerprint = cursor.at("fingerprint").get<uint64_t>()});
+  }
+  return order;
+}
+
+std::string need_blob(checkpoint::CheckpointReader& reader, const std::string& name) {
+  std::optional<std::string> blob = reader.blob(name);
+  if (!blob) {
+    throw CheckpointError(
+        base::concat(reader.directory().string(), ": no ", name, " in master.h5"));
+  }
+  return std::move(*blob);
+}
+
+}  // namespace
+
+std::string state_text(const master::MasterState& state) {
+  return Json{{"steps_done", state.steps_done},         {"seconds", state.seconds},
+              {"target_reached", state.target_reached}, {"evaluated_at", state.evaluated_at},
+              {"exported_at", state.exported_at},       {"evaluate", to_json(state.evaluate)},
+              {"export", to_json(state.export_models)}, {"checkpoint", to_json(state.checkpoint)},
+              {"role_versions", state.role_versions},   {"order", to_json(state.order)}}
+      .dump();
+}
+
+master::MasterState parse_state(const std::string& text) {
+  try {
+    const Json json = Json::parse(text);
+    return {.steps_done = json.at("steps_done").get<int64_t>(),
+            .seconds = json.at("seconds").get<double>(),
+            .target_reached = json.at("target_reached").get<bool>(),
+            .evaluated_at = json.at("evaluated_at").get<int64_t>(),
+            .exported_at = json.at("exported_at").get<int64_t>(),
+            .evaluate = frequency_from(json.at("evaluate")),
+            .export_models = frequency_from(json.at("export")),
+            .checkpoint = frequency_from(json.at("checkpoint")),
+            .role_versions = json.at("role_versions").get<std::map<std::string, int64_t>>(),
+            .order = order_from(json.at("order"))};
+  } catch (const Json::exception& error) {
+    throw CheckpointError(base::concat("the master's state cannot be read: ", error.what()));
+  }
+}
+
+checkpoint::FileRecord write_master_file(const std::filesystem::path& directory,
+                                         const master::MasterState& state,
+                                         const std::string& resolved_config) {
+  checkpoint::ShardWriter file(directory / "master.h5");
+  file.add_blob("master/state", state_text(state));
+  file.add_blob("master/config", resolved_config);
+  return file.finish();
+}
+
+MasterFile read_master_file(checkpoint::CheckpointReader& reader) {
+  return {.state = parse_state(need_blob(reader, "master/state")),
+          .resolved_config = need_blob(reader, "master/config")};
+}
+
+}  // namespace orrery::cli

@@ -1,0 +1,182 @@
+#include "shard_checkpoint.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <memory>
+
+#include "orrery/base/error.h"
+#include "orrery/base/text.h"
+#include "orrery/checkpoint/directory.h"
+#include "orrery/data/sequence_batch.h"  // dtype_of
+
+namespace orrery::worker {
+
+namespace {
+
+/// Slabs of one flat buffer, and the copy that they are written from.
+struct Snapshot {
+  at::Tensor values;
+  std::vector<PlacedSlab> slabs;
+};
+
+std::string file_name(int worker) {
+  char name[32];
+  std::snprintf(name, sizeof(name), "worker-%04d.h5", worker);
+  return name;
+}
+
+/// All slabs of a table within a stretch; copies of what other shards write are left out.
+std::vector<PlacedSlab> slabs_to_write(const model::ParameterTable& table,
+                                       const model::Span& stretch, const std::string& prefix,
+                                       data::DType dtype) {
+  std::vector<PlacedSlab> slabs;
+  for (const model::ParameterSpec& spec : table.parameters) {
+    if (spec.is_copy) continue;
+    const std::vector<PlacedSlab> some = slabs_of(spec, stretch, prefix, dtype);
+    slabs.insert(slabs.end(), some.begin(), some.end());
+  }
+  return slabs;
+}
+
+void add_all(checkpoint::ShardWriter& file, const Snapshot& snapshot, int64_t first) {
+  const auto element = static_cast<int64_t>(snapshot.values.element_size());
+  const auto* bytes = static_cast<const char*>(snapshot.values.const_data_ptr());
+  for (const PlacedSlab& placed : snapshot.slabs) {
+    file.add(placed.slab, bytes + (placed.offset - first) * element);
+  }
+}
+
+/// Reads a stretch of a flat buffer; `values` [stretch.count].
+void read_all(checkpoint::CheckpointReader& reader, const model::ParameterTable& table,
+              const model::Span& stretch, const std::string& prefix, const at::Tensor& values) {
+  const auto element = static_cast<int64_t>(values.element_size());
+  auto* bytes = static_cast<char*>(values.mutable_data_ptr());
+  for (const model::ParameterSpec& spec : table.parameters) {
+    for (const PlacedSlab& placed :
+         slabs_of(spec, stretch, prefix, data::dtype_of(values.scalar_type()))) {
+      reader.read(placed.slab, bytes + (placed.offset - stretch.first) * element);
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<PlacedSlab> slabs_of(const model::ParameterSpec& spec, const model::Span& stretch,
+                                 const std::string& prefix, data::DType dtype) {
+  const bool is_matrix = spec.full_shape.size() > 1;
+  const int64_t width = is_matrix ? spec.shape[1] : 1;
+  const int64_t begin = std::max(stretch.first, spec.offset) - spec.offset;
+  const int64_t end = std::min(stretch.end(), spec.offset + spec.numel) - spec.offset;
+  std::vector<PlacedSlab> slabs;
+  for (int64_t at = begin; at < end;) {
+    const int64_t row = at / width;
+    const int64_t column = at % width;
+    // A whole number of rows, or what is left of one.
+    const int64_t n_rows = column == 0 ? std::max<int64_t>((end - at) / width, 1) : 1;
+    const int64_t n_columns =
+        column == 0 && end - at >= width ? width : std::min(width - column, end - at);
+    slabs.push_back({.slab = {.name = prefix + spec.name,
+                              .dtype = dtype,
+                              .rows = spec.full_shape[0],
+                              .columns = is_matrix ? spec.full_shape[1] : 1,
+                              .first_row = spec.first[0] + row,
+                              .first_column = spec.first[1] + column,
+                              .n_rows = n_rows,
+                              .n_columns = n_columns},
+                     .offset = spec.offset + at});
+    at += n_rows * n_columns;
+  }
+  return slabs;
+}
+
+ShardCheckpoint::ShardCheckpoint(HostedModels& models, const graph::Graph& graph, int worker,
+                                 checkpoint::Compression compression)
+    : models_(models), graph_(graph), worker_(worker), compression_(compression) {}
+
+bool ShardCheckpoint::is_state(const HostedModel& model) const {
+  const graph::ReplicaId& id = model.replica.id;
+  if (model.decoder == nullptr || id.index != 0) return false;
+  return model.replica.is_trained ||
+         std::any_of(graph_.calls().begin(), graph_.calls().end(),
+                     [&](const graph::Call& call) { return call.post_realloc == id.role; });
+}
+
+void ShardCheckpoint::start(const std::filesystem::path& directory, int64_t step,
+                            std::map<std::string, std::string> interfaces) {
+  auto snapshots = std::make_shared<std::vector<std::pair<Snapshot, int64_t>>>();
+  std::map<std::string, std::string> blobs;
+  for (auto& [name, state] : interfaces) {
+    if (!state.empty()) blobs["call/" + name] = std::move(state);
+  }
+  for (auto& [id, model] : models_.all()) {
+    if (!is_state(model)) continue;
+    const model::FlatParameters& parameters = model.decoder->parameters();
+    const model::ParameterTable& table = parameters.table();
+    const auto take = [&](const at::Tensor& values, const model::Span& stretch, const char* what) {
+      snapshots->emplace_back(
+          Snapshot{.values = values.clone(),
+                   .slabs = slabs_to_write(table, stretch, base::concat(id.role, "/", what, "/"),
+                                           data::dtype_of(values.scalar_type()))},
+          stretch.first);
+    };
+    if (model.at.data == 0) {  // data ranks hold the same parameters
+      take(parameters.values(), {.first = 0, .count = table.numel}, "parameters");
+    }
+    if (model.engine == nullptr) continue;
+    const parallel::AdamW& optimizer = model.engine->optimizer();
+    take(optimizer.first_moment(), optimizer.owned(), "first_moment");
+    take(optimizer.second_moment(), optimizer.owned(), "second_moment");
+    blobs["optimizer/" + id.role] = std::to_string(optimizer.steps_done());
+  }
+  const std::filesystem::path partial = checkpoint::partial_directory(directory);
+  std::error_code error;
+  std::filesystem::create_directories(partial, error);  // whoever comes first
+  if (error) throw CheckpointError(base::concat(partial.string(), ": ", error.message()));
+  step_ = step;
+  is_reported_ = false;
+  writer_.start(partial / file_name(worker_), compression_,
+                [snapshots, blobs = std::move(blobs)](checkpoint::ShardWriter& file) {
+                  for (const auto& [snapshot, first] : *snapshots) add_all(file, snapshot, first);
+                  for (const auto& [name, bytes] : blobs) file.add_blob(name, bytes);
+                });
+}
+
+std::vector<comm::SavedShard> ShardCheckpoint::finished() {
+  if (is_reported_) return {};
+  const std::optional<checkpoint::FileRecord> record = writer_.poll();
+  if (!record) return {};
+  is_reported_ = true;
+  return {{.step = step_, .file = record->name, .size = record->size, .hash = record->hash}};
+}
+
+std::vector<comm::SavedShard> ShardCheckpoint::wait() {
+  if (!is_reported_) writer_.wait();
+  return finished();
+}
+
+void ShardCheckpoint::restore(checkpoint::CheckpointReader& reader) {
+  for (auto& [id, model] : models_.all()) {
+    if (!is_state(model)) continue;
+    model::FlatParameters& parameters = model.decoder->parameters();
+    const model::ParameterTable& table = parameters.table();
+    read_all(reader, table, {.first = 0, .count = table.numel}, id.role + "/parameters/",
+             parameters.values());
+    if (model.engine == nullptr) continue;
+    parallel::AdamW& optimizer = model.engine->optimizer();
+    const at::Tensor first = at::empty_like(optimizer.first_moment());
+    const at::Tensor second = at::empty_like(optimizer.second_moment());
+    read_all(reader, table, optimizer.owned(), id.role + "/first_moment/", first);
+    read_all(reader, table, optimizer.owned(), id.role + "/second_moment/", second);
+    const std::optional<std::string> steps = reader.blob("optimizer/" + id.role);
+    int64_t n_steps = 0;
+    if (!steps || std::sscanf(steps->c_str(), "%ld", &n_steps) != 1) {
+      throw CheckpointError(base::concat(reader.directory().string(), ": the number of updates of ",
+                                         id.role, " is missing"));
+    }
+    optimizer.restore(n_steps, first, second);
+  }
+}
+
+}  // namespace orrery::worker

@@ -1,0 +1,72 @@
+// This worker's part of a checkpoint: what of its shards no file or other worker could give back.
+//
+//   ROLE/parameters/NAME      of roles that change: trained, or followed by post_realloc
+//   ROLE/first_moment/NAME    of AdamW, the stretch that this data rank owns
+//   ROLE/second_moment/NAME
+//   blob optimizer/ROLE       number of updates
+//   blob call/NAME            state of the call's interface
+//
+// Each number is in the file of one worker; a resumed job reads the rectangles that its own layout
+// wants from whichever files have them. Main thread of the worker.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "orrery/checkpoint/background_writer.h"
+#include "orrery/checkpoint/reader.h"
+#include "orrery/checkpoint/slab.h"
+#include "orrery/comm/message.h"  // SavedShard
+#include "orrery/graph/graph.h"
+#include "orrery/model/parameter_table.h"
+#include "orrery/worker/hosted_models.h"
+
+namespace orrery::worker {
+
+/// A slab and where in a flat buffer its first element is.
+struct PlacedSlab {
+  checkpoint::Slab slab;
+  int64_t offset = 0;
+};
+
+/// The part of a parameter that lies in a stretch of the shard's flat buffer, as rectangles: up to
+/// one broken row, whole rows, one broken row. Pure.
+///   prefix  in front of the parameter's name
+std::vector<PlacedSlab> slabs_of(const model::ParameterSpec& spec, const model::Span& stretch,
+                                 const std::string& prefix, data::DType dtype);
+
+class ShardCheckpoint {
+ public:
+  /// `models` must outlive it.
+  ShardCheckpoint(HostedModels& models, const graph::Graph& graph, int worker,
+                  checkpoint::Compression compression);
+
+  /// Copies what survives and begins to write it into the partial directory of `directory`. Returns
+  /// once it is copied. `interfaces`: state of each call that this worker runs, by name.
+  void start(const std::filesystem::path& directory, int64_t step,
+             std::map<std::string, std::string> interfaces);
+  /// What has been written since the last call, if anything. Throws CheckpointError when it failed.
+  std::vector<comm::SavedShard> finished();
+  /// Waits for it.
+  std::vector<comm::SavedShard> wait();
+
+  /// Fills the shards from a checkpoint of any layout.
+  void restore(checkpoint::CheckpointReader& reader);
+
+ private:
+  /// Whether a replica's parameters are state: the first of a role that changes.
+  bool is_state(const HostedModel& model) const;
+
+  HostedModels& models_;
+  const graph::Graph& graph_;
+  int worker_;
+  checkpoint::Compression compression_;
+  bool is_reported_ = true;
+  int64_t step_ = 0;
+  checkpoint::BackgroundWriter writer_;
+};
+
+}  // namespace orrery::worker

@@ -1,0 +1,232 @@
+// A run that was interrupted and goes on, beside one that nothing interrupted.
+#include <gtest/gtest.h>
+
+#include <csignal>
+#include <map>
+#include <random>
+
+#include "integration/runs_for_test.h"
+
+namespace orrery::integration {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Everything that a run recorded but times and rates, by step, call and name.
+std::map<std::string, std::vector<nlohmann::json>> records_of(const fs::path& run_directory) {
+  std::map<std::string, std::vector<nlohmann::json>> records;
+  for (const auto& row : read_jsonl(run_directory / "metrics.jsonl")) {
+    for (const auto& [name, value] : row["metrics"].items()) {
+      if (name.starts_with("time/") || name.ends_with("_per_second")) continue;
+      records[row["step"].dump() + " " + row["call"].dump() + " " + name].push_back(value);
+    }
+  }
+  return records;
+}
+
+std::string weights_of(const fs::path& run_directory, const std::string& role = "actor") {
+  std::ifstream in(run_directory / "models/latest" / role / "model.safetensors", std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+/// Names of the files and numbers of the lines of samples/.
+std::map<std::string, size_t> samples_of(const fs::path& run_directory) {
+  std::map<std::string, size_t> samples;
+  for (const auto& entry : fs::directory_iterator(run_directory / "samples")) {
+    samples[entry.path().filename()] = read_jsonl(entry.path()).size();
+  }
+  return samples;
+}
+
+struct Experiment {
+  std::string config;
+  std::string sets;  // further arguments
+};
+
+/// Trains `experiment` as the run `name` of `folder`, 10 steps with a checkpoint every 3.
+Result train(const TemporaryFolder& folder, const Experiment& experiment, const std::string& name,
+             const std::string& more = "", const std::string& environment = "") {
+  return run(environment +
+             " OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMP_NUM_THREADS=1 "
+             "OMPI_MCA_mpi_yield_when_idle=1 mpirun --oversubscribe -n 3 " +
+             ORRERY_PROGRAM + " train " + source(experiment.config) +
+             " --set experiment.output_dir=" + folder.path().string() + " --set experiment.name=" +
+             name + " --set experiment.total_steps=10 --set checkpoint.every_steps=3 " +
+             experiment.sets + " " + more);
+}
+
+void expect_same_run(const TemporaryFolder& folder) {
+  EXPECT_EQ(records_of(folder / "whole"), records_of(folder / "cut"));
+  EXPECT_EQ(samples_of(folder / "whole"), samples_of(folder / "cut"));
+  EXPECT_EQ(weights_of(folder / "whole"), weights_of(folder / "cut"));
+}
+
+class Resume : public testing::TestWithParam<Experiment> {};
+
+TEST_P(Resume, GoesOnBitForBitWhereverItWasKilled) {
+  const TemporaryFolder folder;
+  const Result whole = train(folder, GetParam(), "whole");
+  ASSERT_EQ(whole.exit_code, 0) << whole.output;
+
+  // Killed at the first save, so there is no checkpoint; then between two; then in the third.
+  EXPECT_NE(train(folder, GetParam(), "cut", "", "ORRERY_FAULT=checkpoint.data:kill:1").exit_code,
+            0);
+  EXPECT_NE(train(folder, GetParam(), "cut", "", "ORRERY_FAULT=checkpoint.rename:kill:2").exit_code,
+            0);
+  EXPECT_NE(
+      train(folder, GetParam(), "cut", "", "ORRERY_FAULT=checkpoint.pointer:kill:1").exit_code, 0);
+  const Result last = train(folder, GetParam(), "cut");
+
+  ASSERT_EQ(last.exit_code, 0) << last.output;
+  EXPECT_NE(last.output.find("goes on after step"), std::string::npos) << last.output;
+  expect_same_run(folder);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Algorithms, Resume,
+    testing::Values(
+        Experiment{"configs/sft_arithmetic.cfg",
+                   "--set call.sft.n_seqs=8 --set model.actor.n_layers=2 "
+                   "--set evaluate.every_steps=4 --set evaluate.max_prompts=8"},
+        Experiment{"configs/grpo_tiny.cfg", ""},
+        Experiment{
+            "configs/ppo_tiny.cfg",
+            "--set call.actor_train.adaptive_kl=true --set call.critic_train.adaptive_kl=true"}),
+    [](const testing::TestParamInfo<Experiment>& experiment) {
+      const std::string name = experiment.param.config;
+      return name.find("sft") != std::string::npos   ? "Sft"
+             : name.find("ppo") != std::string::npos ? "Ppo"
+                                                     : "Grpo";
+    });
+
+const Experiment kPpo{"configs/ppo_tiny.cfg", ""};
+
+TEST(ResumeOnPurpose, ASignalEndsTheStepWritesACheckpointAndExitsWith85) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(train(folder, kPpo, "whole").exit_code, 0);
+
+  // The limit of the batch job is so near that no step fits: it stops before each, after none.
+  const Result stopped =
+      train(folder, kPpo, "cut", "", "SLURM_JOB_END_TIME=$(( $(date +%s) + 5 ))");
+  EXPECT_EQ(stopped.exit_code, 85) << stopped.output;
+  const Result last = train(folder, kPpo, "cut");
+
+  ASSERT_EQ(last.exit_code, 0) << last.output;
+  EXPECT_EQ(records_of(folder / "whole"), records_of(folder / "cut"));
+}
+
+TEST(ResumeOnPurpose, AFinishedRunDoesNothingMore) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(train(folder, kPpo, "cut").exit_code, 0);
+  const auto before = records_of(folder / "cut");
+
+  const Result again = train(folder, kPpo, "cut");
+
+  EXPECT_EQ(again.exit_code, 0) << again.output;
+  EXPECT_EQ(records_of(folder / "cut"), before);
+}
+
+TEST(ResumeElsewhere, AnotherLayoutOnMoreWorkersStartsFromTheSameNumbers) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(train(folder, kPpo, "cut").exit_code, 0);
+  const std::string trained = weights_of(folder / "cut");
+  const std::string critic = weights_of(folder / "cut", "critic");
+
+  // No step is left: what another run exports is what it loaded, gathered from the new layout.
+  const std::string there = " --set experiment.output_dir=" + folder.path().string() + " ";
+  const Result other =
+      orrery(5, "train " + source("configs/ppo_layouts.cfg") + there +
+                    "--set experiment.name=other --set experiment.total_steps=10 --resume " +
+                    (folder / "cut").string());
+  const Result more = orrery(5, "train " + source("configs/ppo_layouts.cfg") + there +
+                                    "--set experiment.name=cut --set experiment.total_steps=12");
+
+  ASSERT_EQ(other.exit_code, 0) << other.output;
+  EXPECT_EQ(weights_of(folder / "other"), trained);
+  EXPECT_EQ(weights_of(folder / "other", "critic"), critic);
+  ASSERT_EQ(more.exit_code, 0) << more.output;
+  EXPECT_NE(more.output.find("goes on after step 10"), std::string::npos) << more.output;
+  EXPECT_NE(weights_of(folder / "cut"), trained);
+}
+
+TEST(ResumeRefuses, AnotherExperimentByTheNamesOfWhatChanged) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(train(folder, kPpo, "cut").exit_code, 0);
+
+  const Result seed = train(folder, kPpo, "cut", "--set experiment.seed=2");
+  const Result sizes = train(folder, kPpo, "cut", "--set call.actor_gen.group_size=4");
+  const Result rate = train(folder, kPpo, "cut", "--set model.actor.lr=1e-4");
+
+  EXPECT_EQ(seed.exit_code, 2);
+  EXPECT_NE(seed.output.find("experiment.seed: was 1, is 2"), std::string::npos) << seed.output;
+  EXPECT_EQ(sizes.exit_code, 2);
+  EXPECT_NE(sizes.output.find("call.actor_gen.group_size: was 2, is 4"), std::string::npos);
+  EXPECT_EQ(rate.exit_code, 0) << rate.output;
+  EXPECT_NE(rate.output.find("model.actor.lr: was"), std::string::npos) << rate.output;
+}
+
+TEST(ResumeRefuses, ADirectoryWithoutACheckpoint) {
+  const TemporaryFolder folder;
+
+  const Result result = train(folder, kPpo, "cut", "--resume " + folder.path().string());
+
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_NE(result.output.find("a folder without a checkpoint"), std::string::npos);
+}
+
+TEST(ResumeAfterDamage, UsesTheCheckpointBeforeAndSaysWhichFileIsWrong) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(train(folder, kPpo, "whole").exit_code, 0);
+  ASSERT_EQ(train(folder, kPpo, "cut").exit_code, 0);
+  const fs::path newest = folder / "cut/checkpoints/step-00000010";
+  const fs::path file = newest / "worker-0001.h5";
+  std::fstream bytes(file, std::ios::in | std::ios::out | std::ios::binary);
+  std::mt19937 random(7);
+  const auto at = static_cast<std::streamoff>(random() % fs::file_size(file));
+  bytes.seekg(at);
+  const char byte = static_cast<char>(bytes.get() ^ 0x10);
+  bytes.seekp(at);
+  bytes.put(byte);
+  bytes.close();
+
+  const Result result = train(folder, kPpo, "cut");
+
+  EXPECT_EQ(result.exit_code, 0) << result.output;
+  EXPECT_NE(result.output.find("worker-0001.h5: its bytes are not those"), std::string::npos)
+      << result.output;
+  EXPECT_NE(result.output.find("goes on after step 9"), std::string::npos) << result.output;
+  EXPECT_TRUE(fs::exists(folder / "cut/checkpoints/step-00000010.damaged"));
+  expect_same_run(folder);
+}
+
+TEST(ResumeAfterDamage, WithoutAWholeCheckpointEndsWith5AndTouchesNothing) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(train(folder, kPpo, "cut").exit_code, 0);
+  for (const auto& entry : fs::directory_iterator(folder / "cut/checkpoints")) {
+    if (!entry.is_symlink()) fs::resize_file(entry.path() / "manifest.json", 40);
+  }
+  const auto before = records_of(folder / "cut");
+
+  const Result result = train(folder, kPpo, "cut");
+
+  EXPECT_EQ(result.exit_code, 5) << result.output;
+  EXPECT_EQ(records_of(folder / "cut"), before);
+}
+
+TEST(RunLockInUse, ASecondJobIsRefused) {
+  const TemporaryFolder folder;
+  const Result both =
+      run("export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMP_NUM_THREADS=1; "
+          "(mpirun --oversubscribe -n 2 " +
+          std::string(ORRERY_PROGRAM) + " " + tiny(folder, "--set experiment.total_steps=2000") +
+          " >/dev/null 2>&1 & echo $! > " + (folder / "pid").string() + "); until [ -s " +
+          (folder / "grpo_tiny/metrics.jsonl").string() + " ]; do sleep 0.1; done; " +
+          "mpirun --oversubscribe -n 2 " + ORRERY_PROGRAM + " " + tiny(folder) + "; code=$?; " +
+          "kill $(cat " + (folder / "pid").string() + "); exit $code");
+
+  EXPECT_EQ(both.exit_code, 2) << both.output;
+  EXPECT_NE(both.output.find("is in use"), std::string::npos) << both.output;
+}
+
+}  // namespace
+}  // namespace orrery::integration
