@@ -1,6 +1,6 @@
-// hidden states -> next-token log-probabilities, without the logits of the whole batch: they are
-// made a chunk of rows at a time, once forwards and once more backwards (a small price: the head is
-// a few per cent of the products), from the log-sum-exp that forward kept. On several tensor ranks
+// hidden states -> next-token log-probabilities, a chunk of rows at a time. The logits of the whole
+// batch exist only where they are small: else they are made once forwards and once more backwards,
+// from the log-sum-exp that forward kept. On several tensor ranks
 // each has the logits of its part of the vocabulary, and three numbers an action are exchanged.
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
@@ -22,9 +22,20 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-/// A chunk's logits stay in the second-level cache, more or less.
-constexpr int64_t kChunkBytes = 4 << 20;
+/// A chunk's logits stay in the second-level cache, more or less, but for large vocabularies: each
+/// chunk reads the head and its gradient once, which fewer rows would not pay for (32 rows of a
+/// vocabulary of 50,304: a quarter of a whole training step of 125 M parameters).
+constexpr int64_t kCachedChunkBytes = 4 << 20;
+constexpr int64_t kManyRows = 512;
+constexpr int64_t kMaxChunkBytes = 128 << 20;
 constexpr int64_t kMinChunkRows = 32;
+/// Logits of a whole batch that are kept for backward rather than made again.
+constexpr int64_t kMaxKeptBytes = 128 << 20;
+
+int64_t chunk_rows(int64_t row_bytes) {
+  const int64_t cached = kCachedChunkBytes / row_bytes;
+  return std::max({kMinChunkRows, cached, std::min(kManyRows, kMaxChunkBytes / row_bytes)});
+}
 
 /// Which rows of hidden predict, and what.
 struct Actions {
@@ -57,6 +68,7 @@ struct HeadRecord : torch::CustomClassHolder {
   double inverse_temperature = 1;
   at::Tensor logsumexp;  // [A]
   at::Tensor entropy;    // [A] or undefined
+  at::Tensor logits;     // [A, V] or undefined: then backward makes them again
 };
 
 /// The buffers of one chunk.
@@ -67,29 +79,37 @@ struct Chunk {
 
 class Chunks {
  public:
-  Chunks(Decoder::State& state, int64_t n_actions) : state_(state), n_actions_(n_actions) {
-    const int64_t row_bytes = state.local.vocab_size * state.head.element_size();
-    rows_ = std::min(n_actions, std::max(kMinChunkRows, kChunkBytes / row_bytes));
+  /// `all_logits` [A, V] or undefined: where the chunks' logits are, rather than in a buffer that
+  /// each overwrites.
+  Chunks(Decoder::State& state, int64_t n_actions, at::Tensor all_logits)
+      : state_(state), n_actions_(n_actions), all_logits_(std::move(all_logits)) {
+    const int64_t vocab_size = state.local.vocab_size;
+    rows_ = std::min(n_actions, chunk_rows(vocab_size * state.head.element_size()));
+    const bool own_logits = !all_logits_.defined();
     Slab slab = state.pool.take(Slab::size_of(rows_, state.architecture.hidden_size) +
-                                Slab::size_of(rows_, state.local.vocab_size));
+                                (own_logits ? Slab::size_of(rows_, vocab_size) : 0));
     hidden_ = slab.matrix(rows_, state.architecture.hidden_size);
-    logits_ = slab.matrix(rows_, state.local.vocab_size);
+    if (own_logits) logits_ = slab.matrix(rows_, vocab_size);
   }
+
+  enum class Logits { kCompute, kAreThere };
 
   /// Calls work(first action, chunk) for all chunks, with the rows' hidden states and logits.
   template <class T, class Work>
-  void for_each(const at::Tensor& hidden, const Actions& actions, Work&& work) {
+  void for_each(const at::Tensor& hidden, const Actions& actions, Logits logits, Work&& work) {
     const int64_t width = state_.architecture.hidden_size;
     const T* from = hidden.const_data_ptr<T>();
     for (int64_t first = 0; first < n_actions_; first += rows_) {
       const int64_t count = std::min(rows_, n_actions_ - first);
-      Chunk chunk{hidden_.narrow(0, 0, count), logits_.narrow(0, 0, count)};
+      Chunk chunk{hidden_.narrow(0, 0, count), all_logits_.defined()
+                                                   ? all_logits_.narrow(0, first, count)
+                                                   : logits_.narrow(0, 0, count)};
       T* to = chunk.hidden.data_ptr<T>();
       for (int64_t i = 0; i < count; ++i) {
         std::memcpy(to + i * width, from + actions.rows[static_cast<size_t>(first + i)] * width,
                     static_cast<size_t>(width) * sizeof(T));
       }
-      at::mm_out(chunk.logits, chunk.hidden, state_.head.t());
+      if (logits == Logits::kCompute) at::mm_out(chunk.logits, chunk.hidden, state_.head.t());
       work(first, chunk);
     }
   }
@@ -98,9 +118,18 @@ class Chunks {
   Decoder::State& state_;
   int64_t n_actions_;
   int64_t rows_;
+  at::Tensor all_logits_;
   at::Tensor hidden_;
   at::Tensor logits_;
 };
+
+/// Room for the logits that a backward pass will read; undefined where they are too many.
+at::Tensor kept_logits(Decoder::State& state, int64_t n_actions) {
+  const int64_t vocab_size = state.local.vocab_size;
+  const int64_t bytes = n_actions * vocab_size * state.head.element_size();
+  if (n_actions == 0 || bytes > kMaxKeptBytes) return {};
+  return state.pool.take(Slab::size_of(n_actions, vocab_size)).matrix(n_actions, vocab_size);
+}
 
 template <class T>
 T* at_row(const at::Tensor& values, int64_t first) {
@@ -150,9 +179,9 @@ void combine_vocabulary(comm::Communicator& tensor, const at::Tensor& target_log
   }
 }
 
-/// hidden [T, H].
+/// hidden [T, H]. The logits are written to `logits` [A, V] where that is defined.
 HeadResult run_head(Decoder::State& state, const at::Tensor& hidden, const Actions& actions,
-                    double inverse_temperature, Entropy entropy) {
+                    double inverse_temperature, Entropy entropy, const at::Tensor& logits = {}) {
   HeadResult result;
   result.log_probs = at::empty({actions.size()}, hidden.options());
   result.logsumexp = at::empty({actions.size()}, hidden.options());
@@ -164,25 +193,26 @@ HeadResult run_head(Decoder::State& state, const at::Tensor& hidden, const Actio
   at::Tensor target_logits;
   if (tensor != nullptr) target_logits = at::empty({actions.size()}, hidden.options());
   with_type(hidden.scalar_type(), [&]<class T>() {
-    Chunks(state, actions.size())
-        .for_each<T>(hidden, actions, [&](int64_t first, const Chunk& chunk) {
-          kernels::token_log_probs<T>({.logits = chunk.logits.template const_data_ptr<T>(),
-                                       .targets = actions.targets.data() + first,
-                                       .log_probs = at_row<T>(result.log_probs, first),
-                                       .target_logits = at_row<T>(target_logits, first),
-                                       .logsumexp = at_row<T>(result.logsumexp, first),
-                                       .entropy = at_row<T>(result.entropy, first),
-                                       .n_rows = chunk.logits.size(0),
-                                       .vocab_size = chunk.logits.size(1),
-                                       .inverse_temperature = inverse_temperature});
-        });
+    Chunks(state, actions.size(), logits)
+        .for_each<T>(
+            hidden, actions, Chunks::Logits::kCompute, [&](int64_t first, const Chunk& chunk) {
+              kernels::token_log_probs<T>({.logits = chunk.logits.template const_data_ptr<T>(),
+                                           .targets = actions.targets.data() + first,
+                                           .log_probs = at_row<T>(result.log_probs, first),
+                                           .target_logits = at_row<T>(target_logits, first),
+                                           .logsumexp = at_row<T>(result.logsumexp, first),
+                                           .entropy = at_row<T>(result.entropy, first),
+                                           .n_rows = chunk.logits.size(0),
+                                           .vocab_size = chunk.logits.size(1),
+                                           .inverse_temperature = inverse_temperature});
+            });
   });
   if (tensor != nullptr) combine_vocabulary(*tensor, target_logits, result);
   return result;
 }
 
 /// Gradient of the loss by hidden [T, H], of own vocabulary; adds to the head's gradient.
-at::Tensor run_head_backward(const HeadRecord& record, const at::Tensor& hidden,
+at::Tensor run_head_backward(HeadRecord& record, const at::Tensor& hidden,
                              const at::Tensor& dlog_probs, const at::Tensor& dentropy) {
   Decoder::State& state = *record.state;
   const Actions& actions = record.actions;
@@ -192,7 +222,11 @@ at::Tensor run_head_backward(const HeadRecord& record, const at::Tensor& hidden,
   with_type(hidden.scalar_type(), [&]<class T>() {
     const int64_t width = hidden.size(1);
     T* to = dhidden.data_ptr<T>();
-    Chunks(state, actions.size()).for_each<T>(hidden, actions, [&](int64_t first, Chunk& chunk) {
+    Chunks chunks(state, actions.size(), record.logits);
+    const auto logits =
+        record.logits.defined() ? Chunks::Logits::kAreThere : Chunks::Logits::kCompute;
+    record.logits.reset();  // they become their gradients: a second pass makes them again
+    chunks.for_each<T>(hidden, actions, logits, [&](int64_t first, Chunk& chunk) {
       const at::Tensor& dlogits = chunk.logits;  // in place
       kernels::token_log_probs_backward<T>({.logits = chunk.logits.template data_ptr<T>(),
                                             .targets = actions.targets.data() + first,
@@ -225,8 +259,9 @@ struct LogProbsFunction : torch::autograd::Function<LogProbsFunction> {
     record->rows = PassRows::of(batch.size(), state->shard.tensor);
     record->actions = actions_of(batch, state->vocabulary);
     record->inverse_temperature = inverse_temperature;
+    record->logits = kept_logits(*state, record->actions.size());
     HeadResult result = run_head(*state, gathered(record->rows, hidden), record->actions,
-                                 inverse_temperature, entropy);
+                                 inverse_temperature, entropy, record->logits);
     record->logsumexp = result.logsumexp;
     record->entropy = result.entropy;
     context->save_for_backward({hidden});
@@ -239,7 +274,7 @@ struct LogProbsFunction : torch::autograd::Function<LogProbsFunction> {
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
     const auto capsule = context->saved_data["record"].toCapsule();
-    const auto& record = static_cast<const HeadRecord&>(*capsule);
+    auto& record = static_cast<HeadRecord&>(*capsule);
     const at::Tensor hidden = gathered(record.rows, context->get_saved_variables()[0]);
     const auto dense = [](const at::Tensor& g) { return g.defined() ? g.contiguous() : g; };
     const at::Tensor dhidden =

@@ -24,6 +24,61 @@ ORRERY_INLINE int64_t attention_backward_scratch(const AttentionShape& shape, in
          2 * kTileRows * width;
 }
 
+#if ORRERY_VECTOR_BYTES == 64
+/// Lanes of two registers for a transposition by halves: step s swaps the off-diagonal s x s blocks
+/// of each 2s x 2s block.
+template <class T>
+struct TransposeLanes {
+  static constexpr int kSteps = kLanes<T> == 16 ? 4 : 3;
+  typedef IntVec<T> Lanes;
+  Lanes low[kSteps], high[kSteps];
+
+  ORRERY_INLINE TransposeLanes() {
+    for (int step = 0; step < kSteps; ++step) {
+      const int64_t s = int64_t{1} << step;
+      for (int64_t i = 0; i < kLanes<T>; ++i) {
+        low[step][i] = (i & s) == 0 ? i : kLanes<T> + i - s;
+        high[step][i] = (i & s) == 0 ? i + s : kLanes<T> + i;
+      }
+    }
+  }
+};
+
+/// Rows of one head, transposed: [panel of rows][d][kPanel], the last panel filled up with zeros.
+template <class T>
+ORRERY_INLINE void transpose_rows(const T* rows, int64_t stride, int64_t n, int64_t head_dim,
+                                  T* panels) {
+  static_assert(kPanel<T> == kLanes<T>);
+  const TransposeLanes<T> lanes;
+  for (int64_t begin = 0; begin < n; begin += kPanel<T>) {
+    T* panel = panels + begin * head_dim;
+    const int64_t count = smaller(kPanel<T>, n - begin);
+    for (int64_t d = 0; d < head_dim; d += kLanes<T>) {
+      const int64_t width = smaller(kLanes<T>, head_dim - d);
+      Vec<T> r[kLanes<T>];
+#pragma GCC unroll 16
+      for (int64_t j = 0; j < kLanes<T>; ++j) {
+        r[j] = j < count ? load_first(rows + (begin + j) * stride + d, width) : Vec<T>{};
+      }
+#pragma GCC unroll 4
+      for (int step = 0; step < TransposeLanes<T>::kSteps; ++step) {
+        const int64_t s = int64_t{1} << step;
+#pragma GCC unroll 16
+        for (int64_t j = 0; j < kLanes<T>; ++j) {
+          if ((j & s) != 0) continue;
+          const Vec<T> a = r[j], b = r[j + s];
+          r[j] = __builtin_shuffle(a, b, lanes.low[step]);
+          r[j + s] = __builtin_shuffle(a, b, lanes.high[step]);
+        }
+      }
+#pragma GCC unroll 16
+      for (int64_t j = 0; j < kLanes<T>; ++j) {
+        if (j < width) store<T>(panel + (d + j) * kPanel<T>, r[j]);
+      }
+    }
+  }
+}
+#else
 /// Rows of one head, transposed: [panel of rows][d][kPanel], the last panel filled up with zeros.
 template <class T>
 ORRERY_INLINE void transpose_rows(const T* rows, int64_t stride, int64_t n, int64_t head_dim,
@@ -40,6 +95,7 @@ ORRERY_INLINE void transpose_rows(const T* rows, int64_t stride, int64_t n, int6
     }
   }
 }
+#endif
 
 template <class T>
 struct Rows {

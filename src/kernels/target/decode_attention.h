@@ -7,19 +7,25 @@
 
 namespace orrery::kernels::ORRERY_KERNEL_TARGET {
 
-/// The pages of one sequence, for one key/value head.
+/// The pages of one sequence, for one key/value head, and those that come next.
 template <class T>
 struct HeadPages {
   const T* pages;
   const int32_t* table;
+  const int32_t* next_table;
   int64_t page_numbers;
-  int64_t offset;  // of the head's keys in a page
-  int64_t width;   // padded head_dim
+  int64_t offset;       // of the head's keys in a page
+  int64_t next_offset;  // of the next head's, in the pages of next_table
+  int64_t width;        // padded head_dim
 
   ORRERY_INLINE const T* keys(int64_t page) const {
     return pages + table[page] * page_numbers + offset;
   }
   ORRERY_INLINE const T* values(int64_t page) const { return keys(page) + kPageTokens * width; }
+  /// From a number of a page to the one in its place of the page that is read next.
+  ORRERY_INLINE int64_t ahead(int64_t page) const {
+    return (int64_t{next_table[page]} - table[page]) * page_numbers + next_offset - offset;
+  }
 };
 
 /// scores[r * stride + key] of R heads for P panels of keys, from key `first` on. Several panels at
@@ -35,7 +41,8 @@ ORRERY_INLINE void score_panels(const DecodeAttentionArgs<T>& args, const HeadPa
     const int64_t key = first + p * kPanel<T>;
     in.b[p] = pages.keys(key / kPageTokens) + key % kPageTokens;
   }
-  multiply_tile<T, R, P>(in, c);
+  in.ahead = pages.ahead(first / kPageTokens);  // that of the first page for all: mostly right
+  multiply_tile<T, R, P, Prefetch::kAhead>(in, c);
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 8
@@ -73,7 +80,14 @@ ORRERY_INLINE void sum_values(const HeadPages<T>& pages, int64_t first_page, int
   for (int64_t page = first_page; page < n_pages; ++page) {
     const T* a = weights + page * kPageTokens;
     const T* b = pages.values(page) + column;
+    const T* next = b + pages.ahead(page);
     for (int64_t k = 0; k < kPageTokens / 2; ++k) {
+#pragma GCC unroll 8
+      for (int p = 0; p < P; ++p) {
+        const int64_t at = k * pages.width + p * kPanel<T>;
+        __builtin_prefetch(next + at, 0, 2);
+        __builtin_prefetch(next + at + kPageTokens / 2 * pages.width, 0, 2);
+      }
       add_values<T, R, P>(a + k, stride, b + k * pages.width, c);
       add_values<T, R, P>(a + kPageTokens / 2 + k, stride, b + (kPageTokens / 2 + k) * pages.width,
                           second);
@@ -101,8 +115,16 @@ template <class T, int R>
 void decode_heads(const DecodeAttentionArgs<T>& args, int64_t s, int64_t kv, int64_t head) {
   constexpr int kAtOnce = kPanelsBeside<R> >= 4 ? 4 : kPanelsBeside<R>;
   const int64_t d = args.head_dim, width = padded_head_dim(d);
-  const HeadPages<T> pages{args.pages, args.page_table + s * args.table_stride,
-                           page_size(args.n_kv_heads, d), kv * 2 * kPageTokens * width, width};
+  const int64_t head_numbers = 2 * kPageTokens * width;
+  const bool last_head = kv + 1 == args.n_kv_heads;
+  const int64_t next_s = last_head && s + 1 < args.n_sequences ? s + 1 : s;
+  const HeadPages<T> pages{.pages = args.pages,
+                           .table = args.page_table + s * args.table_stride,
+                           .next_table = args.page_table + next_s * args.table_stride,
+                           .page_numbers = page_size(args.n_kv_heads, d),
+                           .offset = kv * head_numbers,
+                           .next_offset = last_head ? 0 : (kv + 1) * head_numbers,
+                           .width = width};
   const int64_t n = args.n_context[s];
   const int64_t lowest = args.window > 0 ? larger(0, n - args.window) : 0;
   const int64_t first_page = lowest / kPageTokens;

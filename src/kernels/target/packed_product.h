@@ -28,7 +28,8 @@ ORRERY_INLINE void product_tile(const PackedProductArgs<T>& args, int64_t row, i
                      .a_stride = args.x_stride,
                      .b = {},
                      .b_stride = kPanel<T>,
-                     .k = args.n_in};
+                     .k = args.n_in,
+                     .ahead = P * args.n_in * kPanel<T>};  // the next tile follows this one
 #pragma GCC unroll 8
   for (int p = 0; p < P; ++p) in.b[p] = args.packed + (panel + p) * kPanel<T> * args.n_in;
   multiply_tile<T, R, P, kPrefetch>(in, c);
@@ -59,7 +60,7 @@ void product_panels(const PackedProductArgs<T>& args, int64_t begin, int64_t end
   int64_t row = begin;
   for (; row + kTileRows <= end; row += kTileRows) {
     if (row == begin) {
-      product_tile<T, kTileRows, P, Prefetch::kNextTile>(args, row, panel);
+      product_tile<T, kTileRows, P, Prefetch::kAhead>(args, row, panel);
     } else {
       product_tile<T, kTileRows, P, Prefetch::kNo>(args, row, panel);
     }
@@ -75,14 +76,14 @@ void product_few_rows(const PackedProductArgs<T>& args, int64_t row, int64_t n_p
   constexpr int kMany = kPanelsBeside<R>;
   int64_t panel = 0;
   for (; panel + kMany <= n_panels; panel += kMany) {
-    product_tile<T, R, kMany, Prefetch::kNextTile>(args, row, panel);
+    product_tile<T, R, kMany, Prefetch::kAhead>(args, row, panel);
   }
   if constexpr (kMany >= 4) {
     for (; panel + 2 <= n_panels; panel += 2) {
-      product_tile<T, R, 2, Prefetch::kNextTile>(args, row, panel);
+      product_tile<T, R, 2, Prefetch::kAhead>(args, row, panel);
     }
   }
-  for (; panel < n_panels; ++panel) product_tile<T, R, 1, Prefetch::kNextTile>(args, row, panel);
+  for (; panel < n_panels; ++panel) product_tile<T, R, 1, Prefetch::kAhead>(args, row, panel);
 }
 
 template <class T>

@@ -101,12 +101,16 @@ void silu_mul(const SiluMulArgs<T>& args) {
     const T* gate = args.gate_up + t * 2 * args.width;
     const T* up = gate + args.width;
     T* out = args.out + t * args.width;
+    const auto gated = [](const Vec<T>& g, const Vec<T>& u) {
+      return g / (splat(T(1)) + vexp<T>(-g)) * u;
+    };
     int64_t i = 0;
     for (; i + kLanes<T> <= args.width; i += kLanes<T>) {
-      const Vec<T> g = load(gate + i);
-      store<T>(out + i, g / (splat(T(1)) + vexp<T>(-g)) * load(up + i));
+      store<T>(out + i, gated(load(gate + i), load(up + i)));
     }
-    for (; i < args.width; ++i) out[i] = gate[i] / (T(1) + scalar_exp(-gate[i])) * up[i];
+    if (const int64_t left = args.width - i; left > 0) {
+      store_first<T>(out + i, gated(load_first(gate + i, left), load_first(up + i, left)), left);
+    }
   }
 }
 
@@ -120,22 +124,28 @@ void silu_mul_backward(const SiluMulBackwardArgs<T>& args) {
     T* out = args.out + t * args.width;
     T* dgate = args.dgate_up + t * 2 * args.width;
     T* dup = dgate + args.width;
-    int64_t i = 0;
-    for (; i + kLanes<T> <= args.width; i += kLanes<T>) {
-      const Vec<T> g = load(gate + i), u = load(up + i), d = load(dout + i);
+    struct Gradients {
+      Vec<T> gate, up, out;
+    };
+    const auto differentiate = [](const Vec<T>& g, const Vec<T>& u, const Vec<T>& d) {
       const Vec<T> one = splat(T(1));
       const Vec<T> s = one / (one + vexp<T>(-g));
       const Vec<T> silu = g * s;
-      store<T>(dgate + i, d * u * s * (one + g * (one - s)));
-      store<T>(dup + i, d * silu);
-      store<T>(out + i, silu * u);
+      return Gradients{d * u * s * (one + g * (one - s)), d * silu, silu * u};
+    };
+    int64_t i = 0;
+    for (; i + kLanes<T> <= args.width; i += kLanes<T>) {
+      const Gradients by = differentiate(load(gate + i), load(up + i), load(dout + i));
+      store<T>(dgate + i, by.gate);
+      store<T>(dup + i, by.up);
+      store<T>(out + i, by.out);
     }
-    for (; i < args.width; ++i) {
-      const T g = gate[i], u = up[i], d = dout[i];
-      const T s = T(1) / (T(1) + scalar_exp(-g));
-      dgate[i] = d * u * s * (T(1) + g * (T(1) - s));
-      dup[i] = d * g * s;
-      out[i] = g * s * u;
+    if (const int64_t left = args.width - i; left > 0) {
+      const Gradients by = differentiate(load_first(gate + i, left), load_first(up + i, left),
+                                         load_first(dout + i, left));
+      store_first<T>(dgate + i, by.gate, left);
+      store_first<T>(dup + i, by.up, left);
+      store_first<T>(out + i, by.out, left);
     }
   }
 }

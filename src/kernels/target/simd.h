@@ -7,6 +7,10 @@
 
 #include <cstdint>
 
+#if defined(ORRERY_VECTOR_BYTES) && ORRERY_VECTOR_BYTES == 64
+#include <immintrin.h>  // masked loads and stores: the vector extension has none
+#endif
+
 #if !defined(ORRERY_VECTOR_BYTES)
 #define ORRERY_VECTOR_BYTES 32
 #endif
@@ -56,7 +60,31 @@ ORRERY_INLINE void store(T* to, const Vec<T>& v) {
   __builtin_memcpy(to, &v, sizeof v);
 }
 
+#if ORRERY_VECTOR_BYTES == 64
+/// The first n lanes, 0 <= n <= kLanes; the others are zero.
+ORRERY_INLINE Vec<float> load_first(const float* from, int64_t n) {
+  return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1U << n) - 1), from);
+}
+ORRERY_INLINE Vec<double> load_first(const double* from, int64_t n) {
+  return _mm512_maskz_loadu_pd(static_cast<__mmask8>((1U << n) - 1), from);
+}
 /// The first n lanes only.
+template <class T>
+ORRERY_INLINE void store_first(T* to, const Vec<T>& v, int64_t n) {
+  n = n < kLanes<T> ? n : kLanes<T>;
+  if constexpr (sizeof(T) == 4) {
+    _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1U << n) - 1), v);
+  } else {
+    _mm512_mask_storeu_pd(to, static_cast<__mmask8>((1U << n) - 1), v);
+  }
+}
+#else
+template <class T>
+ORRERY_INLINE Vec<T> load_first(const T* from, int64_t n) {
+  T lanes[kLanes<T>] = {};
+  for (int64_t i = 0; i < n; ++i) lanes[i] = from[i];
+  return load(lanes);
+}
 template <class T>
 ORRERY_INLINE void store_first(T* to, const Vec<T>& v, int64_t n) {
   if (n >= kLanes<T>) {
@@ -65,6 +93,7 @@ ORRERY_INLINE void store_first(T* to, const Vec<T>& v, int64_t n) {
   }
   for (int64_t i = 0; i < n; ++i) to[i] = v[i];
 }
+#endif
 
 typedef float Floats8 __attribute__((vector_size(32)));
 typedef double Doubles4 __attribute__((vector_size(32)));

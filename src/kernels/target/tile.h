@@ -29,11 +29,11 @@ struct TileInput {
   const T* b[P];  // panels: k rows b_stride apart, each kPanel numbers
   int64_t b_stride;
   int64_t k;
+  int64_t ahead = 0;  // from a number of b to the one that is asked for meanwhile
 };
 
-/// Whether the numbers of b one tile further on are asked for meanwhile: worth it where b comes
-/// from memory and the next tile follows it there.
-enum class Prefetch { kNo, kNextTile };
+/// Whether numbers further on are asked for meanwhile: worth it where b comes from memory.
+enum class Prefetch { kNo, kAhead };
 
 /// c[r][kPanelVecs p + i] += sum over k of a[r][k] * b[p][k][register i].
 template <class T, int R, int P, Prefetch kPrefetch = Prefetch::kNo>
@@ -45,9 +45,7 @@ ORRERY_INLINE void multiply_tile(const TileInput<T, P>& in, Vec<T> (&c)[R][kPane
       const T* row = in.b[p] + k * in.b_stride;
 #pragma GCC unroll 2
       for (int i = 0; i < kPanelVecs; ++i) b[kPanelVecs * p + i] = load(row + i * kLanes<T>);
-      if constexpr (kPrefetch == Prefetch::kNextTile) {
-        __builtin_prefetch(row + P * in.k * in.b_stride, 0, 2);
-      }
+      if constexpr (kPrefetch == Prefetch::kAhead) __builtin_prefetch(row + in.ahead, 0, 2);
     }
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
