@@ -18,10 +18,24 @@ constexpr const char* kUsage = R"(orrery: reinforcement learning of language mod
 
   orrery train CONFIG [--set K=V]... [--resume auto|off|DIR]   under mpirun or srun
   orrery plan CONFIG [--set K=V]... [--workers N]              what a run would be; starts nothing
-  orrery train --help, orrery plan --help                      all options and configuration keys
+  orrery score    --model DIR --tokens F.json --out F.json [--layout L] [--logits]
+  orrery generate --model DIR (--tokens F.json | --prompts F.jsonl) --out F.json --max-new-tokens N
+                  [--greedy | --temperature T --top-p P --top-k K --seed S] [--eos ID] [--layout L]
+  orrery doctor                would a job run here, and how fast? alone, under mpirun or srun
+  orrery COMMAND --help        all options; of train and plan also all configuration keys
 
 example: mpirun -n 3 orrery train configs/grpo_tiny.cfg
 )";
+
+struct Command {
+  const char* name;
+  int (*run)(std::span<const std::string> arguments);
+};
+constexpr Command kCommands[] = {
+    {"doctor", orrery::cli::run_doctor},     {"train", orrery::cli::run_train},
+    {"plan", orrery::cli::run_plan},         {"score", orrery::cli::run_score},
+    {"generate", orrery::cli::run_generate},
+};
 
 int run(const std::vector<std::string>& arguments) {
   if (arguments.empty()) {
@@ -30,14 +44,16 @@ int run(const std::vector<std::string>& arguments) {
   }
   const std::string& command = arguments.front();
   const std::span<const std::string> rest(arguments.data() + 1, arguments.size() - 1);
-  if (command == "train") return orrery::cli::run_train(rest);
-  if (command == "plan") return orrery::cli::run_plan(rest);
+  for (const Command& known : kCommands) {
+    if (command == known.name) return known.run(rest);
+  }
   if (command == "--help" || command == "-h" || command == "help") {
     std::cout << kUsage;
     return 0;
   }
   std::string text = orrery::base::concat("orrery: unknown command '", command, "'");
-  const std::vector<std::string> known = {"train", "plan", "help"};
+  std::vector<std::string> known = {"help"};
+  for (const Command& one : kCommands) known.push_back(one.name);
   if (const auto nearest = orrery::base::nearest(command, known)) {
     text += orrery::base::concat("; did you mean '", *nearest, "'?");
   }

@@ -13,4 +13,15 @@ int run_train(std::span<const std::string> arguments);
 /// `orrery plan CONFIG ...`: prints what a run would be; starts nothing.
 int run_plan(std::span<const std::string> arguments);
 
+// The next three run alone or, under mpirun or srun, collectively over all ranks.
+
+/// `orrery score`: log-probabilities of given tokens.
+int run_score(std::span<const std::string> arguments);
+
+/// `orrery generate`: continues prompts.
+int run_generate(std::span<const std::string> arguments);
+
+/// `orrery doctor`: would a job run here, and how fast?
+int run_doctor(std::span<const std::string> arguments);
+
 }  // namespace orrery::cli

@@ -1,8 +1,6 @@
 #include "orrery/config/command_line.h"
 
-#include <boost/program_options.hpp>
-#include <sstream>
-
+#include "argument_parser.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
 
@@ -40,46 +38,11 @@ po::options_description plan_description(PlanOptions& options) {
   return description;
 }
 
-std::string text_of(const po::options_description& description) {
-  std::ostringstream out;
-  out << description;
-  return std::move(out).str();
-}
-
-/// Which options were given; their values go where the description says.
-po::variables_map parse(std::span<const std::string> arguments,
-                        const po::options_description& description, const std::string& command,
-                        const std::vector<std::string>& known) {
-  po::positional_options_description positional;
-  positional.add("config", 1);
-  po::variables_map values;
-  try {
-    po::store(
-        po::command_line_parser(std::vector(arguments.begin(), arguments.end()))
-            .options(description)
-            .positional(positional)
-            .style(po::command_line_style::unix_style & ~po::command_line_style::allow_guessing)
-            .run(),
-        values);
-    po::notify(values);
-  } catch (const po::unknown_option& error) {
-    std::string text = base::concat(command, ": unknown option ", error.get_option_name());
-    if (const auto meant = base::nearest(error.get_option_name(), known)) {
-      text += "; did you mean " + *meant + "?";
-    }
-    throw ConfigError(text + "; see " + command + " --help");
-  } catch (const po::error& error) {
-    throw ConfigError(base::concat(command, ": ", error.what(), "; see ", command, " --help"));
-  }
-  return values;
-}
-
 }  // namespace
 
 TrainOptions parse_train_options(std::span<const std::string> arguments) {
   TrainOptions options;
-  parse(arguments, train_description(options), "orrery train",
-        {"--set", "--resume", "--help", "--markdown"});
+  parse_arguments(arguments, train_description(options), "orrery train", "config");
   if (options.config.empty() && !options.help) {
     throw ConfigError("orrery train: no configuration file given; write orrery train CONFIG");
   }
@@ -89,7 +52,7 @@ TrainOptions parse_train_options(std::span<const std::string> arguments) {
 PlanOptions parse_plan_options(std::span<const std::string> arguments) {
   PlanOptions options;
   const po::variables_map given =
-      parse(arguments, plan_description(options), "orrery plan", {"--set", "--workers", "--help"});
+      parse_arguments(arguments, plan_description(options), "orrery plan", "config");
   if (options.config.empty() && !options.help) {
     throw ConfigError("orrery plan: no configuration file given; write orrery plan CONFIG");
   }

@@ -84,17 +84,18 @@ void Progress::message(std::string_view text) {
 }
 
 std::string Progress::line(const StepProgress& step) const {
-  std::string text = "step " + std::to_string(step.step);
+  std::string text = options_.unit + " " + std::to_string(step.step);
   if (options_.limits.total_steps > 0) text += "/" + std::to_string(options_.limits.total_steps);
-  text += " epoch " + std::to_string(step.epoch);
+  if (step.epoch >= 0) text += " epoch " + std::to_string(step.epoch);
   if (options_.total_epochs > 0) text += "/" + std::to_string(options_.total_epochs);
   for (const auto& [name, value] : step.values) text += " " + name + " " + number_text(value);
   if (step.seconds > 0) {
     text += " " + count_text(step.tokens / step.seconds) + " tokens/s";
     const double per_worker =
         static_cast<double>(step.flops) / step.seconds / 1e12 / std::max(options_.n_workers, 1);
-    text += " " + number_text(per_worker) + " TFLOP/s/worker";
-    text += " " + base::duration_text(std::chrono::duration<double>(step.seconds)) + " a step";
+    if (step.epoch >= 0) text += " " + number_text(per_worker) + " TFLOP/s/worker";
+    text += " " + base::duration_text(std::chrono::duration<double>(step.seconds)) + " a " +
+            options_.unit;
   }
   if (const auto left = remaining_.remaining(clock_()))
     text += " " + base::duration_text(*left) + " left";

@@ -44,6 +44,11 @@ inline Result orrery(int ranks, const std::string& arguments, int seconds = 60) 
       seconds);
 }
 
+/// `orrery ARGUMENTS` as one process.
+inline Result orrery_alone(const std::string& arguments, int seconds = 60) {
+  return run(std::string(ORRERY_PROGRAM) + " " + arguments, seconds);
+}
+
 /// The lines of a JSONL file.
 inline std::vector<nlohmann::json> read_jsonl(const std::filesystem::path& file) {
   std::vector<nlohmann::json> lines;

@@ -26,6 +26,7 @@ enum class ProgressStyle {
 ProgressStyle detect_progress_style();
 
 struct ProgressOptions {
+  std::string unit = "step";  ///< what is counted, for other work than training
   RunLimits limits = {};
   int64_t total_epochs = 0;  ///< 0 = no limit
   int n_workers = 1;
@@ -36,8 +37,8 @@ struct ProgressOptions {
 
 /// What one finished step did.
 struct StepProgress {
-  int64_t step = 0;  ///< 1-based
-  int64_t epoch = 0;
+  int64_t step = 0;    ///< 1-based
+  int64_t epoch = 0;   ///< -1: not training, neither epoch nor FLOPs are shown
   double tokens = 0;   ///< processed in this step by all calls
   Flops flops = 0;     ///< of all workers in this step
   double seconds = 0;  ///< duration of this step

@@ -1,0 +1,241 @@
+// `orrery generate`: continues prompts. What is drawn for a prompt depends on the seed and its
+// place in the input, not on the layout.
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <iostream>
+#include <memory>
+
+#include "commands.h"
+#include "model_shard.h"
+#include "orrery/base/error.h"
+#include "orrery/base/log.h"
+#include "orrery/base/text.h"
+#include "orrery/model/generator.h"
+#include "packed_sequences.h"
+#include "text_file.h"
+
+namespace orrery::cli {
+
+namespace {
+
+constexpr const char* kHelp =
+    R"(orrery generate: continues prompts
+
+  orrery generate --model DIR (--tokens F.json | --prompts F.jsonl) --out F.json
+      --max-new-tokens N [--greedy | --temperature T --top-p P --top-k K --seed S] [--eos ID]
+      [--layout L]
+  mpirun -n N+1 orrery generate ...   a master and N workers
+
+in:   {"sequences": [[ids...], ...]}, or lines {"prompt": "text"} for --prompts
+out:  {"sequences": [[...], ...],     what was generated, without the prompt, in the order of the
+                                      input; an end token is the last one
+       "logprobs": [[...], ...],      of each of these tokens under the distribution that it was
+                                      drawn from (with --greedy the model's own)
+       "finish": ["eos"|"length"]}    an end token came, or N tokens or the model's context are full
+      with --prompts also "texts"     without the end token
+The same input, options and seed give the same tokens on every layout.
+
+)";
+
+std::string pack_result(const model::GenerationResult& result) {
+  std::vector<int64_t> words;
+  for (const model::GeneratedSequence& sequence : result.sequences) {
+    words.push_back(std::ssize(sequence.tokens));
+    words.push_back(sequence.finish == model::Finish::kStop ? 1 : 0);
+    words.insert(words.end(), sequence.tokens.begin(), sequence.tokens.end());
+    for (const double value : sequence.log_probs) words.push_back(std::bit_cast<int64_t>(value));
+  }
+  return {reinterpret_cast<const char*>(words.data()), words.size() * sizeof(int64_t)};
+}
+
+std::vector<model::GeneratedSequence> unpack_result(const std::string& bytes) {
+  std::vector<int64_t> words(bytes.size() / sizeof(int64_t));
+  std::memcpy(words.data(), bytes.data(), words.size() * sizeof(int64_t));
+  std::vector<model::GeneratedSequence> sequences;
+  for (auto word = words.begin(); word != words.end();) {
+    model::GeneratedSequence sequence;
+    const int64_t n = *word++;
+    sequence.finish = *word++ == 1 ? model::Finish::kStop : model::Finish::kLength;
+    sequence.tokens.assign(word, word + n);
+    word += n;
+    for (int64_t t = 0; t < n; ++t) sequence.log_probs.push_back(std::bit_cast<double>(*word++));
+    sequences.push_back(std::move(sequence));
+  }
+  return sequences;
+}
+
+model::GenerationOptions generation_options(const config::GenerateOptions& options,
+                                            const model::Architecture& architecture) {
+  model::GenerationOptions generation{.max_new_tokens = options.max_new_tokens,
+                                      .min_new_tokens = options.min_new_tokens,
+                                      .temperature = options.temperature,
+                                      .top_p = options.top_p,
+                                      .top_k = options.top_k > 0 ? options.top_k : model::kNoTopK,
+                                      .greedy = options.greedy,
+                                      .stop_ids = options.eos.value_or(architecture.eos_tokens),
+                                      .max_batch = options.max_batch};
+  for (const int64_t id : options.eos.value_or(std::vector<int64_t>{})) {
+    if (id < architecture.vocab_size) continue;
+    throw ConfigError(
+        base::concat("orrery generate: --eos ", id),
+        {.expected = base::concat("a token id from 0 to ", architecture.vocab_size - 1,
+                                  ", the vocabulary of the model, or -1"),
+         .got = base::concat(id),
+         .advice = "leave --eos out to use the model's own end tokens"});
+  }
+  const std::vector<std::string> problems = generation.problems();
+  if (!problems.empty()) {
+    throw ConfigError(base::concat("orrery generate: ", base::join(problems, "; ")));
+  }
+  return generation;
+}
+
+/// The ids of the prompts, checked. Rank 0.
+TokenSequences read_prompts(const config::GenerateOptions& options, const ModelSource& source) {
+  const TokenLimits limits{.vocab_size = source.architecture.vocab_size,
+                           .max_length = source.architecture.max_positions - 1,
+                           .length_reason = base::concat("the context of the model is ",
+                                                         source.architecture.max_positions,
+                                                         ", and one must be left to generate")};
+  if (options.prompts.empty()) return read_token_file(options.run.tokens, limits);
+  const std::unique_ptr<data::Tokenizer> tokenizer = tokenizer_for(source);
+  TokenSequences sequences;
+  std::vector<std::string> places;
+  for (const std::string& prompt : read_prompt_file(options.prompts)) {
+    places.push_back(base::concat(options.prompts, ": prompt ", sequences.size() + 1));
+    const std::vector<int32_t> ids = tokenizer->encode(prompt);
+    sequences.emplace_back(ids.begin(), ids.end());
+  }
+  check_sequences(sequences, limits, places);
+  return sequences;
+}
+
+std::string text_of(const std::vector<model::GeneratedSequence>& sequences,
+                    const data::Tokenizer* tokenizer) {
+  JsonText out;
+  const auto list = [&](const char* name, const auto& append, const char* separator) {
+    out.raw(name);
+    for (size_t i = 0; i < sequences.size(); ++i) {
+      if (i > 0) out.raw(separator);
+      append(sequences[i]);
+    }
+    out.raw("]");
+  };
+  list(
+      "{\"sequences\": [", [&](const auto& s) { out.integers(s.tokens); }, ",\n ");
+  list(
+      ",\n \"logprobs\": [", [&](const auto& s) { out.numbers(s.log_probs); }, ",\n ");
+  list(
+      ",\n \"finish\": [",
+      [&](const auto& s) { out.raw(s.finish == model::Finish::kStop ? "\"eos\"" : "\"length\""); },
+      ", ");
+  if (tokenizer != nullptr) {
+    list(
+        ",\n \"texts\": [",
+        [&](const model::GeneratedSequence& s) {
+          std::vector<int32_t> ids(s.tokens.begin(), s.tokens.end());
+          if (s.finish == model::Finish::kStop) ids.pop_back();
+          out.string(tokenizer->decode(ids));
+        },
+        ",\n ");
+  }
+  out.raw("}\n");
+  if (out.n_not_finite() > 0) {
+    base::log_warning(base::concat(out.n_not_finite(),
+                                   " log-probabilities are not finite and stand as null in the "
+                                   "output; --check looks for such weights"));
+  }
+  return out.take();
+}
+
+int generate(const CommandRanks& ranks, std::span<const std::string> arguments) {
+  ModelSource source;
+  const CommandRanks::Start start = ranks.start([&] {
+    const config::GenerateOptions options = config::parse_generate_options(arguments);
+    const config::ModelRunOptions& run = options.run;
+    compute_type(run.dtype);
+    check_output(run.out);
+    source = open_model(run.model, run.role);
+    if (source.architecture.value_head) {
+      throw ConfigError(base::concat("orrery generate: --model ", run.model),
+                        {.expected = "a language model",
+                         .got = "a model with a value head, which gives no tokens",
+                         .advice = "orrery score writes its values"});
+    }
+    generation_options(options, source.architecture);
+    layout_for(run.layout, ranks.n_workers(), source.architecture);
+    return pack_bytes(read_prompts(options, source));
+  });
+  if (!start.bytes) return start.exit_code;
+
+  const config::GenerateOptions options = config::parse_generate_options(arguments);
+  const TokenSequences prompts = unpack_sequences(*start.bytes);
+  if (!ranks.is_master()) source = open_model(options.run.model, options.run.role);
+  const model::GenerationOptions generation = generation_options(options, source.architecture);
+  const graph::Layout layout =
+      layout_for(options.run.layout, ranks.n_workers(), source.architecture);
+  const ModelShard::Loaded loaded = ModelShard::load(ranks, source, layout, options.run);
+  if (loaded.exit_code != 0) return loaded.exit_code;
+
+  // Neighbours: an even share of each data rank, but no more than are decoded at a time.
+  const size_t share =
+      (prompts.size() + static_cast<size_t>(layout.data) - 1) / static_cast<size_t>(layout.data);
+  const size_t piece_size = std::clamp<size_t>(share, 1, static_cast<size_t>(options.max_batch));
+  const auto piece_of = [&](int piece) {
+    const size_t begin = static_cast<size_t>(piece) * piece_size;
+    return std::pair(begin, std::min(begin + piece_size, prompts.size()));
+  };
+  std::vector<model::GeneratedSequence> answers(prompts.size());
+  PieceWork work;
+  for (size_t begin = 0; begin < prompts.size(); begin += piece_size) {
+    const size_t end = std::min(begin + piece_size, prompts.size());
+    int64_t cost = 0;
+    for (size_t i = begin; i < end; ++i) cost += std::ssize(prompts[i]) + options.max_new_tokens;
+    work.costs.push_back(cost);
+  }
+  std::unique_ptr<model::Generator> generator;
+  if (loaded.shard->has_decoder()) {
+    generator =
+        std::make_unique<model::Generator>(loaded.shard->decoder(), model::PackedWeights::kKeep);
+  }
+  work.compute = [&](int piece) {
+    const auto [begin, end] = piece_of(piece);
+    std::vector<model::SamplingKey> keys;
+    for (size_t i = begin; i < end; ++i) keys.push_back({.seed = options.seed, .sample = i});
+    return pack_result(generator->generate(
+        pack_sequences(std::span(prompts).subspan(begin, end - begin)), keys, generation));
+  };
+  work.take = [&](int piece, const std::string& bytes) {
+    const auto [begin, end] = piece_of(piece);
+    std::vector<model::GeneratedSequence> sequences = unpack_result(bytes);
+    ORRERY_ASSERT(sequences.size() == end - begin, "one answer for each prompt of a piece");
+    int64_t tokens = 0;
+    for (size_t i = begin; i < end; ++i) {
+      answers[i] = std::move(sequences[i - begin]);
+      tokens += std::ssize(answers[i].tokens);
+    }
+    return tokens;
+  };
+  const PieceTotals totals =
+      run_pieces(ranks, *loaded.shard, layout, work,
+                 std::chrono::duration<double>(options.run.deadline_seconds));
+  if (!ranks.is_master()) return 0;
+  const std::unique_ptr<data::Tokenizer> tokenizer =
+      options.prompts.empty() ? nullptr : tokenizer_for(source);
+  write_output(options.run.out, text_of(answers, tokenizer.get()));
+  print_totals("generate", prompts.size(), totals);
+  return 0;
+}
+
+}  // namespace
+
+int run_generate(std::span<const std::string> arguments) {
+  if (asks_for_help(arguments)) {
+    std::cout << kHelp << config::generate_options_help();
+    return 0;
+  }
+  return run_on_ranks([&](CommandRanks& ranks) { return generate(ranks, arguments); });
+}
+
+}  // namespace orrery::cli

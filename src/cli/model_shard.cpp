@@ -1,0 +1,149 @@
+#include "model_shard.h"
+
+#include <ATen/Parallel.h>  // set_num_threads
+
+#include <algorithm>
+#include <iostream>
+#include <numeric>
+
+#include "orrery/base/clock.h"
+#include "orrery/base/text.h"
+#include "orrery/comm/mpi_communicator.h"
+#include "orrery/graph/communicators.h"
+#include "orrery/metrics/progress.h"
+
+namespace orrery::cli {
+
+namespace {
+
+const graph::ReplicaId kReplica{.role = "model", .index = 0};
+
+comm::Communicator* unless_alone(const comm::CommunicatorRegistry& registry, graph::GroupKind kind,
+                                 int degree) {
+  return degree > 1 ? registry.find(kReplica, kind) : nullptr;
+}
+
+}  // namespace
+
+ModelShard::Loaded ModelShard::load(const CommandRanks& ranks, const ModelSource& source,
+                                    const graph::Layout& layout,
+                                    const config::ModelRunOptions& options) {
+  if (options.threads > 0) {
+    at::set_num_threads(options.threads);
+  } else if (!ranks.is_single()) {
+    at::set_num_threads(1);  // ranks share the cores
+  }
+  auto shard = std::make_unique<ModelShard>();
+  if (!ranks.is_single()) {
+    std::unique_ptr<comm::Communicator> workers = comm::make_worker_communicator(
+        ranks.session().world(), ranks.nodes(),
+        {.deadline = std::chrono::duration<double>(options.deadline_seconds)});
+    if (workers != nullptr) {
+      const graph::Replica replica{.id = kReplica, .layout = layout};
+      shard->registry_ = comm::CommunicatorRegistry::create(
+          std::move(workers), graph::plan_communicators({replica}, ranks.n_workers()));
+    }
+  }
+  const Verdict verdict = judge([&] {
+    const auto place = std::find(layout.workers.begin(), layout.workers.end(), ranks.worker());
+    if (place == layout.workers.end()) return;
+    const graph::Topology topology = graph::topology_of(layout);
+    const auto rank = static_cast<int>(place - layout.workers.begin());
+    shard->at_ = topology.coordinate(rank);
+    shard->is_dp_head_ = topology.is_dp_head(rank);
+    model::Shard part;
+    part.place = {.pipe = shard->at_.pipe,
+                  .n_pipe = layout.pipe,
+                  .tensor = shard->at_.tensor,
+                  .n_tensor = layout.tensor};
+    if (shard->registry_) {
+      part.tensor = unless_alone(*shard->registry_, graph::GroupKind::kTensor, layout.tensor);
+      part.pipe = unless_alone(*shard->registry_, graph::GroupKind::kPipe, layout.pipe);
+    }
+    auto decoder = std::make_unique<model::Decoder>(source.architecture,
+                                                    compute_type(options.dtype), c10::kCPU, part);
+    load_parameters(source, *decoder);
+    if (options.check) check_finite(*decoder, source);
+    shard->decoder_ = std::move(decoder);
+  });
+  const int exit_code = ranks.agree(verdict);
+  if (exit_code != 0) shard = nullptr;
+  return {.shard = std::move(shard), .exit_code = exit_code};
+}
+
+std::vector<int> assign_pieces(std::span<const int64_t> costs, int n_data) {
+  std::vector<size_t> order(costs.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return costs[a] > costs[b]; });
+  std::vector<int64_t> loads(static_cast<size_t>(n_data), 0);
+  std::vector<int> data_rank(costs.size(), 0);
+  for (const size_t piece : order) {
+    const auto least = std::min_element(loads.begin(), loads.end());
+    *least += costs[piece];
+    data_rank[piece] = static_cast<int>(least - loads.begin());
+  }
+  return data_rank;
+}
+
+PieceTotals run_pieces(const CommandRanks& ranks, const ModelShard& shard,
+                       const graph::Layout& layout, const PieceWork& work,
+                       std::chrono::duration<double> deadline) {
+  const base::Stopwatch watch;
+  const auto n_pieces = static_cast<int>(work.costs.size());
+  PieceTotals totals;
+  metrics::Progress progress({.unit = "piece",
+                              .limits = {.total_steps = n_pieces, .total_seconds = 0},
+                              .n_workers = ranks.n_workers(),
+                              .style = metrics::detect_progress_style()},
+                             std::cerr);
+  int n_done = 0;
+  double last = 0;
+  const auto take = [&](int piece, const std::string& bytes) {
+    const int64_t tokens = work.take(piece, bytes);
+    totals.tokens += tokens;
+    const double now = watch.seconds();
+    // A job of a few seconds needs no lines about it.
+    if (now > 2) {
+      progress.step_done({.step = n_done + 1,
+                          .epoch = -1,
+                          .tokens = static_cast<double>(tokens),
+                          .seconds = now - last});
+    }
+    last = now;
+    ++n_done;
+  };
+  if (ranks.is_master() && !ranks.is_single()) {
+    while (n_done < n_pieces) {
+      const CommandRanks::Result result = ranks.receive_result(deadline);
+      take(result.piece, result.bytes);
+    }
+  } else if (shard.has_decoder()) {
+    const std::vector<int> data_rank = assign_pieces(work.costs, layout.data);
+    for (int piece = 0; piece < n_pieces; ++piece) {
+      if (data_rank[static_cast<size_t>(piece)] != shard.at().data) continue;
+      const std::string bytes = work.compute(piece);
+      if (ranks.is_single()) {
+        take(piece, bytes);
+      } else if (shard.is_dp_head()) {
+        ranks.send_result(piece, bytes);
+      }
+    }
+  }
+  totals.seconds = watch.seconds();
+  return totals;
+}
+
+void print_totals(const std::string& command, size_t n_sequences, const PieceTotals& totals) {
+  char rate[32];
+  std::snprintf(rate, sizeof(rate), "%.0f",
+                static_cast<double>(totals.tokens) / std::max(totals.seconds, 1e-9));
+  std::cerr << base::concat(command, ": ", n_sequences,
+                            n_sequences == 1 ? " sequence, " : " sequences, ", totals.tokens,
+                            " tokens in ",
+                            base::duration_text(std::chrono::duration<double>(totals.seconds)),
+                            ", ", rate, " tokens/s\n")
+            << std::flush;
+}
+
+}  // namespace orrery::cli

@@ -1,0 +1,204 @@
+#include "text_file.h"
+
+#include <unistd.h>  // access
+
+#include <charconv>
+#include <cmath>
+#include <fstream>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "orrery/base/error.h"
+#include "orrery/base/file.h"
+#include "orrery/base/text.h"
+
+namespace orrery::cli {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+namespace {
+
+constexpr const char* kTokenForm = "{\"sequences\": [[ids...], ...]}";
+
+std::ifstream open_input(const fs::path& file) {
+  std::error_code error;
+  std::ifstream in;
+  if (!fs::is_directory(file, error)) in.open(file, std::ios::binary);
+  if (!in.is_open()) {
+    const std::string reason = fs::is_directory(file, error) ? "it is a directory"
+                               : !fs::exists(file, error)    ? "no such file"
+                                                             : "it cannot be read";
+    throw DataError(base::concat("cannot read ", file.string()),
+                    {.expected = "an input file",
+                     .got = reason,
+                     .advice = "check the path and its permissions"});
+  }
+  return in;
+}
+
+[[noreturn]] void refuse(const std::string& where, const std::string& expected,
+                         const std::string& got) {
+  throw DataError(where, {.expected = expected, .got = got, .advice = ""});
+}
+
+std::string shown(const json& value) {
+  std::string text = value.dump(-1, ' ', false, json::error_handler_t::replace);
+  if (text.size() > 60) text = text.substr(0, 57) + "...";
+  return text;
+}
+
+json parse(const std::string& text, const std::string& where, const char* expected) {
+  try {
+    return json::parse(text);
+  } catch (const json::parse_error& error) {
+    refuse(where, expected, base::concat("text that is not JSON: ", error.what()));
+  }
+}
+
+std::vector<int64_t> ids_of(const json& value, const std::string& where) {
+  if (!value.is_array()) refuse(where, "a list of token ids", shown(value));
+  std::vector<int64_t> ids;
+  ids.reserve(value.size());
+  for (const json& id : value) {
+    const bool fits = id.is_number_integer() &&
+                      !(id.is_number_unsigned() && id.get<uint64_t>() > uint64_t{1} << 62);
+    if (!fits) {
+      refuse(base::concat(where, "[", ids.size(), "]"), "a token id, an integer", shown(id));
+    }
+    ids.push_back(id.get<int64_t>());
+  }
+  return ids;
+}
+
+}  // namespace
+
+void check_sequences(const TokenSequences& sequences, const TokenLimits& limits,
+                     const std::vector<std::string>& places) {
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    const std::vector<int64_t>& ids = sequences[i];
+    if (ids.empty()) refuse(places[i], "at least one token", "none");
+    if (static_cast<int64_t>(ids.size()) > limits.max_length) {
+      refuse(places[i],
+             base::concat("at most ", limits.max_length, " tokens (", limits.length_reason, ")"),
+             base::concat(ids.size(), " tokens"));
+    }
+    for (size_t t = 0; t < ids.size(); ++t) {
+      if (ids[t] >= 0 && ids[t] < limits.vocab_size) continue;
+      refuse(base::concat(places[i], "[", t, "]"),
+             base::concat("a token id from 0 to ", limits.vocab_size - 1,
+                          ", the vocabulary of the model"),
+             base::concat(ids[t]));
+    }
+  }
+}
+
+TokenSequences read_token_file(const fs::path& file, const TokenLimits& limits) {
+  open_input(file);
+  const json parsed = parse(base::read_file(file), file.string(), kTokenForm);
+  if (!parsed.is_object()) refuse(file.string(), kTokenForm, shown(parsed));
+  const auto found = parsed.find("sequences");
+  if (found == parsed.end()) {
+    refuse(file.string(), kTokenForm, "an object without \"sequences\"");
+  }
+  if (!found->is_array())
+    refuse(base::concat(file.string(), ": sequences"), "a list of lists of token ids",
+           shown(*found));
+  if (found->empty())
+    refuse(base::concat(file.string(), ": sequences"), "at least one sequence", "none");
+  TokenSequences sequences;
+  std::vector<std::string> places;
+  for (const json& value : *found) {
+    places.push_back(base::concat(file.string(), ": sequences[", sequences.size(), "]"));
+    sequences.push_back(ids_of(value, places.back()));
+  }
+  check_sequences(sequences, limits, places);
+  return sequences;
+}
+
+std::vector<std::string> read_prompt_file(const fs::path& file) {
+  std::ifstream in = open_input(file);
+  std::vector<std::string> prompts;
+  int64_t number = 0;
+  for (std::string line; std::getline(in, line);) {
+    ++number;
+    if (number == 1 && line.starts_with("\xEF\xBB\xBF")) line.erase(0, 3);
+    if (base::trim(line).empty()) continue;
+    const std::string where = base::concat(file.string(), ":", number);
+    const json record = parse(line, where, "{\"prompt\": \"text\"}");
+    if (!record.is_object()) refuse(where, "{\"prompt\": \"text\"}", shown(record));
+    const auto prompt = record.find("prompt");
+    if (prompt == record.end()) refuse(where, "a field \"prompt\"", "none");
+    if (!prompt->is_string()) refuse(where, "\"prompt\" as text", shown(*prompt));
+    if (prompt->get<std::string>().empty()) refuse(where, "a prompt", "an empty one");
+    prompts.push_back(prompt->get<std::string>());
+  }
+  if (prompts.empty()) refuse(file.string(), "at least one line {\"prompt\": \"text\"}", "none");
+  return prompts;
+}
+
+void check_output(const fs::path& file) {
+  if (file == "-") return;
+  std::error_code error;
+  const fs::path folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
+  std::string reason;
+  if (fs::is_directory(file, error)) {
+    reason = "it is a directory";
+  } else if (!fs::is_directory(folder, error)) {
+    reason = base::concat("there is no folder ", folder.string());
+  } else if (::access(folder.c_str(), W_OK) != 0) {
+    reason = base::concat("the folder ", folder.string(), " cannot be written");
+  }
+  if (reason.empty()) return;
+  throw ConfigError(base::concat("--out ", file.string()),
+                    {.expected = "a file in a folder that exists and can be written",
+                     .got = reason,
+                     .advice = "make the folder first"});
+}
+
+void write_output(const fs::path& file, const std::string& text) {
+  if (file != "-") {
+    base::publish_file(file, text);
+    return;
+  }
+  std::cout << text << std::flush;
+  if (!std::cout) throw OutputError("cannot write to standard output");
+}
+
+void JsonText::number(double value) {
+  if (!std::isfinite(value)) {
+    ++n_not_finite_;
+    text_ += "null";
+    return;
+  }
+  char digits[32];
+  const auto [end, error] = std::to_chars(digits, digits + sizeof(digits), value);
+  ORRERY_ASSERT(error == std::errc(), "32 digits hold any double");
+  text_.append(digits, end);
+}
+
+void JsonText::integer(int64_t value) { text_ += std::to_string(value); }
+
+void JsonText::string(const std::string& value) {
+  text_ += json(value).dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+void JsonText::numbers(std::span<const double> values) {
+  text_ += '[';
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (i > 0) text_ += ", ";
+    number(values[i]);
+  }
+  text_ += ']';
+}
+
+void JsonText::integers(std::span<const int64_t> values) {
+  text_ += '[';
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (i > 0) text_ += ", ";
+    integer(values[i]);
+  }
+  text_ += ']';
+}
+
+}  // namespace orrery::cli

@@ -1,0 +1,55 @@
+#include "text_file.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <fstream>
+#include <limits>
+
+#include "../base/temporary_folder.h"
+#include "orrery/base/error.h"
+
+namespace orrery::cli {
+namespace {
+
+TEST(JsonText, NumbersReadBackToTheSameBits) {
+  const double values[] = {
+      0.1, -1.0 / 3, 1e-300, 5e-324, 1.7976931348623157e308, -0.0, static_cast<double>(0.1F), 3};
+  for (const double value : values) {
+    JsonText out;
+    out.number(value);
+    EXPECT_EQ(std::strtod(out.take().c_str(), nullptr), value);
+  }
+}
+
+TEST(JsonText, WhatIsNotFiniteIsNullAndCounted) {
+  JsonText out;
+  out.numbers(std::vector<double>{1, NAN, -INFINITY});
+  EXPECT_EQ(out.n_not_finite(), 2);
+  EXPECT_EQ(out.take(), "[1, null, null]");
+}
+
+TEST(JsonText, BytesThatAreNoUtf8AreReplaced) {
+  JsonText out;
+  out.string("a\"\xff\n");
+  EXPECT_EQ(out.take(), "\"a\\\"\xEF\xBF\xBD\\n\"");
+}
+
+TEST(ReadPromptFile, TakesPromptsAndLeavesOtherFieldsAlone) {
+  const TemporaryFolder folder;
+  std::ofstream(folder / "p.jsonl") << "\xEF\xBB\xBF{\"prompt\": \"a\\n\", \"answer\": 3}\r\n\n"
+                                    << "{\"prompt\": \"b\"}";
+  EXPECT_EQ(read_prompt_file(folder / "p.jsonl"), (std::vector<std::string>{"a\n", "b"}));
+}
+
+TEST(WriteOutput, ReplacesAFileWhole) {
+  const TemporaryFolder folder;
+  std::ofstream(folder / "out.json") << "old";
+  write_output(folder / "out.json", "new");
+  std::ifstream in(folder / "out.json");
+  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(in), {}), "new");
+}
+
+}  // namespace
+}  // namespace orrery::cli
