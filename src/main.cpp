@@ -21,6 +21,9 @@ constexpr const char* kUsage = R"(orrery: reinforcement learning of language mod
   orrery score    --model DIR --tokens F.json --out F.json [--layout L] [--logits]
   orrery generate --model DIR (--tokens F.json | --prompts F.jsonl) --out F.json --max-new-tokens N
                   [--greedy | --temperature T --top-p P --top-k K --seed S] [--eos ID] [--layout L]
+  orrery convert  --from DIR --to DIR    Hugging Face directory <-> Orrery checkpoint
+  orrery inspect PATH          what a model, checkpoint, run or file holds
+  orrery verify PATH           re-reads everything: exit code 5 where it is damaged
   orrery doctor                would a job run here, and how fast? alone, under mpirun or srun
   orrery COMMAND --help        all options; of train and plan also all configuration keys
 
@@ -32,9 +35,10 @@ struct Command {
   int (*run)(std::span<const std::string> arguments);
 };
 constexpr Command kCommands[] = {
-    {"doctor", orrery::cli::run_doctor},     {"train", orrery::cli::run_train},
-    {"plan", orrery::cli::run_plan},         {"score", orrery::cli::run_score},
-    {"generate", orrery::cli::run_generate},
+    {"train", orrery::cli::run_train},     {"plan", orrery::cli::run_plan},
+    {"score", orrery::cli::run_score},     {"generate", orrery::cli::run_generate},
+    {"convert", orrery::cli::run_convert}, {"inspect", orrery::cli::run_inspect},
+    {"verify", orrery::cli::run_verify},   {"doctor", orrery::cli::run_doctor},
 };
 
 int run(const std::vector<std::string>& arguments) {

@@ -21,6 +21,17 @@ int run_score(std::span<const std::string> arguments);
 /// `orrery generate`: continues prompts.
 int run_generate(std::span<const std::string> arguments);
 
+// The next three are one process's work.
+
+/// `orrery convert`: a model from one form to another.
+int run_convert(std::span<const std::string> arguments);
+
+/// `orrery inspect PATH`: what it holds, as tables.
+int run_inspect(std::span<const std::string> arguments);
+
+/// `orrery verify PATH`: is everything what it claims to be?
+int run_verify(std::span<const std::string> arguments);
+
 /// `orrery doctor`: would a job run here, and how fast?
 int run_doctor(std::span<const std::string> arguments);
 

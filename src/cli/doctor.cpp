@@ -23,6 +23,9 @@
 
 #include "command_ranks.h"
 #include "commands.h"
+#ifdef ORRERY_CUDA
+#include "doctor_gpu.h"
+#endif
 #include "doctor_report.h"
 #include "orrery/base/clock.h"
 #include "orrery/base/error.h"
@@ -375,7 +378,11 @@ int examine(const CommandRanks& ranks, std::span<const std::string> arguments) {
     if (ranks.rank() == 0 || ranks.rank() == other) measure_clock(ranks, other, facts);
   }
   watch.enter("measuring MPI between ranks");
-  const std::vector<Link> links = measure_links(ranks, options.seconds);
+  std::vector<Link> links = measure_links(ranks, options.seconds);
+#ifdef ORRERY_CUDA
+  watch.enter("measuring NCCL between GPUs");
+  for (const Link& link : measure_nccl(ranks, facts.n_gpus, options.seconds)) links.push_back(link);
+#endif
   watch.enter("gathering results");
   const std::vector<RankFacts> all = gather(ranks, facts);
   const double memcpy_rate = ranks.is_master() ? measure_memcpy(options.seconds) : 0;

@@ -156,7 +156,7 @@ int generate(const CommandRanks& ranks, std::span<const std::string> arguments) 
     const config::ModelRunOptions& run = options.run;
     compute_type(run.dtype);
     check_output(run.out);
-    source = open_model(run.model, run.role);
+    source = open_model(run.model, run.role, SourceCheck::kHashes);
     if (source.architecture.value_head) {
       throw ConfigError(base::concat("orrery generate: --model ", run.model),
                         {.expected = "a language model",
@@ -171,7 +171,8 @@ int generate(const CommandRanks& ranks, std::span<const std::string> arguments) 
 
   const config::GenerateOptions options = config::parse_generate_options(arguments);
   const TokenSequences prompts = unpack_sequences(*start.bytes);
-  if (!ranks.is_master()) source = open_model(options.run.model, options.run.role);
+  if (!ranks.is_master())
+    source = open_model(options.run.model, options.run.role, SourceCheck::kStructure);
   const model::GenerationOptions generation = generation_options(options, source.architecture);
   const graph::Layout layout =
       layout_for(options.run.layout, ranks.n_workers(), source.architecture);

@@ -7,6 +7,7 @@
 #include <set>
 #include <sstream>
 
+#include "model_source.h"
 #include "orrery/algorithm/registry.h"
 #include "orrery/base/error.h"
 #include "orrery/base/log.h"
@@ -14,6 +15,7 @@
 #include "orrery/data/tokenizer.h"
 #include "orrery/graph/replica.h"
 #include "orrery/master/step_clock.h"
+#include "orrery/model/checkpoint_model.h"
 
 namespace orrery::cli {
 
@@ -50,6 +52,7 @@ class Checks {
       const std::string key = base::concat("model.", role, model->path.empty() ? "" : ".path");
       if (replica.id.index == 0) {
         guard(key, [&] {
+          if (!model->path.empty() && model::is_checkpoint(model->path)) check_files(model->path);
           job_.architectures[role] = model::Architecture::from_config(*model);
           check_vocabulary(role, *model);
         });

@@ -1,8 +1,14 @@
 #include "model_source.h"
 
+#include "orrery/algorithm/registry.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
+#include "orrery/checkpoint/directory.h"
+#include "orrery/checkpoint/reader.h"
+#include "orrery/config/load.h"
+#include "orrery/model/checkpoint_model.h"
 #include "orrery/model/hf_directory.h"
+#include "orrery/model/parameter_table.h"
 #include "orrery/model/safetensors.h"
 
 namespace orrery::cli {
@@ -32,7 +38,48 @@ auto as_bad_input(const Work& work) {
                      .advice = "orrery inspect PATH shows what a path holds"});
 }
 
+/// The architecture of a role of a checkpoint: of the config.json that a converted one carries, or
+/// of the configuration of the run that wrote it.
+model::Architecture architecture_of(const fs::path& directory, const std::string& role) {
+  std::error_code ignored;
+  if (fs::exists(directory / "config.json", ignored)) {
+    return model::Architecture::from_hf_config(directory / "config.json");
+  }
+  return model::Architecture::from_config(model_config_of(directory, role));
+}
+
 }  // namespace
+
+config::ModelConfig model_config_of(const fs::path& directory, const std::string& role) {
+  checkpoint::CheckpointReader reader(directory);
+  const std::optional<std::string> text = reader.blob("master/config");
+  if (!text) {
+    throw CheckpointError(base::concat(directory.string(), " does not say how its models are made"),
+                          {.expected = "config.json, or the configuration in master.h5",
+                           .got = "neither",
+                           .advice = "use a checkpoint of orrery train or orrery convert"});
+  }
+  config::LoadResult loaded = config::load_experiment_text(
+      *text, (directory / "master.h5").string(), algorithm::interface_schemas());
+  const config::ModelConfig* const model = loaded.experiment.find_model(role);
+  if (model == nullptr) {
+    throw CheckpointError(
+        base::concat(directory.string(), ": its configuration has no model ", role));
+  }
+  return *model;
+}
+
+void check_files(const fs::path& directory) {
+  for (const checkpoint::FileRecord& record : checkpoint::read_manifest(directory).files) {
+    if (const auto problem = checkpoint::problem_of(directory, record)) {
+      throw CheckpointError(base::concat(directory.string(), " is damaged: ", *problem),
+                            {.expected = "the files that its manifest names",
+                             .got = "others",
+                             .advice = "use an earlier checkpoint; orrery verify PATH names all "
+                                       "that is wrong"});
+    }
+  }
+}
 
 DirectoryKind kind_of(const fs::path& directory) {
   std::error_code ignored;
@@ -42,7 +89,7 @@ DirectoryKind kind_of(const fs::path& directory) {
   return DirectoryKind::kOther;
 }
 
-ModelSource open_model(const fs::path& directory, const std::string& role) {
+ModelSource open_model(const fs::path& directory, const std::string& role, SourceCheck check) {
   std::error_code ignored;
   if (!fs::exists(directory, ignored)) refuse(directory, "no such directory");
   if (!fs::is_directory(directory, ignored)) refuse(directory, "a file");
@@ -56,7 +103,13 @@ ModelSource open_model(const fs::path& directory, const std::string& role) {
       });
       return source;
     case DirectoryKind::kCheckpoint:
-      refuse(directory, "a checkpoint, which this version cannot read");
+      // Damage of a checkpoint is damage (exit code 5); a role that it does not have is bad usage.
+      if (check == SourceCheck::kHashes) check_files(directory);
+      as_bad_input([&] {
+        source.role = model::role_in_checkpoint(directory, role);
+        source.architecture = architecture_of(directory, source.role);
+      });
+      return source;
     case DirectoryKind::kRun:
       refuse(directory, "a run directory; its models are in models/, as models/latest/actor");
     case DirectoryKind::kOther:
@@ -66,6 +119,10 @@ ModelSource open_model(const fs::path& directory, const std::string& role) {
 }
 
 void load_parameters(const ModelSource& source, model::Decoder& decoder) {
+  if (source.kind == DirectoryKind::kCheckpoint) {
+    model::load_checkpoint_parameters(source.directory, source.role, decoder);
+    return;
+  }
   as_bad_input([&] { model::load_hf_parameters(source.directory, decoder); });
 }
 

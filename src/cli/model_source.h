@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 
+#include "orrery/config/experiment.h"
 #include "orrery/config/model_commands.h"
 #include "orrery/data/tokenizer.h"
 #include "orrery/graph/layout.h"
@@ -33,10 +34,23 @@ struct ModelSource {
   model::Architecture architecture;
 };
 
+/// The `[model.ROLE]` section of the run that wrote a checkpoint. Throws CheckpointError when it
+/// has none.
+config::ModelConfig model_config_of(const std::filesystem::path& directory,
+                                    const std::string& role);
+
+/// Whether the files of a checkpoint are read to compare their hashes: once in a job.
+enum class SourceCheck { kStructure, kHashes };
+
 /// Reads what says how the model is made, and the headers of its weights. Throws ConfigError for
 /// whatever keeps it from being loaded: no such directory, no model in it, an architecture that is
 /// not supported, damaged or missing files.
-ModelSource open_model(const std::filesystem::path& directory, const std::string& role);
+ModelSource open_model(const std::filesystem::path& directory, const std::string& role,
+                       SourceCheck check);
+
+/// HDF5 does not survive every damage, so sizes and hashes are compared before it sees a file.
+/// Throws CheckpointError that names the first that is not what the manifest says.
+void check_files(const std::filesystem::path& checkpoint);
 
 /// Fills a decoder of the source's architecture, or its shard, whose bytes alone are read. Throws
 /// ConfigError naming file and tensor.

@@ -137,7 +137,7 @@ int score(const CommandRanks& ranks, std::span<const std::string> arguments) {
     const config::ModelRunOptions& run = options.run;
     compute_type(run.dtype);
     check_output(run.out);
-    source = open_model(run.model, run.role);
+    source = open_model(run.model, run.role, SourceCheck::kHashes);
     if (options.logits && source.architecture.value_head) {
       throw ConfigError("orrery score: --logits",
                         {.expected = "a language model",
@@ -153,7 +153,8 @@ int score(const CommandRanks& ranks, std::span<const std::string> arguments) {
 
   const config::ScoreOptions options = config::parse_score_options(arguments);
   const TokenSequences sequences = unpack_sequences(*start.bytes);
-  if (!ranks.is_master()) source = open_model(options.run.model, options.run.role);
+  if (!ranks.is_master())
+    source = open_model(options.run.model, options.run.role, SourceCheck::kStructure);
   const graph::Layout layout =
       layout_for(options.run.layout, ranks.n_workers(), source.architecture);
   const ModelShard::Loaded loaded = ModelShard::load(ranks, source, layout, options.run);

@@ -7,6 +7,7 @@
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
 #include "orrery/graph/topology.h"
+#include "orrery/model/checkpoint_model.h"
 #include "orrery/model/hf_directory.h"
 
 namespace orrery::worker {
@@ -90,7 +91,12 @@ std::unique_ptr<model::Decoder> make_decoder(const config::ModelConfig& config,
       if (const auto* score = parameters.table().find("score.weight")) {
         parameters.initialise(*score, seed);
       }
-      model::load_hf_parameters(config.path, *decoder);
+      if (model::is_checkpoint(config.path)) {
+        model::load_checkpoint_parameters(config.path, model::role_in_checkpoint(config.path, role),
+                                          *decoder);
+      } else {
+        model::load_hf_parameters(config.path, *decoder);
+      }
     }
     return decoder;
   } catch (const CheckpointError& error) {

@@ -1,0 +1,16 @@
+// What `orrery doctor` measures on GPUs; only in builds with ORRERY_CUDA.
+#pragma once
+
+#include <vector>
+
+#include "command_ranks.h"
+#include "doctor_report.h"
+
+namespace orrery::cli {
+
+/// All workers in one NCCL group, each with the GPU that it would train on. Where there are fewer
+/// GPUs than workers on a node, or fewer than two workers, nothing is measured. Collective over all
+/// ranks; the result is on rank 0. Throws CommError when NCCL fails: so would the job.
+std::vector<Link> measure_nccl(const CommandRanks& ranks, int64_t n_gpus, double seconds);
+
+}  // namespace orrery::cli
