@@ -334,7 +334,7 @@ std::vector<Link> measure_links(const CommandRanks& ranks, double seconds) {
                            : std::string("MPI within the node"),
            .latency_s = latency,
            .bytes_per_s = static_cast<double>(kLinkBytes) / time,
-           .crosses_nodes = crosses});
+           .kind = crosses ? LinkKind::kBetweenNodes : LinkKind::kWithinNode});
     }
     barrier(ranks);
   }

@@ -70,7 +70,7 @@ std::vector<Link> measure_nccl(const CommandRanks& ranks, int64_t n_gpus, double
   return {{.what = "NCCL all-reduce of all GPUs",
            .latency_s = times[0],
            .bytes_per_s = bytes / times[1],
-           .crosses_nodes = nodes.n_nodes() > 1}};
+           .kind = LinkKind::kAllGpus}};
 }
 
 }  // namespace orrery::cli

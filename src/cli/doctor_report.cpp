@@ -257,12 +257,12 @@ std::vector<Finding> judge_links(std::span<const Link> links, double memcpy_byte
                     .value = base::concat(time_text(link.latency_s), " a message, ",
                                           rate_text(link.bytes_per_s)),
                     .advice = ""};
-    if (link.crosses_nodes && link.bytes_per_s < 0.2e9) {
+    if (link.kind == LinkKind::kBetweenNodes && link.bytes_per_s < 0.2e9) {
       finding.health = Health::kWarning;
       finding.advice =
           "slower than 2 Gbit/s between nodes: MPI may have taken the wrong network. See "
           "OMPI_MCA_btl_tcp_if_include, OMPI_MCA_pml=ucx and UCX_NET_DEVICES (docs/slurm.md)";
-    } else if (!link.crosses_nodes && link.latency_s > 100e-6) {
+    } else if (link.kind == LinkKind::kWithinNode && link.latency_s > 100e-6) {
       finding.health = Health::kWarning;
       finding.advice =
           "slow within a node: more ranks than cores, or shared memory is not used (see /dev/shm)";

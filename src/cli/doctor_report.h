@@ -46,12 +46,14 @@ struct RankFacts {
   int64_t node = 0;
 };
 
-/// Between rank 0 and another, or from memory to memory (`what` says which).
+enum class LinkKind { kWithinNode, kBetweenNodes, kAllGpus };
+
+/// Between rank 0 and another, or a collective over the GPUs of all workers.
 struct Link {
   std::string what;
-  double latency_s = 0;  ///< of 8 bytes, one way
+  double latency_s = 0;  ///< of 8 bytes, one way or one collective
   double bytes_per_s = 0;
-  bool crosses_nodes = false;
+  LinkKind kind = LinkKind::kWithinNode;
 };
 
 /// How the program is built, for what a build without CUDA cannot use.

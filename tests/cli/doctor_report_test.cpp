@@ -128,11 +128,15 @@ TEST(JudgeDirectory, MustBeSeenByAllAndHaveRoom) {
 
 TEST(JudgeLinks, WarnsOfSlowOnes) {
   const Link good{
-      .what = "MPI to n1", .latency_s = 2e-6, .bytes_per_s = 12e9, .crosses_nodes = true};
+      .what = "MPI to n1", .latency_s = 2e-6, .bytes_per_s = 12e9, .kind = LinkKind::kBetweenNodes};
   Link slow = good;
   slow.bytes_per_s = 0.1e9;
   EXPECT_EQ(worst(judge_links(std::vector{good}, 10e9)), Health::kFine);
   EXPECT_EQ(worst(judge_links(std::vector{slow}, 10e9)), Health::kWarning);
+  slow = {.what = "MPI within the node", .latency_s = 1e-3, .bytes_per_s = 12e9};
+  EXPECT_EQ(worst(judge_links(std::vector{slow}, 10e9)), Health::kWarning);
+  slow.kind = LinkKind::kAllGpus;  // a collective is no message
+  EXPECT_EQ(worst(judge_links(std::vector{slow}, 10e9)), Health::kFine);
 }
 
 }  // namespace

@@ -3,7 +3,7 @@
 #
 #   slurm_test.sh PROGRAM CASE
 #
-# Every case trains configs/grpo_tiny.cfg over both nodes and ends by comparing its metrics, bit for
+# Every case but `doctor` trains configs/grpo_tiny.cfg over both nodes and ends by comparing its metrics, bit for
 # bit, with those of a run that nothing disturbed. Exits with 77 (skipped) where Slurm cannot start.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -70,6 +70,15 @@ no_rank_is_left() {
   done
   pgrep -af "$program train"
   fail "ranks are left behind"
+}
+
+case_doctor() {
+  srun --mpi=pmix -N2 -n3 --distribution=block "$program" doctor --seconds 0.2 --write-mb 8 \
+    --directory "$work/runs" >"$work/out.txt" 2>&1 || fail "doctor exits with $?"
+  for line in '3 ranks on 2 nodes' 'MPI within the node' 'MPI to ' 'clock of ' 'all ranks see the file'; do
+    grep -q "$line" "$work/out.txt" || fail "doctor does not say: $line"
+  done
+  [ ! -e "$work/runs" ] || fail "doctor leaves its directory behind"
 }
 
 case_srun() {
