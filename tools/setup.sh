@@ -25,7 +25,7 @@ packages=(g++ cmake ninja-build ccache mold git python3 python3-pip libopenmpi-d
           libhdf5-dev libboost-program-options-dev libboost-dev nlohmann-json3-dev libcereal-dev
           libprotobuf-dev protobuf-compiler libxxhash-dev libspdlog-dev)
 [ "$tests" = yes ] && packages+=(libgtest-dev libgmock-dev libbenchmark-dev clang-format procps
-                                slurm-wlm slurm-wlm-basic-plugins munge iproute2)
+                                hdf5-tools slurm-wlm slurm-wlm-basic-plugins munge iproute2)
 
 missing=()
 for package in "${packages[@]}"; do

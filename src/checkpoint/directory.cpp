@@ -47,7 +47,13 @@ void move_pointer(const fs::path& directory) {
 void remove_old(const fs::path& root, int keep) {
   std::error_code ignored;
   const std::vector<fs::path> all = list_checkpoints(root);
-  for (size_t i = static_cast<size_t>(keep); i < all.size(); ++i) fs::remove_all(all[i], ignored);
+  for (size_t i = static_cast<size_t>(keep); i < all.size(); ++i) {
+    // Renamed first: a crash in between leaves an attempt, and no checkpoint that lacks files.
+    const fs::path going = partial_directory(all[i]);
+    fs::remove_all(going, ignored);
+    fs::rename(all[i], going, ignored);
+    fs::remove_all(going, ignored);
+  }
 }
 
 }  // namespace

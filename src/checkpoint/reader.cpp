@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <system_error>
 #include <utility>
 
 #include "orrery/base/error.h"
@@ -16,6 +17,15 @@ void CheckpointReader::open_all() {
   if (std::exchange(is_open_, true)) return;
   for (const FileRecord& record : manifest_.files) {
     if (!record.name.ends_with(".h5")) continue;
+    std::error_code error;
+    const uint64_t size = std::filesystem::file_size(directory_ / record.name, error);
+    if (error || size != record.size) {
+      throw CheckpointError(
+          base::concat((directory_ / record.name).string(), ": the file is not whole"),
+          {.expected = base::concat(record.size, " bytes"),
+           .got = error ? error.message() : base::concat(size, " bytes"),
+           .advice = "use another checkpoint"});
+    }
     const ShardReader& file = files_.emplace_back(directory_ / record.name);
     for (size_t i = 0; i < file.slabs().size(); ++i) {
       places_[file.slabs()[i].name].push_back({.file = files_.size() - 1, .slab = i});

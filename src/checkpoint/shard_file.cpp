@@ -102,6 +102,31 @@ std::string path_of(const Slab& slab) {
   return base::concat("/slabs/", slab.name, "@", slab.first_row, ",", slab.first_column);
 }
 
+/// What a dataset says that it holds, in bytes, if its file can hold that: reading allocates as
+/// much.
+size_t believable_size(hid_t dataset, uint64_t n_elements, int64_t element, uint64_t file_size,
+                       const std::string& where) {
+  // zlib makes at most 1,032 bytes out of one.
+  constexpr uint64_t kMostOfOne = 1100;
+  const PropertiesHandle layout(ORRERY_HDF5(where, H5Dget_create_plist(dataset)));
+  const uint64_t most = ORRERY_HDF5(where, H5Pget_nfilters(layout.get())) > 0 ? kMostOfOne : 1;
+  const uint64_t stored = std::min<uint64_t>(H5Dget_storage_size(dataset), file_size);
+  const auto bytes_each = static_cast<uint64_t>(element);
+  if (n_elements > stored * most / bytes_each) {
+    throw CheckpointError(base::concat(where, ": larger than its file"),
+                          {.expected = base::concat("at most ", stored * most, " bytes"),
+                           .got = base::concat(n_elements, " elements of ", element, " bytes"),
+                           .advice = "the file is damaged; use another checkpoint"});
+  }
+  return n_elements * bytes_each;
+}
+
+/// Elements of a matrix; more than any file holds where the product would not fit.
+uint64_t product(const std::array<hsize_t, 2>& extents) {
+  uint64_t n = 0;
+  return __builtin_mul_overflow(extents[0], extents[1], &n) ? UINT64_MAX : n;
+}
+
 [[noreturn]] void throw_errno(const fs::path& file, const char* what, int error) {
   throw CheckpointError(
       base::concat(file.string(), ": ", what, ": ", std::generic_category().message(error)));
@@ -158,8 +183,15 @@ ShardWriter::ShardWriter(fs::path file, Compression compression)
   const std::string where = state_->path.string();
   const PropertiesHandle access(ORRERY_HDF5(where, H5Pcreate(H5P_FILE_ACCESS)));
   ORRERY_HDF5(where, H5Pset_fclose_degree(access.get(), H5F_CLOSE_STRONG));
-  state_->file = FileHandle(
-      ORRERY_HDF5(where, H5Fcreate(where.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get())));
+  // This format has a checksum in every piece of metadata: damage is an error of HDF5's own, also
+  // for a file that is opened without its manifest, and not a crash.
+  ORRERY_HDF5(where, H5Pset_libver_bounds(access.get(), H5F_LIBVER_V110, H5F_LIBVER_V110));
+  const hid_t made = H5Fcreate(where.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get());
+  if (made < 0) {
+    std::error_code ignored;
+    fs::remove(state_->path, ignored);  // a disk that is full has room for its name
+  }
+  state_->file = FileHandle(check_hdf5(made, where, "H5Fcreate"));
 }
 
 ShardWriter::~ShardWriter() {
@@ -235,6 +267,7 @@ FileRecord ShardWriter::finish() {
 
 struct ShardReader::State {
   fs::path path;
+  uint64_t size = 0;  // of the file
   FileHandle file;
   std::vector<Slab> slabs;
   std::vector<std::string> paths;  // of the slabs
@@ -260,6 +293,7 @@ Slab ShardReader::State::slab_at(const std::string& object, std::string name) co
   ORRERY_HDF5(text, H5Sget_simple_extent_dims(space.get(), extents.data(), nullptr));
   const auto dtype = data::parse_dtype(read_text(dataset.get(), "dtype", text));
   if (!dtype) throw CheckpointError(base::concat(text, ": unknown type of elements"));
+  believable_size(dataset.get(), product(extents), data::size_bytes(*dtype), size, text);
   Slab slab{.name = std::move(name),
             .dtype = *dtype,
             .rows = read_number(dataset.get(), "rows", text),
@@ -279,6 +313,9 @@ ShardReader::ShardReader(fs::path file) : state_(std::make_unique<State>()) {
   const LibraryLock lock;
   state_->path = std::move(file);
   const std::string where = state_->path.string();
+  std::error_code error;
+  state_->size = fs::file_size(state_->path, error);
+  if (error) throw CheckpointError(base::concat(where, ": ", error.message()));
   const PropertiesHandle access(ORRERY_HDF5(where, H5Pcreate(H5P_FILE_ACCESS)));
   ORRERY_HDF5(where, H5Pset_fclose_degree(access.get(), H5F_CLOSE_STRONG));
   state_->file =
@@ -312,9 +349,10 @@ std::string ShardReader::blob(const std::string& name) const {
   const std::string where = state_->where(object);
   const DatasetHandle dataset = state_->open(object);
   const SpaceHandle space(ORRERY_HDF5(where, H5Dget_space(dataset.get())));
-  const hssize_t size = ORRERY_HDF5(where, H5Sget_simple_extent_npoints(space.get()));
-  std::string bytes(static_cast<size_t>(size), '\0');
-  if (size > 0) {
+  const hssize_t n_bytes = ORRERY_HDF5(where, H5Sget_simple_extent_npoints(space.get()));
+  std::string bytes(
+      believable_size(dataset.get(), static_cast<uint64_t>(n_bytes), 1, state_->size, where), '\0');
+  if (n_bytes > 0) {
     ORRERY_HDF5(where,
                 H5Dread(dataset.get(), H5T_STD_U8LE, H5S_ALL, H5S_ALL, H5P_DEFAULT, bytes.data()));
   }

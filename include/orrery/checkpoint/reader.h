@@ -16,8 +16,8 @@ namespace orrery::checkpoint {
 
 class CheckpointReader {
  public:
-  /// Reads the manifest; does not check hashes (verify_together(), or problem_of() of each file).
-  /// Throws CheckpointError.
+  /// Reads the manifest. Sizes of files are checked as they are opened, hashes are not:
+  /// problem_of() each file before, where it matters. Throws CheckpointError.
   explicit CheckpointReader(std::filesystem::path directory);
 
   const Manifest& manifest() const { return manifest_; }

@@ -60,8 +60,9 @@ class ShardWriter {
 
 class ShardReader {
  public:
-  /// Opens a file whose record has been checked (see directory.h): HDF5 itself does not survive
-  /// every damage. Throws CheckpointError naming file and object.
+  /// Opens a file, best one whose record has been checked (see directory.h): what HDF5 finds by its
+  /// own checksums is damage to names and sizes, not to numbers. Throws CheckpointError naming file
+  /// and object; allocates no more than the file can hold.
   explicit ShardReader(std::filesystem::path file);
   ~ShardReader();
   ShardReader(ShardReader&&) noexcept;

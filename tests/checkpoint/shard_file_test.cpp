@@ -1,0 +1,197 @@
+// One file: what goes in comes out, whatever its type; what cannot be written is an error.
+#include "orrery/checkpoint/shard_file.h"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include <csignal>
+#include <cstring>
+#include <numeric>
+
+#include "checkpoint/store_for_test.h"
+#include "orrery/base/philox.h"
+
+namespace orrery::checkpoint {
+namespace {
+
+std::vector<char> random_bytes(int64_t n, uint64_t seed) {
+  std::vector<char> bytes(static_cast<size_t>(n));
+  for (size_t i = 0; i < bytes.size(); ++i) {
+    bytes[i] = static_cast<char>(base::philox_below(seed, 0, i, 256));
+  }
+  return bytes;
+}
+
+std::vector<char> whole_slab(const ShardReader& file, size_t index) {
+  const Slab& slab = file.slabs().at(index);
+  std::vector<char> bytes(static_cast<size_t>(slab.size_bytes()));
+  file.read(index,
+            {.first_row = slab.first_row,
+             .first_column = slab.first_column,
+             .n_rows = slab.n_rows,
+             .n_columns = slab.n_columns},
+            bytes.data(), slab.n_columns);
+  return bytes;
+}
+
+class ShardFileOfTypeTest : public testing::TestWithParam<std::tuple<data::DType, Compression>> {};
+
+TEST_P(ShardFileOfTypeTest, GivesBackEveryBit) {
+  const auto [dtype, compression] = GetParam();
+  const TemporaryDirectory directory;
+  const Slab slab{.name = "critic/first_moment/a.b",
+                  .dtype = dtype,
+                  .rows = 40,
+                  .columns = 9,
+                  .first_row = 7,
+                  .first_column = 2,
+                  .n_rows = 31,
+                  .n_columns = 5};
+  const std::vector<char> bytes = random_bytes(slab.size_bytes(), 3);  // NaNs of all kinds among it
+  ShardWriter writer(directory / "f.h5", compression);
+  writer.add(slab, bytes.data());
+  const FileRecord record = writer.finish();
+
+  const ShardReader reader(directory / "f.h5");
+
+  ASSERT_EQ(reader.slabs().size(), 1U);
+  EXPECT_EQ(reader.slabs()[0], slab);
+  EXPECT_EQ(whole_slab(reader, 0), bytes);
+  reader.verify();
+  EXPECT_EQ(record, record_of(directory / "f.h5"));
+  EXPECT_EQ(record.size, std::filesystem::file_size(directory / "f.h5"));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, ShardFileOfTypeTest,
+    testing::Combine(testing::Values(data::DType::kBool, data::DType::kU8, data::DType::kI32,
+                                     data::DType::kI64, data::DType::kBf16, data::DType::kF16,
+                                     data::DType::kF32, data::DType::kF64),
+                     testing::Values(Compression::kNone, Compression::kDeflate)));
+
+TEST(ShardFile, KeepsBlobsOfAnyBytes) {
+  const TemporaryDirectory directory;
+  const std::vector<char> bytes = random_bytes(100'000, 5);
+  const std::string large(bytes.begin(), bytes.end());
+  ShardWriter writer(directory / "f.h5");
+  writer.add_blob("master/config", large);
+  writer.add_blob("empty", "");
+  writer.finish();
+
+  const ShardReader reader(directory / "f.h5");
+
+  EXPECT_EQ(reader.blobs(), (std::vector<std::string>{"empty", "master/config"}));
+  EXPECT_EQ(reader.blob("master/config"), large);
+  EXPECT_EQ(reader.blob("empty"), "");
+  EXPECT_NE(error_of([&] { reader.blob("other"); }).find("/blobs/other"), std::string::npos);
+}
+
+TEST(ShardFile, SpansSeveralChunks) {
+  const TemporaryDirectory directory;
+  const Slab slab{
+      .name = "w", .rows = 3'000, .columns = 1'111, .n_rows = 3'000, .n_columns = 1'111};
+  std::vector<float> values(static_cast<size_t>(slab.numel()));  // 13 MB; chunks have 4
+  std::iota(values.begin(), values.end(), 0.0F);
+  ShardWriter writer(directory / "f.h5");
+  writer.add(slab, values.data());
+  writer.finish();
+
+  const ShardReader reader(directory / "f.h5");
+  std::vector<float> part(4);
+  reader.read(0, {.first_row = 943, .first_column = 1'000, .n_rows = 2, .n_columns = 2},
+              part.data(), 2);
+
+  const float at = 943 * 1'111 + 1'000;
+  EXPECT_EQ(part, (std::vector<float>{at, at + 1, at + 1'111, at + 1'112}));
+}
+
+TEST(ShardFile, HasNoTraceOfAnEmptySlab) {
+  const TemporaryDirectory directory;
+  ShardWriter writer(directory / "f.h5");
+  writer.add({.name = "w", .rows = 3, .columns = 3, .n_rows = 0, .n_columns = 3}, nullptr);
+  writer.finish();
+
+  EXPECT_TRUE(ShardReader(directory / "f.h5").slabs().empty());
+}
+
+TEST(ShardFile, IsRemovedWhenItIsNotFinished) {
+  const TemporaryDirectory directory;
+  { ShardWriter writer(directory / "f.h5"); }
+
+  EXPECT_FALSE(std::filesystem::exists(directory / "f.h5"));
+}
+
+TEST(ShardFile, HasTheModeThatTheUmaskLeaves) {
+  const TemporaryDirectory directory;
+  const mode_t before = ::umask(027);
+  write_small_checkpoint(directory.path());
+  ::umask(before);
+
+  struct stat status {};
+  ASSERT_EQ(::stat((directory / "worker-0000.h5").c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 0777U, 0640U);
+}
+
+TEST(ShardFile, NamesAFileThatCannotBeMade) {
+  const std::string text = error_of([] { ShardWriter("/nowhere/f.h5"); });
+
+  EXPECT_NE(text.find("/nowhere/f.h5"), std::string::npos) << text;
+  EXPECT_NE(text.find("No such file or directory"), std::string::npos) << text;
+}
+
+/// A file that may not grow any more fails as a full disk does, at whichever write that is.
+TEST(ShardFile, SaysThatTheDiskIsFullWhereverThatHappens) {
+  const TemporaryDirectory directory;
+  const std::vector<char> bytes = random_bytes(400'000, 8);
+  ASSERT_NE(std::signal(SIGXFSZ, SIG_IGN), SIG_ERR);
+  rlimit whole{};
+  ::getrlimit(RLIMIT_FSIZE, &whole);
+  for (const rlim_t most : {0U, 100U, 3'000U, 200'000U, 399'000U, 400'100U}) {
+    SCOPED_TRACE(most);
+    const rlimit limit{.rlim_cur = most, .rlim_max = whole.rlim_max};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+    const std::string text = error_of([&] {
+      ShardWriter writer(directory / "f.h5");
+      writer.add({.name = "w",
+                  .dtype = data::DType::kU8,
+                  .rows = 400,
+                  .columns = 1'000,
+                  .n_rows = 400,
+                  .n_columns = 1'000},
+                 bytes.data());
+      writer.finish();
+    });
+    ::setrlimit(RLIMIT_FSIZE, &whole);
+
+    EXPECT_NE(text.find("File too large"), std::string::npos) << text;
+    EXPECT_NE(text.find("f.h5"), std::string::npos) << text;
+    EXPECT_FALSE(std::filesystem::exists(directory / "f.h5"));
+  }
+}
+
+// The trusted side: HDF5's own reader finds our numbers under our names.
+TEST(ShardFile, IsReadByH5dump) {
+  const TemporaryDirectory directory;
+  write_small_checkpoint(directory.path());
+  const std::string command =
+      "h5dump -y -w 200 " + (directory / "worker-0001.h5").string() + " 2>&1";
+  FILE* const pipe = ::popen(command.c_str(), "r");
+  ASSERT_NE(pipe, nullptr);
+  std::string text;
+  std::vector<char> piece(4096);
+  while (const size_t got = std::fread(piece.data(), 1, piece.size(), pipe)) {
+    text.append(piece.data(), got);
+  }
+  if (::pclose(pipe) != 0) GTEST_SKIP() << "needs h5dump (package hdf5-tools): " << text;
+
+  EXPECT_NE(text.find("DATASET \"w@2,0\""), std::string::npos) << text;
+  EXPECT_NE(text.find("H5T_IEEE_F32LE"), std::string::npos);
+  EXPECT_NE(text.find("6, 7, 8,"), std::string::npos);
+  EXPECT_NE(text.find("12, 13, 14"), std::string::npos);
+  EXPECT_NE(text.find("ATTRIBUTE \"xxh3\""), std::string::npos);
+  EXPECT_NE(text.find("DATASET \"actor_train\""), std::string::npos);
+}
+
+}  // namespace
+}  // namespace orrery::checkpoint
