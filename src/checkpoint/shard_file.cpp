@@ -7,6 +7,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <optional>
 #include <system_error>
 #include <utility>
 
@@ -23,7 +24,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr uint64_t kPiece = uint64_t{4} << 20;  // bytes of a chunk, and of a read for the hash
+constexpr uint64_t kPiece = uint64_t{4} << 20;      // bytes of a chunk
+constexpr uint64_t kReadPiece = uint64_t{1} << 18;  // of a read for the hash: stays in the cache
 
 /// Groups on the way to a name are made as needed.
 PropertiesHandle with_groups(const std::string& where) {
@@ -132,6 +134,23 @@ uint64_t product(const std::array<hsize_t, 2>& extents) {
       base::concat(file.string(), ": ", what, ": ", std::generic_category().message(error)));
 }
 
+/// HDF5's own, for hints to the system.
+std::optional<int> descriptor_of(hid_t file) {
+  void* descriptor = nullptr;
+  if (H5Fget_vfd_handle(file, H5P_DEFAULT, &descriptor) < 0) return std::nullopt;
+  return *static_cast<const int*>(descriptor);
+}
+
+/// What the file has so far goes to the disk while more is added. Only a hint: fsync decides.
+void begin_writing_out(int descriptor) {
+  ::sync_file_range(descriptor, 0, 0, SYNC_FILE_RANGE_WRITE);
+}
+
+/// Twice the read-ahead. To ask for stretches of a file (WILLNEED) made it slower.
+void expect_reading_in_order(int descriptor) {
+  ::posix_fadvise(descriptor, 0, 0, POSIX_FADV_SEQUENTIAL);
+}
+
 /// Names of the links below `group`, with their groups, in order of their names.
 herr_t collect_dataset(hid_t, const char* name, const H5O_info_t* info, void* names) {
   if (info->type == H5O_TYPE_DATASET)
@@ -155,7 +174,8 @@ FileRecord record_of(const fs::path& file) {
   if (descriptor.get() < 0) throw_errno(file, "cannot be opened", errno);
   FileRecord record{.name = file.filename().string()};
   Digest digest;
-  std::vector<char> piece(kPiece);
+  std::vector<char> piece(kReadPiece);
+  expect_reading_in_order(descriptor.get());
   while (true) {
     const ssize_t got = ::read(descriptor.get(), piece.data(), piece.size());
     if (got < 0 && errno == EINTR) continue;
@@ -224,6 +244,7 @@ void ShardWriter::add(const Slab& slab, const void* data) {
       ORRERY_HDF5(where, H5Dcreate2(state_->file.get(), path.c_str(), type, space.get(),
                                     with_groups(where).get(), layout.get(), H5P_DEFAULT)));
   ORRERY_HDF5(where, H5Dwrite(dataset.get(), type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data));
+  if (const auto descriptor = descriptor_of(state_->file.get())) begin_writing_out(*descriptor);
   write_number(dataset.get(), "rows", slab.rows, where);
   write_number(dataset.get(), "columns", slab.columns, where);
   write_number(dataset.get(), "first_row", slab.first_row, where);
@@ -259,8 +280,9 @@ FileRecord ShardWriter::finish() {
   base::fault_point("checkpoint.sync");
   const base::FileDescriptor descriptor(::open(where.c_str(), O_RDONLY | O_CLOEXEC));
   if (descriptor.get() < 0) throw_errno(state_->path, "cannot be opened", errno);
+  begin_writing_out(descriptor.get());
+  const FileRecord record = record_of(state_->path);  // from memory, while the disk works
   if (::fsync(descriptor.get()) != 0) throw_errno(state_->path, "cannot be synced", errno);
-  const FileRecord record = record_of(state_->path);
   state_->is_finished = true;
   return record;
 }
@@ -320,6 +342,8 @@ ShardReader::ShardReader(fs::path file) : state_(std::make_unique<State>()) {
   ORRERY_HDF5(where, H5Pset_fclose_degree(access.get(), H5F_CLOSE_STRONG));
   state_->file =
       FileHandle(ORRERY_HDF5(where, H5Fopen(where.c_str(), H5F_ACC_RDONLY, access.get())));
+  if (const auto descriptor = descriptor_of(state_->file.get()))
+    expect_reading_in_order(*descriptor);
   for (const std::string& found : datasets_below(state_->file.get(), "/slabs", where)) {
     const std::string object = "/slabs/" + found;
     state_->slabs.push_back(state_->slab_at(object, found.substr(0, found.rfind('@'))));
