@@ -1,6 +1,7 @@
 #include "orrery/model/architecture.h"
 
-#include <cmath>  // isfinite
+#include <algorithm>  // find
+#include <cmath>      // isfinite, sqrt
 
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
@@ -32,8 +33,33 @@ std::string_view name(Family family) {
       return "qwen2";
     case Family::kQwen3:
       return "qwen3";
+    case Family::kGemma:
+      return "gemma";
+    case Family::kGpt2:
+      return "gpt2";
+    case Family::kMixtral:
+      return "mixtral";
+    case Family::kQwen2Moe:
+      return "qwen2_moe";
+    case Family::kQwen3Moe:
+      return "qwen3_moe";
   }
   return "unknown";
+}
+
+int64_t Architecture::window_of(int64_t layer) const {
+  return sliding_layers.empty() || sliding_layers.at(static_cast<size_t>(layer)) ? sliding_window
+                                                                                 : 0;
+}
+
+bool Architecture::has_experts(int64_t layer) const {
+  return experts.count > 0 &&
+         (experts.layers.empty() || experts.layers.at(static_cast<size_t>(layer)));
+}
+
+bool Architecture::has_dense_layers() const {
+  if (experts.count == 0) return true;
+  return std::find(experts.layers.begin(), experts.layers.end(), false) != experts.layers.end();
 }
 
 std::vector<std::string> Architecture::problems() const {
@@ -53,7 +79,7 @@ std::vector<std::string> Architecture::problems() const {
     found.push_back(
         base::concat("n_heads (", n_heads, ") is no multiple of n_kv_heads (", n_kv_heads, ")"));
   }
-  if (head_dim > 0 && head_dim % 2 != 0) {
+  if (head_dim > 0 && head_dim % 2 != 0 && !learned_positions) {
     found.push_back(base::concat("head_dim (", head_dim, ") is odd: rotary positions turn pairs"));
   }
   if (sliding_window < 0) {
@@ -65,6 +91,24 @@ std::vector<std::string> Architecture::problems() const {
   }
   if (!(rope_theta > 0) || !std::isfinite(rope_theta)) {
     found.push_back(base::concat("rope_theta is ", rope_theta, ", expected more than 0"));
+  }
+  if (!(rope.factor > 0) || !std::isfinite(rope.factor)) {
+    found.push_back(base::concat("the rope factor is ", rope.factor, ", expected more than 0"));
+  }
+  const auto one_a_layer = [&](const char* field, const std::vector<bool>& values) {
+    if (values.empty() || static_cast<int64_t>(values.size()) == n_layers) return;
+    found.push_back(base::concat(field, " has ", values.size(), " entries for ", n_layers,
+                                 n_layers == 1 ? " layer" : " layers"));
+  };
+  one_a_layer("layer_types", sliding_layers);
+  one_a_layer("the list of layers with experts", experts.layers);
+  if (experts.count < 0) found.push_back(base::concat("the number of experts is ", experts.count));
+  if (experts.count > 0) {
+    positive("the intermediate size of an expert", experts.intermediate_size);
+    if (experts.per_token < 1 || experts.per_token > experts.count) {
+      found.push_back(
+          base::concat("a token takes ", experts.per_token, " experts of ", experts.count));
+    }
   }
   return found;
 }
@@ -86,9 +130,21 @@ Architecture Architecture::from_config(const config::ModelConfig& config) {
   } else if (config.architecture == "qwen3") {
     a.family = Family::kQwen3;
     a.qk_norm = true;
+  } else if (config.architecture == "gemma") {
+    a.family = Family::kGemma;
+    a.norm = NormKind::kRmsPlusOne;
+    a.hidden_function = HiddenFunction::kGeluTanh;
+    a.embedding_scale = std::sqrt(static_cast<double>(config.hidden_size));
+  } else if (config.architecture == "gpt2") {
+    a.family = Family::kGpt2;
+    a.norm = NormKind::kLayer;
+    a.hidden_function = HiddenFunction::kGeluTanh;
+    a.learned_positions = true;
+    a.gated_mlp = false;
+    a.qkv_bias = a.output_bias = a.mlp_bias = true;
   } else {
     throw ConfigError(base::concat("architecture ", config.architecture, " has no decoder"),
-                      {.expected = "llama, mistral, qwen2 or qwen3",
+                      {.expected = "llama, mistral, qwen2, qwen3, gemma or gpt2",
                        .got = config.architecture,
                        .advice = "choose one of these, or `none` for a role without parameters"});
   }
@@ -119,9 +175,20 @@ Architecture Architecture::from_config(const config::ModelConfig& config) {
 }
 
 metrics::FlopsShape Architecture::flops_shape() const {
+  // The formulas count three products of an MLP and no router: sizes that give the same number of
+  // multiplications, averaged over the layers.
+  int64_t wide = 0;
+  for (int64_t layer = 0; layer < n_layers; ++layer) {
+    if (!has_experts(layer)) {
+      wide += gated_mlp ? 3 * intermediate_size : 2 * intermediate_size;
+      continue;
+    }
+    wide += 3 * experts.per_token * experts.intermediate_size + experts.count +
+            3 * experts.shared_intermediate_size;
+  }
   return {.n_layers = n_layers,
           .hidden_size = hidden_size,
-          .intermediate_size = intermediate_size,
+          .intermediate_size = n_layers > 0 ? wide / (3 * n_layers) : 0,
           .vocab_size = vocab_size};
 }
 
@@ -135,7 +202,16 @@ std::vector<std::string> check_layout(const Architecture& architecture,
         base::concat(field, " (", value, ") is no multiple of the tensor degree ", tensor));
   };
   must_divide("n_heads", architecture.n_heads);
-  must_divide("intermediate_size", architecture.intermediate_size);
+  if (architecture.has_dense_layers()) {
+    must_divide("intermediate_size", architecture.intermediate_size);
+  }
+  if (architecture.experts.count > 0) {
+    must_divide("shared_expert_intermediate_size", architecture.experts.shared_intermediate_size);
+    if (architecture.experts.count < tensor) {
+      found.push_back(base::concat(architecture.experts.count,
+                                   " experts are less than the tensor degree ", tensor));
+    }
+  }
   const int64_t kv = architecture.n_kv_heads;
   if (kv % tensor != 0 && tensor % kv != 0) {
     found.push_back(base::concat("n_kv_heads (", kv, ") and the tensor degree ", tensor,

@@ -7,14 +7,14 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>  // max
-#include <utility>    // move
+#include <utility>    // move, exchange
 
 #include "decoder_state.h"
 #include "dispatch.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
 #include "orrery/graph/layout.h"  // check_layout
-#include "orrery/kernels/rope.h"
+#include "rope_table.h"
 
 namespace orrery::model {
 namespace {
@@ -29,7 +29,7 @@ struct TrunkHolder : torch::CustomClassHolder {
 
 /// `source`: the output of the stage before, or on the first stage an anchor that makes the result
 /// differentiable and gets no gradient. Those of parameters go straight into the flat buffer.
-struct HiddenFunction : torch::autograd::Function<HiddenFunction> {
+struct TrunkFunction : torch::autograd::Function<TrunkFunction> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& source,
                             const std::shared_ptr<Decoder::State>& state,
                             const PackedTokens& batch) {
@@ -90,9 +90,13 @@ Decoder::State::State(Architecture given, at::ScalarType dtype, Shard given_shar
   anchor.set_requires_grad(true);
   const auto view = [&](const char* name) { return parameters.leaf(name).detach(); };
   const bool is_tied = architecture.tie_embeddings;
-  if (shard.place.is_first_stage()) embedding = view("model.embed_tokens.weight");
+  if (shard.place.is_first_stage()) {
+    embedding = view("model.embed_tokens.weight");
+    if (architecture.learned_positions) position_embedding = view("model.embed_positions.weight");
+  }
   if (shard.place.is_last_stage()) {
     final_norm = view("model.norm.weight");
+    if (architecture.norm == NormKind::kLayer) final_norm_bias = view("model.norm.bias");
     if (!architecture.value_head)
       head = view(is_tied ? "model.embed_tokens.weight" : "lm_head.weight");
   }
@@ -106,9 +110,15 @@ Decoder::State::Gradients& Decoder::State::gradients() {
   const bool is_tied = architecture.tie_embeddings;
   if (shard.place.is_first_stage()) {
     views.embedding = parameters.gradient("model.embed_tokens.weight");
+    if (architecture.learned_positions) {
+      views.position_embedding = parameters.gradient("model.embed_positions.weight");
+    }
   }
   if (shard.place.is_last_stage()) {
     views.final_norm = parameters.gradient("model.norm.weight");
+    if (architecture.norm == NormKind::kLayer) {
+      views.final_norm_bias = parameters.gradient("model.norm.bias");
+    }
     if (!architecture.value_head) {
       views.head = parameters.gradient(is_tied ? "model.embed_tokens.weight" : "lm_head.weight");
     }
@@ -118,17 +128,24 @@ Decoder::State::Gradients& Decoder::State::gradients() {
   return *gradient_views;
 }
 
+double Decoder::State::balance_of_layer() const {
+  int64_t n = 0;
+  for (int64_t layer = 0; layer < architecture.n_layers; ++layer) {
+    n += architecture.has_experts(layer) ? 1 : 0;
+  }
+  return n == 0 ? 0 : balance / static_cast<double>(n);
+}
+
 void Decoder::State::extend_rope_table(int64_t n_positions) {
   const int64_t have = cosines.defined() ? cosines.size(0) : 0;
-  if (n_positions <= have) return;
+  if (n_positions <= have || architecture.learned_positions) return;
   const int64_t half = architecture.head_dim / 2;
   const int64_t rows =
       std::min(architecture.max_positions, std::max<int64_t>({n_positions, 2 * have, 256}));
   cosines = at::empty({rows, half}, parameters.values().options());
   sines = at::empty({rows, half}, parameters.values().options());
   with_type(cosines.scalar_type(), [&]<class T>() {
-    kernels::fill_rope_table<T>(cosines.data_ptr<T>(), sines.data_ptr<T>(), rows,
-                                architecture.head_dim, architecture.rope_theta);
+    fill_rope_table<T>(architecture, rows, cosines.data_ptr<T>(), sines.data_ptr<T>());
   });
 }
 
@@ -159,6 +176,7 @@ at::ScalarType Decoder::dtype() const { return state_->parameters.values().scala
 FlatParameters& Decoder::parameters() { return state_->parameters; }
 const FlatParameters& Decoder::parameters() const { return state_->parameters; }
 void Decoder::set_activations(Activations activations) { state_->activations = activations; }
+void Decoder::set_balance_weight(double weight) { state_->balance = weight; }
 
 int64_t Decoder::own_rows(const PackedTokens& batch) const {
   return PassRows::of(batch.size(), state_->shard.tensor).n_own;
@@ -168,7 +186,7 @@ at::Tensor Decoder::run_stage(const PackedTokens& batch, const at::Tensor& input
   check_tokens(batch, state_->architecture.vocab_size, state_->architecture.max_positions);
   if (!at::GradMode::is_enabled()) return forward_trunk(*state_, batch, input, nullptr);
   const bool is_first = state_->shard.place.is_first_stage();
-  return HiddenFunction::apply(is_first ? state_->anchor : input, state_, batch);
+  return TrunkFunction::apply(is_first ? state_->anchor : input, state_, batch);
 }
 
 /// Own rows of the last stage's output; undefined on the other stages.
@@ -193,6 +211,18 @@ at::Tensor Decoder::hidden(const PackedTokens& batch) {
   if (output.defined()) return all_rows(state_, output, batch.size());
   return at::zeros({batch.size(), state_->architecture.hidden_size},
                    state_->parameters.values().options());
+}
+
+std::vector<Routing> Decoder::routings(const PackedTokens& batch) {
+  ORRERY_ASSERT(state_->shard.pipe == nullptr, "routings of a pipeline are asked stage by stage");
+  check_tokens(batch, state_->architecture.vocab_size, state_->architecture.max_positions);
+  const Activations wanted = std::exchange(state_->activations, Activations::kKeep);
+  TrunkRecord record;
+  forward_trunk(*state_, batch, {}, &record);
+  state_->activations = wanted;
+  std::vector<Routing> routings;
+  for (const LayerActivations& layer : record.activations) routings.push_back(layer.routing);
+  return routings;
 }
 
 at::Tensor Decoder::head_values(const PackedTokens& batch, const at::Tensor& output) {

@@ -30,18 +30,25 @@ struct Decoder::State {
   at::Tensor cosines;  // [positions so far, D / 2]
   at::Tensor sines;
 
-  at::Tensor embedding;   // [own V, H]; first stage only
-  at::Tensor final_norm;  // [H]; last stage only
-  at::Tensor head;        // [own V, H]; the embedding when tied; last stage, without a value head
+  double balance = 0;  // weight of the balance loss, for each token
+
+  at::Tensor embedding;           // [own V, H]; first stage only
+  at::Tensor position_embedding;  // [positions, H] or undefined; first stage only
+  at::Tensor final_norm;          // [H]; last stage only
+  at::Tensor final_norm_bias;     // [H] or undefined; last stage only
+  at::Tensor head;  // [own V, H]; the embedding when tied; last stage, without a value head
   std::vector<LayerWeights> layers;
 
   /// The same views of the gradient buffer; made with it.
   struct Gradients {
-    at::Tensor embedding, final_norm, head;
+    at::Tensor embedding, position_embedding, final_norm, final_norm_bias, head;
     std::vector<LayerWeights> layers;
   };
   std::optional<Gradients> gradient_views;
   Gradients& gradients();
+
+  /// `balance` as a layer takes it: the loss is a mean over the layers with experts.
+  double balance_of_layer() const;
 
   /// Makes the rotary table long enough for `n_positions`.
   void extend_rope_table(int64_t n_positions);

@@ -343,6 +343,9 @@ class Generation {
 void check(const Architecture& architecture, const PackedTokens& prompts,
            std::span<const SamplingKey> keys, const GenerationOptions& options) {
   std::vector<std::string> problems = options.problems();
+  if (architecture.value_head) {
+    problems.push_back("the model has a value head: it gives no probabilities of tokens");
+  }
   for (const int64_t id : options.stop_ids) {
     if (id < 0 || id >= architecture.vocab_size) {
       problems.push_back(

@@ -1,5 +1,10 @@
+#include <ATen/ops/empty.h>
+#include <ATen/ops/isfinite.h>
+
+#include <algorithm>  // any_of
 #include <set>
 
+#include "hf_names.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
 #include "orrery/model/hf_directory.h"
@@ -11,10 +16,22 @@ namespace {
 constexpr std::string_view kValueHead = "score.weight";
 
 /// Tensors that checkpoints carry and nobody needs: tables that are made from the configuration,
-/// and a copy of the embedding where the head is tied to it.
+/// masks, and a copy of the embedding where the head is tied to it.
 bool is_redundant(const std::string& name, const Architecture& architecture) {
   return name.ends_with("rotary_emb.inv_freq") ||
+         (architecture.family == Family::kGpt2 &&
+          (name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias"))) ||
          ((architecture.tie_embeddings || architecture.value_head) && name == "lm_head.weight");
+}
+
+/// The part of a stored tensor that a shard's parameter is.
+void read_parameter(const SafetensorsFile& file, const std::string& name, const StoredPlace& place,
+                    const ParameterSpec& spec, const at::Tensor& leaf) {
+  const std::array<int64_t, 2> first = {place.first_row + spec.first[0], spec.first[1]};
+  if (!place.is_transposed) return file.read_part_into(name, place.shape, first, leaf);
+  at::Tensor stored = at::empty({leaf.size(1), leaf.size(0)}, leaf.options().requires_grad(false));
+  file.read_part_into(name, place.shape, {first[1], first[0]}, stored);
+  leaf.copy_(stored.t());
 }
 
 void check_same_sizes(const Architecture& stored, const Architecture& wanted,
@@ -45,33 +62,56 @@ void load_hf_parameters(const std::filesystem::path& directory, Decoder& decoder
   check_same_sizes(stored_architecture, a, directory);
   const SafetensorsDirectory stored(directory);
   const ParameterTable table = parameter_table(a);  // of the whole model: any shard checks all
+  // Files of the trunk alone have no prefix.
+  const std::string prefix = trunk_prefix(a);
+  const bool has_prefix =
+      std::any_of(stored.tensors().begin(), stored.tensors().end(),
+                  [&](const auto& entry) { return entry.first.starts_with(prefix); });
+  const auto name_in_files = [&](const StoredPlace& place) {
+    return !has_prefix && place.name.starts_with(prefix) ? place.name.substr(prefix.size())
+                                                         : place.name;
+  };
+  std::set<std::string> known;
   std::string missing, surplus;
   for (const ParameterSpec& spec : table.parameters) {
     if (spec.name == kValueHead && !stored_architecture.value_head) continue;
-    if (!stored.tensors().contains(spec.name)) missing += " " + spec.name;
+    const std::string wanted = name_in_files(stored_place(a, spec));
+    if (known.insert(wanted).second && !stored.tensors().contains(wanted)) missing += " " + wanted;
   }
   for (const auto& [name, file] : stored.tensors()) {
-    if (table.find(name) == nullptr && !is_redundant(name, a)) surplus += " " + name;
+    if (!known.contains(name) && !is_redundant(name, a)) surplus += " " + name;
   }
   if (!missing.empty() || !surplus.empty()) {
-    throw CheckpointError(
-        base::concat(directory.string(), ": tensors do not match config.json"),
-        {.expected = base::concat(table.parameters.size(), " tensors of ", name(a.family)),
-         .got = base::concat(missing.empty() ? "" : "without" + missing,
-                             missing.empty() || surplus.empty() ? "" : "; ",
-                             surplus.empty() ? "" : "also" + surplus),
-         .advice = "use the config.json that belongs to these weights"});
+    throw CheckpointError(base::concat(directory.string(), ": tensors do not match config.json"),
+                          {.expected = base::concat(known.size(), " tensors of ", name(a.family)),
+                           .got = base::concat(missing.empty() ? "" : "without" + missing,
+                                               missing.empty() || surplus.empty() ? "" : "; ",
+                                               surplus.empty() ? "" : "also" + surplus),
+                           .advice = "use the config.json that belongs to these weights"});
   }
   for (const ParameterSpec& spec : decoder.parameters().table().parameters) {
-    if (!stored.tensors().contains(spec.name)) continue;  // a new value head
-    const SafetensorsFile& file = *stored.tensors().at(spec.name);
-    const at::Tensor leaf = decoder.parameters().leaf(spec.name).detach();
-    if (spec.shape == spec.full_shape) {
-      file.read_into(spec.name, leaf);
-    } else {
-      file.read_part_into(spec.name, spec.full_shape, spec.first, leaf);
-    }
+    const StoredPlace place = stored_place(a, spec);
+    const std::string name = name_in_files(place);
+    if (!stored.tensors().contains(name)) continue;  // a new value head
+    read_parameter(*stored.tensors().at(name), name, place, spec,
+                   decoder.parameters().leaf(spec.name).detach());
   }
+}
+
+void check_finite(const Decoder& decoder) {
+  std::string found;
+  const ParameterTable& table = decoder.parameters().table();
+  for (size_t i = 0; i < table.parameters.size(); ++i) {
+    const at::Tensor values = decoder.parameters().leaf(i).detach();
+    const int64_t n = values.numel() - at::isfinite(values).sum().item<int64_t>();
+    if (n == 0) continue;
+    const std::string name = stored_place(decoder.architecture(), table.parameters[i]).name;
+    found += base::concat(found.empty() ? "" : "; ", n, " of ", values.numel(), " in ", name);
+  }
+  if (found.empty()) return;
+  throw CheckpointError(
+      "weights that are no numbers",
+      {.expected = "finite weights", .got = found, .advice = "export or download the model again"});
 }
 
 Decoder load_hf(const std::filesystem::path& directory, at::ScalarType dtype) {

@@ -2,16 +2,19 @@
 
 #include <ATen/ops/from_blob.h>
 
-#include <algorithm>  // copy_n
-#include <cmath>      // sqrt
+#include <algorithm>  // copy_n, max
+#include <cmath>      // sqrt, exp
 
+#include "hidden_function.h"
 #include "orrery/base/error.h"
 #include "orrery/kernels/decode_attention.h"
 #include "orrery/kernels/packed_product.h"
 #include "orrery/kernels/rms_norm.h"
 #include "orrery/kernels/rope.h"
-#include "orrery/kernels/silu_mul.h"
 #include "orrery/kernels/varlen_attention.h"
+#include "rope_table.h"
+#include "routing.h"
+#include "row_norm.h"
 
 namespace orrery::model {
 namespace {
@@ -43,11 +46,12 @@ InferenceModel<T>::InferenceModel(const Decoder& decoder, const InferenceWeights
       vocabulary_(vocabulary_of(vocab_size_, shard_.place)),
       weights_(weights) {
   const Architecture& a = architecture_;
-  const size_t half = static_cast<size_t>(max_context * a.head_dim / 2);
-  cosines_.resize(half);
-  sines_.resize(half);
-  kernels::fill_rope_table<T>(cosines_.data(), sines_.data(), max_context, a.head_dim,
-                              a.rope_theta);
+  if (!a.learned_positions) {
+    const size_t half = static_cast<size_t>(max_context * a.head_dim / 2);
+    cosines_.resize(half);
+    sines_.resize(half);
+    fill_rope_table<T>(a, max_context, cosines_.data(), sines_.data());
+  }
 
   positions_.resize(static_cast<size_t>(max_rows));
   cu_seqlens_.resize(static_cast<size_t>(max_rows) + 1);
@@ -55,9 +59,22 @@ InferenceModel<T>::InferenceModel(const Decoder& decoder, const InferenceWeights
   normed_ = numbers<T>(max_rows * a.hidden_size);
   qkv_ = numbers<T>(max_rows * a.qkv_size());
   attention_ = numbers<T>(max_rows * a.query_size());
-  gate_up_ = numbers<T>(max_rows * 2 * a.intermediate_size);
-  gated_ = numbers<T>(max_rows * a.intermediate_size);
-  if (shard_.tensor != nullptr) partial_ = numbers<T>(max_rows * a.hidden_size);
+  const Experts& experts = a.experts;
+  const bool has_experts = experts.count > 0;
+  int64_t width = a.has_dense_layers() ? a.intermediate_size : 0;
+  if (has_experts) {
+    width = std::max({width, experts.intermediate_size, experts.shared_intermediate_size});
+    expert_in_ = numbers<T>(max_rows * a.hidden_size);
+    expert_out_ = numbers<T>(max_rows * a.hidden_size);
+    router_ = numbers<T>(max_rows * std::max<int64_t>(experts.count, 1));
+    route_weight_ = numbers<T>(max_rows * experts.per_token);
+    route_index_.resize(static_cast<size_t>(max_rows * experts.per_token));
+    expert_rows_.reserve(static_cast<size_t>(max_rows));
+    expert_places_.reserve(static_cast<size_t>(max_rows));
+  }
+  up_ = numbers<T>(max_rows * (a.gated_mlp ? 2 : 1) * width);
+  hidden_ = numbers<T>(max_rows * width);
+  if (shard_.tensor != nullptr || has_experts) partial_ = numbers<T>(max_rows * a.hidden_size);
   attention_scratch_ = numbers<T>(
       kernels::decode_attention_scratch(a.n_heads, a.n_kv_heads, a.head_dim, max_context));
 }
@@ -78,16 +95,17 @@ void InferenceModel<T>::compute_product(const Matrix& weight, const T* x, int64_
 }
 
 template <class T>
-void InferenceModel<T>::norm(const T* x, const std::vector<T>& weight, int64_t n_rows, T* y) {
-  const int64_t width = architecture_.hidden_size;
-  kernels::rms_norm<T>({.x = x,
-                        .weight = weight.data(),
-                        .y = y,
-                        .n_tokens = n_rows,
-                        .width = width,
-                        .x_stride = width,
-                        .y_stride = width,
-                        .eps = architecture_.norm_eps});
+void InferenceModel<T>::norm(const T* x, const NormWeights<T>& weights, int64_t n_rows, T* y) {
+  const NormKind kind = architecture_.norm;
+  norm_rows<T>({// 1 + w was made when the weights were packed.
+                .kind = kind == NormKind::kRmsPlusOne ? NormKind::kRms : kind,
+                .x = x,
+                .weight = weights.weight.data(),
+                .bias = weights.bias.empty() ? nullptr : weights.bias.data(),
+                .y = y,
+                .n_rows = n_rows,
+                .width = architecture_.hidden_size,
+                .eps = architecture_.norm_eps});
 }
 
 /// Zeros for tokens that other tensor ranks have.
@@ -129,6 +147,17 @@ void InferenceModel<T>::begin_stage(int64_t n_rows) {
     shard_.pipe->exchange({}, {{shard_.place.pipe - 1, rows}});
   } else if (shard_.tensor != nullptr) {
     sum_over_tensor_ranks(x_.get(), n_rows);
+  }
+  if (!shard_.place.is_first_stage()) return;
+  const int64_t width = architecture_.hidden_size;
+  if (architecture_.embedding_scale != 1) {
+    const T scale = static_cast<T>(architecture_.embedding_scale);
+    for (int64_t i = 0; i < n_rows * width; ++i) x_[i] *= scale;
+  }
+  if (weights_.positions == nullptr) return;
+  for (int64_t row = 0; row < n_rows; ++row) {
+    const T* position = weights_.positions + positions_[static_cast<size_t>(row)] * width;
+    for (int64_t i = 0; i < width; ++i) x_[row * width + i] += position[i];
   }
 }
 
@@ -186,6 +215,7 @@ void InferenceModel<T>::project_and_rotate(const Layer& layer, int64_t n_rows) {
     norm_heads(layer.q_norm, 0, a.n_heads);
     norm_heads(layer.k_norm, a.n_heads, a.n_kv_heads);
   }
+  if (a.learned_positions) return;
   kernels::rope<T>({.x = qkv_.get(),
                     .positions = positions_.data(),
                     .cosines = cosines_.data(),
@@ -209,17 +239,77 @@ void InferenceModel<T>::write_row(const PagePool<T>& pages, int64_t layer, int64
                                .head_dim = a.head_dim});
 }
 
-/// attention -> output product onto the residual stream -> gated MLP onto it.
+/// x [n_rows, H] -> the rows that go into the second product, in hidden_.
+template <class T>
+void InferenceModel<T>::run_mlp(const Mlp& mlp, const T* x, int64_t n_rows, T* up) {
+  compute_product(mlp.up, x, n_rows, up);
+  apply_hidden<T>({.function = architecture_.hidden_function,
+                   .is_gated = architecture_.gated_mlp,
+                   .n_rows = n_rows,
+                   .width = mlp.down.n_in},
+                  up, hidden_.get());
+}
+
+/// The experts of normed_ onto x. A row adds its experts in their order, whatever other rows do.
+template <class T>
+void InferenceModel<T>::add_experts(const Layer& layer, int64_t n_rows) {
+  const Experts& experts = architecture_.experts;
+  const int64_t width = architecture_.hidden_size;
+  compute_product(layer.router, normed_.get(), n_rows, router_.get());
+  route<T>({.logits = router_.get(),
+            .index = route_index_.data(),
+            .weight = route_weight_.get(),
+            .n_rows = n_rows,
+            .n_experts = experts.count,
+            .per_token = experts.per_token,
+            .normalise = experts.normalise});
+  std::fill_n(partial_.get(), n_rows * width, T(0));
+  for (size_t own = 0; own < layer.experts.size(); ++own) {
+    const int64_t expert = layer.first_expert + static_cast<int64_t>(own);
+    expert_rows_.clear();
+    expert_places_.clear();
+    for (int64_t place = 0; place < n_rows * experts.per_token; ++place) {
+      if (route_index_[static_cast<size_t>(place)] != expert) continue;
+      const int64_t row = place / experts.per_token;
+      std::copy_n(normed_.get() + row * width, width,
+                  expert_in_.get() + static_cast<int64_t>(expert_rows_.size()) * width);
+      expert_rows_.push_back(row);
+      expert_places_.push_back(place);
+    }
+    const auto count = static_cast<int64_t>(expert_rows_.size());
+    if (count == 0) continue;
+    run_mlp(layer.experts[own], expert_in_.get(), count, up_.get());
+    compute_product(layer.experts[own].down, hidden_.get(), count, expert_out_.get());
+    for (int64_t i = 0; i < count; ++i) {
+      const T weight = route_weight_[expert_places_[static_cast<size_t>(i)]];
+      T* sum = partial_.get() + expert_rows_[static_cast<size_t>(i)] * width;
+      const T* out = expert_out_.get() + i * width;
+      for (int64_t j = 0; j < width; ++j) sum[j] += weight * out[j];
+    }
+  }
+  if (layer.shared_gate.packed != nullptr) {
+    run_mlp(layer.shared, normed_.get(), n_rows, up_.get());
+    compute_product(layer.shared.down, hidden_.get(), n_rows, expert_out_.get());
+    compute_product(layer.shared_gate, normed_.get(), n_rows, router_.get());
+    for (int64_t row = 0; row < n_rows; ++row) {
+      const T gate = 1 / (1 + std::exp(-router_[row]));
+      for (int64_t j = row * width; j < (row + 1) * width; ++j) {
+        partial_[j] += gate * expert_out_[j];
+      }
+    }
+  }
+  if (shard_.tensor != nullptr) sum_over_tensor_ranks(partial_.get(), n_rows);
+  for (int64_t i = 0; i < n_rows * width; ++i) x_[i] += partial_[i];
+}
+
+/// attention -> output product onto the residual stream -> MLP or experts onto it.
 template <class T>
 void InferenceModel<T>::finish_layer(const Layer& layer, int64_t n_rows) {
   add_product(layer.output, attention_.get(), n_rows);
   norm(x_.get(), layer.middle_norm, n_rows, normed_.get());
-  compute_product(layer.gate_up, normed_.get(), n_rows, gate_up_.get());
-  kernels::silu_mul<T>({.gate_up = gate_up_.get(),
-                        .out = gated_.get(),
-                        .n_tokens = n_rows,
-                        .width = architecture_.intermediate_size});
-  add_product(layer.down, gated_.get(), n_rows);
+  if (layer.has_experts()) return add_experts(layer, n_rows);
+  run_mlp(layer.mlp, normed_.get(), n_rows, up_.get());
+  add_product(layer.mlp.down, hidden_.get(), n_rows);
 }
 
 template <class T>
@@ -255,7 +345,7 @@ void InferenceModel<T>::prefill(std::span<const PrefillItem> prompts, PagePool<T
                                             .n_heads = a.n_heads,
                                             .n_kv_heads = a.n_kv_heads,
                                             .head_dim = a.head_dim,
-                                            .window = a.sliding_window,
+                                            .window = layer.window,
                                             .scale = score_scale(a)},
                                   .q = qkv_.get(),
                                   .k = qkv_.get() + a.query_size(),
@@ -281,10 +371,10 @@ void InferenceModel<T>::decode(const DecodeInput& input, PagePool<T>& pages, T* 
   const Architecture& a = architecture_;
   const int64_t n_rows = static_cast<int64_t>(input.tokens.size());
   if (shard_.place.is_first_stage()) look_up(input.tokens, x_.get());
-  begin_stage(n_rows);
   for (int64_t row = 0; row < n_rows; ++row) {
     positions_[static_cast<size_t>(row)] = input.n_context[static_cast<size_t>(row)] - 1;
   }
+  begin_stage(n_rows);
   for (int64_t l = 0; l < a.n_layers; ++l) {
     const Layer& layer = weights_.layers[static_cast<size_t>(l)];
     project_and_rotate(layer, n_rows);
@@ -307,7 +397,7 @@ void InferenceModel<T>::decode(const DecodeInput& input, PagePool<T>& pages, T* 
                                   .n_heads = a.n_heads,
                                   .n_kv_heads = a.n_kv_heads,
                                   .head_dim = a.head_dim,
-                                  .window = a.sliding_window,
+                                  .window = layer.window,
                                   .scale = score_scale(a)});
     finish_layer(layer, n_rows);
   }

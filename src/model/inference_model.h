@@ -49,6 +49,7 @@ class InferenceModel {
  private:
   using Matrix = PackedMatrix<T>;
   using Layer = typename InferenceWeights<T>::Layer;
+  using Mlp = typename InferenceWeights<T>::Mlp;
 
   void compute_product(const Matrix& weight, const T* x, int64_t n_rows, T* y,
                        const T* residual = nullptr);
@@ -57,11 +58,13 @@ class InferenceModel {
   void begin_stage(int64_t n_rows);
   void end_stage(int64_t n_rows);
   void compute_logits(int64_t n_rows, T* logits);
-  void norm(const T* x, const std::vector<T>& weight, int64_t n_rows, T* y);
+  void norm(const T* x, const NormWeights<T>& weights, int64_t n_rows, T* y);
   void look_up(std::span<const int64_t> tokens, T* rows);
   void project_and_rotate(const Layer& layer, int64_t n_rows);
   void write_row(const PagePool<T>& pages, int64_t layer, int64_t row, int32_t page, int64_t slot);
   void finish_layer(const Layer& layer, int64_t n_rows);
+  void run_mlp(const Mlp& mlp, const T* x, int64_t n_rows, T* up);
+  void add_experts(const Layer& layer, int64_t n_rows);
 
   const Shard shard_;
   const Architecture architecture_;  // of the shard: its heads, blocks, vocabulary
@@ -74,9 +77,12 @@ class InferenceModel {
   // tokens would spend its time on that.
   std::vector<int32_t> positions_;
   std::vector<int32_t> cu_seqlens_;
-  std::unique_ptr<T[]> x_, normed_, qkv_, attention_, gate_up_, gated_, attention_scratch_;
+  std::unique_ptr<T[]> x_, normed_, qkv_, attention_, up_, hidden_, attention_scratch_;
   std::unique_ptr<T[]> partial_;  // [max_rows, H] sums of this tensor rank
-  std::vector<T> parts_;          // logits of all tensor ranks, before they are put together
+  // Of experts: rows that one gets, what it makes of them, router and chosen weights.
+  std::unique_ptr<T[]> expert_in_, expert_out_, router_, route_weight_;
+  std::vector<int64_t> route_index_, expert_rows_, expert_places_;
+  std::vector<T> parts_;  // logits of all tensor ranks, before they are put together
 };
 
 }  // namespace orrery::model

@@ -1,5 +1,6 @@
 #include "layer.h"
 
+#include <ATen/ops/add.h>
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/mm.h>
 
@@ -7,11 +8,12 @@
 #include <string>
 
 #include "dispatch.h"
+#include "hidden_function.h"
 #include "orrery/base/text.h"
 #include "orrery/kernels/rms_norm.h"
 #include "orrery/kernels/rope.h"
-#include "orrery/kernels/silu_mul.h"
 #include "orrery/kernels/varlen_attention.h"
+#include "row_norm.h"
 
 namespace orrery::model {
 namespace {
@@ -27,55 +29,64 @@ at::Tensor vector_view(const ParameterTable& table, const at::Tensor& flat, cons
   return flat.narrow(0, table.find(name)->offset, size);
 }
 
-kernels::AttentionShape attention_shape(const PassInput& pass) {
+kernels::AttentionShape attention_shape(const PassInput& pass, int64_t window) {
   const Architecture& a = pass.architecture;
   return {.cu_seqlens = pass.cu_seqlens.data(),
           .n_sequences = static_cast<int64_t>(pass.cu_seqlens.size()) - 1,
           .n_heads = a.n_heads,
           .n_kv_heads = a.n_kv_heads,
           .head_dim = a.head_dim,
-          .window = a.sliding_window,
+          .window = window,
           .scale = 1.0 / std::sqrt(static_cast<double>(a.head_dim))};
 }
 
+/// Null for an undefined tensor.
 template <class T>
-void norm(const PassInput& pass, const at::Tensor& x, const at::Tensor& weight, at::Tensor& y,
-          T* rstd) {
-  const int64_t width = pass.architecture.hidden_size;
-  kernels::rms_norm<T>({.x = x.const_data_ptr<T>(),
-                        .weight = weight.const_data_ptr<T>(),
-                        .y = y.data_ptr<T>(),
-                        .rstd = rstd,
-                        .n_tokens = pass.rows.n_own,
-                        .width = width,
-                        .x_stride = width,
-                        .y_stride = width,
-                        .eps = pass.architecture.norm_eps});
+const T* values_of(const at::Tensor& tensor) {
+  return tensor.defined() ? tensor.const_data_ptr<T>() : nullptr;
+}
+
+template <class T>
+T* mutable_values_of(const at::Tensor& tensor) {
+  return tensor.defined() ? tensor.data_ptr<T>() : nullptr;
+}
+
+template <class T>
+void norm(const PassInput& pass, const at::Tensor& x, const at::Tensor& weight,
+          const at::Tensor& bias, at::Tensor& y, T* rstd) {
+  norm_rows<T>({.kind = pass.architecture.norm,
+                .x = x.const_data_ptr<T>(),
+                .weight = weight.const_data_ptr<T>(),
+                .bias = values_of<T>(bias),
+                .y = y.data_ptr<T>(),
+                .rstd = rstd,
+                .n_rows = pass.rows.n_own,
+                .width = pass.architecture.hidden_size,
+                .eps = pass.architecture.norm_eps});
 }
 
 /// Adds the gradient that flows back through a norm of `x` to `dx`.
 template <class T>
 void norm_backward(const PassInput& pass, const at::Tensor& x, const at::Tensor& weight,
                    const at::Tensor& rstd, const at::Tensor& dy, at::Tensor& dx,
-                   at::Tensor& dweight) {
-  const int64_t width = pass.architecture.hidden_size;
-  kernels::rms_norm_backward<T>({.x = x.const_data_ptr<T>(),
-                                 .weight = weight.const_data_ptr<T>(),
-                                 .rstd = rstd.const_data_ptr<T>(),
-                                 .dy = dy.const_data_ptr<T>(),
-                                 .dx = dx.data_ptr<T>(),
-                                 .dweight = dweight.data_ptr<T>(),
-                                 .n_tokens = pass.rows.n_own,
-                                 .width = width,
-                                 .x_stride = width,
-                                 .dy_stride = width,
-                                 .dx_stride = width,
-                                 .dx_output = kernels::Output::kAdd});
+                   at::Tensor& dweight, const at::Tensor& dbias) {
+  norm_rows_backward<T>({.kind = pass.architecture.norm,
+                         .x = x.const_data_ptr<T>(),
+                         .weight = weight.const_data_ptr<T>(),
+                         .rstd = rstd.const_data_ptr<T>(),
+                         .dy = dy.const_data_ptr<T>(),
+                         .dx = dx.data_ptr<T>(),
+                         .dweight = dweight.data_ptr<T>(),
+                         .dbias = mutable_values_of<T>(dbias),
+                         .n_rows = pass.rows.n_own,
+                         .width = pass.architecture.hidden_size,
+                         .dx_output = kernels::Output::kAdd});
 }
 
 template <class T>
 void rotate(const PassInput& pass, T* x, int64_t stride, kernels::Rotation rotation) {
   const Architecture& a = pass.architecture;
+  if (a.learned_positions) return;
   kernels::rope<T>({.x = x,
                     .positions = pass.positions.data(),
                     .cosines = pass.cosines.const_data_ptr<T>(),
@@ -167,11 +178,11 @@ void add_column_sums(const at::Tensor& rows, at::Tensor& dbias) {
 }
 
 template <class T>
-void attend(const PassInput& pass, LayerActivations& activations) {
+void attend(const PassInput& pass, int64_t window, LayerActivations& activations) {
   const Architecture& a = pass.architecture;
   const QueriesAndKeys<T> qk = queries_and_keys<T>(a, activations);
   kernels::varlen_attention<T>(
-      {.shape = attention_shape(pass),
+      {.shape = attention_shape(pass, window),
        .q = qk.q,
        .k = qk.k,
        .v = activations.qkv.const_data_ptr<T>() + a.query_size() + a.kv_size(),
@@ -184,13 +195,13 @@ void attend(const PassInput& pass, LayerActivations& activations) {
 }
 
 template <class T>
-void attend_backward(const PassInput& pass, const LayerActivations& activations,
+void attend_backward(const PassInput& pass, int64_t window, const LayerActivations& activations,
                      LayerScratch& scratch) {
   const Architecture& a = pass.architecture;
   const QueriesAndKeys<T> qk = queries_and_keys<T>(a, activations);
   T* dq = scratch.dqkv.data_ptr<T>();
   kernels::varlen_attention_backward<T>(
-      {.shape = attention_shape(pass),
+      {.shape = attention_shape(pass, window),
        .q = qk.q,
        .k = qk.k,
        .v = activations.qkv.const_data_ptr<T>() + a.query_size() + a.kv_size(),
@@ -233,11 +244,89 @@ void input_gradient(const PassInput& pass, const at::Tensor& dy, const at::Tenso
   if (pass.rows.tensor != nullptr) reduce_rows(pass.rows, scratch.full, scratch.dnormed);
 }
 
+/// out [R, H] = residual [R, H] + `partial` [T, H] summed over the tensor ranks.
+void add_partial(const PassInput& pass, at::Tensor out, const at::Tensor& residual,
+                 const at::Tensor& partial, LayerScratch& scratch) {
+  if (pass.rows.tensor == nullptr) {
+    at::add_out(out, residual, partial);
+    return;
+  }
+  scratch.full.narrow(0, 0, pass.n_tokens()).copy_(partial);
+  reduce_rows(pass.rows, scratch.full, out);
+  out.add_(residual);
+}
+
+HiddenShape hidden_shape(const PassInput& pass) {
+  const Architecture& a = pass.architecture;
+  return {.function = a.hidden_function,
+          .is_gated = a.gated_mlp,
+          .n_rows = pass.n_tokens(),
+          .width = a.intermediate_size};
+}
+
+/// The MLP or the experts, from the normed rows onto the residual stream.
+template <class T>
+void forward_mlp(const PassInput& pass, const LayerWeights& w, LayerActivations& act,
+                 LayerScratch& scratch, at::Tensor& output) {
+  norm<T>(pass, act.middle, w.middle_norm, w.middle_norm_bias, scratch.normed,
+          act.middle_rstd.data_ptr<T>());
+  const at::Tensor rows = gather_rows(pass.rows, scratch.normed, scratch.full);
+  if (w.has_experts()) {
+    act.routing = route_rows(pass.architecture, w.experts, rows);
+    if (!output.defined()) return;
+    add_partial(pass, output, act.middle,
+                forward_experts(pass.architecture, w.experts, act.routing, rows), scratch);
+    return;
+  }
+  at::mm_out(act.up, rows, w.mlp.up.t());
+  if (w.mlp.up_bias.defined()) add_bias<T>(act.up, w.mlp.up_bias);
+  if (!output.defined()) return;
+  apply_hidden<T>(hidden_shape(pass), act.up.const_data_ptr<T>(), scratch.gated.data_ptr<T>());
+  add_product(pass, output, act.middle, scratch.gated, w.mlp.down, scratch);
+  if (w.mlp.down_bias.defined()) add_bias<T>(output, w.mlp.down_bias);
+}
+
+/// From the gradient by the output to that by the normed rows, in scratch.dnormed.
+template <class T>
+void backward_mlp(const PassInput& pass, const LayerWeights& w, LayerWeights& dw,
+                  LayerActivations& act, LayerScratch& scratch, const at::Tensor& gradient) {
+  at::Tensor dy = gather_rows(pass.rows, gradient, scratch.full);
+  if (w.has_experts()) {
+    if (pass.rows.tensor != nullptr) dy = dy.clone();  // the rows are gathered to the same place
+    norm<T>(pass, act.middle, w.middle_norm, w.middle_norm_bias, scratch.normed, nullptr);
+    const at::Tensor rows = gather_rows(pass.rows, scratch.normed, scratch.full);
+    // The balance loss is one number of all tensor ranks: the first one counts it.
+    const bool counts = pass.rows.tensor == nullptr || pass.rows.tensor->rank() == 0;
+    const Balance balance{counts ? pass.balance : 0, pass.cu_seqlens};
+    const at::Tensor drows =
+        backward_experts(pass.architecture, w.experts, dw.experts, act.routing, balance, rows, dy);
+    if (pass.rows.tensor == nullptr) {
+      scratch.dnormed.copy_(drows);
+    } else {
+      scratch.full.narrow(0, 0, pass.n_tokens()).copy_(drows);
+      reduce_rows(pass.rows, scratch.full, scratch.dnormed);
+    }
+    return;
+  }
+  if (w.mlp.down_bias.defined()) add_column_sums<T>(gradient, dw.mlp.down_bias);
+  at::mm_out(scratch.gated, dy, w.mlp.down);
+  apply_hidden_backward<T>(hidden_shape(pass), act.up.const_data_ptr<T>(),
+                           scratch.gated.const_data_ptr<T>(), act.up.data_ptr<T>(),
+                           scratch.gated.data_ptr<T>());
+  const at::Tensor& dup = act.up;
+  dw.mlp.down.addmm_(dy.t(), scratch.gated);
+  if (w.mlp.up_bias.defined()) add_column_sums<T>(dup, dw.mlp.up_bias);
+  norm<T>(pass, act.middle, w.middle_norm, w.middle_norm_bias, scratch.normed, nullptr);
+  dw.mlp.up.addmm_(dup.t(), gather_rows(pass.rows, scratch.normed, scratch.full));
+  input_gradient(pass, dup, w.mlp.up, scratch);
+}
+
 template <class T>
 void forward(const PassInput& pass, const LayerWeights& w, const at::Tensor& input,
              LayerActivations& act, LayerScratch& scratch, at::Tensor& output) {
   const Architecture& a = pass.architecture;
-  norm<T>(pass, input, w.input_norm, scratch.normed, act.input_rstd.data_ptr<T>());
+  norm<T>(pass, input, w.input_norm, w.input_norm_bias, scratch.normed,
+          act.input_rstd.data_ptr<T>());
   at::mm_out(act.qkv, gather_rows(pass.rows, scratch.normed, scratch.full), w.qkv.t());
   if (a.qkv_bias) add_bias<T>(act.qkv, w.qkv_bias);
   if (a.qk_norm) {
@@ -246,17 +335,11 @@ void forward(const PassInput& pass, const LayerWeights& w, const at::Tensor& inp
   }
   const QueriesAndKeys<T> qk = queries_and_keys<T>(a, act);
   rotate<T>(pass, qk.q, qk.stride, kernels::Rotation::kForward);
-  attend<T>(pass, act);
+  attend<T>(pass, w.window, act);
   add_product(pass, act.middle, input, act.attention, w.output, scratch);
-
-  norm<T>(pass, act.middle, w.middle_norm, scratch.normed, act.middle_rstd.data_ptr<T>());
-  at::mm_out(act.gate_up, gather_rows(pass.rows, scratch.normed, scratch.full), w.gate_up.t());
-  if (!output.defined()) return;
-  kernels::silu_mul<T>({.gate_up = act.gate_up.const_data_ptr<T>(),
-                        .out = scratch.gated.data_ptr<T>(),
-                        .n_tokens = pass.n_tokens(),
-                        .width = a.intermediate_size});
-  add_product(pass, output, act.middle, scratch.gated, w.down, scratch);
+  // On own rows, after the sum over the tensor ranks: counted once.
+  if (a.output_bias) add_bias<T>(act.middle, w.output_bias);
+  forward_mlp<T>(pass, w, act, scratch, output);
 }
 
 template <class T>
@@ -264,37 +347,60 @@ void backward(const PassInput& pass, const LayerWeights& w, LayerWeights& dw,
               const at::Tensor& input, LayerActivations& act, LayerScratch& scratch,
               at::Tensor& gradient) {
   const Architecture& a = pass.architecture;
-  const at::Tensor dy = gather_rows(pass.rows, gradient, scratch.full);
-  at::mm_out(scratch.gated, dy, w.down);
-  kernels::silu_mul_backward<T>({.gate_up = act.gate_up.const_data_ptr<T>(),
-                                 .dout = scratch.gated.const_data_ptr<T>(),
-                                 .dgate_up = act.gate_up.data_ptr<T>(),
-                                 .out = scratch.gated.data_ptr<T>(),
-                                 .n_tokens = pass.n_tokens(),
-                                 .width = a.intermediate_size});
-  const at::Tensor& dgate_up = act.gate_up;
-  dw.down.addmm_(dy.t(), scratch.gated);
-  norm<T>(pass, act.middle, w.middle_norm, scratch.normed, nullptr);
-  dw.gate_up.addmm_(dgate_up.t(), gather_rows(pass.rows, scratch.normed, scratch.full));
-  input_gradient(pass, dgate_up, w.gate_up, scratch);
+  backward_mlp<T>(pass, w, dw, act, scratch, gradient);
   norm_backward<T>(pass, act.middle, w.middle_norm, act.middle_rstd, scratch.dnormed, gradient,
-                   dw.middle_norm);
+                   dw.middle_norm, dw.middle_norm_bias);
 
+  if (a.output_bias) add_column_sums<T>(gradient, dw.output_bias);
   const at::Tensor dmiddle = gather_rows(pass.rows, gradient, scratch.full);
   at::mm_out(scratch.dattention, dmiddle, w.output);
   dw.output.addmm_(dmiddle.t(), act.attention);
-  attend_backward<T>(pass, act, scratch);
+  attend_backward<T>(pass, w.window, act, scratch);
   rotate<T>(pass, scratch.dqkv.data_ptr<T>(), a.qkv_size(), kernels::Rotation::kBackward);
   if (a.qk_norm) {
     norm_heads_backward<T>(pass, w.q_norm, dw.q_norm, 0, a.n_heads, act, scratch.dqkv);
     norm_heads_backward<T>(pass, w.k_norm, dw.k_norm, a.n_heads, a.n_kv_heads, act, scratch.dqkv);
   }
   if (a.qkv_bias) add_column_sums<T>(scratch.dqkv, dw.qkv_bias);
-  norm<T>(pass, input, w.input_norm, scratch.normed, nullptr);
+  norm<T>(pass, input, w.input_norm, w.input_norm_bias, scratch.normed, nullptr);
   dw.qkv.addmm_(scratch.dqkv.t(), gather_rows(pass.rows, scratch.normed, scratch.full));
   input_gradient(pass, scratch.dqkv, w.qkv, scratch);
   norm_backward<T>(pass, input, w.input_norm, act.input_rstd, scratch.dnormed, gradient,
-                   dw.input_norm);
+                   dw.input_norm, dw.input_norm_bias);
+}
+
+/// The MLP under `prefix`, with `up_rows` rows in its first product.
+MlpWeights mlp_weights(const Architecture& a, const ParameterTable& table, const at::Tensor& flat,
+                       const std::string& prefix, int64_t width, bool has_bias) {
+  const int64_t up_rows = (a.gated_mlp ? 2 : 1) * width;
+  const std::string first = prefix + (a.gated_mlp ? "gate_proj" : "up_proj");
+  MlpWeights w;
+  w.up = fused_view(table, flat, first + ".weight", up_rows, a.hidden_size);
+  w.down = fused_view(table, flat, prefix + "down_proj.weight", a.hidden_size, width);
+  if (has_bias) {
+    w.up_bias = vector_view(table, flat, first + ".bias", up_rows);
+    w.down_bias = vector_view(table, flat, prefix + "down_proj.bias", a.hidden_size);
+  }
+  return w;
+}
+
+ExpertWeights expert_weights(const Architecture& a, const ParameterTable& table,
+                             const at::Tensor& flat, const std::string& prefix) {
+  ExpertWeights w;
+  const int64_t h = a.hidden_size;
+  w.router = fused_view(table, flat, prefix + "gate.weight", a.experts.count, h);
+  for (int64_t e = 0; e < a.experts.count; ++e) {
+    const std::string expert = base::concat(prefix, "experts.", e, ".");
+    if (table.find(expert + "up_proj.weight") == nullptr) continue;  // another tensor rank's
+    if (w.own.empty()) w.first = e;
+    w.own.push_back(mlp_weights(a, table, flat, expert, a.experts.intermediate_size, false));
+  }
+  if (a.experts.shared_intermediate_size > 0) {
+    w.shared = mlp_weights(a, table, flat, prefix + "shared_expert.",
+                           a.experts.shared_intermediate_size, false);
+    w.shared_gate = fused_view(table, flat, prefix + "shared_expert_gate.weight", 1, h);
+  }
+  return w;
 }
 
 }  // namespace
@@ -304,7 +410,12 @@ LayerWeights layer_weights(const Architecture& a, const ParameterTable& table,
   const std::string prefix = base::concat("model.layers.", block, ".");
   const int64_t h = a.hidden_size;
   LayerWeights w;
+  w.window = a.window_of(block);
   w.input_norm = vector_view(table, flat, prefix + "input_layernorm.weight", h);
+  if (a.norm == NormKind::kLayer) {
+    w.input_norm_bias = vector_view(table, flat, prefix + "input_layernorm.bias", h);
+    w.middle_norm_bias = vector_view(table, flat, prefix + "post_attention_layernorm.bias", h);
+  }
   w.qkv = fused_view(table, flat, prefix + "self_attn.q_proj.weight", a.qkv_size(), h);
   if (a.qkv_bias) {
     w.qkv_bias = vector_view(table, flat, prefix + "self_attn.q_proj.bias", a.qkv_size());
@@ -315,8 +426,12 @@ LayerWeights layer_weights(const Architecture& a, const ParameterTable& table,
   }
   w.output = fused_view(table, flat, prefix + "self_attn.o_proj.weight", h, a.query_size());
   w.middle_norm = vector_view(table, flat, prefix + "post_attention_layernorm.weight", h);
-  w.gate_up = fused_view(table, flat, prefix + "mlp.gate_proj.weight", 2 * a.intermediate_size, h);
-  w.down = fused_view(table, flat, prefix + "mlp.down_proj.weight", h, a.intermediate_size);
+  if (a.output_bias) w.output_bias = vector_view(table, flat, prefix + "self_attn.o_proj.bias", h);
+  if (a.has_experts(block)) {
+    w.experts = expert_weights(a, table, flat, prefix + "mlp.");
+  } else {
+    w.mlp = mlp_weights(a, table, flat, prefix + "mlp.", a.intermediate_size, a.mlp_bias);
+  }
   return w;
 }
 
@@ -325,7 +440,7 @@ int64_t LayerActivations::size_of(const Architecture& a, const PassRows& rows) {
   int64_t total = 2 * Slab::size_of(rows.n_own, 1) + Slab::size_of(n_tokens, a.qkv_size()) +
                   Slab::size_of(n_tokens, a.query_size()) + Slab::size_of(n_tokens, a.n_heads) +
                   Slab::size_of(rows.n_own, a.hidden_size) +
-                  Slab::size_of(n_tokens, 2 * a.intermediate_size);
+                  Slab::size_of(n_tokens, a.has_dense_layers() ? a.up_size() : 0);
   if (a.qk_norm) {
     total += Slab::size_of(n_tokens, a.query_size() + a.kv_size()) +
              Slab::size_of(n_tokens, a.n_heads + a.n_kv_heads);
@@ -346,13 +461,13 @@ LayerActivations LayerActivations::from(Slab& slab, const Architecture& a, const
   act.logsumexp = slab.matrix(n_tokens, a.n_heads);
   act.middle = slab.matrix(rows.n_own, a.hidden_size);
   act.middle_rstd = slab.matrix(rows.n_own, 1);
-  act.gate_up = slab.matrix(n_tokens, 2 * a.intermediate_size);
+  act.up = slab.matrix(n_tokens, a.has_dense_layers() ? a.up_size() : 0);
   return act;
 }
 
 int64_t LayerScratch::size_of(const Architecture& a, const PassRows& rows) {
   return 2 * Slab::size_of(rows.n_own, a.hidden_size) +
-         Slab::size_of(rows.n_tokens, a.intermediate_size) +
+         Slab::size_of(rows.n_tokens, a.has_dense_layers() ? a.intermediate_size : 0) +
          Slab::size_of(rows.n_tokens, a.qkv_size()) + Slab::size_of(rows.n_tokens, a.query_size()) +
          Slab::size_of(rows.n_gathered, a.hidden_size);
 }
@@ -360,7 +475,7 @@ int64_t LayerScratch::size_of(const Architecture& a, const PassRows& rows) {
 LayerScratch LayerScratch::from(Slab& slab, const Architecture& a, const PassRows& rows) {
   LayerScratch scratch;
   scratch.normed = slab.matrix(rows.n_own, a.hidden_size);
-  scratch.gated = slab.matrix(rows.n_tokens, a.intermediate_size);
+  scratch.gated = slab.matrix(rows.n_tokens, a.has_dense_layers() ? a.intermediate_size : 0);
   scratch.dqkv = slab.matrix(rows.n_tokens, a.qkv_size());
   scratch.dattention = slab.matrix(rows.n_tokens, a.query_size());
   scratch.dnormed = slab.matrix(rows.n_own, a.hidden_size);

@@ -1,8 +1,9 @@
 // One decoder layer forwards and backwards: the library's products, own kernels for the rest. On
 // several tensor ranks each has its heads and its part of the MLP (Shoeybi et al. 2019,
 // Megatron-LM) and, between the products, its rows (row_exchange.h).
-//   n = norm(x); q, k, v = n Wqkv^T (+ bias), rotated; m = x + attention(q, k, v) Wo^T;
-//   y = m + (silu(norm(m) Wg^T) * norm(m) Wu^T) Wd^T
+//   n = norm(x); q, k, v = n Wqkv^T (+ bias), rotated; m = x + attention(q, k, v) Wo^T (+ bias);
+//   y = m + (f(norm(m) Wg^T) * norm(m) Wu^T) Wd^T, or f(norm(m) Wu^T) Wd^T (+ biases), or a mixture
+//   of experts (experts.h)
 // Shape letters: T packed tokens, H hidden, F = (heads + 2 kv heads) * D fused q, k, v, I
 // intermediate, Q query heads, K key and value heads, all of the shard; R own rows (T with one
 // tensor rank).
@@ -13,6 +14,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "experts.h"
 #include "orrery/model/architecture.h"
 #include "orrery/model/parameter_table.h"
 #include "row_exchange.h"
@@ -22,15 +24,21 @@ namespace orrery::model {
 
 /// Views of the flat buffer (values, or gradients with the same shapes).
 struct LayerWeights {
-  at::Tensor input_norm;   // [H]
-  at::Tensor qkv;          // [F, H]
-  at::Tensor qkv_bias;     // [F] or undefined
-  at::Tensor q_norm;       // [D] or undefined
-  at::Tensor k_norm;       // [D] or undefined
-  at::Tensor output;       // [H, Q D]
-  at::Tensor middle_norm;  // [H]
-  at::Tensor gate_up;      // [2 I, H]
-  at::Tensor down;         // [H, I]
+  int64_t window = 0;           // of its attention; 0: none
+  at::Tensor input_norm;        // [H]
+  at::Tensor input_norm_bias;   // [H] or undefined
+  at::Tensor qkv;               // [F, H]
+  at::Tensor qkv_bias;          // [F] or undefined
+  at::Tensor q_norm;            // [D] or undefined
+  at::Tensor k_norm;            // [D] or undefined
+  at::Tensor output;            // [H, Q D]
+  at::Tensor output_bias;       // [H] or undefined
+  at::Tensor middle_norm;       // [H]
+  at::Tensor middle_norm_bias;  // [H] or undefined
+  MlpWeights mlp;               // undefined in a layer of experts
+  ExpertWeights experts;        // undefined in any other
+
+  bool has_experts() const { return experts.router.defined(); }
 };
 
 /// The views of block `block` of a flat buffer [numel].
@@ -45,6 +53,7 @@ struct PassInput {
   const at::Tensor& cosines;               // [positions, D / 2]
   const at::Tensor& sines;                 // [positions, D / 2]
   PassRows rows;
+  double balance = 0;  // weight of the balance loss in backward (experts.h)
 
   int64_t n_tokens() const { return rows.n_tokens; }
 };
@@ -59,7 +68,8 @@ struct LayerActivations {
   at::Tensor logsumexp;    // [T, Q]
   at::Tensor middle;       // [R, H]
   at::Tensor middle_rstd;  // [R, 1]
-  at::Tensor gate_up;      // [T, 2 I]
+  at::Tensor up;           // [T, 2 I] gate and up, or [T, I]; not of experts
+  Routing routing;         // of experts
 
   static int64_t size_of(const Architecture& a, const PassRows& rows);
   static LayerActivations from(Slab& slab, const Architecture& a, const PassRows& rows);

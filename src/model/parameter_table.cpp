@@ -60,12 +60,11 @@ class BlockBuilder {
     const int64_t h = a_.hidden_size;
     const Span queries = scaled(even_part(a_.n_heads, place_), a_.head_dim);
     const Span kv = scaled(kv_heads_of(a_.n_kv_heads, place_), a_.head_dim);
-    const Span inner = even_part(a_.intermediate_size, place_);
     // Ranks that share a key and value head: the first one counts it.
     const bool is_kv_copy =
         place_.n_tensor > a_.n_kv_heads && place_.tensor % (place_.n_tensor / a_.n_kv_heads) != 0;
 
-    norm("input_layernorm.weight", h);
+    norm("input_layernorm", h, a_.norm);
     rows("self_attn.q_proj.weight", {a_.query_size(), h}, queries, false);
     rows("self_attn.k_proj.weight", {a_.kv_size(), h}, kv, is_kv_copy);
     rows("self_attn.v_proj.weight", {a_.kv_size(), h}, kv, is_kv_copy);
@@ -75,29 +74,70 @@ class BlockBuilder {
       rows("self_attn.v_proj.bias", {a_.kv_size()}, kv, is_kv_copy);
     }
     if (a_.qk_norm) {
-      norm("self_attn.q_norm.weight", a_.head_dim);
-      norm("self_attn.k_norm.weight", a_.head_dim);
+      norm("self_attn.q_norm", a_.head_dim, NormKind::kRms);
+      norm("self_attn.k_norm", a_.head_dim, NormKind::kRms);
     }
     columns("self_attn.o_proj.weight", {h, a_.query_size()}, queries);
-    norm("post_attention_layernorm.weight", h);
-    rows("mlp.gate_proj.weight", {a_.intermediate_size, h}, inner, false);
-    rows("mlp.up_proj.weight", {a_.intermediate_size, h}, inner, false);
-    columns("mlp.down_proj.weight", {h, a_.intermediate_size}, inner);
+    if (a_.output_bias) whole("self_attn.o_proj.bias", {h}, InitRule::kZeros, 0);
+    norm("post_attention_layernorm", h, a_.norm);
+    if (a_.has_experts(layer_ - 1)) {
+      add_experts();
+    } else {
+      add_mlp("mlp.", a_.intermediate_size, a_.mlp_bias);
+    }
   }
 
  private:
-  void norm(const char* name, int64_t width) {
+  /// The MLP that tensor ranks share: each has some of its hidden units.
+  void add_mlp(const std::string& name, int64_t size, bool has_bias) {
+    const int64_t h = a_.hidden_size;
+    const Span inner = even_part(size, place_);
+    if (a_.gated_mlp) rows(name + "gate_proj.weight", {size, h}, inner, false);
+    rows(name + "up_proj.weight", {size, h}, inner, false);
+    if (has_bias) {
+      if (a_.gated_mlp) rows(name + "gate_proj.bias", {size}, inner, false);
+      rows(name + "up_proj.bias", {size}, inner, false);
+    }
+    columns(name + "down_proj.weight", {h, size}, inner);
+    if (has_bias) whole(name + "down_proj.bias", {h}, InitRule::kZeros, 0);
+  }
+
+  void add_experts() {
+    const Experts& experts = a_.experts;
+    const int64_t h = a_.hidden_size, size = experts.intermediate_size;
+    whole("mlp.gate.weight", {experts.count, h}, InitRule::kNormal, std_in_);
+    const Span own = experts_of(experts.count, place_);
+    for (int64_t e = own.first; e < own.end(); ++e) {
+      const std::string expert = base::concat("mlp.experts.", e, ".");
+      rows(expert + "gate_proj.weight", {size, h}, {0, size}, false);
+      rows(expert + "up_proj.weight", {size, h}, {0, size}, false);
+      columns(expert + "down_proj.weight", {h, size}, {0, size});
+    }
+    if (experts.shared_intermediate_size == 0) return;
+    add_mlp("mlp.shared_expert.", experts.shared_intermediate_size, false);
+    whole("mlp.shared_expert_gate.weight", {1, h}, InitRule::kNormal, std_in_);
+  }
+
+  void norm(const std::string& name, int64_t width, NormKind kind) {
+    whole(name + ".weight", {width},
+          kind == NormKind::kRmsPlusOne ? InitRule::kZeros : InitRule::kOnes, 0);
+    if (kind == NormKind::kLayer) whole(name + ".bias", {width}, InitRule::kZeros, 0);
+  }
+
+  /// The same on all tensor ranks.
+  void whole(const std::string& name, std::vector<int64_t> shape, InitRule init, double std) {
     table_.add({.name = prefix_ + name,
-                .full_shape = {width},
-                .shape = {width},
+                .full_shape = shape,
+                .shape = shape,
                 .layer = layer_,
                 .split = TensorSplit::kWhole,
-                .init = InitRule::kOnes,
+                .init = init,
+                .init_std = std,
                 .is_copy = place_.tensor > 0});
   }
 
   /// A weight, or (one extent) a bias.
-  void rows(const char* name, std::vector<int64_t> full, const Span& part, bool is_copy) {
+  void rows(const std::string& name, std::vector<int64_t> full, const Span& part, bool is_copy) {
     std::vector<int64_t> shape = full;
     shape[0] = part.count;
     const bool is_weight = full.size() == 2;
@@ -112,7 +152,7 @@ class BlockBuilder {
                 .is_copy = is_copy});
   }
 
-  void columns(const char* name, std::vector<int64_t> full, const Span& part) {
+  void columns(const std::string& name, std::vector<int64_t> full, const Span& part) {
     const int64_t n_rows = full[0];
     table_.add({.name = prefix_ + name,
                 .full_shape = std::move(full),
@@ -191,11 +231,16 @@ Span kv_heads_of(int64_t n_kv_heads, const ShardPlace& place) {
   return {place.tensor * n_kv_heads / place.n_tensor, 1};
 }
 
+Span experts_of(int64_t n_experts, const ShardPlace& place) {
+  return balanced_part(n_experts, place.tensor, place.n_tensor);
+}
+
 Architecture shard_architecture(const Architecture& whole, const ShardPlace& place) {
   Architecture part = whole;
   part.n_heads = whole.n_heads / place.n_tensor;
   part.n_kv_heads = kv_heads_of(whole.n_kv_heads, place).count;
   part.intermediate_size = whole.intermediate_size / place.n_tensor;
+  part.experts.shared_intermediate_size = whole.experts.shared_intermediate_size / place.n_tensor;
   part.n_layers = blocks_of(whole.n_layers, place).count;
   part.vocab_size = vocabulary_of(whole.vocab_size, place).count;
   return part;
@@ -220,28 +265,37 @@ ParameterTable parameter_table(const Architecture& a, const ShardPlace& place) {
                .is_copy = is_copy});
   };
 
-  if (place.is_first_stage()) add_vocabulary("model.embed_tokens.weight", 0, false);
+  const auto add_whole = [&](const char* name, std::vector<int64_t> shape, int64_t layer,
+                             InitRule init) {
+    table.add({.name = name,
+               .full_shape = shape,
+               .shape = shape,
+               .layer = layer,
+               .split = TensorSplit::kWhole,
+               .init = init,
+               .init_std = init == InitRule::kNormal ? std_in : 0,
+               .is_copy = place.tensor > 0});
+  };
+
+  if (place.is_first_stage()) {
+    add_vocabulary("model.embed_tokens.weight", 0, false);
+    if (a.learned_positions) {
+      add_whole("model.embed_positions.weight", {a.max_positions, a.hidden_size}, 0,
+                InitRule::kNormal);
+    }
+  }
   const Span blocks = blocks_of(a.n_layers, place);
   for (int64_t block = blocks.first; block < blocks.end(); ++block) {
     BlockBuilder(table, a, place, block, std_in, std_out).add_all();
   }
   if (place.is_last_stage()) {
-    table.add({.name = "model.norm.weight",
-               .full_shape = {a.hidden_size},
-               .shape = {a.hidden_size},
-               .layer = a.n_layers,
-               .split = TensorSplit::kWhole,
-               .init = InitRule::kOnes,
-               .is_copy = place.tensor > 0});
+    add_whole("model.norm.weight", {a.hidden_size}, a.n_layers,
+              a.norm == NormKind::kRmsPlusOne ? InitRule::kZeros : InitRule::kOnes);
+    if (a.norm == NormKind::kLayer) {
+      add_whole("model.norm.bias", {a.hidden_size}, a.n_layers, InitRule::kZeros);
+    }
     if (a.value_head) {
-      table.add({.name = "score.weight",
-                 .full_shape = {1, a.hidden_size},
-                 .shape = {1, a.hidden_size},
-                 .layer = a.n_layers + 1,
-                 .split = TensorSplit::kWhole,
-                 .init = InitRule::kNormal,
-                 .init_std = std_in,
-                 .is_copy = place.tensor > 0});
+      add_whole("score.weight", {1, a.hidden_size}, a.n_layers + 1, InitRule::kNormal);
     } else if (!a.tie_embeddings) {
       add_vocabulary("lm_head.weight", a.n_layers + 1, false);
     } else if (!place.is_first_stage()) {

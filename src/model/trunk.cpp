@@ -7,7 +7,7 @@
 #include "decoder_state.h"
 #include "dispatch.h"
 #include "orrery/base/error.h"
-#include "orrery/kernels/rms_norm.h"
+#include "row_norm.h"
 
 namespace orrery::model {
 namespace {
@@ -48,6 +48,21 @@ void look_up(const at::Tensor& table, const Span& vocabulary, const std::vector<
   }
 }
 
+/// Calls work(number of an own row, number of its position's row) for all of them.
+template <class T, class Work>
+void for_each_own_row(const Decoder::State& state, const TrunkRecord& record, at::Tensor& own,
+                      const at::Tensor& positions, Work&& work) {
+  const int64_t width = own.size(1);
+  const int64_t first =
+      record.rows.tensor == nullptr ? 0 : state.shard.place.tensor * record.rows.n_own;
+  T* row = own.data_ptr<T>();
+  T* table = positions.data_ptr<T>();
+  for (int64_t i = 0; i < own.size(0) && first + i < record.rows.n_tokens; ++i, row += width) {
+    T* position = table + record.positions[static_cast<size_t>(first + i)] * width;
+    for (int64_t j = 0; j < width; ++j) work(row[j], position[j]);
+  }
+}
+
 /// Own rows [R, H] of the embedded tokens.
 template <class T>
 void embed(Decoder::State& state, const TrunkRecord& record, LayerScratch& scratch,
@@ -56,6 +71,22 @@ void embed(Decoder::State& state, const TrunkRecord& record, LayerScratch& scrat
   at::Tensor all = is_cut ? scratch.full : out;
   look_up<T>(state.embedding, state.vocabulary, record.tokens, all);
   if (is_cut) reduce_rows(record.rows, scratch.full, out);
+  if (state.architecture.embedding_scale != 1) out.mul_(state.architecture.embedding_scale);
+  if (!state.position_embedding.defined()) return;
+  for_each_own_row<T>(state, record, out, state.position_embedding,
+                      [](T& row, const T& position) { row += position; });
+}
+
+/// gradient [R, H] by own rows -> added to that of the table of positions; scaled for the table of
+/// tokens.
+template <class T>
+void embed_backward_own(Decoder::State& state, const TrunkRecord& record, at::Tensor& gradient) {
+  if (state.position_embedding.defined()) {
+    at::Tensor dpositions = state.gradients().position_embedding;
+    for_each_own_row<T>(state, record, gradient, dpositions,
+                        [](T& row, T& position) { position += row; });
+  }
+  if (state.architecture.embedding_scale != 1) gradient.mul_(state.architecture.embedding_scale);
 }
 
 /// gradient [T, H] by the embedded tokens -> added to the own part of the table's.
@@ -77,33 +108,34 @@ void embed_backward(const at::Tensor& gradient, const Span& vocabulary,
 
 template <class T>
 void final_norm(const Decoder::State& state, const at::Tensor& x, at::Tensor& y, at::Tensor& rstd) {
-  const int64_t width = state.architecture.hidden_size;
-  kernels::rms_norm<T>({.x = x.const_data_ptr<T>(),
-                        .weight = state.final_norm.const_data_ptr<T>(),
-                        .y = y.data_ptr<T>(),
-                        .rstd = rstd.data_ptr<T>(),
-                        .n_tokens = x.size(0),
-                        .width = width,
-                        .x_stride = width,
-                        .y_stride = width,
-                        .eps = state.architecture.norm_eps});
+  norm_rows<T>({.kind = state.architecture.norm,
+                .x = x.const_data_ptr<T>(),
+                .weight = state.final_norm.const_data_ptr<T>(),
+                .bias = state.final_norm_bias.defined() ? state.final_norm_bias.const_data_ptr<T>()
+                                                        : nullptr,
+                .y = y.data_ptr<T>(),
+                .rstd = rstd.data_ptr<T>(),
+                .n_rows = x.size(0),
+                .width = state.architecture.hidden_size,
+                .eps = state.architecture.norm_eps});
 }
 
 template <class T>
 void final_norm_backward(Decoder::State& state, const at::Tensor& x, const at::Tensor& rstd,
                          const at::Tensor& dy, at::Tensor& dx) {
-  const int64_t width = state.architecture.hidden_size;
-  kernels::rms_norm_backward<T>({.x = x.const_data_ptr<T>(),
-                                 .weight = state.final_norm.const_data_ptr<T>(),
-                                 .rstd = rstd.const_data_ptr<T>(),
-                                 .dy = dy.const_data_ptr<T>(),
-                                 .dx = dx.data_ptr<T>(),
-                                 .dweight = state.gradients().final_norm.data_ptr<T>(),
-                                 .n_tokens = x.size(0),
-                                 .width = width,
-                                 .x_stride = width,
-                                 .dy_stride = width,
-                                 .dx_stride = width});
+  Decoder::State::Gradients& gradients = state.gradients();
+  norm_rows_backward<T>({.kind = state.architecture.norm,
+                         .x = x.const_data_ptr<T>(),
+                         .weight = state.final_norm.const_data_ptr<T>(),
+                         .rstd = rstd.const_data_ptr<T>(),
+                         .dy = dy.const_data_ptr<T>(),
+                         .dx = dx.data_ptr<T>(),
+                         .dweight = gradients.final_norm.data_ptr<T>(),
+                         .dbias = gradients.final_norm_bias.defined()
+                                      ? gradients.final_norm_bias.data_ptr<T>()
+                                      : nullptr,
+                         .n_rows = x.size(0),
+                         .width = state.architecture.hidden_size});
 }
 
 /// Carves the matrices of one pass out of one slab.
@@ -175,8 +207,8 @@ at::Tensor backward_trunk(Decoder::State& state, TrunkRecord& record, const at::
   LayerScratch scratch = LayerScratch::from(slab, a, record.rows);
   at::Tensor dx = slab.matrix(record.rows.n_own, a.hidden_size);
   const at::Tensor doutput = gradient.contiguous();
-  const PassInput pass{a,           record.cu_seqlens, record.positions, state.cosines,
-                       state.sines, record.rows};
+  const PassInput pass{a,           record.cu_seqlens, record.positions,        state.cosines,
+                       state.sines, record.rows,       state.balance_of_layer()};
 
   if (state.shard.place.is_last_stage()) {
     with_type(dx.scalar_type(), [&]<class T>() {
@@ -195,6 +227,7 @@ at::Tensor backward_trunk(Decoder::State& state, TrunkRecord& record, const at::
   }
   at::Tensor dinput;
   if (state.shard.place.is_first_stage()) {
+    with_type(dx.scalar_type(), [&]<class T>() { embed_backward_own<T>(state, record, dx); });
     const at::Tensor all = gather_rows(record.rows, dx, scratch.full);
     with_type(dx.scalar_type(), [&]<class T>() {
       embed_backward<T>(all, state.vocabulary, record.tokens, gradients.embedding);

@@ -105,7 +105,7 @@ TEST(HfConfig, GivesAbsentKeysTheirDefaults) {
   EXPECT_EQ(a.norm_eps, 1e-6);
   EXPECT_EQ(a.rope_theta, 10000);
   EXPECT_FALSE(a.tie_embeddings);
-  EXPECT_TRUE(a.eos_tokens.empty());
+  EXPECT_EQ(a.eos_tokens, std::vector<int64_t>{2});
 }
 
 TEST(HfConfig, KnowsTheDefaultsOfEachModelType) {
@@ -146,13 +146,19 @@ TEST(HfConfig, TakesEndTokensFromTheGenerationConfigFirst) {
 
 TEST(HfConfig, RefusesByNameWhatChangesTheResult) {
   const std::pair<const char*, const char*> cases[] = {
-      {R"("attention_bias": true)", "attention_bias is true"},
-      {R"("mlp_bias": true)", "mlp_bias is true"},
-      {R"("hidden_act": "gelu")", "hidden_act is \"gelu\""},
+      {R"("model_type": "qwen2", "attention_bias": true)", "attention_bias is true"},
+      {R"("model_type": "qwen2", "mlp_bias": true)", "mlp_bias is true"},
+      {R"("hidden_act": "mish")", "hidden_act is \"mish\""},
+      {R"("num_experts": 8)", "num_experts is 8"},
+      {R"("rope_parameters": {"full_attention": {"rope_theta": 1}})",
+       "rope_parameters.full_attention is"},
       {R"("use_sliding_window": true)", "use_sliding_window is true"},
       {R"("partial_rotary_factor": 0.5)", "partial_rotary_factor is 0.5"},
-      {R"("rope_scaling": {"type": "linear", "factor": 2})", "rope_scaling.type is \"linear\""},
-      {R"("rope_parameters": {"rope_type": "llama3"})", "rope_parameters.rope_type is \"llama3\""},
+      {R"("rope_scaling": {"type": "dynamic", "factor": 2})",
+       "rope_scaling.rope_type is \"dynamic\""},
+      {R"("rope_parameters": {"rope_type": "longrope"})",
+       "rope_parameters.rope_type is \"longrope\""},
+      {R"("rope_parameters": {"rope_type": "llama3"})", "rope_parameters.factor is null"},
       {R"("layer_types": ["full_attention", "sliding_attention"])", "layer_types is"},
       {R"("quantization_config": {"bits": 4})", "quantization_config is"},
       {R"("architectures": ["LlamaForTokenClassification"])", "architectures is"},
@@ -162,7 +168,7 @@ TEST(HfConfig, RefusesByNameWhatChangesTheResult) {
       {R"("rms_norm_eps": [])", "rms_norm_eps is []"},
       {R"("tie_word_embeddings": 1)", "tie_word_embeddings is 1"},
       {R"("eos_token_id": "end")", "eos_token_id is \"end\""},
-      {R"("model_type": "gpt2")", "model_type is not supported"},
+      {R"("model_type": "bert")", "model_type is not supported"},
   };
   for (const auto& [member, expected] : cases) {
     const std::string text = refusal_of(std::string(", ") + member);

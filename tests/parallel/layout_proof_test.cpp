@@ -31,7 +31,9 @@ const std::vector<int32_t> kLengths = {7, 2, 12, 5, 9, 3, 16, 4, 6};
 const MicroBatchLimits kLimits = {.max_tokens = 18};
 
 class EveryLayout : public testing::TestWithParam<const char*> {};
-INSTANTIATE_TEST_SUITE_P(Proof, EveryLayout, testing::Values("plain", "bias", "qk_norm", "tied"),
+INSTANTIATE_TEST_SUITE_P(Proof, EveryLayout,
+                         testing::Values("plain", "bias", "qk_norm", "tied", "gemma", "gpt2",
+                                         "experts"),
                          [](const auto& parameter) { return std::string(parameter.param); });
 
 TEST_P(EveryLayout, GivesTheLossGradientsLogProbsAndParametersOfOneWorker) {

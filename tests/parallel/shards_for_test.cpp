@@ -22,17 +22,50 @@ model::Architecture four_layers(const std::string& kind) {
   a.max_positions = 64;
   a.qkv_bias = kind == "bias";
   a.qk_norm = kind == "qk_norm";
-  a.tie_embeddings = kind == "tied";
+  a.tie_embeddings = kind == "tied" || kind == "gemma" || kind == "gpt2";
+  if (kind == "gemma") {
+    a.family = model::Family::kGemma;
+    a.norm = model::NormKind::kRmsPlusOne;
+    a.hidden_function = model::HiddenFunction::kGeluTanh;
+    a.embedding_scale = 3;
+  }
+  if (kind == "gpt2") {
+    a.family = model::Family::kGpt2;
+    a.n_kv_heads = a.n_heads;
+    a.head_dim = 3;
+    a.norm = model::NormKind::kLayer;
+    a.hidden_function = model::HiddenFunction::kGeluTanh;
+    a.learned_positions = true;
+    a.gated_mlp = false;
+    a.qkv_bias = a.output_bias = a.mlp_bias = true;
+  }
+  if (kind == "experts") {
+    a.family = model::Family::kQwen2Moe;
+    a.qkv_bias = true;
+    a.experts = {.count = 9,  // not the same number on all ranks
+                 .per_token = 3,
+                 .intermediate_size = 8,
+                 .shared_intermediate_size = 16,
+                 .normalise = true,
+                 .layers = {true, false, true, true}};
+  }
   return a;
 }
 
 void disturb(model::FlatParameters& parameters) {
   parameters.initialise(7);
   parameters.values().mul_(3);
+  // Biases and weights that begin at zero.
+  for (const model::ParameterSpec& spec : parameters.table().parameters) {
+    if (spec.init != model::InitRule::kZeros) continue;
+    at::Tensor part = parameters.values().narrow(0, spec.offset, spec.numel);
+    const int64_t first = spec.first[0];
+    part.copy_(at::arange(first, first + spec.numel, part.options()).mul(0.7).sin().mul(0.3));
+  }
 }
 
 TestShard::TestShard(const model::Architecture& a, const graph::Degrees& degrees,
-                     comm::Communicator& all) {
+                     comm::Communicator& all, at::ScalarType dtype) {
   const graph::Topology topology(degrees);
   at = topology.coordinate(all.rank());
   const auto split = [&](int colour, int key, const char* name) {
@@ -50,7 +83,7 @@ TestShard::TestShard(const model::Architecture& a, const graph::Degrees& degrees
   if (degrees.pipe > 1) groups.pipe = pipe;
   if (degrees.pipe > 1 && is_end && a.tie_embeddings) groups.embedding = embedding;
   decoder = std::make_unique<model::Decoder>(
-      a, at::kDouble, c10::kCPU,
+      a, dtype, c10::kCPU,
       model::Shard{{at.pipe, degrees.pipe, at.tensor, degrees.tensor}, groups.tensor, groups.pipe});
   disturb(decoder->parameters());
 }

@@ -12,8 +12,8 @@
 
 namespace orrery::parallel {
 
-/// Four blocks; a vocabulary and key heads that do not divide evenly. kind: plain, bias, qk_norm or
-/// tied.
+/// Four blocks; a vocabulary and key heads that do not divide evenly. kind: plain, bias, qk_norm,
+/// tied, gemma, gpt2 or experts (with a shared one, and one layer without).
 model::Architecture four_layers(const std::string& kind);
 
 /// Initialised, gradients well above rounding.
@@ -26,7 +26,8 @@ struct TestShard {
   ReplicaGroups groups;
   std::unique_ptr<model::Decoder> decoder;
 
-  TestShard(const model::Architecture& a, const graph::Degrees& degrees, comm::Communicator& all);
+  TestShard(const model::Architecture& a, const graph::Degrees& degrees, comm::Communicator& all,
+            at::ScalarType dtype = at::kDouble);
 };
 
 /// The part of a full parameter that a shard has.

@@ -12,7 +12,7 @@ namespace orrery::parallel {
 namespace {
 
 TEST(GatherModel, GivesTheFirstWorkerTheModelOfAnyLayout) {
-  for (const char* kind : {"bias", "tied"}) {
+  for (const char* kind : {"bias", "tied", "gpt2", "experts"}) {
     const model::Architecture a = four_layers(kind);
     model::Decoder expected(a, at::kDouble);
     disturb(expected.parameters());
@@ -35,7 +35,7 @@ TEST(GatherModel, GivesTheFirstWorkerTheModelOfAnyLayout) {
 }
 
 TEST(LoadHf, GivesEachShardItsPartOfTheFiles) {
-  for (const char* kind : {"bias", "tied"}) {
+  for (const char* kind : {"bias", "tied", "gpt2", "experts"}) {
     const model::Architecture a = four_layers(kind);
     model::Decoder whole(a, at::kDouble);
     disturb(whole.parameters());

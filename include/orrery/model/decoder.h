@@ -19,6 +19,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "orrery/comm/communicator.h"
 #include "orrery/model/architecture.h"
@@ -30,6 +31,14 @@ namespace orrery::model {
 struct LogProbs {
   at::Tensor log_probs;  // [A]
   at::Tensor entropy;    // [A], of the distribution that each action was drawn from
+};
+
+/// What the router of one layer chose, the same on all tensor ranks. Undefined: a layer without
+/// experts. E experts, K of them a token.
+struct Routing {
+  at::Tensor probabilities;  // [T, E]
+  at::Tensor index;          // [T, K] int64, best first
+  at::Tensor weight;         // [T, K] of the chosen ones' outputs
 };
 
 /// What backward reads again: everything that forward wrote, or the input of each layer only, from
@@ -64,6 +73,11 @@ class Decoder {
   FlatParameters& parameters();
   const FlatParameters& parameters() const;
   void set_activations(Activations activations);
+  /// Each backward pass also adds `weight` times the gradient of the experts' balance loss: over
+  /// the sequences of the batch, the sum of length times the mean over the layers with experts of
+  ///   E sum_e (assignments to expert e / length) (mean router probability of e).
+  /// A sum over sequences, so that it depends neither on micro-batches nor on the layout. 0: none.
+  void set_balance_weight(double weight);
 
   /// Log-probability of each next token, at logits / temperature: entry t of a sequence belongs to
   /// predicting token t + 1 from token t, so a sequence of n tokens has n - 1.
@@ -82,6 +96,9 @@ class Decoder {
 
   /// [T, H] in dtype(): the output of the last norm, differentiable. In a pipeline as log_probs.
   at::Tensor hidden(const PackedTokens& batch);
+
+  /// Of each layer. Without a pipeline only.
+  std::vector<Routing> routings(const PackedTokens& batch);
 
   // The parts of a pipeline, for its schedule (parallel/pipeline.h).
 

@@ -1,7 +1,7 @@
 // The parameters of an architecture, or of one shard of it, as a table, and the one flat buffer
 // that holds them. Layer order is buffer order, and q, k, v (and gate, up) of a layer are
-// neighbours, so that one product computes all three: fused weights are views, not copies. Local:
-// no communication.
+// neighbours, so that one product computes all three: fused weights are views, not copies. An
+// expert belongs to one tensor rank, whole. Local: no communication.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -49,6 +49,9 @@ Span vocabulary_of(int64_t vocab_size, const ShardPlace& place);
 /// same one, and the sum of their gradients is its gradient.
 Span kv_heads_of(int64_t n_kv_heads, const ShardPlace& place);
 
+/// Experts of a tensor rank; the first n_experts % n_tensor ranks have one more.
+Span experts_of(int64_t n_experts, const ShardPlace& place);
+
 /// The numbers that the layers of a shard compute with: its heads, its part of the MLP, its blocks,
 /// its vocabulary.
 Architecture shard_architecture(const Architecture& whole, const ShardPlace& place);
@@ -67,7 +70,7 @@ enum class InitRule {
 };
 
 struct ParameterSpec {
-  std::string name;                       // canonical = the Hugging Face name
+  std::string name;                       // as Llama names it; hf_names.h: in files of the family
   std::vector<int64_t> full_shape;        // of the whole model
   std::vector<int64_t> shape;             // of the shard; equal where nothing is cut
   std::array<int64_t, 2> first = {0, 0};  // row and column of the full parameter it begins with
