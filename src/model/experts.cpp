@@ -16,8 +16,8 @@ namespace {
 
 /// Which tokens one expert gets, and in which of their K places it stands.
 struct Assignments {
-  at::Tensor rows;     // [n] int64
-  at::Tensor weights;  // [n, 1]
+  at::Tensor rows;              // [n] int64
+  at::Tensor weights;           // [n, 1]
   std::vector<int64_t> places;  // [n] row * K + place
 
   int64_t size() const { return static_cast<int64_t>(places.size()); }

@@ -23,11 +23,11 @@ struct MlpWeights {
 };
 
 struct ExpertWeights {
-  at::Tensor router;             // [E, H]; undefined: the layer has no experts
-  int64_t first = 0;             // expert of `own` 0
-  std::vector<MlpWeights> own;   // of this tensor rank
-  MlpWeights shared;             // undefined without
-  at::Tensor shared_gate;        // [1, H]; undefined without
+  at::Tensor router;            // [E, H]; undefined: the layer has no experts
+  int64_t first = 0;            // expert of `own` 0
+  std::vector<MlpWeights> own;  // of this tensor rank
+  MlpWeights shared;            // undefined without
+  at::Tensor shared_gate;       // [1, H]; undefined without
 };
 
 /// rows [T, H].

@@ -307,9 +307,10 @@ void read_rope(ConfigReader& reader, const Defaults& defaults, Architecture& a) 
   if (scaling.kind == RopeKind::kLlama3) {
     scaling.low_frequency_factor = required("low_freq_factor");
     scaling.high_frequency_factor = required("high_freq_factor");
-    if (scaling.low_frequency_factor == scaling.high_frequency_factor) {
+    if (reader.problems().empty() &&
+        scaling.low_frequency_factor == scaling.high_frequency_factor) {
       reader.problem(prefix + "high_freq_factor", "another number than low_freq_factor",
-                     rope["high_freq_factor"]);
+                     rope.value("high_freq_factor", json()));
     }
   }
   if (scaling.kind == RopeKind::kYarn) read_yarn(reader, rope, prefix, scaling);

@@ -12,10 +12,10 @@ namespace orrery::model {
 
 struct StoredPlace {
   std::string name;
-  std::vector<int64_t> shape;   // of the stored tensor
-  bool is_transposed = false;   // stored [in, out]
-  int64_t first_row = 0;        // of the tensor as it multiplies (not transposed): where the
-                                // parameter begins
+  std::vector<int64_t> shape;     // of the stored tensor
+  bool is_transposed = false;     // stored [in, out]
+  int64_t first_row = 0;          // of the tensor as it multiplies (not transposed): where the
+                                  // parameter begins
   int64_t part = 0, n_parts = 1;  // which of the parameters that share the tensor
 };
 

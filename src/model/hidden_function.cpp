@@ -25,8 +25,8 @@ Value<T> gelu_tanh(T x) {
 template <class T>
 Value<T> gelu(T x) {
   const T phi = T(0.5) * (1 + std::erf(x / static_cast<T>(std::numbers::sqrt2)));
-  const T density = std::exp(T(-0.5) * x * x) *
-                    static_cast<T>(std::numbers::inv_sqrtpi / std::numbers::sqrt2);
+  const T density =
+      std::exp(T(-0.5) * x * x) * static_cast<T>(std::numbers::inv_sqrtpi / std::numbers::sqrt2);
   return {x * phi, phi + x * density};
 }
 

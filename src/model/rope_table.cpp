@@ -44,8 +44,8 @@ void stretch_yarn(const Architecture& a, std::vector<double>& frequencies) {
 std::vector<double> rope_frequencies(const Architecture& a) {
   std::vector<double> frequencies(static_cast<size_t>(a.head_dim / 2));
   for (size_t pair = 0; pair < frequencies.size(); ++pair) {
-    frequencies[pair] = std::pow(
-        a.rope_theta, -2.0 * static_cast<double>(pair) / static_cast<double>(a.head_dim));
+    frequencies[pair] =
+        std::pow(a.rope_theta, -2.0 * static_cast<double>(pair) / static_cast<double>(a.head_dim));
   }
   if (a.rope.kind == RopeKind::kYarn) stretch_yarn(a, frequencies);
   for (double& frequency : frequencies) {

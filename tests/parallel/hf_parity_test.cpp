@@ -129,9 +129,9 @@ at::Tensor own_loss(const Fixture& fixture, model::Decoder& decoder,
   at::Tensor loss = (values * 0).sum();
   for (size_t i = static_cast<size_t>(data_rank); i < pairs.size();
        i += static_cast<size_t>(n_data)) {
-    loss = loss - at::log_sigmoid(reward(pairs[i][0].get<size_t>()) -
-                                  reward(pairs[i][1].get<size_t>())) /
-                      static_cast<double>(pairs.size());
+    loss = loss -
+           at::log_sigmoid(reward(pairs[i][0].get<size_t>()) - reward(pairs[i][1].get<size_t>())) /
+               static_cast<double>(pairs.size());
   }
   return loss;
 }
@@ -222,9 +222,9 @@ void compare_gradients(const Fixture& fixture, const Gathered& gathered, double 
 Differences compare(const Fixture& fixture, at::ScalarType dtype, const Bounds& bounds,
                     const graph::Degrees& degrees) {
   Gathered gathered(fixture.architecture);
-  comm::run_as_threads(
-      degrees.data * degrees.tensor * degrees.pipe,
-      [&](comm::Communicator& all) { run_shard(fixture, dtype, degrees, all, gathered); });
+  comm::run_as_threads(degrees.data * degrees.tensor * degrees.pipe, [&](comm::Communicator& all) {
+    run_shard(fixture, dtype, degrees, all, gathered);
+  });
 
   Differences found;
   int64_t row = 0, action = 0;
@@ -286,8 +286,7 @@ TEST_P(HfParity, HasTheNumbersOfTransformersOnEveryLayout) {
     for (const NamedLayout& layout : kLayouts) {
       SCOPED_TRACE(testing::Message() << layout.name << (is_double ? " fp64" : " fp32"));
       if (!fits(fixture.architecture, layout.degrees)) continue;
-      const Differences found =
-          compare(fixture, dtype, is_double ? kFp64 : kFp32, layout.degrees);
+      const Differences found = compare(fixture, dtype, is_double ? kFp64 : kFp32, layout.degrees);
       std::printf("parity | %-16s | %s | %-6s | %.1e | %.1e | %.1e | %.1e |\n",
                   fixture.name.c_str(), is_double ? "fp64" : "fp32", layout.name, found.logits,
                   found.log_probs, found.loss, found.gradient);
