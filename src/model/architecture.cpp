@@ -12,6 +12,9 @@
 namespace orrery::model {
 namespace {
 
+/// Beyond it a number in a file is damage; a product of two still fits.
+constexpr int64_t kLargestSize = 1'000'000'000;
+
 void throw_if_any(const std::vector<std::string>& problems, const std::string& what) {
   if (problems.empty()) return;
   std::string text;
@@ -66,6 +69,9 @@ std::vector<std::string> Architecture::problems() const {
   std::vector<std::string> found;
   const auto positive = [&](const char* field, int64_t value) {
     if (value < 1) found.push_back(base::concat(field, " is ", value, ", expected at least 1"));
+    if (value > kLargestSize) {
+      found.push_back(base::concat(field, " is ", value, ", more than any model has"));
+    }
   };
   positive("vocab_size", vocab_size);
   positive("hidden_size", hidden_size);

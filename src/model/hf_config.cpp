@@ -403,7 +403,8 @@ void read_experts(ConfigReader& reader, Architecture& a) {
       if (!is_list) reader.problem("mlp_only_layers", "a list of layer numbers", *dense);
       for (size_t i = 0; is_list && i < dense->size(); ++i) {
         const auto layer = (*dense)[i].get<int64_t>();
-        if (layer >= 0 && layer < a.n_layers) layers[static_cast<size_t>(layer)] = false;
+        if (layer >= 0 && layer < static_cast<int64_t>(layers.size()))
+          layers[static_cast<size_t>(layer)] = false;
       }
     }
     const bool any = std::find(layers.begin(), layers.end(), true) != layers.end();

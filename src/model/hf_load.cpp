@@ -1,5 +1,4 @@
 #include <ATen/ops/empty.h>
-#include <ATen/ops/isfinite.h>
 
 #include <algorithm>  // any_of
 #include <set>
@@ -96,22 +95,6 @@ void load_hf_parameters(const std::filesystem::path& directory, Decoder& decoder
     read_parameter(*stored.tensors().at(name), name, place, spec,
                    decoder.parameters().leaf(spec.name).detach());
   }
-}
-
-void check_finite(const Decoder& decoder) {
-  std::string found;
-  const ParameterTable& table = decoder.parameters().table();
-  for (size_t i = 0; i < table.parameters.size(); ++i) {
-    const at::Tensor values = decoder.parameters().leaf(i).detach();
-    const int64_t n = values.numel() - at::isfinite(values).sum().item<int64_t>();
-    if (n == 0) continue;
-    const std::string name = stored_place(decoder.architecture(), table.parameters[i]).name;
-    found += base::concat(found.empty() ? "" : "; ", n, " of ", values.numel(), " in ", name);
-  }
-  if (found.empty()) return;
-  throw CheckpointError(
-      "weights that are no numbers",
-      {.expected = "finite weights", .got = found, .advice = "export or download the model again"});
 }
 
 Decoder load_hf(const std::filesystem::path& directory, at::ScalarType dtype) {

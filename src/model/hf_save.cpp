@@ -5,13 +5,13 @@
 #include <cstdio>  // snprintf
 #include <map>
 #include <nlohmann/json.hpp>
-#include <system_error>
+#include <utility>  // move, pair
 
 #include "hf_names.h"
-#include "orrery/base/error.h"
 #include "orrery/base/file.h"  // publish_file
 #include "orrery/base/text.h"
 #include "orrery/model/hf_directory.h"
+#include "orrery/model/hf_rewrite.h"  // plan_files, publish_directory
 #include "orrery/model/safetensors.h"
 
 namespace orrery::model {
@@ -198,12 +198,6 @@ ordered_json generation_config_of(const Architecture& a) {
           {"eos_token_id", token_field(a.eos_tokens)}};
 }
 
-[[noreturn]] void fail(const std::filesystem::path& directory, const std::string& reason) {
-  throw CheckpointError(
-      base::concat("cannot write the model to ", directory.string()),
-      {.expected = "a new directory", .got = reason, .advice = "check space and permissions"});
-}
-
 /// A tensor of the files and the parameters in it, in order.
 struct StoredTensorPlan {
   StoredPlace place;
@@ -234,22 +228,6 @@ at::Tensor values_of(const StoredTensorPlan& plan, const Decoder& decoder) {
   return plan.place.is_transposed ? values.t().contiguous() : values;
 }
 
-/// Which of the stored tensors each file has: neighbours, as long as they fit.
-std::vector<std::vector<size_t>> files_of(const std::vector<StoredTensorPlan>& plans,
-                                          int64_t max_bytes) {
-  std::vector<std::vector<size_t>> files;
-  int64_t bytes = 0;
-  for (size_t i = 0; i < plans.size(); ++i) {
-    if (files.empty() || bytes + plans[i].bytes > max_bytes) {
-      files.emplace_back();
-      bytes = 0;
-    }
-    files.back().push_back(i);
-    bytes += plans[i].bytes;
-  }
-  return files;
-}
-
 std::string file_name(size_t file, size_t n_files) {
   if (n_files == 1) return "model.safetensors";
   std::array<char, 64> text = {};
@@ -259,42 +237,28 @@ std::string file_name(size_t file, size_t n_files) {
 
 void write_weights(const std::filesystem::path& directory, const Decoder& decoder,
                    int64_t max_file_bytes) {
-  const std::vector<StoredTensorPlan> plans = stored_tensors(decoder);
-  const std::vector<std::vector<size_t>> files = files_of(plans, max_file_bytes);
-  ordered_json weight_map = ordered_json::object();
+  std::map<std::string, StoredTensorPlan> plans;
+  std::vector<std::pair<std::string, int64_t>> sizes;
   int64_t total = 0;
+  for (StoredTensorPlan& plan : stored_tensors(decoder)) {
+    const std::string name = plan.place.name;
+    sizes.emplace_back(name, plan.bytes);
+    total += plan.bytes;
+    plans.emplace(name, std::move(plan));
+  }
+  const std::vector<std::vector<std::string>> files = plan_files(sizes, max_file_bytes);
+  ordered_json weight_map = ordered_json::object();
   for (size_t file = 0; file < files.size(); ++file) {
-    const std::string name = file_name(file, files.size());
     std::vector<NamedTensor> tensors;
-    for (const size_t i : files[file]) {
-      tensors.push_back({plans[i].place.name, values_of(plans[i], decoder)});
-      weight_map[plans[i].place.name] = name;
-      total += plans[i].bytes;
+    for (const std::string& name : files[file]) {
+      tensors.push_back({name, values_of(plans.at(name), decoder)});
+      weight_map[name] = file_name(file, files.size());
     }
-    write_safetensors(directory / name, tensors);
+    write_safetensors(directory / file_name(file, files.size()), tensors);
   }
   if (files.size() == 1) return;
   const ordered_json index = {{"metadata", {{"total_size", total}}}, {"weight_map", weight_map}};
   base::publish_file(directory / "model.safetensors.index.json", index.dump(2) + "\n");
-}
-
-void copy_tokenizer(const std::filesystem::path& from, const std::filesystem::path& to) {
-  for (const char* name :
-       {"tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json",
-        "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "chat_template.jinja",
-        "chat_template.json"}) {
-    const std::filesystem::path file = from / name;
-    if (std::filesystem::is_regular_file(file)) std::filesystem::copy_file(file, to / name);
-  }
-}
-
-void write_files(const std::filesystem::path& directory, const Decoder& decoder,
-                 const HfExport& options) {
-  write_weights(directory, decoder, options.max_file_bytes);
-  if (!options.tokenizer_from.empty()) copy_tokenizer(options.tokenizer_from, directory);
-  base::publish_file(directory / "generation_config.json",
-                     generation_config_of(decoder.architecture()).dump(2) + "\n");
-  base::publish_file(directory / "config.json", config_of(decoder).dump(2) + "\n");
 }
 
 }  // namespace
@@ -305,27 +269,14 @@ void save_hf(const std::filesystem::path& directory, const Decoder& decoder) {
 
 void save_hf(const std::filesystem::path& directory, const Decoder& decoder,
              const HfExport& options) {
-  namespace fs = std::filesystem;
-  fs::path beside = directory;
-  beside += ".writing";
-  fs::path old = directory;
-  old += ".replaced";
-  try {
-    fs::remove_all(beside);
-    fs::create_directories(beside);
-    write_files(beside, decoder, options);
-    // Two renames: for a moment the name does not exist, but never with half of its files.
-    if (fs::exists(directory)) {
-      fs::remove_all(old);
-      fs::rename(directory, old);
-    }
-    fs::rename(beside, directory);
-    fs::remove_all(old);
-  } catch (const fs::filesystem_error& error) {
-    fail(directory, error.code().message());
-  } catch (const OutputError& error) {
-    fail(directory, error.what());
-  }
+  publish_directory(directory, [&](const std::filesystem::path& folder) {
+    write_weights(folder, decoder, options.max_file_bytes);
+    base::publish_file(folder / "generation_config.json",
+                       generation_config_of(decoder.architecture()).dump(2) + "\n");
+    // Its own generation settings, where it has some.
+    if (!options.companions_from.empty()) copy_companions(options.companions_from, folder);
+    base::publish_file(folder / "config.json", config_of(decoder).dump(2) + "\n");
+  });
 }
 
 }  // namespace orrery::model

@@ -111,6 +111,20 @@ TrainEngine::Totals TrainEngine::forward_backward(const data::SequenceBatch& min
   return own;
 }
 
+/// Gradients are sums that the weight of all ranks divides at the end: so the balance loss has to
+/// be a sum as well, whose mean over tokens is what was asked for.
+void TrainEngine::weigh_balance(const data::SequenceBatch& minibatch, double loss_weight) {
+  if (options_.balance_coefficient == 0 || decoder_.architecture().experts.count == 0) return;
+  Totals all;
+  if (is_dp_head() && minibatch.size() > 0) {
+    all.weight = loss_weight;
+    all.tokens = static_cast<double>(minibatch.at("packed_input_ids").size(0));
+  }
+  all.sum_over(*groups_.model);
+  decoder_.set_balance_weight(
+      all.tokens > 0 ? options_.balance_coefficient * all.weight / all.tokens : 0);
+}
+
 /// Norm of the summed gradients of the whole replica, the same bits on all shards: two that decide
 /// differently would train different models from here on.
 double TrainEngine::gradient_norm(const at::Tensor& owned) {
@@ -135,6 +149,7 @@ metrics::Statistics TrainEngine::step(const data::SequenceBatch& minibatch, doub
                                       const MicroBatchLimits& limits,
                                       std::span<const double> ceilings) {
   decoder_.parameters().zero_gradients();
+  weigh_balance(minibatch, loss_weight);
   metrics::Statistics statistics;
   Totals all = forward_backward(minibatch, temperature, loss, limits, ceilings.size(), statistics);
   all.weight = loss_weight;

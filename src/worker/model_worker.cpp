@@ -307,10 +307,14 @@ void ModelWorker::evaluate(const comm::Request& request, comm::Reply& reply) {
 void ModelWorker::export_model(const comm::Request& request, const comm::SaveHook& hook) {
   const HostedModel& model = *hosted_call(request.call).model;
   if (model.at.data > 0) return;  // data ranks hold the same parameters
-  if (model.decoder->shard().place.is_whole())
-    return model::save_hf(hook.directory, *model.decoder);
+  const config::ModelConfig* const config = job_.experiment.find_model(model.replica.id.role);
+  model::HfExport options;
+  if (config != nullptr) options.companions_from = config->path;  // its tokenizer goes along
+  if (model.decoder->shard().place.is_whole()) {
+    return model::save_hf(hook.directory, *model.decoder, options);
+  }
   const auto whole = parallel::gather_model(*model.decoder, model.groups);
-  if (whole != nullptr) model::save_hf(hook.directory, *whole);
+  if (whole != nullptr) model::save_hf(hook.directory, *whole, options);
 }
 
 }  // namespace orrery::worker

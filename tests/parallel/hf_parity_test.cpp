@@ -400,7 +400,6 @@ TEST_P(HfParity, GivesBackTheSameModelInShardsOfAFewKilobytes) {
   EXPECT_TRUE(fs::exists(folder.path() / "model" / "model.safetensors.index.json"));
   EXPECT_EQ(again.architecture(), decoder.architecture());
   EXPECT_TRUE(at::equal(again.parameters().values(), decoder.parameters().values()));
-  EXPECT_NO_THROW(model::check_finite(again));
 }
 
 TEST(HfParityFixtures, AreThere) { EXPECT_FALSE(fixture_names().empty()) << fixtures(); }

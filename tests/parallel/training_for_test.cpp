@@ -61,6 +61,7 @@ OptimizerOptions plain_optimizer() {
   options.adamw.weight_decay = 0.1;
   options.schedule.max_lr = 1e-2;
   options.max_grad_norm = 0.5;
+  options.balance_coefficient = 0.05;  // of models with experts
   return options;
 }
 

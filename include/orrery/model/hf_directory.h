@@ -21,21 +21,18 @@ Decoder load_hf(const std::filesystem::path& directory, at::ScalarType dtype = a
 /// head may also be given a language model: then the value head stays as it is.
 void load_hf_parameters(const std::filesystem::path& directory, Decoder& decoder);
 
-/// Throws CheckpointError that names every tensor with NaN or infinite weights, and how many.
-void check_finite(const Decoder& decoder);
-
 struct HfExport {
   /// Tensors are put into files of at most this many bytes, unless one alone has more. More than
   /// one file: numbered ones with model.safetensors.index.json.
   int64_t max_file_bytes = 5'000'000'000;
-  /// A directory whose tokenizer files are copied; empty: none.
-  std::filesystem::path tokenizer_from = {};
+  /// A directory whose tokenizer and generation files are copied; empty: none.
+  std::filesystem::path companions_from = {};
 };
 
-/// Writes config.json, generation_config.json, the weights in the decoder's type and copies the
-/// tokenizer: what `transformers` loads. The directory appears whole or not at all: it is written
-/// beside and renamed, replacing an earlier one of that name.
-/// Throws CheckpointError when it cannot be written.
+/// Writes config.json, generation_config.json, the weights in the decoder's type, and copies what
+/// belongs to them: what `transformers` loads. The directory appears whole or not at all: it is
+/// written beside and renamed, replacing an earlier one of that name. Throws CheckpointError when
+/// it cannot be written.
 void save_hf(const std::filesystem::path& directory, const Decoder& decoder);
 void save_hf(const std::filesystem::path& directory, const Decoder& decoder,
              const HfExport& options);

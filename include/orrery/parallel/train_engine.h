@@ -56,6 +56,9 @@ struct OptimizerOptions {
   AdamWOptions adamw;
   LrScheduleOptions schedule;
   double max_grad_norm = 1;  ///< 0: no clipping
+  /// Times the balance loss of experts, its mean over tokens (Decoder::set_balance_weight), is
+  /// added to the loss in the gradient, not in what is reported. 0: none
+  double balance_coefficient = 0;
   OnNonfinite on_nonfinite = OnNonfinite::kSkip;
 };
 
@@ -107,6 +110,7 @@ class TrainEngine {
   Totals forward_backward(const data::SequenceBatch& minibatch, double temperature,
                           const LossFunction& loss, const MicroBatchLimits& limits,
                           size_t n_watched, metrics::Statistics& statistics);
+  void weigh_balance(const data::SequenceBatch& minibatch, double loss_weight);
   double gradient_norm(const at::Tensor& owned);
   bool is_dp_head() const;
 
