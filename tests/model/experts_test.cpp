@@ -1,5 +1,5 @@
-// Mixtures of experts beyond what the fixtures show (tests/parallel/hf_parity_test.cpp): the balance
-// loss in backward, recomputed activations.
+// Mixtures of experts beyond what the fixtures show (tests/parallel/hf_parity_test.cpp): the
+// balance loss in backward, recomputed activations.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 

@@ -22,12 +22,11 @@ constexpr uint64_t kMutations = 4'000;
 #endif
 
 std::string sound_file() {
-  const std::string header =
-      R"({"__metadata__":{"format":"pt"},)"
-      R"("a":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},)"
-      R"("b":{"dtype":"BF16","shape":[4],"data_offsets":[24,32]},)"
-      R"("c":{"dtype":"F64","shape":[],"data_offsets":[32,40]},)"
-      R"("d":{"dtype":"F16","shape":[0,7],"data_offsets":[40,40]}})";
+  const std::string header = R"({"__metadata__":{"format":"pt"},)"
+                             R"("a":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},)"
+                             R"("b":{"dtype":"BF16","shape":[4],"data_offsets":[24,32]},)"
+                             R"("c":{"dtype":"F64","shape":[],"data_offsets":[32,40]},)"
+                             R"("d":{"dtype":"F16","shape":[0,7],"data_offsets":[40,40]}})";
   const uint64_t size = header.size();
   return std::string(reinterpret_cast<const char*>(&size), 8) + header + std::string(40, '\1');
 }
@@ -45,12 +44,35 @@ class Draws {
 };
 
 /// Pieces that mean something in a header, or break one.
-const std::string kPieces[] = {
-    "\"",     "{",     "}",        "[",     "]",     ",",        ":",      "-1",
-    "1e99",   "null",  "true",     "0.5",   "\\u0000", "\xff\xfe", "F32",    "F99",
-    "999999999999999999999", "18446744073709551615", "9223372036854775807", "4294967296",
-    "\"shape\"", "\"dtype\"", "\"data_offsets\"", "[0,0]", "\"a\":{}", "__metadata__", std::string(1, '\0'),
-    std::string(300, '['), std::string(300, '{')};
+const std::string kPieces[] = {"\"",
+                               "{",
+                               "}",
+                               "[",
+                               "]",
+                               ",",
+                               ":",
+                               "-1",
+                               "1e99",
+                               "null",
+                               "true",
+                               "0.5",
+                               "\\u0000",
+                               "\xff\xfe",
+                               "F32",
+                               "F99",
+                               "999999999999999999999",
+                               "18446744073709551615",
+                               "9223372036854775807",
+                               "4294967296",
+                               "\"shape\"",
+                               "\"dtype\"",
+                               "\"data_offsets\"",
+                               "[0,0]",
+                               "\"a\":{}",
+                               "__metadata__",
+                               std::string(1, '\0'),
+                               std::string(300, '['),
+                               std::string(300, '{')};
 
 std::string mutated(const std::string& sound, uint64_t mutation) {
   Draws draws(mutation);
@@ -80,7 +102,8 @@ std::string mutated(const std::string& sound, uint64_t mutation) {
         break;
       }
       case 6: {  // another header length
-        const uint64_t lengths[] = {0, 1, 8, file.size(), file.size() - 8, ~uint64_t{0}, 1ull << 63};
+        const uint64_t lengths[] = {0,         1, 8, file.size(), file.size() - 8, ~uint64_t{0},
+                                    1ull << 63};
         const uint64_t length = lengths[draws.below(std::size(lengths))];
         if (file.size() >= 8) std::memcpy(file.data(), &length, 8);
         break;
