@@ -15,6 +15,12 @@ std::recursive_mutex& library_mutex() {
   return mutex;
 }
 
+// At exit HDF5 closes what is open, and after a close that failed (a full disk) it follows a
+// pointer to nothing: the process would die by a signal instead of ending with its exit code. Every
+// handle here closes itself, so there is nothing to be done at exit; it must be said before HDF5
+// starts.
+[[maybe_unused]] const herr_t no_work_at_exit = H5dont_atexit();
+
 herr_t append_description(unsigned, const H5E_error2_t* error, void* text) {
   auto& out = *static_cast<std::string*>(text);
   if (error->desc == nullptr || *error->desc == '\0') return 0;

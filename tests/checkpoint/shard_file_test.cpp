@@ -10,6 +10,7 @@
 #include <numeric>
 
 #include "checkpoint/store_for_test.h"
+#include "hdf5_handle.h"
 #include "orrery/base/philox.h"
 
 namespace orrery::checkpoint {
@@ -125,12 +126,61 @@ TEST(ShardFile, IsRemovedWhenItIsNotFinished) {
 TEST(ShardFile, HasTheModeThatTheUmaskLeaves) {
   const TemporaryDirectory directory;
   const mode_t before = ::umask(027);
-  write_small_checkpoint(directory.path());
+  const auto published = publish_small_checkpoint(directory.path());
   ::umask(before);
 
-  struct stat status {};
-  ASSERT_EQ(::stat((directory / "worker-0000.h5").c_str(), &status), 0);
-  EXPECT_EQ(status.st_mode & 0777U, 0640U);
+  const auto mode_of = [](const std::filesystem::path& path) {
+    struct stat status {};
+    EXPECT_EQ(::stat(path.c_str(), &status), 0) << path;
+    return status.st_mode & 0777U;
+  };
+  EXPECT_EQ(mode_of(published / "worker-0000.h5"), 0640U);
+  EXPECT_EQ(mode_of(published / "manifest.json"), 0640U);
+  EXPECT_EQ(mode_of(published), 0750U);
+}
+
+/// A file of HDF5's own making, with a dataset that claims much and of which nothing was written.
+void make_file_that_claims(const std::filesystem::path& path, const char* dataset,
+                           const std::vector<hsize_t>& extents) {
+  const LibraryLock lock;
+  const FileHandle file(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT));
+  const PropertiesHandle links(H5Pcreate(H5P_LINK_CREATE));
+  H5Pset_create_intermediate_group(links.get(), 1);
+  const PropertiesHandle layout(H5Pcreate(H5P_DATASET_CREATE));
+  const std::vector<hsize_t> chunk(extents.size(), 8);
+  H5Pset_chunk(layout.get(), static_cast<int>(chunk.size()), chunk.data());
+  const SpaceHandle space(
+      H5Screate_simple(static_cast<int>(extents.size()), extents.data(), nullptr));
+  const DatasetHandle made(H5Dcreate2(file.get(), dataset, H5T_STD_U8LE, space.get(), links.get(),
+                                      layout.get(), H5P_DEFAULT));
+  const SpaceHandle scalar(H5Screate(H5S_SCALAR));
+  const auto attribute = [&](const char* name, hid_t type, hid_t memory, const void* value) {
+    const AttributeHandle handle(
+        H5Acreate2(made.get(), name, type, scalar.get(), H5P_DEFAULT, H5P_DEFAULT));
+    H5Awrite(handle.get(), memory, value);
+  };
+  const TypeHandle text(H5Tcopy(H5T_C_S1));
+  H5Tset_size(text.get(), 5);
+  attribute("dtype", text.get(), text.get(), "uint8");
+  for (const char* name : {"rows", "columns", "first_row", "first_column"}) {
+    const bool is_begin = std::string(name).starts_with("first");
+    const int64_t value = is_begin ? 0 : INT64_MAX;
+    attribute(name, H5T_STD_I64LE, H5T_NATIVE_INT64, &value);
+  }
+}
+
+TEST(ShardFile, AllocatesNothingForASizeThatItsFileCannotHold) {
+  const TemporaryDirectory directory;
+  const auto path = directory / "f.h5";
+  for (const hsize_t extent : {hsize_t{1} << 20, hsize_t{1} << 31}) {
+    make_file_that_claims(path, "/slabs/w@0,0", {extent, extent});
+    const std::string slab = error_of([&] { const ShardReader reader(path); });
+    EXPECT_NE(slab.find("/slabs/w@0,0: larger than its file"), std::string::npos) << slab;
+
+    make_file_that_claims(path, "/blobs/b", {extent * extent});
+    const std::string blob = error_of([&] { ShardReader(path).blob("b"); });
+    EXPECT_NE(blob.find("/blobs/b: larger than its file"), std::string::npos) << blob;
+  }
 }
 
 TEST(ShardFile, NamesAFileThatCannotBeMade) {
