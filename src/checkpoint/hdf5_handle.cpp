@@ -1,6 +1,9 @@
 #include "hdf5_handle.h"
 
+#include <optional>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
@@ -21,12 +24,37 @@ std::recursive_mutex& library_mutex() {
 // starts.
 [[maybe_unused]] const herr_t no_work_at_exit = H5dont_atexit();
 
-herr_t append_description(unsigned, const H5E_error2_t* error, void* text) {
-  auto& out = *static_cast<std::string*>(text);
+herr_t append_description(unsigned, const H5E_error2_t* error, void* texts) {
   if (error->desc == nullptr || *error->desc == '\0') return 0;
-  if (!out.empty()) out += " <- ";
-  out += error->desc;
+  static_cast<std::vector<std::string>*>(texts)->emplace_back(error->desc);
   return 0;
+}
+
+/// The operating system's reason in a text of HDF5's, among addresses and sizes.
+std::optional<std::string> system_reason(const std::string& text) {
+  constexpr std::string_view kBefore = "error message = '";
+  const size_t begin = text.find(kBefore);
+  if (begin == std::string::npos) return std::nullopt;
+  const size_t end = text.find('\'', begin + kBefore.size());
+  return text.substr(begin + kBefore.size(), end - begin - kBefore.size());
+}
+
+/// What HDF5 says of its last failure on this thread; clears it.
+struct Failure {
+  std::string reason;
+  bool is_of_system = false;  ///< a full disk, say, and not what the file holds
+};
+
+Failure take_failure() {
+  std::vector<std::string> texts;
+  H5Ewalk2(H5E_DEFAULT, H5E_WALK_DOWNWARD, append_description, &texts);
+  H5Eclear2(H5E_DEFAULT);
+  for (const std::string& text : texts) {
+    if (auto reason = system_reason(text)) return {std::move(*reason), true};
+  }
+  if (texts.empty()) return {"no further reason given"};
+  // A dozen levels of "failed because" end in the one that says something.
+  return {texts.size() == 1 ? texts[0] : base::concat(texts.front(), ": ", texts.back())};
 }
 
 }  // namespace
@@ -35,19 +63,15 @@ LibraryLock::LibraryLock() : guard_(library_mutex()) {
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);  // per thread in some builds: set every time
 }
 
-std::string take_error_text() {
-  std::string text;
-  H5Ewalk2(H5E_DEFAULT, H5E_WALK_DOWNWARD, append_description, &text);
-  H5Eclear2(H5E_DEFAULT);
-  return text.empty() ? "no further reason given" : text;
-}
-
 void throw_hdf5_error(const std::string& where, const char* call) {
   const std::string_view text = call;
-  throw CheckpointError(base::concat(where, ": HDF5 ", text.substr(0, text.find('(')), " failed"),
-                        {.expected = "success",
-                         .got = take_error_text(),
-                         .advice = "orrery verify names the damaged files of a checkpoint"});
+  Failure failure = take_failure();
+  throw CheckpointError(
+      base::concat(where, ": HDF5 ", text.substr(0, text.find('(')), " failed"),
+      {.expected = "success",
+       .got = std::move(failure.reason),
+       .advice = failure.is_of_system ? "see to that disk or folder, and start again"
+                                      : "orrery verify names the damaged files of a checkpoint"});
 }
 
 }  // namespace orrery::checkpoint

@@ -38,10 +38,8 @@ using AttributeHandle = base::UniqueHandle<HidTraits<H5Aclose>>;
 using GroupHandle = base::UniqueHandle<HidTraits<H5Gclose>>;
 using DriverHandle = base::UniqueHandle<HidTraits<H5FDunregister>>;
 
-/// What HDF5 says of its last failure on this thread, innermost cause last; clears it.
-std::string take_error_text();
-
-/// Throws CheckpointError: `where`: `call` failed, with HDF5's own text.
+/// Throws CheckpointError: `where`: `call` failed, with the operating system's reason if there is
+/// one, or else HDF5's first and last. Clears HDF5's errors of this thread.
 [[noreturn]] void throw_hdf5_error(const std::string& where, const char* call);
 
 /// `status` unless it is negative, which is how every HDF5 function says that it failed.
