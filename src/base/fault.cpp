@@ -5,6 +5,7 @@
 #include <atomic>
 #include <csignal>
 #include <cstdlib>
+#include <new>  // bad_alloc
 #include <string>
 #include <string_view>
 
@@ -42,6 +43,8 @@ void fault_point(const char* name) {
   static std::atomic<int> passed = 0;
   if (++passed != fault.at) return;
   if (fault.action == "kill") ::kill(::getpid(), SIGKILL);
+  if (fault.action == "exit") ::_exit(0);
+  if (fault.action == "memory") throw std::bad_alloc();
   if (fault.action == "error") throw OutputError(concat(name, ": Input/output error (injected)"));
 }
 

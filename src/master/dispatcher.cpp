@@ -151,10 +151,6 @@ void Dispatcher::proceed() {
         if (n_outstanding_ == 0) phase_ = Phase::kBetweenSteps;
         break;
       case Phase::kBetweenSteps:
-        // Taken when the save was sent; an evaluation of the same step has been answered since.
-        for (Saving& saving : savings_) {
-          if (saving.step == steps_done_) saving.state.target_reached = target_reached_;
-        }
         stop_reason_ = reason_to_stop(options_.stop,
                                       {.steps_done = steps_done_,
                                        .seconds = seconds_before_ + now_,
@@ -164,6 +160,8 @@ void Dispatcher::proceed() {
         if (stop_reason_) {
           phase_ = Phase::kEnding;
         } else {
+          // Now, when evaluation and export of the step are done: its state says so.
+          if (std::exchange(checkpoint_due_, false)) checkpoint_now();
           begin_step();
           phase_ = Phase::kStep;
         }
@@ -249,7 +247,7 @@ void Dispatcher::end_step() {
                       .seconds = now_ - std::exchange(checked_at_, now_)};
   if (evaluate_control_.check(passed)) evaluate_now();
   if (export_control_.check(passed)) export_now();
-  if (checkpoint_control_.check(passed)) checkpoint_now();
+  if (checkpoint_control_.check(passed)) checkpoint_due_ = true;
 }
 
 void Dispatcher::begin_ending() {
@@ -257,7 +255,7 @@ void Dispatcher::begin_ending() {
   const bool is_pause = *stop_reason_ == StopReason::kStopRequested;
   if (options_.evaluate.at_end && !is_pause) evaluate_now();
   if (options_.export_models.at_end && !is_pause) export_now();
-  if (options_.checkpoint.at_end || is_pause) checkpoint_now();
+  if (checkpoint_due_ || options_.checkpoint.at_end || is_pause) checkpoint_now();
   await_checkpoint();
 }
 

@@ -8,6 +8,7 @@
 #include "orrery/algorithm/registry.h"
 #include "orrery/base/clock.h"
 #include "orrery/base/error.h"
+#include "orrery/base/fault.h"
 #include "orrery/base/text.h"
 #include "orrery/model/hf_directory.h"
 #include "orrery/parallel/whole_model.h"
@@ -170,6 +171,7 @@ void ModelWorker::run_hook(const comm::Request& request, const comm::Hook& hook,
 }
 
 void ModelWorker::run_handle(const comm::Request& request, comm::Reply& reply) {
+  base::fault_point("worker.handle");
   const std::string handle(comm::name_of(request.handle));
   const bool is_call = request.handle == comm::Handle::kGenerate ||
                        request.handle == comm::Handle::kInference ||

@@ -7,6 +7,8 @@ namespace orrery::base {
 
 /// ORRERY_FAULT is `POINT:ACTION[:N]`, for the N-th time (from 1) that this process passes POINT.
 ///   kill   SIGKILL to itself
+///   exit   ends the process at once with exit code 0
+///   memory throws std::bad_alloc
 ///   error  throws OutputError as a failing disk would
 /// Any thread.
 void fault_point(const char* name);

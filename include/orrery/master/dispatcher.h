@@ -226,6 +226,7 @@ class Dispatcher {
   int64_t steps_done_ = 0;
   bool stop_requested_ = false;
   bool target_reached_ = false;
+  bool checkpoint_due_ = false;
   std::optional<StopReason> stop_reason_;
   int64_t evaluated_at_ = -1, exported_at_ = -1, checkpointed_at_ = -1;  // steps
 
