@@ -1,9 +1,26 @@
 #include "orrery/data/tokenizer.h"
 
+#include <array>
+#include <filesystem>
+#include <utility>  // exchange
+
 #include "orrery/base/error.h"  // ConfigError
 #include "orrery/base/text.h"   // concat
+#include "orrery/data/bpe_tokenizer.h"
+#include "orrery/data/utf8.h"
 
 namespace orrery::data {
+
+namespace {
+
+constexpr std::array<char, 256> all_bytes() {
+  std::array<char, 256> bytes = {};
+  for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(i);
+  return bytes;
+}
+constexpr std::array<char, 256> kAllBytes = all_bytes();
+
+}  // namespace
 
 int64_t Tokenizer::count(std::string_view text) const {
   return static_cast<int64_t>(encode(text).size());
@@ -23,18 +40,35 @@ int64_t ByteTokenizer::count(std::string_view text) const {
 std::string ByteTokenizer::decode(std::span<const int32_t> ids) const {
   std::string text;
   text.reserve(ids.size());
-  for (const int32_t id : ids) {
-    if (id >= 0 && id < 256) text.push_back(static_cast<char>(id));
-  }
+  for (const int32_t id : ids) text += bytes_of(id);
   return text;
+}
+
+std::string_view ByteTokenizer::bytes_of(int32_t id) const {
+  if (id < 0 || id >= 256) return {};
+  return {kAllBytes.data() + id, 1};
 }
 
 std::unique_ptr<Tokenizer> make_tokenizer(std::string_view name) {
   if (name == "byte") return std::make_unique<ByteTokenizer>();
-  throw ConfigError(base::concat("unknown tokenizer ", name),
-                    {.expected = "byte",
-                     .got = std::string(name),
-                     .advice = "set tokenizer = byte in the section of the model"});
+  std::error_code error;
+  if (std::filesystem::exists(name, error)) return BpeTokenizer::open(name);
+  throw ConfigError(
+      base::concat("unknown tokenizer ", name),
+      {.expected = "byte, or a Hugging Face directory with a tokenizer.json",
+       .got = std::string(name),
+       .advice =
+           "set tokenizer = byte, or the path of the directory, in the section of the model"});
 }
+
+std::string StreamingDecoder::push(int32_t id) {
+  pending_ += tokenizer_.bytes_of(id);
+  const std::size_t held = incomplete_tail(pending_);
+  std::string rest = pending_.substr(pending_.size() - held);
+  pending_.resize(pending_.size() - held);
+  return replace_invalid_utf8(std::exchange(pending_, std::move(rest)));
+}
+
+std::string StreamingDecoder::finish() { return replace_invalid_utf8(std::exchange(pending_, {})); }
 
 }  // namespace orrery::data

@@ -11,11 +11,17 @@ bool is_within(unsigned char byte, unsigned char low, unsigned char high) {
   return byte >= low && byte <= high;
 }
 
-/// Bytes of the well-formed character at `text`, of which `size` bytes are there; 0 when there is
-/// none. Only the second byte's range depends on the first.
-std::size_t character_size(const unsigned char* text, std::size_t size) {
+/// How a character begins at `text`: its length by its first byte (0: no character begins so), and
+/// how many of its bytes are there and well formed. Only the second byte's range depends on the
+/// first.
+struct Beginning {
+  std::size_t length = 0;
+  std::size_t present = 0;
+};
+
+Beginning beginning_of(const unsigned char* text, std::size_t size) {
   const unsigned char first = text[0];
-  if (first < 0x80) return 1;
+  if (first < 0x80) return {1, 1};
   std::size_t length = 0;
   unsigned char low = 0x80;
   unsigned char high = 0xbf;
@@ -29,12 +35,23 @@ std::size_t character_size(const unsigned char* text, std::size_t size) {
     length = 4;
     if (first == 0xf0) low = 0x90;   // else overlong
     if (first == 0xf4) high = 0x8f;  // else above 10FFFF
+  } else {
+    return {0, 1};
   }
-  if (length == 0 || length > size || !is_within(text[1], low, high)) return 0;
-  for (std::size_t i = 2; i < length; ++i) {
-    if (!is_within(text[i], 0x80, 0xbf)) return 0;
+  std::size_t present = 1;
+  while (present < length && present < size && is_within(text[present], low, high)) {
+    ++present;
+    low = 0x80;
+    high = 0xbf;
   }
-  return length;
+  return {length, present};
+}
+
+/// Bytes of the well-formed character at `text`, of which `size` bytes are there; 0 when there is
+/// none.
+std::size_t character_size(const unsigned char* text, std::size_t size) {
+  const Beginning begin = beginning_of(text, size);
+  return begin.present == begin.length ? begin.length : 0;
 }
 
 }  // namespace
@@ -56,6 +73,33 @@ std::optional<std::size_t> first_invalid_utf8(std::string_view text) {
     at += size;
   }
   return std::nullopt;
+}
+
+std::string replace_invalid_utf8(std::string text) {
+  std::optional<std::size_t> wrong = first_invalid_utf8(text);
+  if (!wrong) return text;
+  std::string result;
+  std::string_view rest = text;
+  while (wrong) {
+    result += rest.substr(0, *wrong);
+    rest.remove_prefix(*wrong);
+    result += "\xEF\xBF\xBD";
+    rest.remove_prefix(
+        beginning_of(reinterpret_cast<const unsigned char*>(rest.data()), rest.size()).present);
+    wrong = first_invalid_utf8(rest);
+  }
+  result += rest;
+  return result;
+}
+
+std::size_t incomplete_tail(std::string_view text) {
+  for (std::size_t n = 1; n <= 3 && n <= text.size(); ++n) {
+    const auto* bytes = reinterpret_cast<const unsigned char*>(text.data() + text.size() - n);
+    if ((bytes[0] & 0xc0) == 0x80) continue;  // inside a character
+    const Beginning begin = beginning_of(bytes, n);
+    return begin.length > n && begin.present == n ? n : 0;
+  }
+  return 0;
 }
 
 }  // namespace orrery::data

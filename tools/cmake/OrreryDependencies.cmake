@@ -36,6 +36,11 @@ find_package(HDF5 REQUIRED COMPONENTS C)
 
 find_path(ORRERY_CEREAL_INCLUDE cereal/cereal.hpp REQUIRED)
 find_path(ORRERY_XXHASH_INCLUDE xxhash.h REQUIRED)
+# Tokenizers: regular expressions with Unicode properties, and normal forms.
+find_path(ORRERY_PCRE2_INCLUDE pcre2.h REQUIRED)
+find_library(ORRERY_PCRE2_LIBRARY pcre2-8 REQUIRED)
+find_path(ORRERY_UTF8PROC_INCLUDE utf8proc.h REQUIRED)
+find_library(ORRERY_UTF8PROC_LIBRARY utf8proc REQUIRED)
 
 if(ORRERY_CUDA)
   find_package(CUDAToolkit REQUIRED)

@@ -66,12 +66,12 @@ function(orrery_add_library name)
 endfunction()
 
 # orrery_add_tests(folder SOURCES a_test.cpp ... LIBRARIES libs [ATEN]
-#                  [GOLDEN files] [PROPERTY files] [PARITY files] [GPU files] [FAULT files])
+#                  [GOLDEN files] [PROPERTY files] [PARITY files] [TOKENIZER files] [GPU files] [FAULT files])
 #   executable test_<folder>; one ctest per source file, `folder.a` for a_test.cpp. Files listed
 #   under a label get that ctest label.
 #   Other sources, and x_for_test.cpp, hold what the tests share.
 function(orrery_add_tests folder)
-  set(labels GOLDEN PROPERTY PARITY GPU FAULT)
+  set(labels GOLDEN PROPERTY PARITY TOKENIZER GPU FAULT)
   cmake_parse_arguments(PARSE_ARGV 1 arg "ATEN" "TIMEOUT" "SOURCES;LIBRARIES;${labels}")
   orrery_present_sources(sources ${arg_SOURCES})
   add_executable(test_${folder} ${sources})

@@ -14,12 +14,15 @@ class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
-  /// Ids of a text, without beginning or end marks.
+  /// Ids of a text, without beginning or end marks. Names of special tokens in the text give these
+  /// tokens, where the tokenizer has such names.
   virtual std::vector<int32_t> encode(std::string_view text) const = 0;
   /// How many ids encode(text) has.
   virtual int64_t count(std::string_view text) const;
   /// The text of these ids. Marks (bos, eos, pad) and ids of no token give nothing.
   virtual std::string decode(std::span<const int32_t> ids) const = 0;
+  /// The bytes of one token, perhaps a part of a character; none for marks and ids of no token.
+  virtual std::string_view bytes_of(int32_t id) const = 0;
 
   /// Ids are in [0, vocab_size).
   virtual int32_t vocab_size() const = 0;
@@ -39,13 +42,31 @@ class ByteTokenizer final : public Tokenizer {
   std::vector<int32_t> encode(std::string_view text) const override;
   int64_t count(std::string_view text) const override;
   std::string decode(std::span<const int32_t> ids) const override;
+  std::string_view bytes_of(int32_t id) const override;
   int32_t vocab_size() const override { return kVocabSize; }
   int32_t bos_id() const override { return kBos; }
   int32_t eos_id() const override { return kEos; }
   int32_t pad_id() const override { return kPad; }
 };
 
-/// `byte`. Throws ConfigError naming the tokenizers that there are.
+/// `byte`, or the path of a Hugging Face directory (or of its tokenizer.json): byte-level BPE.
+/// Throws ConfigError naming the tokenizers that there are, or what is wrong with the files.
 std::unique_ptr<Tokenizer> make_tokenizer(std::string_view name);
+
+/// Text of tokens that come one at a time: characters whose bytes are spread over several tokens
+/// come out whole. One thread; `tokenizer` must outlive it.
+class StreamingDecoder {
+ public:
+  explicit StreamingDecoder(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
+
+  /// What can be said now: all bytes so far, but for a last character that may still be completed.
+  std::string push(int32_t id);
+  /// What was held back, as U+FFFD; nothing when the text ended with a whole character.
+  std::string finish();
+
+ private:
+  const Tokenizer& tokenizer_;
+  std::string pending_;
+};
 
 }  // namespace orrery::data

@@ -1,0 +1,68 @@
+// Byte-level BPE as tokenizer.json describes it: the tokenizers of GPT-2, Llama 3, Qwen and their
+// like. The ids are those of the Hugging Face `tokenizers` library, which tests compare with.
+// What the file asks for and this class lacks is refused by name when the file is opened.
+//
+// A text goes through: added tokens (matched as a whole), normalizer, added tokens that match
+// normalised text, pre-tokenizer (pieces), BPE (each piece alone; pieces seen before are cached).
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "orrery/data/tokenizer.h"
+
+namespace orrery::data {
+
+class BpeTokenizer final : public Tokenizer {
+ public:
+  /// A Hugging Face directory, or its tokenizer.json. bos, eos and pad are those of
+  /// tokenizer_config.json, else special_tokens_map.json, else generation_config.json, else
+  /// config.json beside it. Throws ConfigError: a file that is missing, damaged or asks for what
+  /// is not supported; no end token.
+  static std::unique_ptr<BpeTokenizer> open(const std::filesystem::path& path);
+
+  /// Of the text of a tokenizer.json alone; `name` stands in errors. Without end token, all marks
+  /// are -1.
+  static std::unique_ptr<BpeTokenizer> parse(std::string_view json, const std::string& name);
+
+  ~BpeTokenizer() override;
+
+  std::vector<int32_t> encode(std::string_view text) const override;
+  /// encode(), and what the file's post-processor puts around it (a bos, usually).
+  std::vector<int32_t> encode_with_marks(std::string_view text) const;
+
+  /// Without special tokens. Bytes that are no UTF-8 become U+FFFD (replace_invalid_utf8).
+  std::string decode(std::span<const int32_t> ids) const override;
+  /// With the names of special tokens.
+  std::string decode_all(std::span<const int32_t> ids) const;
+  std::string_view bytes_of(int32_t id) const override;
+
+  /// The entry of the vocabulary, in the file's spelling; nothing for an id of no token.
+  std::optional<std::string> token(int32_t id) const;
+  std::optional<int32_t> find(std::string_view token) const;
+
+  int32_t vocab_size() const override;
+  /// Tokens that there are: fewer than vocab_size() when ids are left out.
+  int32_t n_tokens() const;
+  int32_t bos_id() const override { return bos_; }
+  int32_t eos_id() const override { return eos_; }
+  int32_t pad_id() const override { return pad_; }
+
+ private:
+  struct Parts;
+  explicit BpeTokenizer(std::unique_ptr<Parts> parts);
+
+  void encode_piece(std::string_view text, std::vector<int32_t>& ids) const;
+
+  std::unique_ptr<Parts> parts_;
+  int32_t bos_ = -1;
+  int32_t eos_ = -1;
+  int32_t pad_ = -1;
+};
+
+}  // namespace orrery::data

@@ -1,0 +1,48 @@
+// tokenizer.json as plain values. Reading refuses, by name, all that BpeTokenizer does not do.
+// Local; cost: the file's size, some times over.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "added_tokens.h"
+#include "split_pattern.h"
+
+namespace orrery::data {
+
+struct PreTokenizerStep {
+  enum class PrefixSpace : uint8_t { kNo, kIfMissing };
+
+  PrefixSpace prefix_space = PrefixSpace::kNo;  // before it splits
+  std::string pattern;                          // empty: it does not split
+  SplitBehavior behavior = SplitBehavior::kIsolated;
+  SplitInvert invert = SplitInvert::kNo;
+};
+
+enum class Normalization : uint8_t { kNfc, kNfd, kNfkc, kNfkd };
+
+struct TokenizerFile {
+  std::vector<std::pair<std::string, int32_t>> vocabulary;  // in the file's spelling; ids differ
+  struct Merge {
+    std::string left;
+    std::string right;
+  };
+  std::vector<Merge> merges;  // the first learned first
+  bool ignores_merges = false;
+  bool fuses_unknown = false;
+  std::string unknown_token;  // empty: characters without a token are left out
+
+  std::vector<AddedToken> added;
+  std::vector<Normalization> normalizations;
+  std::vector<PreTokenizerStep> pre_tokenizer;
+  std::vector<int32_t> marks_before;  // what the post-processor puts around a text
+  std::vector<int32_t> marks_behind;
+
+  /// `name` stands in errors. Throws ConfigError.
+  static TokenizerFile parse(std::string_view json, const std::string& name);
+};
+
+}  // namespace orrery::data
