@@ -36,8 +36,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Llama decoders with tied embeddings; `new` tokens are generated from prompts of 16.
 SIZES = {
     "1M": dict(vocab=512, hidden=128, middle=344, layers=4, heads=4, new=64, sequences=64),
-    "20M": dict(vocab=4096, hidden=384, middle=1024, layers=10, heads=6, new=32, sequences=32),
-    "125M": dict(vocab=50304, hidden=768, middle=2048, layers=12, heads=12, new=16, sequences=8),
+    "20M": dict(vocab=4096, hidden=384, middle=1024, layers=10, heads=6, new=64, sequences=32),
+    "125M": dict(vocab=50304, hidden=768, middle=2048, layers=12, heads=12, new=32, sequences=8),
 }
 PROMPT = 16
 BATCHES = (1, 8, 32)
@@ -234,12 +234,112 @@ def train(size, rounds, ours, theirs, rates, row):
         "best: " + best + "; " + ", ".join(f"{w} {min(t):.3g} s" for w, t in other.items()))
 
 
+RL_PROMPTS = 4
+RL_SAMPLES = 8
+RL_NEW_TOKENS = 24
+RL_STEPS = 24
+RL_WARM_UP = 4  # steps that are not counted
+
+
+def median(values):
+    return sorted(values)[len(values) // 2]
+
+
+def orrery_grpo_step(program, folder):
+    """Seconds of a step of `mpirun -n 2 orrery train`: a master, which idles, and one worker."""
+    data = pathlib.Path(folder) / "additions.jsonl"
+    data.write_text("".join(json.dumps({"prompt": f"{10 + i}+{99 - i}=", "answer": "109"}) + "\n"
+                            for i in range(64)))
+    settings = {
+        "experiment.name": "bench", "experiment.output_dir": folder,
+        "experiment.total_steps": RL_STEPS, "dataset.train.path": data, "dataset.eval.path": data,
+        "model.actor.n_layers": 4, "model.actor.hidden_size": 128,
+        "model.actor.intermediate_size": 344, "model.actor.n_heads": 4, "model.actor.n_kv_heads": 4,
+        "call.actor_gen.n_seqs": RL_PROMPTS, "call.reward.n_seqs": RL_PROMPTS,
+        "call.actor_train.n_seqs": RL_PROMPTS, "call.actor_gen.group_size": RL_SAMPLES,
+        "call.actor_gen.max_new_tokens": RL_NEW_TOKENS, "evaluate.every_steps": 0,
+    }
+    command = ["mpirun", "--oversubscribe", "-n", "2", program, "train", "configs/grpo_tiny.cfg",
+               "--resume", "off"]
+    for key, value in settings.items():
+        command += ["--set", f"{key}={value}"]
+    environment = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit("bench_hf.py: " + " ".join(map(str, command)) + "\n" + done.stdout[-2000:] +
+                 done.stderr[-2000:])
+    ends = {}
+    for line in open(pathlib.Path(folder) / "bench/metrics.jsonl"):
+        record = json.loads(line)
+        ends[record["step"]] = max(ends.get(record["step"], 0), record["time_s"])
+    times = [ends[step] for step in sorted(ends)]
+    return median([b - a for a, b in zip(times[RL_WARM_UP:], times[RL_WARM_UP + 1:])])
+
+
+def trl_grpo_step(folder):
+    """The same job by TRL: one process, one thread."""
+    import datasets
+    import tokenizers
+    import transformers
+    import trl
+    vocabulary = {"<pad>": 0, "<eos>": 1, **{chr(i): i + 2 for i in range(257)}}
+    model = tokenizers.models.WordLevel(vocabulary, unk_token="<pad>")
+    tokenizer = tokenizers.Tokenizer(model)
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Split("", "isolated")
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>",
+                                                eos_token="<eos>")
+    config = transformers.LlamaConfig(
+        vocab_size=259, hidden_size=128, intermediate_size=344, num_hidden_layers=4,
+        num_attention_heads=4, num_key_value_heads=4, max_position_embeddings=64,
+        bos_token_id=None, eos_token_id=1, pad_token_id=0)
+    times = []
+
+    class Clock(transformers.TrainerCallback):
+        def on_step_begin(self, *args, **kwargs):
+            times.append(time.perf_counter())
+
+    trainer = trl.GRPOTrainer(
+        model=transformers.LlamaForCausalLM(config), processing_class=fast,
+        reward_funcs=lambda completions, **_: [float(len(set(c))) for c in completions],
+        args=trl.GRPOConfig(
+            output_dir=folder, per_device_train_batch_size=RL_PROMPTS * RL_SAMPLES,
+            num_generations=RL_SAMPLES, max_completion_length=RL_NEW_TOKENS, beta=0.0, use_cpu=True,
+            report_to=[], save_strategy="no", logging_steps=1000, max_steps=RL_STEPS,
+            gradient_checkpointing=False, bf16=False, disable_tqdm=True, top_k=0, top_p=1.0,
+            learning_rate=1e-3),
+        train_dataset=datasets.Dataset.from_list(
+            [{"prompt": f"{10 + i}+{99 - i}="} for i in range(64)]),
+        callbacks=[Clock()])
+    trainer.train()
+    return median([b - a for a, b in zip(times[RL_WARM_UP:], times[RL_WARM_UP + 1:])])
+
+
+def compare_rl(rounds, program, row):
+    try:
+        import datasets
+        import trl
+    except ImportError as error:
+        print(f"grpo     SKIPPED: {error}; pip install trl accelerate datasets")
+        return
+    mine, other = [], []
+    for _ in range(min(rounds, 3)):
+        with tempfile.TemporaryDirectory() as folder:
+            mine.append(orrery_grpo_step(program, folder))
+            other.append(trl_grpo_step(folder))
+    row("grpo", f"1M, {RL_PROMPTS} x {RL_SAMPLES} samples", RL_PROMPTS * RL_SAMPLES, min(mine),
+        min(other), 3, float("nan"), f"TRL {trl.__version__}; samples/s; "
+        f"{min(mine) * 1e3:.3g} ms against {min(other) * 1e3:.3g} ms")
+    if not hasattr(trl, "PPOTrainer"):
+        print(f"ppo      SKIPPED: TRL {trl.__version__} has no PPOTrainer")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default=",".join(SIZES))
-    parser.add_argument("--only", default="decode,train")
+    parser.add_argument("--only", default="decode,train,rl")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--program", default=str(ROOT / "build/bench/tests/bench/bench_hf_model"))
+    parser.add_argument("--orrery", default=str(ROOT / "build/bench/orrery"))
     parser.add_argument("--json", help="the table as one JSON object a line")
     args = parser.parse_args()
     try:
@@ -251,9 +351,10 @@ def main():
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    if not pathlib.Path(args.program).exists():
+    parts = args.only.split(",")
+    if not pathlib.Path(args.program).exists() or not pathlib.Path(args.orrery).exists():
         for command in (["cmake", "--preset", "bench"],
-                        ["cmake", "--build", "build/bench", "--target", "bench_hf_model"]):
+                        ["cmake", "--build", "build/bench", "--target", "bench_hf_model", "orrery"]):
             subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
     cpu = next(l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name"))
@@ -271,7 +372,9 @@ def main():
                   file=out, flush=True)
 
     for size in args.sizes.split(","):
-        measure(size, args.only.split(","), args.rounds, args.program, row)
+        measure(size, parts, args.rounds, args.program, row)
+    if "rl" in parts:
+        compare_rl(args.rounds, args.orrery, row)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 #include <fcntl.h>     // open
 #include <sys/mman.h>  // mmap
 #include <sys/stat.h>  // fstat
+#include <unistd.h>    // pread
 
 #include <algorithm>  // sort
 #include <cerrno>
@@ -10,6 +11,8 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <type_traits>  // is_same
+#include <vector>
 
 #include "dispatch.h"
 #include "orrery/base/error.h"
@@ -138,8 +141,12 @@ void convert(const std::byte* from, To* to, int64_t n) {
 
 }  // namespace
 
+/// Numbers of another type are converted a block at a time.
+constexpr int64_t kBlockBytes = 1 << 20;
+
 struct SafetensorsFile::Mapping {
   std::filesystem::path path;
+  base::FileDescriptor file{-1};
   const std::byte* address = nullptr;
   size_t size = 0;
   const std::byte* data = nullptr;
@@ -147,6 +154,30 @@ struct SafetensorsFile::Mapping {
 
   ~Mapping() {
     if (address != nullptr) ::munmap(const_cast<std::byte*>(address), size);
+  }
+
+  /// Copies bytes of the file, from `from` of the mapping on. Not through the mapping: its pages
+  /// would count as this process's memory, and each fault costs more than the copy of its page.
+  void read(const std::byte* from, void* to, int64_t n) const {
+    auto* const out = static_cast<std::byte*>(to);
+    for (int64_t done = 0; done < n;) {
+      const ssize_t got =
+          ::pread(file.get(), out + done, static_cast<size_t>(n - done), from - address + done);
+      if (got < 0 && errno == EINTR) continue;
+      if (got <= 0) {
+        fail(path, "cannot be read", base::concat(n - done, " more bytes"),
+             got < 0 ? std::strerror(errno) : "the end of the file");
+      }
+      done += got;
+    }
+  }
+
+  /// Gives back the pages of the mapping that a strided read has touched.
+  void forget(std::span<const std::byte> read_through) const {
+    const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+    const auto begin = reinterpret_cast<uintptr_t>(read_through.data()) / page * page;
+    const auto end = reinterpret_cast<uintptr_t>(read_through.data() + read_through.size());
+    ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
   }
 };
 
@@ -157,7 +188,8 @@ SafetensorsFile& SafetensorsFile::operator=(SafetensorsFile&&) noexcept = defaul
 SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
     : mapping_(std::make_unique<Mapping>()) {
   mapping_->path = path;
-  const base::FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  mapping_->file = base::FileDescriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const base::FileDescriptor& file = mapping_->file;
   struct stat status = {};
   if (file.get() < 0 || ::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode)) {
     fail(path, "cannot be opened", "a safetensors file",
@@ -224,11 +256,28 @@ void SafetensorsFile::read_part_into(const std::string& name, at::IntArrayRef sh
   const int64_t begin = first[0] * full_width + first[1];
   with_type(destination.scalar_type(), [&]<class T>() {
     const auto copy = [&]<class Stored>() {
+      constexpr auto kSize = static_cast<int64_t>(sizeof(Stored));
+      T* const to = destination.data_ptr<T>();
+      if (is_one_run && std::is_same_v<Stored, T>) {
+        mapping_->read(data + begin * kSize, to, run * kSize);
+        return;
+      }
+      if (is_one_run) {
+        std::vector<std::byte> block(
+            static_cast<size_t>(std::min(kBlockBytes, std::max<int64_t>(run, 1) * kSize)));
+        const int64_t numbers = static_cast<int64_t>(block.size()) / kSize;
+        for (int64_t i = 0; i < run; i += numbers) {
+          const int64_t n = std::min(numbers, run - i);
+          mapping_->read(data + (begin + i) * kSize, block.data(), n * kSize);
+          convert<Stored>(block.data(), to + i, n);
+        }
+        return;
+      }
       for (int64_t i = 0; i < n_runs; ++i) {
         const int64_t element = begin + i * full_width;
-        convert<Stored>(data + element * static_cast<int64_t>(sizeof(Stored)),
-                        destination.data_ptr<T>() + i * run, run);
+        convert<Stored>(data + element * kSize, to + i * run, run);
       }
+      mapping_->forget(bytes(name));
     };
     if (stored.dtype == "F32") {
       copy.template operator()<float>();
