@@ -100,7 +100,8 @@ TEST_F(LoadMemory, IsTheSameWhenTheFileHasAnotherType) {
     save_hf(directory.path() / "model", decoder);
     std::vector<NamedTensor> tensors;
     for (const ParameterSpec& spec : decoder.parameters().table().parameters) {
-      tensors.push_back({spec.name, decoder.parameters().leaf(spec.name).detach().to(at::kBFloat16)});
+      tensors.push_back(
+          {spec.name, decoder.parameters().leaf(spec.name).detach().to(at::kBFloat16)});
     }
     write_safetensors(directory.path() / "model/model.safetensors", tensors);
   }
