@@ -6,8 +6,10 @@
 #include "orrery/base/text.h"
 #include "orrery/graph/layout.h"  // workers_text
 #include "orrery/graph/replica.h"
+#include "orrery/graph/topology.h"
 #include "orrery/kernels/decode_attention.h"  // kPageTokens, page_size
 #include "orrery/model/parameter_table.h"
+#include "orrery/parallel/gradient_reduction.h"  // owned_stretch
 
 namespace orrery::cli {
 
@@ -28,12 +30,22 @@ int64_t pages_for(int64_t n_tokens) {
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+/// Bytes of a number that is computed with.
 int64_t width_of(const config::ModelConfig& model) { return model.dtype == "fp64" ? 8 : 4; }
 
+/// Bytes of a parameter: of bf16 ones there is a widened copy.
+int64_t parameter_width(const config::ModelConfig& model) {
+  return model.dtype == "bf16" ? 2 + 4 : width_of(model);
+}
+
 /// Numbers of the weights that generation keeps in its own order: all matrices, and the head also
-/// where it is the embedding.
-int64_t packed_numbers(const model::Architecture& a, const model::ParameterTable& table) {
-  int64_t numbers = a.vocab_size * a.hidden_size;
+/// where it is the embedding. `a` of the model, `table` of the shard.
+int64_t packed_numbers(const model::Architecture& a, const model::ShardPlace& place,
+                       const model::ParameterTable& table) {
+  int64_t numbers = 0;
+  if (place.is_last_stage()) {
+    numbers = model::vocabulary_of(a.vocab_size, place).count * a.hidden_size;
+  }
   for (const model::ParameterSpec& parameter : table.parameters) {
     const bool is_end = parameter.layer == 0 || parameter.layer == a.n_layers + 1;
     if (parameter.shape.size() == 2 && !is_end) numbers += parameter.numel;
@@ -102,23 +114,35 @@ std::vector<WorkerMemory> plan_memory(const Job& job) {
   for (const graph::Replica& replica : graph::replicas_of(job.graph)) {
     const auto known = job.architectures.find(replica.id.role);
     if (known == job.architectures.end()) continue;  // a role without parameters
-    const model::ParameterTable table = model::parameter_table(known->second);
-    const int64_t width = width_of(*job.experiment.find_model(replica.id.role));
-    int64_t generation_bytes = 0;
-    for (const Load& load : loads_of(job, replica)) {
-      const int64_t numbers =
-          packed_numbers(known->second, table) + page_numbers(known->second, load);
-      generation_bytes = std::max(generation_bytes, numbers * width);
-    }
-    for (const int index : replica.layout.workers) {
-      WorkerMemory& worker = workers.at(static_cast<size_t>(index));
+    const config::ModelConfig& config = *job.experiment.find_model(replica.id.role);
+    const int64_t width = width_of(config);
+    const std::vector<Load> loads = loads_of(job, replica);
+    const graph::Topology topology = graph::topology_of(replica.layout);
+    for (int rank = 0; rank < topology.size(); ++rank) {
+      const graph::Coordinate at = topology.coordinate(rank);
+      const model::ShardPlace place = {at.pipe, replica.layout.pipe, at.tensor,
+                                       replica.layout.tensor};
+      const model::ParameterTable table = model::parameter_table(known->second, place);
+      const model::Architecture local = model::shard_architecture(known->second, place);
+      WorkerMemory& worker =
+          workers.at(static_cast<size_t>(replica.layout.workers[static_cast<size_t>(rank)]));
       worker.replicas.push_back(
           base::concat(replica.id.text(), replica.is_trained ? " (trained)" : ""));
       worker.n_parameters += table.numel;
-      worker.parameter_bytes += table.numel * width;
-      if (replica.is_trained) worker.training_bytes += 3 * table.numel * width;
+      worker.parameter_bytes += table.numel * parameter_width(config);
+      if (replica.is_trained) {
+        // Gradients of the shard, and the optimizer's state of the stretch that this rank owns.
+        const int64_t owned =
+            parallel::owned_stretch(table.numel, at.data, replica.layout.data).count;
+        worker.training_bytes += table.numel * width + owned * 2 * width;
+        if (config.dtype == "bf16") worker.training_bytes += owned * width;  // masters
+      }
       // One call runs at a time.
-      worker.generation_bytes = std::max(worker.generation_bytes, generation_bytes);
+      for (const Load& load : loads) {
+        const int64_t numbers =
+            packed_numbers(known->second, place, table) + page_numbers(local, load);
+        worker.generation_bytes = std::max(worker.generation_bytes, numbers * width);
+      }
     }
   }
   return workers;

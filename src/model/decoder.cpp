@@ -85,8 +85,8 @@ Decoder::State::State(Architecture given, at::ScalarType dtype, Shard given_shar
       local(shard_architecture(architecture, shard.place)),
       vocabulary(vocabulary_of(architecture.vocab_size, shard.place)),
       parameters(parameter_table(architecture, shard.place), dtype),
-      pool(dtype) {
-  anchor = at::zeros({1}, at::TensorOptions().dtype(dtype));
+      pool(parameters.values().scalar_type()) {
+  anchor = at::zeros({1}, parameters.values().options());
   anchor.set_requires_grad(true);
   const auto view = [&](const char* name) { return parameters.leaf(name).detach(); };
   const bool is_tied = architecture.tie_embeddings;

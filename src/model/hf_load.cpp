@@ -95,6 +95,7 @@ void load_hf_parameters(const std::filesystem::path& directory, Decoder& decoder
     read_parameter(*stored.tensors().at(name), name, place, spec,
                    decoder.parameters().leaf(spec.name).detach());
   }
+  decoder.parameters().store();
 }
 
 Decoder load_hf(const std::filesystem::path& directory, at::ScalarType dtype) {

@@ -61,6 +61,11 @@ const char* name(HiddenFunction function, Family family) {
   return "relu";
 }
 
+const char* dtype_name(at::ScalarType dtype) {
+  if (dtype == at::kBFloat16) return "bfloat16";
+  return dtype == at::kDouble ? "float64" : "float32";
+}
+
 /// One token as a number, several as a list, none as null.
 ordered_json token_field(const std::vector<int64_t>& tokens) {
   if (tokens.empty()) return nullptr;
@@ -170,7 +175,7 @@ ordered_json config_of(const Decoder& decoder) {
   config["tie_word_embeddings"] = a.tie_embeddings;
   config["bos_token_id"] = a.bos_token < 0 ? ordered_json() : ordered_json(a.bos_token);
   config["eos_token_id"] = token_field(a.eos_tokens);
-  config["torch_dtype"] = decoder.dtype() == at::kDouble ? "float64" : "float32";
+  config["torch_dtype"] = dtype_name(decoder.parameters().dtype());
   config["use_cache"] = true;
   if (a.value_head) {
     config["num_labels"] = 1;
@@ -216,7 +221,7 @@ std::vector<StoredTensorPlan> stored_tensors(const Decoder& decoder) {
     StoredTensorPlan& plan = plans[it->second];
     plan.parameters.push_back(i);
     plan.bytes += table.parameters[i].numel *
-                  static_cast<int64_t>(decoder.parameters().values().element_size());
+                  static_cast<int64_t>(decoder.parameters().stored().element_size());
   }
   return plans;
 }
@@ -225,6 +230,7 @@ at::Tensor values_of(const StoredTensorPlan& plan, const Decoder& decoder) {
   std::vector<at::Tensor> parts;
   for (const size_t i : plan.parameters) parts.push_back(decoder.parameters().leaf(i).detach());
   at::Tensor values = parts.size() == 1 ? parts.front() : at::cat(parts);
+  values = values.to(decoder.parameters().dtype());
   return plan.place.is_transposed ? values.t().contiguous() : values;
 }
 

@@ -321,19 +321,30 @@ at::Tensor zeros_in_large_pages(int64_t numel, at::ScalarType dtype) {
 
 FlatParameters::FlatParameters(ParameterTable table, at::ScalarType dtype)
     : table_(std::move(table)) {
-  if (dtype != at::kFloat && dtype != at::kDouble) {
+  if (dtype != at::kFloat && dtype != at::kDouble && dtype != at::kBFloat16) {
     throw ConfigError(base::concat("parameters of type ", c10::toString(dtype)),
-                      {.expected = "fp32 or fp64",
+                      {.expected = "fp32, fp64 or bf16",
                        .got = c10::toString(dtype),
                        .advice = "set the model's dtype to fp32"});
   }
-  values_ = zeros_in_large_pages(table_.numel, dtype);
+  stored_ = zeros_in_large_pages(table_.numel, dtype);
+  values_ = dtype == at::kBFloat16 ? zeros_in_large_pages(table_.numel, at::kFloat) : stored_;
   leaves_.reserve(table_.parameters.size());
   for (const ParameterSpec& spec : table_.parameters) {
     at::Tensor leaf = values_.narrow(0, spec.offset, spec.numel).view(spec.shape).detach();
     leaf.set_requires_grad(true);
     leaves_.push_back(std::move(leaf));
   }
+}
+
+void FlatParameters::store() {
+  if (!is_widened()) return;
+  stored_.copy_(values_);
+  widen();
+}
+
+void FlatParameters::widen() {
+  if (is_widened()) values_.copy_(stored_);
 }
 
 const at::Tensor& FlatParameters::gradients() {
@@ -367,20 +378,35 @@ at::Tensor FlatParameters::gradient(std::string_view name) {
   return leaf(name).grad();
 }
 
-void FlatParameters::release() {
-  values_.zero_();  // the ends, which share their pages with others
+namespace {
+
+void give_back(const at::Tensor& buffer) {
+  buffer.zero_();  // the ends, which share their pages with others
   const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const auto begin = reinterpret_cast<uintptr_t>(values_.mutable_data_ptr());
+  const auto begin = reinterpret_cast<uintptr_t>(buffer.mutable_data_ptr());
   const uintptr_t first = (begin + page - 1) / page * page;
-  const uintptr_t last = (begin + values_.nbytes()) / page * page;
+  const uintptr_t last = (begin + buffer.nbytes()) / page * page;
   if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
 }
 
+}  // namespace
+
+void FlatParameters::release() {
+  give_back(values_);
+  if (is_widened()) give_back(stored_);
+}
+
 void FlatParameters::initialise(uint64_t seed) {
-  for (const ParameterSpec& spec : table_.parameters) initialise(spec, seed);
+  for (const ParameterSpec& spec : table_.parameters) fill(spec, seed);
+  store();
 }
 
 void FlatParameters::initialise(const ParameterSpec& spec, uint64_t seed) {
+  fill(spec, seed);
+  store();
+}
+
+void FlatParameters::fill(const ParameterSpec& spec, uint64_t seed) {
   at::Tensor values = values_.narrow(0, spec.offset, spec.numel);
   if (spec.init == InitRule::kOnes) {
     values.fill_(1);

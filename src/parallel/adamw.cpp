@@ -18,6 +18,7 @@ AdamW::AdamW(model::FlatParameters& parameters, AdamWOptions options, model::Spa
       owned_(owned),
       first_moment_(at::zeros({owned.count}, parameters.values().options())),
       second_moment_(at::zeros({owned.count}, parameters.values().options())) {
+  if (parameters.dtype() == at::kBFloat16) masters_ = owned_values().clone();
   for (const model::ParameterSpec& spec : parameters.table().parameters) {
     const int64_t begin = std::max(spec.offset, owned.first);
     const int64_t end = std::min(spec.offset + spec.numel, owned.end());
@@ -38,7 +39,9 @@ void AdamW::step(const at::Tensor& gradients, double lr, double gradient_scale) 
   ++steps_done_;
   const double t = static_cast<double>(steps_done_);
   AT_DISPATCH_FLOATING_TYPES(parameters_.values().scalar_type(), "adamw", [&] {
-    scalar_t* const values = parameters_.values().data_ptr<scalar_t>() + owned_.first;
+    scalar_t* const values = masters_.defined()
+                                 ? masters_.data_ptr<scalar_t>()
+                                 : parameters_.values().data_ptr<scalar_t>() + owned_.first;
     for (const Stretch& stretch : stretches_) {
       const AdamWCoefficients<scalar_t> c = {
           .gradient_scale = static_cast<scalar_t>(gradient_scale),
@@ -55,11 +58,16 @@ void AdamW::step(const at::Tensor& gradients, double lr, double gradient_scale) 
                    c);
     }
   });
+  if (!masters_.defined()) return;
+  const at::Tensor stored = parameters_.stored().narrow(0, owned_.first, owned_.count);
+  stored.copy_(masters_);
+  owned_values().copy_(stored);
 }
 
 void AdamW::restore(int64_t steps_done, const at::Tensor& first_moment,
-                    const at::Tensor& second_moment) {
-  for (const at::Tensor* moment : {&first_moment, &second_moment}) {
+                    const at::Tensor& second_moment, const at::Tensor& masters) {
+  for (const at::Tensor* moment : {&first_moment, &second_moment, &masters}) {
+    if (moment == &masters && !masters.defined()) continue;
     if (moment->sizes() == first_moment_.sizes() &&
         moment->scalar_type() == first_moment_.scalar_type()) {
       continue;
@@ -74,6 +82,7 @@ void AdamW::restore(int64_t steps_done, const at::Tensor& first_moment,
   steps_done_ = steps_done;
   first_moment_.copy_(first_moment);
   second_moment_.copy_(second_moment);
+  if (masters_.defined()) masters_.copy_(masters.defined() ? masters : owned_values());
 }
 
 }  // namespace orrery::parallel

@@ -1,6 +1,7 @@
 #include "orrery/parallel/reallocation.h"
 
 #include <algorithm>
+#include <span>
 #include <vector>
 
 #include "orrery/base/error.h"
@@ -30,16 +31,45 @@ void mix(at::Tensor to, const at::Tensor& from, double eta) {
   }
 }
 
-/// What is sent to one peer in one round. A single run of the right type needs no buffer.
-at::Tensor packed(const Transfer& transfer, const at::Tensor& source, at::ScalarType wire,
-                  int64_t& buffered) {
-  if (transfer.copies.size() == 1 && transfer.copies[0].rows == 1 && source.scalar_type() == wire) {
-    return source_of(source, transfer.copies[0]);
+using Copies = std::span<const StridedCopy>;
+
+/// Runs of at least so many elements are messages of their own: they need no buffer, and their
+/// transfer takes longer than the latency of a message.
+constexpr int64_t kDirectElements = int64_t{16} << 10;
+
+/// What a transfer is sent as, on both sides: long runs one by one, the rest together.
+std::vector<Copies> messages_of(const Transfer& transfer) {
+  const auto is_direct = [](const StridedCopy& copy) {
+    return copy.rows == 1 && copy.length >= kDirectElements;
+  };
+  const Copies all = transfer.copies;
+  std::vector<Copies> messages;
+  for (size_t first = 0; first < all.size();) {
+    size_t end = first + 1;
+    if (!is_direct(all[first])) {
+      while (end < all.size() && !is_direct(all[end])) ++end;
+    }
+    messages.push_back(all.subspan(first, end - first));
+    first = end;
   }
-  at::Tensor buffer = at::empty({transfer.numel()}, source.options().dtype(wire));
+  return messages;
+}
+
+int64_t numel_of(Copies copies) {
+  int64_t numel = 0;
+  for (const StridedCopy& copy : copies) numel += copy.numel();
+  return numel;
+}
+
+bool is_one_run(Copies copies) { return copies.size() == 1 && copies[0].rows == 1; }
+
+/// What is sent as one message. A single run of the right type needs no buffer.
+at::Tensor packed(Copies copies, const at::Tensor& source, at::ScalarType wire, int64_t& buffered) {
+  if (is_one_run(copies) && source.scalar_type() == wire) return source_of(source, copies[0]);
+  at::Tensor buffer = at::empty({numel_of(copies)}, source.options().dtype(wire));
   buffered += static_cast<int64_t>(buffer.nbytes());
   int64_t at = 0;
-  for (const StridedCopy& copy : transfer.copies) {
+  for (const StridedCopy& copy : copies) {
     const at::Tensor from = source_of(source, copy);
     buffer.narrow(0, at, copy.numel()).view(from.sizes()).copy_(from);
     at += copy.numel();
@@ -47,22 +77,21 @@ at::Tensor packed(const Transfer& transfer, const at::Tensor& source, at::Scalar
   return buffer;
 }
 
-/// Where what comes from one peer is received; the destination itself if it may be overwritten.
-at::Tensor room_for(const Transfer& transfer, const at::Tensor& destination, double eta,
+/// Where one message is received; the destination itself if it may be overwritten.
+at::Tensor room_for(Copies copies, const at::Tensor& destination, at::ScalarType wire, double eta,
                     int64_t& buffered) {
-  if (eta == 1 && transfer.copies.size() == 1 && transfer.copies[0].rows == 1) {
-    return destination_of(destination, transfer.copies[0]);
+  if (eta == 1 && destination.scalar_type() == wire && is_one_run(copies)) {
+    return destination_of(destination, copies[0]);
   }
-  at::Tensor buffer = at::empty({transfer.numel()}, destination.options());
+  at::Tensor buffer = at::empty({numel_of(copies)}, destination.options().dtype(wire));
   buffered += static_cast<int64_t>(buffer.nbytes());
   return buffer;
 }
 
-void unpack(const Transfer& transfer, const at::Tensor& buffer, const at::Tensor& destination,
-            double eta) {
+void unpack(Copies copies, const at::Tensor& buffer, const at::Tensor& destination, double eta) {
   if (buffer.is_alias_of(destination)) return;  // received in place
   int64_t at = 0;
-  for (const StridedCopy& copy : transfer.copies) {
+  for (const StridedCopy& copy : copies) {
     const at::Tensor to = destination_of(destination, copy);
     mix(to, buffer.narrow(0, at, copy.numel()).view(to.sizes()), eta);
     at += copy.numel();
@@ -79,7 +108,7 @@ ReallocationResult reallocate(const ReallocationPlan& plan, comm::Communicator& 
   for (const std::vector<Transfer>& round : plan.rounds) {
     std::vector<comm::Send> sends;
     std::vector<comm::Receive> receives;
-    std::vector<const Transfer*> incoming;
+    std::vector<Copies> incoming;  // by receive
     int64_t buffered = 0;
     for (const Transfer& transfer : round) {
       if (transfer.from == own && transfer.to == own) {
@@ -88,17 +117,21 @@ ReallocationResult reallocate(const ReallocationPlan& plan, comm::Communicator& 
         }
         result.bytes_copied += transfer.numel() * destination.element_size();
       } else if (transfer.from == own) {
-        sends.push_back({transfer.to, packed(transfer, source, wire, buffered)});
-        result.bytes_sent += static_cast<int64_t>(sends.back().tensor.nbytes());
+        for (const Copies copies : messages_of(transfer)) {
+          sends.push_back({transfer.to, packed(copies, source, wire, buffered)});
+          result.bytes_sent += static_cast<int64_t>(sends.back().tensor.nbytes());
+        }
       } else if (transfer.to == own) {
-        receives.push_back({transfer.from, room_for(transfer, destination, eta, buffered)});
-        incoming.push_back(&transfer);
-        result.bytes_received += static_cast<int64_t>(receives.back().tensor.nbytes());
+        for (const Copies copies : messages_of(transfer)) {
+          receives.push_back({transfer.from, room_for(copies, destination, wire, eta, buffered)});
+          incoming.push_back(copies);
+          result.bytes_received += static_cast<int64_t>(receives.back().tensor.nbytes());
+        }
       }
     }
     if (!sends.empty() || !receives.empty()) workers.exchange(sends, receives);
     for (size_t i = 0; i < incoming.size(); ++i) {
-      unpack(*incoming[i], receives[i].tensor, destination, eta);
+      unpack(incoming[i], receives[i].tensor, destination, eta);
     }
     result.peak_bytes = std::max(result.peak_bytes, buffered);
   }

@@ -175,7 +175,8 @@ metrics::Statistics TrainEngine::step(const data::SequenceBatch& minibatch, doub
     norm = gradient_norm(owned) / all.weight;
     if (std::isfinite(*norm)) {
       optimizer_.step(owned, lr, clip_scale(*norm, options_.max_grad_norm) / all.weight);
-      gather_from_owners(decoder_.parameters().values(), *groups_.data);
+      gather_from_owners(decoder_.parameters().stored(), *groups_.data);
+      if (groups_.data->size() > 1) decoder_.parameters().widen();
     } else {
       reason = "a gradient is not finite";
     }

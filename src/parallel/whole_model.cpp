@@ -19,7 +19,7 @@ std::unique_ptr<model::Decoder> gather_model(const model::Decoder& shard,
     groups.model->exchange({{0, values}}, {});
     return nullptr;
   }
-  auto whole = std::make_unique<model::Decoder>(shard.architecture(), shard.dtype());
+  auto whole = std::make_unique<model::Decoder>(shard.architecture(), shard.parameters().dtype());
   place_parameters(shard.parameters().table(), values, whole->parameters());
   model::ShardPlace place = own;
   for (place.pipe = 0; place.pipe < own.n_pipe; ++place.pipe) {
@@ -32,6 +32,7 @@ std::unique_ptr<model::Decoder> gather_model(const model::Decoder& shard,
       place_parameters(table, room, whole->parameters());
     }
   }
+  whole->parameters().store();
   return whole;
 }
 

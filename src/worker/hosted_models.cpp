@@ -15,6 +15,7 @@ namespace orrery::worker {
 namespace {
 
 at::ScalarType dtype_named(const std::string& name) {
+  if (name == "bf16") return at::kBFloat16;
   return name == "fp64" ? at::kDouble : at::kFloat;
 }
 
@@ -81,6 +82,7 @@ std::unique_ptr<model::Decoder> make_decoder(const config::ModelConfig& config,
   try {
     auto decoder = std::make_unique<model::Decoder>(model::Architecture::from_config(config),
                                                     dtype_named(config.dtype), c10::kCPU, shard);
+    if (config.recompute_activations) decoder->set_activations(model::Activations::kRecompute);
     if (replica.origin == graph::Origin::kRealloc) {
       decoder->parameters().release();
     } else if (config.path.empty()) {

@@ -43,14 +43,32 @@ void ParameterMoves::run(const comm::ReallocHook& hook) {
   const graph::Replica& from = find(hook.from_role.empty() ? hook.role : hook.from_role, hook.from);
   const graph::Replica& to = find(hook.role, hook.to);
   const HostedModel* const source = models_.find(from.id);
-  const HostedModel* const destination = models_.find(to.id);
+  HostedModel* const destination = models_.find(to.id);
   if (source == nullptr && destination == nullptr) return;
-  const auto values = [](const HostedModel* model) {
-    return model == nullptr ? at::Tensor() : model->decoder->parameters().values();
-  };
+  const at::Tensor sent = source == nullptr ? at::Tensor() : source->decoder->parameters().stored();
+  at::Tensor filled;
+  if (destination != nullptr) {
+    model::FlatParameters& parameters = destination->decoder->parameters();
+    filled = parameters.stored();
+    // Steps of a moving average are smaller than bf16 can tell apart.
+    if (hook.eta != 1 && parameters.dtype() == at::kBFloat16) {
+      if (!destination->shadow.defined()) destination->shadow = parameters.values().clone();
+      filled = destination->shadow;
+    }
+  }
   const HostedModel& own = source != nullptr ? *source : *destination;
-  parallel::reallocate(plan_between(from, to, own.decoder->architecture()), workers_,
-                       values(source), values(destination), models_.dtype_of(to.id.role), hook.eta);
+  parallel::reallocate(plan_between(from, to, own.decoder->architecture()), workers_, sent, filled,
+                       models_.dtype_of(to.id.role), hook.eta);
+  if (destination == nullptr) return;
+  model::FlatParameters& parameters = destination->decoder->parameters();
+  if (destination->shadow.defined()) {
+    if (hook.eta == 1) {
+      destination->shadow.copy_(parameters.stored());
+    } else {
+      parameters.stored().copy_(destination->shadow);
+    }
+  }
+  parameters.widen();
 }
 
 void ParameterMoves::run(const comm::ResidencyHook& hook) {

@@ -124,10 +124,18 @@ void ShardCheckpoint::start(const std::filesystem::path& directory, int64_t step
     if (model.at.data == 0) {  // data ranks hold the same parameters
       take(parameters.values(), {.first = 0, .count = table.numel}, "parameters");
     }
+    if (model.at.data == 0 && model.shadow.defined()) {
+      take(model.shadow, {.first = 0, .count = table.numel}, "shadow");
+      blobs["shadow/" + id.role] = "1";
+    }
     if (model.engine == nullptr) continue;
     const parallel::AdamW& optimizer = model.engine->optimizer();
     take(optimizer.first_moment(), optimizer.owned(), "first_moment");
     take(optimizer.second_moment(), optimizer.owned(), "second_moment");
+    if (optimizer.masters().defined()) {
+      take(optimizer.masters(), optimizer.owned(), "masters");
+      blobs["masters/" + id.role] = "1";
+    }
     blobs["optimizer/" + id.role] = std::to_string(optimizer.steps_done());
   }
   const std::filesystem::path partial = checkpoint::partial_directory(directory);
@@ -163,6 +171,12 @@ void ShardCheckpoint::restore(checkpoint::CheckpointReader& reader) {
     const model::ParameterTable& table = parameters.table();
     read_all(reader, table, {.first = 0, .count = table.numel}, id.role + "/parameters/",
              parameters.values());
+    parameters.store();
+    if (parameters.dtype() == at::kBFloat16 && reader.blob("shadow/" + id.role)) {
+      model.shadow = at::empty_like(parameters.values());
+      read_all(reader, table, {.first = 0, .count = table.numel}, id.role + "/shadow/",
+               model.shadow);
+    }
     if (model.engine == nullptr) continue;
     parallel::AdamW& optimizer = model.engine->optimizer();
     const at::Tensor first = at::empty_like(optimizer.first_moment());
@@ -175,7 +189,12 @@ void ShardCheckpoint::restore(checkpoint::CheckpointReader& reader) {
       throw CheckpointError(base::concat(reader.directory().string(), ": the number of updates of ",
                                          id.role, " is missing"));
     }
-    optimizer.restore(n_steps, first, second);
+    at::Tensor masters;
+    if (optimizer.masters().defined() && reader.blob("masters/" + id.role)) {
+      masters = at::empty_like(optimizer.masters());
+      read_all(reader, table, optimizer.owned(), id.role + "/masters/", masters);
+    }
+    optimizer.restore(n_steps, first, second, masters);
   }
 }
 

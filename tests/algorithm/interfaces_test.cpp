@@ -220,6 +220,76 @@ INSTANTIATE_TEST_SUITE_P(
              std::to_string(each.index);
     });
 
+/// An option, and others that it needs or that would hide it.
+struct Knob {
+  const char* interface;
+  config::Option changed;
+  std::vector<config::Option> around = {};
+};
+
+/// Every option of the field that shapes what is learned from rewards: none is read and ignored.
+const std::vector<Knob> kKnobs = {
+    {"grpo", option("eps_clip", "0.01")},
+    {"grpo", option("c_clip", "1.05")},
+    {"grpo", option("temperature", "0.5")},
+    {"grpo", option("recompute_log_probs", "true")},
+    {"grpo", option("behav_imp_weight_cap", "1.1"), {option("recompute_log_probs", "true")}},
+    {"grpo", option("kl_ctl", "0.3")},
+    {"grpo", option("kl_loss", "0.3")},
+    {"grpo", option("adaptive_kl", "true"), {option("kl_ctl", "0.3")}},
+    {"grpo",
+     option("adaptive_kl_target", "0.01"),
+     {option("kl_ctl", "0.3"), option("adaptive_kl", "true"), option("adaptive_kl_horizon", "10")}},
+    {"grpo",
+     option("adaptive_kl_horizon", "10"),
+     {option("kl_ctl", "0.3"), option("adaptive_kl", "true")}},
+    {"grpo", option("group_adv_norm", "false")},
+    {"grpo", option("adv_norm", "true"), {option("group_adv_norm", "false")}},
+    {"grpo", option("leave_one_out", "true"), {option("group_adv_norm", "false")}},
+    {"grpo", option("best_of", "1")},
+    {"grpo", option("n_minibatches", "2")},
+    {"grpo", option("sample_reuse", "2")},
+    {"grpo", option("mask_too_long", "true")},
+    {"grpo", option("mask_no_eos_with_zero", "true"), {option("group_adv_norm", "false")}},
+    {"grpo", option("length_penalty", "0.1"), {option("group_adv_norm", "false")}},
+    {"grpo",
+     option("length_free", "3"),
+     {option("length_penalty", "0.1"), option("group_adv_norm", "false")}},
+    {"grpo", option("reward_scaling", "0.5"), {option("group_adv_norm", "false")}},
+    {"grpo", option("reward_bias", "0.3"), {option("group_adv_norm", "false")}},
+    {"grpo", option("max_reward_clip", "0.1"), {option("group_adv_norm", "false")}},
+    {"grpo", option("discount", "0.9"), {option("group_adv_norm", "false")}},
+    {"ppo_actor", option("gae_lambda", "0.5")},
+    {"ppo_actor", option("value_norm", "true")},
+    {"ppo_actor",
+     option("value_norm_type", "ma"),
+     {option("value_norm", "true"), option("value_norm_beta", "0.5")}},
+    {"ppo_critic", option("value_eps_clip", "0.01")},
+    {"ppo_critic",  // they differ from distances of 10 on
+     option("value_loss", "huber"),
+     {option("reward_scaling", "100"), option("max_reward_clip", "100")}},
+    {"ppo_critic", option("value_norm", "true")},
+    {"ppo_critic", option("value_norm_type", "ma"), {option("value_norm", "true")}},
+    {"ppo_critic", option("value_norm_beta", "0.5"), {option("value_norm", "true")}},
+    {"ppo_critic", option("value_norm_eps", "0.5"), {option("value_norm", "true")}},
+    {"ppo_critic", option("kl_ctl", "0.5")},
+};
+
+TEST(Options, EachChangesWhatIsLearned) {
+  for (const Knob& knob : kKnobs) {
+    SCOPED_TRACE(knob.interface + (" " + knob.changed.name));
+    Example without{knob.interface, kTrain, knob.around,
+                    knob.interface == std::string("ppo_critic")};
+    without.n_calls = 3;  // moments of returns differ from the second update on
+    Example with = without;
+    with.options.push_back(knob.changed);
+
+    const at::Tensor difference = run(with, 1).parameters - run(without, 1).parameters;
+
+    EXPECT_GT(difference.abs().max().item<double>(), 1e-9);
+  }
+}
+
 TEST(EarlyStop, LeavesTheModelAsItIsAndSaysSo) {
   const Example stopped{"grpo", kTrain, {option("early_stop_imp_ratio", "1e-9")}, false, 1};
 

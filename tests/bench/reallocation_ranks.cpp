@@ -3,10 +3,12 @@
 // ready; and memcpy of the bytes that stay on their worker.
 //
 //   tools/bench.sh ranks
+//   bench_reallocation [ELEMENTS OF A BUCKET...]: how it depends on them
 #include <ATen/ATen.h>
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <map>
 
@@ -72,13 +74,15 @@ Bytes bytes_of(const ReallocationPlan& plan, int worker) {
   return bytes;
 }
 
-void measure(comm::Communicator& workers, const char* from, const char* to) {
+void measure(comm::Communicator& workers, const char* from, const char* to,
+             const ReallocationOptions& options) {
   const int self = workers.rank();
   const auto layout = [](const char* text) { return graph::parse_layout(text).layout; };
   const graph::Layout source_layout = layout(from);
   const graph::Layout destination_layout = layout(to);
-  const ReallocationPlan plan = plan_reallocation(shards_of(architecture(), source_layout),
-                                                  shards_of(architecture(), destination_layout));
+  const ReallocationPlan plan =
+      plan_reallocation(shards_of(architecture(), source_layout),
+                        shards_of(architecture(), destination_layout), options);
   const auto buffer = [&](const graph::Layout& where) {
     for (const ShardBlocks& shard : shards_of(architecture(), where)) {
       if (shard.worker != self) continue;
@@ -138,6 +142,15 @@ int main(int argc, char** argv) {
   const std::pair<const char*, const char*> pairs[] = {
       {"d1t4p1@0-3", "d4t1p1@0-3"}, {"d1t1p4@0-3", "d4t1p1@0-3"}, {"d1t2p2@0-3", "d4t1p1@0-3"},
       {"d4t1p1@0-3", "d1t2p2@0-3"}, {"d1t2p1@0-1", "d2t1p1@2-3"}, {"d1t2p1@0-1", "d1t1p2@2-3"}};
-  for (const auto& [from, to] : pairs) orrery::parallel::measure(*workers, from, to);
+  std::vector<int64_t> buckets;
+  for (int i = 1; i < argc; ++i) buckets.push_back(std::atoll(argv[i]));
+  if (buckets.empty()) buckets.push_back(orrery::parallel::ReallocationOptions{}.bucket_elements);
+  for (const int64_t bucket : buckets) {
+    if (workers->rank() == 0) std::printf("buckets of up to %ld elements\n", bucket);
+    for (const auto& [from, to] : pairs) {
+      orrery::parallel::measure(*workers, from, to,
+                                {.bucket_elements = bucket, .node_of_worker = {}});
+    }
+  }
   return 0;
 }

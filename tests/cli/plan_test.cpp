@@ -31,7 +31,7 @@ TEST(PlanText, ShowsGraphLayoutsWorkersCommunicatorsAndMemory) {
   expect_part(text, "\ncommunicators\n");
   expect_part(text, "actor.0/data0");
   expect_part(text, "\nparameter hooks\n");
-  expect_part(text, "0-1      35168       137.4 KiB  412.1 KiB");
+  expect_part(text, "0-1      35168       137.4 KiB  274.8 KiB");
 }
 
 TEST(PlanText, NamesEveryLimitOfTheRun) {
@@ -49,7 +49,7 @@ TEST(MemoryPlan, CountsParametersGradientsAndMoments) {
   for (const WorkerMemory& worker : workers) {
     EXPECT_EQ(worker.n_parameters, n);
     EXPECT_EQ(worker.parameter_bytes, 4 * n);
-    EXPECT_EQ(worker.training_bytes, 12 * n);  // gradients and two moments
+    EXPECT_EQ(worker.training_bytes, 4 * n + 8 * n / 2);  // gradients; half of two moments
     EXPECT_EQ(worker.replicas, std::vector<std::string>{"actor.0 (trained)"});
   }
 }
@@ -62,6 +62,28 @@ TEST(MemoryPlan, DoublesInFp64) {
   EXPECT_EQ(fp64.parameter_bytes, 2 * fp32.parameter_bytes);
   EXPECT_EQ(fp64.training_bytes, 2 * fp32.training_bytes);
   EXPECT_EQ(fp64.generation_bytes, 2 * fp32.generation_bytes);
+}
+
+TEST(MemoryPlan, CountsMastersAndTheWidenedCopyOfBf16) {
+  const WorkerMemory fp32 = plan_memory(tiny({}, 1)).front();
+  const WorkerMemory bf16 = plan_memory(tiny({"model.actor.dtype=bf16"}, 1)).front();
+
+  EXPECT_EQ(bf16.parameter_bytes, 6 * fp32.n_parameters);
+  EXPECT_EQ(bf16.training_bytes, 16 * fp32.n_parameters);
+}
+
+TEST(MemoryPlan, CountsWhatEachShardHas) {
+  const int64_t whole = plan_memory(tiny({}, 1)).front().n_parameters;
+  const std::vector<WorkerMemory> workers = plan_memory(tiny({"layout.default=d1t2p2@0-3"}, 4));
+
+  int64_t sum = 0;
+  for (const WorkerMemory& worker : workers) {
+    sum += worker.n_parameters;
+    EXPECT_LT(worker.n_parameters, whole / 3);
+    EXPECT_EQ(worker.training_bytes, 12 * worker.n_parameters);
+  }
+  EXPECT_GE(sum, whole);
+  EXPECT_LT(sum, whole * 11 / 10) << "norms and a shared key head are on both tensor ranks";
 }
 
 TEST(MemoryPlan, BoundsGenerationByTheLongestPromptsAndAnswers) {

@@ -61,5 +61,27 @@ TEST_F(Layouts, OfEachCallGiveTheNumbersOfOneWorker) {
   }
 }
 
+TEST_F(Layouts, MoveBf16ParametersAndExportThem) {
+  const std::string sets =
+      " --set model.actor.dtype=bf16 --set model.actor.recompute_activations=true";
+
+  const Result result =
+      orrery(3, tiny(folder_, judged(folder_) + sets + layout("actor_gen", "d2t1p1@0-1") +
+                                  layout("actor_train", "d1t2p1@0-1")));
+
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  const auto model = folder_ / "grpo_tiny/models/latest/actor";
+  EXPECT_EQ(nlohmann::json::parse(std::ifstream(model / "config.json"))["torch_dtype"], "bfloat16");
+  // 35168 parameters of two bytes, and a header.
+  EXPECT_LT(std::filesystem::file_size(model / "model.safetensors"), 35168u * 3);
+  EXPECT_GT(last_value(folder_ / "grpo_tiny", "actor_train/grad_norm"), 0);
+
+  const Result again = orrery(2, tiny(folder_, "--set experiment.name=again" + sets +
+                                                   " --set layout.default=d1t1p1@0 --set "
+                                                   "model.actor.path=" +
+                                                   model.string()));
+  EXPECT_EQ(again.exit_code, 0) << again.output;
+}
+
 }  // namespace
 }  // namespace orrery::integration

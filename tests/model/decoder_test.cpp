@@ -241,7 +241,7 @@ TEST(Decoder, NamesWhatIsWrongWithABatch) {
 }
 
 TEST(Decoder, RefusesOtherTypesAndDevices) {
-  EXPECT_THROW(Decoder(small_architecture("llama"), at::kBFloat16), ConfigError);
+  EXPECT_THROW(Decoder(small_architecture("llama"), at::kHalf), ConfigError);
   EXPECT_THROW(Decoder(small_architecture("llama"), at::kFloat, c10::Device("cuda:0")),
                ConfigError);
   EXPECT_THROW(Decoder(Architecture{}, at::kFloat), ConfigError);

@@ -62,6 +62,7 @@ void disturb(model::FlatParameters& parameters) {
     const int64_t first = spec.first[0];
     part.copy_(at::arange(first, first + spec.numel, part.options()).mul(0.7).sin().mul(0.3));
   }
+  parameters.store();
 }
 
 TestShard::TestShard(const model::Architecture& a, const graph::Degrees& degrees,

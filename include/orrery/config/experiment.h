@@ -170,6 +170,7 @@ struct DatasetConfig {
 struct ModelConfig {
   std::string path;
   std::string dtype = "fp32";
+  bool recompute_activations = false;
   std::string architecture = "llama";
   std::string head = "language";
   std::string tokenizer = "byte";
@@ -200,7 +201,15 @@ struct ModelConfig {
     using C = ModelConfig;
     field(&C::path, "path", "Hugging Face directory; empty: random weights of the sizes below",
           input_path());
-    field(&C::dtype, "dtype", "type of parameters and computation", one_of({"fp32", "fp64"}));
+    field(&C::dtype, "dtype",
+          "type of parameters and computation; bf16: parameters, with fp32 masters where they are "
+          "trained, and on a CPU computation in fp32",
+          one_of({"fp32", "fp64", "bf16"}));
+    field(
+        &C::recompute_activations, "recompute_activations",
+        "training keeps the input of each layer only and runs it again in backward: about a tenth "
+        "of the memory, a third more products",
+        anything());
     field(&C::architecture, "architecture",
           "none: a role without parameters, such as a rule that gives rewards",
           one_of({"llama", "none"}));

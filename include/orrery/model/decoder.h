@@ -56,7 +56,8 @@ struct Shard {
 class Decoder {
  public:
   /// Parameters are zero until initialise() or a load.
-  ///   dtype   kFloat or kDouble: parameters, products and results
+  ///   dtype   kFloat or kDouble: parameters, products and results; kBFloat16: parameters, which
+  ///           are computed with in fp32
   ///   device  the CPU
   /// Throws ConfigError for an unsound architecture, a shard that it cannot be cut into, or another
   /// dtype or device.
@@ -69,6 +70,7 @@ class Decoder {
   /// Of the whole model.
   const Architecture& architecture() const;
   const Shard& shard() const;
+  /// Of products and results: kFloat or kDouble. Parameters are stored as parameters().dtype().
   at::ScalarType dtype() const;
   FlatParameters& parameters();
   const FlatParameters& parameters() const;

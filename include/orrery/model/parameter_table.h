@@ -99,20 +99,35 @@ ParameterTable parameter_table(const Architecture& architecture, const ShardPlac
 
 /// One contiguous buffer of all parameters, leaves that are detached views of it, and, from the
 /// first use on, one flat gradient buffer of the same length whose views are the leaves' `.grad`.
+///
+/// Parameters of bf16 are stored in a buffer of that type, which is what moves between workers, and
+/// computed with in fp32 from a widened copy, which is what values() and the leaves are (decision
+/// 0505). Of the other types both are one buffer. Whoever writes one of the two says so:
+///   values, leaves -> store()      stored -> widen()
 /// Used by one thread at a time.
 class FlatParameters {
  public:
-  /// Zeros. dtype: kFloat or kDouble. Throws ConfigError for any other.
+  /// Zeros. dtype: kFloat, kDouble or kBFloat16. Throws ConfigError for any other.
   FlatParameters(ParameterTable table, at::ScalarType dtype);
+
+  /// What parameters are stored as.
+  at::ScalarType dtype() const { return stored_.scalar_type(); }
+  /// [numel], contiguous, of dtype(). values() itself unless that is bf16.
+  const at::Tensor& stored() const { return stored_; }
+  /// After writing values: rounds them to what is stored. Nothing to do unless dtype() is bf16.
+  void store();
+  /// After writing what is stored: makes the values equal to it. Likewise.
+  void widen();
 
   const ParameterTable& table() const { return table_; }
   int64_t numel() const { return table_.numel; }
 
-  /// [numel], contiguous. Writing to it changes the leaves.
+  /// [numel], contiguous, kFloat or kDouble: what is computed with. Writing to it changes the
+  /// leaves.
   const at::Tensor& values() const { return values_; }
 
-  /// [numel], contiguous, same dtype. Backward adds to it. The first call allocates it, with zeros:
-  /// a role that is never trained has none.
+  /// [numel], contiguous, of the values' type. Backward adds to it. The first call allocates it,
+  /// with zeros: a role that is never trained has none.
   const at::Tensor& gradients();
   bool has_gradients() const { return gradients_.defined(); }
   /// Does nothing while there are no gradients.
@@ -135,8 +150,12 @@ class FlatParameters {
   void initialise(const ParameterSpec& spec, uint64_t seed);
 
  private:
+  void fill(const ParameterSpec& spec, uint64_t seed);
+  bool is_widened() const { return !stored_.is_same(values_); }
+
   ParameterTable table_;
   at::Tensor values_;
+  at::Tensor stored_;
   at::Tensor gradients_;
   std::vector<at::Tensor> leaves_;
 };

@@ -20,8 +20,9 @@ struct AdamWOptions {
 
 class AdamW {
  public:
-  /// Moments of zero, of the parameters' type, for the parameters in `owned`, a stretch of the flat
-  /// buffer. `parameters` must outlive it.
+  /// Moments of zero, of the values' type, for the parameters in `owned`, a stretch of the flat
+  /// buffer. Of parameters stored in bf16 it keeps fp32 masters, which begin as what is stored now.
+  /// `parameters` must outlive it.
   AdamW(model::FlatParameters& parameters, AdamWOptions options, model::Span owned);
   /// For all of them.
   AdamW(model::FlatParameters& parameters, AdamWOptions options);
@@ -40,9 +41,15 @@ class AdamW {
   const at::Tensor& first_moment() const { return first_moment_; }    ///< [owned.count]
   const at::Tensor& second_moment() const { return second_moment_; }  ///< [owned.count]
 
-  /// Goes on from a saved state. The moments are copied: [owned.count], of the parameters' type.
-  /// Throws ShapeError when they are not.
-  void restore(int64_t steps_done, const at::Tensor& first_moment, const at::Tensor& second_moment);
+  /// [owned.count] fp32: what the updates add up in. Undefined unless parameters are bf16.
+  const at::Tensor& masters() const { return masters_; }
+
+  /// Goes on from a saved state, on parameters that have been restored already. The moments are
+  /// copied: [owned.count], of the values' type. `masters` likewise, where there are any;
+  /// undefined: those that are stored now.
+  /// Throws ShapeError when they do not fit.
+  void restore(int64_t steps_done, const at::Tensor& first_moment, const at::Tensor& second_moment,
+               const at::Tensor& masters = {});
 
  private:
   /// A stretch of the owned parameters with or without decay.
@@ -52,11 +59,15 @@ class AdamW {
     bool decays = true;
   };
 
+  at::Tensor owned_values() const {
+    return parameters_.values().narrow(0, owned_.first, owned_.count);
+  }
+
   model::FlatParameters& parameters_;
   AdamWOptions options_;
   model::Span owned_;
   std::vector<Stretch> stretches_;
-  at::Tensor first_moment_, second_moment_;
+  at::Tensor masters_, first_moment_, second_moment_;
   int64_t steps_done_ = 0;
 };
 

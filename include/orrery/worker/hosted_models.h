@@ -28,6 +28,9 @@ struct HostedModel {
   std::unique_ptr<model::Decoder> decoder;
   std::unique_ptr<parallel::TrainEngine> engine;
   parallel::ReplicaGroups groups;  // owned by the registry
+  /// [parameters] fp32, of bf16 parameters that are mixed with others: what the mixing adds up in.
+  /// Undefined until the first time.
+  at::Tensor shadow;
   bool is_dp_head = false;
 
   algorithm::ModelContext context() const;
