@@ -154,7 +154,6 @@ int generate(const CommandRanks& ranks, std::span<const std::string> arguments) 
   const CommandRanks::Start start = ranks.start([&] {
     const config::GenerateOptions options = config::parse_generate_options(arguments);
     const config::ModelRunOptions& run = options.run;
-    compute_type(run.dtype);
     check_output(run.out);
     source = open_model(run.model, run.role, SourceCheck::kHashes);
     if (source.architecture.value_head) {

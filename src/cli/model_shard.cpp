@@ -61,7 +61,7 @@ ModelShard::Loaded ModelShard::load(const CommandRanks& ranks, const ModelSource
       part.pipe = unless_alone(*shard->registry_, graph::GroupKind::kPipe, layout.pipe);
     }
     auto decoder = std::make_unique<model::Decoder>(source.architecture,
-                                                    compute_type(options.dtype), c10::kCPU, part);
+                                                    parameter_type(options.dtype), c10::kCPU, part);
     load_parameters(source, *decoder);
     if (options.check) check_finite(*decoder, source);
     shard->decoder_ = std::move(decoder);

@@ -141,15 +141,9 @@ void check_finite(const model::Decoder& decoder, const ModelSource& source) {
   }
 }
 
-at::ScalarType compute_type(const std::string& dtype) {
-  if (dtype == "fp64") return at::kDouble;
-  if (dtype == "fp32") return at::kFloat;
-  throw ConfigError(
-      base::concat("--dtype ", dtype),
-      {.expected = "fp32 or fp64",
-       .got = dtype,
-       .advice = "this version computes in fp32 and fp64 only; a model that is stored "
-                 "in bf16 is read all the same"});
+at::ScalarType parameter_type(const std::string& dtype) {
+  if (dtype == "bf16") return at::kBFloat16;
+  return dtype == "fp64" ? at::kDouble : at::kFloat;
 }
 
 graph::Layout layout_for(const std::string& text, int n_workers,

@@ -59,8 +59,9 @@ void load_parameters(const ModelSource& source, model::Decoder& decoder);
 /// Throws ConfigError that names the first parameter with a NaN or an infinity.
 void check_finite(const model::Decoder& decoder, const ModelSource& source);
 
-/// Of --dtype. Throws ConfigError for what decoders cannot compute in.
-at::ScalarType compute_type(const std::string& dtype);
+/// Of --dtype, which has been checked: what parameters are stored as. bf16 ones are computed with
+/// in fp32 (decision 0505).
+at::ScalarType parameter_type(const std::string& dtype);
 
 /// The layout of `text`, or data parallel over all workers. Throws ConfigError with every reason
 /// why it fits neither the workers nor the model.

@@ -135,7 +135,6 @@ int score(const CommandRanks& ranks, std::span<const std::string> arguments) {
   const CommandRanks::Start start = ranks.start([&] {
     const config::ScoreOptions options = config::parse_score_options(arguments);
     const config::ModelRunOptions& run = options.run;
-    compute_type(run.dtype);
     check_output(run.out);
     source = open_model(run.model, run.role, SourceCheck::kHashes);
     if (options.logits && source.architecture.value_head) {

@@ -108,6 +108,7 @@ void load_checkpoint_parameters(const fs::path& directory, const std::string& ro
     reader.read(slab_of(spec, role, dtype), room.mutable_data_ptr());
     leaf.copy_(room);
   }
+  decoder.parameters().store();
 }
 
 void write_checkpoint_model(const fs::path& folder, const Decoder& whole, const SavedModel& saved) {

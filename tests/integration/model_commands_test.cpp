@@ -221,6 +221,28 @@ TEST(Score, AgreesWithTheLogProbabilitiesOfGreedyGeneration) {
   }
 }
 
+TEST(Score, InBf16IsOfRoundedWeightsOnEveryLayout) {
+  const TemporaryFolder folder;
+  const std::string model = source("tests/fixtures/hf/llama-gqa");
+  const json expected = read_json(model + "/expected.json");
+  const std::string arguments = "score --model " + model + " --tokens " +
+                                write_tokens(folder, expected["sequences"], "ids").string() +
+                                " --out " + (folder / "out.json").string() + " --dtype ";
+  std::vector<std::vector<double>> all;
+  for (const auto& [dtype, place] : std::vector<std::pair<const char*, Place>>{
+           {"fp32", {0, ""}}, {"bf16", {0, ""}}, {"bf16", {3, "t2"}}}) {
+    const Result result = run_at(place, arguments + dtype);
+    ASSERT_EQ(result.exit_code, 0) << result.output;
+    std::vector<double>& numbers = all.emplace_back();
+    for (const json& sequence : read_json(folder / "out.json")["logprobs"]) {
+      for (const json& value : sequence) numbers.push_back(value.get<double>());
+    }
+  }
+  EXPECT_LT(largest_difference(all[0], all[1]), 0.1);
+  EXPECT_GT(largest_difference(all[0], all[1]), 1e-5) << "rounded";
+  EXPECT_LT(largest_difference(all[1], all[2]), 1e-4);
+}
+
 TEST(Generate, ReadsPromptsAndWritesTexts) {
   const TemporaryFolder folder;
   ASSERT_EQ(orrery(2, "train " + source("configs/grpo_tiny.cfg") + " --set experiment.output_dir=" +
