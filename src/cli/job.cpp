@@ -68,6 +68,7 @@ class Checks {
     for (const graph::Call& call : job_.graph.calls()) {
       check_post_realloc(call);
       check_head(call);
+      check_reads_tokens(call);
     }
   }
 
@@ -136,6 +137,28 @@ class Checks {
                            call.role, ".head = value")
             : base::concat("interface ", call.interface, " needs a language model; ", call.role,
                            " has a value head"));
+  }
+
+  /// Whoever reads what a call generates must know every token that it can draw.
+  void check_reads_tokens(const graph::Call& call) {
+    const auto reader = job_.architectures.find(call.role);
+    if (reader == job_.architectures.end()) return;
+    for (const graph::Call& other : job_.graph.calls()) {
+      const auto writer = job_.architectures.find(other.role);
+      if (other.kind != graph::CallKind::kGenerate || writer == job_.architectures.end()) continue;
+      const bool is_read =
+          std::any_of(call.inputs.begin(), call.inputs.end(), [&](const config::KeyBinding& input) {
+            return std::any_of(other.outputs.begin(), other.outputs.end(),
+                               [&](const config::KeyBinding& output) {
+                                 return output.graph_key == input.graph_key;
+                               });
+          });
+      if (!is_read || reader->second.vocab_size >= writer->second.vocab_size) continue;
+      add(base::concat("call.", call.name, ".model"),
+          base::concat("role ", call.role, " has a vocabulary of ", reader->second.vocab_size,
+                       ", but ", other.role, ", whose answers it reads, one of ",
+                       writer->second.vocab_size, "; use models of one tokenizer"));
+    }
   }
 
   void check_vocabulary(const std::string& role, const config::ModelConfig& model) {

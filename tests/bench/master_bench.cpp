@@ -3,10 +3,13 @@
 // samples. Compare with the Python reference's seconds in docs (its gather-scatter plan of 4 keys
 // at 256 x 4,096: 0.47 s; dispatch by tokens: 0.49 s).
 #include <benchmark/benchmark.h>
+#include <unistd.h>  // sysconf
 
 #include <algorithm>
+#include <fstream>
 #include <numeric>
 
+#include "orrery/comm/serialise.h"  // frame_request
 #include "orrery/master/dispatch.h"
 #include "orrery/master/dispatcher.h"
 
@@ -210,6 +213,33 @@ std::vector<comm::Reply> answers(const graph::Graph& graph, const std::vector<Ou
   return replies;
 }
 
+/// What the messages of the steps weigh, as the control channel would send them: what requests
+/// share goes to each worker, but is serialised once.
+struct Sent {
+  std::vector<uint64_t> by_worker;
+
+  explicit Sent(int n_workers) : by_worker(at(n_workers)) {}
+
+  void add(const std::vector<Outgoing>& outgoing) {
+    for (const Outgoing& out : outgoing) {
+      const uint64_t bytes = comm::frame_request(out.request, 0).size_bytes();
+      if (out.worker == kEveryWorker) {
+        for (uint64_t& worker : by_worker) worker += bytes;
+      } else {
+        by_worker[at(out.worker)] += bytes;
+      }
+    }
+  }
+};
+
+/// Of this process, in bytes.
+double resident_bytes() {
+  std::ifstream status("/proc/self/statm");
+  double total = 0, resident = 0;
+  status >> total >> resident;
+  return resident * static_cast<double>(::sysconf(_SC_PAGESIZE));
+}
+
 /// Master's time of whole PPO steps: all turns of the dispatcher, replies made outside the clock.
 void PpoStep(benchmark::State& state, Pattern pattern) {
   const int n_workers = static_cast<int>(state.range(0));
@@ -227,6 +257,7 @@ void PpoStep(benchmark::State& state, Pattern pattern) {
                                         {.samples_per_step = n_samples}),
                         options);
   std::vector<comm::Reply> replies;
+  Sent bytes(n_workers);
   double now = 0;
   for (auto _ : state) {
     const int64_t steps = dispatcher.steps_done();
@@ -235,11 +266,19 @@ void PpoStep(benchmark::State& state, Pattern pattern) {
       sent = dispatcher.advance(std::move(replies), now += 1);
       state.PauseTiming();
       replies = answers(graph, sent);
+      bytes.add(sent);
       sent.clear();
       state.ResumeTiming();
     }
     dispatcher.take_reports();
   }
+  const auto per_step = [&](double number) { return number / double(state.iterations()); };
+  const double all =
+      double(std::accumulate(bytes.by_worker.begin(), bytes.by_worker.end(), uint64_t{0}));
+  state.counters["B/worker"] = per_step(all / n_workers);
+  state.counters["B/worker_max"] =
+      per_step(double(*std::max_element(bytes.by_worker.begin(), bytes.by_worker.end())));
+  state.counters["RSS_MB"] = resident_bytes() / 1e6;
 }
 
 void Sizes(benchmark::internal::Benchmark* bench) {

@@ -72,6 +72,45 @@ TEST(BadConfiguration, LayoutThatDoesNotFitTheWorkers) {
   expect_refused(orrery(3, tiny(folder, "--set layout.default=d4t1p1@0-3")), "layout");
 }
 
+/// A run of configs/NAME.cfg that must not start.
+Result ppo(const TemporaryFolder& folder, const std::string& more) {
+  return orrery(4, "train " + source("configs/ppo_tiny.cfg") +
+                       " --set experiment.output_dir=" + folder.path().string() + " " + more);
+}
+
+TEST(BadConfiguration, LayoutThatTheModelCannotTake) {
+  const TemporaryFolder folder;
+  // Two blocks and two heads.
+  expect_refused(ppo(folder, "--set call.actor_train.layout=d1t1p3@0-2"),
+                 "call.actor_train.layout");
+  expect_refused(orrery(4, tiny(folder, "--set layout.default=d1t3p1@0-2")), "layout");
+  EXPECT_FALSE(std::filesystem::exists(folder / "ppo_tiny")) << "before the run starts";
+}
+
+TEST(BadConfiguration, ReplicasThatCannotBeConnected) {
+  const TemporaryFolder folder;
+  const Result result =
+      ppo(folder, "--set call.actor_train.post_realloc=ref --set model.ref.n_layers=3");
+  expect_refused(result, "call.actor_train.post_realloc");
+  expect_refused(result, "actor and ref have different architectures");
+}
+
+TEST(BadConfiguration, InterfaceThatMissesAKey) {
+  const TemporaryFolder folder;
+  expect_refused(ppo(folder, "--set call.critic_inf.outputs="), "values");
+  expect_refused(ppo(folder, "--set call.actor_train.inputs=packed_input_ids,prompt_mask"),
+                 "interface ppo_actor needs the key rewards");
+}
+
+TEST(BadConfiguration, RewardModelWithAnotherVocabulary) {
+  const TemporaryFolder folder;
+  const std::string reward_model = "train " + source("configs/ppo_reward_model.cfg") +
+                                   " --set experiment.output_dir=" + folder.path().string() + " ";
+  expect_refused(orrery(3, reward_model + "--set model.actor.vocab_size=300"),
+                 "role reward has a vocabulary of 259, but actor, whose answers it reads, one of "
+                 "300");
+}
+
 TEST(BadConfiguration, RewardModelThatIsNotThere) {
   const TemporaryFolder folder;
   expect_refused(orrery(3, tiny(folder, "--set model.actor.path=/nowhere/model")),
