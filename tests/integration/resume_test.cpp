@@ -91,9 +91,15 @@ INSTANTIATE_TEST_SUITE_P(
         Experiment{"configs/grpo_tiny.cfg", ""},
         Experiment{
             "configs/ppo_tiny.cfg",
-            "--set call.actor_train.adaptive_kl=true --set call.critic_train.adaptive_kl=true"}),
+            "--set call.actor_train.adaptive_kl=true --set call.critic_train.adaptive_kl=true"},
+        // Masters of the trained roles and the fp32 shadow of the reference must survive as well.
+        Experiment{"configs/ppo_tiny.cfg",
+                   "--set model.actor.dtype=bf16 --set model.critic.dtype=bf16 "
+                   "--set model.ref.dtype=bf16 --set call.actor_train.post_realloc=ref "
+                   "--set call.actor_train.eta=0.1"}),
     [](const testing::TestParamInfo<Experiment>& experiment) {
       const std::string name = experiment.param.config;
+      if (experiment.param.sets.find("bf16") != std::string::npos) return "Bf16";
       return name.find("sft") != std::string::npos   ? "Sft"
              : name.find("ppo") != std::string::npos ? "Ppo"
                                                      : "Grpo";
