@@ -4,12 +4,15 @@
 #include <cereal/archives/binary.hpp>
 #include <cereal/types/string.hpp>
 #include <cereal/types/vector.hpp>
+#include <filesystem>
+#include <map>
 #include <set>
 #include <sstream>
 
 #include "model_source.h"
 #include "orrery/algorithm/registry.h"
 #include "orrery/base/error.h"
+#include "orrery/base/file.h"
 #include "orrery/base/log.h"
 #include "orrery/base/text.h"
 #include "orrery/data/tokenizer.h"
@@ -94,7 +97,12 @@ class Checks {
   }
 
   void read_data() {
-    const std::unique_ptr<data::Tokenizer> tokenizer = data::make_tokenizer(job_.tokenizer());
+    const data::Tokenizer* tokenizer = nullptr;
+    const std::string& role =
+        job_.experiment.models.empty() ? std::string() : job_.experiment.models.front().first;
+    guard(base::concat("model.", role, ".tokenizer"),
+          [&] { tokenizer = &tokenizer_named(job_.tokenizer()); });
+    if (tokenizer == nullptr) return;
     for (const auto& [name, dataset] : job_.experiment.datasets) {
       data::JsonlIndex index;
       guard(base::concat("dataset.", name, ".path"),
@@ -161,11 +169,18 @@ class Checks {
     }
   }
 
+  /// A tokenizer is read once, however many roles have it.
+  const data::Tokenizer& tokenizer_named(const std::string& name) {
+    std::unique_ptr<data::Tokenizer>& known = tokenizers_[name];
+    if (known == nullptr) known = data::make_tokenizer(name);
+    return *known;
+  }
+
   void check_vocabulary(const std::string& role, const config::ModelConfig& model) {
-    const int64_t tokens = data::make_tokenizer(model.tokenizer)->vocab_size();
+    const int64_t tokens = tokenizer_named(model.tokenizer).vocab_size();
     const int64_t vocabulary = job_.architectures.at(role).vocab_size;
     if (vocabulary < tokens) {
-      add(base::concat("model.", role, ".vocab_size"),
+      add(base::concat("model.", role, model.path.empty() ? ".vocab_size" : ".tokenizer"),
           base::concat("the tokenizer ", model.tokenizer, " has ", tokens,
                        " tokens, but the model only ", vocabulary));
     }
@@ -173,7 +188,45 @@ class Checks {
 
   Job& job_;
   std::vector<config::Problem> problems_;
+  std::map<std::string, std::unique_ptr<data::Tokenizer>> tokenizers_;
 };
+
+/// Equal files are one tokenizer, wherever they are: a run's roles often begin as copies.
+bool have_equal_tokenizers(const std::string& a, const std::string& b) {
+  if (a == b) return true;
+  const auto file_of = [](const std::string& name) {
+    const std::filesystem::path path(name);
+    std::error_code error;
+    return std::filesystem::is_directory(path, error) ? path / "tokenizer.json" : path;
+  };
+  if (a == "byte" || b == "byte") return false;
+  std::error_code error;
+  const auto size = std::filesystem::file_size(file_of(a), error);
+  if (error || size != std::filesystem::file_size(file_of(b), error) || error) return false;
+  return base::read_file(file_of(a)) == base::read_file(file_of(b));
+}
+
+/// Says for each role which tokenizer it has.
+void resolve_tokenizers(config::Experiment& experiment) {
+  std::error_code error;
+  for (auto& [role, model] : experiment.models) {
+    if (model.tokenizer == "auto" && !model.path.empty() &&
+        std::filesystem::exists(std::filesystem::path(model.path) / "tokenizer.json", error)) {
+      model.tokenizer = model.path;
+    }
+  }
+  std::string shared = "byte";
+  for (const auto& [role, model] : experiment.models) {
+    if (model.tokenizer == "auto") continue;
+    shared = model.tokenizer;
+    break;
+  }
+  for (auto& [role, model] : experiment.models) {
+    if (model.tokenizer == "auto" || have_equal_tokenizers(model.tokenizer, shared)) {
+      model.tokenizer = shared;
+    }
+  }
+}
 
 int workers_named(const config::Experiment& experiment) {
   int highest = 0;
@@ -255,6 +308,7 @@ Job prepare_job(const std::string& config_file, const std::vector<std::string>& 
   config::LoadResult loaded = config::load_experiment(config_file, sets, schemas);
   Job job;
   job.experiment = std::move(loaded.experiment);
+  resolve_tokenizers(job.experiment);
   job.n_workers = n_workers > 0 ? n_workers : workers_named(job.experiment);
 
   const size_t n_read = loaded.problems.size();

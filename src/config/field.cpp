@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <utility>
 
 #include "orrery/base/text.h"
 
@@ -87,7 +88,19 @@ Check folder_name() {
           }};
 }
 
+bool Check::is_path(const std::string& value) const {
+  return is_input_path && !value.empty() &&
+         std::find(words.begin(), words.end(), value) == words.end();
+}
+
 Check input_path() { return {.text = "a path", .problem = {}, .is_input_path = true}; }
+
+Check input_path_or(std::vector<std::string> words) {
+  Check check = input_path();
+  check.text = base::concat("one of ", base::join(words, ", "), ", or a path");
+  check.words = std::move(words);
+  return check;
+}
 
 std::string value_text(const std::string& value) { return value; }
 std::string value_text(int64_t value) { return std::to_string(value); }

@@ -95,7 +95,8 @@ class Loader {
       if (entry.key != name) return;
       found = true;
       std::string text = entry.value;
-      if (check.is_input_path && !text.empty()) {
+      const bool is_path = check.is_path(text);
+      if (is_path) {
         std::error_code ignored;
         text = fs::absolute(entry.folder / text, ignored).lexically_normal().string();
       }
@@ -103,7 +104,7 @@ class Loader {
       auto wrong = line_break_problem(text);
       if (!wrong) wrong = read_value(text, value);
       if (!wrong && check.problem) wrong = check.problem(text);
-      if (!wrong && check.is_input_path && !text.empty()) wrong = missing_file_problem(text);
+      if (!wrong && is_path) wrong = missing_file_problem(text);
       if (wrong) {
         loader.problem(entry.where, base::concat(entry.section, ".", entry.key, ": ", *wrong));
       } else {

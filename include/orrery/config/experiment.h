@@ -173,7 +173,7 @@ struct ModelConfig {
   bool recompute_activations = false;
   std::string architecture = "llama";
   std::string head = "language";
-  std::string tokenizer = "byte";
+  std::string tokenizer = "auto";
   int64_t vocab_size = 259;
   int64_t hidden_size = 128;
   int64_t intermediate_size = 344;
@@ -217,7 +217,10 @@ struct ModelConfig {
           "language: logits; value: one number a token, of a critic or reward model (begins at "
           "random on a language model's files)",
           one_of({"language", "value"}));
-    field(&C::tokenizer, "tokenizer", "byte: one token a byte", one_of({"byte"}));
+    field(&C::tokenizer, "tokenizer",
+          "byte: one token a byte; a path: a directory with a tokenizer.json; auto: that of `path` "
+          "if it has one, else that of the other roles, else byte",
+          input_path_or({"auto", "byte"}));
     field(&C::vocab_size, "vocab_size", "tokens", at_least(1));
     field(&C::hidden_size, "hidden_size", "width of the residual stream", at_least(1));
     field(&C::intermediate_size, "intermediate_size", "width inside the MLP", at_least(1));

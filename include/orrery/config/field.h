@@ -32,6 +32,10 @@ struct Check {
   std::function<std::optional<std::string>(const std::string& value)> problem;
   /// The value is the path of something that is read: relative to the file that states it.
   bool is_input_path = false;
+  /// Words that stand for themselves where a path is expected.
+  std::vector<std::string> words = {};
+
+  bool is_path(const std::string& value) const;
 };
 
 Check anything();
@@ -43,6 +47,8 @@ Check one_of(std::vector<std::string> choices);
 Check folder_name();
 /// A file or folder that is read; empty: none.
 Check input_path();
+/// One of these words, or a file or folder that is read.
+Check input_path_or(std::vector<std::string> words);
 
 // Text of a value and back. The functions named read_value return why `text` is not such a value.
 // Numbers read back exactly as they were written.
