@@ -141,6 +141,11 @@ struct BpeTokenizer::Parts {
     ids.reserve(file.vocabulary.size() + file.added.size());
     int32_t last = -1;
     for (const auto& [token, id] : file.vocabulary) last = std::max(last, id);
+    // A damaged id must not ask for a table of gigabytes; real files leave few ids out.
+    const std::size_t most = 2 * file.vocabulary.size() + 65536;
+    if (last >= 0 && static_cast<std::size_t>(last) >= most) {
+      fail(name, concat("model.vocab: id ", last, " in a vocabulary of ", file.vocabulary.size()));
+    }
     entries.resize(static_cast<std::size_t>(last + 1));
     for (const auto& [token, id] : file.vocabulary) new_entry(token, id, name);
     for (int byte = 0; byte < 256; ++byte) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "orrery/base/error.h"
+#include "orrery/data/bpe_tokenizer.h"
 
 namespace orrery::data {
 namespace {
@@ -35,6 +36,18 @@ TEST(MakeTokenizer, NamesTheTokenizersThereAre) {
     FAIL() << "there is no such tokenizer";
   } catch (const ConfigError& error) {
     EXPECT_NE(std::string(error.what()).find("byte"), std::string::npos) << error.what();
+  }
+}
+
+TEST(BpeTokenizer, RefusesAnIdFarBeyondItsVocabulary) {
+  const std::string file =
+      R"({"model": {"type": "BPE", "vocab": {"a": 0, "b": 16000000}, "merges": []},
+          "pre_tokenizer": {"type": "ByteLevel"}, "decoder": {"type": "ByteLevel"}})";
+  try {
+    BpeTokenizer::parse(file, "t.json");
+    FAIL() << "a table of a gigabyte was made";
+  } catch (const ConfigError& error) {
+    EXPECT_NE(std::string(error.what()).find("id 16000000"), std::string::npos) << error.what();
   }
 }
 
