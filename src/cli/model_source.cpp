@@ -170,23 +170,22 @@ graph::Layout layout_for(const std::string& text, int n_workers,
 }
 
 std::unique_ptr<data::Tokenizer> tokenizer_for(const ModelSource& source) {
-  std::error_code error;
-  if (std::filesystem::exists(source.directory / "tokenizer.json", error)) {
+  std::error_code ignored;
+  if (fs::exists(source.directory / "tokenizer.json", ignored)) {
     std::unique_ptr<data::Tokenizer> tokenizer = data::make_tokenizer(source.directory.string());
     if (tokenizer->vocab_size() <= source.architecture.vocab_size) return tokenizer;
-    throw ConfigError(
-        base::concat("the tokenizer of ", source.directory.string(), " does not fit its model"),
-        {.expected = base::concat("at most ", source.architecture.vocab_size,
-                                  " tokens, the model's vocab_size"),
-         .got = base::concat(tokenizer->vocab_size()),
-         .advice = "use the tokenizer that the model was made for"});
+    throw ConfigError(base::concat("--prompts: ", (source.directory / "tokenizer.json").string()),
+                      {.expected = base::concat("at most ", source.architecture.vocab_size,
+                                                " tokens, the vocabulary of the model"),
+                       .got = base::concat(tokenizer->vocab_size()),
+                       .advice = "use the tokenizer that belongs to the model"});
   }
   if (source.architecture.vocab_size == data::ByteTokenizer::kVocabSize) {
     return data::make_tokenizer("byte");
   }
   throw ConfigError(
       base::concat("--prompts: ", source.directory.string(), " has no tokenizer that can be read"),
-      {.expected = base::concat("a tokenizer.json, or a vocabulary of bytes (",
+      {.expected = base::concat("tokenizer.json, or a vocabulary of bytes (",
                                 data::ByteTokenizer::kVocabSize, ")"),
        .got = base::concat("a vocabulary of ", source.architecture.vocab_size),
        .advice = "turn the prompts into ids with the model's own tokenizer and use --tokens"});

@@ -266,6 +266,36 @@ TEST(Generate, ReadsPromptsAndWritesTexts) {
   EXPECT_NE(result.output.find("tokens/s"), std::string::npos) << result.output;
 }
 
+TEST(Generate, ReadsPromptsByTheTokenizerOfTheModel) {
+  const TemporaryFolder folder;
+  const fs::path model = folder / "model";
+  const fs::path tokenizer = source("tests/fixtures/tokenizer/tokenizer.json");
+  ASSERT_EQ(run("python3 " + source("tests/integration/widen_vocabulary.py") + " " +
+                source("tests/fixtures/hf/llama-gqa") + " " + model.string() + " 4096")
+                .exit_code,
+            0);
+  fs::copy_file(tokenizer, model / "tokenizer.json");
+  std::ofstream(folder / "p.jsonl") << "{\"prompt\": \"Hello there\"}\n";
+  const std::string arguments = " --prompts " + (folder / "p.jsonl").string() +
+                                " --max-new-tokens 6 --eos -1 --out " +
+                                (folder / "out.json").string();
+
+  const Result result = orrery_alone("generate --model " + model.string() + arguments);
+
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  const json got = read_json(folder / "out.json");
+  EXPECT_EQ(got["sequences"][0].size(), 6u);
+  EXPECT_TRUE(got["texts"][0].is_string());
+
+  fs::remove(folder / "out.json");
+  const fs::path small = folder / "small";
+  fs::copy(source("tests/fixtures/hf/llama-gqa"), small);
+  fs::copy_file(tokenizer, small / "tokenizer.json");
+  const Result refused = orrery_alone("generate --model " + small.string() + arguments);
+  EXPECT_EQ(refused.exit_code, 2) << refused.output;
+  EXPECT_NE(refused.output.find("the vocabulary of the model"), std::string::npos);
+}
+
 TEST(Train, StartsFromAHuggingFaceModelAndExportsOneThatCanBeScored) {
   const TemporaryFolder folder;
   // Its vocabulary is smaller than the byte tokenizer's, so one of 259 is made of it first.
