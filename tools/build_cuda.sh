@@ -1,10 +1,21 @@
 #!/usr/bin/env bash
-# Compiles the communication library with the NCCL backend. Nothing is run: that takes a GPU.
-# (The whole program: cmake --preset cuda && cmake --build build/cuda.)
+# Builds the program and the GPU tests with CUDA: kernels by nvcc for every architecture, NCCL, and
+# LibTorch's CUDA half, all linked. Then runs what runs without a GPU: the program's plan of an
+# experiment, and the GPU tests, which on such a machine simulate their kernels and say what they
+# leave out.
 #
-# cost: some minutes on 2 cores; needs tools/setup.sh, a CUDA toolkit and NCCL
+#   tools/build_cuda.sh
+#
+# cost: some eight minutes on 2 cores, two when tools/test.sh has filled ccache; needs tools/setup.sh
+# --tests, a CUDA toolkit and NCCL. Neither a GPU nor LibTorch's CUDA dependencies (4.7 GB).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mkdir -p build
-cmake --preset cuda >build/configure.log 2>&1 || { cat build/configure.log >&2; exit 1; }
-cmake --build build/cuda --target orrery_comm
+# With the flags of the preset `dev`: what is no CUDA is compiled once for both.
+cmake --preset cuda -B build/cuda_check -DCMAKE_BUILD_TYPE= -DCMAKE_CXX_FLAGS="-O1 -g1" \
+  -DORRERY_WARNINGS_AS_ERRORS=ON >build/configure.log 2>&1 || { cat build/configure.log >&2; exit 1; }
+cmake --build build/cuda_check --target orrery test_kernels test_comm test_comm_mpi test_worker
+build/cuda_check/orrery plan configs/grpo_tiny.cfg >build/plan.log 2>&1 ||
+  { echo "build_cuda.sh: the program built with CUDA does not run here:"; cat build/plan.log; exit 1; }
+echo "build_cuda.sh: the program built with CUDA plans configs/grpo_tiny.cfg"
+ctest --test-dir build/cuda_check -L gpu --output-on-failure --no-tests=error

@@ -39,6 +39,7 @@
 #include "orrery/master/dispatcher.h"
 #include "orrery/master/step_loop.h"
 #include "orrery/metrics/trace.h"
+#include "orrery/worker/model_device.h"  // the backend of the workers' groups
 #include "orrery/worker/model_worker.h"
 #include "orrery/worker/request_loop.h"
 #include "orrery/worker/watchdog.h"
@@ -237,9 +238,12 @@ int run_worker(const Start& start, const comm::MpiSession& mpi, const comm::Node
   const auto channel = comm::make_mpi_worker_channel(mpi.world());
   // The watchdog knows whether peers move and ends a stall at the deadline; the communicators'
   // own deadline is the net below it, for a peer that moves for ever and never comes.
+  const worker::ModelDevice device = worker::model_device_of(nodes.local_worker(worker));
+  if (worker == 0 && !device.remark.empty()) base::log_warning(device.remark);
   comm::CommunicatorRegistry registry = comm::CommunicatorRegistry::create(
-      make_worker_communicator(mpi.world(), nodes,
-                               {.deadline = 10 * deadline, .activity = &activity}),
+      group_for(device,
+                make_worker_communicator(mpi.world(), nodes,
+                                         {.deadline = 10 * deadline, .activity = &activity})),
       graph::plan_communicators(graph::replicas_of(job.graph), job.n_workers));
   const worker::Watchdog watchdog(activity, {.directory = directory.state(),
                                              .worker = worker,

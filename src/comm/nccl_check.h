@@ -23,8 +23,7 @@ inline void check_cuda(cudaError_t error, const char* call, std::source_location
 }
 
 #define ORRERY_NCCL(call) ::orrery::comm::check_nccl((call), #call, std::source_location::current())
-#define ORRERY_CUDA_CALL(call) \
-  ::orrery::comm::check_cuda((call), #call, std::source_location::current())
+#define ORRERY_CUDA(call) ::orrery::comm::check_cuda((call), #call, std::source_location::current())
 
 struct NcclCommTraits {
   using Raw = ncclComm_t;

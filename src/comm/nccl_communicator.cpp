@@ -4,6 +4,7 @@
 #include <ATen/ops/tensor.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
+#include <dlfcn.h>  // dlopen: LibTorch's CUDA operators
 
 #include <algorithm>
 #include <cstring>  // memcpy
@@ -39,7 +40,7 @@ class NcclCommunicator final : public Communicator {
         comm_(std::move(comm)),
         device_(device) {
     cudaEvent_t event = nullptr;
-    ORRERY_CUDA_CALL(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+    ORRERY_CUDA(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
     done_ = UniqueCudaEvent(event);
   }
 
@@ -89,11 +90,11 @@ class NcclCommunicator final : public Communicator {
     const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(device_));
     enqueue();
     wait_for(operation, [this] { return is_idle(); });  // enqueued
-    ORRERY_CUDA_CALL(cudaEventRecord(done_.get(), stream()));
+    ORRERY_CUDA(cudaEventRecord(done_.get(), stream()));
     wait_for(operation, [this] {
       const cudaError_t state = cudaEventQuery(done_.get());
       if (state == cudaSuccess) return true;
-      if (state != cudaErrorNotReady) ORRERY_CUDA_CALL(state);
+      if (state != cudaErrorNotReady) ORRERY_CUDA(state);
       is_idle();  // throws when a peer or the network is lost
       return false;
     });
@@ -247,11 +248,26 @@ class NcclCommunicator final : public Communicator {
   int device_;
 };
 
+/// The program does not link libtorch_cuda.so, so that it starts where its CUDA libraries are not
+/// (decision 0751); what is on a GPU needs its operators. Loaded once, never unloaded.
+void load_cuda_operators() {
+  static void* const library = dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL);
+  if (library != nullptr) return;
+  const char* const reason = dlerror();
+  throw CommError(
+      "loading LibTorch's CUDA operators",
+      {.expected = "libtorch_cuda.so and what it needs",
+       .got = reason == nullptr ? "an earlier failure" : reason,
+       .advice = "install LibTorch with its CUDA dependencies, or name their folders in "
+                 "LD_LIBRARY_PATH"});
+}
+
 }  // namespace
 
 std::unique_ptr<Communicator> make_nccl_communicator(Communicator& bootstrap, std::string name,
                                                      int device) {
-  ORRERY_CUDA_CALL(cudaSetDevice(device));
+  ORRERY_CUDA(cudaSetDevice(device));
+  load_cuda_operators();
   at::Tensor id_bytes = at::empty({NCCL_UNIQUE_ID_BYTES}, at::kByte);
   ncclUniqueId id;
   if (bootstrap.rank() == 0) {

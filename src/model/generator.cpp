@@ -21,9 +21,9 @@
 #include "dispatch.h"
 #include "inference_model.h"
 #include "orrery/base/error.h"
-#include "orrery/base/philox.h"
 #include "orrery/base/text.h"
 #include "orrery/kernels/decode_attention.h"  // kPageTokens
+#include "orrery/kernels/sample_rows.h"       // DrawKey
 #include "orrery/kernels/sampling.h"
 #include "page_pool.h"
 
@@ -36,15 +36,6 @@ using kernels::kPageTokens;
 constexpr int64_t kPrefillTokens = 2048;
 
 int64_t pages_for(int64_t n_tokens) { return (n_tokens + kPageTokens - 1) / kPageTokens; }
-
-/// Uniform in [0, 1) for one token. Two blocks: key and counter have 192 bits, the name has 320.
-double uniform_of(const SamplingKey& key, uint64_t member, uint64_t position) {
-  const auto name =
-      base::philox4x32(base::philox_counter(key.step, key.sample), base::philox_key(key.seed));
-  const auto words = base::philox4x32(base::philox_counter(position, member),
-                                      {name[0] ^ name[2], name[1] ^ name[3]});
-  return base::uniform_from(words[0], words[1]);
-}
 
 template <class T>
 class Generation {
@@ -246,8 +237,12 @@ class Generation {
     const SamplingKey& key = keys_[static_cast<size_t>(sequence / options_.group_size)];
     const uint64_t member =
         key.first_member + static_cast<uint64_t>(sequence % options_.group_size);
-    return kernels::draw_sample<T>(
-        distribution, uniform_of(key, member, static_cast<uint64_t>(n_generated)), scratch_.data());
+    const double uniform = kernels::uniform_of({.seed = key.seed,
+                                                .step = key.step,
+                                                .sample = key.sample,
+                                                .member = member,
+                                                .position = static_cast<uint64_t>(n_generated)});
+    return kernels::draw_sample<T>(distribution, uniform, scratch_.data());
   }
 
   int64_t n_generated_of(int64_t sequence) const {

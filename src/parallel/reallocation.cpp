@@ -5,30 +5,18 @@
 #include <vector>
 
 #include "orrery/base/error.h"
+#include "packed_copies.h"
 
 namespace orrery::parallel {
 
 namespace {
 
-at::Tensor runs(const at::Tensor& flat, int64_t offset, int64_t stride, const StridedCopy& copy) {
-  if (copy.rows == 1) return flat.narrow(0, offset, copy.length);
-  return flat.as_strided({copy.rows, copy.length}, {stride, 1}, offset);
-}
-
 at::Tensor source_of(const at::Tensor& flat, const StridedCopy& copy) {
-  return runs(flat, copy.source_offset, copy.source_stride, copy);
+  return runs_of(flat, copy.source_offset, copy.source_stride, copy);
 }
 
 at::Tensor destination_of(const at::Tensor& flat, const StridedCopy& copy) {
-  return runs(flat, copy.destination_offset, copy.destination_stride, copy);
-}
-
-void mix(at::Tensor to, const at::Tensor& from, double eta) {
-  if (eta == 1) {
-    to.copy_(from);
-  } else {
-    to.lerp_(from.to(to.scalar_type()), eta);
-  }
+  return runs_of(flat, copy.destination_offset, copy.destination_stride, copy);
 }
 
 using Copies = std::span<const StridedCopy>;
@@ -68,12 +56,7 @@ at::Tensor packed(Copies copies, const at::Tensor& source, at::ScalarType wire, 
   if (is_one_run(copies) && source.scalar_type() == wire) return source_of(source, copies[0]);
   at::Tensor buffer = at::empty({numel_of(copies)}, source.options().dtype(wire));
   buffered += static_cast<int64_t>(buffer.nbytes());
-  int64_t at = 0;
-  for (const StridedCopy& copy : copies) {
-    const at::Tensor from = source_of(source, copy);
-    buffer.narrow(0, at, copy.numel()).view(from.sizes()).copy_(from);
-    at += copy.numel();
-  }
+  gather_copies(copies, source, buffer);
   return buffer;
 }
 
@@ -90,12 +73,7 @@ at::Tensor room_for(Copies copies, const at::Tensor& destination, at::ScalarType
 
 void unpack(Copies copies, const at::Tensor& buffer, const at::Tensor& destination, double eta) {
   if (buffer.is_alias_of(destination)) return;  // received in place
-  int64_t at = 0;
-  for (const StridedCopy& copy : copies) {
-    const at::Tensor to = destination_of(destination, copy);
-    mix(to, buffer.narrow(0, at, copy.numel()).view(to.sizes()), eta);
-    at += copy.numel();
-  }
+  scatter_copies(copies, buffer, destination, eta);
 }
 
 }  // namespace

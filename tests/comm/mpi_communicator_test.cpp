@@ -8,7 +8,6 @@
 #include "collective_checks.h"
 #include "mpi_world.h"
 #include "orrery/base/error.h"
-#include "registry_checks.h"
 
 namespace orrery::comm {
 namespace {
@@ -19,35 +18,8 @@ std::unique_ptr<MpiCommunicator> group_of_all(CommunicatorOptions options = {}) 
   return MpiCommunicator::create(test_session().world(), "all", options);
 }
 
-TEST(MpiCommunicator, GivesEveryOperationForEveryTypeAndSize) {
-  check_everything(*group_of_all({.deadline = std::chrono::seconds(60)}), {0, 1, 7, 1001});
-}
-
-TEST(MpiCommunicator, MovesLargeTensors) {
-  const auto group = group_of_all({.check_agreement = false});
-  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
-    constexpr int64_t kLarge = 300007;  // beyond every eager limit
-    check_all_reduce(*group, type, kLarge);
-    check_all_gather(*group, type, kLarge);
-    check_reduce_scatter(*group, type, kLarge);
-    check_broadcast(*group, type, kLarge);
-    check_gather_and_scatter(*group, type, kLarge);
-    check_exchange(*group, type, kLarge);
-  }
-}
-
 TEST(MpiCommunicator, CutsWhatIsLongerThanAMessageMayBe) {
   check_everything(*group_of_all({.check_agreement = false, .max_chunk_bytes = 40}), {1, 7, 101});
-}
-
-TEST(MpiCommunicator, AccumulatesHalfPrecisionInFp32) {
-  check_half_precision_accumulates_in_fp32(*group_of_all());
-}
-
-TEST(MpiCommunicator, SplitsIntoGroupsOrderedByKey) { check_split(*group_of_all()); }
-
-TEST(MpiCommunicator, RefusesTensorsThatDoNotFitBeforeAnythingIsSent) {
-  check_shape_errors(*group_of_all());
 }
 
 TEST(MpiCommunicator, ComparesCountsBeforeACollectiveWhenAsked) {
@@ -83,11 +55,6 @@ TEST(MpiCommunicator, NumbersWorkersAndLeavesTheMasterOut) {
     EXPECT_EQ(workers->rank(), nodes.worker_of_rank[static_cast<std::size_t>(rank)]);
     check_all_gather(*workers, at::kLong, 3);
   }
-}
-
-TEST(MpiCommunicator, MakesTheGroupsOfAPlan) {
-  if (test_session().size() != 4) return;  // the plan is for four
-  check_registry(group_of_all());
 }
 
 /// The last rank comes too late; the others must have given up by then.

@@ -39,7 +39,7 @@ inline void check_registry(std::unique_ptr<Communicator> workers) {
     EXPECT_THROW(registry.at({"ref", 0}, kModel), std::exception);
   }
 
-  at::Tensor sum = at::full({1}, worker, at::kLong);
+  at::Tensor sum = at::full({1}, worker, at::kLong).to(registry.workers().device_type());
   registry.at({"actor", 0}, kData).all_reduce(sum, ReduceOp::kSum);
   EXPECT_EQ(sum.item<int64_t>(), worker % 2 == 0 ? 2 : 4);
 }

@@ -6,32 +6,12 @@
 #include <chrono>
 #include <thread>
 
-#include "collective_checks.h"
 #include "orrery/base/error.h"
 
 namespace orrery::comm {
 namespace {
 
 using std::chrono::steady_clock;
-
-class ThreadCommunicatorOfSize : public ::testing::TestWithParam<int> {};
-INSTANTIATE_TEST_SUITE_P(Ranks, ThreadCommunicatorOfSize, ::testing::Values(1, 2, 3, 4, 7));
-
-TEST_P(ThreadCommunicatorOfSize, GivesEveryOperationForEveryTypeAndSize) {
-  run_as_threads(GetParam(), [](Communicator& group) { check_everything(group, {0, 1, 7, 1001}); });
-}
-
-TEST_P(ThreadCommunicatorOfSize, AccumulatesHalfPrecisionInFp32) {
-  run_as_threads(GetParam(), check_half_precision_accumulates_in_fp32);
-}
-
-TEST_P(ThreadCommunicatorOfSize, SplitsIntoGroupsOrderedByKey) {
-  run_as_threads(GetParam(), check_split);
-}
-
-TEST_P(ThreadCommunicatorOfSize, RefusesTensorsThatDoNotFitBeforeAnythingIsSent) {
-  run_as_threads(GetParam(), check_shape_errors);
-}
 
 /// Text of the error that `body` raises on rank 0 of two.
 std::string error_on_rank_0(const std::function<void(Communicator&)>& body,

@@ -50,9 +50,13 @@ if(ORRERY_CUDA)
   add_library(orrery::nccl ALIAS orrery_nccl)
   target_include_directories(orrery_nccl SYSTEM INTERFACE ${ORRERY_NCCL_INCLUDE}
                                                           ${CUDAToolkit_INCLUDE_DIRS})
-  # Nothing refers to torch_cuda by name: it registers the CUDA operators when it is loaded.
+  # libtorch_cuda.so is not linked: it registers the CUDA operators when it is loaded, which
+  # the NCCL backend does where a GPU is used. So the program starts without the wheel's CUDA
+  # dependencies, of which libc10_cuda.so needs the runtime only (decision 0751).
   target_link_libraries(orrery_nccl INTERFACE
-    ${ORRERY_NCCL_LIBRARY} CUDA::cudart ${ORRERY_TORCH_DIR}/lib/libc10_cuda.so
-    -Wl,--push-state,--no-as-needed,${ORRERY_TORCH_DIR}/lib/libtorch_cuda.so,--pop-state)
-  target_compile_definitions(orrery_nccl INTERFACE ORRERY_CUDA=1)
+    ${ORRERY_NCCL_LIBRARY} CUDA::cudart ${ORRERY_TORCH_DIR}/lib/libc10_cuda.so)
+  target_compile_definitions(orrery_nccl INTERFACE ORRERY_WITH_CUDA=1)
+  # The libraries of toolkit and NCCL where the program was built; a cluster's own come first.
+  get_filename_component(orrery_nccl_dir ${ORRERY_NCCL_LIBRARY} DIRECTORY)
+  list(APPEND CMAKE_BUILD_RPATH ${CUDAToolkit_LIBRARY_DIR} ${orrery_nccl_dir})
 endif()

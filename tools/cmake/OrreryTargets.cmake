@@ -40,23 +40,28 @@ function(orrery_present_sources out)
   set(${out} ${sources} PARENT_SCOPE)
 endfunction()
 
-# orrery_add_library(name SOURCES a.cpp ... [CUDA_SOURCES b.cpp ...] [PUBLIC libs] [PRIVATE libs] [ATEN])
+# orrery_add_library(name SOURCES a.cpp ... [CUDA_SOURCES b.cu ...] [CPU_SOURCES c.cpp ...]
+#                    [PUBLIC libs] [PRIVATE libs] [ATEN])
 #   library orrery::name of folder src/name with headers in include/orrery/name.
 #   ATEN: its sources see tensors (LibTorch and the precompiled header)
-#   CUDA_SOURCES: only with ORRERY_CUDA, which then also links NCCL and the CUDA runtime
+#   CUDA_SOURCES: only with ORRERY_CUDA, which then also links the CUDA runtime
+#   CPU_SOURCES: only without, in their place
 function(orrery_add_library name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "ATEN" "" "SOURCES;CUDA_SOURCES;PUBLIC;PRIVATE")
-  if(NOT ORRERY_CUDA)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "ATEN" "" "SOURCES;CUDA_SOURCES;CPU_SOURCES;PUBLIC;PRIVATE")
+  if(ORRERY_CUDA)
+    set(arg_CPU_SOURCES "")
+  else()
     set(arg_CUDA_SOURCES "")
   endif()
-  orrery_present_sources(sources ${arg_SOURCES} ${arg_CUDA_SOURCES})
+  orrery_present_sources(sources ${arg_SOURCES} ${arg_CUDA_SOURCES} ${arg_CPU_SOURCES})
   add_library(orrery_${name} STATIC ${sources})
   add_library(orrery::${name} ALIAS orrery_${name})
   target_include_directories(orrery_${name} PUBLIC ${CMAKE_SOURCE_DIR}/include
                                             PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
   target_link_libraries(orrery_${name} PUBLIC ${arg_PUBLIC} PRIVATE ${arg_PRIVATE} orrery_warnings)
   if(arg_CUDA_SOURCES)
-    target_link_libraries(orrery_${name} PUBLIC orrery::nccl)
+    # Linked only: C++ sources are compiled the same with CUDA and without, and found in ccache.
+    target_link_libraries(orrery_${name} INTERFACE $<LINK_ONLY:CUDA::cudart>)
   endif()
   if(arg_ATEN)
     orrery_make_aten_pch()

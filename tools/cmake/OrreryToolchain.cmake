@@ -3,6 +3,7 @@
 find_program(ORRERY_CCACHE ccache)
 if(ORRERY_CCACHE)
   # The sloppiness lets ccache handle precompiled headers.
+  set(CMAKE_CUDA_COMPILER_LAUNCHER ${ORRERY_CCACHE})
   set(CMAKE_CXX_COMPILER_LAUNCHER
       ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
       CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} CCACHE_NOHASHDIR=1  # another clone finds the same objects
@@ -19,9 +20,12 @@ endif()
 # fail for what another compiler thinks of it (GCC 12 at -O3 finds faults in its own strings).
 option(ORRERY_WARNINGS_AS_ERRORS "stop at warnings" ON)
 add_library(orrery_warnings INTERFACE)
-target_compile_options(orrery_warnings INTERFACE -Wall -Wextra -Wshadow=local -Wnon-virtual-dtor)
+target_compile_options(orrery_warnings INTERFACE
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wshadow=local;-Wnon-virtual-dtor>)
 if(ORRERY_WARNINGS_AS_ERRORS)
-  target_compile_options(orrery_warnings INTERFACE -Werror)
+  target_compile_options(orrery_warnings INTERFACE
+    $<$<COMPILE_LANGUAGE:CXX>:-Werror>
+    "$<$<COMPILE_LANGUAGE:CUDA>:SHELL:-Werror all-warnings -Xcompiler -Wall>")
 else()
   target_compile_options(orrery_warnings INTERFACE -w)
 endif()

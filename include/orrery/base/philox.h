@@ -1,14 +1,16 @@
 // Counter-based random numbers: Philox4x32-10 (Salmon, Moraes, Dror, Shaw: Parallel random numbers:
 // as easy as 1, 2, 3. SC 2011). A draw is a pure function of key and counter, so nothing has to be
 // saved for a resume, and it is the same on whichever rank and in whichever order it is made.
+// C++17: GPU kernels draw by the same functions.
 #pragma once
 
 #include <array>
 #include <cmath>
 #include <cstdint>
-#include <numbers>
 
 namespace orrery::base {
+
+inline constexpr double kPi = 3.141592653589793238;
 
 using PhiloxCounter = std::array<uint32_t, 4>;
 using PhiloxKey = std::array<uint32_t, 2>;
@@ -61,7 +63,7 @@ inline std::array<double, 4> philox_normal4(uint64_t seed, uint64_t stream, uint
   for (size_t pair = 0; pair < 2; ++pair) {
     // (word + 1) / 2^32 lies in (0, 1], so that the logarithm is finite.
     const double radius = std::sqrt(-2 * std::log((words[2 * pair] + 1.0) * 0x1p-32));
-    const double angle = 2 * std::numbers::pi * (words[2 * pair + 1] * 0x1p-32);
+    const double angle = 2 * kPi * (words[2 * pair + 1] * 0x1p-32);
     draws[2 * pair] = radius * std::cos(angle);
     draws[2 * pair + 1] = radius * std::sin(angle);
   }

@@ -7,6 +7,9 @@
 
 #include <cstdint>
 
+#include "orrery/kernels/bf16.h"
+#include "orrery/kernels/gpu.h"  // cudaStream_t
+
 namespace orrery::kernels {
 
 inline constexpr int64_t kPageTokens = 16;
@@ -59,5 +62,18 @@ int64_t decode_attention_scratch(int64_t n_heads, int64_t n_kv_heads, int64_t he
 /// The result for a sequence does not depend on the others. Allocates nothing.
 template <class T>
 void decode_attention(const DecodeAttentionArgs<T>& args);
+
+/// Into how many parts the pages of each sequence are cut on a GPU: more blocks where sequences and
+/// key/value heads are too few to fill it.
+struct AttentionSplits {
+  int64_t count = 1;
+  float* partials = nullptr;  // [N, n_heads, count, head_dim + 2] of the GPU; not used with one
+};
+
+/// The same on a GPU, pages of float or Bf16, head_dim at most 256; sums are in float. All pointers
+/// are the GPU's, `scratch` is not used. Asynchronous on `stream`. Throws CallError, ShapeError.
+template <class T>
+void decode_attention_cuda(const DecodeAttentionArgs<T>& args, const AttentionSplits& splits,
+                           cudaStream_t stream);
 
 }  // namespace orrery::kernels

@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "orrery/kernels/gpu.h"  // cudaStream_t
+
 namespace orrery::kernels {
 
 template <class T>
@@ -24,5 +26,10 @@ struct GaeArgs {
 /// Local; any thread.
 template <class T>
 void gae(const GaeArgs<T>& args);
+
+/// All pointers are the GPU's. Asynchronous on `stream`. Sums in another order than gae().
+/// Throws CallError.
+template <class T>
+void gae_cuda(const GaeArgs<T>& args, cudaStream_t stream);
 
 }  // namespace orrery::kernels

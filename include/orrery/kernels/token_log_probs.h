@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "orrery/kernels/gpu.h"  // cudaStream_t
+
 namespace orrery::kernels {
 
 template <class T>
@@ -38,5 +40,11 @@ struct TokenLogProbsBackwardArgs {
 
 template <class T>
 void token_log_probs_backward(const TokenLogProbsBackwardArgs<T>& args);
+
+/// The same with all pointers the GPU's. Asynchronous on `stream`. Throws CallError.
+template <class T>
+void token_log_probs_cuda(const TokenLogProbsArgs<T>& args, cudaStream_t stream);
+template <class T>
+void token_log_probs_backward_cuda(const TokenLogProbsBackwardArgs<T>& args, cudaStream_t stream);
 
 }  // namespace orrery::kernels

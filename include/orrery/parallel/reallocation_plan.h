@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "orrery/graph/layout.h"
+#include "orrery/kernels/strided_copy.h"  // StridedCopy: what is packed and unpacked
 #include "orrery/model/architecture.h"
 #include "orrery/model/parameter_table.h"
 
@@ -38,18 +39,7 @@ struct ShardBlocks {
 std::vector<ShardBlocks> shards_of(const model::Architecture& architecture,
                                    const graph::Layout& layout);
 
-/// `rows` runs of `length` elements, `..._stride` apart.
-struct StridedCopy {
-  int64_t source_offset = 0;
-  int64_t source_stride = 0;
-  int64_t destination_offset = 0;
-  int64_t destination_stride = 0;
-  int64_t rows = 0;
-  int64_t length = 0;
-
-  int64_t numel() const { return rows * length; }
-  bool operator==(const StridedCopy&) const = default;
-};
+using kernels::StridedCopy;
 
 /// What goes from one worker to another in one round; from == to: a copy within the worker.
 struct Transfer {

@@ -1,0 +1,32 @@
+// Whether this process has a GPU, and plain memory on it. In a build without CUDA there is none,
+// and what needs one throws. Plain C++17: .cu files include it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+/// As in CUDA's headers, which most files must not need.
+typedef struct CUstream_st* cudaStream_t;
+
+namespace orrery::kernels {
+
+/// GPUs that this process sees; 0 also without a driver. Local; any thread.
+int gpu_count();
+
+/// Why gpu_count() is 0, as a sentence; empty: it is not.
+std::string why_no_gpu();
+
+/// What the kernels use: the calling thread's device from now on. Throws CallError.
+void use_gpu(int device);
+
+/// Memory of the GPU in use. Throws CallError (out of memory, no GPU).
+void* allocate_on_gpu(std::size_t size_bytes);
+void free_on_gpu(void* memory) noexcept;  // null is allowed
+void copy_to_gpu(void* gpu, const void* host, std::size_t size_bytes);
+void copy_from_gpu(void* host, const void* gpu, std::size_t size_bytes);
+
+/// Waits for all work of the GPU in use. Throws CallError with what a kernel did wrong.
+void wait_for_gpu();
+
+}  // namespace orrery::kernels

@@ -1,0 +1,70 @@
+// A kernel is written once as the work of a thread block, and runs on a GPU or, block after block
+// and thread after thread, on the CPU, where tests compare it with its twin. A program is
+//
+//   struct Program {
+//     using Args = ...;                      plain pointers and numbers
+//     static constexpr int kThreads = ...;   a power of two
+//     struct Shared { ... };                 memory of the block; no constructors
+//     static int64_t n_blocks(const Args&);  0: nothing to do
+//     template <class Block>
+//     static void run(Block& block, const Args& args, Shared& shared);
+//   };
+//
+// run() is the same for all threads except inside block.each([&](int thread) {...}), which ends
+// with a barrier. What differs between threads and lives longer is a PerThread. A branch or loop
+// outside each() may depend on `args`, on block.index() and on block.uniform(x) of shared memory x,
+// nothing else: then every thread takes it. C++17: nvcc compiles it.
+#pragma once
+
+#include <cstdint>
+
+/// Before what a block runs: for the GPU under nvcc, for the simulation under any other compiler.
+#if defined(__CUDACC__)
+#define ORRERY_BLOCK __device__ __forceinline__
+#else
+#define ORRERY_BLOCK inline
+#endif
+
+/// Before a loop of few, known rounds: what it indexes stays in registers.
+#if defined(__CUDACC__)
+#define ORRERY_UNROLL _Pragma("unroll")
+#else
+#define ORRERY_UNROLL
+#endif
+
+namespace orrery::kernels::blocks {
+
+template <class T>
+struct Sum {
+  ORRERY_BLOCK T operator()(T a, T b) const { return a + b; }
+};
+template <class T>
+struct Max {
+  ORRERY_BLOCK T operator()(T a, T b) const { return a < b ? b : a; }
+};
+
+/// shared[0] = shared[0] op ... op shared[kThreads - 1], always in the same tree. All threads have
+/// written their element in an each() before; all may read shared[0] after.
+template <class Block, class T, class Op>
+ORRERY_BLOCK void reduce_tree(Block& block, T* shared, Op op) {
+  for (int half = Block::kThreads / 2; half > 0; half /= 2) {
+    block.each([&](int thread) {
+      if (thread < half) shared[thread] = op(shared[thread], shared[thread + half]);
+    });
+  }
+}
+
+/// One value from one of each thread, for all of them. `shared` may be used again at once.
+template <class Block, class T, class Op>
+ORRERY_BLOCK T reduce(Block& block, typename Block::template PerThread<T>& values, T* shared,
+                      Op op) {
+  block.each([&](int thread) { shared[thread] = values[thread]; });
+  reduce_tree(block, shared, op);
+  return block.uniform(shared[0]);
+}
+
+constexpr int64_t smaller_of(int64_t a, int64_t b) { return a < b ? a : b; }
+constexpr int64_t larger_of(int64_t a, int64_t b) { return a < b ? b : a; }
+constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+}  // namespace orrery::kernels::blocks

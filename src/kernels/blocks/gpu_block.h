@@ -1,0 +1,64 @@
+// Runs a program (block.h) on the GPU, one block per thread block. Only for .cu files.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include "blocks/block.h"
+#include "cuda_check.h"
+#include "orrery/base/error.h"
+
+namespace orrery::kernels::blocks {
+
+template <int n_threads>
+class GpuBlock {
+ public:
+  static constexpr int kThreads = n_threads;
+
+  template <class T>
+  class PerThread {
+   public:
+    __device__ T& operator[](int) { return value_; }
+
+   private:
+    T value_;
+  };
+
+  __device__ int64_t index() const { return blockIdx.x; }
+
+  template <class Work>
+  __device__ __forceinline__ void each(const Work& work) {
+    work(static_cast<int>(threadIdx.x));
+    __syncthreads();
+  }
+
+  /// Reads, then waits: nobody may write the value again before all have it.
+  template <class T>
+  __device__ __forceinline__ T uniform(const T& value) {
+    const T copy = value;
+    __syncthreads();
+    return copy;
+  }
+};
+
+template <class Program>
+__global__ void __launch_bounds__(Program::kThreads) run_program(typename Program::Args args) {
+  __shared__ typename Program::Shared shared;
+  GpuBlock<Program::kThreads> block;
+  Program::run(block, args, shared);
+}
+
+/// Asynchronous on `stream`. Throws CallError when it could not be launched.
+template <class Program>
+void launch(const typename Program::Args& args, cudaStream_t stream) {
+  const int64_t n_blocks = Program::n_blocks(args);
+  if (n_blocks == 0) return;  // a grid of none is an error to CUDA
+  if (n_blocks > 0x7fffffff) {
+    throw ShapeError(
+        "a launch of a kernel",
+        ErrorDetail{"at most 2147483647 blocks", std::to_string(n_blocks), "split the batch"});
+  }
+  run_program<Program><<<static_cast<unsigned>(n_blocks), Program::kThreads, 0, stream>>>(args);
+  ORRERY_CUDA(cudaGetLastError());
+}
+
+}  // namespace orrery::kernels::blocks

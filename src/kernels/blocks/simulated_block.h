@@ -1,0 +1,62 @@
+// Runs a program (block.h) on the CPU: the same indices, the same shared memory, the same barriers.
+// Memory starts as garbage, and threads can run in either order between barriers: a result that
+// depends on the order shows a missing barrier.
+#pragma once
+
+#include <cstring>  // memset
+#include <memory>
+
+#include "blocks/block.h"
+
+namespace orrery::kernels::blocks {
+
+enum class ThreadOrder { kForward, kBackward };
+
+template <int n_threads>
+class SimulatedBlock {
+ public:
+  static constexpr int kThreads = n_threads;
+
+  template <class T>
+  class PerThread {
+   public:
+    PerThread() { std::memset(static_cast<void*>(values_), 0xCD, sizeof values_); }
+    T& operator[](int thread) { return values_[thread]; }
+
+   private:
+    T values_[n_threads];
+  };
+
+  SimulatedBlock(int64_t index, ThreadOrder order) : index_(index), order_(order) {}
+
+  int64_t index() const { return index_; }
+
+  template <class Work>
+  void each(const Work& work) {
+    for (int i = 0; i < n_threads; ++i) {
+      work(order_ == ThreadOrder::kForward ? i : n_threads - 1 - i);
+    }
+  }
+
+  template <class T>
+  T uniform(const T& value) {
+    return value;
+  }
+
+ private:
+  int64_t index_;
+  ThreadOrder order_;
+};
+
+template <class Program>
+void simulate(const typename Program::Args& args, ThreadOrder order = ThreadOrder::kForward) {
+  const auto shared = std::make_unique<typename Program::Shared>();
+  const int64_t n_blocks = Program::n_blocks(args);
+  for (int64_t index = 0; index < n_blocks; ++index) {
+    std::memset(static_cast<void*>(shared.get()), 0xCD, sizeof(typename Program::Shared));
+    SimulatedBlock<Program::kThreads> block(index, order);
+    Program::run(block, args, *shared);
+  }
+}
+
+}  // namespace orrery::kernels::blocks

@@ -1,0 +1,65 @@
+// Memory and errors of the CUDA runtime. No kernel, so no limit to speak of.
+#include "cuda_check.h"
+#include "orrery/base/error.h"
+#include "orrery/kernels/gpu.h"
+
+namespace orrery::kernels {
+
+void throw_cuda_error(cudaError_t error, const char* call, const char* file, int line) {
+  throw CallError(
+      std::string("CUDA failed in ") + file + ":" + std::to_string(line) + ": " + call,
+      ErrorDetail{"cudaSuccess", cudaGetErrorString(error),
+                  "an earlier kernel may be at fault: run again with CUDA_LAUNCH_BLOCKING=1"});
+}
+
+namespace {
+
+/// The runtime's answer to "how many"; its error is not left behind for a later check to find.
+cudaError_t count_gpus(int* count) {
+  *count = 0;
+  const cudaError_t error = cudaGetDeviceCount(count);
+  if (error != cudaSuccess) {
+    cudaGetLastError();
+    *count = 0;
+  }
+  return error;
+}
+
+}  // namespace
+
+int gpu_count() {
+  int count = 0;
+  count_gpus(&count);
+  return count;
+}
+
+std::string why_no_gpu() {
+  int count = 0;
+  const cudaError_t error = count_gpus(&count);
+  if (error != cudaSuccess) return std::string("no GPU found: ") + cudaGetErrorString(error);
+  return count == 0 ? "no GPU found" : "";
+}
+
+void use_gpu(int device) { ORRERY_CUDA(cudaSetDevice(device)); }
+
+void* allocate_on_gpu(std::size_t size_bytes) {
+  void* memory = nullptr;
+  if (size_bytes > 0) ORRERY_CUDA(cudaMalloc(&memory, size_bytes));
+  return memory;
+}
+
+void free_on_gpu(void* memory) noexcept { cudaFree(memory); }
+
+void copy_to_gpu(void* gpu, const void* host, std::size_t size_bytes) {
+  if (size_bytes == 0) return;
+  ORRERY_CUDA(cudaMemcpy(gpu, host, size_bytes, cudaMemcpyHostToDevice));
+}
+
+void copy_from_gpu(void* host, const void* gpu, std::size_t size_bytes) {
+  if (size_bytes == 0) return;
+  ORRERY_CUDA(cudaMemcpy(host, gpu, size_bytes, cudaMemcpyDeviceToHost));
+}
+
+void wait_for_gpu() { ORRERY_CUDA(cudaDeviceSynchronize()); }
+
+}  // namespace orrery::kernels

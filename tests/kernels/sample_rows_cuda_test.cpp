@@ -1,0 +1,216 @@
+// Tokens drawn by the GPU's program against those of the CPU: the same from the same logits.
+#include <algorithm>
+#include <map>
+
+#include "blocks/sample_rows.h"
+#include "gpu_for_test.h"
+#include "orrery/kernels/sampling.h"
+#include "twins.h"
+
+namespace orrery::kernels {
+namespace {
+
+struct Rule {
+  double temperature = 1;
+  int64_t top_k = INT64_MAX;
+  double top_p = 1;
+  bool greedy = false;
+  bool top_k_first = false;
+  int64_t min_new_tokens = 0;
+};
+
+const std::vector<Rule> kRules = {
+    {},
+    {.greedy = true},
+    {.temperature = 0.7},
+    {.top_k = 1},
+    {.temperature = 1.3, .top_k = 20},
+    {.top_p = 0.9},
+    {.top_p = 1e-9},
+    {.top_p = 0.999999},
+    {.temperature = 0.5, .top_k = 20, .top_p = 0.5, .min_new_tokens = 2},
+    {.temperature = 2, .top_k = 7, .top_p = 0.8, .top_k_first = true},
+    {.greedy = true, .min_new_tokens = 3},
+};
+
+enum class Logits {
+  kRandom,
+  kTied,  // of few values: every limit falls among equals
+  kEqual,
+  kWide,  // most weights are 0
+};
+
+template <class T>
+struct Case {
+  int64_t vocab_size;
+  Rule rule;
+  std::vector<T> logits, weights;
+  std::vector<DrawKey> keys;
+  std::vector<int64_t> tokens, stop_ids;
+  std::vector<double> log_probs;
+
+  Case(int64_t rows, int64_t vocab, const Rule& wanted, Logits kind)
+      : vocab_size(vocab),
+        rule(wanted),
+        logits(random_numbers<T>(rows * vocab, uint64_t(vocab))),
+        weights(logits.size()),
+        tokens(size_t(rows), -1),
+        stop_ids{0, vocab / 2},
+        log_probs(size_t(rows)) {
+    if (vocab < 3) rule.min_new_tokens = 0;  // or nothing is left
+    for (T& logit : logits) {
+      if (kind == Logits::kRandom) logit *= T(8);
+      if (kind == Logits::kTied) logit = std::round(logit * T(2));
+      if (kind == Logits::kEqual) logit = T(3);
+      if (kind == Logits::kWide) logit *= T(2000);
+    }
+    for (uint64_t row = 0; row < uint64_t(rows); ++row) {
+      keys.push_back(
+          {.seed = 11, .step = 3, .sample = row, .member = row % 4, .position = row % 5});
+    }
+  }
+
+  SampleRowsArgs<T> args() {
+    return {.logits = logits.data(),
+            .weights = weights.data(),
+            .keys = keys.data(),
+            .tokens = tokens.data(),
+            .log_probs = log_probs.data(),
+            .stop_ids = stop_ids.data(),
+            .n_stop_ids = int64_t(stop_ids.size()),
+            .n_rows = int64_t(keys.size()),
+            .vocab_size = vocab_size,
+            .min_new_tokens = rule.min_new_tokens,
+            .top_k = rule.top_k,
+            .top_p = rule.top_p,
+            .temperature = rule.temperature,
+            .greedy = rule.greedy,
+            .top_k_first = rule.top_k_first};
+  }
+};
+
+/// Calls compare(case, twin) for equal cases of every rule, kind of logits and size.
+template <class T, class Compare>
+void for_each_case(const Compare& compare) {
+  for (size_t r = 0; r < kRules.size(); ++r) {
+    for (const Logits kind : {Logits::kRandom, Logits::kTied, Logits::kEqual, Logits::kWide}) {
+      for (const int64_t n : kGpuSizes) {
+        SCOPED_TRACE(testing::Message() << "rule " << r << ", logits " << int(kind) << ", " << n);
+        const int64_t rows = n == 0 ? 0 : n > 33 ? 3 : 9, vocab = n == 0 ? 33 : n;
+        Case<T> got(rows, vocab, kRules[r], kind), twin(rows, vocab, kRules[r], kind);
+        sample_rows<T>(twin.args());
+        compare(got, twin);
+      }
+    }
+  }
+}
+
+/// Log-probabilities differ by the order of sums, and of float by the exponentials of a processor
+/// without fused multiply-add.
+template <class T>
+void expect_same(const Case<T>& got, const Case<T>& twin) {
+  EXPECT_EQ(got.tokens, twin.tokens);
+  EXPECT_EQ(got.logits, twin.logits) << "others were removed";
+  expect_near(got.log_probs, twin.log_probs, sizeof(T) == 4 ? 1e-6 : 1e-13);
+}
+
+template <class T>
+void compare_blocks() {
+  for_each_case<T>([](Case<T>& got, const Case<T>& twin) {
+    Case<T> other = got;
+    blocks::simulate<blocks::SampleRowsProgram<T>>(got.args());
+    expect_same(got, twin);
+    blocks::simulate<blocks::SampleRowsProgram<T>>(other.args(), blocks::ThreadOrder::kBackward);
+    EXPECT_EQ(got.tokens, other.tokens) << "threads race";
+    EXPECT_EQ(got.log_probs, other.log_probs) << "threads race";
+  });
+}
+
+TEST(SampleRowsBlocks, DrawTheTokensOfTheCpuFromFloats) { compare_blocks<float>(); }
+TEST(SampleRowsBlocks, DrawTheTokensOfTheCpuFromDoubles) { compare_blocks<double>(); }
+
+TEST(SampleRowsBlocks, DrawEveryTokenAsOftenAsItsProbabilitySays) {
+  constexpr int64_t kRows = 4000;
+  Case<float> c(kRows, 4, {}, Logits::kEqual);
+  for (int64_t row = 0; row < kRows; ++row) {
+    for (int64_t i = 0; i < 4; ++i) c.logits[size_t(row * 4 + i)] = std::log(float(i + 1));
+  }
+
+  blocks::simulate<blocks::SampleRowsProgram<float>>(c.args());
+
+  for (int64_t i = 0; i < 4; ++i) {
+    const double share = double(std::count(c.tokens.begin(), c.tokens.end(), i)) / kRows;
+    EXPECT_NEAR(share, double(i + 1) / 10, 0.03) << i;  // four standard deviations
+  }
+}
+
+/// The vector code of a processor that can fuse multiply and add, number by number.
+template <class T>
+void compare_exponentials() {
+  for (const InstructionSet set : runnable_sets()) {
+    if (set == InstructionSet::kBaseline) continue;  // rounds products on their own
+    auto x = random_numbers<T>(10007, 5);
+    for (size_t i = 0; i < x.size(); ++i) x[i] = (x[i] - T(1)) * T(i % 2 == 0 ? 5 : 60);
+    x[0] = 0;
+    x[1] = std::numeric_limits<T>::lowest();
+    std::vector<T> vectors(x.size()), scalars;
+    kernel_table<T>(set).exp_row(x.data(), int64_t(x.size()), T(1), T(0), vectors.data());
+    for (const T value : x) scalars.push_back(blocks::exp_as_cpu(value));
+    EXPECT_EQ(scalars, vectors);
+  }
+}
+
+TEST(SampleRowsBlocks, WeighTokensByTheSameBitsAsTheCpu) {
+  if (best_instruction_set() == InstructionSet::kBaseline) {
+    GTEST_SKIP() << "this processor has no fused multiply-add";
+  }
+  compare_exponentials<float>();
+  compare_exponentials<double>();
+}
+
+TEST(DrawKey, GivesEachTokenANumberOfItsOwn) {
+  std::map<double, int> seen;
+  for (uint64_t i = 0; i < 5; ++i) {
+    for (const DrawKey& key : {DrawKey{.seed = i}, DrawKey{.step = i + 1}, DrawKey{.sample = i + 1},
+                               DrawKey{.member = i + 1}, DrawKey{.position = i + 1}}) {
+      const double uniform = uniform_of(key);
+      EXPECT_GE(uniform, 0);
+      EXPECT_LT(uniform, 1);
+      ++seen[uniform];
+    }
+  }
+  EXPECT_EQ(seen.size(), 25u);
+}
+
+template <class T>
+void compare_on_gpu() {
+  for_each_case<T>([](Case<T>& got, const Case<T>& twin) {
+    const OnGpu logits(got.logits), weights(got.weights);
+    const OnGpu keys(got.keys);
+    const OnGpu tokens(got.tokens), stop_ids(got.stop_ids);
+    const OnGpu log_probs(got.log_probs);
+    SampleRowsArgs<T> args = got.args();
+    args.logits = logits.get();
+    args.weights = weights.get();
+    args.keys = keys.get();
+    args.tokens = tokens.get();
+    args.stop_ids = stop_ids.get();
+    args.log_probs = log_probs.get();
+
+    sample_rows_cuda<T>(args, nullptr);
+
+    got.logits = logits.host();
+    got.tokens = tokens.host();
+    got.log_probs = log_probs.host();
+    expect_same(got, twin);
+  });
+}
+
+TEST(SampleRowsCuda, DrawsTheTokensOfTheCpu) {
+  ORRERY_NEEDS_GPU();
+  compare_on_gpu<float>();
+  compare_on_gpu<double>();
+}
+
+}  // namespace
+}  // namespace orrery::kernels
