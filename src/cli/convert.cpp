@@ -88,11 +88,17 @@ at::ScalarType type_in_files(const fs::path& directory) {
 }
 
 void to_checkpoint(const config::ConvertOptions& options, const ModelSource& source) {
+  if (options.dtype == "bf16") {
+    throw ConfigError("--dtype bf16 into a checkpoint",
+                      {.expected = "fp32 or fp64",
+                       .got = "bf16",
+                       .advice = "convert to fp32; training in bf16 rounds by itself"});
+  }
   const at::ScalarType type =
       options.dtype.empty() ? type_to_hold(source.kind == DirectoryKind::kCheckpoint
                                                ? model::stored_type(source.directory, source.role)
                                                : type_in_files(source.directory))
-                            : compute_type(options.dtype);
+                            : parameter_type(options.dtype);
   graph::Layout layout{.workers = {0}};
   if (!options.layout.empty()) {
     layout = graph::Layout::parse(options.layout);
