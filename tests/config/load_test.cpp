@@ -63,18 +63,19 @@ TEST(Load, ReportsAllMistakesEachWithFileAndLine) {
   parts.model = "[model.actor]\nlr = 2\ndtype = fp23\n";
   parts.rest = "hello\n[modle.actor]\nlr = 1\n";
 
-  EXPECT_EQ(folder.problems(parts.text()),
-            (Texts{"x.cfg:16: 'hello' is neither a [section] nor `key = value`",
-                   "x.cfg:2: experiment.total_steps: 'many' is not an integer",
-                   "x.cfg:3: unknown key experiment.seeds; did you mean seed?",
-                   "x.cfg:7: model.actor.lr: must be 0 to 1, got 2",
-                   "x.cfg:8: model.actor.dtype: must be one of fp32, fp64, got 'fp23'; did you "
-                   "mean fp32?",
-                   "x.cfg:17: unknown section [modle.actor]; did you mean model?; there are "
-                   "[experiment], [layout], [checkpoint], [evaluate], [export], [dataset.X], "
-                   "[model.X], [call.X]",
-                   "x.cfg:1: the run would never end: set experiment.total_steps, total_epochs or "
-                   "total_seconds"}));
+  EXPECT_EQ(
+      folder.problems(parts.text()),
+      (Texts{"x.cfg:16: 'hello' is neither a [section] nor `key = value`",
+             "x.cfg:2: experiment.total_steps: 'many' is not an integer",
+             "x.cfg:3: unknown key experiment.seeds; did you mean seed?",
+             "x.cfg:7: model.actor.lr: must be 0 to 1, got 2",
+             "x.cfg:8: model.actor.dtype: must be one of fp32, fp64, bf16, got 'fp23'; did you "
+             "mean fp32?",
+             "x.cfg:17: unknown section [modle.actor]; did you mean model?; there are "
+             "[experiment], [layout], [checkpoint], [evaluate], [export], [dataset.X], "
+             "[model.X], [call.X]",
+             "x.cfg:1: the run would never end: set experiment.total_steps, total_epochs or "
+             "total_seconds"}));
 }
 
 TEST(Load, AKeyWithAProblemKeepsItsDefault) {

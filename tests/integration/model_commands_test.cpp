@@ -234,7 +234,8 @@ TEST(Score, InBf16IsOfRoundedWeightsOnEveryLayout) {
     const Result result = run_at(place, arguments + dtype);
     ASSERT_EQ(result.exit_code, 0) << result.output;
     std::vector<double>& numbers = all.emplace_back();
-    for (const json& sequence : read_json(folder / "out.json")["logprobs"]) {
+    const json answer = read_json(folder / "out.json");
+    for (const json& sequence : answer["logprobs"]) {
       for (const json& value : sequence) numbers.push_back(value.get<double>());
     }
   }

@@ -26,6 +26,7 @@ struct Scene {
     experiment = std::move(loaded.experiment);
     graph = graph::build_graph(experiment, 2, loaded.problems);
     config::throw_if_problems(loaded.problems);
+    for (auto& [role, model] : experiment.models) model.tokenizer = "byte";
   }
 
   /// Calls work(models, moves) on both workers.
