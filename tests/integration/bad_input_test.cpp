@@ -32,6 +32,12 @@ TEST(BadUsage, ConfigurationThatDoesNotExist) {
   expect_refused(orrery(2, "train /nowhere/x.cfg"), "/nowhere/x.cfg");
 }
 
+/// Root may read every file: a folder is what nobody can.
+TEST(BadUsage, ConfigurationThatCannotBeRead) {
+  const TemporaryFolder folder;
+  expect_refused(orrery(2, "train " + folder.path().string()), "is a folder");
+}
+
 TEST(BadUsage, UnknownOption) {
   expect_refused(orrery(1, "train x.cfg --sett a.b=c"), "did you mean --set?");
 }
