@@ -338,10 +338,11 @@ void Communicator::all_to_all_v(at::Tensor& out, std::span<const int64_t> out_ro
   }
   const Operation operation(*this, kName, others_);
   agree({Code::kAllToAll, type_code(in), row_elements});
-  do_exchange(kName, sends, receives);
+  do_exchange(kName, sends, receives, [](std::size_t) {});
 }
 
-void Communicator::exchange(std::span<const Send> sends, std::span<const Receive> receives) {
+void Communicator::exchange(std::span<const Send> sends, std::span<const Receive> receives,
+                            const OnReceived& on_received) {
   constexpr std::string_view kName = "exchange";
   const TensorCheck check(kName, text(), device_type());
   std::vector<int> peers;
@@ -361,7 +362,7 @@ void Communicator::exchange(std::span<const Send> sends, std::span<const Receive
     add_peer(receive.peer);
   }
   const Operation operation(*this, kName, peers);
-  if (!sends.empty() || !receives.empty()) do_exchange(kName, sends, receives);
+  if (!sends.empty() || !receives.empty()) do_exchange(kName, sends, receives, on_received);
 }
 
 void Communicator::barrier() {

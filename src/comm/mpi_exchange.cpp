@@ -22,7 +22,7 @@ constexpr int kExchangeTag = 1;
 struct Piece {
   int peer;
   int64_t bytes;
-  bool is_receive;
+  int receive;  // its place among the receives; -1: is sent
 };
 
 class Pending {
@@ -30,21 +30,25 @@ class Pending {
   Pending(MPI_Comm comm, int64_t max_chunk_bytes) : comm_(comm), limit_(max_chunk_bytes) {}
 
   int receive(const Receive& receive) {
+    pieces_left_.push_back(0);
+    const int place = static_cast<int>(pieces_left_.size()) - 1;
     return for_pieces(receive.tensor, [&](std::byte* begin, int bytes, MPI_Request* request) {
-      pieces_.push_back({receive.peer, bytes, true});
+      pieces_.push_back({receive.peer, bytes, place});
+      ++pieces_left_.back();
       return MPI_Irecv(begin, bytes, MPI_BYTE, receive.peer, kExchangeTag, comm_, request);
     });
   }
 
   int send(const Send& send) {
     return for_pieces(send.tensor, [&](std::byte* begin, int bytes, MPI_Request* request) {
-      pieces_.push_back({send.peer, bytes, false});
+      pieces_.push_back({send.peer, bytes, -1});
       return MPI_Isend(begin, bytes, MPI_BYTE, send.peer, kExchangeTag, comm_, request);
     });
   }
 
   struct Progress {
     int n_finished = 0;
+    std::vector<std::size_t> received;  // receives that are whole now
     int status = MPI_SUCCESS;
     const Piece* wrong_size = nullptr;
     int got_bytes = 0;
@@ -67,12 +71,14 @@ class Pending {
         result.status = status.MPI_ERROR;
         return result;
       }
-      if (!piece.is_receive) continue;
+      if (piece.receive < 0) continue;
       MPI_Get_count(&status, MPI_BYTE, &result.got_bytes);
       if (result.got_bytes != piece.bytes) {
         result.wrong_size = &piece;
         return result;
       }
+      const auto receive = static_cast<std::size_t>(piece.receive);
+      if (--pieces_left_[receive] == 0) result.received.push_back(receive);
     }
     n_left_ -= result.n_finished;
     return result;
@@ -113,7 +119,8 @@ class Pending {
   MPI_Comm comm_;
   int64_t limit_;
   std::vector<MPI_Request> requests_;
-  std::vector<Piece> pieces_;  // by request
+  std::vector<Piece> pieces_;     // by request
+  std::vector<int> pieces_left_;  // by receive
   std::vector<int> indices_;
   std::vector<MPI_Status> statuses_;
   int n_left_ = 0;
@@ -122,7 +129,8 @@ class Pending {
 }  // namespace
 
 void MpiCommunicator::do_exchange(std::string_view operation, std::span<const Send> sends,
-                                  std::span<const Receive> receives) {
+                                  std::span<const Receive> receives,
+                                  const OnReceived& on_received) {
   const auto start = Activity::Clock::now();
   const auto deadline = deadline_from(start);
   Pending pending(comm_.get(), options().max_chunk_bytes);
@@ -153,6 +161,12 @@ void MpiCommunicator::do_exchange(std::string_view operation, std::span<const Se
                          base::concat(progress.got_bytes, " bytes"));
     }
     if (progress.n_finished > 0) {
+      try {
+        for (const std::size_t receive : progress.received) on_received(receive);
+      } catch (...) {
+        keep_tensors();
+        throw;
+      }
       backoff.reset();
     } else if (Activity::Clock::now() >= deadline) {
       keep_tensors();

@@ -186,7 +186,7 @@ class NcclCommunicator final : public Communicator {
   }
 
   void do_exchange(std::string_view operation, std::span<const Send> sends,
-                   std::span<const Receive> receives) override {
+                   std::span<const Receive> receives, const OnReceived& on_received) override {
     run(operation, [&] {
       ORRERY_NCCL(ncclGroupStart());
       for (const Receive& receive : receives) {
@@ -199,6 +199,7 @@ class NcclCommunicator final : public Communicator {
       }
       ORRERY_NCCL(ncclGroupEnd());
     });
+    for (std::size_t i = 0; i < receives.size(); ++i) on_received(i);
   }
 
   void do_barrier() override {

@@ -152,7 +152,7 @@ class ThreadCommunicator final : public Communicator {
   }
 
   void do_exchange(std::string_view operation, std::span<const Send> sends,
-                   std::span<const Receive> receives) override;
+                   std::span<const Receive> receives, const OnReceived& on_received) override;
 
   std::unique_ptr<Communicator> do_split(int colour, int key, std::string name) override;
 
@@ -178,7 +178,8 @@ class ThreadCommunicator final : public Communicator {
 };
 
 void ThreadCommunicator::do_exchange(std::string_view operation, std::span<const Send> sends,
-                                     std::span<const Receive> receives) {
+                                     std::span<const Receive> receives,
+                                     const OnReceived& on_received) {
   const auto start = Activity::Clock::now();
   const auto deadline = deadline_from(start);
   std::vector<std::shared_ptr<ThreadGroup::Letter>> posted;
@@ -211,6 +212,7 @@ void ThreadCommunicator::do_exchange(std::string_view operation, std::span<const
       to.copy_(letter->tensor.view({-1}).view(at::kByte));
       group_->taken(letter);
       has_come[i] = true;
+      on_received(i);
     }
     for (const auto& letter : posted) {
       if (!group_->is_taken(*letter)) late.push_back(letter->to);

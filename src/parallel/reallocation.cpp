@@ -21,15 +21,13 @@ at::Tensor destination_of(const at::Tensor& flat, const StridedCopy& copy) {
 
 using Copies = std::span<const StridedCopy>;
 
-/// Runs of at least so many elements are messages of their own: they need no buffer, and their
-/// transfer takes longer than the latency of a message.
+/// Copies of at least so many elements are messages of their own: where a side has them in one run
+/// it needs no buffer, and their transfer takes longer than the latency of a message.
 constexpr int64_t kDirectElements = int64_t{16} << 10;
 
-/// What a transfer is sent as, on both sides: long runs one by one, the rest together.
+/// What a transfer is sent as, on both sides: large copies one by one, the rest together.
 std::vector<Copies> messages_of(const Transfer& transfer) {
-  const auto is_direct = [](const StridedCopy& copy) {
-    return copy.rows == 1 && copy.length >= kDirectElements;
-  };
+  const auto is_direct = [](const StridedCopy& copy) { return copy.numel() >= kDirectElements; };
   const Copies all = transfer.copies;
   std::vector<Copies> messages;
   for (size_t first = 0; first < all.size();) {
@@ -49,13 +47,38 @@ int64_t numel_of(Copies copies) {
   return numel;
 }
 
-bool is_one_run(Copies copies) { return copies.size() == 1 && copies[0].rows == 1; }
+/// The elements of a flat buffer that a message holds, if they lie there in one run; else
+/// undefined.
+at::Tensor one_run(const at::Tensor& flat, int64_t offset, int64_t stride, Copies copies) {
+  if (copies.size() != 1) return {};
+  const StridedCopy& copy = copies[0];
+  if (copy.rows > 1 && stride != copy.length) return {};
+  return flat.narrow(0, offset, copy.numel());
+}
 
-/// What is sent as one message. A single run of the right type needs no buffer.
-at::Tensor packed(Copies copies, const at::Tensor& source, at::ScalarType wire, int64_t& buffered) {
-  if (is_one_run(copies) && source.scalar_type() == wire) return source_of(source, copies[0]);
-  at::Tensor buffer = at::empty({numel_of(copies)}, source.options().dtype(wire));
+at::Tensor buffer_for(Copies copies, const at::TensorOptions& options, int64_t& buffered) {
+  at::Tensor buffer = at::empty({numel_of(copies)}, options);
   buffered += static_cast<int64_t>(buffer.nbytes());
+  return buffer;
+}
+
+/// A block that this worker has and wants. Through the kernels where one side is in one run.
+void copy_here(const StridedCopy& copy, const at::Tensor& source, const at::Tensor& destination,
+               double eta) {
+  const Copies copies(&copy, 1);
+  const at::Tensor from = one_run(source, copy.source_offset, copy.source_stride, copies);
+  if (from.defined()) return scatter_copies(copies, from, destination, eta);
+  mix(destination_of(destination, copy), source_of(source, copy), eta);
+}
+
+/// What is sent as one message. A run of the right type needs no buffer.
+at::Tensor packed(Copies copies, const at::Tensor& source, at::ScalarType wire, int64_t& buffered) {
+  if (source.scalar_type() == wire) {
+    const StridedCopy& first = copies[0];
+    at::Tensor run = one_run(source, first.source_offset, first.source_stride, copies);
+    if (run.defined()) return run;
+  }
+  at::Tensor buffer = buffer_for(copies, source.options().dtype(wire), buffered);
   gather_copies(copies, source, buffer);
   return buffer;
 }
@@ -63,12 +86,13 @@ at::Tensor packed(Copies copies, const at::Tensor& source, at::ScalarType wire, 
 /// Where one message is received; the destination itself if it may be overwritten.
 at::Tensor room_for(Copies copies, const at::Tensor& destination, at::ScalarType wire, double eta,
                     int64_t& buffered) {
-  if (eta == 1 && destination.scalar_type() == wire && is_one_run(copies)) {
-    return destination_of(destination, copies[0]);
+  if (eta == 1 && destination.scalar_type() == wire) {
+    const StridedCopy& first = copies[0];
+    at::Tensor run =
+        one_run(destination, first.destination_offset, first.destination_stride, copies);
+    if (run.defined()) return run;
   }
-  at::Tensor buffer = at::empty({numel_of(copies)}, destination.options().dtype(wire));
-  buffered += static_cast<int64_t>(buffer.nbytes());
-  return buffer;
+  return buffer_for(copies, destination.options().dtype(wire), buffered);
 }
 
 void unpack(Copies copies, const at::Tensor& buffer, const at::Tensor& destination, double eta) {
@@ -91,7 +115,7 @@ ReallocationResult reallocate(const ReallocationPlan& plan, comm::Communicator& 
     for (const Transfer& transfer : round) {
       if (transfer.from == own && transfer.to == own) {
         for (const StridedCopy& copy : transfer.copies) {
-          mix(destination_of(destination, copy), source_of(source, copy), eta);
+          copy_here(copy, source, destination, eta);
         }
         result.bytes_copied += transfer.numel() * destination.element_size();
       } else if (transfer.from == own) {
@@ -107,9 +131,10 @@ ReallocationResult reallocate(const ReallocationPlan& plan, comm::Communicator& 
         }
       }
     }
-    if (!sends.empty() || !receives.empty()) workers.exchange(sends, receives);
-    for (size_t i = 0; i < incoming.size(); ++i) {
-      unpack(incoming[i], receives[i].tensor, destination, eta);
+    if (!sends.empty() || !receives.empty()) {
+      workers.exchange(sends, receives, [&](size_t i) {
+        unpack(incoming[i], receives[i].tensor, destination, eta);
+      });
     }
     result.peak_bytes = std::max(result.peak_bytes, buffered);
   }

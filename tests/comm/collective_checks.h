@@ -170,11 +170,19 @@ inline void check_exchange(Communicator& group, at::ScalarType type, int64_t n) 
   at::Tensor first = zeros_on(group, {n}, type);
   at::Tensor second = zeros_on(group, {n + 1}, type);
   at::Tensor third = zeros_on(group, {2}, type);
+  std::vector<int> told(3, 0);
+  const auto received = [&](std::size_t i) {
+    ++told.at(i);
+    if (i != 1) return;
+    EXPECT_TENSOR_EQ(second, input_of(type, previous + 1, n + 1)) << "is there by now";
+  };
+  const std::vector<Send> sends = {{next, on(group, input_of(type, group.rank(), n))},
+                                   {next, on(group, input_of(type, group.rank() + 1, n + 1))},
+                                   {previous, on(group, input_of(type, group.rank() + 2, 2))}};
+  const std::vector<Receive> receives = {{previous, first}, {previous, second}, {next, third}};
   // With two ranks next and previous are one peer: messages of a pair match in their order.
-  group.exchange({{next, on(group, input_of(type, group.rank(), n))},
-                  {next, on(group, input_of(type, group.rank() + 1, n + 1))},
-                  {previous, on(group, input_of(type, group.rank() + 2, 2))}},
-                 {{previous, first}, {previous, second}, {next, third}});
+  group.exchange(sends, receives, received);
+  EXPECT_EQ(told, std::vector<int>({1, 1, 1}));
   EXPECT_TENSOR_EQ(first, input_of(type, previous, n));
   EXPECT_TENSOR_EQ(second, input_of(type, previous + 1, n + 1));
   EXPECT_TENSOR_EQ(third, input_of(type, next + 2, 2));

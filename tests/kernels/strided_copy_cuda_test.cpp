@@ -193,6 +193,31 @@ struct OnTheGpu {
 
 TEST(StridedCopy, GathersAndScattersByPlainIndices) { check_every_pair(OnCpu{}); }
 
+TEST(StridedCopy, OverwritesLargeBlocksAndNothingBetweenTheirRows) {
+  for (const int64_t length : {15, 16, 701, 1024}) {
+    for (const int64_t offset : {0, 1, 7}) {
+      SCOPED_TRACE(testing::Message() << "rows of " << length << " from element " << offset);
+      const int64_t rows = 160'000 / length, stride = length + 9;
+      const StridedCopy copy{0, 0, offset, stride, rows, length};
+      const std::vector<int64_t> first{0, copy.numel()};
+      const auto packed = numbers<float>(copy.numel(), 1);
+      const auto before = numbers<float>(offset + rows * stride, 2);
+      auto expected = before;
+      for (int64_t i = 0; i < copy.numel(); ++i) {
+        expected[size_t(offset + i / length * stride + i % length)] = packed[size_t(i)];
+      }
+      auto destination = before;
+      unpack<float, float>({.packed = packed.data(),
+                            .copies = &copy,
+                            .first = first.data(),
+                            .n_copies = 1,
+                            .numel = copy.numel(),
+                            .destination = destination.data()});
+      EXPECT_EQ(destination, expected);
+    }
+  }
+}
+
 TEST(StridedCopyBlocks, GiveWhatTheCpuGives) {
   for (const auto order : kThreadOrders) check_every_pair(InBlocks{order});
 }

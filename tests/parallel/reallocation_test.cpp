@@ -140,6 +140,41 @@ TEST_P(EveryPair, MovesEveryParameterBitForBitWithTheFewestBytesThroughSmallBuck
   std::printf("%s: %zu pairs of layouts\n", GetParam(), pairs.size());
 }
 
+TEST(Reallocation, SendsLargeBlocksOutOfAndIntoShardsWhereTheyLie) {
+  model::Architecture a = four_layers("plain");
+  a.hidden_size = 256;
+  a.intermediate_size = 512;
+  a.n_heads = a.n_kv_heads = 4;
+  a.head_dim = 64;
+  const std::pair<const char*, const char*> pairs[] = {{"d1t4p1@0-3", "d4t1p1@0-3"},
+                                                       {"d4t1p1@0-3", "d1t4p1@0-3"},
+                                                       {"d1t2p1@0-1", "d1t4p1@0-3"},
+                                                       {"d1t2p2@0-3", "d2t1p1@2-3"}};
+  for (const auto& [from, to] : pairs) {
+    SCOPED_TRACE(std::string(from) + " -> " + to);
+    const Pair pair{graph::Layout::parse(from), graph::Layout::parse(to)};
+    const auto plan = plan_reallocation(shards_of(a, pair.source), shards_of(a, pair.destination));
+    comm::run_as_threads(4, [&](comm::Communicator& workers) {
+      const at::Tensor source = shard_values(a, pair.source, workers.rank(), 5);
+      const at::Tensor destination = shard_values(a, pair.destination, workers.rank(), 6);
+      const at::Tensor old = destination.defined() ? destination.clone() : at::Tensor();
+
+      const ReallocationResult result = reallocate(plan, workers, source, destination, at::kFloat);
+      if (destination.defined()) {
+        const at::Tensor fresh = shard_values(a, pair.destination, workers.rank(), 5);
+        EXPECT_TRUE(at::equal(destination, fresh));
+        EXPECT_LT(result.peak_bytes, int64_t(fresh.nbytes()) * 6 / 10) << "runs need no buffer";
+        destination.copy_(old);
+      }
+      reallocate(plan, workers, source, destination, at::kFloat, 0.25);
+      if (destination.defined()) {
+        const at::Tensor fresh = shard_values(a, pair.destination, workers.rank(), 5);
+        EXPECT_TRUE(at::allclose(destination, 0.25 * fresh + 0.75 * old, 1e-6, 1e-7));
+      }
+    });
+  }
+}
+
 TEST(Reallocation, MixesAndConverts) {
   const model::Architecture a = four_layers("plain");
   const Pair pair{graph::Layout::parse("d2t2p1@0-3"), graph::Layout::parse("d1t1p2@3-4")};

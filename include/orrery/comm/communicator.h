@@ -13,6 +13,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <initializer_list>
 #include <memory>
 #include <optional>
@@ -40,6 +41,9 @@ struct Receive {
   int peer = -1;
   at::Tensor tensor = {};
 };
+
+/// Told which receive of an exchange has its tensor, by its place among them.
+using OnReceived = std::function<void(std::size_t)>;
 
 struct CommunicatorOptions {
   static constexpr int64_t kDefaultChunkBytes = int64_t{1} << 30;  // counts of MPI are ints
@@ -105,8 +109,12 @@ class Communicator {
                     std::span<const int64_t> in_rows);
   /// Point-to-point in one go: all receives are posted, all sends started, then all awaited, so no
   /// order among the peers can deadlock. Several messages of one pair match in their order.
+  /// `on_received` is called on this thread as tensors come, while later ones are under way where
+  /// the backend can. It may use the tensor, not the communicator.
   /// Collective over the ranks named, each of which calls exchange with the counterparts.
-  void exchange(std::span<const Send> sends, std::span<const Receive> receives);
+  void exchange(
+      std::span<const Send> sends, std::span<const Receive> receives,
+      const OnReceived& on_received = [](std::size_t) {});
   void exchange(std::initializer_list<Send> sends, std::initializer_list<Receive> receives) {
     exchange(std::span(sends.begin(), sends.size()), std::span(receives.begin(), receives.size()));
   }
@@ -147,7 +155,7 @@ class Communicator {
   virtual void do_gather(at::Tensor& out, const at::Tensor& in, int root) = 0;
   virtual void do_scatter(at::Tensor& out, const at::Tensor& in, int root) = 0;
   virtual void do_exchange(std::string_view operation, std::span<const Send> sends,
-                           std::span<const Receive> receives) = 0;
+                           std::span<const Receive> receives, const OnReceived& on_received) = 0;
   virtual void do_barrier() = 0;
   virtual std::unique_ptr<Communicator> do_split(int colour, int key, std::string name) = 0;
 

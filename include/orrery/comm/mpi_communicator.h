@@ -34,7 +34,7 @@ class MpiCommunicator final : public Communicator {
   void do_gather(at::Tensor& out, const at::Tensor& in, int root) override;
   void do_scatter(at::Tensor& out, const at::Tensor& in, int root) override;
   void do_exchange(std::string_view operation, std::span<const Send> sends,
-                   std::span<const Receive> receives) override;
+                   std::span<const Receive> receives, const OnReceived& on_received) override;
   void do_barrier() override;
   std::unique_ptr<Communicator> do_split(int colour, int key, std::string name) override;
 
