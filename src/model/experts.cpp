@@ -2,13 +2,13 @@
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/index_select.h>
-#include <ATen/ops/mm.h>
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
 #include "dispatch.h"
 #include "hidden_function.h"
+#include "product.h"
 #include "routing.h"
 
 namespace orrery::model {
@@ -52,28 +52,28 @@ struct MlpPass {
 
 MlpPass forward_mlp(const Architecture& a, const MlpWeights& w, const at::Tensor& x) {
   MlpPass pass;
-  pass.up = at::mm(x, w.up.t());
+  pass.up = multiplied(x, w.up.t());
   pass.hidden = at::empty({x.size(0), w.down.size(1)}, x.options());
   with_type(x.scalar_type(), [&]<class T>() {
     apply_hidden<T>(hidden_shape(a, w.down, x.size(0)), pass.up.const_data_ptr<T>(),
                     pass.hidden.data_ptr<T>());
   });
-  pass.out = at::mm(pass.hidden, w.down.t());
+  pass.out = multiplied(pass.hidden, w.down.t());
   return pass;
 }
 
 /// Returns the gradient by x.
 at::Tensor backward_mlp(const Architecture& a, const MlpWeights& w, MlpWeights& dw, MlpPass& pass,
                         const at::Tensor& x, const at::Tensor& dout) {
-  dw.down.addmm_(dout.t(), pass.hidden);
-  at::Tensor dhidden = at::mm(dout, w.down);
+  multiply_onto(dw.down, dout.t(), pass.hidden);
+  at::Tensor dhidden = multiplied(dout, w.down);
   with_type(x.scalar_type(), [&]<class T>() {
     apply_hidden_backward<T>(hidden_shape(a, w.down, x.size(0)), pass.up.const_data_ptr<T>(),
                              dhidden.const_data_ptr<T>(), pass.up.data_ptr<T>(),
                              dhidden.data_ptr<T>());
   });
-  dw.up.addmm_(pass.up.t(), x);
-  return at::mm(pass.up, w.up);
+  multiply_onto(dw.up, pass.up.t(), x);
+  return multiplied(pass.up, w.up);
 }
 
 /// dprobabilities [T, E] += the gradient of the balance loss.
@@ -132,7 +132,7 @@ at::Tensor router_gradient(const Architecture& a, const Routing& routing, const 
 
 Routing route_rows(const Architecture& a, const ExpertWeights& weights, const at::Tensor& rows) {
   Routing routing;
-  routing.probabilities = at::mm(rows, weights.router.t());
+  routing.probabilities = multiplied(rows, weights.router.t());
   routing.index =
       at::empty({rows.size(0), a.experts.per_token}, at::TensorOptions().dtype(at::kLong));
   routing.weight = at::empty({rows.size(0), a.experts.per_token}, rows.options());
@@ -158,7 +158,7 @@ at::Tensor forward_experts(const Architecture& a, const ExpertWeights& weights,
     out.index_add_(0, mine.rows, pass.out * mine.weights);
   }
   if (weights.shared_gate.defined()) {
-    const at::Tensor gate = at::sigmoid(at::mm(rows, weights.shared_gate.t()));
+    const at::Tensor gate = at::sigmoid(multiplied(rows, weights.shared_gate.t()));
     out.add_(forward_mlp(a, weights.shared, rows).out * gate);
   }
   return out;
@@ -181,15 +181,15 @@ at::Tensor backward_experts(const Architecture& a, const ExpertWeights& weights,
   }
   with_type(rows.scalar_type(), [&]<class T>() {
     const at::Tensor dlogits = router_gradient<T>(a, routing, balance, dweight);
-    dweights.router.addmm_(dlogits.t(), rows);
-    drows.addmm_(dlogits, weights.router);
+    multiply_onto(dweights.router, dlogits.t(), rows);
+    multiply_onto(drows, dlogits, weights.router);
   });
   if (weights.shared_gate.defined()) {
-    const at::Tensor gate = at::sigmoid(at::mm(rows, weights.shared_gate.t()));
+    const at::Tensor gate = at::sigmoid(multiplied(rows, weights.shared_gate.t()));
     MlpPass pass = forward_mlp(a, weights.shared, rows);
     const at::Tensor dgate = (pass.out * dy).sum(1, true) * gate * (1 - gate);
-    dweights.shared_gate.addmm_(dgate.t(), rows);
-    drows.addmm_(dgate, weights.shared_gate);
+    multiply_onto(dweights.shared_gate, dgate.t(), rows);
+    multiply_onto(drows, dgate, weights.shared_gate);
     drows.add_(backward_mlp(a, weights.shared, dweights.shared, pass, rows, dy * gate));
   }
   return drows;

@@ -4,7 +4,6 @@
 // each has the logits of its part of the vocabulary, and three numbers an action are exchanged.
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -15,6 +14,7 @@
 #include "dispatch.h"
 #include "orrery/base/error.h"
 #include "orrery/kernels/token_log_probs.h"
+#include "product.h"
 
 namespace orrery::model {
 namespace {
@@ -109,7 +109,7 @@ class Chunks {
         std::memcpy(to + i * width, from + actions.rows[static_cast<size_t>(first + i)] * width,
                     static_cast<size_t>(width) * sizeof(T));
       }
-      if (logits == Logits::kCompute) at::mm_out(chunk.logits, chunk.hidden, state_.head.t());
+      if (logits == Logits::kCompute) multiply_into(chunk.logits, chunk.hidden, state_.head.t());
       work(first, chunk);
     }
   }
@@ -237,8 +237,8 @@ at::Tensor run_head_backward(HeadRecord& record, const at::Tensor& hidden,
                                             .n_rows = dlogits.size(0),
                                             .vocab_size = dlogits.size(1),
                                             .inverse_temperature = record.inverse_temperature});
-      dhead.addmm_(dlogits.t(), chunk.hidden);
-      at::mm_out(chunk.hidden, dlogits, state.head);
+      multiply_onto(dhead, dlogits.t(), chunk.hidden);
+      multiply_into(chunk.hidden, dlogits, state.head);
       const T* from = chunk.hidden.template const_data_ptr<T>();
       for (int64_t i = 0; i < dlogits.size(0); ++i) {
         std::memcpy(to + actions.rows[static_cast<size_t>(first + i)] * width, from + i * width,
@@ -319,7 +319,7 @@ struct LogitsFunction : torch::autograd::Function<LogitsFunction> {
     context->save_for_backward({hidden});
     context->saved_data["state"] =
         c10::IValue::make_capsule(c10::make_intrusive<StateHolder>(state, rows));
-    return all_columns(*state, at::mm(gathered(rows, hidden), state->head.t()));
+    return all_columns(*state, multiplied(gathered(rows, hidden), state->head.t()));
   }
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
@@ -330,8 +330,8 @@ struct LogitsFunction : torch::autograd::Function<LogitsFunction> {
     const at::Tensor dlogits =
         gradients[0].narrow(1, state.vocabulary.first, state.vocabulary.count).contiguous();
     at::Tensor dhead = state.gradients().head;
-    dhead.addmm_(dlogits.t(), hidden);
-    return {reduced(holder.rows, at::mm(dlogits, state.head)), at::Tensor(), at::Tensor()};
+    multiply_onto(dhead, dlogits.t(), hidden);
+    return {reduced(holder.rows, multiplied(dlogits, state.head)), at::Tensor(), at::Tensor()};
   }
 };
 
@@ -373,7 +373,7 @@ at::Tensor head_logits(const std::shared_ptr<Decoder::State>& state, const at::T
                        const PackedTokens& batch) {
   if (hidden.requires_grad()) return LogitsFunction::apply(hidden, state, batch.size());
   const PassRows rows = PassRows::of(batch.size(), state->shard.tensor);
-  return all_columns(*state, at::mm(gathered(rows, hidden), state->head.t()));
+  return all_columns(*state, multiplied(gathered(rows, hidden), state->head.t()));
 }
 
 at::Tensor all_rows(const std::shared_ptr<Decoder::State>& state, const at::Tensor& own,

@@ -1,8 +1,6 @@
 #include "layer.h"
 
 #include <ATen/ops/add.h>
-#include <ATen/ops/addmm.h>
-#include <ATen/ops/mm.h>
 
 #include <cmath>  // sqrt
 #include <string>
@@ -13,6 +11,7 @@
 #include "orrery/kernels/rms_norm.h"
 #include "orrery/kernels/rope.h"
 #include "orrery/kernels/varlen_attention.h"
+#include "product.h"
 #include "row_norm.h"
 
 namespace orrery::model {
@@ -225,11 +224,12 @@ void attend_backward(const PassInput& pass, int64_t window, const LayerActivatio
 void add_product(const PassInput& pass, at::Tensor out, const at::Tensor& residual,
                  const at::Tensor& x, const at::Tensor& weight, LayerScratch& scratch) {
   if (pass.rows.tensor == nullptr) {
-    at::addmm_out(out, residual, x, weight.t());
+    out.copy_(residual);
+    multiply_onto(out, x, weight.t());
     return;
   }
   at::Tensor partial = scratch.full.narrow(0, 0, pass.n_tokens());
-  at::mm_out(partial, x, weight.t());
+  multiply_into(partial, x, weight.t());
   reduce_rows(pass.rows, scratch.full, out);
   out.add_(residual);
 }
@@ -240,7 +240,7 @@ void input_gradient(const PassInput& pass, const at::Tensor& dy, const at::Tenso
                     LayerScratch& scratch) {
   at::Tensor partial =
       pass.rows.tensor == nullptr ? scratch.dnormed : scratch.full.narrow(0, 0, pass.n_tokens());
-  at::mm_out(partial, dy, weight);
+  multiply_into(partial, dy, weight);
   if (pass.rows.tensor != nullptr) reduce_rows(pass.rows, scratch.full, scratch.dnormed);
 }
 
@@ -278,7 +278,7 @@ void forward_mlp(const PassInput& pass, const LayerWeights& w, LayerActivations&
                 forward_experts(pass.architecture, w.experts, act.routing, rows), scratch);
     return;
   }
-  at::mm_out(act.up, rows, w.mlp.up.t());
+  multiply_into(act.up, rows, w.mlp.up.t());
   if (w.mlp.up_bias.defined()) add_bias<T>(act.up, w.mlp.up_bias);
   if (!output.defined()) return;
   apply_hidden<T>(hidden_shape(pass), act.up.const_data_ptr<T>(), scratch.gated.data_ptr<T>());
@@ -309,15 +309,15 @@ void backward_mlp(const PassInput& pass, const LayerWeights& w, LayerWeights& dw
     return;
   }
   if (w.mlp.down_bias.defined()) add_column_sums<T>(gradient, dw.mlp.down_bias);
-  at::mm_out(scratch.gated, dy, w.mlp.down);
+  multiply_into(scratch.gated, dy, w.mlp.down);
   apply_hidden_backward<T>(hidden_shape(pass), act.up.const_data_ptr<T>(),
                            scratch.gated.const_data_ptr<T>(), act.up.data_ptr<T>(),
                            scratch.gated.data_ptr<T>());
   const at::Tensor& dup = act.up;
-  dw.mlp.down.addmm_(dy.t(), scratch.gated);
+  multiply_onto(dw.mlp.down, dy.t(), scratch.gated);
   if (w.mlp.up_bias.defined()) add_column_sums<T>(dup, dw.mlp.up_bias);
   norm<T>(pass, act.middle, w.middle_norm, w.middle_norm_bias, scratch.normed, nullptr);
-  dw.mlp.up.addmm_(dup.t(), gather_rows(pass.rows, scratch.normed, scratch.full));
+  multiply_onto(dw.mlp.up, dup.t(), gather_rows(pass.rows, scratch.normed, scratch.full));
   input_gradient(pass, dup, w.mlp.up, scratch);
 }
 
@@ -327,7 +327,7 @@ void forward(const PassInput& pass, const LayerWeights& w, const at::Tensor& inp
   const Architecture& a = pass.architecture;
   norm<T>(pass, input, w.input_norm, w.input_norm_bias, scratch.normed,
           act.input_rstd.data_ptr<T>());
-  at::mm_out(act.qkv, gather_rows(pass.rows, scratch.normed, scratch.full), w.qkv.t());
+  multiply_into(act.qkv, gather_rows(pass.rows, scratch.normed, scratch.full), w.qkv.t());
   if (a.qkv_bias) add_bias<T>(act.qkv, w.qkv_bias);
   if (a.qk_norm) {
     norm_heads<T>(pass, w.q_norm, 0, a.n_heads, act);
@@ -353,8 +353,8 @@ void backward(const PassInput& pass, const LayerWeights& w, LayerWeights& dw,
 
   if (a.output_bias) add_column_sums<T>(gradient, dw.output_bias);
   const at::Tensor dmiddle = gather_rows(pass.rows, gradient, scratch.full);
-  at::mm_out(scratch.dattention, dmiddle, w.output);
-  dw.output.addmm_(dmiddle.t(), act.attention);
+  multiply_into(scratch.dattention, dmiddle, w.output);
+  multiply_onto(dw.output, dmiddle.t(), act.attention);
   attend_backward<T>(pass, w.window, act, scratch);
   rotate<T>(pass, scratch.dqkv.data_ptr<T>(), a.qkv_size(), kernels::Rotation::kBackward);
   if (a.qk_norm) {
@@ -363,7 +363,7 @@ void backward(const PassInput& pass, const LayerWeights& w, LayerWeights& dw,
   }
   if (a.qkv_bias) add_column_sums<T>(scratch.dqkv, dw.qkv_bias);
   norm<T>(pass, input, w.input_norm, w.input_norm_bias, scratch.normed, nullptr);
-  dw.qkv.addmm_(scratch.dqkv.t(), gather_rows(pass.rows, scratch.normed, scratch.full));
+  multiply_onto(dw.qkv, scratch.dqkv.t(), gather_rows(pass.rows, scratch.normed, scratch.full));
   input_gradient(pass, scratch.dqkv, w.qkv, scratch);
   norm_backward<T>(pass, input, w.input_norm, act.input_rstd, scratch.dnormed, gradient,
                    dw.input_norm, dw.input_norm_bias);

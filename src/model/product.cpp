@@ -1,0 +1,73 @@
+#include "product.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/mm.h>
+
+#include <algorithm>
+
+#include "orrery/kernels/split_product.h"
+
+namespace orrery::model {
+
+namespace {
+
+/// Below these, packing costs more than the faster products gain.
+constexpr int64_t kLeastSide = 32, kLeastDepth = 64;
+constexpr int64_t kLeastProducts = int64_t{1} << 20;
+
+/// One of the strides of a matrix is 1, and rows do not overlap.
+bool has_unit_stride(const at::Tensor& x) { return x.stride(0) == 1 || x.stride(1) == 1; }
+
+bool is_for_split_product(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b) {
+  const int64_t m = a.size(0), k = a.size(1), n = b.size(1);
+  if (m < kLeastSide || n < kLeastSide || k < kLeastDepth || m * n * k < kLeastProducts)
+    return false;
+  for (const at::Tensor* x : {&out, &a, &b}) {
+    if (!x->is_cpu() || x->scalar_type() != at::kFloat || !has_unit_stride(*x)) return false;
+  }
+  return out.stride(1) == 1 && kernels::has_split_product();
+}
+
+kernels::StridedMatrix matrix_of(const at::Tensor& x) {
+  return {x.const_data_ptr<float>(), x.stride(0), x.stride(1)};
+}
+
+/// Threads share the rows of the result.
+void split_product(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b,
+                   bool accumulate) {
+  constexpr int64_t kRowsOfAThread = 128;
+  const kernels::StridedMatrix rows = matrix_of(a), columns = matrix_of(b);
+  float* const c = out.data_ptr<float>();
+  at::parallel_for(0, a.size(0), kRowsOfAThread, [&](int64_t begin, int64_t end) {
+    kernels::split_product(
+        {.a = {rows.data + begin * rows.row_stride, rows.row_stride, rows.column_stride},
+         .b = columns,
+         .c = c + begin * out.stride(0),
+         .m = end - begin,
+         .n = b.size(1),
+         .k = a.size(1),
+         .c_stride = out.stride(0),
+         .accumulate = accumulate});
+  });
+}
+
+}  // namespace
+
+void multiply_into(at::Tensor out, const at::Tensor& a, const at::Tensor& b) {
+  if (is_for_split_product(out, a, b)) return split_product(out, a, b, /*accumulate=*/false);
+  at::mm_out(out, a, b);
+}
+
+void multiply_onto(at::Tensor out, const at::Tensor& a, const at::Tensor& b) {
+  if (is_for_split_product(out, a, b)) return split_product(out, a, b, /*accumulate=*/true);
+  out.addmm_(a, b);
+}
+
+at::Tensor multiplied(const at::Tensor& a, const at::Tensor& b) {
+  at::Tensor out = at::empty({a.size(0), b.size(1)}, a.options());
+  multiply_into(out, a, b);
+  return out;
+}
+
+}  // namespace orrery::model
