@@ -7,8 +7,8 @@
 #include <cstring>
 #include <fstream>
 
+#include "mutated_text.h"
 #include "orrery/base/error.h"
-#include "orrery/base/philox.h"
 #include "orrery/model/safetensors.h"
 #include "temporary_directory.h"
 
@@ -30,18 +30,6 @@ std::string sound_file() {
   const uint64_t size = header.size();
   return std::string(reinterpret_cast<const char*>(&size), 8) + header + std::string(40, '\1');
 }
-
-/// Numbers in turn, from one mutation's name.
-class Draws {
- public:
-  explicit Draws(uint64_t mutation) : mutation_(mutation) {}
-  size_t below(size_t n) {
-    return static_cast<size_t>(base::philox_below(17, mutation_, next_++, n));
-  }
-
- private:
-  uint64_t mutation_, next_ = 0;
-};
 
 /// Pieces that mean something in a header, or break one.
 const std::string kPieces[] = {"\"",
@@ -79,35 +67,12 @@ std::string mutated(const std::string& sound, uint64_t mutation) {
   std::string file = sound;
   const size_t n_changes = 1 + draws.below(4);
   for (size_t change = 0; change < n_changes && !file.empty(); ++change) {
-    const size_t at = draws.below(file.size());
-    switch (draws.below(7)) {
-      case 0:
-        file[at] = static_cast<char>(draws.below(256));
-        break;
-      case 1:
-        file[at] = static_cast<char>(file[at] ^ (1 << draws.below(8)));
-        break;
-      case 2:
-        file.resize(at);  // truncated
-        break;
-      case 3:
-        file.erase(at, 1 + draws.below(16));
-        break;
-      case 4:
-        file.insert(at, kPieces[draws.below(std::size(kPieces))]);
-        break;
-      case 5: {  // a piece of itself once more
-        const std::string piece = file.substr(at, 1 + draws.below(40));
-        file.insert(draws.below(file.size()), piece);
-        break;
-      }
-      case 6: {  // another header length
-        const uint64_t lengths[] = {0,         1, 8, file.size(), file.size() - 8, ~uint64_t{0},
-                                    1ull << 63};
-        const uint64_t length = lengths[draws.below(std::size(lengths))];
-        if (file.size() >= 8) std::memcpy(file.data(), &length, 8);
-        break;
-      }
+    if (draws.below(7) < 6) {
+      change_text(file, kPieces, draws);
+    } else {  // another header length
+      const uint64_t lengths[] = {0, 1, 8, file.size(), file.size() - 8, ~uint64_t{0}, 1ull << 63};
+      const uint64_t length = lengths[draws.below(std::size(lengths))];
+      if (file.size() >= 8) std::memcpy(file.data(), &length, 8);
     }
     // Half of the time the length follows the header, so that the parser sees more than its edge.
     if (file.size() > 48 && draws.below(2) == 0) {

@@ -1,0 +1,50 @@
+// Texts with a few mistakes in them, drawn from a number: what the fuzz tests feed to parsers.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "orrery/base/philox.h"
+
+namespace orrery {
+
+/// Numbers in turn, all from one name.
+class Draws {
+ public:
+  explicit Draws(uint64_t name) : name_(name) {}
+  size_t below(size_t n) { return static_cast<size_t>(base::philox_below(17, name_, next_++, n)); }
+
+ private:
+  uint64_t name_, next_ = 0;
+};
+
+/// Another byte, a flipped bit, an end before the end, some bytes gone, one of `pieces` put in, or
+/// a piece of the text itself once more, at any place of a text that is not empty.
+inline void change_text(std::string& text, std::span<const std::string> pieces, Draws& draws) {
+  const size_t at = draws.below(text.size());
+  switch (draws.below(6)) {
+    case 0:
+      text[at] = static_cast<char>(draws.below(256));
+      break;
+    case 1:
+      text[at] = static_cast<char>(text[at] ^ (1 << draws.below(8)));
+      break;
+    case 2:
+      text.resize(at);
+      break;
+    case 3:
+      text.erase(at, 1 + draws.below(16));
+      break;
+    case 4:
+      text.insert(at, pieces[draws.below(pieces.size())]);
+      break;
+    case 5: {
+      const std::string piece = text.substr(at, 1 + draws.below(40));
+      text.insert(draws.below(text.size()), piece);
+      break;
+    }
+  }
+}
+
+}  // namespace orrery
