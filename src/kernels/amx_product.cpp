@@ -21,7 +21,7 @@ constexpr int64_t kStep = 32;   // of k in a tile
 constexpr int64_t kPieces = 3;
 constexpr int64_t kTileNumbers = 512;                         // bf16
 constexpr int64_t kStepNumbers = 2 * kPieces * kTileNumbers;  // of a panel
-constexpr int64_t kDepth = 512;                               // k that is packed at a time
+constexpr int64_t kDepth = 768;                               // of k that is packed at a time
 /// Numbers of b that are packed at a time, with their pieces: 1.2 MB, in the second cache.
 constexpr int64_t kBNumbers = 384 * 512;
 constexpr int64_t kStepsInL1 = 4;  // of a panel of a: 24 KiB
@@ -259,15 +259,17 @@ void store_block(const float* block, const Part& part) {
 
 void product(const SplitProductArgs& args) {
   if (args.m <= 0 || args.n <= 0) return;
-  const int64_t depth = std::clamp(round_up(args.k, kStep), kStep, kDepth);
+  // Equal parts of k: each costs a pass over c.
+  const int64_t n_parts = std::max<int64_t>(1, (args.k + kDepth - 1) / kDepth);
+  const int64_t depth = std::max(kStep, round_up((args.k + n_parts - 1) / n_parts, kStep));
   const int64_t width = std::min(kBNumbers / depth / kPanel * kPanel, round_up(args.n, kPanel));
   const int64_t panel_numbers = depth / kStep * kStepNumbers;
   const auto a_panel = aligned<uint16_t>(panel_numbers);
   const auto b_panels = aligned<uint16_t>(width / kPanel * panel_numbers);
   const auto c_blocks = aligned<float>(width * kPanel);
   configure_tiles();
-  for (int64_t k = 0; k < std::max<int64_t>(args.k, 1); k += kDepth) {
-    const int64_t here = std::min(kDepth, args.k - k);
+  for (int64_t k = 0; k < std::max<int64_t>(args.k, 1); k += depth) {
+    const int64_t here = std::min(depth, args.k - k);
     const int64_t n_steps = round_up(here, kStep) / kStep;
     const bool from_zero = k == 0 && !args.accumulate;
     for (int64_t column = 0; column < args.n; column += width) {
