@@ -11,7 +11,7 @@ torch=${ORRERY_TORCH_DIR:-build/deps/torch/torch}
 [ -d "$torch/include/ATen" ] ||
   { echo "check_headers.sh: no LibTorch in $torch: run tools/setup.sh or set ORRERY_TORCH_DIR"; exit 1; }
 # -fsyntax-only and no precompiled header: what a header forgot must not come from elsewhere.
-read -ra mpi <<<"$(mpicc --showme:compile)"
+read -ra libraries <<<"$(mpicc --showme:compile) $(h5cc -show | grep -o -- "-I[^ ]*")"
 check() {
   "${CXX:-g++}" -std=c++20 -fsyntax-only -Wall -Wextra -Iinclude -isystem "$1/include" \
     "${@:3}" -DOMPI_SKIP_MPICXX -x c++ - <<<"#include \"${2#include/}\"" ||
@@ -20,6 +20,6 @@ check() {
 export -f check
 
 if [ $# -gt 0 ]; then printf '%s\0' "$@"; else find include -name '*.h' -print0; fi |
-  sort -z | xargs -0 -P2 -I{} bash -c 'check "$@"' check "$torch" {} "${mpi[@]}" ||
+  sort -z | xargs -0 -P2 -I{} bash -c 'check "$@"' check "$torch" {} "${libraries[@]}" ||
   { echo "check_headers.sh: FAILED"; exit 1; }
 echo "check_headers.sh: every public header compiles alone"
