@@ -20,7 +20,11 @@ std::string question_about(const Response& response) {
                                        {"response", response.text},
                                        {"answer", response.answer}};
   // A response may be cut inside a character.
-  return line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  std::string text = line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  if (response.fields.empty()) return text;
+  // As they stood in the record: not read, so that no number is written in another way.
+  text.pop_back();
+  return text + ",\"fields\":" + response.fields + "}";
 }
 
 /// The reward, or why there is none.

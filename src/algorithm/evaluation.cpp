@@ -14,7 +14,7 @@ metrics::Statistics accuracy(ModelContext& model, const EvaluationInput& input, 
                              const CallContext& call) {
   const model::GenerationOptions options{.max_new_tokens = input.max_new_tokens,
                                          .greedy = true,
-                                         .stop_ids = {model.tokenizer->eos_id()}};
+                                         .stop_ids = stop_ids(*model.tokenizer)};
   data::SequenceBatch generated = generate_batch(model, input.batch, options, call.seed, call.step);
   generated.set("answers", input.batch.at("answers"), input.batch.meta.at("answers").lengths);
   double right = 0;

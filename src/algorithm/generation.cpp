@@ -40,6 +40,11 @@ data::SequenceBatch generate_batch(ModelContext& model, const data::SequenceBatc
   return batch;
 }
 
+std::vector<int64_t> stop_ids(const data::Tokenizer& tokenizer) {
+  const std::vector<int32_t> ids = tokenizer.eos_ids();
+  return {ids.begin(), ids.end()};
+}
+
 data::SequenceBatch Generate::generate(ModelContext& model, const data::SequenceBatch& input,
                                        const CallContext& call) {
   model::GenerationOptions options{.max_new_tokens = options_.max_new_tokens,
@@ -51,7 +56,7 @@ data::SequenceBatch Generate::generate(ModelContext& model, const data::Sequence
                                    .group_size = options_.group_size,
                                    .stop_ids = {},
                                    .max_batch = options_.max_batch};
-  if (options_.stop_at_eos) options.stop_ids = {model.tokenizer->eos_id()};
+  if (options_.stop_at_eos) options.stop_ids = stop_ids(*model.tokenizer);
   data::SequenceBatch output = generate_batch(model, input, options, call.seed, call.step);
 
   const auto n = static_cast<double>(output.meta.at("packed_input_ids").lengths.n_sequences());

@@ -65,9 +65,9 @@ std::map<std::string, Registration> built_in() {
                        {{CallKind::kGenerate, {"packed_prompts"}, {}, kGenerated}})},
       {"sft", registration_of<Sft, SftOptions>({train_step_of(answered, {}, text)})},
       {"rule_reward", registration_of<RuleReward, RuleRewardOptions>({inference_of(
-                          with(answered, "answers"), {}, "rewards", ModelNeed::kNone)})},
-      {"command_reward", registration_of<CommandReward, CommandRewardOptions>(
-                             {inference_of(answered, {"answers"}, "rewards", ModelNeed::kNone)})},
+                          with(answered, "answers"), {"fields"}, "rewards", ModelNeed::kNone)})},
+      {"command_reward", registration_of<CommandReward, CommandRewardOptions>({inference_of(
+                             answered, {"answers", "fields"}, "rewards", ModelNeed::kNone)})},
       {"grpo",
        registration_of<PpoActor, GrpoOptions>(
            {train_step_of(kRewarded, {"packed_ref_logprobs", "dense_rewards"}, text), reference})},
@@ -83,7 +83,7 @@ std::map<std::string, Registration> built_in() {
       {"reward_model",
        registration_of<RewardModel, RewardModelOptions>(
            {of_value_head(train_step_of({"packed_input_ids"}, {"prompt_mask"}, {"preferences"})),
-            inference_of({"packed_input_ids"}, {"prompt_mask", "answers"}, "rewards",
+            inference_of({"packed_input_ids"}, {"prompt_mask", "answers", "fields"}, "rewards",
                          ModelNeed::kValueHead)})},
       {"dpo", registration_of<Dpo, DpoOptions>(
                   {train_step_of(with(answered, "ref_seqlogp"), {}, {"preferences"}),

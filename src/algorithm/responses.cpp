@@ -1,11 +1,30 @@
 #include "orrery/algorithm/responses.h"
 
+#include <algorithm>  // find
 #include <cstdio>
 #include <nlohmann/json.hpp>  // dumps
 
 #include "orrery/base/file.h"
 
 namespace orrery::algorithm {
+
+namespace {
+
+/// One text of the samples of a batch; empty texts where it has no such key.
+std::vector<std::string> texts_of(const data::SequenceBatch& batch, const char* key) {
+  std::vector<std::string> texts(batch.size());
+  const data::KeyMetadata* metadata = batch.meta.find(key);
+  if (metadata == nullptr) return texts;
+  const at::Tensor bytes = batch.at(key).contiguous();
+  const auto* byte = reinterpret_cast<const char*>(bytes.const_data_ptr<uint8_t>());
+  for (size_t i = 0; i < texts.size(); ++i) {
+    texts[i].assign(byte, static_cast<size_t>(metadata->lengths.total(i)));
+    byte += texts[i].size();
+  }
+  return texts;
+}
+
+}  // namespace
 
 std::vector<Response> responses_of(const data::SequenceBatch& batch,
                                    const data::Tokenizer& tokenizer) {
@@ -15,22 +34,11 @@ std::vector<Response> responses_of(const data::SequenceBatch& batch,
   const int32_t* token = ids.const_data_ptr<int32_t>();
   const bool* is_prompt = prompt_mask.const_data_ptr<bool>();
 
-  const data::KeyMetadata* answers = batch.meta.find("answers");
-  at::Tensor answer_bytes;
-  const char* answer = nullptr;
-  if (answers != nullptr) {
-    answer_bytes = batch.at("answers").contiguous();
-    answer = reinterpret_cast<const char*>(answer_bytes.const_data_ptr<uint8_t>());
-  }
-
+  const std::vector<std::string> answers = texts_of(batch, "answers");
+  const std::vector<std::string> fields = texts_of(batch, "fields");
+  const std::vector<int32_t> end_tokens = tokenizer.eos_ids();
   std::vector<Response> responses;
   for (size_t i = 0; i < batch.size(); ++i) {
-    std::string answer_text;
-    if (answers != nullptr) {
-      const auto size = static_cast<size_t>(answers->lengths.total(i));
-      answer_text.assign(answer, size);
-      answer += size;
-    }
     int member = 0;
     for (const int32_t n : lengths.of(i)) {
       int32_t prompt = 0;
@@ -38,12 +46,15 @@ std::vector<Response> responses_of(const data::SequenceBatch& batch,
       const auto text_of = [&](int32_t begin, int32_t end) {
         return tokenizer.decode({token + begin, static_cast<size_t>(end - begin)});
       };
+      const bool has_ended = prompt < n && std::find(end_tokens.begin(), end_tokens.end(),
+                                                     token[n - 1]) != end_tokens.end();
       responses.push_back({.sample = batch.meta.ids[i],
                            .member = member++,
                            .prompt = text_of(0, prompt),
-                           .text = text_of(prompt, n),
-                           .answer = answer_text,
-                           .ended = prompt < n && token[n - 1] == tokenizer.eos_id(),
+                           .text = text_of(prompt, has_ended ? n - 1 : n),
+                           .answer = answers[i],
+                           .fields = fields[i],
+                           .ended = has_ended,
                            .n_tokens = n - prompt});
       token += n;
       is_prompt += n;

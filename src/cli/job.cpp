@@ -15,6 +15,8 @@
 #include "orrery/base/file.h"
 #include "orrery/base/log.h"
 #include "orrery/base/text.h"
+#include "orrery/data/prompt_template.h"
+#include "orrery/data/token_index.h"
 #include "orrery/data/tokenizer.h"
 #include "orrery/graph/replica.h"
 #include "orrery/master/step_clock.h"
@@ -104,9 +106,13 @@ class Checks {
           [&] { tokenizer = &tokenizer_named(job_.tokenizer()); });
     if (tokenizer == nullptr) return;
     for (const auto& [name, dataset] : job_.experiment.datasets) {
-      data::JsonlIndex index;
-      guard(base::concat("dataset.", name, ".path"),
-            [&] { index = data::JsonlIndex::build(dataset, *tokenizer); });
+      data::DatasetIndex index;
+      guard(base::concat("dataset.", name, ".path"), [&] {
+        index = data::DatasetIndex::build(dataset, *tokenizer);
+        for (const std::string& remark : data::marks_taken_as_text(dataset, *tokenizer)) {
+          base::log_warning(base::concat("data set ", name, ": ", remark));
+        }
+      });
       if (index.n_rejected() > 0) base::log_warning(index.report(20));
       job_.indices.push_back(std::move(index));
     }
@@ -206,9 +212,27 @@ bool have_equal_tokenizers(const std::string& a, const std::string& b) {
   return base::read_file(file_of(a)) == base::read_file(file_of(b));
 }
 
+/// The first file of tokens, if no data set is text and no role names a tokenizer: its table is all
+/// that the run needs. Else nothing.
+std::string token_file_of(const config::Experiment& experiment) {
+  const bool is_named =
+      std::any_of(experiment.models.begin(), experiment.models.end(),
+                  [](const auto& named) { return named.second.tokenizer != "auto"; });
+  if (is_named || experiment.datasets.empty()) return "";
+  const bool are_tokens =
+      std::all_of(experiment.datasets.begin(), experiment.datasets.end(),
+                  [](const auto& named) { return data::is_token_file(named.second.path); });
+  return are_tokens ? experiment.datasets.front().second.path : "";
+}
+
 /// Says for each role which tokenizer it has.
 void resolve_tokenizers(config::Experiment& experiment) {
   std::error_code error;
+  if (const std::string tokens = token_file_of(experiment); !tokens.empty()) {
+    for (auto& [role, model] : experiment.models) {
+      if (model.tokenizer == "auto") model.tokenizer = tokens;
+    }
+  }
   for (auto& [role, model] : experiment.models) {
     if (model.tokenizer == "auto" && !model.path.empty() &&
         std::filesystem::exists(std::filesystem::path(model.path) / "tokenizer.json", error)) {
@@ -271,7 +295,7 @@ data::DataOrder Job::make_order() const {
   std::vector<data::OrderedDataset> datasets;
   for (const int place : training_places()) {
     const auto& [name, dataset] = experiment.datasets[static_cast<size_t>(place)];
-    const data::JsonlIndex& index = indices[static_cast<size_t>(place)];
+    const data::DatasetIndex& index = indices[static_cast<size_t>(place)];
     datasets.push_back({.name = name,
                         .n_rows = index.n_rows(),
                         .weight = dataset.weight,

@@ -10,7 +10,7 @@
 #include "orrery/config/experiment.h"
 #include "orrery/config/load.h"
 #include "orrery/data/data_order.h"
-#include "orrery/data/jsonl.h"
+#include "orrery/data/dataset_index.h"
 #include "orrery/graph/graph.h"
 #include "orrery/model/architecture.h"
 
@@ -20,7 +20,7 @@ struct Job {
   config::Experiment experiment;
   graph::Graph graph;
   std::map<std::string, model::Architecture> architectures;  ///< of roles with parameters
-  std::vector<data::JsonlIndex> indices;  ///< of every data set, in the configuration's order
+  std::vector<data::DatasetIndex> indices;  ///< of every data set, in the configuration's order
   int n_workers = 1;
   int64_t n_steps = 0;  ///< of the run, if steps or epochs limit it; else 0
 

@@ -19,6 +19,7 @@ class ConsistencyCheck {
     check_sections();
     check_end();
     check_roles();
+    check_fields();
     check_evaluation();
     check_schedules();
   }
@@ -63,6 +64,32 @@ class ConsistencyCheck {
       problem(base::concat("model.", role),
               base::concat("no call uses [model.", role, "]",
                            did_you_mean(role, {used.begin(), used.end()})));
+    }
+  }
+
+  /// A field of a record has one meaning.
+  void check_fields() {
+    for (const auto& [name, dataset] : experiment_.datasets) {
+      std::vector<std::pair<const char*, const std::string*>> fields = {
+          {"prompt_field", &dataset.prompt_field},
+          {"system_field", &dataset.system_field},
+          {"id_field", &dataset.id_field}};
+      if (dataset.kind == "prompts") fields.emplace_back("answer_field", &dataset.answer_field);
+      if (dataset.kind == "completions") {
+        fields.emplace_back("completion_field", &dataset.completion_field);
+      }
+      if (dataset.kind == "preferences") {
+        fields.emplace_back("chosen_field", &dataset.chosen_field);
+        fields.emplace_back("rejected_field", &dataset.rejected_field);
+      }
+      for (size_t i = 0; i < fields.size(); ++i) {
+        for (size_t k = 0; k < i; ++k) {
+          if (fields[i].second->empty() || *fields[i].second != *fields[k].second) continue;
+          const std::string key = base::concat("dataset.", name, ".", fields[i].first);
+          problem(key, base::concat(key, ": the field ", *fields[i].second, " is already ",
+                                    fields[k].first, "; a field has one meaning"));
+        }
+      }
     }
   }
 

@@ -88,6 +88,34 @@ Check folder_name() {
           }};
 }
 
+Check escaped_text() {
+  return {.text = "text; \\n, \\r, \\t and \\\\ stand for line ends, tab and \\",
+          .problem = [](const std::string& value) -> std::optional<std::string> {
+            for (size_t i = 0; i < value.size(); ++i) {
+              if (value[i] != '\\') continue;
+              if (++i == value.size()) return "ends in a single \\; write \\\\ for one";
+              if (std::string_view("nrt\\").find(value[i]) == std::string_view::npos) {
+                return base::concat("has \\", value[i],
+                                    ", which stands for nothing; there are \\n, \\r, \\t and \\\\");
+              }
+            }
+            return std::nullopt;
+          }};
+}
+
+std::string unescaped(std::string_view text) {
+  std::string result;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '\\' || i + 1 == text.size()) {
+      result += text[i];
+      continue;
+    }
+    const char c = text[++i];
+    result += c == 'n' ? '\n' : c == 'r' ? '\r' : c == 't' ? '\t' : c;
+  }
+  return result;
+}
+
 bool Check::is_path(const std::string& value) const {
   return is_input_path && !value.empty() &&
          std::find(words.begin(), words.end(), value) == words.end();

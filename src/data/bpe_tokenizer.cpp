@@ -95,7 +95,8 @@ struct BpeTokenizer::Parts {
       try {
         if (!splitter.step.pattern.empty()) splitter.pattern.emplace(splitter.step.pattern);
       } catch (const ConfigError& error) {
-        throw ConfigError(concat(name, ": ", error.what()));
+        throw ConfigError(concat(name, ": ", error.what()),
+                          {.expected = {}, .got = {}, .advice = tokenize_beforehand(name)});
       }
       splitters.push_back(std::move(splitter));
     }
@@ -341,6 +342,12 @@ std::optional<int32_t> BpeTokenizer::find(std::string_view token) const {
   const auto found = parts_->ids.find(std::string(token));
   if (found == parts_->ids.end()) return std::nullopt;
   return found->second;
+}
+
+std::vector<int32_t> BpeTokenizer::eos_ids() const {
+  std::vector<int32_t> ids = {eos_};
+  ids.insert(ids.end(), more_eos_.begin(), more_eos_.end());
+  return ids;
 }
 
 int32_t BpeTokenizer::vocab_size() const { return static_cast<int32_t>(parts_->entries.size()); }

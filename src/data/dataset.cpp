@@ -1,10 +1,8 @@
 #include "orrery/data/dataset.h"
 
 #include <ATen/ATen.h>  // precompiled
-#include <unistd.h>     // pread
 
 #include <algorithm>  // copy, fill_n, find
-#include <cerrno>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
@@ -14,24 +12,16 @@
 #include <unordered_map>
 #include <utility>  // move
 
-#include "json_record.h"
-#include "line_reader.h"        // open_data_file
-#include "orrery/base/error.h"  // CallError, DataError
+#include "json_record.h"        // record_kind
+#include "orrery/base/error.h"  // CallError
 #include "orrery/base/text.h"   // concat
+#include "row_reader.h"
 
 namespace orrery::data {
 
 namespace {
 
 using base::concat;
-
-/// A row ready to be packed.
-struct TokenizedRow {
-  std::vector<int32_t> tokens;   // one sequence behind another: prompt, completion and end token
-  std::vector<int32_t> lengths;  // of the sequences
-  std::size_t n_prompt = 0;      // of each sequence
-  std::string answer;
-};
 
 at::Tensor packed_tokens(const std::vector<TokenizedRow>& rows, int64_t total) {
   at::Tensor packed = at::empty({total}, at::kLong);
@@ -40,10 +30,13 @@ at::Tensor packed_tokens(const std::vector<TokenizedRow>& rows, int64_t total) {
   return packed;
 }
 
-at::Tensor packed_answers(const std::vector<TokenizedRow>& rows, int64_t total) {
+at::Tensor packed_text(const std::vector<TokenizedRow>& rows, std::string TokenizedRow::*text,
+                       int64_t total) {
   at::Tensor packed = at::empty({total}, at::kByte);
   auto* out = packed.mutable_data_ptr<uint8_t>();
-  for (const TokenizedRow& row : rows) out = std::copy(row.answer.begin(), row.answer.end(), out);
+  for (const TokenizedRow& row : rows) {
+    out = std::copy((row.*text).begin(), (row.*text).end(), out);
+  }
   return packed;
 }
 
@@ -59,89 +52,25 @@ at::Tensor packed_prompt_mask(const std::vector<TokenizedRow>& rows, int64_t tot
   return packed;
 }
 
+std::unique_ptr<RowReader> open_rows(const config::DatasetConfig& dataset, DatasetIndex index,
+                                     const Tokenizer& tokenizer) {
+  if (index.tokens() != nullptr) {
+    return open_token_rows(std::move(index).take_tokens(), tokenizer);
+  }
+  return open_jsonl_rows(dataset, std::move(index).take_jsonl(), tokenizer);
+}
+
 }  // namespace
-
-/// Reads single rows. Immutable after construction: any thread.
-class Dataset::Reader {
- public:
-  Reader(const config::DatasetConfig& dataset, JsonlIndex index, const Tokenizer& tokenizer)
-      : index_(std::move(index)),
-        kind_(record_kind(dataset)),
-        parser_(dataset),
-        tokenizer_(tokenizer),
-        file_(open_data_file(index_.path())) {
-    const off_t size = ::lseek(file_.get(), 0, SEEK_END);
-    if (size != index_.file_size_bytes()) {
-      throw DataError(concat("data file ", index_.path(), " is not what it was at the start"),
-                      {.expected = concat(index_.file_size_bytes(), " bytes"),
-                       .got = concat(size),
-                       .advice = "do not change data files while a job runs; on several nodes, "
-                                 "check that all see the same file"});
-    }
-  }
-
-  const JsonlIndex& index() const { return index_; }
-  RecordKind kind() const { return kind_; }
-
-  TokenizedRow read(int64_t row) const {
-    std::string text(static_cast<std::size_t>(index_.size_bytes(row)), '\0');
-    std::size_t filled = 0;
-    while (filled < text.size()) {
-      const ssize_t count = ::pread(file_.get(), text.data() + filled, text.size() - filled,
-                                    index_.offset(row) + static_cast<off_t>(filled));
-      if (count < 0 && errno == EINTR) continue;
-      if (count <= 0) fail(row, "it cannot be read any more");
-      filled += static_cast<std::size_t>(count);
-    }
-    Record record;
-    if (const std::string problem = parser_.parse(text, record); !problem.empty()) {
-      fail(row, problem);
-    }
-    TokenizedRow result;
-    const std::vector<int32_t> prompt = tokenizer_.encode(record.prompt);
-    result.n_prompt = prompt.size();
-    result.answer = std::move(record.answer);
-    if (kind_ == RecordKind::kPrompts) {
-      result.tokens = prompt;
-      result.lengths = {static_cast<int32_t>(prompt.size())};
-      return result;
-    }
-    add_sequence(result, prompt, record.completion);
-    if (kind_ == RecordKind::kPreferences) add_sequence(result, prompt, record.rejected);
-    return result;
-  }
-
- private:
-  void add_sequence(TokenizedRow& row, const std::vector<int32_t>& prompt,
-                    const std::string& text) const {
-    const std::vector<int32_t> completion = tokenizer_.encode(text);
-    row.tokens.insert(row.tokens.end(), prompt.begin(), prompt.end());
-    row.tokens.insert(row.tokens.end(), completion.begin(), completion.end());
-    row.tokens.push_back(tokenizer_.eos_id());
-    row.lengths.push_back(static_cast<int32_t>(prompt.size() + completion.size() + 1));
-  }
-
-  [[noreturn]] void fail(int64_t row, const std::string& problem) const {
-    throw DataError(concat(index_.path(), ":", index_.line(row), ": ", problem),
-                    {.expected = "the record that was there when the job started",
-                     .got = "something else",
-                     .advice = "do not change data files while a job runs"});
-  }
-
-  JsonlIndex index_;
-  RecordKind kind_;
-  RecordParser parser_;
-  const Tokenizer& tokenizer_;
-  base::FileDescriptor file_;
-};
 
 /// Reads announced rows on a thread of its own.
 ///   consumes: rows from announce()   produces: tokenised rows for take()
 ///   waits for: announce(), which wakes it; the destructor stops it
 class Dataset::Prefetcher {
  public:
-  explicit Prefetcher(const Reader& reader)
-      : reader_(reader), thread_([this](const std::stop_token& stop) { run(stop); }) {}
+  Prefetcher(const RowReader& reader, int64_t n_rows)
+      : reader_(reader),
+        n_rows_(n_rows),
+        thread_([this](const std::stop_token& stop) { run(stop); }) {}
 
   void announce(std::span<const int64_t> rows) {
     const std::lock_guard lock(mutex_);
@@ -154,7 +83,7 @@ class Dataset::Prefetcher {
       if (row == in_flight_) continue;
       if (auto ready = ready_.extract(row); !ready.empty()) {
         kept.insert(std::move(ready));
-      } else if (row >= 0 && row < reader_.index().n_rows()) {  // else read() complains
+      } else if (row >= 0 && row < n_rows_) {  // else read() complains
         queue_.push_back(row);
       }
     }
@@ -194,7 +123,8 @@ class Dataset::Prefetcher {
     }
   }
 
-  const Reader& reader_;
+  const RowReader& reader_;
+  const int64_t n_rows_;
   std::mutex mutex_;
   std::condition_variable_any wake_;
   std::deque<int64_t> queue_;
@@ -203,35 +133,38 @@ class Dataset::Prefetcher {
   std::jthread thread_;  // last: it uses all of the above
 };
 
-Dataset::Dataset(std::unique_ptr<Reader> reader, std::unique_ptr<Prefetcher> prefetcher)
-    : reader_(std::move(reader)), prefetcher_(std::move(prefetcher)) {}
+Dataset::Dataset(Facts facts, std::unique_ptr<RowReader> reader)
+    : facts_(std::move(facts)),
+      reader_(std::move(reader)),
+      prefetcher_(std::make_unique<Prefetcher>(*reader_, facts_.n_rows)) {}
 Dataset::~Dataset() = default;
 
-std::unique_ptr<Dataset> Dataset::open(const config::DatasetConfig& dataset, JsonlIndex index,
+std::unique_ptr<Dataset> Dataset::open(const config::DatasetConfig& dataset, DatasetIndex index,
                                        const Tokenizer& tokenizer) {
-  auto reader = std::make_unique<Reader>(dataset, std::move(index), tokenizer);
-  auto prefetcher = std::make_unique<Prefetcher>(*reader);
-  return std::unique_ptr<Dataset>(new Dataset(std::move(reader), std::move(prefetcher)));
+  Facts facts{.path = index.path(),
+              .n_rows = index.n_rows(),
+              .has_answers = record_kind(dataset) == RecordKind::kPrompts};
+  return std::unique_ptr<Dataset>(
+      new Dataset(std::move(facts), open_rows(dataset, std::move(index), tokenizer)));
 }
-
-const JsonlIndex& Dataset::index() const { return reader_->index(); }
 
 void Dataset::announce(std::span<const int64_t> rows) { prefetcher_->announce(rows); }
 
 SequenceBatch Dataset::read(std::span<const int64_t> rows, std::span<const SampleId> ids) {
   if (rows.size() != ids.size()) {
     throw CallError(
-        concat("data set ", index().path(), ": rows and ids differ in number"),
+        concat("data set ", facts_.path, ": rows and ids differ in number"),
         {.expected = concat(rows.size(), " ids"), .got = concat(ids.size()), .advice = {}});
   }
   std::vector<TokenizedRow> samples;
   samples.reserve(rows.size());
   NestedLengths token_lengths;
   NestedLengths answer_lengths;
+  NestedLengths field_lengths;
   for (const int64_t row : rows) {
-    if (row < 0 || row >= index().n_rows()) {
-      throw CallError(concat("data set ", index().path(), ": no such row"),
-                      {.expected = concat("0 to ", index().n_rows(), ", exclusive"),
+    if (row < 0 || row >= facts_.n_rows) {
+      throw CallError(concat("data set ", facts_.path, ": no such row"),
+                      {.expected = concat("0 to ", facts_.n_rows, ", exclusive"),
                        .got = concat(row),
                        .advice = "the master and the workers have different indices"});
     }
@@ -240,14 +173,17 @@ SequenceBatch Dataset::read(std::span<const int64_t> rows, std::span<const Sampl
     samples.push_back(ready ? std::move(*ready) : reader_->read(row));
     token_lengths.add_sample(samples.back().lengths);
     answer_lengths.add_sample(static_cast<int32_t>(samples.back().answer.size()));
+    field_lengths.add_sample(static_cast<int32_t>(samples.back().fields.size()));
   }
   SequenceBatch batch;
   batch.meta.ids.assign(ids.begin(), ids.end());
   const int64_t n_tokens = token_lengths.grand_total();
-  if (reader_->kind() == RecordKind::kPrompts) {
-    at::Tensor answers = packed_answers(samples, answer_lengths.grand_total());
+  if (facts_.has_answers) {
+    at::Tensor answers = packed_text(samples, &TokenizedRow::answer, answer_lengths.grand_total());
+    at::Tensor fields = packed_text(samples, &TokenizedRow::fields, field_lengths.grand_total());
     batch.set("packed_prompts", packed_tokens(samples, n_tokens), std::move(token_lengths));
     batch.set("answers", std::move(answers), std::move(answer_lengths));
+    batch.set("fields", std::move(fields), std::move(field_lengths));
   } else {
     batch.set("packed_input_ids", packed_tokens(samples, n_tokens), token_lengths);
     batch.set("prompt_mask", packed_prompt_mask(samples, n_tokens), std::move(token_lengths));

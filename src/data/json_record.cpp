@@ -29,7 +29,7 @@ struct Wanted {
 /// Takes the wanted fields of the outermost object and stops at the first thing wrong.
 class FieldReader final : public nlohmann::json_sax<json> {
  public:
-  explicit FieldReader(std::array<Wanted, 5>& fields) : fields_(fields) {}
+  explicit FieldReader(std::array<Wanted, 6>& fields) : fields_(fields) {}
 
   const std::string& problem() const { return problem_; }
 
@@ -113,7 +113,7 @@ class FieldReader final : public nlohmann::json_sax<json> {
     return begin_value("a number", Null::kNo);
   }
 
-  std::array<Wanted, 5>& fields_;
+  std::array<Wanted, 6>& fields_;
   Wanted* current_ = nullptr;
   int depth_ = 0;
   std::string problem_;
@@ -132,6 +132,34 @@ std::string problem_with_bytes(std::string_view line) {
   return {};
 }
 
+bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
+
+void skip_spaces(std::string_view text, std::size_t& at) {
+  while (at < text.size() && is_space(text[at])) ++at;
+}
+
+/// One value of valid JSON text without the spaces between its parts; `at` goes behind it.
+std::string compact_value(std::string_view text, std::size_t& at) {
+  std::string value;
+  int depth = 0;
+  bool is_in_text = false;
+  for (; at < text.size(); ++at) {
+    const char c = text[at];
+    if (is_in_text) {
+      value += c;
+      if (c == '\\' && at + 1 < text.size()) value += text[++at];
+      if (c == '"') is_in_text = false;
+    } else if (!is_space(c)) {
+      if (depth == 0 && (c == ',' || c == ':' || c == '}')) return value;  // what comes next
+      value += c;
+      is_in_text = c == '"';
+      if (c == '{' || c == '[') ++depth;
+      if (c == '}' || c == ']') --depth;
+    }
+  }
+  return value;
+}
+
 }  // namespace
 
 RecordKind record_kind(const config::DatasetConfig& dataset) {
@@ -147,6 +175,7 @@ RecordKind record_kind(const config::DatasetConfig& dataset) {
 RecordParser::RecordParser(const config::DatasetConfig& dataset)
     : kind_(record_kind(dataset)),
       id_field_(dataset.id_field),
+      system_field_(dataset.system_field),
       prompt_field_(dataset.prompt_field),
       answer_field_(dataset.answer_field),
       completion_field_(kind_ == RecordKind::kPreferences ? dataset.chosen_field
@@ -156,18 +185,22 @@ RecordParser::RecordParser(const config::DatasetConfig& dataset)
 std::string RecordParser::parse(std::string_view line, Record& record) const {
   if (std::string problem = problem_with_bytes(line); !problem.empty()) return problem;
   record.id.clear();
+  record.system.clear();
   record.prompt.clear();
   record.answer.clear();
   record.completion.clear();
   record.rejected.clear();
   const bool has_completions = kind_ != RecordKind::kPrompts;
   const bool has_rejected = kind_ == RecordKind::kPreferences;
-  std::array<Wanted, 5> fields = {
-      {{.name = &id_field_, .text = &record.id, .takes_integers = true},
+  std::array<Wanted, 6> fields = {
+      {{.name = id_field_.empty() ? nullptr : &id_field_,
+        .text = &record.id,
+        .takes_integers = true},
        {.name = &prompt_field_, .text = &record.prompt},
        {.name = has_completions ? nullptr : &answer_field_, .text = &record.answer},
        {.name = has_completions ? &completion_field_ : nullptr, .text = &record.completion},
-       {.name = has_rejected ? &rejected_field_ : nullptr, .text = &record.rejected}}};
+       {.name = has_rejected ? &rejected_field_ : nullptr, .text = &record.rejected},
+       {.name = system_field_.empty() ? nullptr : &system_field_, .text = &record.system}}};
 
   FieldReader reader(fields);
   json::sax_parse(line.begin(), line.end(), &reader);
@@ -182,6 +215,27 @@ std::string RecordParser::parse(std::string_view line, Record& record) const {
     return concat("fields \"", completion_field_, "\" and \"", rejected_field_, "\" are equal");
   }
   return {};
+}
+
+std::string RecordParser::other_fields(std::string_view line) const {
+  std::string object = "{";
+  std::size_t at = line.find('{') + 1;
+  skip_spaces(line, at);
+  while (at < line.size() && line[at] != '}') {
+    const std::string key = compact_value(line, at);
+    at = line.find(':', at) + 1;
+    const std::string value = compact_value(line, at);
+    const std::string name = key.find('\\') == std::string::npos
+                                 ? key.substr(1, key.size() - 2)
+                                 : json::parse(key).get<std::string>();
+    if (name != system_field_ && name != prompt_field_ && name != answer_field_) {
+      if (object.size() > 1) object += ',';
+      object += key + ':' + value;
+    }
+    if (at < line.size() && line[at] == ',') ++at;
+    skip_spaces(line, at);
+  }
+  return object + '}';
 }
 
 }  // namespace orrery::data

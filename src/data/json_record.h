@@ -19,7 +19,8 @@ RecordKind record_kind(const config::DatasetConfig& dataset);
 /// What a record says. Buffers are reused from line to line.
 struct Record {
   bool has_id = false;
-  std::string id;  // a number as its digits
+  std::string id;      // a number as its digits
+  std::string system;  // empty when the record has none
   std::string prompt;
   std::string answer;      // empty when the record has none
   std::string completion;  // of kind completions; of kind preferences the better one
@@ -34,9 +35,15 @@ class RecordParser {
   /// the person who wrote the file; empty: nothing.
   std::string parse(std::string_view line, Record& record) const;
 
+  /// All fields of a line that parse() has accepted but system, prompt and answer, as they stand
+  /// there: one JSON object without spaces between its parts. For rewards, which alone know what
+  /// they mean.
+  std::string other_fields(std::string_view line) const;
+
  private:
   RecordKind kind_;
   std::string id_field_;
+  std::string system_field_;
   std::string prompt_field_;
   std::string answer_field_;
   std::string completion_field_;  // of kind preferences that of the better answer

@@ -10,6 +10,7 @@
 #include "orrery/base/error.h"  // DataError
 #include "orrery/base/hash.h"
 #include "orrery/base/text.h"  // concat
+#include "orrery/data/prompt_template.h"
 
 namespace orrery::data {
 
@@ -18,7 +19,6 @@ namespace {
 using base::concat;
 
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
-constexpr std::size_t kNamedInError = 20;
 
 bool is_blank(std::string_view line) { return base::trim(line).empty(); }
 
@@ -33,7 +33,11 @@ uint64_t combined(uint64_t hash, uint64_t next) {
 class JsonlIndex::Builder {
  public:
   Builder(const config::DatasetConfig& dataset, const Tokenizer& tokenizer)
-      : dataset_(dataset), tokenizer_(tokenizer), parser_(dataset), kind_(record_kind(dataset)) {
+      : dataset_(dataset),
+        tokenizer_(tokenizer),
+        parser_(dataset),
+        template_(dataset),
+        kind_(record_kind(dataset)) {
     index_.path_ = dataset.path;
   }
 
@@ -84,8 +88,9 @@ class JsonlIndex::Builder {
     }
   }
 
-  std::string problem_with_lengths() const {
-    const int64_t prompt = tokenizer_.count(record_.prompt);
+  std::string problem_with_lengths() {
+    const int64_t prompt =
+        tokenizer_.count(template_.prompt(record_.system, record_.prompt, buffer_));
     if (prompt > dataset_.max_prompt_tokens) {
       return concat("prompt of ", prompt,
                     " tokens, more than max_prompt_tokens = ", dataset_.max_prompt_tokens);
@@ -126,16 +131,15 @@ class JsonlIndex::Builder {
     return record.id;
   }
 
-  void reject(int64_t line, std::string problem) {
-    ++index_.n_rejected_;
-    if (index_.rejected_.size() < kMaxNamed) index_.rejected_.push_back({line, std::move(problem)});
-  }
+  void reject(int64_t line, std::string problem) { index_.rejected_.add(line, std::move(problem)); }
 
   const config::DatasetConfig& dataset_;
   const Tokenizer& tokenizer_;
   RecordParser parser_;
+  PromptTemplate template_;
   RecordKind kind_;
   Record record_;
+  std::string buffer_;                // of the whole prompt
   std::vector<int64_t> blank_lines_;  // since the last record
   std::unordered_multimap<uint64_t, int64_t> rows_by_id_hash_;
   JsonlIndex index_;
@@ -147,36 +151,13 @@ JsonlIndex JsonlIndex::build(const config::DatasetConfig& dataset, const Tokeniz
                       {.expected = "fail or skip", .got = dataset.on_bad_record, .advice = {}});
   }
   JsonlIndex index = Builder(dataset, tokenizer).run();
-  if (index.n_rejected_ > 0 && dataset.on_bad_record == "fail") {
-    throw DataError(concat(index.report(kNamedInError), "\n",
-                           "correct the file, or set on_bad_record = skip to leave them out"));
-  }
-  if (index.n_rows() == 0) {
-    const std::string report = index.report(kNamedInError);
-    throw DataError(concat("data file ", dataset.path, " has no usable record",
-                           report.empty() ? "" : "\n", report),
-                    {.expected = "JSON objects, one a line",
-                     .got = index.file_size_bytes_ == 0 ? std::string("an empty file")
-                                                        : concat(index.n_rejected_, " bad records"),
-                     .advice = "check dataset.NAME.path and the names of its fields"});
-  }
+  check_usable(index.rejected_,
+               {.path = dataset.path,
+                .on_bad_record = dataset.on_bad_record,
+                .n_used = index.n_rows(),
+                .expected = "JSON objects, one a line",
+                .got = index.file_size_bytes_ == 0 ? "an empty file" : "blank lines"});
   return index;
-}
-
-std::string JsonlIndex::report(std::size_t max_lines) const {
-  if (n_rejected_ == 0) return {};
-  std::string text =
-      concat(path_, ": ", n_rejected_, " of ", n_rejected_ + n_rows(), " records rejected");
-  std::size_t named = 0;
-  for (const RejectedRecord& record : rejected_) {
-    if (named == max_lines) break;
-    text += concat("\n  ", path_, ":", record.line, ": ", record.problem);
-    ++named;
-  }
-  if (n_rejected_ > static_cast<int64_t>(named)) {
-    text += concat("\n  and ", n_rejected_ - static_cast<int64_t>(named), " more");
-  }
-  return text;
 }
 
 }  // namespace orrery::data

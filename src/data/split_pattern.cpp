@@ -25,7 +25,7 @@ constexpr std::string_view kWordCharacters = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc})
       concat("the pattern ", pattern, " cannot be used: ", problem, " at character ", at + 1),
       {.expected = "a pattern that means the same in Oniguruma and PCRE2",
        .got = {},
-       .advice = "write it in other words, or use another tokenizer"});
+       .advice = "write it in other words"});
 }
 
 /// The pattern in PCRE2's words.

@@ -7,6 +7,8 @@
 #include "orrery/base/error.h"  // ConfigError
 #include "orrery/base/text.h"   // concat
 #include "orrery/data/bpe_tokenizer.h"
+#include "orrery/data/token_index.h"  // is_token_file
+#include "orrery/data/token_table.h"
 #include "orrery/data/utf8.h"
 
 namespace orrery::data {
@@ -52,10 +54,14 @@ std::string_view ByteTokenizer::bytes_of(int32_t id) const {
 std::unique_ptr<Tokenizer> make_tokenizer(std::string_view name) {
   if (name == "byte") return std::make_unique<ByteTokenizer>();
   std::error_code error;
+  const std::string path(name);
+  if (std::filesystem::is_regular_file(path, error) && is_token_file(path)) {
+    return TokenTable::open(path);
+  }
   if (std::filesystem::exists(name, error)) return BpeTokenizer::open(name);
   throw ConfigError(
       base::concat("unknown tokenizer ", name),
-      {.expected = "byte, or a Hugging Face directory with a tokenizer.json",
+      {.expected = "byte, a Hugging Face directory with a tokenizer.json, or a file of tokens",
        .got = std::string(name),
        .advice =
            "set tokenizer = byte, or the path of the directory, in the section of the model"});

@@ -50,6 +50,22 @@ json beside(const fs::path& folder, const char* name) {
   return root;
 }
 
+/// The numbers under `mark`_token_id, one or a list, that are tokens.
+std::vector<int32_t> ids_in(const json& root, const std::string& mark,
+                            const BpeTokenizer& tokenizer) {
+  std::vector<int32_t> ids;
+  const auto field = root.find(mark + "_token_id");
+  if (field == root.end()) return ids;
+  const json list = field->is_array() ? *field : json::array({*field});
+  for (const json& id : list) {
+    if (!id.is_number_integer()) continue;
+    const auto value = id.get<int64_t>();
+    if (value < 0 || value >= tokenizer.vocab_size()) continue;
+    if (tokenizer.token(static_cast<int32_t>(value))) ids.push_back(static_cast<int32_t>(value));
+  }
+  return ids;
+}
+
 /// The id that `root` gives for a mark: its text under `text_key`, or its number under `id_key`.
 std::optional<int32_t> mark_in(const json& root, const std::string& mark,
                                const BpeTokenizer& tokenizer) {
@@ -59,14 +75,8 @@ std::optional<int32_t> mark_in(const json& root, const std::string& mark,
     if (content->is_object() && content->contains("content")) content = &(*content)["content"];
     if (content->is_string()) return tokenizer.find(content->get<std::string>());
   }
-  if (const auto number = root.find(mark + "_token_id"); number != root.end()) {
-    const json* id = &*number;
-    if (id->is_array() && !id->empty()) id = &(*id)[0];
-    if (id->is_number_integer() && tokenizer.token(static_cast<int32_t>(id->get<int64_t>()))) {
-      return static_cast<int32_t>(id->get<int64_t>());
-    }
-  }
-  return std::nullopt;
+  const std::vector<int32_t> ids = ids_in(root, mark, tokenizer);
+  return ids.empty() ? std::nullopt : std::optional(ids.front());
 }
 
 }  // namespace
@@ -83,6 +93,7 @@ std::unique_ptr<BpeTokenizer> BpeTokenizer::open(const fs::path& path) {
   }
   std::unique_ptr<BpeTokenizer> tokenizer = parse(content_of(file), file.string());
   const fs::path folder = file.parent_path();
+  std::vector<int32_t> end_tokens;  // of the first file that is there and says so
   for (const char* name : {"tokenizer_config.json", "special_tokens_map.json",
                            "generation_config.json", "config.json"}) {
     const json root = beside(folder, name);
@@ -91,6 +102,7 @@ std::unique_ptr<BpeTokenizer> BpeTokenizer::open(const fs::path& path) {
           std::pair{"pad", &tokenizer->pad_}}) {
       if (*id < 0) *id = mark_in(root, mark, *tokenizer).value_or(-1);
     }
+    if (end_tokens.empty() && root.is_object()) end_tokens = ids_in(root, "eos", *tokenizer);
   }
   if (tokenizer->eos_ < 0) {
     throw ConfigError(
@@ -100,6 +112,9 @@ std::unique_ptr<BpeTokenizer> BpeTokenizer::open(const fs::path& path) {
              "or config.json",
          .got = "none that is in the vocabulary",
          .advice = "add a tokenizer_config.json with {\"eos_token\": \"<the token>\"}"});
+  }
+  for (const int32_t id : end_tokens) {
+    if (id != tokenizer->eos_) tokenizer->more_eos_.push_back(id);
   }
   if (tokenizer->bos_ < 0) tokenizer->bos_ = tokenizer->eos_;
   if (tokenizer->pad_ < 0) tokenizer->pad_ = tokenizer->eos_;

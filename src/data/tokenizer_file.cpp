@@ -44,11 +44,8 @@ class FileReader {
   }
   [[noreturn]] void refuse(const std::string& place, const std::string& expected,
                            const std::string& got) const {
-    throw ConfigError(
-        concat(name_, ": ", place, " is not supported"),
-        {.expected = expected,
-         .got = got,
-         .advice = "use a model with a byte-level BPE tokenizer (GPT-2, Llama 3, Qwen, ...)"});
+    throw ConfigError(concat(name_, ": ", place, " is not supported"),
+                      {.expected = expected, .got = got, .advice = tokenize_beforehand(name_)});
   }
 
   const json& member(const json& object, const char* key, const std::string& place) const {
@@ -317,6 +314,11 @@ class FileReader {
 };
 
 }  // namespace
+
+std::string tokenize_beforehand(const std::string& file) {
+  return concat("let its own library make the tokens: tools/tokenize.py --tokenizer ", file,
+                " DATA.jsonl DATA.h5 (--help tells more), and set dataset.NAME.path = DATA.h5");
+}
 
 TokenizerFile TokenizerFile::parse(std::string_view text, const std::string& name) {
   json root;

@@ -45,4 +45,7 @@ struct TokenizerFile {
   static TokenizerFile parse(std::string_view json, const std::string& name);
 };
 
+/// What to do about a tokenizer.json that is not for this program to run.
+std::string tokenize_beforehand(const std::string& file);
+
 }  // namespace orrery::data

@@ -59,7 +59,7 @@ void timed(const Operation& operation, metrics::TraceWriter* trace, comm::Reply&
 }
 
 std::vector<std::unique_ptr<data::Dataset>> open_datasets(
-    const config::Experiment& experiment, const std::vector<data::JsonlIndex>& indices,
+    const config::Experiment& experiment, const std::vector<data::DatasetIndex>& indices,
     const data::Tokenizer& tokenizer) {
   std::vector<std::unique_ptr<data::Dataset>> datasets;
   for (size_t i = 0; i < indices.size(); ++i) {
@@ -254,6 +254,7 @@ void ModelWorker::load(const comm::Request& request, comm::Reply& reply) {
     for (const data::RowRef& row : request.rows) order.push_back(place.at(row.id));
     batch = batch.reorder(order);
   }
+  batch = batch.select(job_.graph.dataset_keys());  // what no call reads is not kept
   store_.put(batch);
   reply.output = std::move(batch.meta);
 }
@@ -288,7 +289,7 @@ void ModelWorker::evaluate(const comm::Request& request, comm::Reply& reply) {
   const config::EvaluateConfig& options = job_.experiment.evaluate;
   size_t dataset = 0;
   while (job_.experiment.datasets[dataset].first != options.dataset) ++dataset;
-  int64_t n_rows = datasets_[dataset]->index().n_rows();
+  int64_t n_rows = datasets_[dataset]->n_rows();
   if (options.max_prompts > 0) n_rows = std::min(n_rows, options.max_prompts);
 
   // Data rank r takes rows r, r + n, ...; ids are rows: whoever evaluates one draws the same noise.

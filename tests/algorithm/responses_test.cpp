@@ -50,6 +50,47 @@ TEST(Responses, AreSampleMajorWithPromptTextAnswerAndEnd) {
   EXPECT_EQ(got[2].answer, "42");
 }
 
+/// A text ends with `2` as well, which is a token like others.
+class TwoEnds final : public data::Tokenizer {
+ public:
+  std::vector<int32_t> encode(std::string_view text) const override { return bytes_.encode(text); }
+  std::string decode(std::span<const int32_t> ids) const override { return bytes_.decode(ids); }
+  std::string_view bytes_of(int32_t id) const override { return bytes_.bytes_of(id); }
+  int32_t vocab_size() const override { return bytes_.vocab_size(); }
+  int32_t bos_id() const override { return bytes_.bos_id(); }
+  int32_t eos_id() const override { return bytes_.eos_id(); }
+  std::vector<int32_t> eos_ids() const override { return {bytes_.eos_id(), '3'}; }
+  int32_t pad_id() const override { return bytes_.pad_id(); }
+
+ private:
+  data::ByteTokenizer bytes_;
+};
+
+TEST(Responses, EndWithAnyOfTheEndTokensAndDoNotShowIt) {
+  const std::vector<Response> got = responses_of(batch_of_two_samples(), TwoEnds());
+
+  EXPECT_TRUE(got[0].ended);
+  EXPECT_EQ(got[0].text, "2");
+  EXPECT_TRUE(got[1].ended);
+  EXPECT_EQ(got[1].text, "");
+  EXPECT_EQ(got[1].n_tokens, 1);
+  EXPECT_FALSE(got[2].ended);
+}
+
+TEST(Responses, CarryTheFieldsOfTheRecords) {
+  data::SequenceBatch batch = batch_of_two_samples();
+  const std::string text = R"({"a":1}{})";
+  at::Tensor fields = at::empty({9}, at::kByte);
+  std::copy(text.begin(), text.end(), fields.mutable_data_ptr<uint8_t>());
+  batch.set("fields", fields, {{7}, {2}});
+
+  const std::vector<Response> got = responses_of(batch, data::ByteTokenizer());
+
+  EXPECT_EQ(got[0].fields, R"({"a":1})");
+  EXPECT_EQ(got[1].fields, R"({"a":1})");
+  EXPECT_EQ(got[2].fields, "{}");
+}
+
 TEST(Responses, HaveNoAnswerWhereTheRecordsHaveNone) {
   const std::string keys[] = {"packed_input_ids", "prompt_mask"};
   for (const Response& response :

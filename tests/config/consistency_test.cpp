@@ -18,6 +18,21 @@ TEST(Consistency, TheRunMustEnd) {
   }
 }
 
+TEST(Consistency, AFieldHasOneMeaning) {
+  const auto problems = [](const char* set) {
+    const Texts texts = ConfigFolder().problems(Parts().text(), {set});
+    return texts.empty() ? std::string("none") : texts[0];
+  };
+  EXPECT_EQ(
+      problems("dataset.train.answer_field=prompt"),
+      "--set dataset.train.answer_field=prompt: dataset.train.answer_field: the field prompt is "
+      "already prompt_field; a field has one meaning");
+  EXPECT_NE(problems("dataset.train.system_field=prompt"), "none");
+  EXPECT_NE(problems("dataset.train.id_field=answer"), "none");
+  EXPECT_EQ(problems("dataset.train.completion_field=prompt"), "none");  // not of this kind
+  EXPECT_EQ(problems("dataset.train.id_field="), "none");
+}
+
 TEST(Consistency, ACallNeedsItsModel) {
   Parts parts;
   parts.rest = "[call.b]\nmodel = actro\nkind = train_step\ninterface = learn\nn_seqs = 8\n";

@@ -94,6 +94,16 @@ TEST(ValueText, ReadsBackExactly) {
   EXPECT_EQ(value_text(std::vector<KeyBinding>{{"a", "a"}, {"b", "c"}}), "a, b:c");
 }
 
+TEST(EscapedText, KnowsLineEndsTabsAndTheBackslash) {
+  for (const char* text : {"", "plain # ; text", R"(a\nb\tc\rd\\)", "<|im_start|>user\\n"}) {
+    EXPECT_EQ(verdict(escaped_text(), text), "allowed") << text;
+  }
+  EXPECT_EQ(verdict(escaped_text(), R"(a\d)"),
+            R"(has \d, which stands for nothing; there are \n, \r, \t and \\)");
+  EXPECT_EQ(verdict(escaped_text(), R"(\\\)"), R"(ends in a single \; write \\ for one)");
+  EXPECT_EQ(unescaped(R"(a\nb\tc\rd\\n)"), "a\nb\tc\rd\\n");
+}
+
 TEST(Check, LimitsNumbers) {
   EXPECT_EQ(verdict(in_range(0, 1), "0"), "allowed");
   EXPECT_EQ(verdict(in_range(0, 1), "1"), "allowed");

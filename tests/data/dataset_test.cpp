@@ -48,6 +48,28 @@ TEST(Dataset, PacksPromptsAndAnswers) {
   EXPECT_TRUE(at::equal(batch.at("answers"), at::tensor({'-', '1', '0', '2'}, at::kByte)));
 }
 
+/// The fields of the only record of a data file.
+std::string fields_of(const std::string& record) {
+  const TemporaryFile file(record);
+  const SequenceBatch batch =
+      opened(file)->read(std::vector<int64_t>{0}, std::vector<SampleId>{{1}});
+  const at::Tensor fields = batch.at("fields");
+  return {reinterpret_cast<const char*>(fields.const_data_ptr<uint8_t>()),
+          static_cast<size_t>(fields.numel())};
+}
+
+TEST(Dataset, KeepsTheOtherFieldsAsTheyStandInTheRecord) {
+  EXPECT_EQ(fields_of(R"({"prompt": "p", "answer": "a", "system": "s"})"), "{}");
+  EXPECT_EQ(fields_of(R"( { "id": 7, "prompt": "p" } )"), R"({"id":7})");
+  EXPECT_EQ(fields_of(R"({"n":  1.50, "big": 12345678901234567890123, "prompt": "p", "e": 1E5})"),
+            R"({"n":1.50,"big":12345678901234567890123,"e":1E5})");
+  EXPECT_EQ(fields_of(R"({"a": {"b": [1, "x, }\" ]", {"c": null}]}, "prompt": "p","d":[ ]})"),
+            R"({"a":{"b":[1,"x, }\" ]",{"c":null}]},"d":[]})");
+  EXPECT_EQ(fields_of(R"({"pr\u006fmpt": "p", "an\u0073wer": "x", "\u00e4 \"": true, "": false})"),
+            R"({"\u00e4 \"":true,"":false})");
+  EXPECT_EQ(fields_of("{\"prompt\":\"p\",\r\"t\":\t[1,\r2]}\r\n"), "{\"t\":[1,2]}");
+}
+
 TEST(Dataset, PacksCompletionsWithTheEndTokenAndTheMaskOfThePrompt) {
   const TemporaryFile file(kRecords);
 

@@ -1,11 +1,13 @@
 // Interface `command_reward`: scores answers by an external command that lives as long as the job.
 //
-//   its stdin   {"id": "12/0", "prompt": "2+3=", "response": "5", "answer": "5"}   one a line
+//   its stdin   {"id": "12/0", "prompt": "2+3=", "response": "5", "answer": "5",
+//                "fields": {"id": "a17", "level": 3}}                              one a line
 //   its stdout  {"reward": 1.0}      one line for each, soon; {"id": ..., "reward": ...} is checked
 //   its stderr  goes to the output of the job
 //
-// It is asked one question at a time; `concurrency` starts several. End of its stdin: it should
-// end.
+// `fields` are the record's fields but prompt, answer and system, as they stand there, if the call
+// has `fields` among its inputs. It is asked one question at a time; `concurrency` starts several.
+// End of its stdin: it should end.
 #pragma once
 
 #include <memory>
@@ -49,7 +51,7 @@ class CommandReward final : public Interface {
  public:
   explicit CommandReward(CommandRewardOptions options) : options_(std::move(options)) {}
 
-  /// In: packed_input_ids, prompt_mask and, if there are any, answers [bytes] uint8.
+  /// In: packed_input_ids, prompt_mask and, if there are any, answers and fields [bytes] uint8.
   /// Out: rewards [N] fp32. Shards that are not the head of their data rank ask nothing and return
   /// zeros, which count for nothing. Throws CallError when the command fails too often.
   data::SequenceBatch inference(ModelContext& model, const data::SequenceBatch& input,

@@ -48,6 +48,9 @@ class Generate final : public Interface {
   GenerateOptions options_;
 };
 
+/// The tokens that end an answer, as generation takes them.
+std::vector<int64_t> stop_ids(const data::Tokenizer& tokenizer);
+
 /// Answers to `prompts` (a batch with packed_prompts) as a batch of the keys above.
 data::SequenceBatch generate_batch(ModelContext& model, const data::SequenceBatch& prompts,
                                    const model::GenerationOptions& options, uint64_t seed,

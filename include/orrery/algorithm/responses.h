@@ -18,12 +18,13 @@ struct Response {
   std::string prompt;
   std::string text;      ///< without the end token
   std::string answer;    ///< the record's reference answer; empty when it has none
+  std::string fields;    ///< JSON object of the record's other fields; empty when not asked for
   bool ended = false;    ///< by the end token; false: cut by its length
   int32_t n_tokens = 0;  ///< of the response, the end token included
 };
 
 /// The sequences of a batch with packed_input_ids [T] and prompt_mask [T], and, if there,
-/// answers [bytes] uint8 (one text a sample). Sample-major, member-minor.
+/// answers and fields [bytes] uint8 (one text a sample). Sample-major, member-minor.
 std::vector<Response> responses_of(const data::SequenceBatch& batch,
                                    const data::Tokenizer& tokenizer);
 

@@ -140,6 +140,11 @@ struct DatasetConfig {
   std::string chosen_field = "chosen";
   std::string rejected_field = "rejected";
   std::string id_field = "id";
+  std::string system_field = "system";
+  std::string system_prefix;
+  std::string system_suffix;
+  std::string prompt_prefix;
+  std::string prompt_suffix;
   int64_t max_prompt_tokens = 1024;
   int64_t max_tokens = 2048;
   double weight = 0;
@@ -148,7 +153,9 @@ struct DatasetConfig {
   template <class Visitor>
   static void visit_fields(Visitor& field) {
     using C = DatasetConfig;
-    field(&C::path, "path", "JSONL file, one record a line", input_path());
+    field(&C::path, "path",
+          "JSONL file, one record a line, or a file of tokens that tools/tokenize.py made",
+          input_path());
     field(&C::kind, "kind",
           "prompts: prompts and reference answers; completions: prompts with answers to learn; "
           "preferences: prompts with a better and a worse answer",
@@ -159,7 +166,16 @@ struct DatasetConfig {
     field(&C::chosen_field, "chosen_field", "field of the better answer", anything());
     field(&C::rejected_field, "rejected_field", "field of the worse answer", anything());
     field(&C::id_field, "id_field", "field of the record's id, unique if present", anything());
-    field(&C::max_prompt_tokens, "max_prompt_tokens", "longest prompt, in tokens", at_least(1));
+    field(&C::system_field, "system_field",
+          "field of an instruction that comes before the prompt; a record may lack it", anything());
+    field(&C::system_prefix, "system_prefix", "text before the instruction, where there is one",
+          escaped_text());
+    field(&C::system_suffix, "system_suffix", "text behind it", escaped_text());
+    field(&C::prompt_prefix, "prompt_prefix",
+          "text before every prompt; names of special tokens give these tokens", escaped_text());
+    field(&C::prompt_suffix, "prompt_suffix", "text between prompt and answer", escaped_text());
+    field(&C::max_prompt_tokens, "max_prompt_tokens", "longest prompt with all of these, in tokens",
+          at_least(1));
     field(&C::max_tokens, "max_tokens", "longest prompt with completion, in tokens", at_least(2));
     field(&C::weight, "weight", "share among several datasets; 0: by number of rows", at_least(0));
     field(&C::on_bad_record, "on_bad_record", "what to do with a record that cannot be used",
@@ -218,8 +234,9 @@ struct ModelConfig {
           "random on a language model's files)",
           one_of({"language", "value"}));
     field(&C::tokenizer, "tokenizer",
-          "byte: one token a byte; a path: a directory with a tokenizer.json; auto: that of `path` "
-          "if it has one, else that of the other roles, else byte",
+          "byte: one token a byte; a path: a directory with a tokenizer.json, or a file of tokens; "
+          "auto: the table of the data sets if all are files of tokens, else that of `path` if it "
+          "has one, else that of the other roles, else byte",
           input_path_or({"auto", "byte"}));
     field(&C::vocab_size, "vocab_size", "tokens", at_least(1));
     field(&C::hidden_size, "hidden_size", "width of the residual stream", at_least(1));

@@ -45,6 +45,10 @@ Check above(double low);
 Check one_of(std::vector<std::string> choices);
 /// Not empty, no slash, no control character: usable as the name of a folder.
 Check folder_name();
+/// Text with escapes for what a line of a file cannot hold: \n, \r, \t, and \\ for \ itself.
+Check escaped_text();
+/// Such a text with its escapes replaced. `text` has passed the check.
+std::string unescaped(std::string_view text);
 /// A file or folder that is read; empty: none.
 Check input_path();
 /// One of these words, or a file or folder that is read.

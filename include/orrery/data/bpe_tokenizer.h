@@ -22,7 +22,8 @@ class BpeTokenizer final : public Tokenizer {
  public:
   /// A Hugging Face directory, or its tokenizer.json. bos, eos and pad are those of
   /// tokenizer_config.json, else special_tokens_map.json, else generation_config.json, else
-  /// config.json beside it. Throws ConfigError: a file that is missing, damaged or asks for what
+  /// config.json beside it; further end tokens are those of generation_config.json, or else of
+  /// config.json. Throws ConfigError: a file that is missing, damaged or asks for what
   /// is not supported; no end token.
   static std::unique_ptr<BpeTokenizer> open(const std::filesystem::path& path);
 
@@ -51,6 +52,7 @@ class BpeTokenizer final : public Tokenizer {
   int32_t n_tokens() const;
   int32_t bos_id() const override { return bos_; }
   int32_t eos_id() const override { return eos_; }
+  std::vector<int32_t> eos_ids() const override;
   int32_t pad_id() const override { return pad_; }
 
  private:
@@ -62,6 +64,7 @@ class BpeTokenizer final : public Tokenizer {
   std::unique_ptr<Parts> parts_;
   int32_t bos_ = -1;
   int32_t eos_ = -1;
+  std::vector<int32_t> more_eos_;  // end answers as well
   int32_t pad_ = -1;
 };
 

@@ -5,6 +5,7 @@
 // Keys by kind of data set:
 //   prompts      packed_prompts    [tokens] int64  the prompt
 //                answers           [bytes]  uint8  text of the answer; no byte when there is none
+//                fields            [bytes]  uint8  JSON object of the record's other fields
 //   completions  packed_input_ids  [tokens] int64  prompt, completion, end token
 //                prompt_mask       [tokens] bool   1 on the prompt
 //   preferences  the same, two sequences a sample: with the better answer, with the worse one
@@ -15,24 +16,27 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 
 #include "orrery/config/experiment.h"  // DatasetConfig
-#include "orrery/data/jsonl.h"
+#include "orrery/data/dataset_index.h"
 #include "orrery/data/sample_id.h"
 #include "orrery/data/sequence_batch.h"
 #include "orrery/data/tokenizer.h"
 
 namespace orrery::data {
 
+class RowReader;
+
 class Dataset {
  public:
   /// `tokenizer` must outlive the data set. Throws DataError when the file cannot be opened or has
   /// another size than when the index was built.
-  static std::unique_ptr<Dataset> open(const config::DatasetConfig& dataset, JsonlIndex index,
+  static std::unique_ptr<Dataset> open(const config::DatasetConfig& dataset, DatasetIndex index,
                                        const Tokenizer& tokenizer);
   ~Dataset();
 
-  const JsonlIndex& index() const;
+  int64_t n_rows() const { return facts_.n_rows; }
 
   /// One sample for each row, in this order, on the CPU; rows[i] gets ids[i].
   /// Throws CallError for a row that does not exist and DataError naming file:line for one that is
@@ -51,11 +55,16 @@ class Dataset {
   Counts counts() const { return counts_; }
 
  private:
-  class Reader;
   class Prefetcher;
-  Dataset(std::unique_ptr<Reader> reader, std::unique_ptr<Prefetcher> prefetcher);
+  struct Facts {
+    std::string path;
+    int64_t n_rows = 0;
+    bool has_answers = false;  // of kind prompts
+  };
+  Dataset(Facts facts, std::unique_ptr<RowReader> reader);
 
-  std::unique_ptr<Reader> reader_;
+  Facts facts_;
+  std::unique_ptr<RowReader> reader_;
   std::unique_ptr<Prefetcher> prefetcher_;  // uses the reader: destroyed first
   Counts counts_;
 };

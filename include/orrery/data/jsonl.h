@@ -11,21 +11,10 @@
 #include <vector>
 
 #include "orrery/config/experiment.h"  // DatasetConfig
+#include "orrery/data/rejected_records.h"
 #include "orrery/data/tokenizer.h"
 
 namespace orrery::data {
-
-/// A record that cannot be used.
-struct RejectedRecord {
-  int64_t line = 0;
-  std::string problem;
-
-  bool operator==(const RejectedRecord&) const = default;
-  template <class Archive>
-  void serialize(Archive& archive) {
-    archive(line, problem);
-  }
-};
 
 class JsonlIndex {
  public:
@@ -54,19 +43,18 @@ class JsonlIndex {
   uint64_t fingerprint() const { return fingerprint_; }
 
   /// The first bad records (at most kMaxNamed), and how many there are.
-  static constexpr std::size_t kMaxNamed = 1000;
-  const std::vector<RejectedRecord>& rejected() const { return rejected_; }
-  int64_t n_rejected() const { return n_rejected_; }
-  /// `data/x.jsonl: 3 of 120 records rejected`, then `file:line: problem` lines, at most
-  /// `max_lines` of them. Empty when there is nothing to report.
-  std::string report(std::size_t max_lines) const;
+  static constexpr std::size_t kMaxNamed = RejectedRecords::kMaxNamed;
+  const std::vector<RejectedRecord>& rejected() const { return rejected_.named(); }
+  int64_t n_rejected() const { return rejected_.count(); }
+  std::string report(std::size_t max_lines) const {
+    return rejected_.report(path_, n_rows(), max_lines);
+  }
 
   bool operator==(const JsonlIndex&) const = default;
 
   template <class Archive>
   void serialize(Archive& archive) {
-    archive(path_, offsets_, sizes_, lines_, file_size_bytes_, fingerprint_, rejected_,
-            n_rejected_);
+    archive(path_, offsets_, sizes_, lines_, file_size_bytes_, fingerprint_, rejected_);
   }
 
  private:
@@ -78,8 +66,7 @@ class JsonlIndex {
   std::vector<int64_t> lines_;
   int64_t file_size_bytes_ = 0;
   uint64_t fingerprint_ = 0;
-  std::vector<RejectedRecord> rejected_;
-  int64_t n_rejected_ = 0;
+  RejectedRecords rejected_;
 };
 
 }  // namespace orrery::data

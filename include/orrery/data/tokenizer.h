@@ -27,7 +27,10 @@ class Tokenizer {
   /// Ids are in [0, vocab_size).
   virtual int32_t vocab_size() const = 0;
   virtual int32_t bos_id() const = 0;
+  /// The end token that examples to learn from get.
   virtual int32_t eos_id() const = 0;
+  /// All tokens that end an answer, eos_id() first: chat models have several.
+  virtual std::vector<int32_t> eos_ids() const { return {eos_id()}; }
   virtual int32_t pad_id() const = 0;
 };
 
@@ -49,8 +52,9 @@ class ByteTokenizer final : public Tokenizer {
   int32_t pad_id() const override { return kPad; }
 };
 
-/// `byte`, or the path of a Hugging Face directory (or of its tokenizer.json): byte-level BPE.
-/// Throws ConfigError naming the tokenizers that there are, or what is wrong with the files.
+/// `byte`, the path of a Hugging Face directory (or of its tokenizer.json): byte-level BPE, or that
+/// of a file of tokens: its TokenTable. Throws ConfigError or DataError naming the tokenizers that
+/// there are, or what is wrong with the files.
 std::unique_ptr<Tokenizer> make_tokenizer(std::string_view name);
 
 /// Text of tokens that come one at a time: characters whose bytes are spread over several tokens

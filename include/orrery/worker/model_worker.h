@@ -12,7 +12,7 @@
 #include "orrery/comm/registry.h"
 #include "orrery/config/experiment.h"
 #include "orrery/data/dataset.h"
-#include "orrery/data/jsonl.h"
+#include "orrery/data/dataset_index.h"
 #include "orrery/graph/graph.h"
 #include "orrery/metrics/trace.h"
 #include "orrery/worker/data_store.h"
@@ -26,9 +26,9 @@ namespace orrery::worker {
 struct WorkerJob {
   const config::Experiment& experiment;
   const graph::Graph& graph;
-  std::vector<data::JsonlIndex> indices;  // one a data set, in the order of the configuration
-  std::vector<int> training;              // the data order's number of a data set -> its place here
-  std::string tokenizer;                  // of the data sets
+  std::vector<data::DatasetIndex> indices;  // one a data set, in the order of the configuration
+  std::vector<int> training;  // the data order's number of a data set -> its place here
+  std::string tokenizer;      // of the data sets
   std::filesystem::path run_directory;
   std::string host;
   int worker = 0;

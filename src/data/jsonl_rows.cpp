@@ -1,0 +1,112 @@
+// Rows of a file of JSON lines: read, parsed and tokenised when they are asked for.
+#include <unistd.h>  // pread
+
+#include <cerrno>
+#include <utility>  // move
+
+#include "json_record.h"
+#include "line_reader.h"        // open_data_file
+#include "orrery/base/error.h"  // DataError
+#include "orrery/base/text.h"   // concat
+#include "orrery/data/prompt_template.h"
+#include "row_reader.h"
+
+namespace orrery::data {
+
+namespace {
+
+using base::concat;
+
+class JsonlRows final : public RowReader {
+ public:
+  JsonlRows(const config::DatasetConfig& dataset, JsonlIndex index, const Tokenizer& tokenizer)
+      : index_(std::move(index)),
+        kind_(record_kind(dataset)),
+        parser_(dataset),
+        template_(dataset),
+        tokenizer_(tokenizer),
+        file_(open_data_file(index_.path())) {
+    const off_t size = ::lseek(file_.get(), 0, SEEK_END);
+    if (size != index_.file_size_bytes()) {
+      throw_changed_size(index_.path(), index_.file_size_bytes(), size);
+    }
+  }
+
+  TokenizedRow read(int64_t row) const override {
+    const std::string line = line_of(row);
+    Record record;
+    if (const std::string problem = parser_.parse(line, record); !problem.empty()) {
+      fail(row, problem);
+    }
+    TokenizedRow result;
+    std::string buffer;
+    std::vector<int32_t> prompt =
+        tokenizer_.encode(template_.prompt(record.system, record.prompt, buffer));
+    result.n_prompt = prompt.size();
+    if (kind_ == RecordKind::kPrompts) {
+      result.answer = std::move(record.answer);
+      result.fields = parser_.other_fields(line);
+      result.lengths = {static_cast<int32_t>(prompt.size())};
+      result.tokens = std::move(prompt);
+      return result;
+    }
+    result.add_sequence(prompt, tokenizer_.encode(record.completion), tokenizer_.eos_id());
+    if (kind_ == RecordKind::kPreferences) {
+      result.add_sequence(prompt, tokenizer_.encode(record.rejected), tokenizer_.eos_id());
+    }
+    return result;
+  }
+
+ private:
+  std::string line_of(int64_t row) const {
+    std::string text(static_cast<std::size_t>(index_.size_bytes(row)), '\0');
+    std::size_t filled = 0;
+    while (filled < text.size()) {
+      const ssize_t count = ::pread(file_.get(), text.data() + filled, text.size() - filled,
+                                    index_.offset(row) + static_cast<off_t>(filled));
+      if (count < 0 && errno == EINTR) continue;
+      if (count <= 0) fail(row, "it cannot be read any more");
+      filled += static_cast<std::size_t>(count);
+    }
+    return text;
+  }
+
+  [[noreturn]] void fail(int64_t row, const std::string& problem) const {
+    throw DataError(concat(index_.path(), ":", index_.line(row), ": ", problem),
+                    {.expected = "the record that was there when the job started",
+                     .got = "something else",
+                     .advice = "do not change data files while a job runs"});
+  }
+
+  JsonlIndex index_;
+  RecordKind kind_;
+  RecordParser parser_;
+  PromptTemplate template_;
+  const Tokenizer& tokenizer_;
+  base::FileDescriptor file_;
+};
+
+}  // namespace
+
+void TokenizedRow::add_sequence(std::span<const int32_t> prompt,
+                                std::span<const int32_t> completion, int32_t end_token) {
+  tokens.insert(tokens.end(), prompt.begin(), prompt.end());
+  tokens.insert(tokens.end(), completion.begin(), completion.end());
+  tokens.push_back(end_token);
+  lengths.push_back(static_cast<int32_t>(prompt.size() + completion.size() + 1));
+}
+
+void throw_changed_size(const std::string& path, int64_t expected, int64_t got) {
+  throw DataError(concat("data file ", path, " is not what it was at the start"),
+                  {.expected = concat(expected, " bytes"),
+                   .got = concat(got),
+                   .advice = "do not change data files while a job runs; on several nodes, check "
+                             "that all see the same file"});
+}
+
+std::unique_ptr<RowReader> open_jsonl_rows(const config::DatasetConfig& dataset, JsonlIndex index,
+                                           const Tokenizer& tokenizer) {
+  return std::make_unique<JsonlRows>(dataset, std::move(index), tokenizer);
+}
+
+}  // namespace orrery::data
