@@ -4,6 +4,7 @@
 #include <cereal/archives/binary.hpp>
 #include <cereal/types/string.hpp>
 #include <cereal/types/vector.hpp>
+#include <chrono>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -11,6 +12,7 @@
 
 #include "model_source.h"
 #include "orrery/algorithm/registry.h"
+#include "orrery/base/clock.h"
 #include "orrery/base/error.h"
 #include "orrery/base/file.h"
 #include "orrery/base/log.h"
@@ -108,7 +110,13 @@ class Checks {
     for (const auto& [name, dataset] : job_.experiment.datasets) {
       data::DatasetIndex index;
       guard(base::concat("dataset.", name, ".path"), [&] {
+        const base::Stopwatch watch;
         index = data::DatasetIndex::build(dataset, *tokenizer);
+        if (watch.seconds() > 1) {  // worth a line, and what the start waited for
+          base::log_info(
+              base::concat("data set ", name, ": ", index.n_rows(), " records checked in ",
+                           base::duration_text(std::chrono::duration<double>(watch.seconds()))));
+        }
         for (const std::string& remark : data::marks_taken_as_text(dataset, *tokenizer)) {
           base::log_warning(base::concat("data set ", name, ": ", remark));
         }

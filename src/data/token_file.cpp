@@ -54,7 +54,10 @@ class Inspector {
     throw_bad_token_file(path(), problem, expected, got);
   }
 
+  /// `name` may be GROUP/NAME; a group that is not there has nothing.
   bool has(const std::string& name) const {
+    const std::size_t slash = name.find('/');
+    if (slash != std::string::npos && !has(name.substr(0, slash))) return false;
     return check(H5Lexists(handle_.get(), name.c_str(), H5P_DEFAULT), name) > 0;
   }
 

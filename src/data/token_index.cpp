@@ -99,7 +99,7 @@ bool is_token_file(const std::string& path) {
   constexpr std::string_view kSignature = "\x89HDF\r\n\x1a\n";
   if (path.ends_with(".h5") || path.ends_with(".hdf5")) return true;
   std::array<char, 8> head = {};
-  const base::FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const base::FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (file.get() < 0) return false;
   return ::pread(file.get(), head.data(), head.size(), 0) == 8 &&
          std::string_view(head.data(), head.size()) == kSignature;
