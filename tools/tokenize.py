@@ -15,11 +15,23 @@ record that has an id
 needs: pip install tokenizers h5py
 exit status: 0 done, 2 wrong usage or data
 """
+import sys
+
+if __name__ == "tokenize":
+    # A program in this folder wants the module of this name in Python's own library (traceback,
+    # linecache and inspect do), and finds this file first: hand it that one.
+    import importlib.machinery
+    import importlib.util
+    import sysconfig
+
+    spec = importlib.machinery.PathFinder.find_spec("tokenize", [sysconfig.get_path("stdlib")])
+    sys.modules["tokenize"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules["tokenize"])
+
 import argparse
 import json
 import os
 import pathlib
-import sys
 import time
 
 FORMAT, VERSION = "orrery-tokens", 1
