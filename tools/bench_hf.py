@@ -11,7 +11,8 @@ Hugging Face trains padded, sorted by length into quarters, and packed into one 
 counts. `roof` is the ratio that a program would reach that only reads its weights once a step, at
 the rate of reading as much memory, or only computes its products, at the rate of a large one, both
 measured here; keys, values and sampling cost nothing there.
-The whole step of GRPO is compared with TRL's on the same job.
+The whole steps of GRPO and PPO are compared with TRL's on the same job, every answer of 24 tokens.
+TRL has PPO up to 0.2x only: `--only rl` in an environment with trl==0.19.1 transformers==4.53.3.
 
 cost: about 15 minutes and 6 GB for everything; `--sizes 1M` two minutes
 needs: pip install torch transformers safetensors numpy (trl accelerate datasets for the RL steps);
@@ -246,22 +247,20 @@ def median(values):
     return sorted(values)[len(values) // 2]
 
 
-def orrery_grpo_step(program, folder):
+SIZE_1M = {"n_layers": 4, "hidden_size": 128, "intermediate_size": 344, "n_heads": 4,
+           "n_kv_heads": 4}
+
+
+def orrery_step(program, folder, config, settings):
     """Seconds of a step of `mpirun -n 2 orrery train`: a master, which idles, and one worker."""
     data = pathlib.Path(folder) / "additions.jsonl"
     data.write_text("".join(json.dumps({"prompt": f"{10 + i}+{99 - i}=", "answer": "109"}) + "\n"
                             for i in range(64)))
-    settings = {
-        "experiment.name": "bench", "experiment.output_dir": folder,
-        "experiment.total_steps": RL_STEPS, "dataset.train.path": data, "dataset.eval.path": data,
-        "model.actor.n_layers": 4, "model.actor.hidden_size": 128,
-        "model.actor.intermediate_size": 344, "model.actor.n_heads": 4, "model.actor.n_kv_heads": 4,
-        "call.actor_gen.n_seqs": RL_PROMPTS, "call.reward.n_seqs": RL_PROMPTS,
-        "call.actor_train.n_seqs": RL_PROMPTS, "call.actor_gen.group_size": RL_SAMPLES,
-        "call.actor_gen.max_new_tokens": RL_NEW_TOKENS, "evaluate.every_steps": 0,
-    }
-    command = ["mpirun", "--oversubscribe", "-n", "2", program, "train", "configs/grpo_tiny.cfg",
-               "--resume", "off"]
+    command = ["mpirun", "--oversubscribe", "-n", "2", program, "train", config, "--resume", "off"]
+    settings = {"experiment.name": "bench", "experiment.output_dir": folder,
+                "experiment.total_steps": RL_STEPS, "dataset.train.path": data,
+                "dataset.eval.path": data, "call.actor_gen.max_new_tokens": RL_NEW_TOKENS,
+                "call.actor_gen.min_new_tokens": RL_NEW_TOKENS, "evaluate.every_steps": 0} | settings
     for key, value in settings.items():
         command += ["--set", f"{key}={value}"]
     environment = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
@@ -277,12 +276,26 @@ def orrery_grpo_step(program, folder):
     return median([b - a for a, b in zip(times[RL_WARM_UP:], times[RL_WARM_UP + 1:])])
 
 
-def trl_grpo_step(folder):
-    """The same job by TRL: one process, one thread."""
-    import datasets
+def orrery_grpo_step(program, folder):
+    settings = {f"model.actor.{key}": value for key, value in SIZE_1M.items()}
+    settings |= {f"call.{call}.n_seqs": RL_PROMPTS for call in ("actor_gen", "reward", "actor_train")}
+    return orrery_step(program, folder, "configs/grpo_tiny.cfg",
+                       settings | {"call.actor_gen.group_size": RL_SAMPLES})
+
+
+def orrery_ppo_step(program, folder):
+    """Four roles of 1 M each, all on the one worker."""
+    settings = {f"model.{role}.{key}": value for role in ("actor", "critic", "ref", "reward")
+                for key, value in (SIZE_1M | {"max_positions": 64}).items()}
+    settings |= {f"call.{call}.n_seqs": RL_PROMPTS for call in
+                 ("actor_gen", "reward", "ref_inf", "critic_inf", "actor_train", "critic_train")}
+    return orrery_step(program, folder, "configs/ppo_reward_model.cfg",
+                       settings | {"call.actor_gen.group_size": RL_SAMPLES})
+
+
+def trl_tokenizer_and_config():
     import tokenizers
     import transformers
-    import trl
     vocabulary = {"<pad>": 0, "<eos>": 1, **{chr(i): i + 2 for i in range(257)}}
     model = tokenizers.models.WordLevel(vocabulary, unk_token="<pad>")
     tokenizer = tokenizers.Tokenizer(model)
@@ -293,6 +306,15 @@ def trl_grpo_step(folder):
         vocab_size=259, hidden_size=128, intermediate_size=344, num_hidden_layers=4,
         num_attention_heads=4, num_key_value_heads=4, max_position_embeddings=64,
         bos_token_id=None, eos_token_id=1, pad_token_id=0)
+    return fast, config
+
+
+def trl_grpo_step(folder):
+    """The same job by TRL: one process, one thread."""
+    import datasets
+    import transformers
+    import trl
+    fast, config = trl_tokenizer_and_config()
     times = []
 
     class Clock(transformers.TrainerCallback):
@@ -307,12 +329,53 @@ def trl_grpo_step(folder):
             num_generations=RL_SAMPLES, max_completion_length=RL_NEW_TOKENS, beta=0.0, use_cpu=True,
             report_to=[], save_strategy="no", logging_steps=1000, max_steps=RL_STEPS,
             gradient_checkpointing=False, bf16=False, disable_tqdm=True, top_k=0, top_p=1.0,
-            learning_rate=1e-3),
+            learning_rate=1e-3, generation_kwargs={"min_new_tokens": RL_NEW_TOKENS}),
         train_dataset=datasets.Dataset.from_list(
             [{"prompt": f"{10 + i}+{99 - i}="} for i in range(64)]),
         callbacks=[Clock()])
     trainer.remove_callback(transformers.PrinterCallback)
     trainer.train()
+    return median([b - a for a, b in zip(times[RL_WARM_UP:], times[RL_WARM_UP + 1:])])
+
+
+def trl_ppo_step(folder, collect_garbage):
+    """PPO by TRL: 32 prompts instead of 4 x 8, one epoch of two minibatches as in configs/ppo_tiny."""
+    import datasets
+    import transformers
+    import trl
+    import trl.trainer.ppo_trainer
+    fast, config = trl_tokenizer_and_config()
+    config.num_labels = 1
+    n = RL_PROMPTS * RL_SAMPLES
+    times = []
+
+    class Clock(transformers.TrainerCallback):
+        def on_step_end(self, *args, **kwargs):
+            times.append(time.perf_counter())
+
+    class NoCollector:
+        collect = staticmethod(lambda: 0)
+
+    collector = trl.trainer.ppo_trainer.gc
+    if not collect_garbage:
+        trl.trainer.ppo_trainer.gc = NoCollector
+    prompts = [{"input_ids": fast(f"{10 + i % 64}+{99 - i % 64}=")["input_ids"]} for i in range(8 * n)]
+    critic, reward = (transformers.LlamaForSequenceClassification(config) for _ in range(2))
+    trainer = trl.PPOTrainer(
+        args=trl.PPOConfig(
+            output_dir=folder, per_device_train_batch_size=n, gradient_accumulation_steps=1,
+            num_ppo_epochs=1, num_mini_batches=2, local_rollout_forward_batch_size=n,
+            total_episodes=RL_STEPS * n, response_length=RL_NEW_TOKENS, stop_token=None,
+            num_sample_generations=0, report_to=[], save_strategy="no", logging_steps=1000,
+            use_cpu=True, bf16=False, disable_tqdm=True, learning_rate=1e-3),
+        processing_class=fast, model=transformers.LlamaForCausalLM(config),
+        ref_model=transformers.LlamaForCausalLM(config), reward_model=reward, value_model=critic,
+        train_dataset=datasets.Dataset.from_list(prompts),
+        eval_dataset=datasets.Dataset.from_list(prompts[:n]), callbacks=[Clock()])
+    trainer.remove_callback(transformers.PrinterCallback)
+    trainer.log = lambda *args, **kwargs: None
+    trainer.train()
+    trl.trainer.ppo_trainer.gc = collector
     return median([b - a for a, b in zip(times[RL_WARM_UP:], times[RL_WARM_UP + 1:])])
 
 
@@ -323,16 +386,26 @@ def compare_rl(rounds, program, row):
     except ImportError as error:
         print(f"grpo     SKIPPED: {error}; pip install trl accelerate datasets")
         return
-    mine, other = [], []
-    for _ in range(min(rounds, 3)):
-        with tempfile.TemporaryDirectory() as folder:
-            mine.append(orrery_grpo_step(program, folder))
-            other.append(trl_grpo_step(folder))
-    row("grpo", f"1M, {RL_PROMPTS} x {RL_SAMPLES} samples", RL_PROMPTS * RL_SAMPLES, min(mine),
-        min(other), 3, None, f"TRL {trl.__version__}; samples/s; "
-        f"{min(mine) * 1e3:.3g} ms against {min(other) * 1e3:.3g} ms")
+    samples = RL_PROMPTS * RL_SAMPLES
+
+    def compare(name, ours, theirs, target, note=""):
+        mine, other = [], []
+        for _ in range(min(rounds, 3)):
+            with tempfile.TemporaryDirectory() as folder:
+                mine.append(ours(program, folder))
+                other.append(theirs(folder))
+        row(name, f"1M, {RL_PROMPTS} x {RL_SAMPLES} samples", samples, min(mine), min(other), target,
+            None, f"TRL {trl.__version__}; samples/s; "
+            f"{min(mine) * 1e3:.3g} ms against {min(other) * 1e3:.3g} ms{note}")
+
+    compare("grpo", orrery_grpo_step, trl_grpo_step, 3)
     if not hasattr(trl, "PPOTrainer"):
-        print(f"ppo      SKIPPED: TRL {trl.__version__} has no PPOTrainer")
+        print(f"ppo      SKIPPED: TRL {trl.__version__} has no PPOTrainer; an environment with "
+              "trl==0.19.1 transformers==4.53.3 has")
+        return
+    compare("ppo", orrery_ppo_step, lambda folder: trl_ppo_step(folder, True), 4)
+    compare("ppo", orrery_ppo_step, lambda folder: trl_ppo_step(folder, False), 4,
+            ", whose garbage collection is left out")
 
 
 def main():
@@ -375,7 +448,7 @@ def main():
                                   roof=other / roof if roof else None, note=note)),
                   file=out, flush=True)
 
-    for size in args.sizes.split(","):
+    for size in args.sizes.split(",") if {"decode", "train"} & set(parts) else []:
         measure(size, parts, args.rounds, args.program, row)
     if "rl" in parts:
         compare_rl(args.rounds, args.orrery, row)
