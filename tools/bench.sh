@@ -33,8 +33,8 @@ cmake --build build/bench --target "${targets[@]/bench_ranks/bench_control_chann
 
 # Open MPI on a small machine, also as root.
 on_ranks() {
-  OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_mpi_yield_when_idle=1 \
-    OMP_NUM_THREADS=1 mpirun --oversubscribe -n "$@"
+  OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 PMIX_MCA_psec=native \
+    OMPI_MCA_mpi_yield_when_idle=1 OMP_NUM_THREADS=1 mpirun --oversubscribe -n "$@"
 }
 
 echo "$(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2- | sed 's/^ *//'), $(nproc) cores, commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown)"

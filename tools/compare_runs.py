@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares the metrics of two runs bit for bit, times left out.
 
-  tools/compare_runs.py RUN RUN [--from STEP]
+  tools/compare_runs.py RUN RUN [--from STEP] [--leave-out METRIC]...
 
 RUN is a run directory or its metrics.jsonl. Exits with 0 when every step of both has the same
 metrics, with 1 and the first differences when not. Speed is not compared: names that begin with
@@ -17,7 +17,7 @@ def is_speed(name):
     return name.startswith("time/") or name.endswith("_per_second")
 
 
-def metrics_of(run, first_step):
+def metrics_of(run, first_step, left_out):
     """(step, call, name) -> every value that was written for it, in order."""
     path = pathlib.Path(run)
     if path.is_dir():
@@ -28,7 +28,7 @@ def metrics_of(run, first_step):
         if row["step"] < first_step:
             continue
         for name, value in row["metrics"].items():
-            if not is_speed(name):
+            if not is_speed(name) and name.rsplit("/", 1)[-1] not in left_out:
                 found.setdefault((row["step"], row["call"] or "", name), []).append(value)
     return found
 
@@ -38,9 +38,12 @@ def main():
     parser.add_argument("runs", nargs=2, metavar="RUN")
     parser.add_argument("--from", dest="first_step", type=int, default=0, metavar="STEP",
                         help="leave out the steps before this one")
+    parser.add_argument("--leave-out", action="append", default=[], metavar="METRIC",
+                        help="leave out metrics of this name, without its call")
     arguments = parser.parse_args()
 
-    first, second = (metrics_of(run, arguments.first_step) for run in arguments.runs)
+    first, second = (metrics_of(run, arguments.first_step, arguments.leave_out)
+                     for run in arguments.runs)
     differences = [key for key in sorted(first.keys() | second.keys())
                    if first.get(key) != second.get(key)]
     for step, call, name in differences[:10]:

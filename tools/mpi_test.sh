@@ -11,8 +11,9 @@ seconds=${2:?seconds}
 shift 2
 
 # Open MPI refuses to start as root and to share cores unless told that both are meant; ranks that
-# wait must give the core away when there are more of them than cores.
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+# wait must give the core away when there are more of them than cores. PMIx asks munge first, and waits
+# two seconds for one whose daemon is gone (psec).
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 PMIX_MCA_psec=native
 export OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_btl_base_warn_component_unused=0
 export OMPI_MCA_btl_vader_single_copy_mechanism=none OMP_NUM_THREADS=1
 

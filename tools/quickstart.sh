@@ -28,7 +28,7 @@ train() { # experiment, further arguments of `orrery train`
   local experiment=$1; shift
   echo "== $experiment: mpirun -n $((workers + 1)) build/release/orrery train configs/$experiment.cfg"
   # Open MPI refuses to start as root and to share cores unless told that both are meant.
-  OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 \
+  OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 PMIX_MCA_psec=native \
     mpirun --oversubscribe -n $((workers + 1)) build/release/orrery train \
     "configs/$experiment.cfg" --set experiment.seed="$seed" --set experiment.output_dir="$output" \
     --resume off "$@"

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <csignal>
 #include <cstdlib>
+#include <limits>
 #include <new>  // bad_alloc
 #include <string>
 #include <string_view>
@@ -35,17 +36,26 @@ Fault wanted_fault() {
   return fault;
 }
 
+/// What is to happen at this passing of the point; empty: nothing.
+std::string_view due_action(const char* name) {
+  static const Fault fault = wanted_fault();
+  if (fault.point.empty() || fault.point != name) return {};
+  static std::atomic<int> passed = 0;
+  return ++passed == fault.at ? std::string_view(fault.action) : std::string_view();
+}
+
 }  // namespace
 
 void fault_point(const char* name) {
-  static const Fault fault = wanted_fault();
-  if (fault.point.empty() || fault.point != name) return;
-  static std::atomic<int> passed = 0;
-  if (++passed != fault.at) return;
-  if (fault.action == "kill") ::kill(::getpid(), SIGKILL);
-  if (fault.action == "exit") ::_exit(0);
-  if (fault.action == "memory") throw std::bad_alloc();
-  if (fault.action == "error") throw OutputError(concat(name, ": Input/output error (injected)"));
+  const std::string_view action = due_action(name);
+  if (action == "kill") ::kill(::getpid(), SIGKILL);
+  if (action == "exit") ::_exit(0);
+  if (action == "memory") throw std::bad_alloc();
+  if (action == "error") throw OutputError(concat(name, ": Input/output error (injected)"));
+}
+
+double fault_value(const char* name, double value) {
+  return due_action(name) == "nan" ? std::numeric_limits<double>::quiet_NaN() : value;
 }
 
 }  // namespace orrery::base

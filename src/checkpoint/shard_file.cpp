@@ -17,6 +17,7 @@
 #include "orrery/base/fault.h"
 #include "orrery/base/file.h"
 #include "orrery/base/text.h"
+#include "read_ahead.h"
 
 namespace orrery::checkpoint {
 
@@ -167,25 +168,34 @@ std::vector<std::string> datasets_below(hid_t file, const char* group, const std
   return names;
 }
 
-}  // namespace
-
-FileRecord record_of(const fs::path& file) {
-  const base::FileDescriptor descriptor(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
-  if (descriptor.get() < 0) throw_errno(file, "cannot be opened", errno);
+/// Size and hash of what a descriptor has from here on. `ahead` may be null.
+FileRecord record_of(const fs::path& file, int descriptor, ReadAhead* ahead) {
   FileRecord record{.name = file.filename().string()};
   Digest digest;
   std::vector<char> piece(kReadPiece);
-  expect_reading_in_order(descriptor.get());
+  expect_reading_in_order(descriptor);
   while (true) {
-    const ssize_t got = ::read(descriptor.get(), piece.data(), piece.size());
+    const ssize_t got = ::read(descriptor, piece.data(), piece.size());
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) throw_errno(file, "cannot be read", errno);
     if (got == 0) break;
     digest.add(piece.data(), static_cast<uint64_t>(got));
     record.size += static_cast<uint64_t>(got);
+    if (ahead != nullptr) ahead->reader_is_at(record.size);
   }
   record.hash = digest.value();
   return record;
+}
+
+}  // namespace
+
+FileRecord record_of(const fs::path& file) {
+  const base::FileDescriptor descriptor(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
+  if (descriptor.get() < 0) throw_errno(file, "cannot be opened", errno);
+  std::error_code error;
+  const uint64_t size = fs::file_size(file, error);
+  ReadAhead ahead(file, error ? 0 : size);
+  return record_of(file, descriptor.get(), &ahead);
 }
 
 struct ShardWriter::State {
@@ -281,7 +291,8 @@ FileRecord ShardWriter::finish() {
   const base::FileDescriptor descriptor(::open(where.c_str(), O_RDONLY | O_CLOEXEC));
   if (descriptor.get() < 0) throw_errno(state_->path, "cannot be opened", errno);
   begin_writing_out(descriptor.get());
-  const FileRecord record = record_of(state_->path);  // from memory, while the disk works
+  // From memory, while the disk works.
+  const FileRecord record = record_of(state_->path, descriptor.get(), nullptr);
   if (::fsync(descriptor.get()) != 0) throw_errno(state_->path, "cannot be synced", errno);
   state_->is_finished = true;
   return record;

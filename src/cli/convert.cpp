@@ -11,6 +11,7 @@
 #include "orrery/base/error.h"
 #include "orrery/base/file.h"
 #include "orrery/base/text.h"
+#include "orrery/data/sequence_batch.h"  // dtype_of
 #include "orrery/model/checkpoint_model.h"
 #include "orrery/model/hf_directory.h"
 #include "orrery/model/hf_rewrite.h"
@@ -88,17 +89,11 @@ at::ScalarType type_in_files(const fs::path& directory) {
 }
 
 void to_checkpoint(const config::ConvertOptions& options, const ModelSource& source) {
-  if (options.dtype == "bf16") {
-    throw ConfigError("--dtype bf16 into a checkpoint",
-                      {.expected = "fp32 or fp64",
-                       .got = "bf16",
-                       .advice = "convert to fp32; training in bf16 rounds by itself"});
-  }
   const at::ScalarType type =
       options.dtype.empty() ? type_to_hold(source.kind == DirectoryKind::kCheckpoint
                                                ? model::stored_type(source.directory, source.role)
                                                : type_in_files(source.directory))
-                            : parameter_type(options.dtype);
+                            : type_named(options.dtype);
   graph::Layout layout{.workers = {0}};
   if (!options.layout.empty()) {
     layout = graph::Layout::parse(options.layout);
@@ -106,13 +101,14 @@ void to_checkpoint(const config::ConvertOptions& options, const ModelSource& sou
                         1 + *std::max_element(layout.workers.begin(), layout.workers.end()),
                         source.architecture);
   }
-  model::Decoder whole(source.architecture, type);
+  model::Decoder whole(source.architecture, type_to_hold(type));
   load_parameters(source, whole);
   if (options.check) check_finite(whole, source);
   model::publish_directory(options.to, [&](const fs::path& folder) {
     model::copy_companions(source.directory, folder);
     base::publish_file(folder / "config.json", base::read_file(source.directory / "config.json"));
     model::SavedModel saved{.role = options.role,
+                            .dtype = data::dtype_of(type),
                             .layout = layout,
                             .program_version = program_version(),
                             .companions = {}};

@@ -212,7 +212,7 @@ class SharedDirectory {
     const base::Stopwatch watch;
     double rate = 0;
     {
-      const base::FileDescriptor out(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644));
+      const base::FileDescriptor out(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0666));
       bool is_good = static_cast<bool>(out);
       for (int64_t i = 0; is_good && i < megabytes; ++i) {
         is_good =

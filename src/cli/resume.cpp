@@ -71,9 +71,9 @@ Change meaning_of(const std::string& key) {
                                             "n_micro_batches", "log_return_value"})) {
     return Change::kFree;
   }
-  if (section == "model" &&
-      is_any_of(name, {"lr", "lr_schedule", "min_lr_ratio", "warmup_steps", "warmup_proportion",
-                       "weight_decay", "beta1", "beta2", "adam_eps", "max_grad_norm"})) {
+  if (section == "model" && is_any_of(name, {"lr", "lr_schedule", "min_lr_ratio", "warmup_steps",
+                                             "warmup_proportion", "weight_decay", "beta1", "beta2",
+                                             "adam_eps", "max_grad_norm", "on_nonfinite"})) {
     return Change::kNoted;
   }
   return Change::kRefused;

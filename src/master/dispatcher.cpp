@@ -290,7 +290,7 @@ void Dispatcher::append_flush() {
 }
 
 std::string Dispatcher::call_name(int call) const {
-  return call < 0 ? std::string("start-up") : calls_[at(call)].name;
+  return call < 0 ? std::string("none") : calls_[at(call)].name;
 }
 
 std::vector<Report> Dispatcher::take_reports() { return std::exchange(reports_, {}); }

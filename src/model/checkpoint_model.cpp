@@ -116,7 +116,6 @@ void write_checkpoint_model(const fs::path& folder, const Decoder& whole, const 
                                 .program = saved.program_version,
                                 .config_hash = "",
                                 .layouts = {{saved.role, saved.layout.text()}}};
-  const data::DType dtype = data::dtype_of(whole.dtype());
   int number = 0;
   ShardPlace place{
       .pipe = 0, .n_pipe = saved.layout.pipe, .tensor = 0, .n_tensor = saved.layout.tensor};
@@ -130,8 +129,8 @@ void write_checkpoint_model(const fs::path& folder, const Decoder& whole, const 
         at::Tensor part =
             whole.parameters().leaf(spec.name).detach().narrow(0, spec.first[0], spec.shape[0]);
         if (spec.shape.size() > 1) part = part.narrow(1, spec.first[1], spec.shape[1]);
-        part = part.contiguous();
-        file.add(slab_of(spec, saved.role, dtype), part.const_data_ptr());
+        part = part.to(scalar_type_of(saved.dtype, folder.string())).contiguous();
+        file.add(slab_of(spec, saved.role, saved.dtype), part.const_data_ptr());
       }
       manifest.files.push_back(file.finish());
     }

@@ -85,7 +85,7 @@ void write_safetensors(const std::filesystem::path& path, std::span<const NamedT
   beside += ".writing";
   {
     const base::FileDescriptor file(
-        ::open(beside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+        ::open(beside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
     if (file.get() < 0) fail(beside, "create", errno);
     write_all(file.get(), header.data(), header.size(), beside);
     for (const NamedTensor& tensor : tensors) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "orrery/base/error.h"
+#include "orrery/base/fault.h"
 #include "orrery/base/log.h"
 #include "orrery/base/text.h"
 #include "orrery/data/partition.h"
@@ -102,7 +103,7 @@ TrainEngine::Totals TrainEngine::forward_backward(const data::SequenceBatch& min
                                        : decoder_.head_log_probs(packed, output, temperature),
                                    parts[static_cast<size_t>(i)]);
     ORRERY_ASSERT(result.watched.size() == n_watched, "a watched number for each ceiling");
-    own.loss += result.loss_sum.item<double>();
+    own.loss += base::fault_value("train.loss", result.loss_sum.item<double>());
     own.tokens += static_cast<double>(packed.size());
     for (size_t w = 0; w < n_watched; ++w) own.watched[w] += result.watched[w];
     statistics.merge(result.statistics);

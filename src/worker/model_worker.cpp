@@ -109,9 +109,13 @@ ModelWorker::ModelWorker(WorkerJob job, comm::CommunicatorRegistry& registry,
 ModelWorker::~ModelWorker() = default;
 
 std::string ModelWorker::where(const comm::Request& request, std::string_view operation) const {
-  const std::string call =
-      request.call >= 0 ? base::concat(", call ", job_.graph.call(request.call).name) : "";
-  return base::concat("worker ", job_.worker, " on ", job_.host, call, ", ", operation);
+  std::string text = base::concat("worker ", job_.worker, " on ", job_.host);
+  if (request.step.step > 0) text += base::concat(", step ", request.step.step);
+  if (request.call >= 0) {
+    const graph::Call& call = job_.graph.call(request.call);
+    text += base::concat(", role ", call.role, ", call ", call.name);
+  }
+  return base::concat(text, ", ", operation);
 }
 
 metrics::TraceArguments ModelWorker::trace_arguments(const comm::Request& request) const {
@@ -171,7 +175,6 @@ void ModelWorker::run_hook(const comm::Request& request, const comm::Hook& hook,
 }
 
 void ModelWorker::run_handle(const comm::Request& request, comm::Reply& reply) {
-  base::fault_point("worker.handle");
   const std::string handle(comm::name_of(request.handle));
   const bool is_call = request.handle == comm::Handle::kGenerate ||
                        request.handle == comm::Handle::kInference ||
@@ -182,6 +185,7 @@ void ModelWorker::run_handle(const comm::Request& request, comm::Reply& reply) {
                             .category = "call",
                             .of = trace_arguments(request)};
   timed(operation, trace_, reply, [&] {
+    base::fault_point("worker.handle");
     switch (request.handle) {
       case comm::Handle::kLoad:
         return load(request, reply);

@@ -7,9 +7,11 @@
 
 #include <csignal>
 #include <cstring>
+#include <fstream>
 #include <numeric>
 
 #include "checkpoint/store_for_test.h"
+#include "digest.h"
 #include "hdf5_handle.h"
 #include "orrery/base/philox.h"
 
@@ -121,6 +123,32 @@ TEST(ShardFile, IsRemovedWhenItIsNotFinished) {
   { ShardWriter writer(directory / "f.h5"); }
 
   EXPECT_FALSE(std::filesystem::exists(directory / "f.h5"));
+}
+
+/// Large enough that several threads read ahead, and not as far as its end at once.
+TEST(RecordOf, ALargeFileHasTheHashOfItsBytesInOrder) {
+  const TemporaryDirectory directory;
+  const std::filesystem::path file = directory / "large";
+  std::vector<char> bytes = random_bytes(1 << 20, 5);
+  Digest digest;
+  std::ofstream out(file, std::ios::binary);
+  for (int i = 0; i < 90; ++i) {
+    std::memcpy(bytes.data(), &i, sizeof(i));
+    if (i == 89) bytes.resize(12345);
+    digest.add(bytes.data(), bytes.size());
+    out.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  }
+  out.close();
+
+  const FileRecord record = record_of(file);
+
+  EXPECT_EQ(record.name, "large");
+  EXPECT_EQ(record.size, std::filesystem::file_size(file));
+  EXPECT_EQ(record.hash, digest.value());
+  std::fstream flipped(file, std::ios::in | std::ios::out | std::ios::binary);
+  flipped.seekp(70 << 20).put(static_cast<char>(~bytes[0]));
+  flipped.close();
+  EXPECT_NE(record_of(file).hash, digest.value());
 }
 
 TEST(ShardFile, HasTheModeThatTheUmaskLeaves) {

@@ -7,7 +7,8 @@
 # cost: about ten seconds, three ranks
 set -uo pipefail
 program=${1:?usage: killed_peer_test.sh PROGRAM}
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_mpi_yield_when_idle=1
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 PMIX_MCA_psec=native \
+  OMPI_MCA_mpi_yield_when_idle=1
 output=$(mktemp)
 trap 'rm -f "$output"' EXIT
 failures=0

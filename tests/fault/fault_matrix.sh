@@ -2,28 +2,42 @@
 # Breaks a run in every way that can be arranged on one machine, each at a moment drawn from a seed,
 # and resumes it. What is expected every time: it ends or goes on within the deadline, with the right
 # exit code and one report that says what happened; no process is left; the same command then goes on
-# and ends with the same metrics and the same samples, bit for bit, as a run that nothing disturbed.
+# and ends with the same metrics and the same samples, bit for bit, as a run that nothing disturbed;
+# over the whole run each sample was trained on once, in the order of the data (count_samples.py).
 #
-#   fault_matrix.sh PROGRAM [CASE...]     prints a row of a table for each case
+#   fault_matrix.sh [--full] PROGRAM [CASE...]     prints a row of a table for each case
 #
-# cost: some 10 s a case on 2 cores; the cases of full and read-only disks need root (tmpfs)
+# Where a case has variants (stages of a save, files of a checkpoint, ...) a sample of them is drawn;
+# --full takes all, and every case at three moments. FAILING_DISK names libfailing_disk.so, without
+# which no disk fails.
+#
+# cost: some 5 s a case on 2 cores, all together 2.5 minutes, --full 20 minutes; the cases of full and
+# read-only disks need root (mount)
 set -uo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
-program=$(realpath "${1:?usage: fault_matrix.sh PROGRAM [CASE...]}")
+is_full=false
+if [ "${1:-}" = --full ]; then is_full=true; shift; fi
+program=$(realpath "${1:?usage: fault_matrix.sh [--full] PROGRAM [CASE...]}")
 shift
+failing_disk=${FAILING_DISK:-$(dirname "$program")/tests/fault/libfailing_disk.so}
 work=$(mktemp -d "${TMPDIR:-/tmp}/orrery-fault-XXXXXX")
-RANDOM=${ORRERY_SEED:-$$}
-echo "seed $RANDOM (ORRERY_SEED=${ORRERY_SEED:-$$}), in $work"
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMP_NUM_THREADS=1 \
-  OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_orte_abort_print_stack=0
+seed=${ORRERY_SEED:-$$}
+RANDOM=$seed
+echo "seed $seed (ORRERY_SEED), in $work"
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 PMIX_MCA_psec=native \
+  OMP_NUM_THREADS=1 OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_orte_abort_print_stack=0
 steps=40
 deadline=4
 output=$work
+more=""                # further settings of the runs of a case
+reference=undisturbed  # what they are compared with
+moment=""              # in the names of the runs of a case that has had another moment before
 n_failed=0 n_passed=0 n_skipped=0
 
 clean() {
   pkill -KILL -f "$work" 2>/dev/null
-  umount "$work/disk" 2>/dev/null
+  umount -l "$work/disk" 2>/dev/null
+  for folder in "$work"/*/checkpoints; do mountpoint -q "$folder" 2>/dev/null && umount -l "$folder"; done
   rm -rf "$work"
 }
 trap clean EXIT
@@ -32,13 +46,35 @@ command_of() { # name
   echo "$program train $root/configs/ppo_tiny.cfg --set experiment.output_dir=$output" \
     "--set experiment.name=$1 --set experiment.total_steps=$steps --set checkpoint.every_steps=5" \
     "--set experiment.deadline_seconds=$deadline --set call.actor_train.adaptive_kl=true" \
-    "--set evaluate.every_steps=10"
+    "--set evaluate.every_steps=10 $more"
 }
-run() { mpirun --oversubscribe -n 3 $(command_of "$1") >"$work/$1.txt" 2>&1; }
+run() { timeout -k 5 120 mpirun --oversubscribe -n 3 $(command_of "$1") >"$work/$1.txt" 2>&1; }
 
 start() { # name; sets launcher
   mpirun --oversubscribe -n 3 $(command_of "$1") >"$work/$1.txt" 2>&1 &
   launcher=$!
+}
+start_rank_with() { # name, rank, variables that this rank alone has (NAME=VALUE)...
+  local name=$1 special=$2 rank variable own contexts=()
+  shift 2
+  for rank in 0 1 2; do
+    own=()
+    if [ "$rank" = "$special" ]; then for variable in "$@"; do own+=(-x "$variable"); done; fi
+    [ "$rank" = 0 ] || contexts+=(:)
+    contexts+=(-n 1 "${own[@]}" $(command_of "$name"))
+  done
+  mpirun --oversubscribe "${contexts[@]}" >"$work/$name.txt" 2>&1 &
+  launcher=$!
+}
+run_rank_with() { # as above; sets status and seconds
+  began=$SECONDS
+  start_rank_with "$@"
+  finish
+}
+some_of() { # n, variants...: n of them, or all
+  local n=$1
+  shift
+  if $is_full; then echo "$@"; else shuf -n "$n" -e "$@" --random-source=<(yes "$RANDOM$RANDOM"); fi
 }
 rank_pid() { pgrep -P "$launcher" | sort -n | sed -n "$(($1 + 1))p"; }
 wait_for_step() { # name, step
@@ -49,6 +85,11 @@ wait_for_step() { # name, step
   echo "step $2 was not reached"
 }
 finish() { # sets status and seconds from `began`
+  for _ in $(seq 1200); do # a minute: what hangs longer fails its case
+    kill -0 "$launcher" 2>/dev/null || break
+    sleep 0.05
+  done
+  kill -KILL "$launcher" 2>/dev/null
   wait "$launcher" 2>/dev/null
   status=$?
   seconds=$((SECONDS - began))
@@ -71,19 +112,20 @@ verdict() { # name, expected exit codes (a|b), text that the report must have ('
 }
 
 resume() { # name
-  mpirun --oversubscribe -n 3 $(command_of "$1") >"$work/$1.resumed.txt" 2>&1 || return 1
-  python3 "$root/tools/compare_runs.py" "$work/undisturbed" "$output/$1" >"$work/$1.compared.txt" || {
-    cat "$work/$1.compared.txt"
-    return 1
-  }
-  diff -r "$work/undisturbed/samples" "$output/$1/samples" >/dev/null || {
-    echo "the samples differ"
-    return 1
-  }
+  timeout -k 5 120 mpirun --oversubscribe -n 3 $(command_of "$1") >"$work/$1.resumed.txt" 2>&1 || return 1
+  compare "$1" >"$work/$1.compared.txt" || { cat "$work/$1.compared.txt"; return 1; }
+}
+compare() { # name
+  python3 "$root/tests/fault/count_samples.py" "$output/$1" "$root/configs/data/tiny.jsonl" \
+    --steps $steps --prompts 8 --group 2 || return 1
+  [ -n "$reference" ] || return 0
+  # How often a command was started again tells of the fault, not of the training.
+  python3 "$root/tools/compare_runs.py" "$work/$reference" "$output/$1" \
+    --leave-out command_restarts || return 1
+  diff -rq "$work/$reference/samples" "$output/$1/samples"
 }
 
 kill_rank() { # name, rank, expected report
-  began=$SECONDS
   start "$1"
   wait_for_step "$1" "$(some_step)"
   began=$SECONDS
@@ -92,46 +134,48 @@ kill_rank() { # name, rank, expected report
   verdict "$1" "137|4" "$3"
 }
 
-case_worker_killed() { kill_rank worker_killed $((1 + RANDOM % 2)) "signal 9"; }
-case_master_killed() { kill_rank master_killed 0 "signal 9"; }
+case_worker_killed() { kill_rank "worker_killed$moment" $((1 + RANDOM % 2)) "signal 9"; }
+case_master_killed() { kill_rank "master_killed$moment" 0 "signal 9"; }
 case_launcher_killed() {
-  start launcher_killed
-  wait_for_step launcher_killed "$(some_step)"
+  local name=launcher_killed$moment
+  start "$name"
+  wait_for_step "$name" "$(some_step)"
   began=$SECONDS
   kill -KILL "$launcher"
   finish
-  verdict launcher_killed "137" "run directory"
+  verdict "$name" "137" "run directory"
 }
 case_worker_exits() { # with 0, as if all were well
+  run_rank_with "worker_exits$moment" $((1 + RANDOM % 2)) \
+    ORRERY_FAULT="worker.handle:exit:$((20 + RANDOM % 60))"
+  verdict "worker_exits$moment" "[1-9][0-9]*" "without calling|deadline|no worker answers|exited"
+}
+stop_rank() { # name, rank, expected report
+  start "$1"
+  wait_for_step "$1" "$(some_step)"
   began=$SECONDS
-  mpirun --oversubscribe -n 2 $(command_of worker_exits) : \
-    -n 1 -x ORRERY_FAULT="worker.handle:exit:$((20 + RANDOM % 60))" $(command_of worker_exits) \
-    >"$work/worker_exits.txt" 2>&1 &
-  launcher=$!
+  kill -STOP "$(rank_pid "$2")"
   finish
-  verdict worker_exits "[1-9][0-9]*" "without calling|deadline|no worker answers|exited"
+  verdict "$1" "4" "$3"
 }
 case_worker_hangs() {
-  start worker_hangs
-  wait_for_step worker_hangs "$(some_step)"
-  began=$SECONDS
-  kill -STOP "$(rank_pid $((1 + RANDOM % 2)))"
-  finish
-  verdict worker_hangs "4" "no worker answers|waits|deadline"
+  stop_rank "worker_hangs$moment" $((1 + RANDOM % 2)) "no worker answers|waits|deadline|no progress"
 }
+case_master_hangs() { stop_rank "master_hangs$moment" 0 "waits|deadline|no progress"; }
 case_worker_slow() { # is waited for
+  local name=worker_slow$moment slow
   began=$SECONDS
-  start worker_slow
-  wait_for_step worker_slow "$(some_step)"
-  local slow; slow=$(rank_pid $((1 + RANDOM % 2)))
+  start "$name"
+  wait_for_step "$name" "$(some_step)"
+  slow=$(rank_pid $((1 + RANDOM % 2)))
   kill -STOP "$slow"
   sleep 1.5
   kill -CONT "$slow"
   finish
-  verdict worker_slow "0" "finished after step"
+  verdict "$name" "0" "finished after step"
 }
 at_stage() { # point, action, expected codes, report
-  local name="save_${1#checkpoint.}_$2"
+  local name="save_${1#checkpoint.}_$2$moment"
   began=$SECONDS
   ORRERY_FAULT="$1:$2:$((1 + RANDOM % 3))" run "$name"
   status=$?
@@ -139,74 +183,122 @@ at_stage() { # point, action, expected codes, report
   verdict "$name" "$3" "$4"
 }
 case_save_stages() {
-  for stage in data sync manifest rename pointer; do
-    at_stage checkpoint.$stage kill "137|4" "signal 9"
+  local stage
+  for stage in $(some_of 2 data sync manifest rename pointer); do
+    at_stage "checkpoint.$stage" kill "137|4" "signal 9"
   done
-  for stage in data sync manifest rename; do
-    at_stage checkpoint.$stage error "5" "injected"
+  for stage in $(some_of 1 data sync manifest rename pointer); do
+    at_stage "checkpoint.$stage" error "5" "injected"
+  done
+}
+# A write (of some 100 to 700 of a rank's saves) or an fsync fails as a disk makes it fail.
+case_disk_error() {
+  if [ ! -f "$failing_disk" ]; then
+    echo "| disk_error | skipped: no $failing_disk |"
+    n_skipped=$((n_skipped + 1))
+    return
+  fi
+  local kind rank at name
+  for kind in $(some_of 2 write:EIO write:ENOSPC fsync:EIO fsync:ENOSPC); do
+    for rank in $(some_of 1 0 1 2); do
+      at=$((1 + RANDOM % (rank == 0 ? 40 : 400)))
+      [[ $kind == write* ]] || at=$((1 + RANDOM % 6))
+      name=disk_${kind/:/_}_rank_$rank$moment
+      run_rank_with "$name" "$rank" LD_PRELOAD="$failing_disk" ORRERY_DISK_FAULT="$kind:$at"
+      verdict "$name" "5" "Input/output error|No space left"
+    done
   done
 }
 on_disk() { # options of tmpfs: false where none can be mounted
   mkdir -p "$work/disk"
   mount -t tmpfs -o "$1" tmpfs "$work/disk" 2>/dev/null && output=$work/disk && return
-  echo "| skipped: no tmpfs can be mounted here |"
+  echo "| $2 | skipped: no tmpfs can be mounted here |"
   n_skipped=$((n_skipped + 1))
   return 1
 }
 off_disk() { umount -l "$work/disk"; output=$work; }
 case_disk_full() {
-  on_disk size=3m || return
+  local name=disk_full$moment
+  on_disk size=$((2600 + RANDOM % 1000))k "$name" || return
   began=$SECONDS
-  run disk_full
+  run "$name"
   status=$?
   seconds=$((SECONDS - began))
   mount -o remount,size=64m "$work/disk"
-  verdict disk_full "5" "No space left|cannot"
+  verdict "$name" "5" "No space left|cannot"
   off_disk
 }
 case_read_only() {
-  on_disk size=64m || return
-  steps=20 run read_only
+  local name=read_only$moment
+  on_disk size=64m "$name" || return
+  steps=20 run "$name"
   mount -o remount,ro "$work/disk"
   began=$SECONDS
-  run read_only
+  run "$name"
   status=$?
   seconds=$((SECONDS - began))
   mount -o remount,rw "$work/disk"
-  verdict read_only "2|5" "Read-only"
+  verdict "$name" "2|5" "Read-only"
   off_disk
 }
+case_read_only_in_run() { # the folder of checkpoints, by a mount of its own
+  local name=read_only_in_run$moment folder
+  folder=$output/$name/checkpoints
+  start "$name"
+  wait_for_step "$name" "$(some_step)"
+  began=$SECONDS
+  if mount --bind "$folder" "$folder" 2>/dev/null && mount -o remount,bind,ro "$folder"; then
+    finish
+    umount -l "$folder"
+    verdict "$name" "5" "Read-only"
+  else
+    finish
+    echo "| $name | skipped: nothing can be mounted here |"
+    n_skipped=$((n_skipped + 1))
+  fi
+}
 case_damage() {
-  steps=20 run damage_whole
-  local file
-  for file in manifest.json master.h5 worker-0000.h5 worker-0001.h5; do
-    for how in flip truncate remove; do
-      local name=damage_${how}_${file%%.*}
-      cp -a "$output/damage_whole" "$output/$name"
-      local path=$output/$name/checkpoints/step-00000020/$file
-      local at=$((RANDOM * 32768 + RANDOM)) size
-      size=$(stat -c %s "$path")
-      at=$((at % size))
-      case $how in
-        flip) python3 - "$path" "$at" <<'PY'
+  steps=20 run "damage_whole$moment"
+  local variant file how
+  for variant in $(some_of 3 {manifest.json,master.h5,worker-0000.h5,worker-0001.h5}:{flip,truncate,remove}); do
+    file=${variant%:*} how=${variant#*:}
+    local name=damage_${how}_${file%%.*}$moment
+    cp -a "$output/damage_whole$moment" "$output/$name"
+    local path=$output/$name/checkpoints/step-00000020/$file
+    local at=$((RANDOM * 32768 + RANDOM)) size
+    size=$(stat -c %s "$path")
+    at=$((at % size))
+    case $how in
+      flip) python3 - "$path" "$at" $((RANDOM % 8)) <<'PY'
 import sys
 with open(sys.argv[1], "r+b") as file:
     file.seek(int(sys.argv[2]))
     byte = file.read(1)[0]
     file.seek(int(sys.argv[2]))
-    file.write(bytes([byte ^ 0x04]))
+    file.write(bytes([byte ^ (1 << int(sys.argv[3]))]))
 PY
-          ;;
-        truncate) truncate -s "$at" "$path" ;;
-        remove) rm "$path" ;;
-      esac
-      began=$SECONDS
-      run "$name"
-      status=$?
-      seconds=$((SECONDS - began))
-      verdict "$name" "0" "is damaged and is not used"
-    done
+        ;;
+      truncate) truncate -s "$at" "$path" ;;
+      remove) rm "$path" ;;
+    esac
+    began=$SECONDS
+    run "$name"
+    status=$?
+    seconds=$((SECONDS - began))
+    verdict "$name" "0" "is damaged and is not used"
   done
+}
+case_two_jobs() { # the second is turned away, the first does not notice
+  local name=two_jobs$moment
+  start "$name"
+  wait_for_step "$name" "$(some_step)"
+  began=$SECONDS
+  timeout -k 5 60 mpirun --oversubscribe -n 3 $(command_of "$name") >"$work/$name.second.txt" 2>&1
+  local second=$?
+  finish
+  cat "$work/$name.second.txt" >>"$work/$name.txt"
+  [ $status -eq 0 ] && status=$second
+  verdict "$name" "2" "another job|in use|is used|lock"
 }
 signalled() { # name, signal, codes, report
   start "$1"
@@ -216,38 +308,117 @@ signalled() { # name, signal, codes, report
   finish
   verdict "$1" "$3" "$4"
 }
-case_usr1() { signalled usr1 USR1 85 "stop requested"; }
-case_term() { signalled term TERM "[1-9][0-9]*" "run directory"; }
+case_usr1() { signalled "usr1$moment" USR1 85 "stop requested"; }
+case_term() { signalled "term$moment" TERM "[1-9][0-9]*" "run directory"; }
 case_twice() {
-  start twice
-  wait_for_step twice 8
+  local name=twice$moment
+  start "$name"
+  wait_for_step "$name" 8
   kill -KILL "$(rank_pid 1)"
   finish
-  start twice
-  wait_for_step twice 22
+  start "$name"
+  wait_for_step "$name" 22
   began=$SECONDS
   kill -KILL "$(rank_pid 0)"
   finish
-  verdict twice "137|4" "signal 9"
+  verdict "$name" "137|4" "signal 9"
+}
+# A worker passes the loss 4 times a step, of actor and critic in turn.
+case_nan_loss() {
+  local name=nan_loss$moment
+  more="--set model.actor.on_nonfinite=stop --set model.critic.on_nonfinite=stop"
+  run_rank_with "$name" $((1 + RANDOM % 2)) ORRERY_FAULT="train.loss:nan:$((24 + RANDOM % 92))"
+  verdict "$name" "3" "worker [01] on .*, step [0-9]+, role (actor|critic), .*the loss is not finite"
+  more=""
+}
+case_nan_loss_skipped() { # the update is left out: another training from there on
+  local name=nan_loss_skipped$moment
+  run_rank_with "$name" $((1 + RANDOM % 2)) ORRERY_FAULT="train.loss:nan:$((24 + RANDOM % 92))"
+  reference=""
+  verdict "$name" "0" "optimizer step [0-9]+ skipped: the loss is not finite"
+  reference=undisturbed
+  local skipped
+  skipped=$(grep -o '"[a-z_]*/skipped_steps":[0-9.e-]*' "$output/$name/metrics.jsonl" |
+    awk -F: '{ n += $2 * 1 } END { printf "%g", n }')
+  if ! awk -v n="$skipped" 'BEGIN { exit !(n > 0 && n <= 1) }'; then
+    echo "| $name | skipped_steps is $skipped in all |"
+    n_failed=$((n_failed + 1))
+  fi
 }
 case_out_of_memory() {
-  began=$SECONDS
-  mpirun --oversubscribe -n 2 $(command_of out_of_memory) : \
-    -n 1 -x ORRERY_FAULT="worker.handle:memory:$((20 + RANDOM % 60))" $(command_of out_of_memory) \
-    >"$work/out_of_memory.txt" 2>&1
-  status=$?
-  seconds=$((SECONDS - began))
-  verdict out_of_memory "3" "bad_alloc"
+  local name=out_of_memory$moment
+  run_rank_with "$name" $((1 + RANDOM % 2)) ORRERY_FAULT="worker.handle:memory:$((20 + RANDOM % 160))"
+  verdict "$name" "3" "worker [01] on .*step [0-9]+.*bad_alloc"
+}
+# The command that gives the rewards fails at one line that it is asked, once or from then on.
+case_reward() {
+  local how name
+  write_judge
+  more="--set call.reward.interface=command_reward --set call.reward.command=$work/judge.py
+    --set call.reward.timeout_seconds=1 --set call.reward.restarts=1"
+  reference=undisturbed_judge
+  [ -d "$work/$reference" ] || run "$reference" || { cat "$work/$reference.txt"; n_failed=$((n_failed + 1)); }
+  for how in $(some_of 2 {dies,hangs,babbles}_{once,always}); do
+    name=reward_$how$moment
+    began=$SECONDS
+    JUDGE_FAULT=$how JUDGE_AT=$((1 + RANDOM % 100)) JUDGE_MARK=$work/$name.mark run "$name"
+    status=$?
+    seconds=$((SECONDS - began))
+    case $how in
+      *_once) verdict "$name" "0" "judge.py.*(started again|exited|no answer|not )" ;;
+      *_always) verdict "$name" "3" "worker [01] on .*judge.py" ;;
+    esac
+  done
+  more=""
+  reference=undisturbed
+}
+write_judge() {
+  cat >"$work/judge.py" <<'PY'
+#!/usr/bin/env python3
+import json, os, sys, time
+how, _, until = os.environ.get("JUDGE_FAULT", "none_never").partition("_")
+mark, at = os.environ.get("JUDGE_MARK", ""), int(os.environ.get("JUDGE_AT", "0"))
+
+def is_due(n):
+    if until == "never":
+        return False
+    if os.path.exists(mark):
+        return until == "always"
+    if n != at:
+        return False
+    try:
+        os.close(os.open(mark, os.O_CREAT | os.O_EXCL))
+        return True
+    except FileExistsError:
+        return until == "always"
+
+for n, line in enumerate(sys.stdin, 1):
+    if is_due(n):
+        if how == "dies":
+            os._exit(9)
+        if how == "hangs":
+            time.sleep(1000)
+        print("what a lovely question", flush=True)
+        continue
+    question = json.loads(line)
+    reward = len(question["response"]) % 3
+    print(json.dumps({"id": question["id"], "reward": reward}), flush=True)
+PY
+  chmod +x "$work/judge.py"
 }
 
 cases=("$@")
 if [ ${#cases[@]} -eq 0 ]; then
-  cases=(worker_killed master_killed launcher_killed worker_exits worker_hangs worker_slow save_stages
-         disk_full read_only damage usr1 term twice out_of_memory)
+  cases=(worker_killed master_killed launcher_killed worker_exits worker_hangs worker_slow
+         save_stages disk_error disk_full read_only read_only_in_run damage two_jobs usr1 term twice
+         nan_loss nan_loss_skipped out_of_memory reward)
 fi
 run undisturbed || { tail -n 20 "$work/undisturbed.txt"; echo "0 passed, 1 failed"; exit 1; }
+compare undisturbed || { echo "0 passed, 1 failed"; exit 1; }
 echo "| fault | exit | after | report | verdict |"
 echo "| --- | --- | --- | --- | --- |"
-for case in "${cases[@]}"; do "case_$case"; done
+for moment in "" $($is_full && echo _2 _3); do
+  for case in "${cases[@]}"; do "case_$case"; done
+done
 echo "$n_passed passed, $n_failed failed, $n_skipped skipped"
 [ "$n_failed" -eq 0 ]

@@ -38,8 +38,8 @@ inline Result run(const std::string& command, int seconds = 60) {
 /// `mpirun -n RANKS orrery ARGUMENTS` with what Open MPI wants on a small machine.
 inline Result orrery(int ranks, const std::string& arguments, int seconds = 60) {
   return run(
-      "export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMP_NUM_THREADS=1 "
-      "OMPI_MCA_mpi_yield_when_idle=1; mpirun --oversubscribe -n " +
+      "export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 PMIX_MCA_psec=native "
+      "OMP_NUM_THREADS=1 OMPI_MCA_mpi_yield_when_idle=1; mpirun --oversubscribe -n " +
           std::to_string(ranks) + " " + ORRERY_PROGRAM + " " + arguments,
       seconds);
 }

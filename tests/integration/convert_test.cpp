@@ -171,6 +171,45 @@ TEST(Convert, ChangesTheTypeOfTheWeights) {
   EXPECT_NEAR(a["logprobs"][0][0].get<double>(), b["logprobs"][0][0].get<double>(), 0.2);
 }
 
+TEST(Convert, TakesARoleThatIsTrainedInBf16) {
+  const TemporaryFolder folder;
+  const Result trained =
+      orrery(3, "train " + source("configs/grpo_tiny.cfg") +
+                    " --set experiment.output_dir=" + folder.path().string() +
+                    " --set model.actor.dtype=bf16 --set layout.default=t2" +
+                    " --set experiment.total_steps=2 --set checkpoint.every_steps=2");
+  ASSERT_EQ(trained.exit_code, 0) << trained.output;
+  const fs::path run = folder / "grpo_tiny";
+  const std::string checkpoint = (run / "checkpoints/latest").string();
+  const json expected = scores(folder, (run / "models/latest/actor").string());
+
+  EXPECT_TRUE(scores(folder, checkpoint) == expected);
+  for (const char* dtype : {"", "--dtype fp32", "--dtype bf16"}) {
+    SCOPED_TRACE(dtype);
+    const std::string to = (folder / "actor").string();
+    expect(0,
+           orrery_alone("convert --overwrite --role actor --from " + checkpoint + " --to " + to +
+                        " " + dtype),
+           "written");
+    EXPECT_TRUE(scores(folder, to) == expected);  // bf16 is what it has, in any type
+  }
+}
+
+TEST(Convert, MakesACheckpointInBf16) {
+  const TemporaryFolder folder;
+  const std::string half = (folder / "half").string();
+  const std::string checkpoint = (folder / "checkpoint").string();
+  expect(0, orrery_alone("convert --as hf --dtype bf16 --from " + kModel + " --to " + half), "");
+
+  expect(0,
+         orrery_alone("convert --dtype bf16 --layout t2 --from " + kModel + " --to " + checkpoint),
+         "written");
+
+  expect(0, orrery_alone("inspect " + checkpoint), "bf16");
+  expect(0, orrery_alone("verify " + checkpoint), "ok");
+  EXPECT_TRUE(scores(folder, checkpoint) == scores(folder, half));
+}
+
 TEST(Convert, RefusesBadInputAndLeavesNothing) {
   const TemporaryFolder folder;
   const std::string to = (folder / "to").string();

@@ -47,8 +47,8 @@ struct Experiment {
 Result train(const TemporaryFolder& folder, const Experiment& experiment, const std::string& name,
              const std::string& more = "", const std::string& environment = "") {
   return run(environment +
-             " OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMP_NUM_THREADS=1 "
-             "OMPI_MCA_mpi_yield_when_idle=1 mpirun --oversubscribe -n 3 " +
+             " OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 PMIX_MCA_psec=native "
+             "OMP_NUM_THREADS=1 OMPI_MCA_mpi_yield_when_idle=1 mpirun --oversubscribe -n 3 " +
              ORRERY_PROGRAM + " train " + source(experiment.config) +
              " --set experiment.output_dir=" + folder.path().string() + " --set experiment.name=" +
              name + " --set experiment.total_steps=10 --set checkpoint.every_steps=3 " +
@@ -222,8 +222,8 @@ TEST(ResumeAfterDamage, WithoutAWholeCheckpointEndsWith5AndTouchesNothing) {
 TEST(RunLockInUse, ASecondJobIsRefused) {
   const TemporaryFolder folder;
   const Result both =
-      run("export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMP_NUM_THREADS=1; "
-          "(mpirun --oversubscribe -n 2 " +
+      run("export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 PMIX_MCA_psec=native "
+          "OMP_NUM_THREADS=1; (mpirun --oversubscribe -n 2 " +
           std::string(ORRERY_PROGRAM) + " " + tiny(folder, "--set experiment.total_steps=2000") +
           " >/dev/null 2>&1 & echo $! > " + (folder / "pid").string() + "); until [ -s " +
           (folder / "grpo_tiny/metrics.jsonl").string() + " ]; do sleep 0.1; done; " +

@@ -120,7 +120,7 @@ TEST(Train, StopsAfterTheStepWhenSignalledAndSaysSo) {
   const TemporaryFolder folder;
 
   const Result result = run(
-      "export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 "
+      "export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 PMIX_MCA_psec=native "
       "OMPI_MCA_mpi_yield_when_idle=1; mpirun --oversubscribe -n 3 " +
           std::string(ORRERY_PROGRAM) + " " + tiny(folder, "--set experiment.total_steps=1000000") +
           " & job=$!; for i in $(seq 100); do sleep 0.1; test -s " +

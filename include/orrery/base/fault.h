@@ -10,7 +10,11 @@ namespace orrery::base {
 ///   exit   ends the process at once with exit code 0
 ///   memory throws std::bad_alloc
 ///   error  throws OutputError as a failing disk would
+///   nan    nothing here; see fault_value()
 /// Any thread.
 void fault_point(const char* name);
+
+/// A point that a number passes through: NaN where the action `nan` is due, else `value`.
+double fault_value(const char* name, double value);
 
 }  // namespace orrery::base

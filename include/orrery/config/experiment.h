@@ -211,6 +211,7 @@ struct ModelConfig {
   double beta2 = 0.95;
   double adam_eps = 1e-8;
   double max_grad_norm = 1;
+  std::string on_nonfinite = "skip";
 
   template <class Visitor>
   static void visit_fields(Visitor& field) {
@@ -262,6 +263,10 @@ struct ModelConfig {
     field(&C::adam_eps, "adam_eps", "Adam: added to the denominator", above(0));
     field(&C::max_grad_norm, "max_grad_norm", "clip the gradient to this norm; 0: never",
           at_least(0));
+    field(
+        &C::on_nonfinite, "on_nonfinite",
+        "a loss or gradient that is NaN or infinite: leave the update out, counted, or end the job",
+        one_of({"skip", "stop"}));
   }
 };
 

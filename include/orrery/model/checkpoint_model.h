@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "orrery/data/dtype.h"
 #include "orrery/graph/layout.h"
 #include "orrery/model/decoder.h"
 
@@ -33,6 +34,7 @@ void load_checkpoint_parameters(const std::filesystem::path& directory, const st
 
 struct SavedModel {
   std::string role;
+  data::DType dtype;            ///< of the parameters in the files: rounded to it
   graph::Layout layout;         ///< a file for each shard of data rank 0
   std::string program_version;  ///< for the manifest
   /// Files of the folder that belong to the model and come under the manifest's hashes.
