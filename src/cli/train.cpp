@@ -210,6 +210,13 @@ int run_master(const Start& start, const comm::MpiSession& mpi, const comm::Node
         .count();
   });
   WorkersProgress progress(directory.state(), job.n_workers);
+  const comm::Activity activity;  // never in a wait: its watchdog only tells that it moves
+  const worker::Watchdog watchdog(activity, {.directory = directory.state(),
+                                             .worker = worker::kMaster,
+                                             .n_workers = job.n_workers,
+                                             .host = mpi.host(),
+                                             .deadline = {},
+                                             .on_stall = {}});
   master::Dispatcher dispatcher(job.graph, job.make_order(),
                                 dispatcher_options(job, directory, nodes));
   if (start.state) dispatcher.restore(*start.state);
@@ -265,7 +272,7 @@ int run_worker(const Start& start, const comm::MpiSession& mpi, const comm::Node
                                     .n_steps = job.n_steps,
                                     .resume = start.checkpoint},
                                    registry, &trace);
-  worker::serve_requests(*channel, model_worker, worker);
+  worker::serve_requests(*channel, model_worker, worker, &activity);
   channel->drain(std::chrono::seconds(30));
   return static_cast<int>(ExitCode::kDone);
 }

@@ -1,5 +1,6 @@
 #include "orrery/worker/request_loop.h"
 
+#include <array>
 #include <exception>
 #include <functional>
 #include <utility>
@@ -10,6 +11,7 @@
 #include "orrery/base/error.h"
 #include "orrery/base/log.h"
 #include "orrery/base/text.h"
+#include "orrery/worker/watchdog.h"  // kMaster
 
 namespace orrery::worker {
 
@@ -88,11 +90,17 @@ class Flush {
 
 }  // namespace
 
-void serve_requests(comm::WorkerChannel& channel, Handlers& handlers, int worker) {
+void serve_requests(comm::WorkerChannel& channel, Handlers& handlers, int worker,
+                    comm::Activity* activity) {
+  constexpr std::array kPeers = {kMaster};
+  const auto receive = [&] {
+    const comm::Activity::Waiting wait(activity, "next request", "the control channel", kPeers);
+    return channel.receive();
+  };
   std::vector<comm::Request> waiting;
   bool failed = false;
   while (true) {
-    comm::Request request = channel.receive();
+    comm::Request request = receive();
     switch (request.handle) {
       case comm::Handle::kExit:
         return;

@@ -21,7 +21,16 @@ namespace orrery::worker {
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
+namespace {
+
+std::string name_of(int worker) {
+  return worker == kMaster ? "the master" : base::concat("worker ", worker);
+}
+
+}  // namespace
+
 fs::path state_file(const fs::path& directory, int worker) {
+  if (worker == kMaster) return directory / "master.json";
   return directory / base::concat("worker-", worker, ".json");
 }
 
@@ -57,11 +66,14 @@ std::optional<WorkerState> read_state(const fs::path& file) {
 std::string who_waits_on_whom(const std::vector<WorkerState>& states) {
   std::string text;
   for (const WorkerState& state : states) {
-    text += base::concat("  worker ", state.worker, " on ", state.host, ": ");
+    text += base::concat("  ", name_of(state.worker), " on ", state.host, ": ");
     if (state.operation.empty()) {
       text += "busy with its own work, or gone";
     } else {
-      text += base::concat(state.operation, ", waits for worker ", base::join(state.peers, ", "),
+      const bool is_for_master = state.peers == std::vector<int>{kMaster};
+      text += base::concat(state.operation, ", waits for ",
+                           is_for_master ? name_of(kMaster)
+                                         : base::concat("worker ", base::join(state.peers, ", ")),
                            " since ",
                            base::duration_text(std::chrono::duration<double>(state.waited_s)));
     }
@@ -147,25 +159,30 @@ void Watchdog::run(std::stop_token stop) {
   while (!stop.stop_requested()) {
     comm::Activity::Snapshot now = activity_.snapshot();
     // Work that finishes no communication (a long generation) is progress too, as long as it uses
-    // the processor; polling for peers is not.
-    if (!now.is_waiting) busy = busy_milliseconds(watched_thread_);
+    // the processor; polling for peers is not. Who waits for the master stands ready.
+    const bool is_ready = now.is_waiting && now.peers == std::vector<int>{kMaster};
+    if (!now.is_waiting || is_ready) busy = busy_milliseconds(watched_thread_);
     now.progress += busy;
     if (now.progress != published || now.is_waiting || was_waiting) {
       write_state(state_file(options_.directory, options_.worker), describe(now, options_));
       published = now.progress;
       was_waiting = now.is_waiting;
     }
-    const bool is_overdue = now.is_waiting && Clock::now() - now.since > options_.deadline;
-    if (now.is_waiting && !peers.moved_within(options_.deadline, now.peers, options_.directory) &&
+    const auto waited = Clock::now() - now.since;
+    const bool is_overdue = now.is_waiting && waited > options_.deadline;
+    // Most workers wait for the master now and then: they do not all read its file each time.
+    const bool is_to_look = now.is_waiting && (!is_ready || waited > options_.deadline / 2);
+    if (is_to_look && !peers.moved_within(options_.deadline, now.peers, options_.directory) &&
         is_overdue) {
       std::vector<WorkerState> states;
-      for (int worker = 0; worker < options_.n_workers; ++worker) {
+      for (int worker = kMaster; worker < options_.n_workers; ++worker) {
         if (auto state = read_state(state_file(options_.directory, worker))) {
           states.push_back(std::move(*state));
         }
       }
       const std::string report = base::concat(
-          "no progress of the peers that worker ", options_.worker, " waits for within ",
+          "no progress of ", is_ready ? "the master" : "the peers", " that worker ",
+          options_.worker, " waits for within ",
           base::duration_text(options_.deadline), "; who waits on whom:\n",
           who_waits_on_whom(states),
           "look at the worker that waits for nobody; experiment.deadline_seconds sets the limit");

@@ -83,6 +83,41 @@ TEST(Watchdog, WaitsAsLongAsAPeerMoves) {
   EXPECT_EQ(report.wait_for(0ms), std::future_status::timeout);
 }
 
+TEST(Watchdog, NoticesAMasterThatHangs) {
+  StateFolder folder;
+  comm::Activity activity, of_master;
+  std::promise<std::string> stalled, never;
+  auto report = stalled.get_future();
+  const std::vector<int> peers = {kMaster};
+  const comm::Activity::Waiting waiting(&activity, "next request", "the control channel", peers);
+  auto options = options_for(folder, never);
+  options.worker = kMaster;
+  auto of_worker = options_for(folder, stalled);
+  of_worker.deadline = 300ms;
+  std::promise<void> hang;
+  std::thread master([&, hangs = hang.get_future()] {
+    const Watchdog watchdog(of_master, options);
+    for (const auto end = std::chrono::steady_clock::now() + 1500ms;
+         std::chrono::steady_clock::now() < end;) {
+    }  // busy, as one that polls for replies
+    hangs.wait();
+  });
+
+  const Watchdog watchdog(activity, of_worker);
+
+  EXPECT_EQ(report.wait_for(1200ms), std::future_status::timeout);  // four deadlines: it moves
+  EXPECT_EQ(report.wait_for(5000ms), std::future_status::ready);
+  const std::string text = report.get();
+  EXPECT_NE(text.find("no progress of the master that worker 0 waits for"), std::string::npos)
+      << text;
+  EXPECT_NE(text.find("worker 0 on n1: next request on the control channel, waits for the master"),
+            std::string::npos)
+      << text;
+  EXPECT_NE(text.find("the master on n1: busy"), std::string::npos) << text;
+  hang.set_value();
+  master.join();
+}
+
 TEST(Watchdog, LeavesAWorkerAloneThatWaitsForNobody) {
   StateFolder folder;
   comm::Activity activity;

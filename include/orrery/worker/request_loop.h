@@ -15,6 +15,7 @@
 
 #include <cstdint>
 
+#include "orrery/comm/activity.h"
 #include "orrery/comm/control_channel.h"  // WorkerChannel
 #include "orrery/comm/message.h"
 
@@ -36,7 +37,9 @@ class Handlers {
 
 /// Serves requests until the master says exit. After a request failed its error has been sent and
 /// no other work is started: peers may be inside a collective that this worker will not join, so
-/// the master ends the job. Main thread of the worker.
-void serve_requests(comm::WorkerChannel& channel, Handlers& handlers, int worker);
+/// the master ends the job. `activity` (may be null) is told when it waits for the master. Main
+/// thread of the worker.
+void serve_requests(comm::WorkerChannel& channel, Handlers& handlers, int worker,
+                    comm::Activity* activity = nullptr);
 
 }  // namespace orrery::worker

@@ -4,7 +4,9 @@
 // small file of the run directory (`state/worker-3.json`); while the main thread waits for peers it
 // reads theirs. As long as any of them makes progress, waiting is legal, however long: a peer may
 // be generating. When none has for the whole deadline it writes the picture of all workers to the
-// log and ends the process with code 4; the launcher then ends the job.
+// log and ends the process with code 4; the launcher then ends the job. The master publishes in the
+// same way and is a peer of workers that wait for its next request: nobody else would notice that it
+// hangs.
 #pragma once
 
 #include <chrono>
@@ -20,9 +22,12 @@
 
 namespace orrery::worker {
 
+/// The master among the peers that a worker waits for, and as the owner of a state.
+inline constexpr int kMaster = -1;
+
 /// What one worker published, as read back from its file.
 struct WorkerState {
-  int worker = -1;
+  int worker = kMaster;
   std::string host;
   std::string operation;   // `all_reduce on actor.0/data0`; empty: busy with its own work, or idle
   std::vector<int> peers;  // workers it waits for
@@ -42,7 +47,7 @@ std::string who_waits_on_whom(const std::vector<WorkerState>& states);
 
 struct WatchdogOptions {
   std::filesystem::path directory;  // state/ of the run
-  int worker = 0;
+  int worker = 0;  // or kMaster
   int n_workers = 1;
   std::string host;
   std::chrono::milliseconds interval{1000};
