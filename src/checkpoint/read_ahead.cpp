@@ -16,7 +16,7 @@ namespace {
 // 16 MiB no more than one.
 constexpr int kThreads = 4;
 constexpr uint64_t kStretch = uint64_t{4} << 20;
-constexpr uint64_t kPiece = uint64_t{1} << 18;     // of one call
+constexpr uint64_t kPiece = uint64_t{1} << 18;      // of one call
 constexpr uint64_t kFarthest = uint64_t{64} << 20;  // ahead of the reader
 constexpr uint64_t kWorthIt = uint64_t{16} << 20;   // smaller files are read before threads start
 

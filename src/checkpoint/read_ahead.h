@@ -1,5 +1,5 @@
-// Takes the pages of a file into memory ahead of a thread that reads it from front to end: disks, and
-// file systems of many servers even more, give more to several readers than to one.
+// Takes the pages of a file into memory ahead of a thread that reads it from front to end: disks,
+// and file systems of many servers even more, give more to several readers than to one.
 #pragma once
 
 #include <atomic>

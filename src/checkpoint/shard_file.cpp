@@ -105,6 +105,12 @@ std::string path_of(const Slab& slab) {
   return base::concat("/slabs/", slab.name, "@", slab.first_row, ",", slab.first_column);
 }
 
+/// HDF5 keeps small datasets until they are closed: only here it tells that one could not be
+/// written. The destructor of a handle would pass over it.
+void close_written(DatasetHandle dataset, const std::string& where) {
+  ORRERY_HDF5(where, H5Dclose(dataset.release()));
+}
+
 /// What a dataset says that it holds, in bytes, if its file can hold that: reading allocates as
 /// much.
 size_t believable_size(hid_t dataset, uint64_t n_elements, int64_t element, uint64_t file_size,
@@ -250,7 +256,7 @@ void ShardWriter::add(const Slab& slab, const void* data) {
   }
   const SpaceHandle space(ORRERY_HDF5(where, H5Screate_simple(2, extents.data(), nullptr)));
   const hid_t type = stored_type(slab.dtype);
-  const DatasetHandle dataset(
+  DatasetHandle dataset(
       ORRERY_HDF5(where, H5Dcreate2(state_->file.get(), path.c_str(), type, space.get(),
                                     with_groups(where).get(), layout.get(), H5P_DEFAULT)));
   ORRERY_HDF5(where, H5Dwrite(dataset.get(), type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data));
@@ -262,6 +268,7 @@ void ShardWriter::add(const Slab& slab, const void* data) {
   write_text(dataset.get(), "dtype", std::string(data::name(slab.dtype)), where);
   write_text(dataset.get(), "xxh3",
              digest_text(digest_of(data, static_cast<uint64_t>(slab.size_bytes()))), where);
+  close_written(std::move(dataset), where);
 }
 
 void ShardWriter::add_blob(const std::string& name, std::string_view bytes) {
@@ -270,7 +277,7 @@ void ShardWriter::add_blob(const std::string& name, std::string_view bytes) {
   const std::string where = base::concat(state_->path.string(), ":", path);
   const hsize_t extent = bytes.size();
   const SpaceHandle space(ORRERY_HDF5(where, H5Screate_simple(1, &extent, nullptr)));
-  const DatasetHandle dataset(
+  DatasetHandle dataset(
       ORRERY_HDF5(where, H5Dcreate2(state_->file.get(), path.c_str(), H5T_STD_U8LE, space.get(),
                                     with_groups(where).get(), H5P_DEFAULT, H5P_DEFAULT)));
   if (!bytes.empty()) {
@@ -278,6 +285,7 @@ void ShardWriter::add_blob(const std::string& name, std::string_view bytes) {
                 H5Dwrite(dataset.get(), H5T_STD_U8LE, H5S_ALL, H5S_ALL, H5P_DEFAULT, bytes.data()));
   }
   write_text(dataset.get(), "xxh3", digest_text(digest_of(bytes.data(), bytes.size())), where);
+  close_written(std::move(dataset), where);
 }
 
 FileRecord ShardWriter::finish() {

@@ -71,11 +71,10 @@ std::string who_waits_on_whom(const std::vector<WorkerState>& states) {
       text += "busy with its own work, or gone";
     } else {
       const bool is_for_master = state.peers == std::vector<int>{kMaster};
-      text += base::concat(state.operation, ", waits for ",
-                           is_for_master ? name_of(kMaster)
-                                         : base::concat("worker ", base::join(state.peers, ", ")),
-                           " since ",
-                           base::duration_text(std::chrono::duration<double>(state.waited_s)));
+      text += base::concat(
+          state.operation, ", waits for ",
+          is_for_master ? name_of(kMaster) : base::concat("worker ", base::join(state.peers, ", ")),
+          " since ", base::duration_text(std::chrono::duration<double>(state.waited_s)));
     }
     text += base::concat(" (progress ", state.progress, ")\n");
   }
@@ -159,9 +158,9 @@ void Watchdog::run(std::stop_token stop) {
   while (!stop.stop_requested()) {
     comm::Activity::Snapshot now = activity_.snapshot();
     // Work that finishes no communication (a long generation) is progress too, as long as it uses
-    // the processor; polling for peers is not. Who waits for the master stands ready.
+    // the processor; polling for peers, or for the master, is not.
     const bool is_ready = now.is_waiting && now.peers == std::vector<int>{kMaster};
-    if (!now.is_waiting || is_ready) busy = busy_milliseconds(watched_thread_);
+    if (!now.is_waiting) busy = busy_milliseconds(watched_thread_);
     now.progress += busy;
     if (now.progress != published || now.is_waiting || was_waiting) {
       write_state(state_file(options_.directory, options_.worker), describe(now, options_));
@@ -182,9 +181,8 @@ void Watchdog::run(std::stop_token stop) {
       }
       const std::string report = base::concat(
           "no progress of ", is_ready ? "the master" : "the peers", " that worker ",
-          options_.worker, " waits for within ",
-          base::duration_text(options_.deadline), "; who waits on whom:\n",
-          who_waits_on_whom(states),
+          options_.worker, " waits for within ", base::duration_text(options_.deadline),
+          "; who waits on whom:\n", who_waits_on_whom(states),
           "look at the worker that waits for nobody; experiment.deadline_seconds sets the limit");
       (options_.on_stall ? options_.on_stall : log_and_exit)(report);
       return;

@@ -3,9 +3,9 @@
 //
 //   LD_PRELOAD=libfailing_disk.so ORRERY_DISK_FAULT=CALL:ERROR:N     write:EIO:41, fsync:ENOSPC:2
 //
-// the N-th CALL (from 1) fails with ERROR; of ENOSPC every later one as well, as on a disk that stays
-// full. Only files with /checkpoints/ in their path count. N = 0: none fails, and how many there were
-// is told at the end.
+// the N-th CALL (from 1) fails with ERROR; of ENOSPC every later one as well, as on a disk that
+// stays full. Only files with /checkpoints/ in their path count. N = 0: none fails, and how many
+// there were is told at the end.
 #include <dlfcn.h>
 #include <unistd.h>
 

@@ -409,7 +409,7 @@ PY
 
 cases=("$@")
 if [ ${#cases[@]} -eq 0 ]; then
-  cases=(worker_killed master_killed launcher_killed worker_exits worker_hangs worker_slow
+  cases=(worker_killed master_killed launcher_killed worker_exits worker_hangs master_hangs worker_slow
          save_stages disk_error disk_full read_only read_only_in_run damage two_jobs usr1 term twice
          nan_loss nan_loss_skipped out_of_memory reward)
 fi

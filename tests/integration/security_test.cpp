@@ -1,7 +1,7 @@
-// What a job promises to others on the machine: no text of the data reaches a shell or a command line,
-// commands of rewards are told of samples on their standard input and nowhere else, and files have the
-// permissions that the user's umask says. (Names in manifests: checkpoint.manifest; damaged files:
-// checkpoint.mutation.)
+// What a job promises to others on the machine: no text of the data reaches a shell or a command
+// line, commands of rewards are told of samples on their standard input and nowhere else, and files
+// have the permissions that the user's umask says. (Names in manifests: checkpoint.manifest;
+// damaged files: checkpoint.mutation.)
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
@@ -49,9 +49,9 @@ TEST(Security, EveryFileHasThePermissionsOfTheUsersUmask) {
     const Umask own(mask);
     const fs::path runs = folder / "runs";
 
-    const Result trained = orrery(
-        3, tiny(folder) + " --set experiment.output_dir=" + runs.string() +
-               " --set experiment.total_steps=2 --set checkpoint.every_steps=1");
+    const Result trained =
+        orrery(3, tiny(folder) + " --set experiment.output_dir=" + runs.string() +
+                      " --set experiment.total_steps=2 --set checkpoint.every_steps=1");
     ASSERT_EQ(trained.exit_code, 0) << trained.output;
     const std::string checkpoint = (runs / "grpo_tiny/checkpoints/latest").string();
     const Result converted =

@@ -5,8 +5,8 @@
 // reads theirs. As long as any of them makes progress, waiting is legal, however long: a peer may
 // be generating. When none has for the whole deadline it writes the picture of all workers to the
 // log and ends the process with code 4; the launcher then ends the job. The master publishes in the
-// same way and is a peer of workers that wait for its next request: nobody else would notice that it
-// hangs.
+// same way and is a peer of workers that wait for its next request: nobody else would notice that
+// it hangs.
 #pragma once
 
 #include <chrono>
@@ -47,7 +47,7 @@ std::string who_waits_on_whom(const std::vector<WorkerState>& states);
 
 struct WatchdogOptions {
   std::filesystem::path directory;  // state/ of the run
-  int worker = 0;  // or kMaster
+  int worker = 0;                   // or kMaster
   int n_workers = 1;
   std::string host;
   std::chrono::milliseconds interval{1000};
