@@ -373,8 +373,8 @@ std::string pack_job(const Job& job) {
   return std::move(out).str();
 }
 
-Job unpack_job(const std::string& bytes) {
-  std::istringstream in(bytes);
+Job unpack_job(std::string bytes) {
+  std::istringstream in(std::move(bytes));
   cereal::BinaryInputArchive archive(in);
   std::string text;
   Job job;

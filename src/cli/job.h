@@ -46,6 +46,6 @@ std::vector<int> evaluating_calls(const Job& job);
 
 /// The job as bytes, and back on another rank.
 std::string pack_job(const Job& job);
-Job unpack_job(const std::string& bytes);
+Job unpack_job(std::string bytes);
 
 }  // namespace orrery::cli

@@ -229,7 +229,9 @@ int run_master(const Start& start, const comm::MpiSession& mpi, const comm::Node
                                                                        : ExitCode::kDone);
 }
 
-int run_worker(const Start& start, const comm::MpiSession& mpi, const comm::NodeMap& nodes) {
+/// Takes the indices of the data out of `start`: of large files of text they are a table of the
+/// rows.
+int run_worker(Start& start, const comm::MpiSession& mpi, const comm::NodeMap& nodes) {
   const Job& job = start.job;
   const config::ExperimentSection& section = job.experiment.experiment;
   const RunDirectory directory = run_directory_of(job.experiment);
@@ -262,7 +264,7 @@ int run_worker(const Start& start, const comm::MpiSession& mpi, const comm::Node
                              base::concat("worker ", worker, " on ", mpi.host()));
   worker::ModelWorker model_worker({.experiment = job.experiment,
                                     .graph = job.graph,
-                                    .indices = job.indices,
+                                    .indices = std::move(start.job.indices),
                                     .training = job.training_places(),
                                     .tokenizer = job.tokenizer(),
                                     .run_directory = directory.root,
@@ -307,7 +309,7 @@ std::optional<Start> agree_to_start(const config::TrainOptions& options,
   }
   bytes = broadcast_text(mpi.world(), std::move(bytes));
   Start start;
-  start.job = mpi.rank() == 0 ? std::move(prepared->job) : unpack_job(bytes);
+  start.job = mpi.rank() == 0 ? std::move(prepared->job) : unpack_job(std::move(bytes));
   if (mpi.rank() == 0) start.lock = std::move(prepared->lock);
   try {
     start.checkpoint =
@@ -343,7 +345,7 @@ int run_train(std::span<const std::string> arguments) {
   const comm::MpiSession mpi(nullptr, nullptr);
   try {
     int exit_code = 0;
-    const std::optional<Start> start = agree_to_start(options, mpi, exit_code);
+    std::optional<Start> start = agree_to_start(options, mpi, exit_code);
     if (!start) return exit_code;
     const comm::NodeMap nodes = comm::map_nodes(mpi.world());
     return mpi.rank() == 0 ? run_master(*start, mpi, nodes) : run_worker(*start, mpi, nodes);

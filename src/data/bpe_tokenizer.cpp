@@ -288,6 +288,13 @@ std::vector<int32_t> BpeTokenizer::encode(std::string_view text) const {
   return ids;
 }
 
+int64_t BpeTokenizer::count_at_most(std::string_view text) const {
+  // Every token takes a byte of its own, and of each piece one may have been put before it. Normal
+  // forms can be longer than the text.
+  if (!parts_->normalizations.empty() && !is_ascii(text)) return count(text);
+  return 2 * static_cast<int64_t>(text.size());
+}
+
 void BpeTokenizer::encode_piece(std::string_view text, std::vector<int32_t>& ids) const {
   std::string composed;
   if (!parts_->normalizations.empty() && !is_ascii(text)) {

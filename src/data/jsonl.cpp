@@ -2,6 +2,7 @@
 
 #include <unistd.h>  // pread
 
+#include <algorithm>  // max
 #include <unordered_map>
 #include <utility>  // move
 
@@ -89,8 +90,9 @@ class JsonlIndex::Builder {
   }
 
   std::string problem_with_lengths() {
-    const int64_t prompt =
-        tokenizer_.count(template_.prompt(record_.system, record_.prompt, buffer_));
+    const std::string_view whole_prompt = template_.prompt(record_.system, record_.prompt, buffer_);
+    if (is_surely_short(whole_prompt)) return {};
+    const int64_t prompt = tokenizer_.count(whole_prompt);
     if (prompt > dataset_.max_prompt_tokens) {
       return concat("prompt of ", prompt,
                     " tokens, more than max_prompt_tokens = ", dataset_.max_prompt_tokens);
@@ -104,6 +106,16 @@ class JsonlIndex::Builder {
       }
     }
     return {};
+  }
+
+  /// Most records are so short that nobody needs to know how many tokens they have.
+  bool is_surely_short(std::string_view prompt) const {
+    const int64_t most = tokenizer_.count_at_most(prompt);
+    if (most > dataset_.max_prompt_tokens) return false;
+    if (kind_ == RecordKind::kPrompts) return true;
+    const int64_t answer = std::max(tokenizer_.count_at_most(record_.completion),
+                                    tokenizer_.count_at_most(record_.rejected));
+    return most + answer + 1 <= dataset_.max_tokens;
   }
 
   /// Ids are kept as hashes; two that agree are compared in full, by reading the earlier record

@@ -58,12 +58,13 @@ void timed(const Operation& operation, metrics::TraceWriter* trace, comm::Reply&
   reply.times.push_back({operation.time, watch.seconds()});
 }
 
-std::vector<std::unique_ptr<data::Dataset>> open_datasets(
-    const config::Experiment& experiment, const std::vector<data::DatasetIndex>& indices,
-    const data::Tokenizer& tokenizer) {
+std::vector<std::unique_ptr<data::Dataset>> open_datasets(const config::Experiment& experiment,
+                                                          std::vector<data::DatasetIndex> indices,
+                                                          const data::Tokenizer& tokenizer) {
   std::vector<std::unique_ptr<data::Dataset>> datasets;
   for (size_t i = 0; i < indices.size(); ++i) {
-    datasets.push_back(data::Dataset::open(experiment.datasets[i].second, indices[i], tokenizer));
+    datasets.push_back(
+        data::Dataset::open(experiment.datasets[i].second, std::move(indices[i]), tokenizer));
   }
   return datasets;
 }
@@ -78,7 +79,7 @@ ModelWorker::ModelWorker(WorkerJob job, comm::CommunicatorRegistry& registry,
       models_(job_.experiment, job_.graph, job_.worker, job_.n_steps, registry),
       moves_(graph::replicas_of(job_.graph), job_.node_of_worker, models_, registry.workers()),
       tokenizer_(data::make_tokenizer(job_.tokenizer)),
-      datasets_(open_datasets(job_.experiment, job_.indices, *tokenizer_)) {
+      datasets_(open_datasets(job_.experiment, std::move(job_.indices), *tokenizer_)) {
   for (const graph::Call& call : job_.graph.calls()) {
     const std::vector<int>& workers = call.layout.workers;
     if (std::find(workers.begin(), workers.end(), job_.worker) == workers.end()) {

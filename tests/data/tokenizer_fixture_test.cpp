@@ -74,6 +74,7 @@ TEST(TokenizerFixture, EncodesAsTheLibrary) {
       const std::vector<int32_t> ids = tokenizer.encode(text);
 
       EXPECT_EQ(ids, ids_of(one.at("ids")));
+      EXPECT_LE(static_cast<int64_t>(ids.size()), tokenizer.count_at_most(text));
       EXPECT_EQ(tokenizer.encode(text), ids) << "the second time, from the cache";
       if (one.contains("ids_with_special")) {
         EXPECT_EQ(tokenizer.encode_with_marks(text), ids_of(one.at("ids_with_special")));

@@ -34,6 +34,7 @@ class BpeTokenizer final : public Tokenizer {
   ~BpeTokenizer() override;
 
   std::vector<int32_t> encode(std::string_view text) const override;
+  int64_t count_at_most(std::string_view text) const override;
   /// encode(), and what the file's post-processor puts around it (a bos, usually).
   std::vector<int32_t> encode_with_marks(std::string_view text) const;
 

@@ -19,6 +19,9 @@ class Tokenizer {
   virtual std::vector<int32_t> encode(std::string_view text) const = 0;
   /// How many ids encode(text) has.
   virtual int64_t count(std::string_view text) const;
+  /// A number that is cheap to have and that count(text) does not exceed, if there is one; else
+  /// count(text). `text` is UTF-8.
+  virtual int64_t count_at_most(std::string_view text) const { return count(text); }
   /// The text of these ids. Marks (bos, eos, pad) and ids of no token give nothing.
   virtual std::string decode(std::span<const int32_t> ids) const = 0;
   /// The bytes of one token, perhaps a part of a character; none for marks and ids of no token.

@@ -26,7 +26,7 @@ namespace orrery::worker {
 struct WorkerJob {
   const config::Experiment& experiment;
   const graph::Graph& graph;
-  std::vector<data::DatasetIndex> indices;  // one a data set, in the order of the configuration
+  std::vector<data::DatasetIndex> indices;  // in the order of the configuration
   std::vector<int> training;  // the data order's number of a data set -> its place here
   std::string tokenizer;      // of the data sets
   std::filesystem::path run_directory;
@@ -72,7 +72,7 @@ class ModelWorker final : public Handlers {
   HostedModels models_;
   ParameterMoves moves_;
   std::unique_ptr<data::Tokenizer> tokenizer_;            // of the data sets
-  std::vector<std::unique_ptr<data::Dataset>> datasets_;  // as job_.indices
+  std::vector<std::unique_ptr<data::Dataset>> datasets_;  // in the order of the configuration
   std::vector<std::unique_ptr<HostedCall>> calls_;        // by call; null: not on this worker
   DataStore store_;
   std::unique_ptr<ShardCheckpoint> checkpoint_;
