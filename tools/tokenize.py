@@ -10,8 +10,8 @@ marks, so a run needs nothing else (docs/data.md describes the format). The resu
 name when it is whole.
 
 --help lists the options. They have the names of the [dataset.X] keys that they stand for.
-cost: what the tokenizer needs, on all cores; memory: a block of records, and 60 bytes for each
-record that has an id
+cost: what the tokenizer needs, on all cores; memory: a block of records, and about 100 bytes for
+each record that has an id
 needs: pip install tokenizers h5py
 exit status: 0 done, 2 wrong usage or data
 """
@@ -29,6 +29,7 @@ if __name__ == "tokenize":
     spec.loader.exec_module(sys.modules["tokenize"])
 
 import argparse
+import itertools
 import json
 import os
 import pathlib
@@ -37,7 +38,7 @@ import time
 FORMAT, VERSION = "orrery-tokens", 1
 MAX_LINE = 64 << 20
 NAMED = 20           # bad records that are named in full
-BLOCK_BYTES = 4 << 20  # of text that is tokenised at a time
+BLOCK_BYTES = 1 << 20  # of text that is tokenised at a time
 MAX_CHUNK = 1 << 18  # elements of a chunk in the file
 
 
@@ -192,7 +193,9 @@ class Vocabulary:
         self.bos, self.eos, self.pad = marks.bos, marks.eos, marks.pad
 
     def encode(self, texts):
-        return [e.ids for e in self.tokenizer.encode_batch(texts, add_special_tokens=False)]
+        # The fast one leaves out where in the text each token was; older versions lack it.
+        encode = getattr(self.tokenizer, "encode_batch_fast", self.tokenizer.encode_batch)
+        return [encoding.ids for encoding in encode(texts, add_special_tokens=False)]
 
     def decode(self, ids):
         return b"".join(self.bytes[id] for id in ids if not self.special[id]).decode(errors="replace")
@@ -395,7 +398,7 @@ class Column:
             if self.dtype == "u1":
                 flat = self.numpy.frombuffer(b"".join(entries), "u1")
             else:
-                flat = self.numpy.fromiter((id for entry in entries for id in entry), self.dtype, int(ends[-1]) - self.end)
+                flat = self.numpy.fromiter(itertools.chain.from_iterable(entries), self.dtype, int(ends[-1]) - self.end)
             self.values.resize((int(ends[-1]),))
             self.values[self.end:] = flat
             self.end = int(ends[-1])
