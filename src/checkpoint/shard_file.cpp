@@ -17,7 +17,6 @@
 #include "orrery/base/fault.h"
 #include "orrery/base/file.h"
 #include "orrery/base/text.h"
-#include "read_ahead.h"
 
 namespace orrery::checkpoint {
 
@@ -174,8 +173,9 @@ std::vector<std::string> datasets_below(hid_t file, const char* group, const std
   return names;
 }
 
-/// Size and hash of what a descriptor has from here on. `ahead` may be null.
-FileRecord record_of(const fs::path& file, int descriptor, ReadAhead* ahead) {
+/// Size and hash of what a descriptor has from here on. Four threads that read ahead of it were
+/// slower, at least beside other work (docs/performance.md).
+FileRecord record_of(const fs::path& file, int descriptor) {
   FileRecord record{.name = file.filename().string()};
   Digest digest;
   std::vector<char> piece(kReadPiece);
@@ -187,7 +187,6 @@ FileRecord record_of(const fs::path& file, int descriptor, ReadAhead* ahead) {
     if (got == 0) break;
     digest.add(piece.data(), static_cast<uint64_t>(got));
     record.size += static_cast<uint64_t>(got);
-    if (ahead != nullptr) ahead->reader_is_at(record.size);
   }
   record.hash = digest.value();
   return record;
@@ -198,10 +197,7 @@ FileRecord record_of(const fs::path& file, int descriptor, ReadAhead* ahead) {
 FileRecord record_of(const fs::path& file) {
   const base::FileDescriptor descriptor(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
   if (descriptor.get() < 0) throw_errno(file, "cannot be opened", errno);
-  std::error_code error;
-  const uint64_t size = fs::file_size(file, error);
-  ReadAhead ahead(file, error ? 0 : size);
-  return record_of(file, descriptor.get(), &ahead);
+  return record_of(file, descriptor.get());
 }
 
 struct ShardWriter::State {
@@ -300,7 +296,7 @@ FileRecord ShardWriter::finish() {
   if (descriptor.get() < 0) throw_errno(state_->path, "cannot be opened", errno);
   begin_writing_out(descriptor.get());
   // From memory, while the disk works.
-  const FileRecord record = record_of(state_->path, descriptor.get(), nullptr);
+  const FileRecord record = record_of(state_->path, descriptor.get());
   if (::fsync(descriptor.get()) != 0) throw_errno(state_->path, "cannot be synced", errno);
   state_->is_finished = true;
   return record;

@@ -125,7 +125,6 @@ TEST(ShardFile, IsRemovedWhenItIsNotFinished) {
   EXPECT_FALSE(std::filesystem::exists(directory / "f.h5"));
 }
 
-/// Large enough that several threads read ahead, and not as far as its end at once.
 TEST(RecordOf, ALargeFileHasTheHashOfItsBytesInOrder) {
   const TemporaryDirectory directory;
   const std::filesystem::path file = directory / "large";
