@@ -25,6 +25,7 @@ TEST(CheckpointModel, IsReadByWholeModelsAndShardsOfAnyLayout) {
       const TemporaryFolder folder;
       write_checkpoint_model(folder.path(), whole,
                              {.role = "actor",
+                              .dtype = data::DType::kF32,
                               .layout = graph::Layout::parse(layout),
                               .program_version = "test",
                               .companions = {}});
@@ -46,6 +47,7 @@ TEST(CheckpointModel, NamesWhatDoesNotFit) {
   const Decoder whole = fixture("llama-gqa");
   write_checkpoint_model(folder.path(), whole,
                          {.role = "actor",
+                          .dtype = data::DType::kF32,
                           .layout = graph::Layout::parse("d1"),
                           .program_version = "test",
                           .companions = {}});
