@@ -23,7 +23,7 @@ def metrics_of(run, first_step, left_out):
     if path.is_dir():
         path = path / "metrics.jsonl"
     found = {}
-    for line in path.read_text().splitlines():
+    for line in filter(None, path.read_text().split("\n")):
         row = json.loads(line)
         if row["step"] < first_step:
             continue

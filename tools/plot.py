@@ -18,7 +18,7 @@ DEFAULT = ["eval/accuracy", "eval/loss", "actor_train/task_reward", "reward/rewa
 def read(path):
     """Name -> [(step, value)] of a metrics.jsonl; a torn last line is left out."""
     series = {}
-    for line in path.read_text().splitlines():
+    for line in filter(None, path.read_text().split("\n")):
         try:
             row = json.loads(line)
         except json.JSONDecodeError:

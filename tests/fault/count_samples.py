@@ -18,7 +18,7 @@ import sys
 def problems_of(run, data, steps, prompts, group):
     members = collections.defaultdict(list)  # id -> (step, member, prompt) of each line
     for path in sorted((run / "samples").glob("step-*.jsonl")):
-        for line in path.read_text().splitlines():
+        for line in filter(None, path.read_text().split("\n")):
             sample = json.loads(line)
             members[sample["id"]].append((sample["step"], sample["member"], sample["prompt"]))
     problems = []
@@ -31,7 +31,7 @@ def problems_of(run, data, steps, prompts, group):
                             f"{[(s, m) for s, m, _ in sorted(got)]} (step, member)")
     if problems:
         return problems
-    rows = sorted(json.loads(line)["prompt"] for line in data.read_text().splitlines())
+    rows = sorted(json.loads(line)["prompt"] for line in filter(None, data.read_text().split("\n")))
     drawn = [members[i][0][2] for i in wanted]
     for epoch, begin in enumerate(range(0, len(drawn), len(rows))):
         part = drawn[begin:begin + len(rows)]

@@ -137,6 +137,7 @@ TEST(BadPromptFile, IsNamedByLine) {
       {"{\"prompt\": \"\"}\n", "p.jsonl:1"},
       {"[1]\n", "p.jsonl:1"},
       {"{\"prompt\": \"\xff\"}\n", "p.jsonl:1"},
+      {"{\"prompt\": \"" + std::string(512, 'a') + "\"}\n", "at most 511 tokens"},
   };
   const TemporaryFolder models;
   const std::string model = (models / "model").string();
@@ -170,6 +171,8 @@ TEST(BadModel, IsNamedWithFileAndTensor) {
       {"sed -i s/llama/mamba/ config.json", "mamba", ""},
       {"sed -i \"s/hidden_size.: 32/hidden_size\\\": 64/\" config.json",
        "model.embed_tokens.weight", ""},
+      {"sed -i \"s/hidden_size.: 32/hidden_size\\\": [32]/\" config.json", "hidden_size", ""},
+      {"sed -i \"s/vocab_size.: [0-9]*/vocab_size\\\": -1/\" config.json", "vocab_size", ""},
       // The last bytes of the file are weights: a NaN among them.
       {"printf \"\\\\377\\\\377\\\\377\\\\377\" | dd of=model.safetensors bs=1 conv=notrunc "
        "seek=$(($(stat "
