@@ -6,7 +6,8 @@
 # - USR1 (from `#SBATCH --signal=B:USR1@300`, 300 s before the limit, or from
 #   `scancel --batch --signal=USR1 JOB`) goes on to the command: Orrery ends the step at hand, writes a
 #   checkpoint and exits with 85.
-# - After exit code 85 the job is queued again; the same command then goes on from the checkpoint.
+# - After exit code 85 the job is queued again; the same command then goes on from the checkpoint. So
+#   it is when USR1 came before the command was ready for it and ended it: nothing had begun.
 # - Any other exit code is the job's.
 #
 # needs: `#SBATCH --requeue`; a cluster whose administrators set RequeueExit=85 needs no scontrol
@@ -15,7 +16,8 @@ max_requeues=${MAX_REQUEUES:-1000}  # a job that never gets anywhere ends some d
 
 "$@" &
 child=$!
-trap 'echo "run_and_requeue.sh: USR1, passed on" >&2; kill -USR1 "$child" 2>/dev/null' USR1
+signalled=0
+trap 'signalled=1; echo "run_and_requeue.sh: USR1, passed on" >&2; kill -USR1 "$child" 2>/dev/null' USR1
 trap 'kill -TERM "$child" 2>/dev/null' TERM INT
 
 # wait returns early when a trap has run.
@@ -25,6 +27,8 @@ while :; do
   status=$?
   kill -0 "$child" 2>/dev/null || break
 done
+
+[ "$signalled" -eq 1 ] && [ "$status" -eq $((128 + $(kill -l USR1))) ] && status=85
 
 if [ "$status" -eq 85 ] && [ -n "${SLURM_JOB_ID:-}" ]; then
   if [ "${SLURM_RESTART_COUNT:-0}" -ge "$max_requeues" ]; then
