@@ -9,7 +9,7 @@
 #
 # default: 20 kills, build/release/orrery, configs/ppo_tiny.cfg
 #   ORRERY_SEED           draws the moments and the ranks that are killed
-#   ORRERY_SOAK_STEPS     of the run; default 30 a kill and 60 more
+#   ORRERY_SOAK_STEPS     of the run; default 80 a kill and 60 more
 #   ORRERY_SOAK_SECONDS   a kill comes at latest so long after a start; default 2.5
 # Memory may grow by 1 MiB in 1,000 steps: the slope of a least-squares line through what is sampled
 # each second in the second half of the run. The fewest open files may not be more in its second half than
@@ -26,7 +26,7 @@ seed=${ORRERY_SEED:-$$}
 RANDOM=$seed
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 PMIX_MCA_psec=native \
   OMP_NUM_THREADS=1 OMPI_MCA_mpi_yield_when_idle=1
-steps=${ORRERY_SOAK_STEPS:-$((n * 30 + 60))}
+steps=${ORRERY_SOAK_STEPS:-$((n * 80 + 60))}
 longest=${ORRERY_SOAK_SECONDS:-2.5}
 
 train() { # name
