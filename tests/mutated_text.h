@@ -2,12 +2,45 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdlib>
+#include <initializer_list>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "orrery/base/philox.h"
 
 namespace orrery {
+
+/// How many a fuzz test makes: what ORRERY_MUTATIONS says, or `usual`.
+inline uint64_t n_mutations(uint64_t usual) {
+  const char* const text = std::getenv("ORRERY_MUTATIONS");
+  return text == nullptr ? usual : std::strtoull(text, nullptr, 10);
+}
+
+/// Pieces that mean something in JSON, or break it, and `more` that mean something in one format.
+inline std::vector<std::string> json_pieces(std::initializer_list<std::string> more) {
+  std::vector<std::string> pieces = {"\"",
+                                     "{",
+                                     "}",
+                                     "[",
+                                     "]",
+                                     ",",
+                                     ":",
+                                     "-1",
+                                     "1e99",
+                                     "null",
+                                     "true",
+                                     "0.5",
+                                     "\\u0000",
+                                     "\xff\xfe",
+                                     "999999999999999999999",
+                                     "9223372036854775807",
+                                     std::string(1, '\0'),
+                                     std::string(300, '{')};
+  pieces.insert(pieces.end(), more);
+  return pieces;
+}
 
 /// Numbers in turn, all from one name.
 class Draws {

@@ -13,6 +13,7 @@
 
 #include "checkpoint/store_for_test.h"
 #include "digest.h"
+#include "mutated_text.h"
 #include "orrery/base/philox.h"
 #include "orrery/checkpoint/contents.h"
 #include "orrery/checkpoint/reader.h"
@@ -22,16 +23,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-uint64_t n_mutations() {
-  if (const char* const text = std::getenv("ORRERY_MUTATIONS")) {
-    return std::strtoull(text, nullptr, 10);
-  }
 #ifdef __SANITIZE_ADDRESS__
-  return 100'000;
+const uint64_t kMutations = n_mutations(100'000);
 #else
-  return 5'000;
+const uint64_t kMutations = n_mutations(5'000);
 #endif
-}
 
 /// Some bytes changed, or a piece cut out, doubled, zeroed, or the end missing.
 std::string mutated(std::string bytes, uint64_t trial) {
@@ -84,7 +80,7 @@ TEST(Mutations, OfACheckpointLoadRightOrNotAtAll) {
   std::array<std::string, 3> whole;
   std::transform(files.begin(), files.end(), whole.begin(), bytes_of);
   uint64_t n_refused = 0, n_same = 0;
-  for (uint64_t trial = 0; trial < n_mutations(); ++trial) {
+  for (uint64_t trial = 0; trial < kMutations; ++trial) {
     const size_t which = trial % files.size();
     const std::string bytes = mutated(whole[which], trial);
     write_bytes(files[which], bytes);
@@ -98,8 +94,8 @@ TEST(Mutations, OfACheckpointLoadRightOrNotAtAll) {
     }
     write_bytes(files[which], whole[which]);
   }
-  EXPECT_EQ(n_refused + n_same, n_mutations());
-  EXPECT_LT(n_same, n_mutations() / 10);
+  EXPECT_EQ(n_refused + n_same, kMutations);
+  EXPECT_LT(n_same, kMutations / 10);
 }
 
 /// A value of the manifest is replaced by another kind of value, and the hash made to fit: what
@@ -127,7 +123,7 @@ TEST(Mutations, OfAManifestWithARightHashGiveAnErrorOrAManifest) {
                                               {{"name", 1}},
                                               "worker-0000.h5"};
   uint64_t n_refused = 0;
-  for (uint64_t trial = 0; trial < n_mutations(); ++trial) {
+  for (uint64_t trial = 0; trial < kMutations; ++trial) {
     nlohmann::json content = whole;
     for (uint64_t i = 0; i <= base::philox_below(29, trial, 0, 3); ++i) {
       const auto& path = paths[base::philox_below(29, trial, 1 + 2 * i, paths.size())];
@@ -146,7 +142,7 @@ TEST(Mutations, OfAManifestWithARightHashGiveAnErrorOrAManifest) {
       ++n_refused;
     }
   }
-  EXPECT_GT(n_refused, n_mutations() / 2);
+  EXPECT_GT(n_refused, kMutations / 2);
 }
 
 /// Looks into a file that no manifest vouches for, as `orrery inspect FILE` does.
@@ -166,7 +162,7 @@ TEST(Mutations, OfAFileWithoutManifestNeverCrashHdf5) {
   const fs::path directory = publish_small_checkpoint(root.path());
   const std::string whole = bytes_of(directory / "worker-0001.h5");
   const fs::path file = root / "mutated.h5";
-  const uint64_t n_trials = n_mutations() / 5, n_each = 200;
+  const uint64_t n_trials = kMutations / 5, n_each = 200;
   for (uint64_t first = 0; first < n_trials; first += n_each) {
     const pid_t child = ::fork();
     ASSERT_GE(child, 0);

@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include <cstdio>
-#include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "data/temporary_file.h"
@@ -18,51 +17,30 @@
 namespace orrery::data {
 namespace {
 
-uint64_t n_mutations() {
-  const char* const text = std::getenv("ORRERY_MUTATIONS");
-  return text == nullptr ? 4'000 : std::strtoull(text, nullptr, 10);
-}
+const uint64_t kMutations = n_mutations(4'000);
 
-/// What means something in JSON, in one of the files, or in a regular expression, or breaks it.
-const std::string kPieces[] = {"\"",
-                               "{",
-                               "}",
-                               "[",
-                               "]",
-                               ",",
-                               ":",
-                               "\\",
-                               "-1",
-                               "1e99",
-                               "null",
-                               "true",
-                               "0.5",
-                               "[]",
-                               "{}",
-                               "\"\"",
-                               "\\u0000",
-                               "\\ud800",
-                               "\xff\xfe",
-                               "\xc3",
-                               "\xef\xbb\xbf",
-                               "\r\n",
-                               "999999999999999999999",
-                               "9223372036854775807",
-                               "2147483647",
-                               "\"vocab\"",
-                               "\"merges\"",
-                               "\"type\"",
-                               "\"Sequence\"",
-                               "\"pattern\":{\"Regex\":\"(\"}",
-                               "(a*)*b",
-                               "(?R)",
-                               "{1,65535}",
-                               "\\\\p{",
-                               "\"id\":",
-                               "\"prompt\":",
-                               std::string(1, '\0'),
-                               std::string(2000, '['),
-                               std::string(300, '{')};
+/// Of a tokenizer, a record, or a regular expression.
+const std::vector<std::string> kPieces = json_pieces({"\\",
+                                                      "[]",
+                                                      "{}",
+                                                      "\"\"",
+                                                      "\\ud800",
+                                                      "\xc3",
+                                                      "\xef\xbb\xbf",
+                                                      "\r\n",
+                                                      "2147483647",
+                                                      "\"vocab\"",
+                                                      "\"merges\"",
+                                                      "\"type\"",
+                                                      "\"Sequence\"",
+                                                      "\"pattern\":{\"Regex\":\"(\"}",
+                                                      "(a*)*b",
+                                                      "(?R)",
+                                                      "{1,65535}",
+                                                      "\\\\p{",
+                                                      "\"id\":",
+                                                      "\"prompt\":",
+                                                      std::string(2000, '[')});
 
 std::string mutated(std::string text, uint64_t mutation) {
   Draws draws(mutation);
@@ -139,7 +117,7 @@ void use(const Tokenizer& tokenizer) {
 TEST(ParserFuzz, TokenizerFilesAreReadOrRefused) {
   use(*BpeTokenizer::parse(kTokenizer, "t.json"));
   uint64_t n_refused = 0;
-  for (uint64_t mutation = 0; mutation < n_mutations(); ++mutation) {
+  for (uint64_t mutation = 0; mutation < kMutations; ++mutation) {
     SCOPED_TRACE(mutation);
     try {
       const std::string text = mutation % 2 == 0 ? mutated(kTokenizer, mutation)
@@ -151,10 +129,10 @@ TEST(ParserFuzz, TokenizerFilesAreReadOrRefused) {
     if (HasFailure()) return;
   }
   std::printf("%llu tokenizer files, %llu of them refused\n",
-              static_cast<unsigned long long>(n_mutations()),
+              static_cast<unsigned long long>(kMutations),
               static_cast<unsigned long long>(n_refused));
-  EXPECT_GT(n_refused, n_mutations() / 4);
-  EXPECT_LT(n_refused, n_mutations()) << "the mutations break everything: nothing is tested";
+  EXPECT_GT(n_refused, kMutations / 4);
+  EXPECT_LT(n_refused, kMutations) << "the mutations break everything: nothing is tested";
 }
 
 const std::string kRecords =
@@ -172,7 +150,7 @@ TEST(ParserFuzz, RecordsAreReadOrRefused) {
   config.max_prompt_tokens = 20;
   config.max_tokens = 30;
   uint64_t n_refused = 0, n_rows = 0;
-  for (uint64_t mutation = 0; mutation < n_mutations(); ++mutation) {
+  for (uint64_t mutation = 0; mutation < kMutations; ++mutation) {
     SCOPED_TRACE(mutation);
     const std::string text = mutated(kRecords, mutation);
     file.write(text);
@@ -196,10 +174,10 @@ TEST(ParserFuzz, RecordsAreReadOrRefused) {
     }
   }
   std::printf("%llu files of records, %llu refused whole, %llu rows used\n",
-              static_cast<unsigned long long>(n_mutations()),
+              static_cast<unsigned long long>(kMutations),
               static_cast<unsigned long long>(n_refused), static_cast<unsigned long long>(n_rows));
-  EXPECT_GT(n_refused, n_mutations() / 8);
-  EXPECT_GT(n_rows, n_mutations() / 2);
+  EXPECT_GT(n_refused, kMutations / 8);
+  EXPECT_GT(n_rows, kMutations / 2);
 }
 
 }  // namespace
