@@ -41,6 +41,12 @@ class Checks {
     problems_.push_back({at.file, at.line, base::concat(key, ": ", text)});
   }
 
+  /// What may be meant: the run starts, and says it.
+  void warn(const std::string& key, const std::string& text) {
+    const config::Position at = job_.experiment.where(key);
+    job_.warnings.push_back({at.file, at.line, base::concat(key, ": ", text)});
+  }
+
   /// Runs `work`; an Error becomes a problem of `key`.
   template <class Work>
   void guard(const std::string& key, const Work& work) {
@@ -118,10 +124,12 @@ class Checks {
                            base::duration_text(std::chrono::duration<double>(watch.seconds()))));
         }
         for (const std::string& remark : data::marks_taken_as_text(dataset, *tokenizer)) {
-          base::log_warning(base::concat("data set ", name, ": ", remark));
+          warn(base::concat("dataset.", name), remark);
         }
       });
-      if (index.n_rejected() > 0) base::log_warning(index.report(20));
+      if (index.n_rejected() > 0) {
+        warn(base::concat("dataset.", name, ".on_bad_record"), index.report(20));
+      }
       job_.indices.push_back(std::move(index));
     }
   }

@@ -42,6 +42,10 @@ std::string plan_text(const Job& job) {
       << graph::hooks_text(job.graph, {})
       << "\nparameters and memory of each worker, without activations and samples\n"
       << memory_text(plan_memory(job));
+  if (!job.warnings.empty()) out << "\nwarnings\n";
+  for (const config::Problem& warning : job.warnings) {
+    out << "  " << warning.message() << "\n";
+  }
   return std::move(out).str();
 }
 

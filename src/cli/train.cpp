@@ -116,6 +116,9 @@ std::optional<master::MasterState> open_run_directory(const Job& job,
     if (!kept.empty()) base::log_info(base::concat("an earlier run was kept as ", kept.string()));
     if (state) state->evaluated_at = state->exported_at = -1;  // done in another run's directory
   }
+  for (const config::Problem& warning : job.warnings) {
+    base::log_warning(warning.message());
+  }
   base::publish_file(directory.config(), config);
   base::log_info(
       base::concat("run directory ", directory.root.string(), ", ", job.n_workers, " workers"));
