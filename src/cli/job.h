@@ -23,8 +23,8 @@ struct Job {
   std::vector<data::DatasetIndex> indices;  ///< of every data set, in the configuration's order
   int n_workers = 1;
   int64_t n_steps = 0;  ///< of the run, if steps or epochs limit it; else 0
-  /// What may be meant but is worth a look, each with its key. Rank 0 only: `plan` prints them, a run
-  /// logs them once its directory is there.
+  /// What may be meant but is worth a look, each with its key. Rank 0 only: `plan` prints them, a
+  /// run logs them once its directory is there.
   std::vector<config::Problem> warnings;
 
   /// Places of the training data sets in the configuration, and so in `indices`.

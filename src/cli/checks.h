@@ -1,0 +1,61 @@
+// Collects what is wrong with a job, and what may be meant but is worth a look, each with its key's
+// file and line. Rank 0, before anything is allocated; the checks themselves are in files by
+// subject: model_checks.cpp, data_checks.cpp.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "job.h"
+#include "orrery/base/error.h"
+#include "orrery/base/text.h"
+#include "orrery/data/tokenizer.h"
+
+namespace orrery::cli {
+
+class Checks {
+ public:
+  /// `problems` are those that reading the configuration has found.
+  Checks(Job& job, std::vector<config::Problem> problems)
+      : job_(job), problems_(std::move(problems)) {}
+
+  std::vector<config::Problem>& problems() { return problems_; }
+
+  void add(const std::string& key, const std::string& text) { problems_.push_back(at(key, text)); }
+
+  /// What may be meant: the run starts, and says it.
+  void warn(const std::string& key, const std::string& text) {
+    job_.warnings.push_back(at(key, text));
+  }
+
+  /// Runs `work`; an Error becomes a problem of `key`.
+  template <class Work>
+  void guard(const std::string& key, const Work& work) {
+    try {
+      work();
+    } catch (const Error& error) {
+      add(key, error.what());
+    }
+  }
+
+  /// A tokenizer is read once, however many roles have it. Throws as data::make_tokenizer.
+  const data::Tokenizer& tokenizer(const std::string& name) {
+    std::unique_ptr<data::Tokenizer>& known = tokenizers_[name];
+    if (known == nullptr) known = data::make_tokenizer(name);
+    return *known;
+  }
+
+ private:
+  config::Problem at(const std::string& key, const std::string& text) const {
+    const config::Position where = job_.experiment.where(key);
+    return {where.file, where.line, base::concat(key, ": ", text)};
+  }
+
+  Job& job_;
+  std::vector<config::Problem> problems_;
+  std::map<std::string, std::unique_ptr<data::Tokenizer>> tokenizers_;
+};
+
+}  // namespace orrery::cli

@@ -1,0 +1,141 @@
+#include "model_checks.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "model_source.h"
+#include "orrery/algorithm/registry.h"
+#include "orrery/base/text.h"
+#include "orrery/graph/replica.h"
+#include "orrery/model/checkpoint_model.h"
+
+namespace orrery::cli {
+
+namespace {
+
+/// The roles and calls of one job.
+class ModelChecks {
+ public:
+  ModelChecks(Job& job, Checks& checks) : job_(job), checks_(checks) {}
+
+  void check_models() {
+    for (const graph::Replica& replica : graph::replicas_of(job_.graph)) {
+      const std::string& role = replica.id.role;
+      const config::ModelConfig* model = job_.experiment.find_model(role);
+      if (model == nullptr || replica.origin == graph::Origin::kNone) continue;
+      const std::string key = base::concat("model.", role, model->path.empty() ? "" : ".path");
+      if (replica.id.index == 0) {
+        checks_.guard(key, [&] {
+          if (!model->path.empty() && model::is_checkpoint(model->path)) check_files(model->path);
+          job_.architectures[role] = model::Architecture::from_config(*model);
+          check_vocabulary(role, *model);
+        });
+      }
+      const std::string layout_key =
+          base::concat("call.", job_.graph.call(replica.calls.front()).name, ".layout");
+      if (const auto known = job_.architectures.find(role); known != job_.architectures.end()) {
+        for (const std::string& text : model::check_layout(known->second, replica.layout)) {
+          add(layout_key, text);
+        }
+      }
+    }
+    for (const graph::Call& call : job_.graph.calls()) {
+      check_post_realloc(call);
+      check_head(call);
+      check_reads_tokens(call);
+    }
+  }
+
+  /// What concerns all roles together.
+  void check_whole() {
+    std::set<std::string> tokenizers;
+    for (const auto& [role, model] : job_.experiment.models) tokenizers.insert(model.tokenizer);
+    if (tokenizers.size() > 1) {
+      add(base::concat("model.", job_.experiment.models.back().first, ".tokenizer"),
+          "all roles of an experiment must have one tokenizer");
+    }
+  }
+
+ private:
+  /// Parameters can only go to a role of the same sizes.
+  void check_post_realloc(const graph::Call& call) {
+    if (call.post_realloc.empty()) return;
+    const auto from = job_.architectures.find(call.role);
+    const auto to = job_.architectures.find(call.post_realloc);
+    if (from == job_.architectures.end() || to == job_.architectures.end()) return;
+    model::Architecture comparable = to->second;
+    comparable.family = from->second.family;
+    comparable.bos_token = from->second.bos_token;
+    comparable.eos_tokens = from->second.eos_tokens;
+    if (comparable == from->second) return;
+    add(base::concat("call.", call.name, ".post_realloc"),
+        base::concat("roles ", call.role, " and ", call.post_realloc,
+                     " have different architectures: no parameters can go from one to the other"));
+  }
+
+  /// A critic has no probabilities, a language model no values.
+  void check_head(const graph::Call& call) {
+    const auto known = job_.architectures.find(call.role);
+    const auto signature = algorithm::signature_of(call.interface, call.kind);
+    if (known == job_.architectures.end() || !signature) return;
+    const bool wants_values = signature->model == algorithm::ModelNeed::kValueHead;
+    if (signature->model == algorithm::ModelNeed::kNone ||
+        known->second.value_head == wants_values) {
+      return;
+    }
+    add(base::concat("call.", call.name, ".model"),
+        wants_values
+            ? base::concat("interface ", call.interface, " needs one number a token; set model.",
+                           call.role, ".head = value")
+            : base::concat("interface ", call.interface, " needs a language model; ", call.role,
+                           " has a value head"));
+  }
+
+  /// Whoever reads what a call generates must know every token that it can draw.
+  void check_reads_tokens(const graph::Call& call) {
+    const auto reader = job_.architectures.find(call.role);
+    if (reader == job_.architectures.end()) return;
+    for (const graph::Call& other : job_.graph.calls()) {
+      const auto writer = job_.architectures.find(other.role);
+      if (other.kind != graph::CallKind::kGenerate || writer == job_.architectures.end()) continue;
+      const bool is_read =
+          std::any_of(call.inputs.begin(), call.inputs.end(), [&](const config::KeyBinding& input) {
+            return std::any_of(other.outputs.begin(), other.outputs.end(),
+                               [&](const config::KeyBinding& output) {
+                                 return output.graph_key == input.graph_key;
+                               });
+          });
+      if (!is_read || reader->second.vocab_size >= writer->second.vocab_size) continue;
+      add(base::concat("call.", call.name, ".model"),
+          base::concat("role ", call.role, " has a vocabulary of ", reader->second.vocab_size,
+                       ", but ", other.role, ", whose answers it reads, one of ",
+                       writer->second.vocab_size, "; use models of one tokenizer"));
+    }
+  }
+
+  void check_vocabulary(const std::string& role, const config::ModelConfig& model) {
+    const int64_t tokens = checks_.tokenizer(model.tokenizer).vocab_size();
+    const int64_t vocabulary = job_.architectures.at(role).vocab_size;
+    if (vocabulary < tokens) {
+      add(base::concat("model.", role, model.path.empty() ? ".vocab_size" : ".tokenizer"),
+          base::concat("the tokenizer ", model.tokenizer, " has ", tokens,
+                       " tokens, but the model only ", vocabulary));
+    }
+  }
+
+  void add(const std::string& key, const std::string& text) { checks_.add(key, text); }
+
+  Job& job_;
+  Checks& checks_;
+};
+
+}  // namespace
+
+void check_models(Job& job, Checks& checks) {
+  ModelChecks models(job, checks);
+  models.check_models();
+  models.check_whole();
+}
+
+}  // namespace orrery::cli

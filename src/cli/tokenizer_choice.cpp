@@ -1,0 +1,70 @@
+#include "tokenizer_choice.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <string>
+
+#include "orrery/base/file.h"
+#include "orrery/data/token_index.h"
+
+namespace orrery::cli {
+
+namespace {
+
+/// Equal files are one tokenizer, wherever they are: a run's roles often begin as copies.
+bool have_equal_tokenizers(const std::string& a, const std::string& b) {
+  if (a == b) return true;
+  const auto file_of = [](const std::string& name) {
+    const std::filesystem::path path(name);
+    std::error_code error;
+    return std::filesystem::is_directory(path, error) ? path / "tokenizer.json" : path;
+  };
+  if (a == "byte" || b == "byte") return false;
+  std::error_code error;
+  const auto size = std::filesystem::file_size(file_of(a), error);
+  if (error || size != std::filesystem::file_size(file_of(b), error) || error) return false;
+  return base::read_file(file_of(a)) == base::read_file(file_of(b));
+}
+
+/// The first file of tokens, if no data set is text and no role names a tokenizer: its table is all
+/// that the run needs. Else nothing.
+std::string token_file_of(const config::Experiment& experiment) {
+  const bool is_named =
+      std::any_of(experiment.models.begin(), experiment.models.end(),
+                  [](const auto& named) { return named.second.tokenizer != "auto"; });
+  if (is_named || experiment.datasets.empty()) return "";
+  const bool are_tokens =
+      std::all_of(experiment.datasets.begin(), experiment.datasets.end(),
+                  [](const auto& named) { return data::is_token_file(named.second.path); });
+  return are_tokens ? experiment.datasets.front().second.path : "";
+}
+
+}  // namespace
+
+void resolve_tokenizers(config::Experiment& experiment) {
+  std::error_code error;
+  if (const std::string tokens = token_file_of(experiment); !tokens.empty()) {
+    for (auto& [role, model] : experiment.models) {
+      if (model.tokenizer == "auto") model.tokenizer = tokens;
+    }
+  }
+  for (auto& [role, model] : experiment.models) {
+    if (model.tokenizer == "auto" && !model.path.empty() &&
+        std::filesystem::exists(std::filesystem::path(model.path) / "tokenizer.json", error)) {
+      model.tokenizer = model.path;
+    }
+  }
+  std::string shared = "byte";
+  for (const auto& [role, model] : experiment.models) {
+    if (model.tokenizer == "auto") continue;
+    shared = model.tokenizer;
+    break;
+  }
+  for (auto& [role, model] : experiment.models) {
+    if (model.tokenizer == "auto" || have_equal_tokenizers(model.tokenizer, shared)) {
+      model.tokenizer = shared;
+    }
+  }
+}
+
+}  // namespace orrery::cli
