@@ -24,6 +24,12 @@ bool is_worker_local(const comm::Hook& hook) {
          std::holds_alternative<comm::ResidencyHook>(hook);
 }
 
+/// Whether all workers of a call's layout do it together.
+bool is_of_call(const comm::Request& request) {
+  return request.handle == comm::Handle::kGenerate || request.handle == comm::Handle::kInference ||
+         request.handle == comm::Handle::kTrainStep || request.handle == comm::Handle::kEvaluate;
+}
+
 bool is_transfer(const comm::Hook* hook) {
   return hook != nullptr && std::holds_alternative<comm::DataTransferHook>(*hook);
 }
@@ -226,6 +232,7 @@ bool SimulatedWorkers::exchange(int index) {
     worker.store[{id.value, key}] = lengths_for_test(id, key);
   }
   worker.time = action.ready + duration_of(action);
+  time_around_calls_ += duration_of(action);
   worker.actions.pop_front();
   return true;
 }
@@ -244,15 +251,8 @@ std::vector<int> SimulatedWorkers::participants(const Action& action) const {
     }
     return {united.begin(), united.end()};
   }
-  switch (action.request->handle) {
-    case comm::Handle::kGenerate:
-    case comm::Handle::kInference:
-    case comm::Handle::kTrainStep:
-    case comm::Handle::kEvaluate:
-      return graph_.call(action.request->call).layout.workers;
-    default:
-      return {action.reply->worker};
-  }
+  if (is_of_call(*action.request)) return graph_.call(action.request->call).layout.workers;
+  return {action.reply->worker};
 }
 
 bool SimulatedWorkers::matches(const Action& a, const Action& b) const {
@@ -282,6 +282,8 @@ bool SimulatedWorkers::run_collective(const std::vector<int>& participants) {
     end = std::max({end, worker.time, worker.actions.front().not_before});
   }
   end += duration_of(*first);
+  (first->hook == nullptr && is_of_call(*first->request) ? time_of_calls_ : time_around_calls_) +=
+      duration_of(*first);
   for (const int index : participants) {
     Action& action = workers_[at(index)].actions.front();
     if (action.hook != nullptr) {

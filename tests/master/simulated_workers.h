@@ -42,6 +42,10 @@ class SimulatedWorkers {
   /// to their time.
   std::vector<comm::Reply> first_replies();
   double now() const { return now_; }
+  /// Durations of all that was done so far, what workers do together counted once: of the calls
+  /// themselves (and evaluations), and of everything around them.
+  double time_of_calls() const { return time_of_calls_; }
+  double time_around_calls() const { return time_around_calls_; }
 
   bool has_left() const { return exited_; }
   /// What stands at the head of each worker's queue, for the text of a failure.
@@ -97,6 +101,7 @@ class SimulatedWorkers {
 
   const graph::Graph& graph_;
   double now_ = 0;
+  double time_of_calls_ = 0, time_around_calls_ = 0;
   std::vector<Worker> workers_;
   std::vector<graph::Replica> replicas_;
   std::map<std::string, int64_t> changes_per_step_;  // by role

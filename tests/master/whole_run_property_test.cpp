@@ -125,8 +125,15 @@ class OneCallAtATime {
   int n_unanswered_ = 0;
 };
 
-/// How long the run takes by the workers' clocks, replies delivered as they come.
-double makespan(const Trial& trial, bool one_call_at_a_time) {
+/// How long a run takes by the workers' clocks, replies delivered as they come.
+struct Makespan {
+  double whole = 0;
+  double of_calls = 0, around_calls = 0;  ///< durations, as SimulatedWorkers adds them up
+};
+
+enum class Dispatch { kTogether, kOneCallAtATime };
+
+Makespan makespan(const Trial& trial, Dispatch dispatch) {
   Dispatcher dispatcher(trial.graph, order_for(trial.graph), trial.options);
   SimulatedWorkers workers(trial.graph, trial.options.n_workers);
   OneCallAtATime gate;
@@ -135,7 +142,7 @@ double makespan(const Trial& trial, bool one_call_at_a_time) {
     gate.answered(replies.size());
     const std::vector<Outgoing> outgoing = dispatcher.advance(std::move(replies), workers.now());
     dispatcher.take_reports();
-    if (one_call_at_a_time) {
+    if (dispatch == Dispatch::kOneCallAtATime) {
       gate.add(outgoing);
       workers.receive(gate.take());
     } else {
@@ -148,24 +155,40 @@ double makespan(const Trial& trial, bool one_call_at_a_time) {
       break;
     }
   }
-  return workers.now();
+  return {workers.now(), workers.time_of_calls(), workers.time_around_calls()};
 }
 
-TEST(WholeRun, IsNeverSlowerThanOneCallAtATime) {
-  double ours = 0, one_by_one = 0;
+// Someone is always at work: requests have one total order, so the first action in it that is not
+// done yet has all its workers, unless nothing is outstanding, and then the master sends at once.
+// So a run takes no longer than the durations of all actions together. One call at a time takes at
+// least those of the calls. Between the two lies what is done around calls, and no more can be
+// said: hooks of a call that are ready early run before those of a call that would have gone first,
+// and the reply of a call waits for the calls of its flush (a schedule of lists has such anomalies,
+// Graham 1969): of 50,000 random graphs 14 are slower, by 3.3 % at most; all of them together take
+// 4 % less.
+TEST(WholeRun, TakesNoLongerThanItsActionsAndOneCallAtATimeNoLessThanItsCalls) {
+  double together = 0, apart = 0;
+  int n_slower = 0;
+  double worst = 0;
   for (int round = 0; round < n_rounds(1000); ++round) {
     SCOPED_TRACE("round " + std::to_string(round));
     const Trial trial = random_trial(round);
 
-    const double together = makespan(trial, false);
-    const double apart = makespan(trial, true);
+    const Makespan ours = makespan(trial, Dispatch::kTogether);
+    const Makespan one_by_one = makespan(trial, Dispatch::kOneCallAtATime);
 
-    EXPECT_LE(together, apart);
-    ours += together;
-    one_by_one += apart;
+    EXPECT_LE(ours.whole, ours.of_calls + ours.around_calls);
+    EXPECT_GE(one_by_one.whole, one_by_one.of_calls);
+    EXPECT_EQ(ours.of_calls, one_by_one.of_calls);
+    together += ours.whole;
+    apart += one_by_one.whole;
+    n_slower += ours.whole > one_by_one.whole ? 1 : 0;
+    worst = std::max(worst, ours.whole / one_by_one.whole);
     if (HasFailure()) return;
   }
-  std::cout << "time of all runs beside one call at a time: " << ours / one_by_one << '\n';
+  std::cout << "time of all runs beside one call at a time: " << together / apart << ", slower "
+            << n_slower << ", at most " << worst << '\n';
+  EXPECT_LT(together, 0.98 * apart);
 }
 
 TEST(WholeRun, RandomGraphsRunToTheEndInAnyOrderOfArrival) {
