@@ -129,6 +129,15 @@ Count leave_out_section(const std::string& file, const std::string& section,
   return count;
 }
 
+int n_failures() {
+  const auto* const result = ::testing::UnitTest::GetInstance()->current_test_info()->result();
+  int n = 0;
+  for (int i = 0; i < result->total_part_count(); ++i) {
+    n += result->GetTestPartResult(i).failed() ? 1 : 0;
+  }
+  return n;
+}
+
 double to_double(const json& number) {
   if (!number.is_string()) return number.get<double>();
   const std::string text = number.get<std::string>();

@@ -76,6 +76,10 @@ Count for_each_case(const std::string& file, const std::string& section,
 Count leave_out_section(const std::string& file, const std::string& section,
                         const std::string& reason);
 
+/// Of the running test so far, those of earlier cases included: a check that stops at its case's
+/// first failure compares it with what it was when the case began.
+int n_failures();
+
 /// A number, or one of the strings "nan", "inf", "-inf", or a decimal string.
 double to_double(const nlohmann::json& number);
 int64_t to_int64(const nlohmann::json& number);  // also decimal strings; true and false are 1, 0

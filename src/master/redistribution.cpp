@@ -137,7 +137,7 @@ Pattern pattern_named(std::string_view name) {
 
 ReferencePlan plan_gather_scatter(const StorageTracker& tracker,
                                   const RedistributionProblem& problem) {
-  check_keys_differ(problem.keys);
+  check_problem(tracker, problem);
   SortedNeeds sorted = sort_needs(problem);
   if (sorted.wanted.empty()) {
     throw CallError("redistribution: gather-scatter",

@@ -53,8 +53,10 @@ class BroadcastPlanner {
     for (const Need& need : problem_.needs) {
       for (const int worker : need.workers) {
         for (const int slot : need.slots) {
-          if (wanting_[at(slot)].empty()) slots_.push_back(slot);
-          wanting_[at(slot)].push_back(worker);
+          std::vector<int>& workers = wanting_[at(slot)];
+          if (workers.empty()) slots_.push_back(slot);
+          // A need may name a sample twice; it is sent once.
+          if (workers.empty() || workers.back() != worker) workers.push_back(worker);
         }
       }
     }
@@ -156,7 +158,7 @@ class BroadcastPlanner {
 }  // namespace
 
 ReferencePlan plan_broadcast(const StorageTracker& tracker, const RedistributionProblem& problem) {
-  check_keys_differ(problem.keys);
+  check_problem(tracker, problem);
   return BroadcastPlanner(tracker, problem).plan();
 }
 

@@ -111,6 +111,7 @@ class DirectPlanner {
         bytes_(bytes),
         sent_(at(tracker.n_workers())),
         received_(at(tracker.n_workers())),
+        planned_(at(tracker.n_slots())),
         across_(tracker.n_workers()),
         inside_(tracker.n_workers()) {
     plan_.phases.resize(2);
@@ -133,7 +134,12 @@ class DirectPlanner {
     WorkerSet group(tracker_.n_workers());
     for (const int worker : need.workers) group.insert(worker);
     const WorkerSet near = on_nodes_of(need);
-    for (const int slot : need.slots) plan_sample(need, {group.words(), near.words()}, slot);
+    ++n_planned_;
+    for (const int slot : need.slots) {
+      // A need may name a sample twice; it is sent once.
+      if (std::exchange(planned_[at(slot)], n_planned_) == n_planned_) continue;
+      plan_sample(need, {group.words(), near.words()}, slot);
+    }
     across_.append_to(plan_.phases[0], plan_.lists, keys_);
     inside_.append_to(plan_.phases[1], plan_.lists, keys_);
     entries_.clear();
@@ -291,6 +297,8 @@ class DirectPlanner {
   const RedistributionProblem& problem_;
   const SlotBytes& bytes_;
   std::vector<int64_t> sent_, received_;  // by worker, bytes of this plan so far
+  std::vector<int> planned_;  // by slot: the number of the last need that it was planned for
+  int n_planned_ = 0;         // needs so far, each for each part of the keys
   std::vector<std::vector<int>> workers_on_node_;
   std::span<const int> keys_;  // those planned at once: from place first_key_ of the problem's
   size_t first_key_ = 0;
@@ -312,7 +320,7 @@ bool MovePlan::empty() const {
 
 MovePlan plan_direct(const StorageTracker& tracker, const RedistributionProblem& problem,
                      const SlotBytes& bytes) {
-  check_keys_differ(problem.keys);
+  check_problem(tracker, problem);
   return DirectPlanner(tracker, problem, bytes).plan();
 }
 

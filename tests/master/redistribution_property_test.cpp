@@ -257,6 +257,61 @@ TEST(DirectPlan, NamesASampleThatNobodyHolds) {
   }
 }
 
+/// What the three planners say of a problem with these needs: two workers, two samples, both on
+/// worker 0.
+std::vector<std::string> errors_for(const std::vector<Need>& needs) {
+  StorageTracker tracker(2, 2);
+  tracker.add(0, std::vector<int>{0, 1}, 0, Ownership::kOwner);
+  const std::vector<int> keys = {0};
+  const std::vector<uint64_t> order = {70, 71};
+  const std::vector<int> nodes(2, 0);
+  const RedistributionProblem problem{
+      .keys = keys, .needs = needs, .order_of_slot = order, .node_of_worker = nodes};
+  std::vector<std::string> errors;
+  const auto note = [&errors](const auto& plan) {
+    try {
+      plan();
+      errors.emplace_back();
+    } catch (const CallError& error) {
+      errors.emplace_back(error.what());
+    }
+  };
+  note([&] { plan_direct(tracker, problem, {{1, 1}}); });
+  note([&] { plan_gather_scatter(tracker, problem); });
+  note([&] { plan_broadcast(tracker, problem); });
+  return errors;
+}
+
+TEST(AllPlans, NameAWorkerOrSampleThatThereIsNot) {
+  for (const std::string& error : errors_for({{{2}, {0}}})) {
+    EXPECT_NE(error.find("worker 2"), std::string::npos) << error;
+  }
+  for (const std::string& error : errors_for({{{-1}, {0}}})) {
+    EXPECT_NE(error.find("worker -1"), std::string::npos) << error;
+  }
+  for (const std::string& error : errors_for({{{1}, {2}}})) {
+    EXPECT_NE(error.find("sample 2"), std::string::npos) << error;
+  }
+}
+
+TEST(AllPlans, SendASampleThatANeedNamesTwiceOnce) {
+  StorageTracker tracker(3, 2);
+  tracker.add(0, std::vector<int>{0, 1}, 0, Ownership::kOwner);
+  const std::vector<int> keys = {0};
+  const std::vector<Need> needs = {{{1, 2}, {1, 0, 1}}};
+  const std::vector<uint64_t> order = {70, 71};
+  const std::vector<int> nodes(3, 0);
+  const RedistributionProblem problem{
+      .keys = keys, .needs = needs, .order_of_slot = order, .node_of_worker = nodes};
+  const SlotBytes bytes = {{10, 10}};
+
+  for (const MovePlan& plan :
+       {plan_direct(tracker, problem, bytes), lower(plan_gather_scatter(tracker, problem)),
+        lower(plan_broadcast(tracker, problem))}) {
+    EXPECT_EQ(bytes_moved(plan, problem, bytes), 40);
+  }
+}
+
 TEST(PatternNamed, RefusesAnUnknownName) {
   EXPECT_EQ(pattern_named("bcast"), Pattern::kBroadcast);
   EXPECT_THROW(pattern_named("ring"), ConfigError);

@@ -51,10 +51,13 @@ struct ReferencePlan {
   std::vector<std::vector<int>> lists;  ///< of slots
 };
 
-/// Throws CallError: a wanted sample without owner, no sample wanted at all, a key named twice.
+// All planners throw CallError for a problem that names a key or worker twice, or a worker or slot
+// that there is not. A slot that a need names twice is sent once.
+
+/// Throws CallError: a wanted sample without owner, no sample wanted at all.
 ReferencePlan plan_gather_scatter(const StorageTracker& tracker,
                                   const RedistributionProblem& problem);
-/// Throws CallError: a wanted sample that nobody holds, a key named twice.
+/// Throws CallError: a wanted sample that nobody holds.
 ReferencePlan plan_broadcast(const StorageTracker& tracker, const RedistributionProblem& problem);
 
 /// Records the copies that a gather-scatter plan makes: scattered samples at their destinations,
@@ -86,7 +89,7 @@ using SlotBytes = std::vector<std::vector<int64_t>>;
 /// Phase 0: from a holder to one worker of each data rank that lacks a sample, or inside the group
 /// where one has it; phase 1: from that worker to the others of the group. A source on a node of
 /// the group first, then the one that has the fewest bytes to send so far.
-/// Throws CallError: a wanted sample that nobody holds, a key named twice.
+/// Throws CallError: a wanted sample that nobody holds.
 MovePlan plan_direct(const StorageTracker& tracker, const RedistributionProblem& problem,
                      const SlotBytes& bytes);
 
