@@ -1,0 +1,75 @@
+// Streams, events and graphs of the simulated GPUs. A stream is a queue, and nothing in it runs before
+// somebody waits for it; then only what must have run by then. So a wait or an event that is missing
+// gives wrong numbers always, and not now and then.
+//
+// Order (environment SIMULATED_GPU_ORDER): `late`, as said; `reversed`, late, and a wait for a whole
+// device works off its newest stream first; `eager`, work runs as soon as it can.
+//
+// Streams never wait for each other by themselves, the default stream included: stricter than CUDA,
+// whose legacy default stream waits for streams that are not made non-blocking. Any thread.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <stdexcept>
+#include <string>
+
+namespace orrery::simulated_gpu {
+
+enum class Order { kLate, kReversed, kEager };
+Order order();
+/// Runs everything first.
+void set_order(Order order);
+
+/// A rule of streams or captures that the program broke.
+class StreamError : public std::logic_error {
+ public:
+  using std::logic_error::logic_error;
+};
+
+using Stream = int;
+Stream new_stream(int device);
+Stream default_stream(int device);
+int device_of(Stream stream);
+
+/// Returns true when it is done; false: it waits for another process, and is to be asked again.
+using Work = std::function<bool()>;
+void enqueue(Stream stream, std::string name, Work work);
+/// Work that is done when it returns.
+void launch(Stream stream, std::string name, std::function<void()> work);
+
+/// Throws StreamError where the stream is being captured.
+void synchronize(Stream stream);
+void synchronize_device(int device);
+bool is_idle(Stream stream);  ///< runs one task at most first
+
+using Event = int;
+Event new_event();
+void destroy_event(Event event);
+void record(Event event, Stream stream);
+void wait_for(Stream stream, Event event);
+bool has_passed(Event event);  ///< runs one task at most first
+void synchronize_event(Event event);
+
+/// A graph: what was enqueued on the stream that it was captured from, and on the streams that joined
+/// by waiting for an event of it.
+using Graph = int;
+void begin_capture(Stream stream);
+bool is_capturing(Stream stream);
+/// Whether any stream is being captured, and a call that waits for a device is refused.
+bool is_capturing();
+/// Throws StreamError when a stream that joined was not joined back.
+Graph end_capture(Stream stream);
+void launch_graph(Graph graph, Stream stream);
+void destroy_graph(Graph graph);
+int64_t size_of_graph(Graph graph);  ///< kernels, copies and memsets
+
+/// What happened since the program began.
+struct Counters {
+  int64_t kernels = 0, host_waits = 0, allocations = 0;
+  int64_t copies_to_device = 0, copies_to_host = 0, copies_on_device = 0;
+  int64_t bytes_to_device = 0, bytes_to_host = 0, bytes_on_device = 0;
+};
+Counters& counters();
+
+}  // namespace orrery::simulated_gpu
