@@ -20,10 +20,15 @@ using nlohmann::json;
 // ORRERY_GOLDEN_SOURCE_DIR comes from CMake: tests/golden of this checkout.
 constexpr const char* kCompiledInDirectory = ORRERY_GOLDEN_SOURCE_DIR;
 
+std::filesystem::path directory_of(const char* variable, const std::string& otherwise) {
+  const char* chosen = std::getenv(variable);
+  return chosen != nullptr && *chosen != '\0' ? chosen : otherwise;
+}
+
 void print_summary(const std::string& file, const std::string& section, const Count& count,
                    const std::map<std::string, int>& reasons) {
-  std::cout << "golden " << file << ' ' << section << ": ran " << count.ran << ", left out "
-            << count.left_out << '\n';
+  std::cout << "golden " << std::filesystem::path(file).filename().string() << ' ' << section
+            << ": ran " << count.ran << ", left out " << count.left_out << '\n';
   for (const auto& [reason, n] : reasons) std::cout << "  left out " << n << ": " << reason << '\n';
 }
 
@@ -57,8 +62,11 @@ bool Case::expects_error() const {
 }
 
 std::filesystem::path directory() {
-  const char* chosen = std::getenv("ORRERY_GOLDEN_DIR");
-  return chosen != nullptr && *chosen != '\0' ? chosen : kCompiledInDirectory;
+  return directory_of("ORRERY_GOLDEN_DIR", kCompiledInDirectory);
+}
+
+std::filesystem::path objectives_directory() {
+  return directory_of("ORRERY_OBJECTIVES_DIR", kCompiledInDirectory + std::string("_objectives"));
 }
 
 const json& load(const std::string& file) {

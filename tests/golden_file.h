@@ -62,6 +62,10 @@ struct Count {
 /// The folder that holds the files.
 std::filesystem::path directory();
 
+/// The folder of the vectors of objectives (tests/golden_objectives, or ORRERY_OBJECTIVES_DIR); a
+/// full path to one of its files can stand wherever a file is named.
+std::filesystem::path objectives_directory();
+
 /// The parsed file, kept for the life of the process. Throws std::runtime_error naming the path.
 const nlohmann::json& load(const std::string& file);
 

@@ -66,16 +66,16 @@ ActionRewards action_rewards(const RewardInput& input, const RewardOptions& opti
 
   ActionRewards result;
   result.kl_rewards = input.ref_log_probs.defined()
-                          ? -options.kl_ctl * (input.log_probs - input.ref_log_probs)
+                          ? -options.kl_ctl * bounded(input.log_probs - input.ref_log_probs,
+                                                      options.log_ratio_limit)
                           : at::zeros_like(input.log_probs);
   result.rewards = result.kl_rewards.to(at::kFloat).clone();
   float* rewards = result.rewards.mutable_data_ptr<float>();
   const at::Tensor no_eos = input.no_eos.to(at::kBool).contiguous();
   const bool* is_cut = no_eos.const_data_ptr<bool>();
-  const at::Tensor scores = (input.dense_scores.defined() ? input.dense_scores : input.scores)
-                                .to(at::kFloat)
-                                .clamp(-options.clip, options.clip)
-                                .contiguous();
+  const at::Tensor unbounded =
+      (input.dense_scores.defined() ? input.dense_scores : input.scores).to(at::kFloat);
+  const at::Tensor scores = bounded(unbounded, options.clip).contiguous();
   const float* score = scores.const_data_ptr<float>();
   for (int64_t i = 0; i < n; ++i) {
     const int32_t actions = lengths[static_cast<size_t>(i)] - 1;
@@ -118,10 +118,14 @@ Advantages estimate_advantages(const at::Tensor& rewards, const at::Tensor& valu
   return result;
 }
 
+at::Tensor bounded(const at::Tensor& x, double limit) {
+  return limit > 0 ? x.clamp(-limit, limit) : x;
+}
+
 at::Tensor masked_normalization(const at::Tensor& x, const at::Tensor& mask,
                                 comm::Communicator* group, Variance variance, double eps) {
   at::Tensor wide = x.to(at::kDouble);
-  if (mask.defined()) wide = wide * mask.to(at::kDouble);
+  if (mask.defined()) wide = at::where(mask.to(at::kBool), wide, 0.0);
   const double count = mask.defined() ? mask.sum().item<double>() : static_cast<double>(x.numel());
   at::Tensor sums = at::tensor(
       {wide.sum().item<double>(), wide.square().sum().item<double>(), count}, at::kDouble);

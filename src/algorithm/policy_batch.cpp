@@ -38,11 +38,14 @@ PolicyBatch prepare_policy_batch(const PolicyInput& input, const PolicyOptions& 
   if (options.mask_too_long) {
     batch.mask = batch.mask.logical_and(per_action(no_eos, lengths).logical_not());
   }
-  if (input.selected.defined()) {
-    batch.mask = batch.mask.logical_and(per_action(input.selected, lengths));
+  for (const at::Tensor& answers : {input.kept, input.selected}) {
+    if (answers.defined()) batch.mask = batch.mask.logical_and(per_action(answers, lengths));
   }
-  batch.log_probs = input.log_probs * batch.mask;
-  if (input.ref_log_probs.defined()) batch.ref_log_probs = input.ref_log_probs * batch.mask;
+  // Not by a product: 0 times what is not finite is NaN.
+  batch.log_probs = at::where(batch.mask, input.log_probs, 0.0);
+  if (input.ref_log_probs.defined()) {
+    batch.ref_log_probs = at::where(batch.mask, input.ref_log_probs, 0.0);
+  }
 
   const ActionRewards rewards = action_rewards({.log_probs = batch.log_probs,
                                                 .ref_log_probs = batch.ref_log_probs,
@@ -79,24 +82,27 @@ metrics::Statistics policy_statistics(const PolicyInput& input, const PolicyBatc
     action += length - 1;
   }
   metrics::Statistics statistics;
-  const at::Tensor everywhere;
+  const at::Tensor kept = input.kept.defined() ? input.kept : at::ones({n}, at::kBool);
   if (input.selected.defined()) {
-    record_spread(statistics, "selected_ratio", input.selected, everywhere);
+    record_spread(statistics, "selected_ratio", input.selected, kept);
   }
   if (input.scores.defined()) {
     const at::Tensor is_correct = input.scores.gt(0);
-    record_spread(statistics, "task_reward", input.scores, everywhere);
-    record_spread(statistics, "correct_seq_len", lengths, is_correct);
-    record_spread(statistics, "incorrect_seq_len", lengths, is_correct.logical_not());
+    record_spread(statistics, "task_reward", input.scores, kept);
+    record_spread(statistics, "correct_seq_len", lengths, is_correct.logical_and(kept));
+    record_spread(statistics, "incorrect_seq_len", lengths,
+                  is_correct.logical_not().logical_and(kept));
   }
-  record_spread(statistics, "seq_len", lengths, everywhere);
-  record_spread(statistics, "prompt_len", prompt_lengths, everywhere);
-  record_spread(statistics, "no_eos_ratio", input.no_eos, everywhere);
-  record_spread(statistics, "reward", rewards, everywhere);
+  record_spread(statistics, "seq_len", lengths, kept);
+  record_spread(statistics, "prompt_len", prompt_lengths, kept);
+  record_spread(statistics, "no_eos_ratio", input.no_eos, kept);
+  record_spread(statistics, "reward", rewards, kept);
   if (batch.ref_log_probs.defined()) {
     record_spread(statistics, "kl_reward", batch.kl_rewards, batch.mask);
   }
-  statistics.sum("n_seqs", static_cast<double>(n));
+  const auto n_kept = kept.sum().item<double>();
+  statistics.sum("n_seqs", n_kept);
+  statistics.sum("left_out_answers", static_cast<double>(n) - n_kept);
   return statistics;
 }
 

@@ -8,13 +8,60 @@
 #include "orrery/algorithm/masked_statistics.h"
 #include "orrery/algorithm/minibatches.h"
 #include "orrery/algorithm/ppo_loss.h"
+#include "orrery/algorithm/preference_losses.h"  // sums_by_sequence
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
 
 namespace orrery::algorithm {
 
+namespace {
+
+GroupOptions group_options(const ActorOptions& options) {
+  return {.estimator = options.group_std == "none" ? GroupEstimator::kMeanOnly
+                                                   : GroupEstimator::kStandardised,
+          .scope = options.group_std == "batch" ? StdScope::kBatch : StdScope::kGroup,
+          .variance = variance_named(options.group_std_kind),
+          .eps = options.group_eps,
+          .eps_mode = eps_mode_named(options.group_eps_mode)};
+}
+
+/// [A] normalised over the tokens of each prompt's answers.
+at::Tensor normalized_by_token(const at::Tensor& advantages, const at::Tensor& mask,
+                               const data::NestedLengths& tokens) {
+  std::vector<at::Tensor> groups;
+  int64_t begin = 0;
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    const int64_t actions = tokens.total(i) - static_cast<int64_t>(tokens.of(i).size());
+    groups.push_back(
+        masked_normalization(advantages.narrow(0, begin, actions), mask.narrow(0, begin, actions)));
+    begin += actions;
+  }
+  return groups.empty() ? advantages : at::cat(groups);
+}
+
+/// [A] the advantage of each answer at all its actions; its reward is the sum of those of its
+/// actions, KL rewards included.
+at::Tensor advantages_of_answers(const Estimate& estimate, const data::NestedLengths& tokens,
+                                 const GroupOptions& options, comm::Communicator* ranks) {
+  const std::vector<int32_t> lengths = tokens.flat();
+  const at::Tensor everywhere = at::ones_like(estimate.policy.mask);
+  const at::Tensor rewards =
+      sums_by_sequence(estimate.policy.rewards.to(at::kDouble), everywhere, lengths);
+  std::vector<int32_t> group_sizes;
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    group_sizes.push_back(static_cast<int32_t>(tokens.of(i).size()));
+  }
+  return per_action(group_advantages(rewards, group_sizes, estimate.kept, options, ranks), lengths)
+      .to(at::kFloat);
+}
+
+}  // namespace
+
 PpoActor::PpoActor(ActorOptions options)
-    : options_(std::move(options)), estimator_(options_), rule_(match_rule_named(options_.match)) {
+    : options_(std::move(options)),
+      estimator_(options_),
+      group_(group_options(options_)),
+      rule_(match_rule_named(options_.match)) {
   if (options_.c_clip != 0 && options_.c_clip <= 1) {
     throw ConfigError(base::concat("c_clip must be 0 or above 1, got ", options_.c_clip));
   }
@@ -25,19 +72,14 @@ PpoActor::PpoActor(ActorOptions options)
   }
 }
 
-at::Tensor PpoActor::normalized(const at::Tensor& advantages, const at::Tensor& mask,
-                                const data::NestedLengths& tokens, ModelContext& model) const {
-  at::Tensor result = advantages;
-  if (options_.group_adv_norm && advantages.numel() > 0) {
-    std::vector<at::Tensor> groups;
-    int64_t begin = 0;
-    for (size_t i = 0; i < tokens.size(); ++i) {
-      const int64_t actions = tokens.total(i) - static_cast<int64_t>(tokens.of(i).size());
-      groups.push_back(
-          masked_normalization(result.narrow(0, begin, actions), mask.narrow(0, begin, actions)));
-      begin += actions;
-    }
-    result = at::cat(groups);
+at::Tensor PpoActor::normalized(const Estimate& estimate, const data::NestedLengths& tokens,
+                                ModelContext& model) const {
+  const at::Tensor& mask = estimate.policy.mask;
+  at::Tensor result = estimate.policy.advantages;
+  if (options_.group_adv_norm) {
+    result = advantages_of_answers(estimate, tokens, group_, model.data_group);
+  } else if (options_.group_adv_norm_by_token) {
+    result = normalized_by_token(result, mask, tokens);
   }
   if (options_.adv_norm) result = masked_normalization(result, mask, model.data_group);
   return result;
@@ -48,7 +90,7 @@ PpoActor::Prepared PpoActor::prepare(ModelContext& model, const data::SequenceBa
   Estimate estimate = estimator_.estimate(input, *model.data_group);
   const PolicyBatch& policy = estimate.policy;
   const data::NestedLengths& tokens = input.meta.at("packed_input_ids").lengths;
-  const at::Tensor advantages = normalized(policy.advantages, policy.mask, tokens, model);
+  const at::Tensor advantages = normalized(estimate, tokens, model);
 
   Prepared prepared;
   const data::NestedLengths actions = action_lengths(tokens);
@@ -60,7 +102,7 @@ PpoActor::Prepared PpoActor::prepare(ModelContext& model, const data::SequenceBa
   if (options_.kl_loss > 0) batch.set("ref_log_probs", input.at("packed_ref_logprobs"), actions);
   if (options_.recompute_log_probs) {
     const at::Tensor now = current_log_probs(model, input, options_.temperature, call.limits);
-    batch.set("proximal_log_probs", now * policy.mask, actions);
+    batch.set("proximal_log_probs", at::where(policy.mask, now, 0.0), actions);
   }
   prepared.batch = by_sequence(batch);
   prepared.statistics = std::move(estimate.statistics);
@@ -71,7 +113,10 @@ PpoActor::Prepared PpoActor::prepare(ModelContext& model, const data::SequenceBa
 parallel::LossResult PpoActor::loss(const at::Tensor& log_probs,
                                     const data::SequenceBatch& part) const {
   const at::Tensor& mask = part.at("action_mask");
-  ActorLossOptions options{.eps_clip = options_.eps_clip, .c_clip = {}, .behaviour_weight_cap = {}};
+  ActorLossOptions options{.eps_clip = options_.eps_clip,
+                           .c_clip = {},
+                           .behaviour_weight_cap = {},
+                           .log_ratio_limit = options_.log_ratio_limit};
   if (options_.c_clip > 0) options.c_clip = options_.c_clip;
   if (options_.behav_imp_weight_cap > 0) {
     options.behaviour_weight_cap = options_.behav_imp_weight_cap;
@@ -89,12 +134,17 @@ parallel::LossResult PpoActor::loss(const at::Tensor& log_probs,
   metrics::Statistics& statistics = result.statistics;
   result.loss_sum = at::where(mask, actor.loss, 0.0).sum();
   const double weight = mask.sum().item<double>();
+  at::Tensor bounded_mask = actor.bounded_mask;
   statistics.mean("actor_loss", result.loss_sum.item<double>(), weight);
   if (options_.kl_loss > 0) {
-    const at::Tensor kl = reference_kl(log_probs, part.at("ref_log_probs"), mask).sum();
-    statistics.mean("ref_kl", kl.item<double>(), weight);
-    result.loss_sum = result.loss_sum + options_.kl_loss * kl;
+    const at::Tensor& reference = part.at("ref_log_probs");
+    const at::Tensor measured = reference_kl(log_probs.detach(), reference, mask);
+    statistics.mean("ref_kl", measured.sum().item<double>(), weight);
+    const at::Tensor kl = reference_kl(log_probs, reference, mask, options_.log_ratio_limit);
+    bounded_mask = bounded_mask.logical_or(kl.detach().ne(measured));
+    result.loss_sum = result.loss_sum + options_.kl_loss * kl.sum();
   }
+  statistics.sum("bounded_tokens", bounded_mask.sum().item<double>());
   record_spread(statistics, "importance_weight", actor.importance_weight, mask);
   const double kl_sum = masked_sum(actor.approx_kl, mask);
   statistics.mean("approx_kl", kl_sum, weight);

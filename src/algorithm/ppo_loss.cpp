@@ -1,11 +1,15 @@
 #include "orrery/algorithm/ppo_loss.h"
 
+#include "orrery/algorithm/advantages.h"  // bounded
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
 
 namespace orrery::algorithm {
 
 namespace {
+
+/// Largest KL term of one token where log-ratios are limited.
+constexpr double kLargestKl = 10;
 
 void check(const ActorLossInput& input, const ActorLossOptions& options) {
   if (options.c_clip && *options.c_clip <= 1) {
@@ -33,12 +37,15 @@ ActorLoss actor_loss(const ActorLossInput& input, const ActorLossOptions& option
   const at::Tensor difference = input.log_probs - denominator;
   // Masked inside and outside: exp of what is masked may be infinite, and 0 times that is NaN in
   // the gradient.
-  const at::Tensor ratio = at::where(input.mask, at::where(input.mask, difference, 0.0).exp(), 0.0);
+  const at::Tensor log_ratio = at::where(input.mask, difference, 0.0);
+  const at::Tensor limited = bounded(log_ratio, options.log_ratio_limit);
+  const at::Tensor ratio = at::where(input.mask, limited.exp(), 0.0);
   const at::Tensor plain = -input.advantages * ratio;
   const at::Tensor clipped =
       -input.advantages * ratio.clamp(1 - options.eps_clip, 1 + options.eps_clip);
 
   ActorLoss result;
+  result.bounded_mask = limited.detach().ne(log_ratio.detach());
   result.loss = at::maximum(plain, clipped);
   result.clip_mask = plain.detach().lt(clipped.detach()).logical_and(input.mask);
   if (options.c_clip) {
@@ -56,17 +63,21 @@ ActorLoss actor_loss(const ActorLossInput& input, const ActorLossOptions& option
                                 : input.mask;
     result.behaviour_kl = at::where(result.behaviour_mask, kl, 0.0);
     result.behaviour_weight = at::where(result.behaviour_mask, weight, 0.0);
-    result.loss = result.loss * result.behaviour_weight;
+    const at::Tensor limited_kl = bounded(result.behaviour_kl, options.log_ratio_limit);
+    result.bounded_mask = result.bounded_mask.logical_or(limited_kl.ne(result.behaviour_kl));
+    result.loss = result.loss * at::where(result.behaviour_mask, limited_kl.exp(), 0.0);
   }
-  result.importance_weight = ratio.detach();
+  result.importance_weight = at::where(input.mask, log_ratio.detach().exp(), 0.0);
   result.approx_kl = difference.detach();
   return result;
 }
 
 at::Tensor reference_kl(const at::Tensor& log_probs, const at::Tensor& ref_log_probs,
-                        const at::Tensor& mask) {
-  const at::Tensor difference = at::where(mask, ref_log_probs - log_probs, 0.0);
-  return difference.exp() - difference - 1;
+                        const at::Tensor& mask, double log_ratio_limit) {
+  const at::Tensor difference =
+      bounded(at::where(mask, ref_log_probs - log_probs, 0.0), log_ratio_limit);
+  const at::Tensor kl = difference.exp() - difference - 1;
+  return log_ratio_limit > 0 ? kl.clamp_max(kLargestKl) : kl;
 }
 
 }  // namespace orrery::algorithm

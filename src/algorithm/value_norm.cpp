@@ -18,14 +18,15 @@ void ValueNorm::update(const at::Tensor& x, const at::Tensor& mask, comm::Commun
   at::Tensor wide = x.to(at::kDouble);
   double count = static_cast<double>(x.numel());
   if (mask.defined()) {
-    wide = wide * mask.to(at::kDouble);
+    wide = at::where(mask.to(at::kBool), wide, 0.0);
     count = mask.sum().item<double>();
   }
   at::Tensor sums = at::tensor(
       {wide.sum().item<double>(), wide.square().sum().item<double>(), count}, at::kDouble);
   if (group != nullptr && group->size() > 1) group->all_reduce(sums, comm::ReduceOp::kSum);
   const double* all = sums.const_data_ptr<double>();
-  if (all[2] == 0) return;
+  // Moments that were once NaN would stay so. The same on all ranks: these are the sums of all.
+  if (all[2] == 0 || !std::isfinite(all[0]) || !std::isfinite(all[1])) return;
 
   if (options_.kind == ValueNormKind::kExponential) {
     const double beta = options_.beta;

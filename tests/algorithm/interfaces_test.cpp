@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <map>
 #include <mutex>
 
@@ -80,7 +81,8 @@ struct Example {
   graph::CallKind kind;
   std::vector<config::Option> options = {};
   bool value_head = false;
-  int n_calls = 2;  // in a row, on one interface
+  int n_calls = 2;                     // in a row, on one interface
+  std::vector<int64_t> left_out = {};  // answers whose reward is NaN
 };
 
 config::Option option(const char* name, const char* value) {
@@ -103,8 +105,9 @@ Outcome run(const Example& example, int n_ranks) {
                        .data_group = &group,
                        .is_dp_head = true};
     const int per_rank = 4 / n_ranks;
-    data::SequenceBatch own =
-        rewarded_batch().slice({group.rank() * per_rank, (group.rank() + 1) * per_rank});
+    data::SequenceBatch all = rewarded_batch();
+    for (const int64_t answer : example.left_out) all.at("rewards")[answer].fill_(NAN);
+    data::SequenceBatch own = all.slice({group.rank() * per_rank, (group.rank() + 1) * per_rank});
     if (example.kind == graph::CallKind::kGenerate) {
       data::SequenceBatch prompts;
       prompts.meta.ids = own.meta.ids;
@@ -186,35 +189,52 @@ const graph::CallKind kInfer = graph::CallKind::kInference;
 
 INSTANTIATE_TEST_SUITE_P(
     AlgorithmTest, Interfaces,
-    testing::Values(Example{"sft", kTrain}, Example{"grpo", kTrain},
-                    Example{"grpo",
-                            kTrain,
-                            {option("adv_norm", "true"), option("sample_reuse", "2"),
-                             option("recompute_log_probs", "true"), option("kl_ctl", "0.2"),
-                             option("kl_loss", "0.1"), option("c_clip", "3"),
-                             option("behav_imp_weight_cap", "1.5")}},
-                    Example{"grpo",
-                            kTrain,
-                            {option("leave_one_out", "true"), option("group_adv_norm", "false"),
-                             option("length_penalty", "0.1"), option("mask_too_long", "true"),
-                             option("best_of", "1")}},
-                    Example{"ppo_actor",
-                            kTrain,
-                            {option("value_norm", "true"), option("adaptive_kl", "true"),
-                             option("adaptive_kl_target", "0.01"),
-                             option("adaptive_kl_horizon", "10")}},
-                    Example{"ppo_critic",
-                            kTrain,
-                            {option("value_norm", "true"), option("value_norm_type", "ma"),
-                             option("sample_reuse", "2")},
-                            true},
-                    Example{"ppo_critic", kInfer, {}, true}, Example{"ppo_actor", kInfer},
-                    Example{"reward_model", kTrain, {}, true},
-                    Example{"reward_model", kInfer, {}, true}, Example{"dpo", kTrain},
-                    Example{"dpo", kInfer},
-                    Example{"generate",
-                            graph::CallKind::kGenerate,
-                            {option("group_size", "3"), option("max_new_tokens", "5")}}),
+    testing::Values(
+        Example{"sft", kTrain}, Example{"grpo", kTrain},
+        Example{"grpo",
+                kTrain,
+                {option("adv_norm", "true"), option("sample_reuse", "2"),
+                 option("recompute_log_probs", "true"), option("kl_ctl", "0.2"),
+                 option("kl_loss", "0.1"), option("c_clip", "3"),
+                 option("behav_imp_weight_cap", "1.5")}},
+        Example{"grpo",
+                kTrain,
+                {option("leave_one_out", "true"), option("group_adv_norm", "false"),
+                 option("length_penalty", "0.1"), option("mask_too_long", "true"),
+                 option("best_of", "1")}},
+        Example{"grpo", kTrain, {option("group_std", "batch"), option("kl_ctl", "0.1")}},
+        // One answer, a whole group, a whole data rank without a reward.
+        Example{"grpo", kTrain, {option("adv_norm", "true")}, false, 2, {3}},
+        Example{"grpo",
+                kTrain,
+                {option("leave_one_out", "true"), option("group_adv_norm", "false"),
+                 option("skip_uniform_groups", "true")},
+                false,
+                2,
+                {2, 3, 7}},
+        Example{"grpo", kTrain, {option("group_std", "batch")}, false, 2, {4, 5, 6, 7}},
+        Example{"ppo_actor",
+                kTrain,
+                {option("value_norm", "true"), option("adaptive_kl", "true")},
+                false,
+                2,
+                {4, 5, 6, 7}},
+        Example{"ppo_critic", kTrain, {option("value_norm", "true")}, true, 2, {0, 4, 5, 6, 7}},
+        Example{"ppo_actor",
+                kTrain,
+                {option("value_norm", "true"), option("adaptive_kl", "true"),
+                 option("adaptive_kl_target", "0.01"), option("adaptive_kl_horizon", "10")}},
+        Example{"ppo_critic",
+                kTrain,
+                {option("value_norm", "true"), option("value_norm_type", "ma"),
+                 option("sample_reuse", "2")},
+                true},
+        Example{"ppo_critic", kInfer, {}, true}, Example{"ppo_actor", kInfer},
+        Example{"reward_model", kTrain, {}, true}, Example{"reward_model", kInfer, {}, true},
+        Example{"dpo", kTrain}, Example{"dpo", kInfer},
+        Example{"generate",
+                graph::CallKind::kGenerate,
+                {option("group_size", "3"), option("max_new_tokens", "5")}}),
     [](const testing::TestParamInfo<Example>& each) {
       return each.param.interface + "_" + std::string(graph::name_of(each.param.kind)) + "_" +
              std::to_string(each.index);
@@ -236,7 +256,9 @@ const std::vector<Knob> kKnobs = {
     {"grpo", option("behav_imp_weight_cap", "1.1"), {option("recompute_log_probs", "true")}},
     {"grpo", option("kl_ctl", "0.3")},
     {"grpo", option("kl_loss", "0.3")},
-    {"grpo", option("adaptive_kl", "true"), {option("kl_ctl", "0.3")}},
+    {"grpo",
+     option("adaptive_kl", "true"),
+     {option("kl_ctl", "0.3"), option("group_adv_norm", "false")}},
     {"grpo",
      option("adaptive_kl_target", "0.01"),
      {option("kl_ctl", "0.3"), option("adaptive_kl", "true"), option("adaptive_kl_horizon", "10")}},
@@ -244,6 +266,13 @@ const std::vector<Knob> kKnobs = {
      option("adaptive_kl_horizon", "10"),
      {option("kl_ctl", "0.3"), option("adaptive_kl", "true")}},
     {"grpo", option("group_adv_norm", "false")},
+    {"grpo", option("group_std", "none")},
+    {"grpo", option("group_std", "batch")},
+    {"grpo", option("group_std_kind", "sample")},
+    {"grpo", option("group_eps", "0.1")},
+    {"grpo", option("group_eps_mode", "added_to_variance"), {option("group_eps", "0.1")}},
+    {"grpo", option("group_adv_norm_by_token", "true"), {option("group_adv_norm", "false")}},
+    {"grpo", option("log_ratio_limit", "0.1")},
     {"grpo", option("adv_norm", "true"), {option("group_adv_norm", "false")}},
     {"grpo", option("leave_one_out", "true"), {option("group_adv_norm", "false")}},
     {"grpo", option("best_of", "1")},
@@ -290,15 +319,57 @@ TEST(Options, EachChangesWhatIsLearned) {
   }
 }
 
+at::Tensor initial_parameters() {
+  model::Decoder fresh(tiny_architecture(false), at::kDouble);
+  fresh.parameters().initialise(3);
+  return fresh.parameters().values();
+}
+
+TEST(LeftOutAnswers, OfAWholeBatchChangeNothingAndAreCounted) {
+  const std::vector<int64_t> all = {0, 1, 2, 3, 4, 5, 6, 7};
+  for (const char* interface : {"grpo", "ppo_actor", "ppo_critic"}) {
+    SCOPED_TRACE(interface);
+    const bool is_critic = interface == std::string("ppo_critic");
+    const Outcome got = run({interface,
+                             kTrain,
+                             {option("value_norm", "true"), option("adaptive_kl", "true"),
+                              option("n_minibatches", "3"), option("kl_ctl", "0.1")},
+                             is_critic,
+                             2,
+                             all},
+                            2);
+
+    ASSERT_EQ(got.records.size(), 6u);
+    EXPECT_EQ(got.records[0].value("left_out_answers"), 8.0);
+    EXPECT_EQ(got.records[0].value("n_seqs"), 0.0);
+    EXPECT_EQ(got.records[0].value("skipped_steps"), 1.0);
+    for (const metrics::Statistics& record : got.records) {
+      for (const auto& [name, value] : record.values()) EXPECT_TRUE(std::isfinite(value)) << name;
+    }
+    if (!is_critic) {
+      EXPECT_TRUE(at::equal(got.parameters, initial_parameters()));
+    }
+  }
+}
+
+TEST(LeftOutAnswers, TeachWhatTheOthersTeachWithoutThem) {
+  const Outcome without = run({"grpo", kTrain, {}, false, 1, {4, 5, 6, 7}}, 1);
+  const Outcome with = run({"grpo", kTrain, {}, false, 1, {}}, 1);
+
+  EXPECT_EQ(without.records[0].value("left_out_answers"), 4.0);
+  EXPECT_EQ(without.records[0].value("n_seqs"), 4.0);
+  EXPECT_EQ(without.records[0].value("n_valid_tokens"), 17.0);  // of the first two prompts
+  EXPECT_EQ(with.records[0].value("left_out_answers"), 0.0);
+  EXPECT_GT((with.parameters - without.parameters).abs().max().item<double>(), 1e-9);
+}
+
 TEST(EarlyStop, LeavesTheModelAsItIsAndSaysSo) {
   const Example stopped{"grpo", kTrain, {option("early_stop_imp_ratio", "1e-9")}, false, 1};
 
   const Outcome got = run(stopped, 2);
 
   EXPECT_EQ(got.records[0].value("early_stopped_steps"), 1.0);
-  model::Decoder fresh(tiny_architecture(false), at::kDouble);
-  fresh.parameters().initialise(3);
-  EXPECT_TRUE(at::equal(got.parameters, fresh.parameters().values()));
+  EXPECT_TRUE(at::equal(got.parameters, initial_parameters()));
 }
 
 }  // namespace

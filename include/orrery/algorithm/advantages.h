@@ -34,7 +34,8 @@ struct RewardInput {
 
 struct RewardOptions {
   double kl_ctl = 0;
-  double clip = 5;                     ///< scores are clipped to [-clip, clip]
+  double clip = 5;                     ///< scores are clipped to [-clip, clip]; 0: not at all
+  double log_ratio_limit = 0;          ///< log-ratios of KL rewards are within +- this; 0: none
   bool mask_no_eos_with_zero = false;  ///< cut answers get no score
   bool reward_delta = true;            ///< dense: the change of the score, not the score
 };
@@ -60,6 +61,9 @@ Advantages estimate_advantages(const at::Tensor& rewards, const at::Tensor& valu
                                double discount, double gae_lambda);
 
 enum class Variance { kPopulation, kUnbiased };
+
+/// x within +- limit; 0: as it is. Differentiable within.
+at::Tensor bounded(const at::Tensor& x, double limit);
 
 /// (x - mean) / (std + eps) with moments over the mask, computed in double; masked places hold what
 /// a 0 there gives. Equal values give 0 (the variance is clamped), an empty mask gives 0.

@@ -1,5 +1,5 @@
-// Which of a prompt's answers are learned from, and baselines among them. Pure. Shape letter: N
-// sequences; `group_sizes` says how many consecutive ones belong to one prompt.
+// Which of a prompt's answers are learned from. Pure. Shape letter: N sequences; `group_sizes` says
+// how many consecutive ones belong to one prompt.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -15,13 +15,10 @@ struct SelectionOptions {
   int64_t best_of = 0;  ///< so many of each group with the highest scores; 0: all
 };
 
-/// scores [N] -> [N] bool. Of equal scores the first ones are the best. A group of one answer is
-/// not called uniform.
+/// scores [N], kept [N] bool -> [N] bool. An answer that is not kept is never selected and no
+/// member of its group; its score may be NaN. Of equal scores the first ones are the best. A group
+/// of one answer is not called uniform.
 at::Tensor selected_answers(const at::Tensor& scores, const std::vector<int32_t>& group_sizes,
-                            const SelectionOptions& options);
-
-/// scores [N] minus the mean score of the group's other answers (Kool et al. 2019; Ahmadian et al.
-/// 2024, RLOO); a group of one answer keeps its score.
-at::Tensor leave_one_out(const at::Tensor& scores, const std::vector<int32_t>& group_sizes);
+                            const at::Tensor& kept, const SelectionOptions& options);
 
 }  // namespace orrery::algorithm

@@ -21,7 +21,8 @@ class KlController {
   double value() const { return value_; }
   void restore(double value) { value_ = value; }
 
-  /// Adaptive: value *= 1 + clip(kl / target - 1, -0.2, 0.2) * n_steps / horizon. Fixed: nothing.
+  /// Adaptive: value *= 1 + clip(kl / target - 1, -0.2, 0.2) * n_steps / horizon. Fixed: nothing;
+  /// nor for a divergence that is not finite.
   ///   kl       mean divergence from the reference, positive when the model has moved away
   ///   n_steps  sequences that it was measured on
   void update(double kl, int64_t n_steps);

@@ -21,7 +21,8 @@ struct PolicyInput {
   at::Tensor values;                  ///< [T] in the units of rewards; undefined: no value model
   at::Tensor scores;                  ///< [N] rewards of the answers
   at::Tensor dense_scores;            ///< [T] instead of `scores`; undefined: `scores` count
-  at::Tensor selected;                ///< [N] bool, answers to learn from; undefined: all
+  at::Tensor kept;                    ///< [N] bool, answers that were not left out; undefined: all
+  at::Tensor selected;                ///< [N] bool, those of them to learn from; undefined: all
   at::Tensor no_eos;                  ///< [N] bool, true where the answer was cut by its length
 };
 
@@ -53,9 +54,9 @@ at::Tensor without_final_values(const at::Tensor& values, const at::Tensor& no_e
 /// [T] per token -> [A] per action: each sequence's last entry dropped.
 at::Tensor without_last(const at::Tensor& per_token, const std::vector<int32_t>& lengths);
 
-/// task_reward, seq_len, prompt_len, correct_seq_len and incorrect_seq_len (reward above 0 or not),
-/// no_eos_ratio per sequence, each with _min and _max; reward: all rewards of a sequence, KL
-/// included; kl_reward over the mask; n_seqs.
+/// Over the kept answers: task_reward, seq_len, prompt_len, correct_seq_len and incorrect_seq_len
+/// (reward above 0 or not), no_eos_ratio per sequence, each with _min and _max; reward: all rewards
+/// of a sequence, KL included; kl_reward over the mask; n_seqs. left_out_answers counts the others.
 metrics::Statistics policy_statistics(const PolicyInput& input, const PolicyBatch& batch);
 
 }  // namespace orrery::algorithm

@@ -7,6 +7,7 @@
 //   order, cut into minibatches -> for each: one optimizer step of the clipped loss
 #pragma once
 
+#include "orrery/algorithm/group_advantages.h"
 #include "orrery/algorithm/interface.h"
 #include "orrery/algorithm/ppo_options.h"
 #include "orrery/algorithm/return_estimator.h"
@@ -42,12 +43,13 @@ class PpoActor final : public Interface {
     metrics::Statistics statistics;
   };
   Prepared prepare(ModelContext& model, const data::SequenceBatch& input, const CallContext& call);
-  at::Tensor normalized(const at::Tensor& advantages, const at::Tensor& mask,
-                        const data::NestedLengths& tokens, ModelContext& model) const;
+  at::Tensor normalized(const Estimate& estimate, const data::NestedLengths& tokens,
+                        ModelContext& model) const;
   parallel::LossResult loss(const at::Tensor& log_probs, const data::SequenceBatch& part) const;
 
   ActorOptions options_;
   ReturnEstimator estimator_;
+  GroupOptions group_;
   MatchRule rule_;
   std::vector<double> ceilings_;  // of the mean ratio and the mean approx_kl; empty: no early stop
 };

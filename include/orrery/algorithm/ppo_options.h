@@ -1,6 +1,6 @@
 // Options of the interfaces that learn from generated answers and their rewards: `grpo`,
 // `ppo_actor` and `ppo_critic`. What all of them need to turn rewards into advantages and returns
-// is EstimationOptions; an actor and a critic of one graph should have the same ones.
+// is EstimationOptions; those of an actor and a critic of one graph are the same (agreements.h).
 #pragma once
 
 #include <cstdint>
@@ -22,12 +22,14 @@ struct EstimationOptions {
   double discount = 1;
   double gae_lambda = 1;
   double max_reward_clip = 5;
+  double log_ratio_limit = 20;
   double reward_scaling = 1;
   double reward_bias = 0;
   bool reward_delta = true;
   double length_penalty = 0;
   int64_t length_free = 0;
   bool leave_one_out = false;
+  std::string single_answer = "zero";
   bool skip_uniform_groups = false;
   int64_t best_of = 0;
   bool mask_no_eos_with_zero = false;
@@ -54,7 +56,13 @@ struct EstimationOptions {
           "sequences over which kl_ctl changes by its difference", config::above(0));
     field(&C::discount, "discount", "gamma of the advantage estimation", in_range(0, 1));
     field(&C::gae_lambda, "gae_lambda", "lambda of the advantage estimation", in_range(0, 1));
-    field(&C::max_reward_clip, "max_reward_clip", "rewards are clipped to +- this", at_least(0));
+    field(&C::max_reward_clip, "max_reward_clip", "rewards are clipped to +- this; 0: not at all",
+          at_least(0));
+    field(
+        &C::log_ratio_limit, "log_ratio_limit",
+        "log-ratios in loss terms and KL rewards are within +- this, KL terms of the loss at most "
+        "10; metrics are not bounded; 0: no limit",
+        at_least(0));
     field(&C::reward_scaling, "reward_scaling", "rewards are multiplied by this ...", anything());
     field(&C::reward_bias, "reward_bias", "... after this was subtracted", anything());
     field(&C::reward_delta, "reward_delta",
@@ -64,6 +72,9 @@ struct EstimationOptions {
     field(&C::length_free, "length_free", "answer tokens without a penalty", at_least(0));
     field(&C::leave_one_out, "leave_one_out",
           "the mean reward of the prompt's other answers is subtracted (RLOO)", anything());
+    field(&C::single_answer, "single_answer",
+          "leave_one_out of an answer whose group has no other: zero, or its own reward",
+          config::one_of({"zero", "keep_reward"}));
     field(&C::skip_uniform_groups, "skip_uniform_groups",
           "prompts whose answers all have one reward are not learned from", anything());
     field(&C::best_of, "best_of",
@@ -89,6 +100,11 @@ struct ActorOptions : EstimationOptions {
   double c_clip = 0;
   double kl_loss = 0;
   bool group_adv_norm = false;
+  std::string group_std = "group";
+  std::string group_std_kind = "population";
+  double group_eps = 1e-5;
+  std::string group_eps_mode = "added_to_std";
+  bool group_adv_norm_by_token = false;
   bool adv_norm = false;
   bool recompute_log_probs = false;
   double behav_imp_weight_cap = 0;
@@ -109,7 +125,25 @@ struct ActorOptions : EstimationOptions {
           "weight of the KL divergence from packed_ref_logprobs in the loss; 0: none, not read",
           at_least(0));
     field(&C::group_adv_norm, "group_adv_norm",
-          "normalise advantages over the answers of each prompt", anything());
+          "the advantage of an answer is its reward against mean and deviation of the prompt's "
+          "answers, each counted once",
+          anything());
+    field(&C::group_std, "group_std",
+          "with group_adv_norm: divided by the deviation of the prompt's answers (group), of all "
+          "answers of the batch (batch), or by nothing (none: Dr. GRPO)",
+          config::one_of({"group", "batch", "none"}));
+    field(&C::group_std_kind, "group_std_kind",
+          "population: divided by their number; sample: by one less",
+          config::one_of({"population", "sample"}));
+    field(&C::group_eps, "group_eps", "epsilon of that deviation", at_least(0));
+    field(&C::group_eps_mode, "group_eps_mode",
+          "sqrt(variance) + eps, sqrt(variance + eps), or sqrt of the larger of both",
+          config::one_of({"added_to_std", "added_to_variance", "variance_floor"}));
+    field(
+        &C::group_adv_norm_by_token, "group_adv_norm_by_token",
+        "the older form: mean and deviation over the tokens of the prompt's answers, so that long "
+        "answers count for more",
+        anything());
     field(&C::adv_norm, "adv_norm", "normalise advantages over the whole batch of all data ranks",
           anything());
     field(&C::recompute_log_probs, "recompute_log_probs",
@@ -128,13 +162,17 @@ struct ActorOptions : EstimationOptions {
 
   bool needs_reference() const { return kl_ctl > 0 || kl_loss > 0; }
 
-  /// c_clip at or below 1; a KL term without the reference's log-probabilities.
+  /// c_clip at or below 1; a KL term without the reference's log-probabilities; options that
+  /// contradict one another or have no effect.
   std::vector<OptionProblem> problems(const config::CallConfig& call) const;
 };
 
 /// Group relative: the answers of a prompt are each other's baseline (Shao et al. 2024).
 struct GrpoOptions : ActorOptions {
-  GrpoOptions() { group_adv_norm = true; }
+  GrpoOptions() {
+    group_adv_norm = true;
+    max_reward_clip = 0;
+  }
 };
 
 /// With a critic's values as the baseline (Schulman et al. 2017; Ouyang et al. 2022).

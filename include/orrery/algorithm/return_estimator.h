@@ -19,6 +19,7 @@ namespace orrery::algorithm {
 
 struct Estimate {
   PolicyBatch policy;              ///< advantages not normalised, returns in the units of rewards
+  at::Tensor kept;                 ///< [N] bool: false where the answer was left out
   at::Tensor normalized_returns;   ///< [A] what a critic learns; the returns without value_norm
   metrics::Statistics statistics;  ///< of rewards, lengths, divergence
 };
@@ -30,6 +31,9 @@ class ReturnEstimator {
   /// In: packed_input_ids, prompt_mask [T], packed_logprobs [A], rewards, seq_no_eos_mask [N]; with
   /// kl_ctl packed_ref_logprobs [A]; if bound, values [T] (normalised with value_norm) and
   /// dense_rewards [T]. Afterwards the KL weight and the moments are those for the next batch.
+  /// A reward that is NaN (or a dense one within an answer) says that the answer is left out: it
+  /// has weight 0 and is in no statistic but left_out_answers. Any other that is not finite, as it
+  /// is or after scaling, throws CallError.
   /// Collective over `data_group`. Throws ShapeError when the sizes disagree.
   Estimate estimate(const data::SequenceBatch& input, comm::Communicator& data_group);
 
@@ -44,7 +48,8 @@ class ReturnEstimator {
   void restore(const std::string& state);
 
  private:
-  at::Tensor scores_of(const data::SequenceBatch& input) const;
+  at::Tensor scores_of(const data::SequenceBatch& input, const at::Tensor& kept,
+                       metrics::Statistics& statistics) const;
   void measure_divergence(const PolicyBatch& policy, int64_t n_sequences,
                           comm::Communicator& data_group, metrics::Statistics& statistics);
 

@@ -37,7 +37,8 @@ class ValueNorm {
   explicit ValueNorm(ValueNormOptions options) : options_(options) {}
 
   /// Takes in x [n] floating where mask [n] bool is true (undefined: everywhere). A mask without a
-  /// true element changes nothing. With `group`: collective over it, all ranks' elements count.
+  /// true element changes nothing, nor do numbers that are not finite. With `group`: collective
+  /// over it, all ranks' elements count.
   void update(const at::Tensor& x, const at::Tensor& mask, comm::Communicator* group = nullptr);
 
   double mean() const;
