@@ -1,13 +1,13 @@
 #include "orrery/algorithm/command_pool.h"
 
 #include <poll.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <cstring>
 
+#include "command_process.h"
 #include "orrery/base/error.h"
 #include "orrery/base/log.h"
 #include "orrery/base/text.h"
@@ -16,99 +16,34 @@ namespace orrery::algorithm {
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
+using Clock = CommandProcess::Clock;
+using Progress = CommandProcess::Progress;
 
-constexpr size_t kLongestAnswer = size_t{1} << 20;
 constexpr size_t kShownOfAnswer = 200;
+constexpr int64_t kMaxUnread = 3;
+constexpr int kQuietMilliseconds = 5;  // after the last answers of a call
+constexpr int64_t kMaxWarnings = 5;    // of one ask()
 
 std::string shown(const std::string& line) {
   if (line.size() <= kShownOfAnswer) return base::concat('\'', line, '\'');
   return base::concat('\'', line.substr(0, kShownOfAnswer), "...' (", line.size(), " bytes)");
 }
 
+/// A process that did not get to the end of an answer, by what it did instead.
+std::string without_end(const CommandProcess& process, const std::string& what) {
+  return process.answer().empty() ? what : base::concat(what, ", after ", shown(process.answer()));
+}
+
 }  // namespace
-
-/// One running command and its question.
-class CommandPool::Process {
- public:
-  Process(Spawner& spawner, const std::vector<std::string>& words)
-      : spawner_(spawner), child_(spawner.spawn(words)) {}
-
-  ~Process() {
-    try {
-      end();
-    } catch (const std::exception& error) {
-      base::log_warning(base::concat("ending a command: ", error.what()));
-    }
-  }
-
-  /// Closes its pipes, ends it and says how it ended.
-  std::string end() {
-    if (child_.pid < 0) return "ended before";
-    child_.input = base::FileDescriptor();
-    child_.output = base::FileDescriptor();
-    return spawner_.end(std::exchange(child_.pid, -1));
-  }
-
-  void ask(size_t question, const std::string& line, Clock::time_point deadline) {
-    question_ = question;
-    deadline_ = deadline;
-    unsent_ = line + "\n";
-    answer_.clear();
-  }
-
-  bool is_busy() const { return question_.has_value(); }
-  size_t question() const { return *question_; }
-  void release() { question_.reset(); }
-  Clock::time_point deadline() const { return deadline_; }
-
-  void add_to(std::vector<pollfd>& polled) const {
-    polled.push_back({child_.output.get(), POLLIN, 0});
-    polled.push_back({unsent_.empty() ? -1 : child_.input.get(), POLLOUT, 0});
-  }
-
-  enum class Progress { kWaiting, kAnswered, kGone, kTooLong };
-
-  /// Sends and reads what can be without waiting.
-  Progress advance() {
-    while (!unsent_.empty()) {
-      const ssize_t sent = write(child_.input.get(), unsent_.data(), unsent_.size());
-      if (sent < 0 && errno == EINTR) continue;
-      if (sent < 0 && errno == EAGAIN) break;
-      if (sent < 0) return Progress::kGone;  // it does not read any more
-      unsent_.erase(0, static_cast<size_t>(sent));
-    }
-    while (true) {
-      char bytes[4096];
-      const ssize_t got = read(child_.output.get(), bytes, sizeof(bytes));
-      if (got < 0 && errno == EINTR) continue;
-      if (got < 0 && errno == EAGAIN) return Progress::kWaiting;
-      if (got <= 0) return Progress::kGone;
-      answer_.append(bytes, static_cast<size_t>(got));
-      if (answer_.find('\n') != std::string::npos) return Progress::kAnswered;
-      if (answer_.size() > kLongestAnswer) return Progress::kTooLong;
-    }
-  }
-
-  /// What came so far; of an answer, its first line and anything that should not be there.
-  const std::string& answer() const { return answer_; }
-
- private:
-  Spawner& spawner_;
-  Child child_;
-  std::optional<size_t> question_;
-  Clock::time_point deadline_;
-  std::string unsent_;
-  std::string answer_;
-};
 
 struct CommandPool::Round {
   const std::vector<std::string>& questions;
   const Check& check;
+  const Decided& decided;
   std::deque<size_t> waiting = {};
-  std::vector<std::string> answers = {};
-  size_t n_answered = 0;
-  int64_t restarts = 0;
+  std::vector<int64_t> restarts = {};  // by question
+  size_t n_open = 0;                   // neither decided nor with an answer that is held
+  int64_t n_warnings = 0;
 };
 
 CommandPool::CommandPool(Spawner& spawner, CommandPoolOptions options)
@@ -119,98 +54,227 @@ CommandPool::CommandPool(Spawner& spawner, CommandPoolOptions options)
 
 CommandPool::~CommandPool() = default;
 
-std::vector<std::string> CommandPool::ask(const std::vector<std::string>& questions,
-                                          const Check& check) {
-  Round round{.questions = questions, .check = check};
-  round.answers.resize(questions.size());
+void CommandPool::ask(const std::vector<std::string>& questions, const Check& check,
+                      const Decided& decided) {
+  Round round{.questions = questions, .check = check, .decided = decided};
+  round.restarts.resize(questions.size());
+  round.n_open = questions.size();
   for (size_t i = 0; i < questions.size(); ++i) round.waiting.push_back(i);
   try {
-    while (round.n_answered < questions.size()) {
-      assign(round);
-      wait(round);
-    }
+    do {
+      while (round.n_open > 0) {
+        assign(round);
+        wait(round);
+      }
+      settle(round);  // may open one again
+    } while (round.n_open > 0);
   } catch (...) {
-    for (auto& process : processes_) process.reset();  // their answers would come too late
+    for (Slot& slot : processes_) slot.reset();  // their answers would come too late
     throw;
   }
-  return std::move(round.answers);
+  if (round.n_warnings > kMaxWarnings) {
+    base::log_warning(base::concat("command ", options_.command, ": ended and started again ",
+                                   round.n_warnings, " times in this call"));
+  }
 }
 
 void CommandPool::assign(Round& round) {
-  for (auto& process : processes_) {
+  if (round.waiting.empty()) return;
+  look_for_strays(round);
+  for (Slot& slot : processes_) {
     if (round.waiting.empty()) return;
-    if (process != nullptr && process->is_busy()) continue;
-    if (process == nullptr) process = std::make_unique<Process>(spawner_, words_);
+    if (slot != nullptr && slot->is_busy()) continue;
+    if (slot == nullptr) slot = std::make_unique<CommandProcess>(spawner_, words_);
     const size_t question = round.waiting.front();
     round.waiting.pop_front();
-    process->ask(question, round.questions[question],
-                 Clock::now() + std::chrono::duration_cast<Clock::duration>(options_.timeout));
+    slot->ask(question, round.questions[question],
+              Clock::now() + std::chrono::duration_cast<Clock::duration>(options_.timeout));
   }
+}
+
+/// A line that nobody asked for is a second answer to the last question, or worse: from now on this
+/// process's lines belong to other questions.
+void CommandPool::look_for_strays(Round& round) {
+  for (Slot& slot : processes_) {
+    if (slot == nullptr || slot->is_busy()) continue;
+    const CommandProcess::Idle idle = slot->look();
+    if (idle == CommandProcess::Idle::kQuiet) continue;
+    if (idle == CommandProcess::Idle::kGone) {
+      replace(round, slot, "it ended between two questions");
+    } else {
+      revoke(round, slot, base::concat("a line that was not asked for: ", shown(slot->answer())));
+    }
+  }
+}
+
+void CommandPool::settle(Round& round) {
+  std::vector<pollfd> polled;
+  for (const Slot& slot : processes_) {
+    if (slot != nullptr && slot->held()) slot->add_to(polled);
+  }
+  if (polled.empty()) return;
+  poll(polled.data(), polled.size(), kQuietMilliseconds);
+  look_for_strays(round);
+  for (Slot& slot : processes_) {
+    if (slot != nullptr) confirm(round, slot);
+  }
+}
+
+void CommandPool::confirm(Round& round, Slot& slot) {
+  const std::optional<CommandProcess::Held> held = slot->take_held();
+  if (!held) return;
+  decide(round, held->question,
+         {.end = CommandAnswer::End::kAnswered, .text = held->line, .restarts = {}});
+}
+
+void CommandPool::revoke(Round& round, Slot& slot, const std::string& what) {
+  if (!slot->names_questions()) {
+    give_up(
+        "writes more lines than it is asked questions, and they do not say to which they belong",
+        "", base::concat(what, "; ", slot->end()),
+        "write one line for each question, with its id: {\"id\": ..., \"reward\": ...}, and "
+        "anything else to stderr");
+  }
+  const std::optional<CommandProcess::Held> held = slot->take_held();
+  const std::string text = replace(round, slot, what);
+  if (!held) return;  // of the call before: it is too late
+  ++round.n_open;
+  ask_again_or_decide(round, held->question, CommandAnswer::End::kMalformed, text);
 }
 
 void CommandPool::wait(Round& round) {
   std::vector<pollfd> polled;
-  Clock::time_point first = Clock::time_point::max();
-  for (const auto& process : processes_) {
-    if (process == nullptr || !process->is_busy()) continue;
-    process->add_to(polled);
-    first = std::min(first, process->deadline());
+  Clock::time_point first = Clock::now() + std::chrono::seconds(1);  // on_wait
+  for (const Slot& slot : processes_) {
+    if (slot == nullptr || !slot->is_busy()) continue;
+    slot->add_to(polled);
+    first = std::min(first, slot->deadline());
   }
   const auto left = std::chrono::duration<double, std::milli>(first - Clock::now()).count();
-  const int milliseconds = static_cast<int>(std::clamp(std::ceil(left), 0.0, 1e6));
+  const int milliseconds = static_cast<int>(std::max(std::ceil(left), 0.0));
   if (poll(polled.data(), polled.size(), milliseconds) < 0 && errno != EINTR) {
     throw CallError(
         base::concat("waiting for command ", options_.command, ": ", std::strerror(errno)));
   }
+  if (options_.on_wait) options_.on_wait();
 
-  for (auto& process : processes_) {
-    if (process == nullptr || !process->is_busy()) continue;
-    const Process::Progress progress = process->advance();
-    if (progress == Process::Progress::kAnswered) {
-      const size_t end = process->answer().find('\n');
-      std::string line = process->answer().substr(0, end);
-      if (!line.empty() && line.back() == '\r') line.pop_back();
-      std::optional<std::string> wrong;
-      if (end + 1 != process->answer().size()) {
-        wrong = base::concat("more than one line for one question: ", shown(process->answer()));
-      } else if (const auto text = round.check(process->question(), line)) {
-        wrong = base::concat(*text, ": ", shown(line));
-      }
-      if (wrong) {
-        fail(round, *process, *wrong);
-        process.reset();
-        continue;
-      }
-      round.answers[process->question()] = std::move(line);
-      ++round.n_answered;
-      process->release();
-    } else if (progress != Process::Progress::kWaiting || Clock::now() >= process->deadline()) {
-      std::string what = base::concat("no answer for ", options_.timeout.count(), " s");
-      if (progress == Process::Progress::kGone) what = "it went without an answer";
-      if (progress == Process::Progress::kTooLong) what = "a line without an end";
-      if (!process->answer().empty()) {
-        what = base::concat(what, ", after ", shown(process->answer()));
-      }
-      fail(round, *process, what);
-      process.reset();
+  for (Slot& slot : processes_) {
+    if (slot == nullptr || !slot->is_busy()) continue;
+    const Progress progress = slot->advance();
+    const bool is_late = Clock::now() >= slot->deadline();
+    if (progress == Progress::kAnswered) {
+      take_line(round, slot);
+    } else if (progress == Progress::kTooLong) {
+      fail(round, slot, CommandAnswer::End::kMalformed,
+           without_end(*slot, "a line without an end"));
+    } else if (progress == Progress::kGone && slot->has_read()) {
+      fail(round, slot, CommandAnswer::End::kDied, without_end(*slot, "it went without an answer"));
+    } else if (progress == Progress::kGone) {
+      ask_again_unread(round, slot, "it went before it had read a question");
+    } else if (is_late && slot->has_read()) {
+      const size_t question = slot->question();
+      ++round.restarts[question];
+      const std::string what = base::concat("no answer for ", options_.timeout.count(), " s");
+      const std::string text = replace(round, slot, without_end(*slot, what));
+      --round.n_open;
+      decide(round, question, {.end = CommandAnswer::End::kTimeout, .text = text, .restarts = {}});
+    } else if (is_late) {
+      ask_again_unread(
+          round, slot,
+          base::concat("it has read no question for ", options_.timeout.count(), " s"));
     }
   }
 }
 
-void CommandPool::fail(Round& round, Process& process, const std::string& what) {
-  const size_t question = process.question();
-  const std::string got = base::concat(what, "; the command was ended: ", process.end());
-  if (round.restarts >= options_.restarts) {
-    throw CallError(
-        base::concat("command ", options_.command, ", started again ", round.restarts, " times"),
-        {.expected = base::concat("an answer to ", shown(round.questions[question])),
-         .got = got,
-         .advice = "its own messages are in the output of the job"});
+void CommandPool::take_line(Round& round, Slot& slot) {
+  const size_t end = slot->answer().find('\n');
+  std::string line = slot->answer().substr(0, end);
+  if (!line.empty() && line.back() == '\r') line.pop_back();
+  const size_t question = slot->question();
+  const auto& held = slot->held();
+  if (held && (!slot->has_read() || round.check(held->question, line).is_named_answer())) {
+    round.waiting.push_front(question);  // it is not to blame
+    return revoke(round, slot, base::concat("a second line for one question: ", shown(line)));
   }
-  ++round.restarts;
+  LineCheck check;
+  if (!slot->has_read()) {
+    check.problem = base::concat("a line before it had read the question: ", shown(line));
+  } else if (end + 1 != slot->answer().size()) {
+    check.problem = base::concat("more than one line for one question: ", shown(slot->answer()));
+  } else {
+    check = round.check(question, line);
+    if (check.problem) check.problem = base::concat(*check.problem, ": ", shown(line));
+  }
+  if (check.problem) return fail(round, slot, CommandAnswer::End::kMalformed, *check.problem);
+  if (!check.names_question && !std::exchange(has_told_of_names_, true)) {
+    base::log_warning(base::concat(
+        "command ", options_.command,
+        ": its answers do not carry the id of their question, so a line too many could give an "
+        "answer the reward of another; write {\"id\": the question's id, \"reward\": ...}"));
+  }
+  confirm(round, slot);
+  slot->hold(std::move(line),
+             check.names_question ? CommandProcess::Named::kYes : CommandProcess::Named::kNo);
+  --round.n_open;
+  ++n_answered_;
+  n_unread_ = 0;
+}
+
+std::string CommandPool::replace(Round& round, Slot& slot, const std::string& what) {
+  confirm(round, slot);
+  const std::string text = base::concat(what, "; the command was ended: ", slot->end());
+  slot.reset();
   ++restarts_;
-  base::log_warning(base::concat("command ", options_.command, ": ", got, "; starting it again"));
+  if (++round.n_warnings <= kMaxWarnings) {
+    base::log_warning(base::concat("command ", options_.command, ": ", text));
+  }
+  return text;
+}
+
+void CommandPool::fail(Round& round, Slot& slot, CommandAnswer::End end, const std::string& what) {
+  const size_t question = slot->question();
+  ask_again_or_decide(round, question, end, replace(round, slot, what));
+}
+
+void CommandPool::ask_again_or_decide(Round& round, size_t question, CommandAnswer::End end,
+                                      const std::string& text) {
+  if (++round.restarts[question] <= options_.restarts) {
+    round.waiting.push_front(question);
+    return;
+  }
+  --round.n_open;
+  decide(round, question, {.end = end, .text = text, .restarts = {}});
+}
+
+void CommandPool::ask_again_unread(Round& round, Slot& slot, const std::string& what) {
+  const size_t question = slot->question();
+  const std::string text = replace(round, slot, what);
+  if (++n_unread_ >= kMaxUnread) {
+    give_up(base::concat("ended or hung ", n_unread_, " times in a row without reading a question"),
+            round.questions[question], text,
+            "try it by hand: it reads questions from its stdin, a line each; if it needs long to "
+            "start, raise timeout_seconds");
+  }
   round.waiting.push_front(question);
+}
+
+void CommandPool::decide(Round& round, size_t question, CommandAnswer answer) {
+  answer.restarts = round.restarts[question];
+  if (n_answered_ == 0 && ++n_failed_first_ == options_.max_first_failures) {
+    give_up(base::concat("gave no answer to any of the first ", n_failed_first_, " questions"),
+            round.questions[question], answer.text,
+            "try it by hand; it must write its answer at once (flush) and within timeout_seconds");
+  }
+  round.decided(question, std::move(answer));
+}
+
+void CommandPool::give_up(const std::string& what, const std::string& question,
+                          const std::string& got, const std::string& advice) const {
+  throw CallError(base::concat("command ", options_.command, " ", what),
+                  {.expected = question.empty() ? "one line for each question"
+                                                : base::concat("an answer to ", shown(question)),
+                   .got = got,
+                   .advice = advice});
 }
 
 }  // namespace orrery::algorithm

@@ -1,14 +1,23 @@
 #include "orrery/algorithm/command_reward.h"
 
+#include <ATen/ATen.h>
+
+#include <algorithm>
 #include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>  // questions and answers
 
 #include "orrery/algorithm/rewards.h"
+#include "orrery/base/error.h"
+#include "orrery/base/hash.h"
+#include "orrery/base/log.h"
 #include "orrery/base/text.h"
 
 namespace orrery::algorithm {
 
 namespace {
+
+constexpr size_t kShownOfLine = 200;
 
 std::string id_of(const Response& response) {
   return base::concat(response.sample.value, "/", response.member);
@@ -27,59 +36,287 @@ std::string question_about(const Response& response) {
   return text + ",\"fields\":" + response.fields + "}";
 }
 
-/// The reward, or why there is none.
-struct Answer {
+/// What a line says about the answer that was asked for.
+struct RewardLine {
   double reward = 0;
-  std::optional<std::string> problem;
+  std::optional<FailureReason> failure = {};
+  std::string what = {};  // the failure
+  LineCheck check = {};   // whether it says anything about it
 };
 
-Answer read_answer(const std::string& line, const std::string& id) {
-  const nlohmann::json answer = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
-  if (!answer.is_object() || !answer.contains("reward") || !answer["reward"].is_number()) {
-    return {.problem = "not {\"reward\": number}"};
-  }
-  if (answer.contains("id") && answer["id"] != id) return {.problem = "the id of another question"};
-  const auto reward = answer["reward"].get<double>();
-  if (!std::isfinite(reward)) return {.problem = "a reward that is not finite"};
-  return {.reward = reward, .problem = {}};
+RewardLine not_finite(const std::string& line, bool names_question) {
+  return {.failure = FailureReason::kNotFinite,
+          .what = base::concat("not a finite number in fp32: ", line.substr(0, kShownOfLine)),
+          .check = {.names_question = names_question}};
 }
 
+/// Of a line that is no JSON because of its number: JSON has neither 1e400 nor NaN and Infinity,
+/// which several languages write all the same.
+std::optional<RewardLine> read_no_number(const std::string& line, const std::string& id) {
+  const auto has = [&](const std::string& text) { return line.find(text) != std::string::npos; };
+  const bool names_question = has(base::concat('"', id, '"'));
+  if (!has("\"reward\"") || (has("\"id\"") && !names_question)) return std::nullopt;
+  return not_finite(line, names_question);
+}
+
+RewardLine read_line(const std::string& line, const std::string& id) {
+  nlohmann::json answer;
+  try {
+    answer = nlohmann::json::parse(line);
+  } catch (const nlohmann::json::exception& error) {
+    const bool is_overflow = dynamic_cast<const nlohmann::json::out_of_range*>(&error) != nullptr;
+    if (is_overflow || line.find("NaN") != std::string::npos ||
+        line.find("Infinity") != std::string::npos) {
+      if (auto read = read_no_number(line, id)) return *read;
+    }
+  }
+  if (!answer.is_object() || !answer.contains("reward")) {
+    return {.check = {.problem = "not {\"reward\": number}"}};
+  }
+  if (answer.contains("id") && answer["id"] != id) {
+    return {.check = {.problem = "the id of another question"}};
+  }
+  RewardLine result{.check = {.names_question = answer.contains("id")}};
+  const nlohmann::json& reward = answer["reward"];
+  if (reward.is_null()) {
+    result.failure = FailureReason::kAbstained;
+    result.what = "null";
+  } else if (!reward.is_number()) {
+    result.failure = FailureReason::kMalformed;
+    result.what = base::concat("the reward is no number: ", line.substr(0, kShownOfLine));
+  } else if (!std::isfinite(static_cast<float>(reward.get<double>()))) {
+    return not_finite(line, result.check.names_question);
+  } else {
+    result.reward = reward.get<double>();
+  }
+  return result;
+}
+
+FailureReason reason_of(CommandAnswer::End end) {
+  if (end == CommandAnswer::End::kTimeout) return FailureReason::kTimeout;
+  return end == CommandAnswer::End::kDied ? FailureReason::kDied : FailureReason::kMalformed;
+}
+
+std::optional<float> number_in(const std::string& on_failed_answer) {
+  double number = 0;
+  if (config::read_value(on_failed_answer, number)) return std::nullopt;
+  return static_cast<float>(number);
+}
+
+constexpr const char* kStop = "stop";
+constexpr const char* kLeaveOut = "leave_out";
+
 }  // namespace
+
+config::Check failed_answer_choice() {
+  return {.text = "stop, leave_out or a number",
+          .problem = [](const std::string& value) -> std::optional<std::string> {
+            if (value == kStop || value == kLeaveOut) return std::nullopt;
+            const std::optional<float> number = number_in(value);
+            if (number && std::isfinite(*number)) return std::nullopt;
+            return base::concat("must be stop, leave_out or a number that is finite in fp32, got '",
+                                value, "'");
+          }};
+}
+
+/// What became of one answer.
+struct CommandReward::Verdict {
+  float reward = 0;
+  std::optional<FailureReason> failure = {};
+  std::string what = {};
+  int64_t restarts = 0;
+};
+
+struct CommandReward::Round {
+  const CallContext& call;
+  std::vector<Response> responses = {};
+  std::vector<std::string> questions = {};
+  std::vector<float> rewards = {};
+  std::vector<FailedAnswer> failed = {};  // of this data rank
+  std::vector<FailedAnswer> fresh = {};   // of these, those decided now
+  int64_t restarts = 0;                   // that went into decisions of before
+  int64_t n_answers = 0;                  // of all data ranks
+  int64_t n_expected = 0;                 // of all data ranks in the whole step
+};
 
 std::vector<OptionProblem> CommandRewardOptions::problems(const config::CallConfig&) const {
   if (const auto text = command_problem(command)) return {{"command", *text}};
   return {};
 }
 
+CommandReward::CommandReward(CommandRewardOptions options)
+    : options_(std::move(options)), reward_of_failed_(number_in(options_.on_failed_answer)) {}
+
+void CommandReward::prepare(const ModelContext& model, const CallContext& call) {
+  if (pool_ != nullptr) return;
+  comm::Activity* const activity = model.data_group->options().activity;
+  pool_ = std::make_unique<CommandPool>(
+      Spawner::running(),
+      CommandPoolOptions{.command = options_.command,
+                         .timeout = std::chrono::duration<double>(options_.timeout_seconds),
+                         .restarts = options_.restarts,
+                         .concurrency = options_.concurrency,
+                         .max_first_failures = options_.max_failed_share < 1 ? 8 : 0,
+                         // Whoever waits for this worker must not take it for one that hangs.
+                         .on_wait = [activity] {
+                           if (activity != nullptr) activity->advance();
+                         }});
+  if (!call.failed_answers.empty()) {
+    record_.emplace(call.failed_answers, call.call, call.data_rank, call.step);
+  }
+}
+
 data::SequenceBatch CommandReward::inference(ModelContext& model, const data::SequenceBatch& input,
                                              const CallContext& call) {
-  const std::vector<Response> responses = responses_of(input, *model.tokenizer);
-  std::vector<float> rewards(responses.size());
-  if (!model.is_dp_head) return reward_batch(input, rewards);
+  Round round{.call = call, .responses = responses_of(input, *model.tokenizer)};
+  round.rewards.resize(round.responses.size());
+  if (!model.is_dp_head) return reward_batch(input, round.rewards);
+  prepare(model, call);
+  at::Tensor n_answers = at::tensor({std::ssize(round.responses)}, at::kLong);
+  model.data_group->all_reduce(n_answers, comm::ReduceOp::kSum);
+  round.n_answers = n_answers.item<int64_t>();
+  round.n_expected = round.n_answers * call.calls_per_step;
 
-  if (pool_ == nullptr) {
-    pool_ = std::make_unique<CommandPool>(
-        Spawner::running(),
-        CommandPoolOptions{.command = options_.command,
-                           .timeout = std::chrono::duration<double>(options_.timeout_seconds),
-                           .restarts = options_.restarts,
-                           .concurrency = options_.concurrency});
-  }
-  std::vector<std::string> questions;
-  for (const Response& response : responses) questions.push_back(question_about(response));
-  const std::vector<std::string> answers =
-      pool_->ask(questions, [&](size_t i, const std::string& line) {
-        return read_answer(line, id_of(responses[i])).problem;
-      });
-  for (size_t i = 0; i < answers.size(); ++i) {
-    rewards[i] = static_cast<float>(read_answer(answers[i], id_of(responses[i])).reward);
-  }
-  statistics_.merge(reward_statistics(rewards));
-  statistics_.sum("command_restarts", static_cast<double>(pool_->take_restarts()));
+  ask(round);
+  const std::vector<FailedAnswer> all = gather_failed(round.failed, *model.data_group);
+  share_.add(call.step, round.n_answers, round.n_expected, all);
+  report(round);
   if (options_.dump_samples && !call.samples.empty()) {
-    dump_responses(call.samples, call.step, call.data_rank, responses, rewards);
+    dump_responses(call.samples, call.step, call.data_rank, round.responses, round.rewards);
   }
-  return reward_batch(input, rewards);
+  const bool is_stopped = are_too_many(round);
+  // What stops the job is asked for again when it goes on.
+  if (record_ && !is_stopped) record_->add(call.step, round.fresh);
+  return reward_batch(input, round.rewards);
+}
+
+void CommandReward::ask(Round& round) {
+  std::vector<size_t> asked;  // places of the responses
+  std::vector<std::string> questions;
+  for (size_t i = 0; i < round.responses.size(); ++i) {
+    const Response& response = round.responses[i];
+    round.questions.push_back(question_about(response));
+    const FailedAnswer* const known =
+        record_ ? record_->find(round.call.step, response.sample.value, response.member,
+                                base::hash64(round.questions.back()))
+                : nullptr;
+    if (known == nullptr) {
+      asked.push_back(i);
+      questions.push_back(round.questions.back());
+      continue;
+    }
+    round.restarts += known->restarts;
+    decide(round, i, {.failure = known->reason, .what = known->what, .restarts = known->restarts});
+  }
+  const size_t n_known = round.failed.size();
+  if (n_known > 0) {
+    base::log_info(base::concat("call ", round.call.call, ", step ", round.call.step, ": ", n_known,
+                                " answers without a reward, as before the run was resumed"));
+  }
+  pool_->ask(
+      questions,
+      [&](size_t question, const std::string& line) {
+        return read_line(line, id_of(round.responses[asked[question]])).check;
+      },
+      [&](size_t question, CommandAnswer answer) {
+        const size_t i = asked[question];
+        Verdict verdict{.restarts = answer.restarts};
+        if (answer.end == CommandAnswer::End::kAnswered) {
+          const RewardLine line = read_line(answer.text, id_of(round.responses[i]));
+          verdict.reward = static_cast<float>(line.reward);
+          verdict.failure = line.failure;
+          verdict.what = line.what;
+        } else {
+          verdict.failure = reason_of(answer.end);
+          verdict.what = answer.text;
+        }
+        decide(round, i, verdict);
+        if (verdict.failure) round.fresh.push_back(round.failed.back());
+      });
+}
+
+void CommandReward::decide(Round& round, size_t i, Verdict verdict) {
+  if (!verdict.failure) {
+    round.rewards[i] = verdict.reward;
+    return;
+  }
+  Response& response = round.responses[i];
+  response.failure = name_of(*verdict.failure);
+  const bool is_abstention = *verdict.failure == FailureReason::kAbstained;
+  round.rewards[i] = is_abstention || !reward_of_failed_ ? std::numeric_limits<float>::quiet_NaN()
+                                                         : *reward_of_failed_;
+  round.failed.push_back({.sample = response.sample.value,
+                          .member = response.member,
+                          .reason = *verdict.failure,
+                          .what = std::move(verdict.what),
+                          .restarts = verdict.restarts,
+                          .question = base::hash64(round.questions[i])});
+  if (options_.on_failed_answer == kStop && !is_abstention) {
+    throw CallError(base::concat("answer ", id_of(response), " has no reward"),
+                    {.expected = "a reward for every answer: on_failed_answer is stop",
+                     .got = text_of({round.failed.back()}),
+                     .advice = base::concat("mend the command; or set call.", round.call.call,
+                                            ".on_failed_answer = leave_out")});
+  }
+  stop_early(round);
+}
+
+void CommandReward::stop_early(const Round& round) const {
+  const FailedShare::Share share{.failed = std::ssize(round.failed), .answers = round.n_expected};
+  if (!share.is_above(options_.max_failed_share)) return;
+  throw_too_many(round, share, round.failed, "max_failed_share", options_.max_failed_share);
+}
+
+bool CommandReward::are_too_many(const Round& round) const {
+  const char* key = "max_failed_share";
+  double ceiling = options_.max_failed_share;
+  FailedShare::Share share = share_.of_step();
+  if (!share.is_above(ceiling)) {
+    key = "max_failed_share_20_steps";
+    ceiling = options_.max_failed_share_20_steps;
+    const std::optional<FailedShare::Share> window = share_.of_window();
+    if (!window || !window->is_above(ceiling)) return false;
+    share = *window;
+  }
+  // All data ranks know the same; one of them says it.
+  if (round.call.data_rank > 0) return true;
+  throw_too_many(round, share, round.failed.empty() ? share_.failed_in_step() : round.failed, key,
+                 ceiling);
+}
+
+void CommandReward::throw_too_many(const Round& round, const FailedShare::Share& share,
+                                   const std::vector<FailedAnswer>& failed, const char* key,
+                                   double ceiling) const {
+  const bool is_step = std::string_view(key) == "max_failed_share";
+  throw CallError(base::concat(share.failed, " of ", share.answers, " answers of ",
+                               is_step ? "the step" : "the last 20 steps", " have no reward"),
+                  {.expected = base::concat("at most a share of ", ceiling),
+                   .got = failed.empty() ? "none in this step" : text_of(failed),
+                   .advice = base::concat("mend the command ", options_.command,
+                                          "; if it only needs longer, raise call.", round.call.call,
+                                          ".timeout_seconds; call.", round.call.call, ".", key,
+                                          " sets the limit")});
+}
+
+void CommandReward::report(const Round& round) {
+  statistics_.merge(reward_statistics(round.rewards));
+  statistics_.sum("command_restarts", static_cast<double>(pool_->take_restarts() + round.restarts));
+  statistics_.mean("failed_share", static_cast<double>(round.failed.size()),
+                   static_cast<double>(round.responses.size()));
+  for (const FailureReason reason : kFailureReasons) {
+    const auto n = std::count_if(round.failed.begin(), round.failed.end(),
+                                 [&](const FailedAnswer& f) { return f.reason == reason; });
+    statistics_.sum(base::concat("failed/", name_of(reason)), static_cast<double>(n));
+  }
+  statistics_.sum("failed", static_cast<double>(round.failed.size()));
+  if (round.fresh.empty()) return;
+  base::log_warning(base::concat(
+      "call ", round.call.call, ", step ", round.call.step, ": ", round.fresh.size(), " of ",
+      round.responses.size(), " answers have no reward (",
+      reward_of_failed_
+          ? base::concat("they get ", *reward_of_failed_, ", those with null are left out")
+          : "they are left out",
+      "): ", text_of(round.fresh)));
 }
 
 }  // namespace orrery::algorithm

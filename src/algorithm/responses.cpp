@@ -71,14 +71,15 @@ void dump_responses(const std::filesystem::path& folder, int64_t step, int data_
   std::string lines;
   for (size_t i = 0; i < responses.size(); ++i) {
     const Response& response = responses[i];
-    const nlohmann::ordered_json line = {{"step", step},
-                                         {"id", response.sample.value},
-                                         {"member", response.member},
-                                         {"prompt", response.prompt},
-                                         {"response", response.text},
-                                         {"answer", response.answer},
-                                         {"reward", rewards[i]},
-                                         {"finish", response.ended ? "eos" : "length"}};
+    nlohmann::ordered_json line = {{"step", step},
+                                   {"id", response.sample.value},
+                                   {"member", response.member},
+                                   {"prompt", response.prompt},
+                                   {"response", response.text},
+                                   {"answer", response.answer},
+                                   {"reward", rewards[i]},
+                                   {"finish", response.ended ? "eos" : "length"}};
+    if (!response.failure.empty()) line["failed"] = response.failure;
     // A response may be cut inside a character.
     lines += line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
   }

@@ -36,6 +36,9 @@ data::SequenceBatch RewardModel::inference(ModelContext& model, const data::Sequ
           .contiguous();
   const std::vector<float> rewards(scores.const_data_ptr<float>(),
                                    scores.const_data_ptr<float>() + scores.numel());
+  check_finite(input, rewards,
+               "look at the reward model's weights (`orrery verify --check`), output_scaling and "
+               "output_bias");
   statistics_.merge(reward_statistics(rewards));
   if (options_.dump_samples && model.is_dp_head && !call.samples.empty() &&
       input.has_data("prompt_mask")) {

@@ -122,7 +122,7 @@ struct Spawner::Connection {
   SpawnerReply receive(std::vector<base::FileDescriptor>& received) const {
     SpawnerReply reply;
     iovec data = {&reply, sizeof(reply)};
-    alignas(cmsghdr) char control[CMSG_SPACE(2 * sizeof(int))];
+    alignas(cmsghdr) char control[CMSG_SPACE(kPipesOfACommand * sizeof(int))];
     msghdr message = {};
     message.msg_iov = &data;
     message.msg_iovlen = 1;
@@ -137,7 +137,7 @@ struct Spawner::Connection {
     }
     const cmsghdr* const header = CMSG_FIRSTHDR(&message);
     if (header != nullptr && header->cmsg_type == SCM_RIGHTS) {
-      int descriptors[2];
+      int descriptors[kPipesOfACommand];
       std::memcpy(descriptors, CMSG_DATA(header), sizeof(descriptors));
       for (const int descriptor : descriptors) {
         received.emplace_back(descriptor);
@@ -191,13 +191,13 @@ Child Spawner::spawn(const std::vector<std::string>& words) {
   connection_->send(bytes);
   std::vector<base::FileDescriptor> pipes;
   const SpawnerReply reply = connection_->receive(pipes);
-  if (reply.error != 0 || pipes.size() != 2) {
+  if (reply.error != 0 || pipes.size() != kPipesOfACommand) {
     throw CallError(base::concat("command ", base::join(words, " "), " cannot be started"),
                     {.expected = "an executable program",
                      .got = std::strerror(reply.error),
                      .advice = "try it by hand on this node"});
   }
-  return {reply.pid, std::move(pipes[0]), std::move(pipes[1])};
+  return {reply.pid, std::move(pipes[0]), std::move(pipes[1]), std::move(pipes[2])};
 }
 
 std::string Spawner::end(pid_t pid) {

@@ -68,14 +68,32 @@ struct Pipe {
   }
 };
 
+/// What a command is connected by.
+struct CommandPipes {
+  Pipe input, output, errors;
+
+  bool open() { return input.open() && output.open() && errors.open(); }
+  /// The command's ends.
+  void close_theirs() {
+    input.close_read();
+    output.close_write();
+    errors.close_write();
+  }
+  void close_all() {
+    for (Pipe* const pipe : {&input, &output, &errors}) pipe->close_both();
+  }
+};
+
 /// In the new process: becomes the command, or reports errno through `failure`.
-[[noreturn]] void become(char* const* words, const Pipe& input, const Pipe& output, int failure,
+[[noreturn]] void become(char* const* words, const CommandPipes& pipes, int failure,
                          pid_t spawner) {
   setpgid(0, 0);
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != spawner) _exit(127);  // it went before the line above
   for (const int signal : {SIGPIPE, SIGTERM, SIGHUP, SIGXFSZ}) std::signal(signal, SIG_DFL);
-  if (dup2(input.read_end, STDIN_FILENO) >= 0 && dup2(output.write_end, STDOUT_FILENO) >= 0) {
+  if (dup2(pipes.input.read_end, STDIN_FILENO) >= 0 &&
+      dup2(pipes.output.write_end, STDOUT_FILENO) >= 0 &&
+      dup2(pipes.errors.write_end, STDERR_FILENO) >= 0) {
     execvp(words[0], words);
   }
   const int error = errno;
@@ -85,17 +103,17 @@ struct Pipe {
 }
 
 /// 0 or errno.
-int start_child(char* const* words, Pipe& input, Pipe& output, pid_t& pid) {
+int start_child(char* const* words, CommandPipes& pipes, pid_t& pid) {
   Pipe failure;
   if (n_children == kMaxChildren) return EAGAIN;
-  if (!input.open() || !output.open() || !failure.open()) {
+  if (!pipes.open() || !failure.open()) {
     const int error = errno;
     failure.close_both();
     return error;
   }
   const pid_t spawner = getpid();
   pid = fork();
-  if (pid == 0) become(words, input, output, failure.write_end, spawner);
+  if (pid == 0) become(words, pipes, failure.write_end, spawner);
   int error = pid < 0 ? errno : 0;
   failure.close_write();
   if (pid > 0) {
@@ -111,14 +129,13 @@ int start_child(char* const* words, Pipe& input, Pipe& output, pid_t& pid) {
     }
   }
   failure.close_read();
-  input.close_read();
-  output.close_write();
+  pipes.close_theirs();
   return error;
 }
 
 void reply_with(int socket, const SpawnerReply& reply, const int* descriptors, size_t n) {
   iovec data = {const_cast<SpawnerReply*>(&reply), sizeof(reply)};
-  alignas(cmsghdr) char control[CMSG_SPACE(2 * sizeof(int))] = {};
+  alignas(cmsghdr) char control[CMSG_SPACE(kPipesOfACommand * sizeof(int))] = {};
   msghdr message = {};
   message.msg_iov = &data;
   message.msg_iovlen = 1;
@@ -141,12 +158,12 @@ void spawn(int socket, const SpawnerRequest& request, char* text, const char* en
   for (char* at = text; at < end && n < request.n_words; at += std::strlen(at) + 1) words[n++] = at;
   words[n] = nullptr;
   SpawnerReply reply;
-  Pipe input, output;
-  reply.error = n == 0 ? EINVAL : start_child(words, input, output, reply.pid);
-  const int descriptors[] = {input.write_end, output.read_end};
-  reply_with(socket, reply, descriptors, reply.error == 0 ? 2 : 0);
-  input.close_both();
-  output.close_both();
+  CommandPipes pipes;
+  reply.error = n == 0 ? EINVAL : start_child(words, pipes, reply.pid);
+  const int descriptors[kPipesOfACommand] = {pipes.input.write_end, pipes.output.read_end,
+                                             pipes.errors.read_end};
+  reply_with(socket, reply, descriptors, reply.error == 0 ? kPipesOfACommand : 0);
+  pipes.close_all();
 }
 
 }  // namespace

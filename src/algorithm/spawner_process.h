@@ -10,6 +10,7 @@ namespace orrery::algorithm {
 
 inline constexpr size_t kMaxCommandBytes = 60'000;
 inline constexpr size_t kMaxCommandWords = 1000;
+inline constexpr size_t kPipesOfACommand = 3;  // to its stdin, from its stdout, from its stderr
 
 /// Program -> spawner process, followed by the words, each ended by a zero byte (spawn only).
 struct SpawnerRequest {
@@ -19,7 +20,7 @@ struct SpawnerRequest {
   pid_t pid = -1;  // kEnd
 };
 
-/// Spawner process -> program; a started command's stdin and stdout come with it.
+/// Spawner process -> program; a started command's pipes come with it.
 struct SpawnerReply {
   int error = 0;  // errno of what failed
   pid_t pid = -1;

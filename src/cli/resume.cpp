@@ -68,9 +68,12 @@ Change meaning_of(const std::string& key) {
   // Its fingerprint says whether it is the same data.
   if (section == "dataset" && name == "path") return Change::kFree;
   if (section == "call" && is_any_of(name, {"layout", "max_tokens_per_micro_batch",
-                                            "n_micro_batches", "log_return_value"})) {
+                                            "n_micro_batches", "log_return_value", "concurrency",
+                                            "max_failed_share", "max_failed_share_20_steps"})) {
     return Change::kFree;
   }
+  // What one does about a verifier that is too slow: it decides about answers to come.
+  if (section == "call" && is_any_of(name, {"timeout_seconds", "restarts"})) return Change::kNoted;
   if (section == "model" && is_any_of(name, {"lr", "lr_schedule", "min_lr_ratio", "warmup_steps",
                                              "warmup_proportion", "weight_decay", "beta1", "beta2",
                                              "adam_eps", "max_grad_norm", "on_nonfinite"})) {

@@ -54,4 +54,13 @@ fs::path create_run_directory(const RunDirectory& directory) {
   return kept;
 }
 
+void copy_failed_answers(const RunDirectory& from, const RunDirectory& to) {
+  std::error_code error;
+  if (!fs::is_directory(from.failed_answers(), error)) return;
+  fs::copy(from.failed_answers(), to.failed_answers(), fs::copy_options::recursive, error);
+  if (!error) return;
+  throw OutputError(base::concat("copying ", from.failed_answers().string(), " to ",
+                                 to.failed_answers().string(), ": ", error.message()));
+}
+
 }  // namespace orrery::cli

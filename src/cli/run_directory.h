@@ -18,6 +18,9 @@ struct RunDirectory {
   std::filesystem::path tensorboard() const { return root / "tensorboard"; }
   std::filesystem::path trace() const { return root / "trace"; }
   std::filesystem::path samples() const { return root / "samples"; }
+  /// Decisions about answers without a reward. Not cut back to a checkpoint: the steps that are
+  /// done again find theirs.
+  std::filesystem::path failed_answers() const { return root / "failed_answers"; }
   std::filesystem::path models() const { return root / "models"; }
   std::filesystem::path checkpoints() const { return root / "checkpoints"; }
   std::filesystem::path state() const { return root / "state"; }
@@ -33,5 +36,9 @@ void make_folders(const RunDirectory& directory);
 /// `name.1`, `name.2`, ... Returns where it went, or an empty path. Rank 0 only.
 /// Throws ConfigError when the folder cannot be made or written.
 std::filesystem::path create_run_directory(const RunDirectory& directory);
+
+/// A run that goes on in a folder of its own, or from its beginning because it had no checkpoint
+/// yet, takes the decisions of `from` along. Rank 0 only. Throws OutputError.
+void copy_failed_answers(const RunDirectory& from, const RunDirectory& to);
 
 }  // namespace orrery::cli

@@ -93,7 +93,7 @@ Prepared prepare(const config::TrainOptions& options, const comm::MpiSession& mp
 
 /// Rank 0: makes the run directory, or makes the old one ready to go on after the checkpoint, whose
 /// state it returns.
-std::optional<master::MasterState> open_run_directory(const Job& job,
+std::optional<master::MasterState> open_run_directory(const Job& job, const std::string& resume,
                                                       const std::filesystem::path& checkpoint) {
   const RunDirectory directory = run_directory_of(job.experiment);
   const std::string config =
@@ -114,6 +114,8 @@ std::optional<master::MasterState> open_run_directory(const Job& job,
     const std::filesystem::path kept = create_run_directory(directory);
     base::set_log_file(directory.log());
     if (!kept.empty()) base::log_info(base::concat("an earlier run was kept as ", kept.string()));
+    if (state) copy_failed_answers({checkpoint.parent_path().parent_path()}, directory);
+    if (!state && !kept.empty() && resume != "off") copy_failed_answers({kept}, directory);
     if (state) state->evaluated_at = state->exported_at = -1;  // done in another run's directory
   }
   for (const config::Problem& warning : job.warnings) {
@@ -323,8 +325,9 @@ std::optional<Start> agree_to_start(const config::TrainOptions& options,
     exit_code = error.exit_code();
     return std::nullopt;
   }
-  if (!on_rank_0(mpi, exit_code,
-                 [&] { start.state = open_run_directory(start.job, start.checkpoint); })) {
+  if (!on_rank_0(mpi, exit_code, [&] {
+        start.state = open_run_directory(start.job, options.resume, start.checkpoint);
+      })) {
     return std::nullopt;
   }
   return start;

@@ -144,7 +144,9 @@ algorithm::CallContext ModelWorker::call_context(const comm::Request& request,
                     .min_parts = call.n_micro_batches};
   context.data_rank = hosted.model->at.data;
   context.data_size = call.layout.data;
+  context.calls_per_step = job_.graph.calls_per_step(request.call);
   context.samples = job_.run_directory / "samples";
+  context.failed_answers = job_.run_directory / "failed_answers";
   return context;
 }
 
@@ -279,9 +281,13 @@ void ModelWorker::run_call(const comm::Request& request, comm::Reply& reply) {
   output = output.select(hosted.outputs).remap(hosted.interface_to_graph);
   metrics::Statistics statistics = hosted.interface->take_statistics();
   if (hosted.call->log_return_value) {
+    const auto named = hosted.interface_to_graph.find("rewards");
+    const std::string rewards = named == hosted.interface_to_graph.end() ? "" : named->second;
     for (const auto& [key, tensor] : output.data) {
-      statistics.mean("value/" + key, tensor.to(at::kDouble).sum().item<double>(),
-                      static_cast<double>(tensor.numel()));
+      at::Tensor values = tensor.to(at::kDouble);
+      if (key == rewards) values = values.masked_select(values.isnan().logical_not());  // left out
+      statistics.mean("value/" + key, values.sum().item<double>(),
+                      static_cast<double>(values.numel()));
     }
   }
   if (!statistics.empty()) reply.statistics.push_back(std::move(statistics));

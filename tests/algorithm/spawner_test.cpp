@@ -19,18 +19,20 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-/// What comes out of a command until it closes its output.
-std::string all_output(const Child& child) {
+/// What comes out of a pipe until its other end is closed.
+std::string all_of(const base::FileDescriptor& pipe) {
   std::string text;
   char bytes[256];
   while (true) {
-    pollfd polled = {child.output.get(), POLLIN, 0};
+    pollfd polled = {pipe.get(), POLLIN, 0};
     if (poll(&polled, 1, 5000) <= 0) return text + " (and no end)";
-    const ssize_t got = read(child.output.get(), bytes, sizeof(bytes));
+    const ssize_t got = read(pipe.get(), bytes, sizeof(bytes));
     if (got <= 0) return text;
     text.append(bytes, static_cast<size_t>(got));
   }
 }
+
+std::string all_output(const Child& child) { return all_of(child.output); }
 
 TEST(CommandWords, AreCutAtBlanksAndKeptTogetherByQuotes) {
   EXPECT_THAT(command_words("a  b\tc "), ElementsAre("a", "b", "c"));
@@ -67,6 +69,15 @@ TEST(Spawner, ConnectsStandardInputAndOutput) {
   ASSERT_EQ(write(child.input.get(), "this\n", 5), 5);
 
   EXPECT_EQ(all_output(child), "got this\n");
+  spawner.end(child.pid);
+}
+
+TEST(Spawner, KeepsStandardErrorApart) {
+  Spawner spawner;
+  const Child child = spawner.spawn({"sh", "-c", "echo out; echo err >&2"});
+
+  EXPECT_EQ(all_output(child), "out\n");
+  EXPECT_EQ(all_of(child.errors), "err\n");
   spawner.end(child.pid);
 }
 

@@ -359,22 +359,35 @@ case_out_of_memory() {
   run_rank_with "$name" $((1 + RANDOM % 2)) ORRERY_FAULT="worker.handle:memory:$((20 + RANDOM % 160))"
   verdict "$name" "3" "worker [01] on .*step [0-9]+.*bad_alloc"
 }
-# The command that gives the rewards fails at one line that it is asked, once or from then on.
+# The command that gives the rewards fails at one line that it is asked, once or from then on. An answer
+# that is late is left out, so another training follows; what ends the job is asked for again.
 case_reward() {
   local how name
   write_judge
-  more="--set call.reward.interface=command_reward --set call.reward.command=$work/judge.py
+  local judged="--set call.reward.interface=command_reward --set call.reward.command=$work/judge.py
     --set call.reward.timeout_seconds=1 --set call.reward.restarts=1"
+  more=$judged
   reference=undisturbed_judge
   [ -d "$work/$reference" ] || run "$reference" || { cat "$work/$reference.txt"; n_failed=$((n_failed + 1)); }
   for how in $(some_of 2 {dies,hangs,babbles}_{once,always}); do
     name=reward_$how$moment
+    more="$judged"
+    [[ $how != *_always ]] || more="$judged --set call.reward.max_failed_share=0"
     began=$SECONDS
     JUDGE_FAULT=$how JUDGE_AT=$((1 + RANDOM % 100)) JUDGE_MARK=$work/$name.mark run "$name"
     status=$?
     seconds=$((SECONDS - began))
     case $how in
-      *_once) verdict "$name" "0" "judge.py.*(started again|exited|no answer|not )" ;;
+      hangs_once)
+        reference=""
+        verdict "$name" "0" "have no reward .they are left out.: timeout 1: [0-9]+/[01] .no answer for 1 s"
+        reference=undisturbed_judge
+        if [ "$(cat "$output/$name"/samples/* | grep -c '"failed":"timeout"')" != 1 ]; then
+          echo "| $name | not one answer is marked in samples/ |"
+          n_failed=$((n_failed + 1))
+        fi
+        ;;
+      *_once) verdict "$name" "0" "judge.py.*(exited|no answer|not )" ;;
       *_always) verdict "$name" "3" "worker [01] on .*judge.py" ;;
     esac
   done

@@ -60,28 +60,103 @@ TEST(CommandReward, IsStartedAgainWhenItDiesAndTheRunIsTheSame) {
             values_of(dying / "grpo_tiny", "actor_train/loss"));
 }
 
-TEST(CommandReward, ThatAlwaysDiesEndsTheJobWithAMessageAndNoProcess) {
-  const TemporaryFolder folder;
+TEST(CommandReward, ThatIsBrokenEndsTheJobSoonWithItsLastWordsAndNoProcess) {
+  const std::pair<const char*, std::vector<const char*>> cases[] = {
+      {"import sys\nsys.stdin.readline()\nsys.exit(9)\n",
+       {"any of the first 8 questions", "exited with status 9"}},
+      {"import no_such_module\n",
+       {"without reading a question", "exited with status 1", "ends with: Traceback",
+        "No module named"}},
+      {"import time\ntime.sleep(1000)\n", {"read no question for 1 s", "raise timeout_seconds"}},
+      {"import sys\nfor line in sys.stdin: print(1.0, flush=True)\n",
+       {"any of the first 8 questions", "not {\"reward\": number}", "1.0"}}};
+  for (const auto& [program, texts] : cases) {
+    const TemporaryFolder folder;
 
-  const Result result = run_with(folder, "import sys\nsys.stdin.readline()\nsys.exit(9)\n");
+    const Result result = run_with(folder, program,
+                                   "--set call.reward.timeout_seconds=1 "
+                                   "--set call.reward.restarts=0 "
+                                   "--set call.reward.max_failed_share=0.4");
 
-  EXPECT_EQ(result.exit_code, 3) << result.output;
-  for (const char* text : {"judge.py", "started again 3 times", "exited with status 9"}) {
-    EXPECT_NE(result.output.find(text), std::string::npos) << text << " in " << result.output;
+    EXPECT_EQ(result.exit_code, 3) << program << result.output;
+    EXPECT_NE(result.output.find("judge.py"), std::string::npos) << result.output;
+    for (const char* text : texts) {
+      EXPECT_NE(result.output.find(text), std::string::npos) << text << " in " << result.output;
+    }
+    EXPECT_TRUE(algorithm::all_gone((folder / "judge.py").string()));
   }
-  EXPECT_TRUE(algorithm::all_gone((folder / "judge.py").string()));
 }
 
-TEST(CommandReward, ThatHangsEndsTheJobAfterItsTimeout) {
+/// Dies at every third answer the first time that it is asked about it, and never again: whoever
+/// asks twice gets another training. Marks are kept in the folder that is its argument.
+constexpr const char* kForgetful = R"(
+import json, os, sys
+for line in sys.stdin:
+    question = json.loads(line)
+    first, second = map(int, question["id"].split("/"))
+    mark = os.path.join(sys.argv[1], "%d-%d" % (first, second))
+    if (first + second) % 3 == 0 and not os.path.exists(mark):
+        open(mark, "w").close()
+        os._exit(1)
+    reward = sum(map(ord, question["response"])) % 7 / 3 - 1
+    print(json.dumps({"id": question["id"], "reward": reward}), flush=True)
+)";
+
+/// Ten steps with a checkpoint after every third.
+Result forgetful_run(const TemporaryFolder& folder, const std::string& name,
+                     const std::string& environment = "") {
+  std::filesystem::create_directory(folder / (name + "-marks"));
+  return run(
+      environment +
+          " OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 PMIX_MCA_psec=native "
+          "OMP_NUM_THREADS=1 OMPI_MCA_mpi_yield_when_idle=1 mpirun --oversubscribe -n 3 " +
+          ORRERY_PROGRAM + " " +
+          tiny(folder,
+               "--set call.reward.interface=command_reward --set "
+               "call.reward.command=\"python3 -u " +
+                   (folder / "judge.py").string() + " " + (folder / (name + "-marks")).string() +
+                   "\" --set call.reward.restarts=0 --set call.reward.on_failed_answer=-1 "
+                   "--set experiment.name=" +
+                   name +
+                   " --set experiment.total_steps=10 "
+                   "--set checkpoint.every_steps=3 "),
+      90);
+}
+
+TEST(CommandReward, AResumedRunDecidesNothingTwice) {
   const TemporaryFolder folder;
+  std::ofstream(folder / "judge.py") << kForgetful;
+  ASSERT_EQ(forgetful_run(folder, "whole").exit_code, 0);
 
-  const Result result =
-      run_with(folder, "import time\ntime.sleep(1000)\n",
-               "--set call.reward.timeout_seconds=1 --set call.reward.restarts=0");
+  // Before there is a checkpoint; between two, when steps of after the first one are decided.
+  EXPECT_NE(forgetful_run(folder, "cut", "ORRERY_FAULT=checkpoint.data:kill:1").exit_code, 0);
+  EXPECT_NE(forgetful_run(folder, "cut", "ORRERY_FAULT=checkpoint.rename:kill:2").exit_code, 0);
+  const Result last = forgetful_run(folder, "cut");
 
-  EXPECT_EQ(result.exit_code, 3) << result.output;
-  EXPECT_NE(result.output.find("no answer for 1 s"), std::string::npos) << result.output;
-  EXPECT_TRUE(algorithm::all_gone((folder / "judge.py").string()));
+  ASSERT_EQ(last.exit_code, 0) << last.output;
+  EXPECT_NE(last.output.find("as before the run was resumed"), std::string::npos) << last.output;
+  EXPECT_NE(last.output.find("goes on after step 3"), std::string::npos) << last.output;
+  for (const char* metric : {"actor_train/loss", "actor_train/grad_norm", "reward/reward",
+                             "reward/failed/died", "reward/command_restarts"}) {
+    EXPECT_EQ(values_of(folder / "whole", metric), values_of(folder / "cut", metric)) << metric;
+  }
+  const std::vector<double> died = values_of(folder / "whole", "reward/failed/died");
+  EXPECT_EQ(died.size(), 10u);
+  EXPECT_GE(*std::min_element(died.begin(), died.end()), 1);
+  size_t n_marked = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(folder / "whole/samples")) {
+    const auto samples = read_jsonl(entry.path());
+    EXPECT_EQ(samples, read_jsonl(folder / "cut/samples" / entry.path().filename()));
+    for (const auto& sample : samples) {
+      const bool is_third = (sample["id"].get<int>() + sample["member"].get<int>()) % 3 == 0;
+      EXPECT_EQ(sample.value("failed", "") == "died", is_third) << sample;
+      if (is_third) {
+        EXPECT_EQ(sample["reward"], -1) << sample;
+      }
+      n_marked += is_third ? 1 : 0;
+    }
+  }
+  EXPECT_GT(n_marked, 20u);
 }
 
 }  // namespace

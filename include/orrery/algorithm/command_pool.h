@@ -1,7 +1,7 @@
 // External commands that answer lines with lines: some processes of one command, each with one
-// question at a time. They are started when first needed and stay for the next call. One that dies,
-// hangs or talks nonsense is ended and started again, so many times; then the call fails and says
-// what was seen. Local; one thread.
+// question at a time. They are started when first needed and stay for the next call. A question
+// that gets no answer is decided as such and the others go on; one whose process ended or hung
+// without having read it is asked again, for it is not the reason. Local; one thread.
 #pragma once
 
 #include <chrono>
@@ -17,11 +17,41 @@
 
 namespace orrery::algorithm {
 
+class CommandProcess;  // src/algorithm/command_process.h
+
 struct CommandPoolOptions {
   std::string command;                        ///< as command_words takes it
   std::chrono::duration<double> timeout{60};  ///< of one answer; the first one's: start included
-  int64_t restarts = 3;                       ///< in one ask()
-  int64_t concurrency = 1;                    ///< processes
+  /// How often a question is asked again whose command ended or spoke nonsense. One that had no
+  /// answer in time is not: it would only cost the time once more.
+  int64_t restarts = 1;
+  int64_t concurrency = 1;  ///< processes
+  /// So many questions without an answer before any had one: the command itself is broken. 0: no
+  /// such limit.
+  int64_t max_first_failures = 8;
+  /// Called at least once a second while it waits. May be empty.
+  std::function<void()> on_wait = {};
+};
+
+/// What became of a question.
+struct CommandAnswer {
+  enum class End {
+    kAnswered,
+    kTimeout,    ///< nothing in time
+    kDied,       ///< it ended, or closed its output
+    kMalformed,  ///< something else than one answer to this question
+  };
+  End end = End::kAnswered;
+  std::string text;      ///< the answer's line without its end; else what came instead
+  int64_t restarts = 0;  ///< processes that were ended for this question
+};
+
+/// What a line is to a question.
+struct LineCheck {
+  std::optional<std::string> problem = {};  ///< why it is no answer to it
+  bool names_question = false;              ///< it says that it belongs to it
+
+  bool is_named_answer() const { return !problem && names_question; }
 };
 
 class CommandPool {
@@ -30,30 +60,52 @@ class CommandPool {
   CommandPool(Spawner& spawner, CommandPoolOptions options);
   ~CommandPool();  ///< ends all processes
 
-  /// Why an answer is none, or nothing. It may be called again for the same question.
-  using Check = std::function<std::optional<std::string>(size_t question, const std::string& line)>;
+  /// May be called again for the same question.
+  using Check = std::function<LineCheck(size_t question, const std::string& line)>;
+  /// Called once for each question, in any order. What it throws ends the asking.
+  using Decided = std::function<void(size_t question, CommandAnswer answer)>;
 
-  /// An answer line (without its end) for each question line, in the order of the questions. The
-  /// answers must not depend on which process gives them.
-  /// Throws CallError that names the command, the question and what came instead of an answer.
-  std::vector<std::string> ask(const std::vector<std::string>& questions, const Check& check);
+  /// Asks all questions. The answers must not depend on which process gives them.
+  /// Throws CallError, which names the command and what came instead of an answer, when processes
+  /// end or hang again and again without having read a question, when none of the first questions
+  /// gets an answer, and when lines that do not name their question cannot be told apart.
+  void ask(const std::vector<std::string>& questions, const Check& check, const Decided& decided);
 
-  /// Processes that had to be started again, since the last time this was asked.
+  /// Processes that had to be ended or had gone, since the last time this was asked.
   int64_t take_restarts() { return std::exchange(restarts_, 0); }
 
  private:
-  class Process;
   struct Round;  // one ask()
+  using Slot = std::unique_ptr<CommandProcess>;
 
   void assign(Round& round);
   void wait(Round& round);
-  void fail(Round& round, Process& process, const std::string& what);
+  void take_line(Round& round, Slot& slot);
+  void look_for_strays(Round& round);
+  void settle(Round& round);
+  /// The answer that `slot` holds stands.
+  void confirm(Round& round, Slot& slot);
+  /// The answer that it holds was not the only one: none of them counts.
+  void revoke(Round& round, Slot& slot, const std::string& what);
+  void ask_again_or_decide(Round& round, size_t question, CommandAnswer::End end,
+                           const std::string& text);
+  /// Ends the process of `slot`, which has failed by `what`; returns what is known about it.
+  std::string replace(Round& round, Slot& slot, const std::string& what);
+  void fail(Round& round, Slot& slot, CommandAnswer::End end, const std::string& what);
+  void ask_again_unread(Round& round, Slot& slot, const std::string& what);
+  void decide(Round& round, size_t question, CommandAnswer answer);
+  [[noreturn]] void give_up(const std::string& what, const std::string& question,
+                            const std::string& got, const std::string& advice) const;
 
   Spawner& spawner_;
   CommandPoolOptions options_;
   std::vector<std::string> words_;
-  std::vector<std::unique_ptr<Process>> processes_;
+  std::vector<Slot> processes_;
   int64_t restarts_ = 0;
+  int64_t n_answered_ = 0;      // ever
+  int64_t n_failed_first_ = 0;  // before the first answer
+  int64_t n_unread_ = 0;        // in a row: ended or hung without having read its question
+  bool has_told_of_names_ = false;
 };
 
 }  // namespace orrery::algorithm

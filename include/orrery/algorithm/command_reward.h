@@ -2,28 +2,39 @@
 //
 //   its stdin   {"id": "12/0", "prompt": "2+3=", "response": "5", "answer": "5",
 //                "fields": {"id": "a17", "level": 3}}                              one a line
-//   its stdout  {"reward": 1.0}      one line for each, soon; {"id": ..., "reward": ...} is checked
+//   its stdout  {"id": "12/0", "reward": 1.0}     one line for each, soon; null: no reward
 //   its stderr  goes to the output of the job
 //
 // `fields` are the record's fields but prompt, answer and system, as they stand there, if the call
 // has `fields` among its inputs. It is asked one question at a time; `concurrency` starts several.
-// End of its stdin: it should end.
+// End of its stdin: it should end. The protocol and what becomes of answers without a reward:
+// docs/rewards.md.
 #pragma once
 
 #include <memory>
+#include <optional>
+#include <string>
+#include <vector>
 
 #include "orrery/algorithm/command_pool.h"
+#include "orrery/algorithm/failed_answers.h"
 #include "orrery/algorithm/interface.h"
 #include "orrery/algorithm/option_problem.h"
 #include "orrery/config/field.h"
 
 namespace orrery::algorithm {
 
+/// `stop`, `leave_out` or a number that is finite in fp32.
+config::Check failed_answer_choice();
+
 struct CommandRewardOptions {
   std::string command;
   double timeout_seconds = 60;
-  int64_t restarts = 3;
+  int64_t restarts = 1;
   int64_t concurrency = 1;
+  std::string on_failed_answer = "leave_out";
+  double max_failed_share = 0.5;
+  double max_failed_share_20_steps = 0.2;
   bool dump_samples = true;
 
   template <class Visitor>
@@ -36,9 +47,19 @@ struct CommandRewardOptions {
     field(&C::timeout_seconds, "timeout_seconds",
           "how long one answer may take, the first one with the command's start", config::above(0));
     field(&C::restarts, "restarts",
-          "how often, in one call, a command that failed is started again", config::at_least(0));
+          "how often an answer at which the command ended or spoke nonsense is asked for again",
+          config::at_least(0));
     field(&C::concurrency, "concurrency", "processes of the command on each worker",
           config::in_range(1, 1024));
+    field(&C::on_failed_answer, "on_failed_answer",
+          "an answer without a reward: stop the job, leave it out of the training, or give it this "
+          "reward (null leaves out)",
+          failed_answer_choice());
+    field(&C::max_failed_share, "max_failed_share",
+          "share of a step's answers without a reward above which the job stops",
+          config::in_range(0, 1));
+    field(&C::max_failed_share_20_steps, "max_failed_share_20_steps", "the same over 20 steps",
+          config::in_range(0, 1));
     field(&C::dump_samples, "dump_samples", "write prompts, answers and rewards to samples/",
           config::anything());
   }
@@ -49,17 +70,41 @@ struct CommandRewardOptions {
 
 class CommandReward final : public Interface {
  public:
-  explicit CommandReward(CommandRewardOptions options) : options_(std::move(options)) {}
+  explicit CommandReward(CommandRewardOptions options);
 
   /// In: packed_input_ids, prompt_mask and, if there are any, answers and fields [bytes] uint8.
-  /// Out: rewards [N] fp32. Shards that are not the head of their data rank ask nothing and return
-  /// zeros, which count for nothing. Throws CallError when the command fails too often.
+  /// Out: rewards [N] fp32; NaN: left out. Shards that are not the head of their data rank ask
+  /// nothing and return zeros, which count for nothing. Throws CallError when the command is
+  /// broken, when too many answers fail (data rank 0), or at the first one that does with `stop`.
+  /// Collective over `model.data_group`.
   data::SequenceBatch inference(ModelContext& model, const data::SequenceBatch& input,
                                 const CallContext& call) override;
 
+  /// The failed answers of the last steps, of all data ranks; of heads only.
+  std::string state() const override { return share_.state(); }
+  void restore(const std::string& state) override { share_.restore(state); }
+
  private:
+  struct Verdict;
+  struct Round;  // one call
+
+  void prepare(const ModelContext& model, const CallContext& call);
+  void ask(Round& round);
+  void decide(Round& round, size_t response, Verdict verdict);
+  /// Throws if this data rank's failures alone are too many for the step.
+  void stop_early(const Round& round) const;
+  /// Whether the failures of all data ranks are too many; throws on data rank 0 if so.
+  bool are_too_many(const Round& round) const;
+  void report(const Round& round);
+  [[noreturn]] void throw_too_many(const Round& round, const FailedShare::Share& share,
+                                   const std::vector<FailedAnswer>& failed, const char* key,
+                                   double ceiling) const;
+
   CommandRewardOptions options_;
-  std::unique_ptr<CommandPool> pool_;  // from the first call on
+  std::optional<float> reward_of_failed_;     // none: left out
+  std::unique_ptr<CommandPool> pool_;         // from the first call on
+  std::optional<FailedAnswerRecord> record_;  // from the first call on
+  FailedShare share_;
 };
 
 }  // namespace orrery::algorithm

@@ -38,7 +38,9 @@ struct CallContext {
   parallel::MicroBatchLimits limits;
   int data_rank = 0;
   int data_size = 1;
-  std::filesystem::path samples;  ///< folder for dumps of generated samples; empty: none
+  int64_t calls_per_step = 1;            ///< how often the call runs in a step
+  std::filesystem::path samples;         ///< folder for dumps of generated samples; empty: none
+  std::filesystem::path failed_answers;  ///< folder of their record; empty: none
 };
 
 /// What an evaluation is about: this data rank's part of the evaluation data set.

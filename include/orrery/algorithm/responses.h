@@ -21,6 +21,8 @@ struct Response {
   std::string fields;    ///< JSON object of the record's other fields; empty when not asked for
   bool ended = false;    ///< by the end token; false: cut by its length
   int32_t n_tokens = 0;  ///< of the response, the end token included
+  /// Why it has no reward: `timeout`, ...; empty: it has one.
+  std::string failure = {};
 };
 
 /// The sequences of a batch with packed_input_ids [T] and prompt_mask [T], and, if there,
@@ -30,7 +32,8 @@ std::vector<Response> responses_of(const data::SequenceBatch& batch,
 
 /// Appends {"step","id","member","prompt","response","answer","reward","finish"} for each response
 /// to `folder`/step-00000012-rank-0.jsonl (data rank 0), so that what a model wrote can be read
-/// beside its rewards. finish: `eos` or `length`. Throws OutputError.
+/// beside its rewards. finish: `eos` or `length`. One without a reward has its reason as "failed"
+/// and the reward null, or what stands for it. Throws OutputError.
 void dump_responses(const std::filesystem::path& folder, int64_t step, int data_rank,
                     const std::vector<Response>& responses, const std::vector<float>& rewards);
 

@@ -19,8 +19,9 @@ struct RewardModelOptions {
     field(&C::n_minibatches, "n_minibatches", "optimizer steps for each batch",
           config::at_least(1));
     field(&C::output_scaling, "output_scaling", "inference: scores are multiplied by this ...",
-          config::anything());
-    field(&C::output_bias, "output_bias", "... after this was subtracted", config::anything());
+          config::in_range(-1e30, 1e30));
+    field(&C::output_bias, "output_bias", "... after this was subtracted",
+          config::in_range(-1e30, 1e30));
     field(&C::dump_samples, "dump_samples", "inference: write answers and rewards to samples/",
           config::anything());
   }
@@ -31,7 +32,8 @@ class RewardModel final : public Interface {
   explicit RewardModel(RewardModelOptions options) : options_(options) {}
 
   /// In: packed_input_ids [T]; prompt_mask [T] and answers where samples are to be dumped. Out:
-  /// rewards [N] fp32, the score of each sequence's last token.
+  /// rewards [N] fp32, the score of each sequence's last token. Throws CallError for a score that
+  /// is not finite.
   data::SequenceBatch inference(ModelContext& model, const data::SequenceBatch& input,
                                 const CallContext& call) override;
   /// In: packed_input_ids [T], sequences chosen, rejected, chosen, ... The loss is the mean over

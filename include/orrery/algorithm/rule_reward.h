@@ -19,8 +19,8 @@ struct RuleRewardOptions {
     field(&C::match, "match",
           "exact: same text; numeric: the integer after the last '=' is the answer",
           config::one_of({"exact", "numeric"}));
-    field(&C::correct, "correct", "reward of a right answer", config::anything());
-    field(&C::wrong, "wrong", "reward of a wrong answer", config::anything());
+    field(&C::correct, "correct", "reward of a right answer", config::in_range(-1e30, 1e30));
+    field(&C::wrong, "wrong", "reward of a wrong answer", config::in_range(-1e30, 1e30));
     field(&C::dump_samples, "dump_samples", "write prompts, answers and rewards to samples/",
           config::anything());
   }

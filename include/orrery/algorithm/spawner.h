@@ -4,7 +4,7 @@
 // does, however that ends.
 //
 //   program  -- words of a command, pid to end -->  spawner process  -- fork, exec -->  command
-//            <-- pid and both pipes (SCM_RIGHTS) --                                        ^
+//            <-- pid and the pipes (SCM_RIGHTS) ---                                        ^
 //            <----------------- lines through the pipes, without the spawner -------------'
 #pragma once
 
@@ -28,11 +28,12 @@ std::vector<std::string> command_words(std::string_view command);
 /// be executed. Nothing is started. Local.
 std::optional<std::string> command_problem(std::string_view command);
 
-/// A command that runs, in a process group of its own. Its stderr is the program's.
+/// A command that runs, in a process group of its own.
 struct Child {
   pid_t pid = -1;
   base::FileDescriptor input;   ///< its stdin, non-blocking; closing it tells it to end
   base::FileDescriptor output;  ///< its stdout, non-blocking
+  base::FileDescriptor errors;  ///< its stderr, non-blocking: who reads it passes it on
 };
 
 /// One thread.
