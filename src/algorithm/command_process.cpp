@@ -14,7 +14,7 @@ namespace orrery::algorithm {
 namespace {
 
 constexpr size_t kLongestAnswer = size_t{1} << 20;
-constexpr size_t kKeptOfErrors = 1000;
+constexpr size_t kKeptOfErrors = 500;
 
 }  // namespace
 

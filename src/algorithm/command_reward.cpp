@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>  // questions and answers
+#include <utility>
 
 #include "orrery/algorithm/rewards.h"
 #include "orrery/base/error.h"
@@ -233,6 +234,12 @@ void CommandReward::ask(Round& round) {
         decide(round, i, verdict);
         if (verdict.failure) round.fresh.push_back(round.failed.back());
       });
+  // In an order that does not depend on time.
+  for (std::vector<FailedAnswer>* const failed : {&round.failed, &round.fresh}) {
+    std::sort(failed->begin(), failed->end(), [](const FailedAnswer& a, const FailedAnswer& b) {
+      return std::pair(a.sample, a.member) < std::pair(b.sample, b.member);
+    });
+  }
 }
 
 void CommandReward::decide(Round& round, size_t i, Verdict verdict) {

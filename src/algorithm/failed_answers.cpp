@@ -16,8 +16,8 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
-constexpr size_t kNamedInTexts = 5;
-constexpr size_t kLongestShown = 300;
+constexpr size_t kNamedInTexts = 8;
+constexpr size_t kLongestShown = 1000;
 
 /// A line that a killed job left without its end is none.
 bool ends_in_a_line(const fs::path& file) {
@@ -63,7 +63,7 @@ std::string text_of(const std::vector<FailedAnswer>& failed) {
   for (size_t i = 0; i < std::min(failed.size(), kNamedInTexts); ++i) {
     std::string text = base::concat(failed[i].sample, "/", failed[i].member);
     const std::string& what = failed[i].what;
-    if (!what.empty()) {
+    if (!what.empty() && i == 0) {
       text += base::concat(" (", what.substr(0, kLongestShown),
                            what.size() > kLongestShown ? "..." : "", ")");
     }

@@ -104,9 +104,8 @@ void check_finite(const Groups& groups, const double* reward) {
 Variance variance_named(std::string_view name) {
   if (name == "population") return Variance::kPopulation;
   if (name == "sample") return Variance::kUnbiased;
-  throw ConfigError("kind of deviation", {.expected = "population or sample",
-                                          .got = std::string(name),
-                                          .advice = {}});
+  throw ConfigError("kind of deviation",
+                    {.expected = "population or sample", .got = std::string(name), .advice = {}});
 }
 
 EpsMode eps_mode_named(std::string_view name) {
@@ -122,9 +121,8 @@ EpsMode eps_mode_named(std::string_view name) {
 SingleAnswer single_answer_named(std::string_view name) {
   if (name == "zero") return SingleAnswer::kZero;
   if (name == "keep_reward") return SingleAnswer::kKeepsReward;
-  throw ConfigError("advantage of a single answer", {.expected = "zero or keep_reward",
-                                                     .got = std::string(name),
-                                                     .advice = {}});
+  throw ConfigError("advantage of a single answer",
+                    {.expected = "zero or keep_reward", .got = std::string(name), .advice = {}});
 }
 
 at::Tensor group_advantages(const at::Tensor& rewards, const std::vector<int32_t>& group_sizes,

@@ -12,10 +12,9 @@ std::string vectors() {
 }
 
 /// The vectors' name of an estimator -> ours. Those that are not here do not exist.
-const std::map<std::string, GroupEstimator> kEstimators = {
-    {"grpo", GroupEstimator::kStandardised},
-    {"dr_grpo", GroupEstimator::kMeanOnly},
-    {"rloo", GroupEstimator::kLeaveOneOut}};
+const std::map<std::string, GroupEstimator> kEstimators = {{"grpo", GroupEstimator::kStandardised},
+                                                           {"dr_grpo", GroupEstimator::kMeanOnly},
+                                                           {"rloo", GroupEstimator::kLeaveOneOut}};
 
 std::string missing_estimator(const golden::Case& c) {
   const std::string name = c["options"]["estimator"].get<std::string>();
@@ -45,8 +44,7 @@ at::Tensor rewards_of(const golden::Case& c) {
   const std::vector<double> weights = golden::doubles(c["reward_weights"]);
   at::Tensor sum;
   for (size_t i = 0; i < weights.size(); ++i) {
-    const at::Tensor own =
-        weights[i] * at::tensor(golden::doubles(c["rewards"][i]), at::kDouble);
+    const at::Tensor own = weights[i] * at::tensor(golden::doubles(c["rewards"][i]), at::kDouble);
     sum = sum.defined() ? sum + own : own;
   }
   return sum;

@@ -18,8 +18,8 @@ data::SequenceBatch batch_with(const std::vector<float>& rewards) {
   data::SequenceBatch batch;
   batch.meta.ids = {{5}, {6}};
   batch.set("packed_input_ids", at::zeros({12}, at::kLong), tokens);
-  batch.set("prompt_mask",
-            at::tensor({1, 0, 0, 1, 0, 1, 0, 0, 0, 1, 0, 0}, at::kInt).to(at::kBool), tokens);
+  batch.set("prompt_mask", at::tensor({1, 0, 0, 1, 0, 1, 0, 0, 0, 1, 0, 0}, at::kInt).to(at::kBool),
+            tokens);
   batch.set("packed_logprobs", at::full({8}, -1, at::kFloat), action_lengths(tokens));
   batch.set("rewards", at::tensor(rewards, at::kFloat), one_each(tokens));
   batch.set("seq_no_eos_mask", at::zeros({4}, at::kBool), one_each(tokens));
@@ -38,8 +38,8 @@ TEST(LeftOutAnswer, HasNoWeightAndIsInNoStatistic) {
   const Estimate got = estimate(batch_with({0.5F, NAN, 1, 2}), {});
 
   EXPECT_TRUE(at::equal(got.kept.to(at::kInt), at::tensor({1, 0, 1, 1}, at::kInt)));
-  EXPECT_TRUE(at::equal(got.policy.mask.to(at::kInt),
-                        at::tensor({1, 1, 0, 1, 1, 1, 1, 1}, at::kInt)));
+  EXPECT_TRUE(
+      at::equal(got.policy.mask.to(at::kInt), at::tensor({1, 1, 0, 1, 1, 1, 1, 1}, at::kInt)));
   EXPECT_TRUE(at::isfinite(got.policy.advantages).all().item<bool>());
   EXPECT_EQ(got.statistics.value("left_out_answers"), 1.0);
   EXPECT_EQ(got.statistics.value("n_seqs"), 3.0);

@@ -47,7 +47,8 @@ struct FailedAnswer {
   uint64_t question = 0;  ///< hash of what was asked
 };
 
-/// `timeout 2, died 1: 12/0 (no answer for 60 s), 12/3, ... and 5 more`.
+/// `timeout 2, died 1: 12/0 (no answer for 60 s), 12/3, and 5 more`; with what was seen of the
+/// first.
 std::string text_of(const std::vector<FailedAnswer>& failed);
 
 /// Those of all ranks in rank order, without `what`. Collective.

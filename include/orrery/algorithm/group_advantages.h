@@ -37,8 +37,8 @@ enum class EpsMode {
 enum class SingleAnswer { kZero, kKeepsReward };
 
 /// By the words of the configuration. Throw ConfigError for another one.
-Variance variance_named(std::string_view name);          // population, sample
-EpsMode eps_mode_named(std::string_view name);           // added_to_std, ...
+Variance variance_named(std::string_view name);           // population, sample
+EpsMode eps_mode_named(std::string_view name);            // added_to_std, ...
 SingleAnswer single_answer_named(std::string_view name);  // zero, keep_reward
 
 struct GroupOptions {
