@@ -21,6 +21,9 @@ struct Response {
   std::string fields;    ///< JSON object of the record's other fields; empty when not asked for
   bool ended = false;    ///< by the end token; false: cut by its length
   int32_t n_tokens = 0;  ///< of the response, the end token included
+  /// JSON texts: the data set's name; the record's line and id (data::kRecordOfSample).
+  std::string dataset = "null";
+  std::string record = "null";
 };
 
 /// The sequences of a batch with packed_input_ids [T] and prompt_mask [T], and, if there,
@@ -28,9 +31,10 @@ struct Response {
 std::vector<Response> responses_of(const data::SequenceBatch& batch,
                                    const data::Tokenizer& tokenizer);
 
-/// Appends {"step","id","member","prompt","response","answer","reward","finish"} for each response
-/// to `folder`/step-00000012-rank-0.jsonl (data rank 0), so that what a model wrote can be read
-/// beside its rewards. finish: `eos` or `length`. Throws OutputError.
+/// Appends {"step","id","member","prompt","response","answer","reward","finish","dataset","record"}
+/// for each response to `folder`/step-00000012-rank-0.jsonl (data rank 0), so that what a model
+/// wrote can be read beside its rewards and found in the data. finish: `eos` or `length`. Throws
+/// OutputError.
 void dump_responses(const std::filesystem::path& folder, int64_t step, int data_rank,
                     const std::vector<Response>& responses, const std::vector<float>& rewards);
 
