@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cli/commands.h"
+#include "cli/program_versions.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
 
@@ -25,6 +26,7 @@ constexpr const char* kUsage = R"(orrery: reinforcement learning of language mod
   orrery inspect PATH          what a model, checkpoint, run or file holds
   orrery verify PATH           re-reads everything: exit code 5 where it is damaged
   orrery doctor                would a job run here, and how fast? alone, under mpirun or srun
+  orrery --version             what this program is made of
   orrery COMMAND --help        all options; of train and plan also all configuration keys
 
 example: mpirun -n 3 orrery train configs/grpo_tiny.cfg
@@ -55,8 +57,12 @@ int run(const std::vector<std::string>& arguments) {
     std::cout << kUsage;
     return 0;
   }
+  if (command == "--version" || command == "-V" || command == "version") {
+    std::cout << orrery::cli::versions_text();
+    return 0;
+  }
   std::string text = orrery::base::concat("orrery: unknown command '", command, "'");
-  std::vector<std::string> known = {"help"};
+  std::vector<std::string> known = {"help", "version"};
   for (const Command& one : kCommands) known.push_back(one.name);
   if (const auto nearest = orrery::base::nearest(command, known)) {
     text += orrery::base::concat("; did you mean '", *nearest, "'?");

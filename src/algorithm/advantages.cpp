@@ -5,6 +5,7 @@
 #include <numeric>
 #include <utility>
 
+#include "orrery/base/counted.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
 #include "orrery/kernels/gae.h"
@@ -147,10 +148,11 @@ at::Tensor normalize_by_group(const at::Tensor& x, const at::Tensor& mask,
                               const std::vector<int32_t>& lengths, int64_t group_size) {
   const auto n = static_cast<int64_t>(lengths.size());
   if (group_size < 1 || n % group_size != 0) {
-    throw ShapeError("normalisation by group",
-                     {.expected = base::concat("a multiple of ", group_size, " sequences"),
-                      .got = base::concat(n),
-                      .advice = {}});
+    throw ShapeError(
+        "normalisation by group",
+        {.expected = base::concat("a multiple of ", base::counted(group_size, "sequence")),
+         .got = base::concat(n),
+         .advice = {}});
   }
   std::vector<at::Tensor> parts;
   int64_t begin = 0;

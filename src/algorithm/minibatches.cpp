@@ -3,6 +3,7 @@
 #include <numeric>
 #include <utility>
 
+#include "orrery/base/counted.h"
 #include "orrery/base/error.h"
 #include "orrery/base/hash.h"
 #include "orrery/base/philox.h"
@@ -16,10 +17,11 @@ data::SequenceBatch by_sequence(const data::SequenceBatch& batch) {
   for (size_t i = 0; i < n; ++i) result.meta.ids.push_back({i});
   for (const data::KeyMetadata& key : batch.meta.keys) {
     if (key.lengths.n_sequences() != n) {
-      throw ShapeError(base::concat("key ", key.key, " has no entry for each sequence"),
-                       {.expected = base::concat(n, " sequences, as packed_input_ids"),
-                        .got = base::concat(key.lengths.n_sequences()),
-                        .advice = {}});
+      throw ShapeError(
+          base::concat("key ", key.key, " has no entry for each sequence"),
+          {.expected = base::concat(base::counted(n, "sequence"), ", as packed_input_ids"),
+           .got = base::concat(key.lengths.n_sequences()),
+           .advice = {}});
     }
     result.set(key.key, batch.at(key.key), data::NestedLengths::of_single(key.lengths.flat()));
   }

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "orrery/algorithm/masked_statistics.h"
+#include "orrery/base/counted.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
 
@@ -39,7 +40,7 @@ void check_pairs(const data::SequenceBatch& batch) {
     if (tokens.of(i).size() % 2 == 0 && !tokens.of(i).empty()) continue;
     throw CallError(base::concat("sample ", batch.meta.ids[i].value, " has no pairs of answers"),
                     {.expected = "chosen, rejected, chosen, ...",
-                     .got = base::concat(tokens.of(i).size(), " sequences"),
+                     .got = base::counted(tokens.of(i).size(), "sequence"),
                      .advice = "use a data set of kind preferences"});
   }
 }

@@ -4,7 +4,9 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>  // dumps
 
+#include "orrery/algorithm/call_statistics.h"  // kDatasetOfSample
 #include "orrery/base/file.h"
+#include "orrery/data/dataset.h"  // kRecordOfSample
 
 namespace orrery::algorithm {
 
@@ -24,6 +26,17 @@ std::vector<std::string> texts_of(const data::SequenceBatch& batch, const char* 
   return texts;
 }
 
+/// One JSON text of the samples of a batch; null where it says nothing.
+std::vector<std::string> extras_of(const data::SequenceBatch& batch, const char* name) {
+  const auto texts = batch.meta.extra.find(name);
+  if (texts != batch.meta.extra.end()) return texts->second;
+  return std::vector<std::string>(batch.size(), "null");
+}
+
+nlohmann::ordered_json value_of(const std::string& text) {
+  return nlohmann::ordered_json::parse(text, nullptr, /*allow_exceptions=*/false);
+}
+
 }  // namespace
 
 std::vector<Response> responses_of(const data::SequenceBatch& batch,
@@ -34,6 +47,8 @@ std::vector<Response> responses_of(const data::SequenceBatch& batch,
   const int32_t* token = ids.const_data_ptr<int32_t>();
   const bool* is_prompt = prompt_mask.const_data_ptr<bool>();
 
+  const std::vector<std::string> datasets = extras_of(batch, kDatasetOfSample);
+  const std::vector<std::string> records = extras_of(batch, data::kRecordOfSample);
   const std::vector<std::string> answers = texts_of(batch, "answers");
   const std::vector<std::string> fields = texts_of(batch, "fields");
   const std::vector<int32_t> end_tokens = tokenizer.eos_ids();
@@ -56,6 +71,8 @@ std::vector<Response> responses_of(const data::SequenceBatch& batch,
                            .fields = fields[i],
                            .ended = has_ended,
                            .n_tokens = n - prompt});
+      responses.back().dataset = datasets[i];
+      responses.back().record = records[i];
       token += n;
       is_prompt += n;
     }
@@ -80,6 +97,8 @@ void dump_responses(const std::filesystem::path& folder, int64_t step, int data_
                                    {"reward", rewards[i]},
                                    {"finish", response.ended ? "eos" : "length"}};
     if (!response.failure.empty()) line["failed"] = response.failure;
+    line["dataset"] = value_of(response.dataset);
+    line["record"] = value_of(response.record);
     // A response may be cut inside a character.
     lines += line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
   }

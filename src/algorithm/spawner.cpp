@@ -11,6 +11,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "orrery/base/counted.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
 #include "spawner_process.h"
@@ -186,7 +187,8 @@ Child Spawner::spawn(const std::vector<std::string>& words) {
   std::string bytes(reinterpret_cast<const char*>(&request), sizeof(request));
   for (const std::string& word : words) bytes.append(word.c_str(), word.size() + 1);
   if (bytes.size() > kMaxCommandBytes || words.size() > kMaxCommandWords) {
-    throw CallError(base::concat("a command of ", bytes.size(), " bytes is too long"));
+    throw CallError(
+        base::concat("a command of ", base::counted(bytes.size(), "byte"), " is too long"));
   }
   connection_->send(bytes);
   std::vector<base::FileDescriptor> pipes;

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <memory>
 #include <mutex>
+#include <utility>
 
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
@@ -21,7 +22,9 @@ struct Log {
   std::shared_ptr<spdlog::sinks::stderr_sink_mt> console =
       std::make_shared<spdlog::sinks::stderr_sink_mt>();
   spdlog::logger logger{"orrery", console};
-  std::mutex mutex;  // prefix and sinks
+  std::shared_ptr<spdlog::sinks::basic_file_sink_mt> file;
+  std::filesystem::path file_of_problems;  // not opened yet
+  std::mutex mutex;                        // all but the console
   std::string prefix;
 
   Log() {
@@ -43,9 +46,28 @@ Log& log() {
   return instance;
 }
 
+/// With the mutex held. Throws OutputError.
+void open_file(Log& out, const std::filesystem::path& file) {
+  try {
+    out.file = std::make_shared<spdlog::sinks::basic_file_sink_mt>(file.string());
+    out.file->set_pattern("%Y-%m-%dT%H:%M:%S.%e %l %v");
+    out.logger.sinks() = {out.console, out.file};
+  } catch (const spdlog::spdlog_ex& error) {
+    throw OutputError(concat("log file ", file.string(), ": ", error.what()));
+  }
+}
+
 void write(spdlog::level::level_enum level, std::string_view text) {
   Log& out = log();
   std::scoped_lock lock(out.mutex);
+  if (level >= spdlog::level::warn && !out.file_of_problems.empty()) {
+    try {
+      open_file(out, std::exchange(out.file_of_problems, {}));
+      out.file->set_level(spdlog::level::warn);
+    } catch (const OutputError& error) {
+      out.logger.log(spdlog::level::warn, "{}", error.what());
+    }
+  }
   const std::string line = out.prefix.empty() ? std::string(text) : concat(out.prefix, ": ", text);
   out.logger.log(level, "{}", line);
 }
@@ -56,6 +78,15 @@ void log_info(std::string_view text) { write(spdlog::level::info, text); }
 void log_warning(std::string_view text) { write(spdlog::level::warn, text); }
 void log_error(std::string_view text) { write(spdlog::level::err, text); }
 
+void log_to_file(std::string_view text) {
+  Log& out = log();
+  std::scoped_lock lock(out.mutex);
+  if (out.file == nullptr) return;
+  out.console->set_level(spdlog::level::off);
+  out.logger.log(spdlog::level::info, "{}", std::string(text));
+  out.console->set_level(spdlog::level::trace);
+}
+
 void set_log_prefix(const std::string& prefix) {
   Log& out = log();
   std::scoped_lock lock(out.mutex);
@@ -65,13 +96,13 @@ void set_log_prefix(const std::string& prefix) {
 void set_log_file(const std::filesystem::path& file) {
   Log& out = log();
   std::scoped_lock lock(out.mutex);
-  try {
-    auto sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(file.string());
-    sink->set_pattern("%Y-%m-%dT%H:%M:%S.%e %l %v");
-    out.logger.sinks() = {out.console, sink};
-  } catch (const spdlog::spdlog_ex& error) {
-    throw OutputError(concat("log file ", file.string(), ": ", error.what()));
-  }
+  open_file(out, file);
+}
+
+void set_log_file_of_problems(const std::filesystem::path& file) {
+  Log& out = log();
+  std::scoped_lock lock(out.mutex);
+  out.file_of_problems = file;
 }
 
 }  // namespace orrery::base

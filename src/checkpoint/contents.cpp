@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "hdf5_handle.h"
+#include "orrery/base/counted.h"
 #include "orrery/base/text.h"
 
 namespace orrery::checkpoint {
@@ -28,7 +29,7 @@ std::string dtype_text(hid_t type) {
     case H5T_STRING:
       return "string";
     default:
-      return base::concat("other (", bits / 8, " bytes)");
+      return base::concat("other (", base::counted(bits / 8, "byte"), ")");
   }
 }
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <system_error>
 
+#include "orrery/base/counted.h"
 #include "orrery/base/error.h"
 #include "orrery/base/fault.h"
 #include "orrery/base/file.h"
@@ -117,7 +118,8 @@ std::optional<std::string> problem_of(const fs::path& directory, const FileRecor
   const uintmax_t size = fs::file_size(file, error);
   if (error) return base::concat(file.string(), ": ", error.message());
   if (size != record.size) {
-    return base::concat(file.string(), ": has ", size, " bytes instead of ", record.size);
+    return base::concat(file.string(), ": has ", base::counted(size, "byte"), " instead of ",
+                        record.size);
   }
   try {
     if (record_of(file).hash == record.hash) return std::nullopt;

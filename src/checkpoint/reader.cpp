@@ -5,6 +5,7 @@
 #include <system_error>
 #include <utility>
 
+#include "orrery/base/counted.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
 
@@ -22,8 +23,8 @@ void CheckpointReader::open_all() {
     if (error || size != record.size) {
       throw CheckpointError(
           base::concat((directory_ / record.name).string(), ": the file is not whole"),
-          {.expected = base::concat(record.size, " bytes"),
-           .got = error ? error.message() : base::concat(size, " bytes"),
+          {.expected = base::counted(record.size, "byte"),
+           .got = error ? error.message() : base::counted(size, "byte"),
            .advice = "use another checkpoint"});
     }
     const ShardReader& file = files_.emplace_back(directory_ / record.name);
@@ -88,7 +89,7 @@ void CheckpointReader::read(const Slab& wanted, void* out) {
   if (n_read != wanted.numel()) {
     throw CheckpointError(
         base::concat(directory_.string(), ": parts of ", wanted.name, " are in no file"),
-        {.expected = base::concat(wanted.numel(), " numbers"),
+        {.expected = base::counted(wanted.numel(), "number"),
          .got = base::concat(n_read),
          .advice = "orrery verify tells what else is wrong with it"});
   }

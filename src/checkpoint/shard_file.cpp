@@ -13,6 +13,7 @@
 
 #include "digest.h"
 #include "hdf5_handle.h"
+#include "orrery/base/counted.h"
 #include "orrery/base/error.h"
 #include "orrery/base/fault.h"
 #include "orrery/base/file.h"
@@ -121,10 +122,12 @@ size_t believable_size(hid_t dataset, uint64_t n_elements, int64_t element, uint
   const uint64_t stored = std::min<uint64_t>(H5Dget_storage_size(dataset), file_size);
   const auto bytes_each = static_cast<uint64_t>(element);
   if (n_elements > stored * most / bytes_each) {
-    throw CheckpointError(base::concat(where, ": larger than its file"),
-                          {.expected = base::concat("at most ", stored * most, " bytes"),
-                           .got = base::concat(n_elements, " elements of ", element, " bytes"),
-                           .advice = "the file is damaged; use another checkpoint"});
+    throw CheckpointError(
+        base::concat(where, ": larger than its file"),
+        {.expected = base::concat("at most ", base::counted(stored * most, "byte")),
+         .got = base::concat(base::counted(n_elements, "element"), " of ",
+                             base::counted(element, "byte")),
+         .advice = "the file is damaged; use another checkpoint"});
   }
   return n_elements * bytes_each;
 }

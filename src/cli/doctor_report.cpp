@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <map>
 
+#include "orrery/base/counted.h"
 #include "orrery/base/text.h"
 
 namespace orrery::cli {
@@ -72,8 +73,8 @@ Finding judge_cores(const std::string& host, const std::vector<const RankFacts*>
   Finding finding{.health = Health::kFine,
                   .what = base::concat("cores of ", host),
                   .value = base::concat(n_ranks, n_ranks == 1 ? " rank on " : " ranks on ", cores,
-                                        " of ", ranks.front()->online_cores, " cores, ", threads,
-                                        threads == 1 ? " thread" : " threads"),
+                                        " of ", base::counted(ranks.front()->online_cores, "core"),
+                                        ", ", threads, threads == 1 ? " thread" : " threads"),
                   .advice = ""};
   if (cores < n_ranks) {
     finding.health = Health::kWarning;
@@ -103,8 +104,9 @@ Finding judge_gpus(const std::string& host, const std::vector<const RankFacts*>&
       std::max<int64_t>(static_cast<int64_t>(ranks.size()) - (has_master ? 1 : 0), 1);
   Finding finding{.health = Health::kFine,
                   .what = base::concat("GPUs of ", host),
-                  .value = n_gpus == 0 ? "none: ranks compute on CPUs"
-                                       : base::concat(n_gpus, " for ", n_workers, " workers"),
+                  .value = n_gpus == 0
+                               ? "none: ranks compute on CPUs"
+                               : base::concat(n_gpus, " for ", base::counted(n_workers, "worker")),
                   .advice = ""};
   if (n_gpus > 0 && support == GpuSupport::kLeftOut) {
     finding.health = Health::kWarning;

@@ -10,6 +10,7 @@
 #include "command_ranks.h"
 #include "commands.h"
 #include "model_source.h"
+#include "orrery/base/counted.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
 #include "orrery/checkpoint/contents.h"
@@ -52,15 +53,16 @@ std::string architecture_text(const model::Architecture& a) {
   const model::ParameterTable table = model::parameter_table(a);
   std::string text =
       base::concat(model::name(a.family), a.value_head ? ", value head (one number a token)" : "",
-                   ": ", a.n_layers, " layers of ", a.hidden_size, ", ", a.n_heads, " heads of ",
-                   a.head_dim, ", ", a.n_kv_heads, " key/value heads, MLP ", a.intermediate_size,
+                   ": ", base::counted(a.n_layers, "layer"), " of ", a.hidden_size, ", ",
+                   base::counted(a.n_heads, "head"), " of ", a.head_dim, ", ",
+                   base::counted(a.n_kv_heads, "key/value head"), ", MLP ", a.intermediate_size,
                    ", vocabulary ", a.vocab_size, ", context ", a.max_positions);
   if (a.sliding_window > 0) text += base::concat(", window ", a.sliding_window);
   if (a.tie_embeddings) text += ", tied embeddings";
   text += base::concat("; end tokens ",
                        a.eos_tokens.empty() ? std::string("none") : base::join(a.eos_tokens, " "));
-  return base::concat(text, "; ", table.numel, " parameters in ", table.parameters.size(),
-                      " tensors");
+  return base::concat(text, "; ", base::counted(table.numel, "parameter"), " in ",
+                      table.parameters.size(), " tensors");
 }
 
 /// Rows `name dtype shape bytes file`, and their totals.
@@ -74,8 +76,9 @@ class TensorTable {
   }
   std::string text() const {
     return base::concat(table_text({"tensor", "type", "shape", "size", "file"}, rows_),
-                        rows_.size(), " tensors, ", n_elements_, " elements, ",
-                        base::bytes_text(n_bytes_), "\n");
+                        base::counted(rows_.size(), "tensor"), ", ",
+                        base::counted(n_elements_, "element"), ", ", base::bytes_text(n_bytes_),
+                        "\n");
   }
 
  private:
@@ -136,8 +139,9 @@ std::string checkpoint_text(const fs::path& directory) {
     rows.push_back({file.name, base::bytes_text(static_cast<int64_t>(file.size)), hash});
     total += file.size;
   }
-  text += base::concat(table_text({"file", "size", "xxh3"}, rows), rows.size(), " files, ",
-                       base::bytes_text(static_cast<int64_t>(total)), "\n\n");
+  text +=
+      base::concat(table_text({"file", "size", "xxh3"}, rows), base::counted(rows.size(), "file"),
+                   ", ", base::bytes_text(static_cast<int64_t>(total)), "\n\n");
 
   // What is stored of each role: parameters, moments, averages.
   struct Sum {
@@ -188,8 +192,9 @@ std::string run_text(const fs::path& directory) {
       const checkpoint::Manifest manifest = checkpoint::read_manifest(path);
       uint64_t total = 0;
       for (const checkpoint::FileRecord& file : manifest.files) total += file.size;
-      state = base::concat("step ", manifest.step, ", ", manifest.files.size(), " files, ",
-                           base::bytes_text(static_cast<int64_t>(total)));
+      state =
+          base::concat("step ", manifest.step, ", ", base::counted(manifest.files.size(), "file"),
+                       ", ", base::bytes_text(static_cast<int64_t>(total)));
     } catch (const Error& error) {
       state = base::concat("DAMAGED: ", error.what());
     }

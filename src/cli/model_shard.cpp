@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "orrery/base/clock.h"
+#include "orrery/base/counted.h"
 #include "orrery/base/text.h"
 #include "orrery/comm/mpi_communicator.h"
 #include "orrery/graph/communicators.h"
@@ -93,7 +94,7 @@ PieceTotals run_pieces(const CommandRanks& ranks, const ModelShard& shard,
   const auto n_pieces = static_cast<int>(work.costs.size());
   PieceTotals totals;
   metrics::Progress progress({.unit = "piece",
-                              .limits = {.total_steps = n_pieces, .total_seconds = 0},
+                              .limits = {.total_steps = n_pieces},
                               .n_workers = ranks.n_workers(),
                               .style = metrics::detect_progress_style()},
                              std::cerr);
@@ -138,9 +139,8 @@ void print_totals(const std::string& command, size_t n_sequences, const PieceTot
   char rate[32];
   std::snprintf(rate, sizeof(rate), "%.0f",
                 static_cast<double>(totals.tokens) / std::max(totals.seconds, 1e-9));
-  std::cerr << base::concat(command, ": ", n_sequences,
-                            n_sequences == 1 ? " sequence, " : " sequences, ", totals.tokens,
-                            " tokens in ",
+  std::cerr << base::concat(command, ": ", base::counted(n_sequences, "sequence"), ", ",
+                            base::counted(totals.tokens, "token"), " in ",
                             base::duration_text(std::chrono::duration<double>(totals.seconds)),
                             ", ", rate, " tokens/s\n")
             << std::flush;

@@ -6,7 +6,9 @@
 #include "orrery/checkpoint/directory.h"
 #include "orrery/checkpoint/reader.h"
 #include "orrery/config/load.h"
+#include "orrery/config/path_advice.h"
 #include "orrery/model/checkpoint_model.h"
+#include "orrery/model/foreign_model.h"
 #include "orrery/model/hf_directory.h"
 #include "orrery/model/parameter_table.h"
 #include "orrery/model/safetensors.h"
@@ -91,7 +93,10 @@ DirectoryKind kind_of(const fs::path& directory) {
 
 ModelSource open_model(const fs::path& directory, const std::string& role, SourceCheck check) {
   std::error_code ignored;
-  if (!fs::exists(directory, ignored)) refuse(directory, "no such directory");
+  if (!fs::exists(directory, ignored)) {
+    refuse(directory, base::concat("no such directory", config::path_advice(directory.string())));
+  }
+  model::refuse_foreign_model(directory);
   if (!fs::is_directory(directory, ignored)) refuse(directory, "a file");
   ModelSource source{
       .directory = directory, .kind = kind_of(directory), .role = role, .architecture = {}};

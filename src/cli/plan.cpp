@@ -6,6 +6,7 @@
 
 #include "commands.h"
 #include "memory_plan.h"
+#include "orrery/base/counted.h"
 #include "orrery/base/text.h"
 #include "orrery/config/command_line.h"
 #include "orrery/graph/communicators.h"
@@ -18,8 +19,8 @@ namespace {
 /// `stops after 150 steps or 3 epochs`: whichever comes first.
 std::string end_text(const config::ExperimentSection& section) {
   std::vector<std::string> limits;
-  if (section.total_steps > 0) limits.push_back(base::concat(section.total_steps, " steps"));
-  if (section.total_epochs > 0) limits.push_back(base::concat(section.total_epochs, " epochs"));
+  if (section.total_steps > 0) limits.push_back(base::counted(section.total_steps, "step"));
+  if (section.total_epochs > 0) limits.push_back(base::counted(section.total_epochs, "epoch"));
   if (section.total_seconds > 0) {
     limits.push_back(base::duration_text(std::chrono::duration<double>(section.total_seconds)));
   }
@@ -31,9 +32,9 @@ std::string end_text(const config::ExperimentSection& section) {
 std::string plan_text(const Job& job) {
   const std::vector<graph::Replica> replicas = graph::replicas_of(job.graph);
   std::ostringstream out;
-  out << "experiment " << job.experiment.experiment.name << ": " << job.n_workers
-      << (job.n_workers == 1 ? " worker" : " workers") << " and a master (mpirun -n "
-      << job.n_workers + 1 << "), " << end_text(job.experiment.experiment) << "\n\n"
+  out << "experiment " << job.experiment.experiment.name << ": "
+      << base::counted(job.n_workers, "worker") << " and a master (mpirun -n " << job.n_workers + 1
+      << "), " << end_text(job.experiment.experiment) << "\n\n"
       << graph::graph_text(job.graph) << "\nreplicas\n"
       << graph::replicas_text(job.graph, replicas) << "\nworkers\n"
       << graph::workers_table(replicas, job.n_workers) << "\ncommunicators\n"

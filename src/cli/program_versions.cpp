@@ -8,6 +8,7 @@
 #endif
 
 #include "orrery/base/text.h"
+#include "source_version.h"  // made by the build
 
 namespace orrery::cli {
 
@@ -37,8 +38,14 @@ std::string nccl_version() {
 #endif
 }
 
+/// `0.1.0 (v0.1.0-12-gab9d54f)`.
+std::string orrery_version() {
+  const std::string sources = ORRERY_SOURCE_VERSION;
+  return sources.empty() ? ORRERY_VERSION : base::concat(ORRERY_VERSION, " (", sources, ")");
+}
+
 std::vector<Part> parts() {
-  return {{"Orrery", ORRERY_VERSION},    {"MPI", mpi_version()},   {"LibTorch", TORCH_VERSION},
+  return {{"Orrery", orrery_version()},  {"MPI", mpi_version()},   {"LibTorch", TORCH_VERSION},
           {"HDF5", ORRERY_HDF5_VERSION}, {"NCCL", nccl_version()}, {"compiler", __VERSION__}};
 }
 

@@ -8,6 +8,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "orrery/base/counted.h"
 #include "orrery/base/error.h"
 #include "orrery/base/file.h"
 #include "orrery/base/text.h"
@@ -80,8 +81,9 @@ void check_sequences(const TokenSequences& sequences, const TokenLimits& limits,
     if (ids.empty()) refuse(places[i], "at least one token", "none");
     if (static_cast<int64_t>(ids.size()) > limits.max_length) {
       refuse(places[i],
-             base::concat("at most ", limits.max_length, " tokens (", limits.length_reason, ")"),
-             base::concat(ids.size(), " tokens"));
+             base::concat("at most ", base::counted(limits.max_length, "token"), " (",
+                          limits.length_reason, ")"),
+             base::counted(ids.size(), "token"));
     }
     for (size_t t = 0; t < ids.size(); ++t) {
       if (ids[t] >= 0 && ids[t] < limits.vocab_size) continue;

@@ -24,7 +24,9 @@
 #include "master_file.h"
 #include "orrery/algorithm/registry.h"
 #include "orrery/algorithm/spawner.h"
+#include "orrery/base/counted.h"
 #include "orrery/base/error.h"
+#include "orrery/base/exit_text.h"
 #include "orrery/base/file.h"
 #include "orrery/base/log.h"
 #include "orrery/base/text.h"
@@ -38,6 +40,7 @@
 #include "orrery/graph/communicators.h"
 #include "orrery/master/dispatcher.h"
 #include "orrery/master/step_loop.h"
+#include "orrery/metrics/metric_list.h"
 #include "orrery/metrics/trace.h"
 #include "orrery/worker/model_device.h"  // the backend of the workers' groups
 #include "orrery/worker/model_worker.h"
@@ -64,6 +67,29 @@ void check_ranks(const comm::MpiSession& mpi) {
        .advice = "start it as mpirun -n 3 orrery train CONFIG (1 master, 2 workers)"});
 }
 
+/// From here on the run directory is this job's: what keeps it from going on belongs into the log
+/// of the run, if it has one. One that cannot be opened is found where it is needed.
+void log_into_earlier_log(const RunDirectory& directory) {
+  std::error_code ignored;
+  if (!std::filesystem::exists(directory.log(), ignored)) return;
+  try {
+    base::set_log_file(directory.log());
+  } catch (const OutputError&) {
+  }
+}
+
+/// Rank 0: why the job does not begin, on the screen and, where there is one by now, in its log.
+void tell(const Error& error) {
+  std::cerr << "orrery: " << error.what() << std::endl;
+  base::log_to_file(base::concat(error.what(), "\n", exit_text(error.exit_code())));
+}
+
+/// The end of a job that cannot go on.
+[[noreturn]] void abort_with(const char* what, int exit_code) {
+  base::log_error(base::concat(what, "\n", exit_text(exit_code)));
+  comm::abort_job(exit_code);
+}
+
 /// A job that all ranks have agreed to start.
 struct Start {
   Job job;
@@ -87,6 +113,7 @@ Prepared prepare(const config::TrainOptions& options, const comm::MpiSession& mp
       .candidates = {}};
   const RunDirectory directory = run_directory_of(prepared.job.experiment);
   prepared.lock.emplace(directory.root);
+  log_into_earlier_log(directory);
   prepared.candidates = resume_candidates(options.resume, directory);
   return prepared;
 }
@@ -122,8 +149,8 @@ std::optional<master::MasterState> open_run_directory(const Job& job, const std:
     base::log_warning(warning.message());
   }
   base::publish_file(directory.config(), config);
-  base::log_info(
-      base::concat("run directory ", directory.root.string(), ", ", job.n_workers, " workers"));
+  base::log_info(base::concat("run directory ", directory.root.string(), ", ",
+                              base::counted(job.n_workers, "worker")));
   if (state) {
     base::log_info(
         base::concat("goes on after step ", state->steps_done, " from ", checkpoint.string()));
@@ -242,6 +269,7 @@ int run_worker(Start& start, const comm::MpiSession& mpi, const comm::NodeMap& n
   const RunDirectory directory = run_directory_of(job.experiment);
   const int worker = nodes.worker_of_rank[static_cast<size_t>(mpi.rank())];
   base::set_log_prefix(base::concat("worker ", worker));
+  base::set_log_file_of_problems(directory.log());
   // The master decides when to stop; a signal to all ranks must not end a worker in mid-step.
   std::signal(SIGUSR1, SIG_IGN);
   std::signal(SIGTERM, SIG_IGN);
@@ -267,19 +295,25 @@ int run_worker(Start& start, const comm::MpiSession& mpi, const comm::NodeMap& n
                                              .on_stall = {}});
   metrics::TraceWriter trace(directory.trace() / base::concat("worker-", worker, ".json"), worker,
                              base::concat("worker ", worker, " on ", mpi.host()));
-  worker::ModelWorker model_worker({.experiment = job.experiment,
-                                    .graph = job.graph,
-                                    .indices = std::move(start.job.indices),
-                                    .training = job.training_places(),
-                                    .tokenizer = job.tokenizer(),
-                                    .run_directory = directory.root,
-                                    .host = mpi.host(),
-                                    .worker = worker,
-                                    .node_of_worker = nodes.node_of_worker,
-                                    .n_steps = job.n_steps,
-                                    .resume = start.checkpoint},
-                                   registry, &trace);
-  worker::serve_requests(*channel, model_worker, worker, &activity);
+  std::optional<worker::ModelWorker> model_worker;
+  try {
+    model_worker.emplace(worker::WorkerJob{.experiment = job.experiment,
+                                           .graph = job.graph,
+                                           .indices = std::move(start.job.indices),
+                                           .training = job.training_places(),
+                                           .tokenizer = job.tokenizer(),
+                                           .run_directory = directory.root,
+                                           .host = mpi.host(),
+                                           .worker = worker,
+                                           .node_of_worker = nodes.node_of_worker,
+                                           .n_steps = job.n_steps,
+                                           .resume = start.checkpoint},
+                         registry, &trace);
+  } catch (const std::exception& error) {
+    worker::serve_error(*channel, error, worker, &activity);
+    return static_cast<int>(ExitCode::kCallFailed);
+  }
+  worker::serve_requests(*channel, *model_worker, worker, &activity);
   channel->drain(std::chrono::seconds(30));
   return static_cast<int>(ExitCode::kDone);
 }
@@ -292,7 +326,7 @@ bool on_rank_0(const comm::MpiSession& mpi, int& exit_code, const Work& work) {
     try {
       work();
     } catch (const Error& error) {
-      std::cerr << "orrery: " << error.what() << std::endl;
+      tell(error);
       exit_code = error.exit_code();
     }
   }
@@ -321,7 +355,7 @@ std::optional<Start> agree_to_start(const config::TrainOptions& options,
         newest_whole_checkpoint(mpi.world(), prepared ? std::move(prepared->candidates)
                                                       : std::vector<std::filesystem::path>{});
   } catch (const CheckpointError& error) {  // on all ranks
-    if (mpi.rank() == 0) std::cerr << "orrery: " << error.what() << std::endl;
+    if (mpi.rank() == 0) tell(error);
     exit_code = error.exit_code();
     return std::nullopt;
   }
@@ -337,6 +371,10 @@ std::optional<Start> agree_to_start(const config::TrainOptions& options,
 
 int run_train(std::span<const std::string> arguments) {
   const config::TrainOptions options = config::parse_train_options(arguments);
+  if (options.help && options.metrics_markdown) {
+    std::cout << metrics::metrics_markdown();
+    return 0;
+  }
   if (options.help) {
     const config::InterfaceSchemas schemas = algorithm::interface_schemas();
     std::cout << (options.markdown
@@ -354,13 +392,14 @@ int run_train(std::span<const std::string> arguments) {
     std::optional<Start> start = agree_to_start(options, mpi, exit_code);
     if (!start) return exit_code;
     const comm::NodeMap nodes = comm::map_nodes(mpi.world());
-    return mpi.rank() == 0 ? run_master(*start, mpi, nodes) : run_worker(*start, mpi, nodes);
+    if (mpi.rank() > 0) return run_worker(*start, mpi, nodes);
+    exit_code = run_master(*start, mpi, nodes);
+    base::log_to_file(exit_text(exit_code));
+    return exit_code;
   } catch (const Error& error) {
-    base::log_error(error.what());
-    comm::abort_job(error.exit_code());
+    abort_with(error.what(), error.exit_code());
   } catch (const std::exception& error) {
-    base::log_error(error.what());
-    comm::abort_job(static_cast<int>(ExitCode::kCallFailed));
+    abort_with(error.what(), static_cast<int>(ExitCode::kCallFailed));
   }
 }
 

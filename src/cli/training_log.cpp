@@ -39,6 +39,7 @@ std::vector<std::pair<std::string, double>> highlights(const master::StepReport&
 double tokens_of(const master::StepReport& report) {
   double tokens = 0;
   for (const master::CallReport& call : report.calls) {
+    if (call.flops == 0) continue;  // a rule reads tokens, but no model does
     for (const metrics::Statistics& minibatch : call.minibatches) {
       tokens += minibatch.value("n_tokens").value_or(0);
     }
@@ -55,10 +56,12 @@ TrainingLog::TrainingLog(const Job& job, RunDirectory directory, double seconds_
       jsonl_(directory_.metrics()),
       tensorboard_(directory_.tensorboard()),
       progress_({.limits = {.total_steps = job.n_steps,
-                            .total_seconds = job.experiment.experiment.total_seconds},
+                            .total_seconds = job.experiment.experiment.total_seconds,
+                            .seconds_before = seconds_before},
                  .total_epochs = job.experiment.experiment.total_epochs,
                  .n_workers = job.n_workers,
-                 .style = metrics::detect_progress_style()},
+                 .style = metrics::detect_progress_style(),
+                 .record = base::log_to_file},
                 std::cerr) {}
 
 void TrainingLog::write(int64_t step, const std::string& call,
@@ -85,6 +88,7 @@ void TrainingLog::on_step(const master::StepReport& report) {
     }
   }
   write(step, "", master::numbers_of(report));
+  times_.add(report);
   progress_.step_done({.step = step,
                        .epoch = report.step.epoch,
                        .tokens = tokens_of(report),
@@ -97,6 +101,7 @@ void TrainingLog::on_evaluation(const master::EvaluationReport& report) {
   std::map<std::string, double> numbers = report.statistics.values();
   numbers["time/evaluation"] = report.seconds;
   write(report.step, "", numbers);
+  times_.add(report);
   std::string text = base::concat("evaluation after step ", report.step, ":");
   for (const char* name : {"eval/accuracy", "eval/loss"}) {
     if (const auto found = numbers.find(name); found != numbers.end()) {
@@ -144,6 +149,7 @@ void TrainingLog::publish_checkpoint(const master::SaveReport& report) {
 }
 
 void TrainingLog::on_save(const master::SaveReport& report) {
+  times_.add(report);
   if (report.kind == master::SaveKind::kCheckpoint) {
     publish_checkpoint(report);
     progress_.message(base::concat("checkpoint of step ", report.step, " written"));
@@ -154,6 +160,7 @@ void TrainingLog::on_save(const master::SaveReport& report) {
 }
 
 void TrainingLog::on_finish(const master::FinishReport& report) {
+  progress_.message(base::trim(times_.text(watch_.seconds())));
   progress_.message(
       base::concat("finished after step ", report.steps_done, " (", master::text_of(report.reason),
                    "), ", base::duration_text(std::chrono::duration<double>(watch_.seconds()))));

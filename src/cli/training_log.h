@@ -13,6 +13,7 @@
 #include "orrery/metrics/progress.h"
 #include "orrery/metrics/tensorboard.h"
 #include "run_directory.h"
+#include "time_table.h"
 
 namespace orrery::cli {
 
@@ -40,6 +41,7 @@ class TrainingLog final : public master::StepObserver {
   metrics::JsonlWriter jsonl_;
   metrics::TensorBoardWriter tensorboard_;
   metrics::Progress progress_;
+  TimeTable times_;
 };
 
 }  // namespace orrery::cli

@@ -8,6 +8,7 @@
 #include <numeric>  // accumulate
 #include <utility>
 
+#include "orrery/base/counted.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
 #include "tensor_text.h"
@@ -110,7 +111,7 @@ class TensorCheck {
 
   const TensorCheck& elements(const at::Tensor& x, std::string_view name, int64_t count) const {
     if (x.numel() != count) {
-      fail(name, base::concat(count, " elements"), base::concat(x.numel(), " in ", tensor_text(x)));
+      fail(name, base::counted(count, "element"), base::concat(x.numel(), " in ", tensor_text(x)));
     }
     return *this;
   }
@@ -309,8 +310,9 @@ void Communicator::all_to_all_v(at::Tensor& out, std::span<const int64_t> out_ro
     if (x.dim() == 0) check.fail(name, "at least one dimension", tensor_text(x));
     if (std::ssize(rows) != size() ||
         std::accumulate(rows.begin(), rows.end(), int64_t{0}) != x.size(0)) {
-      check.fail(name, base::concat(size(), " counts of rows that add up to ", x.size(0)),
-                 base::join(rows, ", "));
+      check.fail(
+          name, base::concat(base::counted(size(), "count"), " of rows that add up to ", x.size(0)),
+          base::join(rows, ", "));
     }
     std::vector<at::Tensor> parts;
     int64_t begin = 0;

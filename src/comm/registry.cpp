@@ -7,6 +7,7 @@
 #include <cctype>     // isdigit
 #include <utility>
 
+#include "orrery/base/counted.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
 
@@ -47,11 +48,12 @@ void open_connections(Communicator& workers) {
 CommunicatorRegistry CommunicatorRegistry::create(std::unique_ptr<Communicator> workers,
                                                   const graph::CommunicatorPlan& plan) {
   if (plan.n_workers != workers->size() || plan.groups.empty() || plan.splits.empty()) {
-    throw CallError("the plan of communicators does not fit the workers",
-                    {.expected = base::concat("a plan for ", workers->size(), " workers"),
-                     .got = base::concat("one for ", plan.n_workers, " workers with ",
-                                         plan.groups.size(), " groups"),
-                     .advice = "this is a fault of the program: report it"});
+    throw CallError(
+        "the plan of communicators does not fit the workers",
+        {.expected = base::concat("a plan for ", base::counted(workers->size(), "worker")),
+         .got = base::concat("one for ", base::counted(plan.n_workers, "worker"), " with ",
+                             base::counted(plan.groups.size(), "group")),
+         .advice = "this is a fault of the program: report it"});
   }
   CommunicatorRegistry registry;
   registry.owned_.push_back(std::move(workers));

@@ -22,6 +22,8 @@ po::options_description train_description(TrainOptions& options) {
       "that of a run directory");
   add("help,h", po::bool_switch(&options.help), "options and configuration keys");
   add("markdown", po::bool_switch(&options.markdown), "with --help: as docs/configuration.md");
+  add("metrics-markdown", po::bool_switch(&options.metrics_markdown),
+      "with --help: as docs/metrics.md");
   add("config", po::value(&options.config)->value_name("CONFIG"), "the configuration file");
   return description;
 }

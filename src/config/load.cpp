@@ -7,8 +7,11 @@
 #include <utility>
 
 #include "consistency.h"
+#include "orrery/base/counted.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
+#include "orrery/config/path_advice.h"
+#include "orrery/config/synonyms.h"
 #include "suggestion.h"
 
 namespace orrery::config {
@@ -45,11 +48,13 @@ std::optional<std::string> line_break_problem(const std::string& text) {
   return "a value cannot contain a line break";
 }
 
-std::optional<std::string> missing_file_problem(const std::string& path) {
+///   written  what `path` was before it was made absolute
+std::optional<std::string> missing_file_problem(const std::string& path,
+                                                const std::string& written) {
   std::error_code error;
   if (fs::exists(path, error)) return std::nullopt;
   if (error) return base::concat("cannot look at ", path, ": ", error.message());
-  return base::concat("no such file or folder: ", path);
+  return base::concat("no such file or folder: ", path, path_advice(written));
 }
 
 class Loader {
@@ -104,7 +109,7 @@ class Loader {
       auto wrong = line_break_problem(text);
       if (!wrong) wrong = read_value(text, value);
       if (!wrong && check.problem) wrong = check.problem(text);
-      if (!wrong && is_path) wrong = missing_file_problem(text);
+      if (!wrong && is_path) wrong = missing_file_problem(text, entry.value);
       if (wrong) {
         loader.problem(entry.where, base::concat(entry.section, ".", entry.key, ": ", *wrong));
       } else {
@@ -130,7 +135,7 @@ class Loader {
   void read_section(const std::string& section, T& target) {
     for (const Entry* entry : read_fields(section, target)) {
       problem(entry->where, base::concat("unknown key ", entry->section, ".", entry->key,
-                                         did_you_mean(entry->key, field_names<T>())));
+                                         meant_key(*entry, field_names<T>())));
     }
   }
 
@@ -157,11 +162,11 @@ class Loader {
     } else if (kind == "call") {
       read_call(section, experiment.calls.emplace_back(name, CallConfig()).second);
     } else if (!kSections.contains(section.name)) {
-      problem(section.where,
-              base::concat("unknown section [", section.name, "]",
-                           did_you_mean(kind, {kSections.begin(), kSections.end()}),
-                           "; there are [experiment], [layout], [checkpoint], [evaluate], "
-                           "[export], [dataset.X], [model.X], [call.X]"));
+      problem(
+          section.where,
+          base::concat("unknown section [", section.name, "]", meant_section(section.name, kind),
+                       "; there are [experiment], [layout], [checkpoint], [evaluate], "
+                       "[export], [dataset.X], [model.X], [call.X]"));
     }
   }
 
@@ -210,9 +215,8 @@ class Loader {
     const auto option = std::find_if(schema.begin(), schema.end(),
                                      [&](const FieldInfo& info) { return info.name == entry.key; });
     if (option == schema.end()) {
-      problem(entry.where,
-              base::concat("unknown key ", entry.section, ".", entry.key, " of interface ",
-                           call.interface, did_you_mean(entry.key, names)));
+      problem(entry.where, base::concat("unknown key ", entry.section, ".", entry.key,
+                                        " of interface ", call.interface, meant_key(entry, names)));
       return;
     }
     auto wrong = line_break_problem(entry.value);
@@ -224,15 +228,34 @@ class Loader {
     }
   }
 
+  /// What an unknown key may have been meant to be: a name of other systems, or a typing error.
+  std::string meant_key(const Entry& entry, const std::vector<std::string>& known) const {
+    const std::string synonym =
+        synonym_advice({.section = entry.section, .key = entry.key, .known = known}, interfaces_);
+    return synonym.empty() ? did_you_mean(entry.key, known) : synonym;
+  }
+
   /// Another section of the kind whose name is nearly that of `section`.
   std::string did_you_mean_section(const SectionStart& section, const std::string& kind) const {
+    const std::string prefix = kind + ".";
     std::vector<std::string> others;
     for (const SectionStart& other : document_.sections) {
-      if (other.name != section.name && other.name.starts_with(kind + ".")) {
-        others.push_back(other.name);
+      if (other.name != section.name && other.name.starts_with(prefix)) {
+        others.push_back(other.name.substr(prefix.size()));
       }
     }
-    return did_you_mean(section.name, others);
+    const auto nearest = base::nearest(section.name.substr(prefix.size()), others);
+    return nearest ? base::concat("; did you mean ", prefix, *nearest, "?") : std::string();
+  }
+
+  std::string meant_section(const std::string& section, const std::string& kind) const {
+    for (const SectionStart& other : document_.sections) {
+      if (other.name.ends_with("." + section)) {
+        return base::concat("; did you mean [", other.name, "]?");
+      }
+    }
+    const std::string synonym = section_synonym_advice(kind);
+    return synonym.empty() ? did_you_mean(kind, {kSections.begin(), kSections.end()}) : synonym;
   }
 
   inline static const std::set<std::string> kSections = {
@@ -297,10 +320,8 @@ void drop_consequences(std::vector<Problem>& problems, size_t n_read) {
 
 void throw_if_problems(const std::vector<Problem>& problems) {
   if (problems.empty()) return;
-  std::string text =
-      problems.size() == 1
-          ? "1 problem with the configuration, nothing was started"
-          : base::concat(problems.size(), " problems with the configuration, nothing was started");
+  std::string text = base::concat(base::counted(problems.size(), "problem"),
+                                  " with the configuration, nothing was started");
   for (const Problem& problem : problems) text += "\n  " + problem.message();
   throw ConfigError(text);
 }

@@ -5,6 +5,7 @@
 #include <set>
 #include <utility>  // move
 
+#include "orrery/base/counted.h"
 #include "orrery/base/error.h"  // CallError
 #include "orrery/base/text.h"   // concat, join
 
@@ -23,7 +24,7 @@ std::string key_list(const std::vector<KeyMetadata>& keys) {
 void check_count(std::string_view what, std::size_t count, std::size_t n_ids) {
   if (count == n_ids) return;
   throw CallError(concat("batch: ", what, " does not fit the samples"),
-                  {.expected = concat("an entry for each of ", n_ids, " samples"),
+                  {.expected = concat("an entry for each of ", base::counted(n_ids, "sample")),
                    .got = concat(count),
                    .advice = "every key and extra of a batch covers all its ids"});
 }
@@ -102,7 +103,7 @@ std::vector<IndexRange> SplitSpec::resolve(int n) const {
   }
   if (end != n) {
     throw CallError("batch: split does not cover the samples",
-                    {.expected = concat(n, " samples in all parts together"),
+                    {.expected = concat(base::counted(n, "sample"), " in all parts together"),
                      .got = concat(end),
                      .advice = "what no part holds would be lost"});
   }
@@ -326,7 +327,7 @@ std::vector<int> minibatch_sizes(int n, int n_parts) {
   if (n < 0 || n_parts < 1) {
     throw CallError("minibatches: impossible count",
                     {.expected = "at least 1 minibatch of 0 or more samples",
-                     .got = concat(n_parts, " of ", n, " samples"),
+                     .got = concat(n_parts, " of ", base::counted(n, "sample")),
                      .advice = {}});
   }
   std::vector<int> sizes(static_cast<std::size_t>(n_parts), n / n_parts);

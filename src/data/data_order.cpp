@@ -5,6 +5,7 @@
 #include <numeric>  // iota
 #include <utility>  // swap, move
 
+#include "orrery/base/counted.h"
 #include "orrery/base/error.h"  // ConfigError
 #include "orrery/base/philox.h"
 #include "orrery/base/text.h"  // concat
@@ -54,7 +55,7 @@ void check(const std::vector<OrderedDataset>& datasets, int64_t samples_per_step
       throw ConfigError(
           concat("data set ", dataset.name, " is smaller than a step"),
           {.expected = concat("at least ", needed, " usable rows, its share of the ",
-                              samples_per_step, " samples of a step"),
+                              base::counted(samples_per_step, "sample"), " of a step"),
            .got = concat(dataset.n_rows),
            .advice = concat("lower n_seqs to ", dataset.n_rows, " or less, or add data")});
     }
@@ -166,10 +167,12 @@ void DataOrder::restore(const State& state) {
                          cursor.fingerprint == dataset.fingerprint && cursor.position >= 0 &&
                          cursor.position < dataset.n_rows && cursor.epoch >= 0;
     if (!is_same) {
-      throw ConfigError(concat("data set ", dataset.name, " changed since the checkpoint"),
-                        {.expected = concat(cursor.n_rows, " rows, content ", cursor.fingerprint),
-                         .got = concat(dataset.n_rows, " rows, content ", dataset.fingerprint),
-                         .advice = "restore the file, or start with --resume off"});
+      throw ConfigError(
+          concat("data set ", dataset.name, " changed since the checkpoint"),
+          {.expected =
+               concat(base::counted(cursor.n_rows, "row"), ", content ", cursor.fingerprint),
+           .got = concat(base::counted(dataset.n_rows, "row"), ", content ", dataset.fingerprint),
+           .advice = "restore the file, or start with --resume off"});
     }
   }
   state_ = state;

@@ -6,6 +6,7 @@
 #include <condition_variable>
 #include <deque>
 #include <mutex>
+#include <nlohmann/json.hpp>  // ids of records
 #include <optional>
 #include <stop_token>
 #include <thread>
@@ -50,6 +51,16 @@ at::Tensor packed_prompt_mask(const std::vector<TokenizedRow>& rows, int64_t tot
     }
   }
   return packed;
+}
+
+/// kRecordOfSample of a row.
+std::string record_text(const TokenizedRow& row, const std::string& id_field) {
+  nlohmann::ordered_json record = {{"line", row.line}};
+  if (!row.fields.empty() && !id_field.empty()) {
+    const auto fields = nlohmann::json::parse(row.fields, nullptr, /*allow_exceptions=*/false);
+    if (const auto id = fields.find(id_field); id != fields.end()) record["id"] = *id;
+  }
+  return record.dump();
 }
 
 std::unique_ptr<RowReader> open_rows(const config::DatasetConfig& dataset, DatasetIndex index,
@@ -143,7 +154,8 @@ std::unique_ptr<Dataset> Dataset::open(const config::DatasetConfig& dataset, Dat
                                        const Tokenizer& tokenizer) {
   Facts facts{.path = index.path(),
               .n_rows = index.n_rows(),
-              .has_answers = record_kind(dataset) == RecordKind::kPrompts};
+              .has_answers = record_kind(dataset) == RecordKind::kPrompts,
+              .id_field = dataset.id_field};
   return std::unique_ptr<Dataset>(
       new Dataset(std::move(facts), open_rows(dataset, std::move(index), tokenizer)));
 }
@@ -177,6 +189,10 @@ SequenceBatch Dataset::read(std::span<const int64_t> rows, std::span<const Sampl
   }
   SequenceBatch batch;
   batch.meta.ids.assign(ids.begin(), ids.end());
+  std::vector<std::string>& records = batch.meta.extra[kRecordOfSample];
+  for (const TokenizedRow& sample : samples) {
+    records.push_back(record_text(sample, facts_.id_field));
+  }
   const int64_t n_tokens = token_lengths.grand_total();
   if (facts_.has_answers) {
     at::Tensor answers = packed_text(samples, &TokenizedRow::answer, answer_lengths.grand_total());

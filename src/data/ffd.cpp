@@ -10,6 +10,7 @@
 #include <tuple>
 #include <utility>
 
+#include "orrery/base/counted.h"
 #include "orrery/base/error.h"  // CallError
 #include "orrery/base/text.h"   // concat
 #include "orrery/data/partition.h"
@@ -87,7 +88,7 @@ void check(std::span<const int64_t> values, const FfdLimits& limits) {
   for (std::size_t i = 0; i < values.size(); ++i) {
     if (values[i] < 0 || values[i] > limits.capacity) {
       throw CallError(concat("partition: sample ", i, " does not fit into any part"),
-                      {.expected = concat("0 to ", limits.capacity, " tokens"),
+                      {.expected = concat("0 to ", base::counted(limits.capacity, "token")),
                        .got = concat(values[i]),
                        .advice = "raise max_tokens_per_micro_batch, or limit the lengths"});
     }

@@ -5,7 +5,8 @@
 #include <utility>  // move
 
 #include "json_record.h"
-#include "line_reader.h"        // open_data_file
+#include "line_reader.h"  // open_data_file
+#include "orrery/base/counted.h"
 #include "orrery/base/error.h"  // DataError
 #include "orrery/base/text.h"   // concat
 #include "orrery/data/prompt_template.h"
@@ -39,6 +40,7 @@ class JsonlRows final : public RowReader {
       fail(row, problem);
     }
     TokenizedRow result;
+    result.line = index_.line(row);
     std::string buffer;
     std::vector<int32_t> prompt =
         tokenizer_.encode(template_.prompt(record.system, record.prompt, buffer));
@@ -98,7 +100,7 @@ void TokenizedRow::add_sequence(std::span<const int32_t> prompt,
 
 void throw_changed_size(const std::string& path, int64_t expected, int64_t got) {
   throw DataError(concat("data file ", path, " is not what it was at the start"),
-                  {.expected = concat(expected, " bytes"),
+                  {.expected = base::counted(expected, "byte"),
                    .got = concat(got),
                    .advice = "do not change data files while a job runs; on several nodes, check "
                              "that all see the same file"});

@@ -2,6 +2,7 @@
 
 #include <utility>  // move
 
+#include "orrery/base/counted.h"
 #include "orrery/base/error.h"  // DataError
 #include "orrery/base/text.h"   // concat
 
@@ -23,7 +24,8 @@ void RejectedRecords::add(int64_t line, std::string problem) {
 std::string RejectedRecords::report(const std::string& path, int64_t n_used,
                                     std::size_t max_lines) const {
   if (count_ == 0) return {};
-  std::string text = concat(path, ": ", count_, " of ", count_ + n_used, " records rejected");
+  std::string text =
+      concat(path, ": ", count_, " of ", base::counted(count_ + n_used, "record"), " rejected");
   std::size_t n_named = 0;
   for (const RejectedRecord& record : named_) {
     if (n_named == max_lines) break;
@@ -46,8 +48,8 @@ void check_usable(const RejectedRecords& rejected, const UsableCheck& check) {
   throw DataError(
       concat("data file ", check.path, " has no usable record", report.empty() ? "" : "\n", report),
       {.expected = check.expected,
-       .got = rejected.count() == 0 ? check.got : concat(rejected.count(), " bad records"),
-       .advice = "check dataset.NAME.path and the names of its fields"});
+       .got = rejected.count() == 0 ? check.got : base::counted(rejected.count(), "bad record"),
+       .advice = "check the path and the names of its fields"});
 }
 
 }  // namespace orrery::data

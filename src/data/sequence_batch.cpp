@@ -4,6 +4,7 @@
 
 #include <utility>  // move
 
+#include "orrery/base/counted.h"
 #include "orrery/base/error.h"  // CallError, ShapeError
 #include "orrery/base/text.h"   // concat, join
 
@@ -260,14 +261,15 @@ at::Tensor restore_order(const at::Tensor& x, const NestedLengths& lengths,
     if (is_permutation) place_of[static_cast<std::size_t>(index)] = static_cast<int>(place);
   }
   if (!is_permutation) {
-    throw ShapeError("restore order: not a permutation of the samples",
-                     {.expected = concat("each of ", lengths.size(), " samples once"),
-                      .got = concat(forward.size(), " indices"),
-                      .advice = "pass the forward indices of the split"});
+    throw ShapeError(
+        "restore order: not a permutation of the samples",
+        {.expected = concat("each of ", base::counted(lengths.size(), "sample"), " once"),
+         .got = concat(forward.size(), " indices"),
+         .advice = "pass the forward indices of the split"});
   }
   if (x.dim() == 0 || x.size(0) != lengths.grand_total()) {
     throw ShapeError("restore order: rows do not fit the lengths",
-                     {.expected = concat(lengths.grand_total(), " rows"),
+                     {.expected = base::counted(lengths.grand_total(), "row"),
                       .got = x.dim() == 0 ? std::string("a scalar") : concat(x.size(0)),
                       .advice = {}});
   }

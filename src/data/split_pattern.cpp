@@ -6,6 +6,7 @@
 #include <algorithm>  // reverse
 #include <utility>    // exchange
 
+#include "orrery/base/counted.h"
 #include "orrery/base/error.h"  // ConfigError, DataError
 #include "orrery/base/text.h"   // concat
 
@@ -153,8 +154,8 @@ std::vector<SplitPattern::Range> SplitPattern::ranges(std::string_view text) con
     }
     if (count == PCRE2_ERROR_NOMATCH) break;
     if (count < 0) {
-      throw DataError(concat("splitting a text of ", text.size(), " bytes with the pattern ",
-                             code_->pattern, ": ", message_of(count)),
+      throw DataError(concat("splitting a text of ", base::counted(text.size(), "byte"),
+                             " with the pattern ", code_->pattern, ": ", message_of(count)),
                       {.expected = concat("at most ", kMatchLimit, " steps a match"),
                        .got = "more",
                        .advice = "shorten the text"});

@@ -24,6 +24,7 @@ class TokenRows final : public RowReader {
   TokenizedRow read(int64_t row) const override {
     const int64_t record = index_.record(row);
     TokenizedRow result;
+    result.line = record + 1;
     std::vector<int32_t> prompt = tokens_of(file_.prompt, record);
     result.n_prompt = prompt.size();
     if (file_.kind == RecordKind::kPrompts) {

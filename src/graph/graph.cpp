@@ -5,6 +5,7 @@
 #include <limits>
 #include <utility>
 
+#include "orrery/base/counted.h"
 #include "orrery/base/error.h"  // ConfigError
 #include "orrery/base/text.h"   // concat
 
@@ -60,7 +61,7 @@ Graph::Graph(std::vector<Call> calls) : calls_(std::move(calls)) {
     }
     throw ConfigError(base::concat("the calls do not form a graph: ", all),
                       {.expected = "calls joined by keys without cycles",
-                       .got = base::concat(problems.size(), " problems"),
+                       .got = base::counted(problems.size(), "problem"),
                        .advice = "see the keys named above"});
   }
   producers_ = producers_of(calls_);

@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "orrery/base/counted.h"
 #include "orrery/base/text.h"  // concat
 #include "orrery/graph/graph.h"
 
@@ -155,15 +156,17 @@ void check_sample_counts(const std::vector<Call>& calls, std::vector<GraphProble
       continue;
     }
     if (largest->n_seqs % call.n_seqs != 0) {
-      problems.push_back({key_of(call, "n_seqs"),
-                          base::concat("a step has ", largest->n_seqs, " samples (n_seqs of ",
-                                       largest->name, "), which is no multiple of ", call.n_seqs)});
+      problems.push_back(
+          {key_of(call, "n_seqs"),
+           base::concat("a step has ", base::counted(largest->n_seqs, "sample"), " (n_seqs of ",
+                        largest->name, "), which is no multiple of ", call.n_seqs)});
     }
     if (call.n_seqs < call.layout.data) {
-      problems.push_back({key_of(call, "n_seqs"),
-                          base::concat(call.n_seqs, " samples are fewer than the ",
-                                       call.layout.data, " data ranks of layout ",
-                                       call.layout.text(), ": some would have nothing to do")});
+      problems.push_back(
+          {key_of(call, "n_seqs"),
+           base::concat(base::counted(call.n_seqs, "sample"), call.n_seqs == 1 ? " is" : " are",
+                        " fewer than the ", call.layout.data, " data ranks of layout ",
+                        call.layout.text(), ": some would have nothing to do")});
     }
   }
 }

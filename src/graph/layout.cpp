@@ -7,6 +7,7 @@
 #include <optional>
 #include <set>
 
+#include "orrery/base/counted.h"
 #include "orrery/base/error.h"  // ConfigError
 #include "orrery/base/text.h"   // concat, join, trim
 
@@ -154,8 +155,8 @@ ParsedLayout parse_layout(std::string_view text) {
   if (degrees_read && n_listed != result.layout.size()) {
     result.problems.push_back(base::concat("layout has d", result.layout.data, " * t",
                                            result.layout.tensor, " * p", result.layout.pipe, " = ",
-                                           result.layout.size(), " shards but lists ", n_listed,
-                                           n_listed == 1 ? " worker" : " workers"));
+                                           base::counted(result.layout.size(), "shard"),
+                                           " but lists ", base::counted(n_listed, "worker")));
   }
   return result;
 }
@@ -165,7 +166,7 @@ std::vector<std::string> placement_problems(const Layout& layout, int n_workers)
   const int highest = *std::max_element(layout.workers.begin(), layout.workers.end());
   if (highest < n_workers) return {};
   return {base::concat("layout ", layout.text(), " needs worker ", highest, ", but there are ",
-                       n_workers, n_workers == 1 ? " worker" : " workers", " (0 to ", n_workers - 1,
+                       base::counted(n_workers, "worker"), " (0 to ", n_workers - 1,
                        "); start at least ", highest + 2,
                        " ranks (the master is one) or use a smaller layout")};
 }

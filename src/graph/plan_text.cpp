@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "orrery/base/counted.h"
 #include "orrery/base/text.h"  // concat, join
 #include "orrery/graph/topology.h"
 
@@ -38,7 +39,7 @@ std::vector<std::string> box_lines(const Graph& graph, int index) {
   const int64_t runs = graph.calls_per_step(index);
   return {call.name, base::concat(name_of(call.kind), " of ", call.role, ".", call.replica),
           call.interface.empty() ? std::string("-") : call.interface, call.layout.text(),
-          base::concat(runs, runs == 1 ? " run of " : " runs of ", call.n_seqs, " samples")};
+          base::concat(base::counted(runs, "run"), " of ", base::counted(call.n_seqs, "sample"))};
 }
 
 /// The calls of a level as boxes side by side.
@@ -105,8 +106,8 @@ std::string origin_text(Origin origin) {
 }  // namespace
 
 std::string graph_text(const Graph& graph) {
-  std::string text = base::concat("step: ", graph.samples_per_step(), " samples, ", graph.size(),
-                                  graph.size() == 1 ? " call" : " calls", ", at most ",
+  std::string text = base::concat("step: ", base::counted(graph.samples_per_step(), "sample"), ", ",
+                                  base::counted(graph.size(), "call"), ", at most ",
                                   graph.max_concurrent_calls(), " at once\n");
   text += base::concat("from the dataset: ", base::join(graph.dataset_keys(), ", "), "\n");
   for (size_t level = 0; level < graph.levels().size(); ++level) {

@@ -4,6 +4,7 @@
 #include <iterator>
 #include <utility>
 
+#include "orrery/base/counted.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
 #include "orrery/master/dispatcher.h"
@@ -17,16 +18,24 @@ size_t at(int index) { return static_cast<size_t>(index); }
 void check_ids(const std::string& what, int worker, const std::vector<data::SampleId>& wanted,
                const std::vector<data::SampleId>& got) {
   if (wanted == got) return;
-  throw CallError(
-      base::concat(what, ", worker ", worker, ": the reply is about other samples"),
-      {.expected = base::concat(wanted.size(), " samples, as asked for, in their order"),
-       .got = base::concat(got.size(), " samples"),
-       .advice = "an interface must keep the samples of its batch and their order"});
+  throw CallError(base::concat(what, ", worker ", worker, ": the reply is about other samples"),
+                  {.expected = base::concat(base::counted(wanted.size(), "sample"),
+                                            ", as asked for, in their order"),
+                   .got = base::counted(got.size(), "sample"),
+                   .advice = "an interface must keep the samples of its batch and their order"});
 }
 
 }  // namespace
 
 void Dispatcher::apply(comm::Reply reply) {
+  if (reply.request == comm::kUnasked && !reply.error.empty()) {
+    failures_.push_back({.worker = reply.worker,
+                         .call = {},
+                         .handle = comm::Handle::kEmpty,
+                         .error = std::move(reply.error),
+                         .exit_code = reply.exit_code});
+    return;
+  }
   const uint64_t place = reply.request - first_id_;
   if (reply.request < first_id_ || place >= outstanding_.size() || outstanding_[place].answered ||
       outstanding_[place].worker != reply.worker) {

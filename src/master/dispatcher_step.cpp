@@ -3,6 +3,7 @@
 #include <iterator>
 #include <utility>
 
+#include "orrery/base/counted.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
 #include "orrery/master/dispatcher.h"
@@ -125,7 +126,8 @@ void Dispatcher::throw_if_stuck() const {
     throw CallError(
         base::concat("call ", calls_[at(call)].name, " of step ", steps_done_ + 1,
                      " can never run"),
-        {.expected = base::concat(calls_[at(call)].n_seqs, " samples with all keys that it reads"),
+        {.expected = base::concat(base::counted(calls_[at(call)].n_seqs, "sample"),
+                                  " with all keys that it reads"),
          .got = lacking.empty() ? std::string("no further sample")
                                 : base::concat("samples without ", base::join(lacking, ", ")),
          .advice = "no dataset and no call wrote them, see `orrery plan`"});

@@ -4,6 +4,7 @@
 #include <numeric>
 #include <utility>
 
+#include "orrery/base/counted.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
 
@@ -44,7 +45,7 @@ void RowMetadata::drop(Cell& cell) {
 void RowMetadata::record(std::span<const int> rows, int key, const data::KeyMetadata& metadata) {
   if (rows.size() != metadata.lengths.size()) {
     throw CallError(base::concat("metadata of key ", metadata.key),
-                    {.expected = base::concat("lengths of ", rows.size(), " samples"),
+                    {.expected = base::concat("lengths of ", base::counted(rows.size(), "sample")),
                      .got = base::concat(metadata.lengths.size()),
                      .advice = {}});
   }
@@ -71,7 +72,7 @@ void RowMetadata::record_extra(std::span<const int> rows,
   for (const auto& [name, texts] : extra) {
     if (texts.size() != rows.size()) {
       throw CallError(base::concat("metadata ", name),
-                      {.expected = base::concat("texts of ", rows.size(), " samples"),
+                      {.expected = base::concat("texts of ", base::counted(rows.size(), "sample")),
                        .got = base::concat(texts.size()),
                        .advice = {}});
     }

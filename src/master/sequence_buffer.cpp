@@ -4,6 +4,7 @@
 #include <bit>
 #include <utility>
 
+#include "orrery/base/counted.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
 
@@ -72,18 +73,19 @@ void SequenceBuffer::sort_ready(ReadyList& list) {
 std::vector<int> SequenceBuffer::put(std::span<const data::SampleId> ids, std::span<const int> keys,
                                      std::span<const int64_t> births) {
   if (births.size() != ids.size()) {
-    throw CallError("sequence buffer: put",
-                    {.expected = base::concat("one birth for each of ", ids.size(), " samples"),
-                     .got = base::concat(births.size(), " births"),
-                     .advice = {}});
+    throw CallError(
+        "sequence buffer: put",
+        {.expected = base::concat("one birth for each of ", base::counted(ids.size(), "sample")),
+         .got = base::concat(births.size(), " births"),
+         .advice = {}});
   }
   if (ids.size() > ids_.size() - at(n_used_)) {
-    throw CallError(
-        "sequence buffer: no room",
-        {.expected = base::concat("at most ", ids_.size() - at(n_used_), " new samples, ", n_used_,
-                                  " of ", ids_.size(), " rows are in use"),
-         .got = base::concat(ids.size(), " samples"),
-         .advice = "some call does not read its samples, or loading runs ahead"});
+    throw CallError("sequence buffer: no room",
+                    {.expected = base::concat(
+                         "at most ", base::counted(ids_.size() - at(n_used_), "new sample"), ", ",
+                         n_used_, " of ", base::counted(ids_.size(), "row"), " are in use"),
+                     .got = base::counted(ids.size(), "sample"),
+                     .advice = "some call does not read its samples, or loading runs ahead"});
   }
   std::vector<uint64_t> bits(at(words_per_row_));
   std::vector<uint16_t> missing;
@@ -151,7 +153,7 @@ SequenceBuffer::Taken SequenceBuffer::take(int call) {
   const auto n = static_cast<size_t>(readers_.at(at(call)).n_seqs);
   if (!is_ready(call)) {
     throw CallError(base::concat("sequence buffer: call ", call, " is not ready"),
-                    {.expected = base::concat(n, " samples with all its keys"),
+                    {.expected = base::concat(base::counted(n, "sample"), " with all its keys"),
                      .got = base::concat(n_ready(call)),
                      .advice = {}});
   }

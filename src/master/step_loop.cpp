@@ -127,18 +127,17 @@ class StepLoop {
         dispatcher_.advance(std::move(replies), now);
       }
     }
-    std::vector<std::string> lines;
-    for (const Failure& failure : dispatcher_.failures()) {
-      lines.push_back(concat("worker ", failure.worker, ", call ", failure.call, ", ",
-                             comm::name_of(failure.handle), ": ", failure.error));
-    }
+    const std::string text = text_of(dispatcher_.failures());
     // A failing disk explains what else went wrong, and the job may go on elsewhere.
     const bool is_output = std::any_of(
         dispatcher_.failures().begin(), dispatcher_.failures().end(), [](const Failure& failure) {
           return failure.exit_code == static_cast<int>(ExitCode::kOutputFailed);
         });
-    if (is_output) throw CheckpointError(join(lines, "\n"));
-    throw CallError(join(lines, "\n"));
+    if (is_output) throw CheckpointError(text);
+    // A model that does not fit its configuration is found when a worker loads it.
+    const int first = dispatcher_.failures().front().exit_code;
+    if (first == static_cast<int>(ExitCode::kBadConfiguration)) throw ConfigError(text);
+    throw CallError(text);
   }
 
   Dispatcher& dispatcher_;

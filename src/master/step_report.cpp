@@ -59,6 +59,9 @@ std::map<std::string, double> numbers_of(const CallReport& report) {
     numbers[name + "/mean"] = time.mean;
   }
   numbers["time/" + report.call + "/total"] = report.seconds;
+  if (const auto tokens = merged.value("n_tokens"); tokens && report.seconds > 0) {
+    numbers[report.call + "/tokens_per_second"] = *tokens / report.seconds;
+  }
   numbers[report.call + "/bytes_redistributed"] = static_cast<double>(report.bytes_redistributed);
   if (report.flops > 0) {
     numbers[report.call + "/flops"] = static_cast<double>(report.flops);

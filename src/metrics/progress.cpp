@@ -60,7 +60,9 @@ void Progress::end_line() {
 
 void Progress::step_done(const StepProgress& step) {
   const std::chrono::steady_clock::time_point now = clock_();
-  remaining_.step_done(step.step, now);
+  remaining_.step_done(step.step, now, RemainingTime::Seconds(step.seconds));
+  const bool is_plain_due = is_time_for_plain_line(step, now);
+  if (is_plain_due && options_.record) options_.record(line(step));
   if (options_.style == ProgressStyle::kTerminal) {
     shown_ = line(step);
     if (static_cast<int>(shown_.size()) >= options_.columns) {
@@ -69,13 +71,19 @@ void Progress::step_done(const StepProgress& step) {
     out_ << '\r' << shown_ << "\x1b[K" << std::flush;  // erase what a longer line left behind
     return;
   }
+  if (is_plain_due) out_ << line(step) << '\n' << std::flush;
+}
+
+bool Progress::is_time_for_plain_line(const StepProgress& step,
+                                      std::chrono::steady_clock::time_point now) {
   const bool is_last = step.step == options_.limits.total_steps;
-  if (last_plain_ && !is_last && now - *last_plain_ < options_.plain_interval) return;
+  if (last_plain_ && !is_last && now - *last_plain_ < options_.plain_interval) return false;
   last_plain_ = now;
-  out_ << line(step) << '\n' << std::flush;
+  return true;
 }
 
 void Progress::message(std::string_view text) {
+  if (options_.record) options_.record(text);
   if (options_.style == ProgressStyle::kTerminal && !shown_.empty()) {
     out_ << '\r' << text << "\x1b[K\n" << shown_ << "\x1b[K" << std::flush;
     return;

@@ -7,8 +7,8 @@ namespace orrery::metrics {
 RemainingTime::RemainingTime(const RunLimits& limits, Time start)
     : limits_(limits), start_(start), last_(start) {}
 
-void RemainingTime::step_done(int64_t step, Time now) {
-  durations_.push_back(now - last_);
+void RemainingTime::step_done(int64_t step, Time now, Seconds own) {
+  durations_.push_back(last_step_ == 0 ? own : Seconds(now - last_));
   if (durations_.size() > kWindow) durations_.pop_front();
   last_ = now;
   last_step_ = step;
@@ -31,7 +31,7 @@ std::optional<RemainingTime::Seconds> RemainingTime::remaining(Time now) const {
     result = std::max(Seconds{0}, *per_step * static_cast<double>(steps) - since_last);
   }
   if (limits_.total_seconds > 0) {
-    const Seconds used = now - start_;
+    const Seconds used = Seconds{limits_.seconds_before} + (now - start_);
     const Seconds left = std::max(Seconds{0}, Seconds{limits_.total_seconds} - used);
     result = result ? std::min(*result, left) : left;
   }

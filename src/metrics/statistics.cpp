@@ -1,6 +1,7 @@
 #include "orrery/metrics/statistics.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "orrery/base/error.h"  // CallError
@@ -22,6 +23,8 @@ std::string_view name_of(Statistic::Kind kind) {
       return "max";
     case Statistic::kScalar:
       return "scalar";
+    case Statistic::kDeviation:
+      return "deviation";
   }
   return "?";
 }
@@ -47,6 +50,13 @@ void Statistic::merge(const Statistic& other) {
     case kMax:
       sum = std::max(sum, other.sum);
       break;
+    case kDeviation: {  // Chan, Golub and LeVeque: no difference of large squares
+      const double distance = other.sum / other.weight - sum / weight;
+      squares +=
+          other.squares + distance * distance * weight * other.weight / (weight + other.weight);
+      sum += other.sum;
+      break;
+    }
     case kMean:
     case kSum:
     case kScalar:
@@ -58,6 +68,11 @@ void Statistic::merge(const Statistic& other) {
 
 double Statistic::value() const {
   if (!has_value()) return std::numeric_limits<double>::quiet_NaN();
+  if (kind == kDeviation) {
+    const double deviation = std::sqrt(squares / weight);
+    // What adding up equal numbers leaves is not a deviation.
+    return deviation <= 1e-12 * std::abs(sum / weight) ? 0 : deviation;
+  }
   return kind == kMean || kind == kScalar ? sum / weight : sum;
 }
 
@@ -94,6 +109,10 @@ void Statistics::max(std::string_view name, double value) {
 
 void Statistics::scalar(std::string_view name, double value) {
   add(name, {.kind = Statistic::kScalar, .sum = value, .weight = 1});
+}
+
+void Statistics::deviation(std::string_view name, double value) {
+  add(name, {.kind = Statistic::kDeviation, .sum = value, .weight = 1});
 }
 
 void Statistics::merge(const Statistics& other) {

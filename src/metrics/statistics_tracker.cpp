@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "orrery/base/counted.h"
 #include "orrery/base/error.h"  // CallError, ShapeError
 #include "orrery/base/text.h"   // concat
 
@@ -47,7 +48,7 @@ void StatisticsTracker::add_values(std::string_view name, std::span<const T> val
   if (mask.size() != values.size()) {
     throw ShapeError(
         base::concat("statistic ", full_name(name), " does not fit its denominator ", over),
-        {.expected = base::concat(mask.size(), " values"),
+        {.expected = base::counted(mask.size(), "value"),
          .got = std::to_string(values.size()),
          .advice = "record mask and values of the same micro-batch"});
   }

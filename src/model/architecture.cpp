@@ -3,11 +3,13 @@
 #include <algorithm>  // find
 #include <cmath>      // isfinite, sqrt
 
+#include "orrery/base/counted.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
 #include "orrery/config/experiment.h"  // ModelConfig
 #include "orrery/graph/layout.h"
 #include "orrery/metrics/flops.h"
+#include "orrery/model/foreign_model.h"
 
 namespace orrery::model {
 namespace {
@@ -112,8 +114,8 @@ std::vector<std::string> Architecture::problems() const {
   if (experts.count > 0) {
     positive("the intermediate size of an expert", experts.intermediate_size);
     if (experts.per_token < 1 || experts.per_token > experts.count) {
-      found.push_back(
-          base::concat("a token takes ", experts.per_token, " experts of ", experts.count));
+      found.push_back(base::concat("a token takes ", base::counted(experts.per_token, "expert"),
+                                   " of ", experts.count));
     }
   }
   return found;
@@ -121,6 +123,7 @@ std::vector<std::string> Architecture::problems() const {
 
 Architecture Architecture::from_config(const config::ModelConfig& config) {
   if (!config.path.empty()) {
+    refuse_foreign_model(config.path);
     Architecture a = from_hf_config(std::filesystem::path(config.path) / "config.json");
     if (config.head == "value") a.value_head = true;  // a critic may begin as a language model
     return a;
@@ -229,7 +232,7 @@ std::vector<std::string> check_layout(const Architecture& architecture,
   }
   if (pipe > architecture.n_layers) {
     found.push_back(base::concat("pipeline degree ", pipe, " is more than the ",
-                                 architecture.n_layers, " layers"));
+                                 base::counted(architecture.n_layers, "layer")));
   }
   return found;
 }

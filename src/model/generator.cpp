@@ -20,6 +20,7 @@
 
 #include "dispatch.h"
 #include "inference_model.h"
+#include "orrery/base/counted.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
 #include "orrery/kernels/decode_attention.h"  // kPageTokens
@@ -354,7 +355,8 @@ void check(const Architecture& architecture, const PackedTokens& prompts,
   }
   if (static_cast<int64_t>(keys.size()) != prompts.n_sequences()) {
     throw ShapeError("sampling keys and prompts disagree",
-                     {.expected = base::concat(prompts.n_sequences(), " keys, one for each prompt"),
+                     {.expected = base::concat(base::counted(prompts.n_sequences(), "key"),
+                                               ", one for each prompt"),
                       .got = base::concat(keys.size()),
                       .advice = "make a key from each sample id"});
   }

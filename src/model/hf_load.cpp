@@ -4,6 +4,7 @@
 #include <set>
 
 #include "hf_names.h"
+#include "orrery/base/counted.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
 #include "orrery/model/hf_directory.h"
@@ -46,10 +47,11 @@ void check_same_sizes(const Architecture& stored, const Architecture& wanted,
   if (comparable == wanted) return;
   throw CheckpointError(
       base::concat(directory.string(), " holds another architecture"),
-      {.expected = base::concat(wanted.n_layers, " layers of ", wanted.hidden_size, ", vocabulary ",
-                                wanted.vocab_size),
-       .got = base::concat(stored.n_layers, " layers of ", stored.hidden_size, ", vocabulary ",
-                           stored.vocab_size, ", or other heads, positions or constants"),
+      {.expected = base::concat(base::counted(wanted.n_layers, "layer"), " of ", wanted.hidden_size,
+                                ", vocabulary ", wanted.vocab_size),
+       .got = base::concat(base::counted(stored.n_layers, "layer"), " of ", stored.hidden_size,
+                           ", vocabulary ", stored.vocab_size,
+                           ", or other heads, positions or constants"),
        .advice = "load it into a decoder made from its own config.json"});
 }
 
@@ -81,12 +83,13 @@ void load_hf_parameters(const std::filesystem::path& directory, Decoder& decoder
     if (!known.contains(name) && !is_redundant(name, a)) surplus += " " + name;
   }
   if (!missing.empty() || !surplus.empty()) {
-    throw CheckpointError(base::concat(directory.string(), ": tensors do not match config.json"),
-                          {.expected = base::concat(known.size(), " tensors of ", name(a.family)),
-                           .got = base::concat(missing.empty() ? "" : "without" + missing,
-                                               missing.empty() || surplus.empty() ? "" : "; ",
-                                               surplus.empty() ? "" : "also" + surplus),
-                           .advice = "use the config.json that belongs to these weights"});
+    throw CheckpointError(
+        base::concat(directory.string(), ": tensors do not match config.json"),
+        {.expected = base::concat(base::counted(known.size(), "tensor"), " of ", name(a.family)),
+         .got = base::concat(missing.empty() ? "" : "without" + missing,
+                             missing.empty() || surplus.empty() ? "" : "; ",
+                             surplus.empty() ? "" : "also" + surplus),
+         .advice = "use the config.json that belongs to these weights"});
   }
   for (const ParameterSpec& spec : decoder.parameters().table().parameters) {
     const StoredPlace place = stored_place(a, spec);

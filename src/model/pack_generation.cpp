@@ -2,6 +2,7 @@
 
 #include <algorithm>  // copy
 
+#include "orrery/base/counted.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
 #include "orrery/model/generator.h"
@@ -13,9 +14,9 @@ PackedGeneration pack_generation(const PackedTokens& prompts, const GenerationRe
   const int64_t n_sequences = static_cast<int64_t>(result.sequences.size());
   if (n_sequences != prompts.n_sequences() * group_size) {
     throw ShapeError("generated sequences do not belong to these prompts",
-                     {.expected = base::concat(prompts.n_sequences(), " prompts of ", group_size,
-                                               " members each"),
-                      .got = base::concat(n_sequences, " sequences"),
+                     {.expected = base::concat(base::counted(prompts.n_sequences(), "prompt"),
+                                               " of ", group_size, " members each"),
+                      .got = base::counted(n_sequences, "sequence"),
                       .advice = "pass the prompts and group_size that generate() was called with"});
   }
   PackedGeneration packed;

@@ -2,6 +2,7 @@
 
 #include <utility>  // move
 
+#include "orrery/base/counted.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
 
@@ -58,7 +59,7 @@ void check_tokens(const PackedTokens& packed, int64_t vocab_size, int64_t max_po
         packed.cu_seqlens[static_cast<size_t>(s) + 1] - packed.cu_seqlens[static_cast<size_t>(s)];
     if (n < 1 || n > max_positions) {
       throw ShapeError(
-          base::concat("sequence ", s, " of a packed batch has ", n, " tokens"),
+          base::concat("sequence ", s, " of a packed batch has ", base::counted(n, "token")),
           {.expected = base::concat("1 to ", max_positions, " (max_positions of the model)"),
            .got = base::concat(n),
            .advice = "shorten it or raise max_positions"});

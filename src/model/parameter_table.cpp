@@ -9,6 +9,7 @@
 #include <cmath>    // sqrt
 #include <utility>  // move
 
+#include "orrery/base/counted.h"
 #include "orrery/base/error.h"
 #include "orrery/base/hash.h"  // a parameter's name as a key
 #include "orrery/base/large_memory.h"
@@ -365,10 +366,11 @@ void FlatParameters::zero_gradients() {
 const at::Tensor& FlatParameters::leaf(std::string_view name) const {
   const ParameterSpec* spec = table_.find(name);
   if (spec == nullptr) {
-    throw ShapeError(base::concat("no parameter ", name),
-                     {.expected = base::concat("one of ", table_.parameters.size(), " names"),
-                      .got = std::string(name),
-                      .advice = "compare with the parameter table of the architecture"});
+    throw ShapeError(
+        base::concat("no parameter ", name),
+        {.expected = base::concat("one of ", base::counted(table_.parameters.size(), "name")),
+         .got = std::string(name),
+         .advice = "compare with the parameter table of the architecture"});
   }
   return leaves_[static_cast<size_t>(spec - table_.parameters.data())];
 }

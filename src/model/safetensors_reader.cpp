@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "dispatch.h"
+#include "orrery/base/counted.h"
 #include "orrery/base/error.h"
 #include "orrery/base/file.h"  // FileDescriptor
 #include "orrery/base/text.h"
@@ -102,7 +103,8 @@ json parse_header(const std::filesystem::path& path, std::string_view text) {
   };
   json header = json::parse(text, watch, false);
   if (!header.is_object()) {
-    fail(path, "header", "a JSON object", base::concat(text.size(), " bytes of something else"));
+    fail(path, "header", "a JSON object",
+         base::concat(base::counted(text.size(), "byte"), " of something else"));
   }
   if (!repeated.empty()) fail(path, "header", "each name once", base::concat(repeated, " twice"));
   return header;
@@ -126,7 +128,7 @@ void check_coverage(const std::filesystem::path& path,
   }
   if (at != data_size) {
     fail(path, at > data_size ? "the file is truncated" : "bytes after the last tensor",
-         base::concat(at, " bytes of data"), base::concat(data_size));
+         base::concat(base::counted(at, "byte"), " of data"), base::concat(data_size));
   }
 }
 
@@ -165,7 +167,7 @@ struct SafetensorsFile::Mapping {
           ::pread(file.get(), out + done, static_cast<size_t>(n - done), from - address + done);
       if (got < 0 && errno == EINTR) continue;
       if (got <= 0) {
-        fail(path, "cannot be read", base::concat(n - done, " more bytes"),
+        fail(path, "cannot be read", base::counted(n - done, "more byte"),
              got < 0 ? std::strerror(errno) : "the end of the file");
       }
       done += got;
@@ -206,7 +208,7 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
   uint64_t header_size = 0;
   std::memcpy(&header_size, mapping_->address, sizeof header_size);
   if (header_size > kMaxHeaderBytes || header_size > mapping_->size - 8) {
-    fail(path, "header length", base::concat("at most ", mapping_->size - 8, " bytes"),
+    fail(path, "header length", base::concat("at most ", base::counted(mapping_->size - 8, "byte")),
          base::concat(header_size));
   }
   mapping_->data = mapping_->address + 8 + header_size;

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "orrery/base/counted.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
 
@@ -28,10 +29,11 @@ double learning_rate(const LrScheduleOptions& o, int64_t step) {
                        .advice = {}});
   }
   if (o.warmup_steps < 0 || o.warmup_steps >= o.decay_steps) {
-    throw ConfigError("learning rate schedule: steps",
-                      {.expected = "a warm-up shorter than the whole schedule",
-                       .got = base::concat(o.warmup_steps, " of ", o.decay_steps, " steps"),
-                       .advice = "lower warmup_steps or raise total_steps"});
+    throw ConfigError(
+        "learning rate schedule: steps",
+        {.expected = "a warm-up shorter than the whole schedule",
+         .got = base::concat(o.warmup_steps, " of ", base::counted(o.decay_steps, "step")),
+         .advice = "lower warmup_steps or raise total_steps"});
   }
   if (o.warmup_steps > 0 && step <= o.warmup_steps) {
     return o.init_lr +

@@ -5,6 +5,7 @@
 #include <tuple>
 #include <utility>
 
+#include "orrery/base/counted.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
 #include "orrery/graph/topology.h"
@@ -253,7 +254,8 @@ ReallocationPlan plan_reallocation(const std::vector<ShardBlocks>& source,
       if (found != wanted.n_rows * wanted.n_columns) {
         throw ShapeError(
             base::concat("reallocation: parameter ", wanted.parameter, " of worker ", shard.worker),
-            {.expected = base::concat(wanted.n_rows * wanted.n_columns, " elements in the source"),
+            {.expected = base::concat(base::counted(wanted.n_rows * wanted.n_columns, "element"),
+                                      " in the source"),
              .got = base::concat(found),
              .advice = "both replicas must be of one architecture"});
       }

@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "orrery/base/counted.h"
 #include "orrery/base/error.h"  // CallError
 #include "orrery/base/text.h"   // concat
 
@@ -26,21 +27,22 @@ const at::Tensor& DataStore::slice(data::SampleId id, const data::KeyMetadata& k
   if (sample == samples_.end()) {
     throw CallError(base::concat("sample ", id.value, " is not on this worker (key ", key.key, ")"),
                     {.expected = "the sample, held here or moved here by the data transfer",
-                     .got = base::concat(samples_.size(), " other samples"),
+                     .got = base::counted(samples_.size(), "other sample"),
                      .advice = "this is a fault of the master's plan: report it"});
   }
   const auto found = sample->second.find(key.key);
   if (found == sample->second.end()) {
     throw CallError(base::concat("sample ", id.value, " has no key ", key.key, " on this worker"),
                     {.expected = key.key,
-                     .got = base::concat(sample->second.size(), " other keys"),
+                     .got = base::counted(sample->second.size(), "other key"),
                      .advice = "this is a fault of the master's plan: report it"});
   }
   if (found->second.size(0) != length) {
-    throw CallError(base::concat("sample ", id.value, ", key ", key.key, ": length differs"),
-                    {.expected = base::concat(length, " rows, as the master's metadata says"),
-                     .got = base::concat(found->second.size(0), " rows"),
-                     .advice = "check that the interface returns lengths that match its data"});
+    throw CallError(
+        base::concat("sample ", id.value, ", key ", key.key, ": length differs"),
+        {.expected = base::concat(base::counted(length, "row"), ", as the master's metadata says"),
+         .got = base::counted(found->second.size(0), "row"),
+         .advice = "check that the interface returns lengths that match its data"});
   }
   return found->second;
 }

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <utility>
 
+#include "orrery/base/counted.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
 #include "orrery/graph/topology.h"
@@ -168,7 +169,7 @@ HostedModel& HostedModels::at(const graph::ReplicaId& id) {
   if (found == nullptr) {
     throw CallError(base::concat("this worker hosts no shard of ", id.text()),
                     {.expected = "a worker of the replica's layout",
-                     .got = base::concat(models_.size(), " other replicas"),
+                     .got = base::counted(models_.size(), "other replica"),
                      .advice = "this is a fault of the master's plan: report it"});
   }
   return *found;

@@ -5,6 +5,7 @@
 #include <utility>
 #include <variant>
 
+#include "orrery/algorithm/call_statistics.h"
 #include "orrery/algorithm/registry.h"
 #include "orrery/base/clock.h"
 #include "orrery/base/error.h"
@@ -249,7 +250,11 @@ void ModelWorker::load(const comm::Request& request, comm::Reply& reply) {
   std::vector<data::SequenceBatch> parts;
   for (size_t i = 0; i < datasets_.size(); ++i) {
     const auto [rows, ids] = by_dataset(request.rows, i);
-    if (!rows.empty()) parts.push_back(datasets_[i]->read(rows, ids));
+    if (!rows.empty()) {
+      parts.push_back(datasets_[i]->read(rows, ids));
+      parts.back().meta.extra[algorithm::kDatasetOfSample].assign(
+          rows.size(), base::concat('"', job_.experiment.datasets[i].first, '"'));
+    }
     const auto ahead = by_dataset(request.prefetch, i).first;
     if (!ahead.empty()) datasets_[i]->announce(ahead);
   }
@@ -278,8 +283,9 @@ void ModelWorker::run_call(const comm::Request& request, comm::Reply& reply) {
   data::SequenceBatch output = request.handle == comm::Handle::kGenerate
                                    ? hosted.interface->generate(model, input, call)
                                    : hosted.interface->inference(model, input, call);
-  output = output.select(hosted.outputs).remap(hosted.interface_to_graph);
   metrics::Statistics statistics = hosted.interface->take_statistics();
+  statistics.merge(algorithm::call_statistics(input, output));
+  output = output.select(hosted.outputs).remap(hosted.interface_to_graph);
   if (hosted.call->log_return_value) {
     const auto named = hosted.interface_to_graph.find("rewards");
     const std::string rewards = named == hosted.interface_to_graph.end() ? "" : named->second;

@@ -31,6 +31,20 @@ bool is_worker_local(const comm::Hook& hook) {
          std::holds_alternative<comm::ResidencyHook>(hook);
 }
 
+/// The master says it, once for all workers that report the same; only what it cannot be told is
+/// logged here.
+void report(comm::WorkerChannel& channel, comm::Reply& reply, const std::exception& error) {
+  reply.error = error.what();
+  const auto* known = dynamic_cast<const Error*>(&error);
+  reply.exit_code = known != nullptr ? known->exit_code() : static_cast<int>(ExitCode::kCallFailed);
+  try {
+    channel.reply(reply);
+  } catch (...) {
+    base::log_error(error.what());
+    throw;
+  }
+}
+
 class Flush {
  public:
   Flush(std::vector<comm::Request> requests, Handlers& handlers, int worker) : handlers_(handlers) {
@@ -72,12 +86,7 @@ class Flush {
       try {
         work(pending);
       } catch (const std::exception& error) {
-        base::log_error(error.what());
-        pending.reply.error = error.what();
-        const auto* known = dynamic_cast<const Error*>(&error);
-        pending.reply.exit_code =
-            known != nullptr ? known->exit_code() : static_cast<int>(ExitCode::kCallFailed);
-        channel.reply(pending.reply);
+        report(channel, pending.reply, error);
         return false;
       }
     }
@@ -89,6 +98,19 @@ class Flush {
 };
 
 }  // namespace
+
+void serve_error(comm::WorkerChannel& channel, const std::exception& error, int worker,
+                 comm::Activity* activity) {
+  constexpr std::array kPeers = {kMaster};
+  comm::Reply reply;
+  reply.worker = worker;
+  reply.request = comm::kUnasked;
+  report(channel, reply, error);
+  while (true) {
+    const comm::Activity::Waiting wait(activity, "end of the job", "the control channel", kPeers);
+    if (channel.receive().handle == comm::Handle::kExit) return;
+  }
+}
 
 void serve_requests(comm::WorkerChannel& channel, Handlers& handlers, int worker,
                     comm::Activity* activity) {

@@ -99,10 +99,24 @@ TEST(Responses, HaveNoAnswerWhereTheRecordsHaveNone) {
   }
 }
 
+TEST(DumpResponses, SayNothingOfARecordThatIsNotKnown) {
+  const TemporaryFolder folder;
+
+  dump_responses(folder.path(), 1, 0, responses_of(batch_of_two_samples(), data::ByteTokenizer()),
+                 {1, 0, 0});
+
+  std::ifstream file(folder / "step-00000001-rank-0.jsonl");
+  std::string line;
+  ASSERT_TRUE(std::getline(file, line));
+  EXPECT_EQ(nlohmann::json::parse(line)["record"], nullptr);
+}
+
 TEST(DumpResponses, AppendsOneJsonObjectEachAlsoForHalfACharacter) {
   const TemporaryFolder folder;
-  const std::vector<Response> responses =
-      responses_of(batch_of_two_samples(), data::ByteTokenizer());
+  data::SequenceBatch batch = batch_of_two_samples();
+  batch.meta.extra["dataset"] = {"\"train\"", "\"more\""};
+  batch.meta.extra["record"] = {R"({"line":7,"id":"a1"})", R"({"line":9})"};
+  const std::vector<Response> responses = responses_of(batch, data::ByteTokenizer());
 
   dump_responses(folder.path(), 12, 3, responses, {1, 0, -0.5});
 
@@ -117,7 +131,9 @@ TEST(DumpResponses, AppendsOneJsonObjectEachAlsoForHalfACharacter) {
                                       {"response", "2"},
                                       {"answer", "2"},
                                       {"reward", 1.0},
-                                      {"finish", "eos"}}));
+                                      {"finish", "eos"},
+                                      {"dataset", "train"},
+                                      {"record", {{"line", 7}, {"id", "a1"}}}}));
   EXPECT_EQ(lines[1]["finish"], "length");
   EXPECT_EQ(lines[2]["reward"], -0.5);
 }

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "orrery/base/exit_text.h"
+
 namespace orrery {
 namespace {
 
@@ -24,6 +26,12 @@ TEST(Error, KnowsTheExitCodeOfItsKind) {
   EXPECT_EQ(CallError("x").exit_code(), 3);
   EXPECT_EQ(PeerError("x").exit_code(), 4);
   EXPECT_EQ(OutputError("x").exit_code(), 5);
+}
+
+TEST(ExitText, SaysWhatACodeMeans) {
+  EXPECT_EQ(exit_text(85), "exit code 85 (stopped on purpose: submit again)");
+  EXPECT_EQ(exit_text(2), "exit code 2 (bad configuration or usage)");
+  EXPECT_EQ(exit_text(77), "exit code 77");
 }
 
 TEST(Assert, NamesTheConditionAndThePlace) {

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "orrery/base/counted.h"
+
 namespace orrery::base {
 namespace {
 
@@ -12,6 +14,14 @@ TEST(Concat, JoinsWhateverCanBePrinted) { EXPECT_EQ(concat("a", 1, ' ', 2.5), "a
 TEST(Join, PutsSeparatorsBetween) {
   EXPECT_EQ(join(std::vector{1, 2, 3}, ", "), "1, 2, 3");
   EXPECT_EQ(join(std::vector<int>{}, ", "), "");
+}
+
+TEST(Counted, HasASingularAndAPlural) {
+  EXPECT_EQ(counted(1, "worker"), "1 worker");
+  EXPECT_EQ(counted(0, "worker"), "0 workers");
+  EXPECT_EQ(counted(size_t{2}, "worker"), "2 workers");
+  EXPECT_EQ(counted(1, "batch", "batches"), "1 batch");
+  EXPECT_EQ(counted(3, "batch", "batches"), "3 batches");
 }
 
 TEST(Split, KeepsEmptyPieces) {
@@ -29,11 +39,15 @@ TEST(Nearest, FindsATypingError) {
 
   EXPECT_EQ(nearest("totl_steps", known), "total_steps");
   EXPECT_EQ(nearest("sed", known), "seed");
+  EXPECT_EQ(nearest("esed", known), "seed") << "two letters changed places";
 }
 
 TEST(Nearest, DoesNotGuessWildly) {
   const std::vector<std::string> known = {"total_steps", "seed"};
 
+  EXPECT_EQ(nearest("keep", known), std::nullopt);
+  EXPECT_EQ(nearest("feed", std::vector<std::string>{"keep", "eta"}), std::nullopt);
+  EXPECT_EQ(nearest("tau", std::vector<std::string>{"keep", "eta"}), std::nullopt);
   EXPECT_EQ(nearest("layout", known), std::nullopt);
   EXPECT_EQ(nearest("", known), std::nullopt);
 }

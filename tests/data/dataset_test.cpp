@@ -70,6 +70,17 @@ TEST(Dataset, KeepsTheOtherFieldsAsTheyStandInTheRecord) {
   EXPECT_EQ(fields_of("{\"prompt\":\"p\",\r\"t\":\t[1,\r2]}\r\n"), "{\"t\":[1,2]}");
 }
 
+TEST(Dataset, SaysOfEachSampleWhichRecordItIs) {
+  const TemporaryFile file(
+      "{\"id\": \"a\", \"prompt\": \"1\"}\n{\"id\": 17, \"prompt\": \"2\"}\n{\"prompt\": \"3\"}\n");
+  const std::vector<int64_t> rows = {2, 1, 0};
+  const std::vector<SampleId> ids = {{7}, {8}, {9}};
+
+  EXPECT_EQ(opened(file)->read(rows, ids).meta.extra.at(kRecordOfSample),
+            (std::vector<std::string>{R"({"line":3})", R"({"line":2,"id":17})",
+                                      R"({"line":1,"id":"a"})"}));
+}
+
 TEST(Dataset, PacksCompletionsWithTheEndTokenAndTheMaskOfThePrompt) {
   const TemporaryFile file(kRecords);
 

@@ -74,7 +74,7 @@ INSTANTIATE_TEST_SUITE_P(
                     BadLayout{"d2@0,0", "worker 0 twice"},
                     BadLayout{"d4@0-1,1-2", "worker 1 twice"},
                     BadLayout{"d2t2@0-2", "4 shards but lists 3 workers"},
-                    BadLayout{"d1@0-1", "1 shards but lists 2 workers"}));
+                    BadLayout{"d1@0-1", "1 shard but lists 2 workers"}));
 
 TEST(Layout, ReportsAllMistakesTogether) {
   EXPECT_EQ(parse_layout("d3@1,1").problems.size(), 2u);  // twice, and 2 workers for 3 shards

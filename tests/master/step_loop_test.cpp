@@ -31,6 +31,11 @@ class SimulatedChannel : public comm::ControlChannel {
     if (!is_silent) workers_.work(1000000);
   }
   std::optional<comm::Reply> poll() override {
+    if (!unasked.empty()) {
+      comm::Reply reply = std::move(unasked.front());
+      unasked.erase(unasked.begin());
+      return reply;
+    }
     if (replies_.empty()) {
       for (comm::Reply& reply : workers_.some_replies(random_)) {
         replies_.push_back(std::move(reply));
@@ -55,6 +60,7 @@ class SimulatedChannel : public comm::ControlChannel {
   bool is_silent = false;
   int failing_call = -1;
   int failing_worker = -1;
+  std::vector<comm::Reply> unasked;
   bool drained = false;
 
  private:
@@ -132,6 +138,28 @@ TEST(StepLoop, ReportsWorkerCallAndHandleOfAnError) {
     FAIL() << "no error";
   } catch (const CallError& error) {
     EXPECT_STREQ(error.what(), "worker 0, call reward, empty: disk on fire");
+  }
+}
+
+TEST(StepLoop, EndsWithTheErrorOfAWorkerThatCouldNotBeMade) {
+  const graph::Graph graph = grpo_graph(kLayouts);
+  Dispatcher dispatcher(graph, order_of(16, 4), options_for_test());
+  SimulatedChannel channel(graph, 2);
+  channel.is_silent = true;
+  for (const int worker : {1, 0}) {
+    comm::Reply reply;
+    reply.worker = worker;
+    reply.error = "model.actor: no such file";
+    reply.exit_code = static_cast<int>(ExitCode::kBadConfiguration);
+    channel.unasked.push_back(reply);
+  }
+  Recorder recorder;
+
+  try {
+    run_steps(dispatcher, channel, recorder, {.error_collection_seconds = 0.02});
+    FAIL() << "no error";
+  } catch (const ConfigError& error) {
+    EXPECT_STREQ(error.what(), "worker 1: model.actor: no such file (the same from worker 0)");
   }
 }
 

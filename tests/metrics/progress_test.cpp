@@ -5,6 +5,7 @@
 #include <chrono>
 #include <sstream>
 #include <string>
+#include <vector>
 
 namespace orrery::metrics {
 namespace {
@@ -78,6 +79,25 @@ TEST(Progress, TerminalStyleRewritesOneLine) {
             "\rstep 2 epoch 0\x1b[K\n");
 }
 
+TEST(Progress, RecordsPlainLinesWhateverTheScreenShows) {
+  TestClock clock;
+  std::ostringstream out;
+  std::vector<std::string> recorded;
+  Progress progress({.style = ProgressStyle::kTerminal,
+                     .record = [&](std::string_view line) { recorded.emplace_back(line); }},
+                    out, clock.read());
+
+  progress.step_done({.step = 1});
+  clock.now += 1s;
+  progress.step_done({.step = 2});
+  progress.message("checkpoint written");
+  clock.now += 5s;
+  progress.step_done({.step = 3});
+
+  EXPECT_EQ(recorded,
+            (std::vector<std::string>{"step 1 epoch 0", "checkpoint written", "step 3 epoch 0"}));
+}
+
 TEST(Progress, TerminalLineNeverWraps) {
   TestClock clock;
   std::ostringstream out;
@@ -91,7 +111,7 @@ TEST(Progress, TerminalLineNeverWraps) {
 TEST(RemainingTime, IsUnknownBeforeTheFirstStepAndWithoutALimit) {
   RemainingTime limited({.total_steps = 5}, Time{});
   RemainingTime endless({}, Time{});
-  endless.step_done(1, Time{1s});
+  endless.step_done(1, Time{1s}, 1s);
 
   EXPECT_FALSE(limited.remaining(Time{1s}).has_value());
   EXPECT_FALSE(endless.remaining(Time{1s}).has_value());
@@ -100,16 +120,38 @@ TEST(RemainingTime, IsUnknownBeforeTheFirstStepAndWithoutALimit) {
 TEST(RemainingTime, FollowsTheRecentSteps) {
   RemainingTime remaining({.total_steps = 60}, Time{});
   Time now{};
-  for (int64_t step = 1; step <= 20; ++step) remaining.step_done(step, now += 10s);
-  for (int64_t step = 21; step <= 40; ++step) remaining.step_done(step, now += 1s);
+  for (int64_t step = 1; step <= 20; ++step) remaining.step_done(step, now += 10s, 10s);
+  for (int64_t step = 21; step <= 40; ++step) remaining.step_done(step, now += 1s, 1s);
 
   EXPECT_NEAR(remaining.remaining(now)->count(), 20.0, 1e-9);
   EXPECT_NEAR(remaining.remaining(now + 5s)->count(), 15.0, 1e-9);
 }
 
+TEST(RemainingTime, LeavesOutWhatCameBeforeTheFirstStep) {
+  RemainingTime remaining({.total_steps = 11}, Time{});
+  remaining.step_done(1, Time{302s}, 2s);  // five minutes of loading and evaluating
+
+  EXPECT_NEAR(remaining.remaining(Time{302s})->count(), 20.0, 1e-9);
+}
+
+TEST(RemainingTime, CountsWhatLiesBetweenSteps) {
+  RemainingTime remaining({.total_steps = 12}, Time{});
+  remaining.step_done(1, Time{2s}, 2s);
+  remaining.step_done(2, Time{8s}, 2s);  // four seconds of evaluation before it
+
+  EXPECT_NEAR(remaining.remaining(Time{8s})->count(), 40.0, 1e-9);
+}
+
+TEST(RemainingTime, CountsTheSecondsBeforeARunWasResumed) {
+  RemainingTime remaining({.total_seconds = 100, .seconds_before = 70}, Time{});
+  remaining.step_done(41, Time{10s}, 1s);
+
+  EXPECT_NEAR(remaining.remaining(Time{10s})->count(), 20.0, 1e-9);
+}
+
 TEST(RemainingTime, EndsAtTheFirstLimit) {
   RemainingTime remaining({.total_steps = 100, .total_seconds = 50}, Time{});
-  remaining.step_done(1, Time{10s});
+  remaining.step_done(1, Time{10s}, 10s);
 
   EXPECT_NEAR(remaining.remaining(Time{10s})->count(), 40.0, 1e-9);
   EXPECT_NEAR(remaining.remaining(Time{90s})->count(), 0.0, 1e-9);
@@ -117,7 +159,7 @@ TEST(RemainingTime, EndsAtTheFirstLimit) {
 
 TEST(RemainingTime, OfAResumedRunCountsFromItsOwnSteps) {
   RemainingTime remaining({.total_steps = 43}, Time{});
-  remaining.step_done(41, Time{4s});
+  remaining.step_done(41, Time{4s}, 4s);
 
   EXPECT_NEAR(remaining.remaining(Time{4s})->count(), 8.0, 1e-9);
 }

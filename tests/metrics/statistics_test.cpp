@@ -42,6 +42,27 @@ TEST(Statistics, EachKindMergesInItsOwnWay) {
   EXPECT_DOUBLE_EQ(a.value("lr").value(), 0.2);
 }
 
+TEST(Statistics, ADeviationIsThatOfAllElementsInWhateverPartsTheyCome) {
+  const double values[] = {1e6 + 1, 1e6 + 2, 1e6 + 4, 1e6 + 4, 1e6 + 9};
+  Statistics whole, first, second;
+  for (int i = 0; i < 5; ++i) {
+    whole.deviation("reward", values[i]);
+    (i < 2 ? first : second).deviation("reward", values[i]);
+  }
+
+  first.merge(second);
+
+  EXPECT_NEAR(whole.value("reward").value(), std::sqrt(7.6), 1e-9);  // mean 4: 9 + 4 + 0 + 0 + 25
+  EXPECT_NEAR(first.value("reward").value(), std::sqrt(7.6), 1e-9);
+}
+
+TEST(Statistics, ADeviationOfEqualElementsIsZero) {
+  Statistics statistics;
+  for (int i = 0; i < 1000; ++i) statistics.deviation("reward", 0.1);
+
+  EXPECT_EQ(statistics.value("reward"), 0.0);
+}
+
 TEST(Statistics, MergingKeepsNamesOfOneSideOnly) {
   Statistics a, b;
   a.sum("x", 1);

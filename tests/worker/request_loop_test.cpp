@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "orrery/base/error.h"
+
 namespace orrery::worker {
 namespace {
 
@@ -132,6 +134,33 @@ TEST(RequestLoop, RepliesWithTheErrorAndStartsNothingMore) {
 
   EXPECT_EQ(log, (Log{"inference 1", "reply 1"}));
   EXPECT_EQ(channel.replies.at(0).error, "no luck");
+}
+
+TEST(RequestLoop, LeavesAnErrorToTheMasterToSay) {
+  Log log;
+  RecordingHandlers handlers(log);
+  handlers.failing = 1;
+  ScriptedChannel channel(
+      {request(1, Handle::kInference), request(0, Handle::kFlush), request(0, Handle::kExit)}, log);
+  testing::internal::CaptureStderr();
+
+  serve_requests(channel, handlers, 0);
+
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+}
+
+TEST(RequestLoop, OfAWorkerThatCannotServeTellsWhyAndWaitsForTheEnd) {
+  Log log;
+  ScriptedChannel channel(
+      {request(1, Handle::kInference), request(0, Handle::kFlush), request(0, Handle::kExit)}, log);
+
+  serve_error(channel, ConfigError("model.actor: no such file"), 2);
+
+  ASSERT_EQ(channel.replies.size(), 1u);
+  EXPECT_EQ(channel.replies[0].request, comm::kUnasked);
+  EXPECT_EQ(channel.replies[0].worker, 2);
+  EXPECT_EQ(channel.replies[0].error, "model.actor: no such file");
+  EXPECT_EQ(channel.replies[0].exit_code, 2);
 }
 
 }  // namespace

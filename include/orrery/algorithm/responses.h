@@ -23,6 +23,9 @@ struct Response {
   int32_t n_tokens = 0;  ///< of the response, the end token included
   /// Why it has no reward: `timeout`, ...; empty: it has one.
   std::string failure = {};
+  /// JSON texts: the data set's name; the record's line and id (data::kRecordOfSample).
+  std::string dataset = "null";
+  std::string record = "null";
 };
 
 /// The sequences of a batch with packed_input_ids [T] and prompt_mask [T], and, if there,
@@ -30,10 +33,11 @@ struct Response {
 std::vector<Response> responses_of(const data::SequenceBatch& batch,
                                    const data::Tokenizer& tokenizer);
 
-/// Appends {"step","id","member","prompt","response","answer","reward","finish"} for each response
-/// to `folder`/step-00000012-rank-0.jsonl (data rank 0), so that what a model wrote can be read
-/// beside its rewards. finish: `eos` or `length`. One without a reward has its reason as "failed"
-/// and the reward null, or what stands for it. Throws OutputError.
+/// Appends {"step","id","member","prompt","response","answer","reward","finish","dataset","record"}
+/// for each response to `folder`/step-00000012-rank-0.jsonl (data rank 0), so that what a model
+/// wrote can be read beside its rewards and found in the data. finish: `eos` or `length`. One
+/// without a reward has its reason as "failed" and the reward null, or what stands for it. Throws
+/// OutputError.
 void dump_responses(const std::filesystem::path& folder, int64_t step, int data_rank,
                     const std::vector<Response>& responses, const std::vector<float>& rewards);
 

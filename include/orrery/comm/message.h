@@ -195,10 +195,13 @@ struct SavedShard {
   bool operator==(const SavedShard&) const = default;
 };
 
+/// Request of a reply that answers none: of a worker that cannot serve any. It has an error.
+inline constexpr uint64_t kUnasked = 0;
+
 /// Worker -> master: the request and all its hooks are done, or `error` says why not.
 struct Reply {
   int worker = -1;
-  uint64_t request = 0;  ///< Request::id
+  uint64_t request = kUnasked;  ///< Request::id
   int call = -1;
   std::string error = {};           ///< empty: all went well
   int32_t exit_code = 0;            ///< that goes with the error

@@ -12,7 +12,8 @@ struct TrainOptions {
   std::vector<std::string> sets;
   std::string resume = "auto";  ///< auto, off, or a run directory
   bool help = false;
-  bool markdown = false;  ///< with help: as docs/configuration.md
+  bool markdown = false;          ///< with help: as docs/configuration.md
+  bool metrics_markdown = false;  ///< with help: as docs/metrics.md
 };
 
 struct PlanOptions {

@@ -10,6 +10,8 @@
 //                prompt_mask       [tokens] bool   1 on the prompt
 //   preferences  the same, two sequences a sample: with the better answer, with the worse one
 //
+// Beside its keys each sample has the extra kRecordOfSample.
+//
 // Thread of use: one (the worker's main thread); the thread that reads ahead is its own.
 #pragma once
 
@@ -27,6 +29,11 @@
 namespace orrery::data {
 
 class RowReader;
+
+/// Name under which a sample says where it comes from, as a JSON object: {"line":12,"id":"a7"}, the
+/// line of its data file (of a file of tokens: the number of the record) from 1 and, of prompts,
+/// the record's id as the record has it, if it has one.
+inline constexpr const char* kRecordOfSample = "record";
 
 class Dataset {
  public:
@@ -60,6 +67,7 @@ class Dataset {
     std::string path;
     int64_t n_rows = 0;
     bool has_answers = false;  // of kind prompts
+    std::string id_field;      // empty: records have no id
   };
   Dataset(Facts facts, std::unique_ptr<RowReader> reader);
 

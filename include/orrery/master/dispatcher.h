@@ -25,6 +25,7 @@
 #include "orrery/graph/graph.h"
 #include "orrery/master/call_facts.h"
 #include "orrery/master/dispatch.h"
+#include "orrery/master/failure.h"
 #include "orrery/master/frequency_control.h"
 #include "orrery/master/master_state.h"
 #include "orrery/master/payload.h"
@@ -70,15 +71,6 @@ struct Waiting {
   std::string call;
   comm::Handle handle = comm::Handle::kEmpty;
   double since = 0;
-};
-
-/// An error that a worker reported.
-struct Failure {
-  int worker = 0;
-  std::string call;
-  comm::Handle handle = comm::Handle::kEmpty;
-  std::string error;
-  int exit_code = 0;
 };
 
 class Dispatcher {

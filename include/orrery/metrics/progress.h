@@ -33,6 +33,8 @@ struct ProgressOptions {
   ProgressStyle style = ProgressStyle::kPlain;
   std::chrono::milliseconds plain_interval{5000};
   int columns = 100;  ///< kTerminal: longer lines are cut, a wrapped line cannot be rewritten
+  /// Gets what kPlain shows, whatever the style: for a log file. Empty: nothing is recorded.
+  std::function<void(std::string_view line)> record = {};
 };
 
 /// What one finished step did.
@@ -71,6 +73,7 @@ class Progress {
 
  private:
   void end_line();
+  bool is_time_for_plain_line(const StepProgress& step, std::chrono::steady_clock::time_point now);
 
   ProgressOptions options_;
   std::ostream& out_;

@@ -14,6 +14,7 @@ namespace orrery::metrics {
 struct RunLimits {
   int64_t total_steps = 0;
   double total_seconds = 0;
+  double seconds_before = 0;  ///< of total_seconds: of the run before it was resumed
 };
 
 class RemainingTime {
@@ -23,8 +24,10 @@ class RemainingTime {
 
   RemainingTime(const RunLimits& limits, Time start);
 
-  /// `step` (from 1) ended at `now`. A resumed run simply begins with a later step.
-  void step_done(int64_t step, Time now);
+  /// `step` (from 1) ended at `now` after `own` seconds. A resumed run simply begins with a later
+  /// step. What lies between two steps (evaluations, saves) counts as well, but not what lies
+  /// before the first one: models are loaded once.
+  void step_done(int64_t step, Time now, Seconds own);
 
   /// Mean duration of the last steps; nothing before the first step is done.
   std::optional<Seconds> step_duration() const;

@@ -16,15 +16,17 @@ namespace orrery::metrics {
 /// One number in a form that merges.
 struct Statistic {
   enum Kind : uint8_t {
-    kMean,    ///< sum / weight over elements
-    kSum,     ///< sum over elements
-    kMin,     ///< smallest element
-    kMax,     ///< largest element
-    kScalar,  ///< mean over records: each record counts once, whatever it was made of
+    kMean,       ///< sum / weight over elements
+    kSum,        ///< sum over elements
+    kMin,        ///< smallest element
+    kMax,        ///< largest element
+    kScalar,     ///< mean over records: each record counts once, whatever it was made of
+    kDeviation,  ///< standard deviation of the elements, as of a whole population
   };
   Kind kind = kMean;
-  double sum = 0;     ///< kMin, kMax: the extreme so far
-  double weight = 0;  ///< number (or weight) of elements; kScalar: of records. 0: no value
+  double sum = 0;      ///< kMin, kMax: the extreme so far
+  double weight = 0;   ///< number (or weight) of elements; kScalar: of records. 0: no value
+  double squares = 0;  ///< kDeviation: sum of the squared distances from the mean
 
   /// Adds another statistic of the same kind. Throws CallError when the kinds differ.
   void merge(const Statistic& other);
@@ -37,7 +39,7 @@ struct Statistic {
 
   template <class Archive>
   void serialize(Archive& archive) {
-    archive(kind, sum, weight);
+    archive(kind, sum, weight, squares);
   }
 };
 
@@ -57,6 +59,8 @@ class Statistics {
   void max(std::string_view name, double value);
   /// One record of a number that is the same for all its elements (a learning rate).
   void scalar(std::string_view name, double value);
+  /// One element of a standard deviation.
+  void deviation(std::string_view name, double value);
 
   /// Merges all of `other`, names that only one side has included.
   void merge(const Statistics& other);

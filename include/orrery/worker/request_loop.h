@@ -42,4 +42,9 @@ class Handlers {
 void serve_requests(comm::WorkerChannel& channel, Handlers& handlers, int worker,
                     comm::Activity* activity = nullptr);
 
+/// Instead of that, for a worker that could not be made: tells the master why, which ends the job
+/// and says it once for all workers that could not be made for the same reason.
+void serve_error(comm::WorkerChannel& channel, const std::exception& error, int worker,
+                 comm::Activity* activity = nullptr);
+
 }  // namespace orrery::worker
