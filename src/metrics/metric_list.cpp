@@ -12,8 +12,9 @@ constexpr Metric kRewards[] = {
     {.name = "<call>/reward",
      .spread = Spread::kMinMax,
      .unit = "reward",
-     .definition = "mean over the answers of the step of what the verifier gave, before any scaling, "
-                   "clipping or penalty",
+     .definition =
+         "mean over the answers of the step of what the verifier gave, before any scaling, "
+         "clipping or penalty",
      .source = "rule_reward, command_reward, reward_model (inference)"},
     {.name = "<call>/reward_std",
      .unit = "reward",
@@ -35,6 +36,21 @@ constexpr Metric kRewards[] = {
      .unit = "count",
      .definition = "processes of the command that were started again because one died, hung or "
                    "answered nonsense",
+     .source = "command_reward"},
+    {.name = "<call>/failed",
+     .unit = "count",
+     .definition = "answers without a reward, whatever on_failed_answer makes of them",
+     .source = "command_reward"},
+    {.name = "<call>/failed_share",
+     .unit = "share",
+     .definition = "the same, of all answers of the step",
+     .source = "command_reward"},
+    {.name = "<call>/failed/<reason>",
+     .unit = "count",
+     .definition =
+         "the same by reason: timeout (no answer in time), died (the command ended at this "
+         "answer), malformed (something else than a reward), not_finite (NaN or infinite as "
+         "fp32), abstained (the command said null)",
      .source = "command_reward"},
     {.name = "<call>/dataset/<data set>/reward",
      .unit = "reward",
@@ -76,9 +92,10 @@ constexpr Metric kGeneration[] = {
 constexpr Metric kLearning[] = {
     {.name = "<call>/loss",
      .unit = "of the loss",
-     .definition = "what the optimizer step minimised: the sum over the minibatch divided by its "
-                   "weight (tokens that are learned from; of dpo and reward_model pairs), mean over "
-                   "the minibatches of the step",
+     .definition =
+         "what the optimizer step minimised: the sum over the minibatch divided by its "
+         "weight (tokens that are learned from; of dpo and reward_model pairs), mean over "
+         "the minibatches of the step",
      .source = kTrainSteps},
     {.name = "<call>/grad_norm",
      .unit = "of the gradient",
@@ -93,6 +110,11 @@ constexpr Metric kLearning[] = {
      .definition = "minibatches without an update: the loss or the gradient was not finite, or no "
                    "token had any weight",
      .source = kTrainSteps},
+    {.name = "<call>/nonfinite_steps",
+     .unit = "count",
+     .definition = "of these, the ones because of a number that was not finite",
+     .source = kTrainSteps,
+     .when = "a minibatch was trained on"},
     {.name = "<call>/early_stopped_steps",
      .unit = "count",
      .definition = "minibatches without an update because a mean was above its ceiling",
@@ -104,8 +126,23 @@ constexpr Metric kLearning[] = {
      .source = "train_step of grpo, ppo_actor, ppo_critic, sft"},
     {.name = "<call>/n_seqs",
      .unit = "count",
-     .definition = "sequences that were learned from",
+     .definition = "sequences that were learned from; answers that are left out are not counted",
      .source = "train_step of grpo, ppo_actor, ppo_critic, sft"},
+    {.name = "<call>/left_out_answers",
+     .unit = "count",
+     .definition = "answers without a reward: they have weight 0 and are in no other number",
+     .source = kLearners},
+    {.name = "<call>/uniform_group_ratio",
+     .unit = "share",
+     .definition =
+         "prompts whose rewarded answers all got one reward, of all prompts with two or more",
+     .source = kLearners,
+     .when = "there is a prompt with two rewarded answers"},
+    {.name = "<call>/clipped_rewards",
+     .unit = "count",
+     .definition = "answers whose reward was beyond max_reward_clip",
+     .source = kLearners,
+     .when = "max_reward_clip > 0"},
     {.name = "<call>/seq_len",
      .spread = Spread::kMinMax,
      .unit = "tokens",
@@ -142,20 +179,28 @@ constexpr Metric kLearning[] = {
     {.name = "<call>/reward",
      .spread = Spread::kMinMax,
      .unit = "reward",
-     .definition = "sum over an answer of the rewards that the advantages are made from: the clipped "
-                   "task reward and the KL rewards of its tokens",
+     .definition =
+         "sum over an answer of the rewards that the advantages are made from: the clipped "
+         "task reward and the KL rewards of its tokens",
      .source = kLearners},
     {.name = "<call>/kl_reward",
      .spread = Spread::kMinMax,
      .unit = "reward",
-     .definition = "-kl_ctl (log p - log p_ref) of a token that is learned from",
+     .definition = "-kl_ctl (log p - log p_ref) of a token that is learned from, the difference "
+                   "bounded by log_ratio_limit",
      .source = kLearners,
      .when = "kl_ctl > 0"},
     {.name = "<call>/ref_divergence",
      .spread = Spread::kMinMax,
      .unit = "nats",
-     .definition = "log p - log p_ref of a token that is learned from, p as it was generated with; its "
-                   "mean estimates KL(p || p_ref)",
+     .definition =
+         "log p - log p_ref of a token that is learned from, p as it was generated with; its "
+         "mean estimates KL(p || p_ref)",
+     .source = kLearners,
+     .when = "kl_ctl > 0"},
+    {.name = "<call>/bounded_kl_rewards",
+     .unit = "count",
+     .definition = "tokens whose KL reward log_ratio_limit bounded",
      .source = kLearners,
      .when = "kl_ctl > 0"},
     {.name = "<call>/kl_ctl",
@@ -191,6 +236,47 @@ constexpr Metric kPolicy[] = {
      .unit = "of the loss",
      .definition = "mean over these tokens of the clipped policy loss, without a KL term",
      .source = kActors},
+    {.name = "<call>/entropy",
+     .unit = "nats",
+     .definition = "mean over these tokens of the entropy of the policy's distribution at its "
+                   "temperature",
+     .source = kActors,
+     .when = "a token is learned from"},
+    {.name = "<call>/mismatch/abs_mean",
+     .unit = "nats",
+     .definition =
+         "mean over these tokens of |d|, d = log-probability as the training engine computes "
+         "it with the weights that generated - the one that generation recorded",
+     .source = kActors,
+     .when = "a token is learned from"},
+    {.name = "<call>/mismatch/abs_max",
+     .unit = "nats",
+     .definition = "largest |d|",
+     .source = kActors,
+     .when = "a token is learned from"},
+    {.name = "<call>/mismatch/k1",
+     .unit = "nats",
+     .definition = "mean of -d: estimates KL(generator || training engine)",
+     .source = kActors,
+     .when = "a token is learned from"},
+    {.name = "<call>/mismatch/k3",
+     .unit = "nats",
+     .definition = "mean of exp(d) - 1 - d: the same with less noise",
+     .source = kActors,
+     .when = "a token is learned from"},
+    {.name = "<call>/sampling_weight",
+     .spread = Spread::kMinMax,
+     .unit = "ratio",
+     .definition =
+         "policy's probability of these tokens / that of the distribution they were drawn from "
+         "(top-k, top-p, barred tokens), at most sampling_weight_cap",
+     .source = kActors,
+     .when = "sampling_weight_cap > 0"},
+    {.name = "<call>/bounded_tokens",
+     .unit = "count",
+     .definition = "these tokens of which log_ratio_limit bounded a log-ratio inside the loss; no "
+                   "metric is bounded",
+     .source = kActors},
     {.name = "<call>/ref_kl",
      .unit = "nats",
      .definition = "mean over these tokens of exp(d) - d - 1 with d = log p_ref - log p (k3): what "
@@ -200,8 +286,9 @@ constexpr Metric kPolicy[] = {
     {.name = "<call>/importance_weight",
      .spread = Spread::kMinMax,
      .unit = "ratio",
-     .definition = "p / p_old of a token that is learned from; p_old is the policy that generated, "
-                   "with recompute_log_probs the one before the train step. 1 before the first update",
+     .definition =
+         "p / p_old of a token that is learned from; p_old is the policy that generated, "
+         "with recompute_log_probs the one before the train step. 1 before the first update",
      .source = kActors},
     {.name = "<call>/approx_kl",
      .unit = "nats",
@@ -226,8 +313,9 @@ constexpr Metric kPolicy[] = {
     {.name = "<call>/behave_imp_weight",
      .spread = Spread::kMinMax,
      .unit = "ratio",
-     .definition = "p before the train step / p at generation, of the tokens whose weight is not above "
-                   "behav_imp_weight_cap",
+     .definition =
+         "p before the train step / p at generation, of the tokens whose weight is not above "
+         "behav_imp_weight_cap",
      .source = kActors,
      .when = "recompute_log_probs"},
     {.name = "<call>/behave_approx_kl",
@@ -266,8 +354,9 @@ constexpr Metric kExamples[] = {
      .source = "train_step of sft"},
     {.name = "<call>/accuracy",
      .unit = "share",
-     .definition = "pairs whose better answer has the larger score (reward_model) or the larger reward "
-                   "beta (log p - log p_ref) (dpo)",
+     .definition =
+         "pairs whose better answer has the larger score (reward_model) or the larger reward "
+         "beta (log p - log p_ref) (dpo)",
      .source = "train_step of dpo, reward_model"},
     {.name = "<call>/n_pairs",
      .unit = "count",
@@ -302,8 +391,9 @@ constexpr Metric kExamples[] = {
 constexpr Metric kEvaluation[] = {
     {.name = "eval/accuracy",
      .unit = "share",
-     .definition = "prompts whose greedy answer matches the reference by the rule; of preferences pairs "
-                   "whose better answer is preferred",
+     .definition =
+         "prompts whose greedy answer matches the reference by the rule; of preferences pairs "
+         "whose better answer is preferred",
      .source = "evaluation on prompts or preferences"},
     {.name = "eval/response_length",
      .unit = "tokens",
@@ -330,8 +420,9 @@ constexpr Metric kEvaluation[] = {
 constexpr Metric kCalls[] = {
     {.name = "<call>/n_tokens",
      .unit = "tokens",
-     .definition = "tokens that the call went through: of generate prompts and answers, of the others "
-                   "all tokens of its sequences, each as often as it was used",
+     .definition =
+         "tokens that the call went through: of generate prompts and answers, of the others "
+         "all tokens of its sequences, each as often as it was used",
      .source = "every call that reads or makes tokens"},
     {.name = "<call>/tokens_per_second",
      .unit = "tokens/s",
@@ -339,8 +430,9 @@ constexpr Metric kCalls[] = {
      .source = "master"},
     {.name = "time/<call>/total",
      .unit = "s",
-     .definition = "from the dispatch of the call to the last reply of a data rank, added up over its "
-                   "runs in the step",
+     .definition =
+         "from the dispatch of the call to the last reply of a data rank, added up over its "
+         "runs in the step",
      .source = "master"},
     {.name = "time/<call>/main/max",
      .unit = "s",
@@ -352,8 +444,9 @@ constexpr Metric kCalls[] = {
      .source = "workers"},
     {.name = "time/<call>/pre/<hook>/max",
      .unit = "s",
-     .definition = "work before it: data_transfer (samples move to where they are needed), param_realloc "
-                   "(parameters move to the call's layout), prefetch; on the slowest worker",
+     .definition =
+         "work before it: data_transfer (samples move to where they are needed), param_realloc "
+         "(parameters move to the call's layout), prefetch; on the slowest worker",
      .source = "workers",
      .when = "the call has such a hook"},
     {.name = "time/<call>/pre/<hook>/mean",
@@ -363,8 +456,9 @@ constexpr Metric kCalls[] = {
      .when = "the call has such a hook"},
     {.name = "time/<call>/post/<hook>/max",
      .unit = "s",
-     .definition = "work after it: param_realloc (trained parameters move on), offload, release; on the "
-                   "slowest worker",
+     .definition =
+         "work after it: param_realloc (trained parameters move on), offload, release; on the "
+         "slowest worker",
      .source = "workers",
      .when = "the call has such a hook"},
     {.name = "time/<call>/post/<hook>/mean",
@@ -402,8 +496,9 @@ constexpr Metric kCalls[] = {
      .when = "log_return_value"},
     {.name = "<call>/minibatch<i>/<metric>",
      .unit = "of the metric",
-     .definition = "the metric <call>/<metric> of one minibatch (of a call that runs several times a "
-                   "step: of one run), counted from 0",
+     .definition =
+         "the metric <call>/<metric> of one minibatch (of a call that runs several times a "
+         "step: of one run), counted from 0",
      .source = "every call",
      .when = "there are several in a step"},
 };
@@ -441,16 +536,18 @@ constexpr Metric kSteps[] = {
 };
 
 constexpr MetricSection kSections[] = {
-    {"Rewards",
-     "What the verifiers gave. Answers without a reward are in none of these numbers.", kRewards},
+    {"Rewards", "What the verifiers gave. Answers without a reward are in none but the numbers of failed ones.",
+     kRewards},
     {"Generation", "Answers of the step.", kGeneration},
     {"Learning",
-     "Sequences, rewards and updates of a train_step. The numbers of several minibatches are merged: "
+     "Sequences, rewards and updates of a train_step. The numbers of several minibatches are "
+     "merged: "
      "means are weighted by what they are means of, counts are added up.",
      kLearning},
     {"Policies", "A policy's train_step, over the tokens that are learned from.", kPolicy},
     {"Critics", "A critic's train_step, over the tokens that are learned from.", kCritic},
-    {"Examples and preferences", "Supervised training and training on pairs of answers.", kExamples},
+    {"Examples and preferences", "Supervised training and training on pairs of answers.",
+     kExamples},
     {"Evaluation", "Of the data set that `evaluate.dataset` names; on lines without a call.",
      kEvaluation},
     {"Every call", "Work and time of a call in a step.", kCalls},
