@@ -45,7 +45,7 @@ constexpr Command kCommands[] = {
 
 int run(const std::vector<std::string>& arguments) {
   if (arguments.empty()) {
-    std::cerr << kUsage;
+    orrery::cli::say_once(kUsage);
     return 2;
   }
   const std::string& command = arguments.front();
@@ -67,7 +67,7 @@ int run(const std::vector<std::string>& arguments) {
   if (const auto nearest = orrery::base::nearest(command, known)) {
     text += orrery::base::concat("; did you mean '", *nearest, "'?");
   }
-  std::cerr << text << "\n\n" << kUsage;
+  orrery::cli::say_once(text + "\n\n" + kUsage);
   return 2;
 }
 
@@ -79,6 +79,9 @@ int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);
   try {
     return run({argv + 1, argv + argc});
+  } catch (const orrery::ConfigError& error) {
+    orrery::cli::say_once(std::string("orrery: ") + error.what());
+    return error.exit_code();
   } catch (const orrery::Error& error) {
     std::cerr << "orrery: " << error.what() << std::endl;
     return error.exit_code();

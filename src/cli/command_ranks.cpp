@@ -7,6 +7,7 @@
 #include <new>
 #include <thread>
 
+#include "commands.h"  // say_once
 #include "orrery/base/error.h"
 #include "orrery/base/log.h"
 #include "orrery/base/text.h"
@@ -44,6 +45,18 @@ bool is_launched_as_rank() {
     if (std::getenv(name) != nullptr) return true;
   }
   return false;
+}
+
+void say_once(const std::string& text) {
+  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"}) {
+    const char* const rank = std::getenv(name);
+    if (rank == nullptr) continue;
+    if (std::atoi(rank) == 0) break;
+    // The launcher ends all ranks with the first that fails: it must not be one that says nothing.
+    std::this_thread::sleep_for(std::chrono::seconds(3));
+    return;
+  }
+  std::cerr << text << std::endl;
 }
 
 Verdict judge(const std::function<void()>& work) {

@@ -35,4 +35,8 @@ int run_verify(std::span<const std::string> arguments);
 /// `orrery doctor`: would a job run here, and how fast?
 int run_doctor(std::span<const std::string> arguments);
 
+/// A mistake in the command line, found before MPI is there to agree: rank 0 says it, the others
+/// leave it the time to.
+void say_once(const std::string& text);
+
 }  // namespace orrery::cli

@@ -536,7 +536,9 @@ constexpr Metric kSteps[] = {
 };
 
 constexpr MetricSection kSections[] = {
-    {"Rewards", "What the verifiers gave. Answers without a reward are in none but the numbers of failed ones.",
+    {"Rewards",
+     "What the verifiers gave. Answers without a reward are in none but the numbers of failed "
+     "ones.",
      kRewards},
     {"Generation", "Answers of the step.", kGeneration},
     {"Learning",

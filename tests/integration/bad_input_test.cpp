@@ -42,6 +42,15 @@ TEST(BadUsage, UnknownOption) {
   expect_refused(orrery(1, "train x.cfg --sett a.b=c"), "did you mean --set?");
 }
 
+TEST(BadUsage, IsSaidOnceHoweverManyRanksThereAre) {
+  for (const char* arguments : {"train x.cfg --sett a.b=c", "trian x.cfg"}) {
+    const Result result = orrery(3, arguments);
+    expect_refused(result, "did you mean");
+    EXPECT_EQ(result.output.find("did you mean"), result.output.rfind("did you mean"))
+        << result.output;
+  }
+}
+
 TEST(BadUsage, UnknownCommand) {
   expect_refused(orrery(1, "trian x.cfg"), "did you mean 'train'?");
 }

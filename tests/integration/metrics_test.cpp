@@ -90,7 +90,7 @@ TEST(Diagnostics, OfARunTellHowItWentAndWhereItsSamplesComeFrom) {
     EXPECT_EQ(sample.at("dataset"), "train");
     const auto& record = records.at(sample.at("record").at("line").get<size_t>() - 1);
     EXPECT_EQ(sample.at("prompt"), record.at("prompt"));
-    if (record.contains("id")) EXPECT_EQ(sample.at("record").at("id"), record.at("id"));
+    EXPECT_EQ(sample.at("record").at("id"), record.at("id"));
     sum += sample.at("reward").get<double>();
     squares += std::pow(sample.at("reward").get<double>(), 2);
   }
