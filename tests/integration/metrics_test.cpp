@@ -2,6 +2,7 @@
 // its samples. One worker each: names do not depend on the layout.
 #include <gtest/gtest.h>
 
+#include <cstdlib>  // setenv
 #include <set>
 
 #include "integration/runs_for_test.h"
@@ -108,15 +109,12 @@ TEST(Diagnostics, OfARunTellHowItWentAndWhereItsSamplesComeFrom) {
   }
 }
 
-TEST(Diagnostics, OfARunThatFailsSayTheErrorOnceAndInItsLog) {
+TEST(Diagnostics, OfARunThatFailsSayTheErrorOfAllWorkersOnceAndInItsLog) {
   const TemporaryFolder folder;
-  std::ofstream(folder / "silent.sh") << "exit 1\n";
 
-  const Result result =
-      orrery(3, tiny(folder,
-                     "--set call.reward.interface=command_reward --set "
-                     "call.reward.command=\"sh " +
-                         (folder / "silent.sh").string() + "\" --set call.reward.restarts=0"));
+  ::setenv("ORRERY_FAULT", "worker.handle:memory:4", 1);  // evaluation, load, generation, reward
+  const Result result = orrery(3, tiny(folder));
+  ::unsetenv("ORRERY_FAULT");
 
   EXPECT_EQ(result.exit_code, 3) << result.output;
   const std::string log = text_of(folder / "grpo_tiny/log.txt");
@@ -124,6 +122,7 @@ TEST(Diagnostics, OfARunThatFailsSayTheErrorOnceAndInItsLog) {
     const size_t first = text.find("call reward, inference: ");
     ASSERT_NE(first, std::string::npos) << text;
     EXPECT_EQ(text.find("call reward, inference: ", first + 1), std::string::npos) << text;
+    EXPECT_NE(text.find("(the same from worker "), std::string::npos) << text;
     EXPECT_NE(text.find("exit code 3 (a call failed)"), std::string::npos) << text;
   }
 }
