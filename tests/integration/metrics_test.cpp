@@ -35,12 +35,11 @@ TEST(MetricList, IsWhatRunsOfAllGraphsWrite) {
                        "--set call.actor_train.recompute_log_probs=true "
                        "--set call.actor_train.kl_loss=0.1 "
                        "--set call.actor_train.early_stop_kl=1000 "
-                       "--set call.actor_train.best_of=1"},
+                       "--set call.actor_train.best_of=1 --set call.critic_train.best_of=1"},
       {"sft_arithmetic", small + "--set call.sft.n_seqs=16 --set model.actor.hidden_size=32 "
                                  "--set evaluate.at_start=true "
                                  "--set model.actor.intermediate_size=64 "
                                  "--set dataset.eval.kind=completions "
-                                 "--set dataset.eval.completion_field=answer "
                                  "--set evaluate.stop_at_accuracy=0"},
       {"dpo_tiny", small},
       {"reward_model_tiny", small},
