@@ -28,12 +28,13 @@ CommandProcess::~CommandProcess() {
 
 std::string CommandProcess::end() {
   if (child_.pid < 0) return "ended before";
+  forward_errors();
+  const std::string last(base::trim(last_errors_));  // not what it says about its closed pipes
   child_.input = base::FileDescriptor();
   child_.output = base::FileDescriptor();
   std::string text = spawner_.end(std::exchange(child_.pid, -1));
   forward_errors();
   child_.errors = base::FileDescriptor();
-  const std::string_view last = base::trim(last_errors_);
   if (!last.empty()) text += base::concat("; its stderr ends with: ", last);
   return text;
 }
