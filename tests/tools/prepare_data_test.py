@@ -22,7 +22,7 @@ CHAT = ROOT / "tests/fixtures/chat"
 ORRERY = sys.argv.pop(2) if sys.argv[1:2] == ["--program"] and sys.argv.pop(1) else None
 sys.path.insert(0, str(ROOT / "tools"))
 
-from prepare import chat, program, readers, styles  # noqa: E402
+from prepare import chat, program, readers, rendering, styles  # noqa: E402
 from prepare.problem import BadRecord, tokens  # noqa: E402
 
 
@@ -282,6 +282,25 @@ class Styles(Case):
         self.prepare(self.lines({"prompt": "a", "completion": "b"}), "--eos", "<|endoftext|>")
         self.assertEqual(self.head["eos"], [256])
 
+    def test_an_answer_is_what_the_template_adds_for_it(self):
+        ends = {"blocks_eos": "</s>", "channels_macros": "<|return|>", "chatml_tools": "<|im_end|>", "header_dates": "<|eot_id|>",
+                "inst_sys": "</s>", "inst_tools": "</s>", "role_tags": "<|end|>", "thinking_switch": "<|im_end|>",
+                "turns_no_system": "<end_of_turn>"}
+        adds = {"channels_macros": ("<|channel|>final<|message|>", ""), "inst_sys": (" ", " "), "inst_tools": (" ", ""),
+                "blocks_eos": ("", ""), "thinking_switch": ("<think>\n\n</think>\n\n", "")}
+        for folder, end in ends.items():
+            maker = rendering.ChatTexts(chat.ChatTemplate.of(CHAT / folder), None, False)
+            behind = maker.behind_answers()
+            self.assertTrue(behind.strip().startswith(end), folder)
+            maker.end, maker.behind = end, behind.lstrip()
+            item = styles.Item([{"role": "user", "content": "a"}])
+            item.replies["completion"] = {"role": "assistant", "content": "the answer"}
+            before, after = adds.get(folder, ("", ""))
+            self.assertEqual(maker.texts(item)["completion"], before + "the answer" + after, folder)
+        maker = rendering.ChatTexts(chat.ChatTemplate.of(CHAT / "thinking_opened"), None, False)
+        with self.assertRaises(BadRecord):
+            maker.texts(item)
+
     def test_a_template_that_begins_answers_otherwise(self):
         (self.path / "t.jinja").write_text("{% for m in messages %}{{ m.role }}:{{ m.content }};{% endfor %}{% if add_generation_prompt %}assistant:<think>{% endif %}")
         data = self.lines({"prompt": "a", "completion": "b"})
@@ -311,6 +330,13 @@ class Sources(Case):
                               ('[\n{"prompt": "a"},\n{"prompt": b}\n]', ":3: no JSON"), ("[]", "no column")):
             path.write_text(text)
             self.refused(path, problem)
+        for text in ('{\n "prompt": "a"\n}\n', '{"data": [\n {"prompt": "a"}\n]}\n'):
+            path.write_text(text)
+            self.refused(path, "is one JSON object over several lines")
+        for n in (1, 2):
+            path.write_text('{"prompt": "a"}\n' * n)
+            self.prepare(path)
+            self.assertEqual(len(self.records), n)
 
     def test_csv(self):
         path = self.path / "data.csv"
@@ -319,7 +345,7 @@ class Sources(Case):
         self.assertEqual([(record["line"], record["prompt"], record["answer"], record["fields"]) for record in self.records],
                          [(2, USER % 'a, "b"\nc' + ASSISTANT, "007", '{"level":"3"}'), (5, USER % "d" + ASSISTANT, "1.50", '{"level":""}')])
         for content, problem in ((b"prompt,answer\na\n", ":2: 1 fields, but the header has 2"), (b"prompt\na\n\xff\nb\n", ":3: not UTF-8"),
-                                 (b'prompt\na\n"b\nc\n', "no CSV"), (b"prompt,prompt\na,b\n", 'the column "prompt" comes twice'),
+                                 (b'prompt\na\n"b\nc\n', ":3: a quoted field does not end"), (b'prompt\na\n"b"c\nd\n', ":3: no CSV"), (b"prompt,prompt\na,b\n", 'the column "prompt" comes twice'),
                                  (b"prompt,answer\na,\n", ':2: column "answer" is empty'), (b"text,answer\na,b\n", "there are: text, answer")):
             path.write_bytes(content)
             self.refused(path, problem)
@@ -391,6 +417,9 @@ class Parts(Case):
         said = self.prepare(data, "--against", evaluation)
         self.assertEqual([record["line"] for record in self.records], [2])
         self.assertIn("left out: 2 found in eval.jsonl: line 1, 3", said)
+        # Only prompts are compared: an evaluation set may keep its answers to itself.
+        evaluation = self.lines({"prompt": "other", "answer": None}, name="eval.jsonl")
+        self.assertIn("left out: 1 found in eval.jsonl: line 2", self.prepare(data, "--against", evaluation))
         self.refused(data, "eval.jsonl:2: ", options=("--against", self.lines({"prompt": "a"}, {"x": 1}, name="eval.jsonl")))
         self.refused(self.lines({"prompt": "a"}), "would have no record", "found in eval.jsonl", options=("--against", self.lines({"prompt": "a"}, name="eval.jsonl")))
 

@@ -57,7 +57,7 @@ class EvaluationPrompts:
             try:
                 if row.values is None:
                     raise BadRecord(row.problem)
-                self.texts.add(conversation_key(layout.item(row).messages))
+                self.texts.add(conversation_key(layout.asked(row)))
             except (BadRecord, ValueError) as error:
                 raise Problem(f"{source.where(row.number)}: {error}: an evaluation set that cannot be compared with as a whole")
 

@@ -1,5 +1,6 @@
 """The options of tools/prepare_data.py, and the way of a record from its source into files of tokens."""
 import argparse
+import contextlib
 import datetime
 import hashlib
 import itertools
@@ -66,7 +67,8 @@ class Part:
 
     def discard(self):
         if self.output and self.output.file:
-            self.output.file.close()
+            with contextlib.suppress(OSError, RuntimeError, ValueError):  # such as a full disk, which is said already
+                self.output.file.close()
         self.partial.unlink(missing_ok=True)
 
 
@@ -174,7 +176,7 @@ def settle_end(maker, vocabulary, args):
                  f"{vocabulary.tokenizer.id_to_token(vocabulary.eos[0])!r}")
         return
     end, before = ids[0], list(vocabulary.eos)
-    maker.end = vocabulary.tokenizer.id_to_token(end)
+    maker.end, maker.behind = vocabulary.tokenizer.id_to_token(end), behind.lstrip()
     if end == before[0]:
         return
     if args.eos:
@@ -365,4 +367,7 @@ def main(description, arguments=None):
     except (Problem, OSError) as problem:
         warn(str(problem))
         return 2
+    except KeyboardInterrupt:
+        warn("interrupted; nothing was written")
+        return 130
     return 0

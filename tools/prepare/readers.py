@@ -174,12 +174,12 @@ class Csv(Source):
 
     def __iter__(self):
         with self.open() as file:
-            bytes_read = 0
+            read = 0
 
             def lines():
-                nonlocal bytes_read
+                nonlocal read
                 for line in file:
-                    bytes_read += len(line)
+                    read += len(line)
                     yield line
 
             reader = self.reader(lines())
@@ -191,11 +191,13 @@ class Csv(Source):
                 except StopIteration:
                     return
                 except csv.Error as error:
-                    yield Row(number, bytes_read, None, f"no CSV: {error}")
+                    if "end of data" in str(error):  # what follows would be lost inside one field
+                        raise Problem(f"{self.path}:{number}: a quoted field does not end")
+                    yield Row(number, read, None, f"no CSV: {error}")
                     continue
                 if not fields:
                     continue
-                yield self.row(number, bytes_read, fields)
+                yield self.row(number, read, fields)
 
     def row(self, number, at, fields):
         if len(fields) != len(self.columns):
@@ -354,6 +356,12 @@ def first_byte(path):
     raise Problem(f"{path} is empty")
 
 
+def is_one_object(path):
+    with open(path, "rb") as file:
+        first, second = file.readline(MAX_RECORD), file.readline(MAX_RECORD)
+    return first.strip() in (b"{", b"\xef\xbb\xbf{") or second[:1] in (b" ", b"\t")
+
+
 def open_source(path, part=None):
     """The source that `path` is, by what it holds, then by its name."""
     if not path.exists():
@@ -378,6 +386,8 @@ def open_source(path, part=None):
         return Csv(path, "\t" if suffix == ".tsv" else ",")
     if begin[:1] == b"[":
         return JsonArray(path)
+    if begin[:1] == b"{" and suffix == ".json" and is_one_object(path):
+        raise Problem(f"{path} is one JSON object over several lines: expected an array of objects, or one object a line")
     if begin[:1] == b"{" or suffix in (".jsonl", ".ndjson", ".json"):
         return JsonLines(path)
     raise Problem(f"{path}: expected JSON lines, a JSON array, Parquet, CSV (.csv, .tsv) or a directory that datasets' save_to_disk wrote")

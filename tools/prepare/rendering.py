@@ -32,6 +32,7 @@ class ChatTexts:
     def __init__(self, template: ChatTemplate, tools, plain_answers):
         self.template, self.tools, self.plain_answers = template, tools, plain_answers
         self.end = None  # text of the token that ends an answer
+        self.behind = None  # all that stands behind an answer, from that token on
 
     def behind_answers(self):
         """What the template puts behind an answer; None if it renders no short conversation."""
@@ -60,8 +61,12 @@ class ChatTexts:
             raise BadRecord(f"the chat template renders the prompt otherwise when the {part} stands behind it: {whole[at:at + 40]!r} for "
                             f"{prompt[at:at + 40]!r} (--plain-answers puts answers as they are behind the prompt)")
         answer = whole[len(prompt):]
-        if self.end and answer.rstrip().endswith(self.end):
-            answer = answer.rstrip().removesuffix(self.end)
+        if self.end:
+            ending = self.behind if answer.endswith(self.behind) else self.end
+            stripped = answer if answer.endswith(ending) else answer.rstrip()
+            if not stripped.endswith(ending):
+                raise BadRecord(f"the chat template ends the {part} with {answer[-20:]!r} and not with {self.end!r}")
+            answer = stripped.removesuffix(ending)
         if not answer.strip():
             raise BadRecord(f"the chat template leaves nothing of the {part}")
         return answer

@@ -220,10 +220,17 @@ class Layout:
             item.fields = self.fields(row)
         return item
 
+    def asked(self, row):
+        """The messages of the prompt alone, whatever the rest of the record is."""
+        if self.kind == "preferences":
+            return self.preference(row.values, None).messages
+        messages = self.conversation(self.required(row.values, "prompt"), row.values)
+        return messages[:-1] if len(messages) > 1 and messages[-1]["role"] == "assistant" else messages
+
     def required(self, values, part):
         name = self.names[part]
         value = values.get(name)
-        if value is None:
+        if value is None or value != value:  # NaN is how some libraries write that there is none
             raise BadRecord(f'column "{name}" is missing')
         if value == "" or value == [] or (isinstance(value, str) and not value.strip()):
             raise BadRecord(f'column "{name}" is empty')
@@ -331,7 +338,7 @@ class Layout:
             others = [f"{json.dumps(name, ensure_ascii=False)}:{tokens.compact(value)}"
                       for name, value in tokens.raw_fields(row.raw) if name not in self.used]
             return "{" + ",".join(others) + "}" if others else ""
-        others = {name: value for name, value in row.values.items() if name not in self.used and value is not None}
+        others = {name: value for name, value in row.values.items() if name not in self.used and value is not None and value == value}
         return json.dumps(others, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=as_text) if others else ""
 
 
