@@ -19,7 +19,7 @@ from unittest import mock
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CHAT = ROOT / "tests/fixtures/chat"
-ORRERY = sys.argv.pop(2) if sys.argv[1:2] == ["--program"] and sys.argv.pop(1) else None
+ORRERY = sys.argv.pop(1) if sys.argv[1:2] == ["--program"] and sys.argv.pop(1) else None
 sys.path.insert(0, str(ROOT / "tools"))
 
 from prepare import chat, program, readers, rendering, styles  # noqa: E402
