@@ -386,7 +386,8 @@ class Sources(Case):
                                    ((data, "--style", "gsm8k"), 'no column "question", which --style gsm8k has'),
                                    ((data, "--prompt-field", "text", "--kind", "preferences"), "needs columns"),
                                    ((data, "--split", "eval"), "expected NAME=SHARE"), ((data, "--split", "a=0.5", "--split", "b=0.5"), "add up to 1"),
-                                   ((data, "--split", "a/b=0.5"), "expected NAME=SHARE"), ((data, "--part", "train"), "is a file"),
+                                   ((data, "--split", "a/b=0.5"), "expected NAME=SHARE"), ((data, "--split", "train=0.5"), "none train"),
+                                   ((data, "--split", "a=nan"), "expected NAME=SHARE"), ((data, "--part", "train"), "is a file"),
                                    ((data, "--date", "today"), "--date today"), ((data, "--template-option", "x"), "expected NAME=VALUE"),
                                    ((self.path / "none.jsonl",), "there is no such file"), ((self.path,), "is a directory without"),
                                    ((compressed,), "is compressed"), ((self.lines(name="empty.jsonl"),), "is empty")):

@@ -2,7 +2,6 @@
 tests/fixtures/chat has renderings that it gave (tools/golden/chat_templates.py)."""
 import datetime
 import json
-import sys
 
 from .problem import BadRecord, Problem
 

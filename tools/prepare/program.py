@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import pathlib
+import re
 import sys
 
 from .chat import ChatTemplate, warn_of_old_jinja
@@ -81,8 +82,9 @@ def parts_of(args):
             share = float(share)
         except ValueError:
             share = 0
-        if not name.replace("_", "").replace("-", "").isalnum() or not 0 < share < 1 or name in [n for n, _ in shares]:
-            raise Problem(f"--split {text}: expected NAME=SHARE, such as eval=0.05, each name once")
+        taken = ["train", *(other for other, _ in shares)]  # train: what stays in OUT
+        if re.fullmatch("[A-Za-z0-9_]+", name) is None or not 0 < share < 1 or name in taken:
+            raise Problem(f"--split {text}: expected NAME=SHARE, such as eval=0.05, each name once and none train")
         shares.append((name, share))
         total += share
     if total >= 1:

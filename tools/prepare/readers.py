@@ -4,9 +4,7 @@ import collections
 import csv
 import json
 import mmap
-import pathlib
 import re
-import sys
 
 from .problem import BadRecord, Problem, tokens
 

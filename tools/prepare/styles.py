@@ -2,8 +2,8 @@
 import json
 import re
 
-from .problem import BadRecord, Problem
-from .readers import Arrow, WrittenFloat
+from .problem import BadRecord, Problem, tokens
+from .readers import Arrow
 
 STYLES = ("auto", "plain", "gsm8k", "math", "preferences")
 KINDS = {"prompts": ("prompt",), "completions": ("prompt", "completion"), "preferences": ("prompt", "chosen", "rejected")}
@@ -333,7 +333,6 @@ class Layout:
 
     def fields(self, row):
         """The other columns as one JSON object, values as they stand there."""
-        from .problem import tokens
         if row.raw is not None:
             others = [f"{json.dumps(name, ensure_ascii=False)}:{tokens.compact(value)}"
                       for name, value in tokens.raw_fields(row.raw) if name not in self.used]
