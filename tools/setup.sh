@@ -26,7 +26,8 @@ packages=(g++ cmake ninja-build ccache mold git python3 python3-pip libopenmpi-d
           libprotobuf-dev protobuf-compiler libxxhash-dev libspdlog-dev
           libpcre2-dev libutf8proc-dev)
 [ "$tests" = yes ] && packages+=(libgtest-dev libgmock-dev libbenchmark-dev clang-format procps
-                                hdf5-tools slurm-wlm slurm-wlm-basic-plugins munge iproute2)
+                                hdf5-tools python3-jinja2 slurm-wlm slurm-wlm-basic-plugins munge
+                                iproute2)
 
 missing=()
 for package in "${packages[@]}"; do

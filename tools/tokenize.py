@@ -451,6 +451,8 @@ class Output:
 
 
 class Progress:
+    program = "tokenize.py"
+
     def __init__(self, size, quiet):
         self.size, self.quiet, self.began, self.last = max(size, 1), quiet, time.monotonic(), 0.0
 
@@ -461,7 +463,7 @@ class Progress:
         self.last = now
         rate = n / max(now - self.began, 1e-9)
         lead = "\r" if sys.stderr.isatty() else ""
-        print(f"{lead}tokenize.py: {100 * at // self.size:3d} %, {n:,} records, {rate:,.0f} a second",
+        print(f"{lead}{self.program}: {100 * at // self.size:3d} %, {n:,} records, {rate:,.0f} a second",
               end=end if lead and not end else "\n", file=sys.stderr, flush=True)
 
 
