@@ -7,6 +7,7 @@
 
 #include "data_needs.h"
 #include "orrery/base/clock.h"
+#include "orrery/base/counted.h"
 #include "orrery/base/log.h"
 #include "orrery/base/text.h"
 #include "orrery/data/bpe_tokenizer.h"  // has_chat_template
@@ -24,7 +25,7 @@ std::string key_of(const std::string& dataset, const char* name = "") {
 }
 
 /// `1 record`, `12 records`.
-std::string records_text(int64_t n) { return concat(n, n == 1 ? " record" : " records"); }
+std::string records_text(int64_t n) { return base::counted(n, "record"); }
 
 /// A name that people give to data which nobody should train on.
 bool sounds_held_out(const std::string& name) {

@@ -101,12 +101,13 @@ void check_tensors(const std::filesystem::path& directory, const StoredModel& st
     if (!known.contains(name) && !is_redundant(name, a)) surplus += " " + name;
   }
   if (missing.empty() && surplus.empty()) return;
-  throw CheckpointError(base::concat(directory.string(), ": tensors do not match config.json"),
-                        {.expected = base::concat(base::counted(known.size(), "tensor"), " of ", name(a.family)),
-                         .got = base::concat(missing.empty() ? "" : "without" + missing,
-                                             missing.empty() || surplus.empty() ? "" : "; ",
-                                             surplus.empty() ? "" : "also" + surplus),
-                         .advice = "use the config.json that belongs to these weights"});
+  throw CheckpointError(
+      base::concat(directory.string(), ": tensors do not match config.json"),
+      {.expected = base::concat(base::counted(known.size(), "tensor"), " of ", name(a.family)),
+       .got = base::concat(missing.empty() ? "" : "without" + missing,
+                           missing.empty() || surplus.empty() ? "" : "; ",
+                           surplus.empty() ? "" : "also" + surplus),
+       .advice = "use the config.json that belongs to these weights"});
 }
 
 }  // namespace
