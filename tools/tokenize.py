@@ -191,11 +191,32 @@ class Vocabulary:
             self.special[id] = int(id in special)
         marks = Marks(file.parent, self.tokenizer, args)
         self.bos, self.eos, self.pad = marks.bos, marks.eos, marks.pad
+        self.beginning = self.beginning_marks(file.parent, args)
+
+    def beginning_marks(self, folder, args):
+        """What prompts begin with besides their text: as the tokenizer's own template, or as --add-bos says."""
+        if args.add_bos == "false":
+            return []
+        text, alone = "a", self.encode(["a"])[0]
+        marked = self.tokenizer.encode(text, add_special_tokens=True).ids
+        begin = next((i for i in range(len(marked)) if alone and marked[i:i + len(alone)] == alone), 0)
+        marks = marked[:begin]
+        try:
+            adds = json.loads((folder / "tokenizer_config.json").read_text()).get("add_bos_token")
+        except (OSError, ValueError, AttributeError):
+            adds = None
+        if isinstance(adds, bool):
+            marks = [self.bos] * adds + [mark for mark in marks if mark != self.bos]
+        return marks or [self.bos] * (args.add_bos == "true")
 
     def encode(self, texts):
         # The fast one leaves out where in the text each token was; older versions lack it.
         encode = getattr(self.tokenizer, "encode_batch_fast", self.tokenizer.encode_batch)
         return [encoding.ids for encoding in encode(texts, add_special_tokens=False)]
+
+    def encode_prompts(self, texts):
+        marks = self.beginning
+        return [ids if ids[:len(marks)] == marks else marks + ids for ids in self.encode(texts)]
 
     def decode(self, ids):
         return b"".join(self.bytes[id] for id in ids if not self.special[id]).decode(errors="replace")
@@ -213,6 +234,10 @@ def unescaped(text):
         else:
             result, at = result + text[at], at + 1
     return result
+
+
+class Number(str):
+    """A number as it is written."""
 
 
 class Columns(dict):
@@ -297,9 +322,10 @@ class Records:
         value = record.get(self.names[part]) if self.names[part] else None
         if value is None:
             return ""
-        if not isinstance(value, str):
+        takes_numbers = part in ("answer", "completion", "chosen", "rejected")
+        if not isinstance(value, str) or (isinstance(value, Number) and not takes_numbers):
             raise ValueError(f'field "{self.names[part]}" must be a text')
-        return value
+        return str(value)
 
     def parse(self, raw):
         """Texts by part, or ValueError."""
@@ -310,7 +336,8 @@ class Records:
         except UnicodeDecodeError as error:
             raise ValueError(f"not UTF-8: byte {raw[error.start]} at column {error.start + 1}")
         try:
-            record = json.loads(line, object_pairs_hook=Columns.of, parse_constant=no_number)
+            record = json.loads(line, object_pairs_hook=Columns.of, parse_constant=no_number,
+                                parse_int=Number, parse_float=Number)
         except RecursionError:
             raise ValueError("nested too deeply")
         if not isinstance(record, Columns):
@@ -328,7 +355,8 @@ class Records:
             raise ValueError(f'fields "{self.names["chosen"]}" and "{self.names["rejected"]}" are equal')
         id = record.get(self.names["id"]) if self.names["id"] else None
         if id is not None:
-            if isinstance(id, bool) or not isinstance(id, (str, int)):
+            is_whole = not isinstance(id, Number) or id.lstrip("-").isdigit()
+            if not isinstance(id, str) or not is_whole:
                 raise ValueError(f'field "{self.names["id"]}" must be a text')
             if (key := hash(str(id))) in self.ids:
                 raise ValueError(f'id "{id}" was already used')
@@ -435,7 +463,8 @@ class Output:
     def append(self, block):
         """block: (line number, texts) of records."""
         for part, column in self.tokens.items():
-            column.append(self.vocabulary.encode([texts[part] for _, texts in block]))
+            encode = self.vocabulary.encode_prompts if part == "prompt" else self.vocabulary.encode
+            column.append(encode([texts[part] for _, texts in block]))
         for part, column in self.texts.items():
             column.append([texts[part].encode() for _, texts in block])
         self.lines.resize((self.n + len(block),))
@@ -540,6 +569,8 @@ def main():
             where = "before" if place == "prefix" else "behind"
             parser.add_argument(f"--{part}-{place}", default="", metavar="TEXT",
                                 help=f"text {where} the {part}, with the escapes \\n, \\r, \\t and \\\\")
+    parser.add_argument("--add-bos", choices=["auto", "true", "false"], default="auto",
+                        help="whether prompts get the tokenizer's beginning mark; auto: as its own template does")
     parser.add_argument("--on-bad-record", choices=["fail", "skip"], default="fail",
                         help="what to do with a record that cannot be used (default: %(default)s)")
     parser.add_argument("--eos", action="append", default=[], metavar="TOKEN",

@@ -51,6 +51,11 @@ InterfaceSignature inference_of(std::vector<std::string> inputs, std::vector<std
           .model = model};
 }
 
+InterfaceSignature that_compares(InterfaceSignature signature) {
+  signature.compares_answers = true;
+  return signature;
+}
+
 InterfaceSignature of_value_head(InterfaceSignature signature) {
   signature.model = ModelNeed::kValueHead;
   return signature;
@@ -64,8 +69,8 @@ std::map<std::string, Registration> built_in() {
       {"generate", registration_of<Generate, GenerateOptions>(
                        {{CallKind::kGenerate, {"packed_prompts"}, {}, kGenerated}})},
       {"sft", registration_of<Sft, SftOptions>({train_step_of(answered, {}, text)})},
-      {"rule_reward", registration_of<RuleReward, RuleRewardOptions>({inference_of(
-                          with(answered, "answers"), {"fields"}, "rewards", ModelNeed::kNone)})},
+      {"rule_reward", registration_of<RuleReward, RuleRewardOptions>({that_compares(inference_of(
+                          with(answered, "answers"), {"fields"}, "rewards", ModelNeed::kNone))})},
       {"command_reward", registration_of<CommandReward, CommandRewardOptions>({inference_of(
                              answered, {"answers", "fields"}, "rewards", ModelNeed::kNone)})},
       {"grpo",

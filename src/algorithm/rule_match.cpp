@@ -26,7 +26,13 @@ std::optional<std::string> canonical_integer(std::string_view text) {
   return canonical;
 }
 
+bool can_match(MatchRule rule, std::string_view answer) {
+  return rule == MatchRule::kExact ? !base::trim(answer).empty()
+                                   : canonical_integer(answer).has_value();
+}
+
 bool is_match(MatchRule rule, std::string_view response, std::string_view answer) {
+  if (!can_match(rule, answer)) return false;
   if (rule == MatchRule::kExact) return base::trim(response) == base::trim(answer);
   const size_t equals = response.rfind('=');
   const std::string_view last =

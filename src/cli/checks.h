@@ -30,6 +30,12 @@ class Checks {
     job_.warnings.push_back(at(key, text));
   }
 
+  /// Whether someone wrote this key. A section that states all of its keys is a run's config.cfg,
+  /// where those with their defaults were not written by anyone.
+  bool is_written(const std::string& key) const;
+  /// Whether `value` is the default of this key of a data set or model.
+  static bool is_default(const std::string& key, const std::string& value);
+
   /// Runs `work`; an Error becomes a problem of `key`.
   template <class Work>
   void guard(const std::string& key, const Work& work) {
@@ -41,11 +47,10 @@ class Checks {
   }
 
   /// A tokenizer is read once, however many roles have it. Throws as data::make_tokenizer.
-  const data::Tokenizer& tokenizer(const std::string& name) {
-    std::unique_ptr<data::Tokenizer>& known = tokenizers_[name];
-    if (known == nullptr) known = data::make_tokenizer(name);
-    return *known;
-  }
+  const data::Tokenizer& tokenizer(const std::string& name);
+  /// What the tokenizer of a model's directory puts before a text; nothing where there is none that
+  /// can be read.
+  std::vector<int32_t> own_template_marks(const std::string& directory);
 
  private:
   config::Problem at(const std::string& key, const std::string& text) const {

@@ -1,13 +1,212 @@
 #include "data_checks.h"
 
+#include <algorithm>
+#include <array>
 #include <chrono>
+#include <filesystem>
 
+#include "data_needs.h"
 #include "orrery/base/clock.h"
+#include "orrery/base/counted.h"
 #include "orrery/base/log.h"
 #include "orrery/base/text.h"
+#include "orrery/data/bpe_tokenizer.h"  // has_chat_template
 #include "orrery/data/prompt_template.h"
+#include "orrery/data/token_index.h"
 
 namespace orrery::cli {
+
+namespace {
+
+using base::concat;
+
+std::string key_of(const std::string& dataset, const char* name = "") {
+  return concat("dataset.", dataset, *name == '\0' ? "" : ".", name);
+}
+
+/// `1 record`, `12 records`.
+std::string records_text(int64_t n) { return base::counted(n, "record"); }
+
+/// A name that people give to data which nobody should train on.
+bool sounds_held_out(const std::string& name) {
+  const std::string_view words[] = {"eval", "valid", "test", "dev", "held", "heldout"};
+  return std::any_of(std::begin(words), std::end(words), [&](std::string_view word) {
+    const size_t at = name.find(word);
+    if (at == std::string::npos) return false;
+    const bool begins_word = at == 0 || !std::isalpha(static_cast<unsigned char>(name[at - 1]));
+    const std::string_view rest = std::string_view(name).substr(at + word.size());
+    const bool ends_word = rest.empty() || !std::isalpha(static_cast<unsigned char>(rest[0])) ||
+                           rest.starts_with("uation") || rest.starts_with("ation");
+    return begins_word && ends_word;
+  });
+}
+
+/// The model's directory whose tokenizer and templates the data is meant for; empty: none.
+std::string model_directory(const Job& job) {
+  for (const auto& [role, model] : job.experiment.models) {
+    if (!model.path.empty() && job.architectures.contains(role)) return model.path;
+  }
+  return {};
+}
+
+/// A field that the configuration names, and how many records have it. -1: it cannot be told.
+struct NamedField {
+  const char* key;
+  const std::string* name;
+  int64_t n_with = 0;
+};
+
+/// One data set, read, against what the configuration says of it.
+class ReadDataset {
+ public:
+  ReadDataset(Checks& checks, const std::string& name, const config::DatasetConfig& dataset,
+              const data::DatasetIndex& index)
+      : checks_(checks), name_(name), dataset_(dataset), index_(index) {}
+
+  void check_fields() {
+    const data::RecordSummary& summary = index_.summary();
+    const bool has_tokens = index_.tokens() != nullptr;
+    const bool is_prompts = dataset_.kind == "prompts";
+    const bool is_pairs = dataset_.kind == "preferences";
+    const int64_t unknown = has_tokens ? -1 : index_.n_rows();  // needed: every record has it
+    const int64_t unread = -1;
+    for (const NamedField& field : std::array<NamedField, 7>{
+             {{"prompt_field", &dataset_.prompt_field, unknown},
+              {"answer_field", &dataset_.answer_field, is_prompts ? summary.n_with_answer : unread},
+              {"completion_field", &dataset_.completion_field,
+               dataset_.kind == "completions" ? unknown : unread},
+              {"chosen_field", &dataset_.chosen_field, is_pairs ? unknown : unread},
+              {"rejected_field", &dataset_.rejected_field, is_pairs ? unknown : unread},
+              {"id_field", &dataset_.id_field,
+               has_tokens && !is_prompts ? unread : summary.n_with_id},
+              {"system_field", &dataset_.system_field,
+               has_tokens ? unread : summary.n_with_system}}}) {
+      const std::string key = key_of(name_, field.key);
+      if (field.name->empty() || !checks_.is_written(key)) continue;
+      check_field(key, field, has_tokens);
+    }
+  }
+
+  void check_counts(const data::RecordNeeds& needs) {
+    const data::RecordSummary& summary = index_.summary();
+    if (summary.n_cramped > 0) {
+      checks_.warn(
+          key_of(name_, "max_prompt_tokens"),
+          concat(summary.n_cramped, " of ", records_text(index_.n_rows()), " (the first in line ",
+                 summary.first_cramped, ") have a prompt of more than ",
+                 std::max<int64_t>(needs.roomy_prompt, 0),
+                 " tokens: the model's positions end their answers before max_new_tokens"));
+    }
+    if (summary.n_never_right == index_.n_rows()) {
+      checks_.add(key_of(name_, "answer_field"),
+                  concat("no answer is an integer, so match = numeric of ", needs.answer_reader,
+                         " can find no answer right; set match = exact, or name another field"));
+    } else if (summary.n_never_right > 0) {
+      checks_.warn(key_of(name_, "answer_field"),
+                   concat(summary.n_never_right, " of ", records_text(index_.n_rows()),
+                          " (the first in line ", summary.first_never_right,
+                          ") have an answer that is no integer: match = numeric of ",
+                          needs.answer_reader, " finds no answer to them right"));
+    }
+    if (!needs.template_marks.empty() && index_.tokens() != nullptr &&
+        summary.n_with_marks < index_.n_rows()) {
+      checks_.warn(
+          key_of(name_, "path"),
+          concat(index_.n_rows() - summary.n_with_marks, " of ", records_text(index_.n_rows()),
+                 " do not begin as the model's own tokenizer begins a text; make the file "
+                 "again with tools/tokenize.py --add-bos auto"));
+    }
+  }
+
+  void check_limits(const data::RecordNeeds& needs) {
+    const std::string prompt = key_of(name_, "max_prompt_tokens");
+    if (needs.prompt.tokens < dataset_.max_prompt_tokens && checks_.is_written(prompt)) {
+      checks_.warn(prompt, concat("a prompt may have ", std::max<int64_t>(needs.prompt.tokens, 0),
+                                  " tokens at most: one of ", dataset_.max_prompt_tokens,
+                                  " tokens is one ", needs.prompt.reason));
+    }
+    const std::string whole = key_of(name_, "max_tokens");
+    if (needs.sequence.tokens < dataset_.max_tokens && checks_.is_written(whole)) {
+      checks_.warn(whole, concat("a record may have ", needs.sequence.tokens, " tokens at most: ",
+                                 dataset_.max_tokens, " are ", needs.sequence.reason));
+    }
+  }
+
+ private:
+  void check_field(const std::string& key, const NamedField& field, bool has_tokens) {
+    const int64_t n = index_.n_rows();
+    if (field.n_with < 0) {
+      if (!checks_.is_default(key, *field.name)) {
+        checks_.warn(key, concat("has no effect on ",
+                                 has_tokens ? "a file of tokens: tools/tokenize.py has read the "
+                                              "fields when it was made"
+                                            : concat("a data set of kind ", dataset_.kind)));
+      }
+    } else if (field.n_with == 0) {
+      checks_.add(key, concat("none of ", records_text(n), " of ", dataset_.path, " has ",
+                              has_tokens && field.key[0] == 'a' ? "an answer"
+                                                                : concat("the field ", *field.name),
+                              "; name the field that is meant, or leave this key out"));
+    } else if (field.n_with * 2 < n) {
+      checks_.warn(key, concat("only ", field.n_with, " of ", records_text(n), " of ",
+                               dataset_.path, " have the field ", *field.name));
+    }
+  }
+
+  Checks& checks_;
+  const std::string& name_;
+  const config::DatasetConfig& dataset_;
+  const data::DatasetIndex& index_;
+};
+
+/// Files that are one, or say the same.
+void check_overlap(const Job& job, Checks& checks) {
+  const std::string& evaluated = job.experiment.evaluate.dataset;
+  const auto& datasets = job.experiment.datasets;
+  for (size_t i = 0; i < datasets.size(); ++i) {
+    if (datasets[i].first != evaluated) continue;
+    for (const int place : job.training_places()) {
+      const auto k = static_cast<size_t>(place);
+      if (k == i || job.indices[i].n_rows() == 0 ||
+          job.indices[i].fingerprint() != job.indices[k].fingerprint()) {
+        continue;
+      }
+      checks.warn("evaluate.dataset",
+                  concat("its records are those of ", datasets[k].first,
+                         ", which is trained on: what it finds out says nothing about other data"));
+    }
+  }
+}
+
+}  // namespace
+
+void check_uses(const Job& job, Checks& checks) {
+  const config::Experiment& experiment = job.experiment;
+  const std::vector<std::string> training = graph::training_datasets(experiment);
+  if (training.empty() && !experiment.datasets.empty()) {
+    checks.add(key_of(experiment.datasets.front().first, "use"),
+               "every data set has use = evaluate: none is left to train on");
+  }
+  for (const auto& [name, dataset] : experiment.datasets) {
+    const bool is_trained_on = std::find(training.begin(), training.end(), name) != training.end();
+    const bool is_evaluated = experiment.evaluate.dataset == name;
+    if (!is_trained_on && !is_evaluated) {
+      checks.warn(key_of(name, "use"),
+                  "nothing evaluates it: set evaluate.dataset to it, or leave the section out");
+    }
+    if (dataset.use != "auto" || !is_trained_on) continue;
+    if (is_evaluated) {
+      checks.warn("evaluate.dataset",
+                  concat("it is the only data set, so it is trained on as well: what it finds out "
+                         "says nothing about other data; set dataset.",
+                         name, ".use = train if that is meant"));
+    } else if (sounds_held_out(name)) {
+      checks.warn(key_of(name),
+                  concat("it is trained on, for evaluate.dataset does not name it; set its use = "
+                         "evaluate or, if that is meant, use = train"));
+    }
+  }
+}
 
 void check_evaluation(const Job& job, Checks& checks) {
   if (!checks.problems().empty()) return;  // it may only follow from another fault
@@ -16,35 +215,83 @@ void check_evaluation(const Job& job, Checks& checks) {
   if (dataset == nullptr || !evaluating_calls(job).empty()) return;
   checks.add(
       "evaluate.dataset",
-      base::concat("no train_step of this experiment evaluates data sets of kind ", dataset->kind));
+      concat("no train_step of this experiment evaluates data sets of kind ", dataset->kind));
 }
 
-void read_data(Job& job, Checks& checks) {
+void check_templates(Job& job, Checks& checks) {
+  const std::string directory = model_directory(job);
+  bool has_chat = false;
+  const data::Tokenizer* tokenizer = nullptr;
+  try {
+    has_chat = !directory.empty() && data::has_chat_template(directory);
+    tokenizer = &checks.tokenizer(job.tokenizer());
+  } catch (const Error&) {
+    // Files that cannot be read are reported with the model or the data.
+  }
+  for (auto& [name, dataset] : job.experiment.datasets) {
+    const bool has_tokens = data::is_token_file(dataset.path);
+    const bool has_texts = !dataset.system_prefix.empty() || !dataset.system_suffix.empty() ||
+                           !dataset.prompt_prefix.empty() || !dataset.prompt_suffix.empty();
+    if (has_chat && !has_texts && !has_tokens) {
+      checks.warn(key_of(name, "prompt_prefix"),
+                  concat("nothing stands around the prompts, but ", directory,
+                         " has a chat template: set prompt_prefix, prompt_suffix (and "
+                         "system_prefix, system_suffix) to what it puts there"));
+    }
+    if (has_tokens) {
+      if (dataset.add_bos == "true") {
+        checks.add(key_of(name, "add_bos"),
+                   "cannot be put before prompts that are tokens already: give it to "
+                   "tools/tokenize.py as --add-bos true and leave it out here");
+      }
+      dataset.add_bos = "false";
+      continue;
+    }
+    if (tokenizer == nullptr) continue;
+    const std::vector<int32_t> marks = tokenizer->template_marks();
+    if (dataset.add_bos == "auto") dataset.add_bos = marks.empty() ? "false" : "true";
+    if (dataset.add_bos == "false" && !marks.empty()) {
+      checks.warn(key_of(name, "add_bos"),
+                  "prompts do not begin as the tokenizer's own template begins a text");
+    }
+  }
+}
+
+void read_data(Job& job, Checks& checks, data::RecordNeeds::Lengths lengths) {
   const data::Tokenizer* tokenizer = nullptr;
   const std::string& role =
       job.experiment.models.empty() ? std::string() : job.experiment.models.front().first;
-  checks.guard(base::concat("model.", role, ".tokenizer"),
+  checks.guard(concat("model.", role, ".tokenizer"),
                [&] { tokenizer = &checks.tokenizer(job.tokenizer()); });
   if (tokenizer == nullptr) return;
   for (const auto& [name, dataset] : job.experiment.datasets) {
     data::DatasetIndex index;
-    checks.guard(base::concat("dataset.", name, ".path"), [&] {
+    checks.guard(key_of(name, "path"), [&] {
       const base::Stopwatch watch;
-      index = data::DatasetIndex::build(dataset, *tokenizer);
+      data::RecordNeeds needs = needs_of(job, name);
+      needs.lengths = lengths;
+      if (data::is_token_file(dataset.path)) {
+        needs.template_marks = checks.own_template_marks(model_directory(job));
+      }
+      index = data::DatasetIndex::build(dataset, *tokenizer, needs);
       if (watch.seconds() > 1) {  // worth a line, and what the start waited for
-        base::log_info(
-            base::concat("data set ", name, ": ", index.n_rows(), " records checked in ",
-                         base::duration_text(std::chrono::duration<double>(watch.seconds()))));
+        base::log_info(concat("data set ", name, ": ", index.n_rows(), " records checked in ",
+                              base::duration_text(std::chrono::duration<double>(watch.seconds()))));
       }
       for (const std::string& remark : data::marks_taken_as_text(dataset, *tokenizer)) {
-        checks.warn(base::concat("dataset.", name), remark);
+        checks.warn(key_of(name), remark);
       }
+      ReadDataset read(checks, name, dataset, index);
+      read.check_fields();
+      read.check_counts(needs);
+      read.check_limits(needs);
     });
     if (index.n_rejected() > 0) {
-      checks.warn(base::concat("dataset.", name, ".on_bad_record"), index.report(20));
+      checks.warn(key_of(name, "on_bad_record"), index.report(20));
     }
     job.indices.push_back(std::move(index));
   }
+  check_overlap(job, checks);
 }
 
 }  // namespace orrery::cli

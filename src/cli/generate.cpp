@@ -11,6 +11,7 @@
 #include "orrery/base/error.h"
 #include "orrery/base/log.h"
 #include "orrery/base/text.h"
+#include "orrery/data/prompt_template.h"
 #include "orrery/model/generator.h"
 #include "packed_sequences.h"
 #include "text_file.h"
@@ -24,7 +25,7 @@ constexpr const char* kHelp =
 
   orrery generate --model DIR (--tokens F.json | --prompts F.jsonl) --out F.json
       --max-new-tokens N [--greedy | --temperature T --top-p P --top-k K --seed S] [--eos ID]
-      [--layout L]
+      [--add-bos auto|true|false] [--layout L]
   mpirun -n N+1 orrery generate ...   a master and N workers
 
 in:   {"sequences": [[ids...], ...]}, or lines {"prompt": "text"} for --prompts
@@ -100,11 +101,13 @@ TokenSequences read_prompts(const config::GenerateOptions& options, const ModelS
                                                          ", and one must be left to generate")};
   if (options.prompts.empty()) return read_token_file(options.run.tokens, limits);
   const std::unique_ptr<data::Tokenizer> tokenizer = tokenizer_for(source);
+  const std::vector<int32_t> marks = data::beginning_marks(options.add_bos, *tokenizer);
   TokenSequences sequences;
   std::vector<std::string> places;
   for (const std::string& prompt : read_prompt_file(options.prompts)) {
     places.push_back(base::concat(options.prompts, ": prompt ", sequences.size() + 1));
-    const std::vector<int32_t> ids = tokenizer->encode(prompt);
+    std::vector<int32_t> ids = tokenizer->encode(prompt);
+    data::put_before(marks, ids);
     sequences.emplace_back(ids.begin(), ids.end());
   }
   check_sequences(sequences, limits, places);

@@ -9,6 +9,7 @@
 #include "checks.h"
 #include "data_checks.h"
 #include "model_checks.h"
+#include "origin_checks.h"
 #include "orrery/algorithm/registry.h"
 #include "orrery/base/text.h"
 #include "orrery/master/step_clock.h"
@@ -104,12 +105,17 @@ Job prepare_job(const std::string& config_file, const std::vector<std::string>& 
   const size_t n_read = loaded.problems.size();
   Checks checks(job, std::move(loaded.problems));
   if (job.experiment.calls.empty()) config::throw_if_problems(checks.problems());
+  check_uses(job, checks);
   algorithm::check_calls(job.experiment, checks.problems());
   job.graph = graph::build_graph(job.experiment, job.n_workers, checks.problems());
   check_models(job, checks);
+  check_origins(job, checks);
   check_evaluation(job, checks);
-  if (data_check == DataCheck::kRead) {
-    read_data(job, checks);
+  check_templates(job, checks);
+  if (data_check != DataCheck::kLeaveOut) {
+    read_data(job, checks,
+              data_check == DataCheck::kReadLengths ? data::RecordNeeds::Lengths::kOfAll
+                                                    : data::RecordNeeds::Lengths::kWhereNeeded);
     if (checks.problems().empty()) {
       checks.guard(base::concat("dataset.", graph::training_datasets(job.experiment).front()), [&] {
         job.n_steps = count_steps(job);

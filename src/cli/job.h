@@ -35,8 +35,12 @@ struct Job {
   std::string tokenizer() const;
 };
 
-/// Where data sets are looked into: `plan` need not read them.
-enum class DataCheck { kRead, kLeaveOut };
+/// How far data sets are looked into.
+enum class DataCheck {
+  kRead,
+  kReadLengths,  ///< also counts the tokens of every record: DatasetIndex::summary()
+  kLeaveOut
+};
 
 /// Reads and checks everything: configuration, graph, interfaces, models, layouts, data. Throws one
 /// ConfigError that lists all problems. Rank 0 only.

@@ -5,10 +5,12 @@
 #include <set>
 
 #include "model_source.h"
+#include "orrery/algorithm/generation.h"
 #include "orrery/algorithm/registry.h"
 #include "orrery/base/text.h"
 #include "orrery/graph/replica.h"
 #include "orrery/model/checkpoint_model.h"
+#include "orrery/model/hf_directory.h"
 
 namespace orrery::cli {
 
@@ -29,6 +31,9 @@ class ModelChecks {
         checks_.guard(key, [&] {
           if (!model->path.empty() && model::is_checkpoint(model->path)) check_files(model->path);
           job_.architectures[role] = model::Architecture::from_config(*model);
+          if (!model->path.empty() && !model::is_checkpoint(model->path)) {
+            model::check_hf_tensors(model->path, job_.architectures.at(role));
+          }
           check_vocabulary(role, *model);
         });
       }
@@ -44,6 +49,7 @@ class ModelChecks {
       check_post_realloc(call);
       check_head(call);
       check_reads_tokens(call);
+      check_minibatches(call);
     }
   }
 
@@ -112,6 +118,42 @@ class ModelChecks {
                        ", but ", other.role, ", whose answers it reads, one of ",
                        writer->second.vocab_size, "; use models of one tokenizer"));
     }
+  }
+
+  /// An update that has no sample on some data rank is a mistake in n_seqs or n_minibatches.
+  void check_minibatches(const graph::Call& call) {
+    int64_t n_minibatches = 1;
+    for (const config::Option& option : job_.experiment.find_call(call.name)->options) {
+      if (option.name == "n_minibatches") config::read_value(option.value, n_minibatches);
+    }
+    if (call.kind != graph::CallKind::kTrainStep || n_minibatches <= 1) return;
+    const int64_t per_sample = sequences_per_sample(call);
+    const int64_t n = call.n_seqs * per_sample;
+    if (n_minibatches <= n / std::max(call.layout.data, 1)) return;
+    add(base::concat("call.", call.name, ".n_minibatches"),
+        base::concat("n_seqs = ", call.n_seqs,
+                     per_sample > 1 ? base::concat(" of ", per_sample, " answers") : std::string(),
+                     " give each of ", call.layout.data, " data ranks ",
+                     n / std::max(call.layout.data, 1), " to learn from, fewer than ",
+                     n_minibatches,
+                     " minibatches: some updates would have none; lower "
+                     "n_minibatches or raise n_seqs"));
+  }
+
+  /// What a train step deals into minibatches: the answers of a prompt one by one, else samples.
+  int64_t sequences_per_sample(const graph::Call& call) const {
+    const auto signature = algorithm::signature_of(call.interface, call.kind);
+    const bool learns_from_answers =
+        signature && std::count(signature->required_inputs.begin(),
+                                signature->required_inputs.end(), "rewards") > 0;
+    int64_t group_size = 1;
+    for (const graph::Call& other : job_.graph.calls()) {
+      if (!learns_from_answers || other.interface != "generate") continue;
+      group_size = config::parse_options<algorithm::GenerateOptions>(
+                       job_.experiment.find_call(other.name)->options)
+                       .group_size;
+    }
+    return group_size;
   }
 
   void check_vocabulary(const std::string& role, const config::ModelConfig& model) {

@@ -1,11 +1,13 @@
-// `orrery plan`: what a run would be, without starting anything: no MPI, no data is read.
+// `orrery plan`: what a run would be, without starting anything: no MPI, no weights are read.
 #include "plan.h"
 
 #include <iostream>
 #include <sstream>
 
 #include "commands.h"
+#include "data_table.h"
 #include "memory_plan.h"
+#include "node_memory.h"
 #include "orrery/base/counted.h"
 #include "orrery/base/text.h"
 #include "orrery/config/command_line.h"
@@ -29,7 +31,8 @@ std::string end_text(const config::ExperimentSection& section) {
 
 }  // namespace
 
-std::string plan_text(const Job& job) {
+std::string plan_text(const Job& job, const NodeMemory& node) {
+  const std::vector<WorkerMemory> memory = plan_memory(job);
   const std::vector<graph::Replica> replicas = graph::replicas_of(job.graph);
   std::ostringstream out;
   out << "experiment " << job.experiment.experiment.name << ": "
@@ -42,7 +45,8 @@ std::string plan_text(const Job& job) {
       << "\nparameter hooks\n"
       << graph::hooks_text(job.graph, {})
       << "\nparameters and memory of each worker, without activations and samples\n"
-      << memory_text(plan_memory(job));
+      << memory_text(memory) << fit_text(job, memory, node);
+  if (!job.indices.empty()) out << "\ndata sets\n" << data_table(job);
   if (!job.warnings.empty()) out << "\nwarnings\n";
   for (const config::Problem& warning : job.warnings) {
     out << "  " << warning.message() << "\n";
@@ -57,8 +61,13 @@ int run_plan(std::span<const std::string> arguments) {
               << config::plan_options_help() << "\nconfiguration keys: orrery train --help\n";
     return 0;
   }
+  const Job job = prepare_job(options.config, options.sets, options.workers,
+                              options.no_data ? DataCheck::kLeaveOut : DataCheck::kReadLengths);
   std::cout << plan_text(
-      prepare_job(options.config, options.sets, options.workers, DataCheck::kLeaveOut));
+      job, options.memory_gb > 0
+               ? NodeMemory{.bytes = static_cast<int64_t>(options.memory_gb * (1 << 30)),
+                            .source = "--memory-gb"}
+               : memory_of_this_machine());
   return 0;
 }
 

@@ -4,10 +4,13 @@
 #include <array>
 #include <cctype>
 #include <cstdlib>
+#include <optional>
+#include <set>
 #include <string_view>
 #include <system_error>
 
 #include "broadcast_text.h"
+#include "orrery/algorithm/registry.h"
 #include "orrery/base/error.h"
 #include "orrery/base/log.h"
 #include "orrery/base/text.h"
@@ -53,6 +56,13 @@ bool is_any_of(std::string_view text, std::initializer_list<std::string_view> of
 
 enum class Change { kFree, kNoted, kRefused };
 
+/// Which records are left out: what mends a run that met one it cannot take.
+bool is_bound_of_records(const std::string& key) {
+  return key.starts_with("dataset.") &&
+         is_any_of(key.substr(key.rfind('.') + 1),
+                   {"max_prompt_tokens", "max_tokens", "on_bad_record"});
+}
+
 /// What changing a key means to a run that goes on.
 Change meaning_of(const std::string& key) {
   const std::string section = key.substr(0, key.find('.'));
@@ -66,7 +76,8 @@ Change meaning_of(const std::string& key) {
     return is_any_of(name, {"total_steps", "total_epochs"}) ? Change::kNoted : Change::kRefused;
   }
   // Its fingerprint says whether it is the same data.
-  if (section == "dataset" && name == "path") return Change::kFree;
+  if (section == "dataset" && is_any_of(name, {"path", "use"})) return Change::kFree;
+  if (is_bound_of_records(key)) return Change::kNoted;
   if (section == "call" && is_any_of(name, {"layout", "max_tokens_per_micro_batch",
                                             "n_micro_batches", "log_return_value", "concurrency",
                                             "max_failed_share", "max_failed_share_20_steps"})) {
@@ -80,6 +91,37 @@ Change meaning_of(const std::string& key) {
     return Change::kNoted;
   }
   return Change::kRefused;
+}
+
+/// What a run did that was written before `key` existed: mostly the default of today. `values` is
+/// the configuration of today.
+std::string value_before_it_existed(const std::string& key,
+                                    const std::map<std::string, std::string>& values) {
+  const size_t dot = key.rfind('.');
+  const std::string section = key.substr(0, dot);
+  const std::string name = key.substr(dot + 1);
+  if (section.starts_with("dataset.") && name == "add_bos") return "false";
+  const auto default_in = [&](const config::Schema& schema) -> std::optional<std::string> {
+    for (const config::FieldInfo& field : schema) {
+      if (field.name == name) return field.default_text;
+    }
+    return std::nullopt;
+  };
+  std::optional<std::string> value;
+  if (section == "experiment") value = default_in(config::schema_of<config::ExperimentSection>());
+  if (section.starts_with("dataset."))
+    value = default_in(config::schema_of<config::DatasetConfig>());
+  if (section.starts_with("model.")) value = default_in(config::schema_of<config::ModelConfig>());
+  if (section.starts_with("call.")) {
+    value = default_in(config::schema_of<config::CallConfig>());
+    const auto interface = values.find(section + ".interface");
+    if (!value && interface != values.end()) {
+      const config::InterfaceSchemas schemas = algorithm::interface_schemas();
+      const auto schema = schemas.find(interface->second);
+      if (schema != schemas.end()) value = default_in(schema->second);
+    }
+  }
+  return value.value_or("");
 }
 
 /// Every rank's faults, as text of rank 0. Collective.
@@ -179,9 +221,27 @@ ConfigChanges compare_configs(const std::string& before, const std::string& now)
   };
   for (const auto& [key, value] : old_values) compare(key, value, value_in(new_values, key));
   for (const auto& [key, value] : new_values) {
-    if (!old_values.contains(key)) compare(key, "", value);
+    if (old_values.contains(key)) continue;
+    // A section that is new was not there; a key that is new had its meaning before.
+    const std::string section = key.substr(0, key.rfind('.') + 1);
+    const auto known = old_values.lower_bound(section);
+    const bool is_in_old_section = known != old_values.end() && known->first.starts_with(section);
+    compare(key, is_in_old_section ? value_before_it_existed(key, new_values) : "", value);
   }
   return changes;
+}
+
+std::vector<std::string> datasets_with_other_bounds(const std::string& before,
+                                                    const std::string& now) {
+  const std::map<std::string, std::string> old_values = values_of(before);
+  std::set<std::string> names;
+  for (const auto& [key, value] : values_of(now)) {
+    const auto old = old_values.find(key);
+    if (!is_bound_of_records(key) || old == old_values.end() || old->second == value) continue;
+    const size_t begin = key.find('.') + 1;
+    names.insert(key.substr(begin, key.rfind('.') - begin));
+  }
+  return {names.begin(), names.end()};
 }
 
 void check_same_experiment(const fs::path& checkpoint, const std::string& before,

@@ -32,6 +32,11 @@ struct ConfigChanges {
 };
 ConfigChanges compare_configs(const std::string& before, const std::string& now);
 
+/// Data sets for which the bounds of records (max_prompt_tokens, max_tokens, on_bad_record) differ:
+/// they may have other rows than before.
+std::vector<std::string> datasets_with_other_bounds(const std::string& before,
+                                                    const std::string& now);
+
 /// Throws ConfigError that lists what is refused; logs what is noted. Rank 0 only.
 void check_same_experiment(const std::filesystem::path& checkpoint, const std::string& before,
                            const std::string& now);

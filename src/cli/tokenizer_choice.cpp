@@ -11,21 +11,6 @@ namespace orrery::cli {
 
 namespace {
 
-/// Equal files are one tokenizer, wherever they are: a run's roles often begin as copies.
-bool have_equal_tokenizers(const std::string& a, const std::string& b) {
-  if (a == b) return true;
-  const auto file_of = [](const std::string& name) {
-    const std::filesystem::path path(name);
-    std::error_code error;
-    return std::filesystem::is_directory(path, error) ? path / "tokenizer.json" : path;
-  };
-  if (a == "byte" || b == "byte") return false;
-  std::error_code error;
-  const auto size = std::filesystem::file_size(file_of(a), error);
-  if (error || size != std::filesystem::file_size(file_of(b), error) || error) return false;
-  return base::read_file(file_of(a)) == base::read_file(file_of(b));
-}
-
 /// The first file of tokens, if no data set is text and no role names a tokenizer: its table is all
 /// that the run needs. Else nothing.
 std::string token_file_of(const config::Experiment& experiment) {
@@ -40,6 +25,20 @@ std::string token_file_of(const config::Experiment& experiment) {
 }
 
 }  // namespace
+
+bool have_equal_tokenizers(const std::string& a, const std::string& b) {
+  if (a == b) return true;
+  const auto file_of = [](const std::string& name) {
+    const std::filesystem::path path(name);
+    std::error_code error;
+    return std::filesystem::is_directory(path, error) ? path / "tokenizer.json" : path;
+  };
+  if (a == "byte" || b == "byte") return false;
+  std::error_code error;
+  const auto size = std::filesystem::file_size(file_of(a), error);
+  if (error || size != std::filesystem::file_size(file_of(b), error) || error) return false;
+  return base::read_file(file_of(a)) == base::read_file(file_of(b));
+}
 
 void resolve_tokenizers(config::Experiment& experiment) {
   std::error_code error;

@@ -131,8 +131,10 @@ std::optional<master::MasterState> open_run_directory(const Job& job, const std:
     MasterFile master = read_master_file(reader);
     check_same_experiment(checkpoint, master.resolved_config, config);
     data::DataOrder order = job.make_order();
-    order.restore(master.state.order);  // throws for other data, before anything is touched
+    // Throws for other data, before anything is touched.
+    order.restore(master.state.order, datasets_with_other_bounds(master.resolved_config, config));
     state = std::move(master.state);
+    state->order = order.state();
   }
   if (state && checkpoint.parent_path() == directory.checkpoints()) {
     continue_run_directory(directory, checkpoint, state->steps_done);

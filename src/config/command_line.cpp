@@ -35,6 +35,9 @@ po::options_description plan_description(PlanOptions& options) {
       "override a configuration key; may be repeated");
   add("workers", po::value(&options.workers)->value_name("N"),
       "number of workers; without it as many as the layouts name");
+  add("no-data", po::bool_switch(&options.no_data), "do not read the data files");
+  add("memory-gb", po::value(&options.memory_gb)->value_name("GB"),
+      "memory of a node, in GiB, to compare with what the workers need; without it this machine's");
   add("help,h", po::bool_switch(&options.help), "options and configuration keys");
   add("config", po::value(&options.config)->value_name("CONFIG"), "the configuration file");
   return description;
@@ -61,6 +64,10 @@ PlanOptions parse_plan_options(std::span<const std::string> arguments) {
   if (given.count("workers") > 0 && (options.workers < 1 || options.workers > kMaxWorkers)) {
     throw ConfigError(base::concat("orrery plan: --workers must be 1 to ", kMaxWorkers, ", got ",
                                    options.workers));
+  }
+  if (given.count("memory-gb") > 0 && !(options.memory_gb > 0 && options.memory_gb < 1e9)) {
+    throw ConfigError(
+        base::concat("orrery plan: --memory-gb must be above 0, got ", options.memory_gb));
   }
   return options;
 }

@@ -90,6 +90,9 @@ po::options_description generate_description(GenerateOptions& options, std::stri
   auto add = description.add_options();
   add("prompts", po::value(&options.prompts)->value_name("F.jsonl"),
       "instead of --tokens: lines {\"prompt\": \"text\"}, read by the model's tokenizer");
+  add("add-bos",
+      po::value(&options.add_bos)->value_name("auto|true|false")->default_value(options.add_bos),
+      "whether --prompts get the tokenizer's beginning mark; auto: as its own template does");
   add("max-new-tokens", po::value(&options.max_new_tokens)->value_name("N"),
       "tokens generated for a sequence, at most");
   add("min-new-tokens",
@@ -209,6 +212,9 @@ GenerateOptions parse_generate_options(std::span<const std::string> arguments) {
   check_run(refusals, options.run);
   refusals.require(options.run.tokens.empty() != options.prompts.empty(),
                    "give either --tokens F.json or --prompts F.jsonl");
+  refusals.require(
+      options.add_bos == "auto" || options.add_bos == "true" || options.add_bos == "false",
+      base::concat("--add-bos must be auto, true or false, got ", options.add_bos));
   refusals.require(given.count("max-new-tokens") > 0, "--max-new-tokens N is missing");
   refusals.require(
       given.count("max-new-tokens") == 0 ||

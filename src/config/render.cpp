@@ -40,7 +40,7 @@ void for_each_section(Row&& row) {
   row("layout", "", schema_of<LayoutSection>());
   row("dataset.X",
       "One section for each data set. All but the one that `evaluate.dataset` names "
-      "are trained on.",
+      "are trained on, unless `use` says otherwise.",
       schema_of<DatasetConfig>());
   row("model.X",
       "One section for each role. Sizes are read from `path` when it is given; the "

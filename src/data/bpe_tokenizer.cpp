@@ -77,6 +77,7 @@ struct BpeTokenizer::Parts {
   int32_t unknown = -1;
   bool fuses_unknown = false;
   bool ignores_merges = false;
+  bool puts_spaces = false;  // before pieces
   std::optional<BpeMerges> merges;
   std::vector<Normalization> normalizations;
   std::vector<Splitter> splitters;
@@ -92,6 +93,7 @@ struct BpeTokenizer::Parts {
     read_added(file, name);
     for (PreTokenizerStep& step : file.pre_tokenizer) {
       Splitter splitter{.step = std::move(step), .pattern = std::nullopt};
+      puts_spaces |= splitter.step.prefix_space != PreTokenizerStep::PrefixSpace::kNo;
       try {
         if (!splitter.step.pattern.empty()) splitter.pattern.emplace(splitter.step.pattern);
       } catch (const ConfigError& error) {
@@ -262,7 +264,8 @@ struct BpeTokenizer::Parts {
   }
 };
 
-BpeTokenizer::BpeTokenizer(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+BpeTokenizer::BpeTokenizer(std::unique_ptr<Parts> parts)
+    : parts_(std::move(parts)), template_marks_(parts_->marks_before) {}
 BpeTokenizer::~BpeTokenizer() = default;
 
 std::unique_ptr<BpeTokenizer> BpeTokenizer::parse(std::string_view json, const std::string& name) {
@@ -289,10 +292,10 @@ std::vector<int32_t> BpeTokenizer::encode(std::string_view text) const {
 }
 
 int64_t BpeTokenizer::count_at_most(std::string_view text) const {
-  // Every token takes a byte of its own, and of each piece one may have been put before it. Normal
-  // forms can be longer than the text.
+  // Every token takes a byte of its own, and where spaces are put before pieces each piece may have
+  // one more. Normal forms can be longer than the text.
   if (!parts_->normalizations.empty() && !is_ascii(text)) return count(text);
-  return 2 * static_cast<int64_t>(text.size());
+  return (parts_->puts_spaces ? 2 : 1) * static_cast<int64_t>(text.size());
 }
 
 void BpeTokenizer::encode_piece(std::string_view text, std::vector<int32_t>& ids) const {

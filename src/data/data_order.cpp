@@ -1,6 +1,7 @@
 #include "orrery/data/data_order.h"
 
-#include <cmath>  // ceil
+#include <algorithm>  // find
+#include <cmath>      // ceil
 #include <limits>
 #include <numeric>  // iota
 #include <utility>  // swap, move
@@ -153,20 +154,28 @@ std::vector<RowRef> DataOrder::next(int64_t n) {
   return rows;
 }
 
-void DataOrder::restore(const State& state) {
+void DataOrder::restore(const State& state, const std::vector<std::string>& may_differ) {
   if (state.cursors.size() != datasets_.size() || state.seed != options_.seed) {
     throw ConfigError("data order: the checkpoint belongs to another experiment",
                       {.expected = concat(state.cursors.size(), " data sets and seed ", state.seed),
                        .got = concat(datasets_.size(), " data sets and seed ", options_.seed),
                        .advice = "restore the configuration, or start with --resume off"});
   }
+  State restored = state;
   for (std::size_t i = 0; i < datasets_.size(); ++i) {
-    const State::Cursor& cursor = state.cursors[i];
+    State::Cursor& cursor = restored.cursors[i];
     const OrderedDataset& dataset = datasets_[i];
     const bool is_same = cursor.n_rows == dataset.n_rows &&
                          cursor.fingerprint == dataset.fingerprint && cursor.position >= 0 &&
                          cursor.position < dataset.n_rows && cursor.epoch >= 0;
-    if (!is_same) {
+    const bool may_change =
+        std::find(may_differ.begin(), may_differ.end(), dataset.name) != may_differ.end();
+    if (!is_same && may_change && cursor.epoch >= 0) {
+      cursor = {.epoch = cursor.epoch + (cursor.position > 0 ? 1 : 0),
+                .position = 0,
+                .n_rows = dataset.n_rows,
+                .fingerprint = dataset.fingerprint};
+    } else if (!is_same) {
       throw ConfigError(
           concat("data set ", dataset.name, " changed since the checkpoint"),
           {.expected =
@@ -175,7 +184,7 @@ void DataOrder::restore(const State& state) {
            .advice = "restore the file, or start with --resume off"});
     }
   }
-  state_ = state;
+  state_ = std::move(restored);
   for (std::vector<uint32_t>& permutation : permutations_) permutation.clear();
 }
 

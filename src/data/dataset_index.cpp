@@ -4,10 +4,11 @@
 
 namespace orrery::data {
 
-DatasetIndex DatasetIndex::build(const config::DatasetConfig& dataset, const Tokenizer& tokenizer) {
-  if (is_token_file(dataset.path)) return TokenIndex::build(dataset, tokenizer);
+DatasetIndex DatasetIndex::build(const config::DatasetConfig& dataset, const Tokenizer& tokenizer,
+                                 const RecordNeeds& needs) {
+  if (is_token_file(dataset.path)) return TokenIndex::build(dataset, tokenizer, needs);
   refuse_foreign_format(dataset.path);
-  return JsonlIndex::build(dataset, tokenizer);
+  return JsonlIndex::build(dataset, tokenizer, needs);
 }
 
 }  // namespace orrery::data

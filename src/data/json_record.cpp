@@ -18,11 +18,14 @@ namespace {
 using base::concat;
 using nlohmann::json;
 
+/// Numbers that are taken as the text that stands for them.
+enum class Numbers { kNone, kIntegers, kAll };
+
 /// A field that is wanted, and where its text goes.
 struct Wanted {
   const std::string* name = nullptr;
   std::string* text = nullptr;
-  bool takes_integers = false;
+  Numbers takes = Numbers::kNone;
   bool is_there = false;
 };
 
@@ -35,10 +38,16 @@ class FieldReader final : public nlohmann::json_sax<json> {
 
   bool null() override { return begin_value("null", Null::kMeansAbsent); }
   bool boolean(bool) override { return begin_value("true or false", Null::kNo); }
-  bool number_integer(number_integer_t value) override { return integer(std::to_string(value)); }
-  bool number_unsigned(number_unsigned_t value) override { return integer(std::to_string(value)); }
-  bool number_float(number_float_t, const string_t&) override {
-    return begin_value("a number", Null::kNo);
+  /// Of the parser, negative ones: zero is one that was written -0.
+  bool number_integer(number_integer_t value) override {
+    return number(value == 0 ? "-0" : std::to_string(value), Numbers::kIntegers);
+  }
+  bool number_unsigned(number_unsigned_t value) override {
+    return number(std::to_string(value), Numbers::kIntegers);
+  }
+  bool number_float(number_float_t, const string_t& written) override {
+    const bool has_digits_only = written.find_first_not_of("-0123456789") == std::string::npos;
+    return number(written, has_digits_only ? Numbers::kIntegers : Numbers::kAll);
   }
   bool string(string_t& value) override {
     if (depth_ == 0) return not_an_object("a text");
@@ -106,10 +115,8 @@ class FieldReader final : public nlohmann::json_sax<json> {
     if (field == nullptr || null == Null::kMeansAbsent) return true;
     return fail(concat("field \"", *field->name, "\" must be a text, got ", got));
   }
-  bool integer(std::string digits) {
-    if (depth_ == 1 && current_ != nullptr && current_->takes_integers) {
-      return string(digits);
-    }
+  bool number(std::string written, Numbers kind) {
+    if (depth_ == 1 && current_ != nullptr && current_->takes >= kind) return string(written);
     return begin_value("a number", Null::kNo);
   }
 
@@ -195,17 +202,24 @@ std::string RecordParser::parse(std::string_view line, Record& record) const {
   std::array<Wanted, 6> fields = {
       {{.name = id_field_.empty() ? nullptr : &id_field_,
         .text = &record.id,
-        .takes_integers = true},
+        .takes = Numbers::kIntegers},
        {.name = &prompt_field_, .text = &record.prompt},
-       {.name = has_completions ? nullptr : &answer_field_, .text = &record.answer},
-       {.name = has_completions ? &completion_field_ : nullptr, .text = &record.completion},
-       {.name = has_rejected ? &rejected_field_ : nullptr, .text = &record.rejected},
+       {.name = has_completions ? nullptr : &answer_field_,
+        .text = &record.answer,
+        .takes = Numbers::kAll},
+       {.name = has_completions ? &completion_field_ : nullptr,
+        .text = &record.completion,
+        .takes = Numbers::kAll},
+       {.name = has_rejected ? &rejected_field_ : nullptr,
+        .text = &record.rejected,
+        .takes = Numbers::kAll},
        {.name = system_field_.empty() ? nullptr : &system_field_, .text = &record.system}}};
 
   FieldReader reader(fields);
   json::sax_parse(line.begin(), line.end(), &reader);
   if (!reader.problem().empty()) return reader.problem();
   record.has_id = fields[0].is_there;
+  record.has_answer = fields[2].is_there;
   for (const Wanted* field : {&fields[1], &fields[3], &fields[4]}) {
     if (field->name == nullptr) continue;
     if (!field->is_there) return concat("field \"", *field->name, "\" is missing");

@@ -19,10 +19,11 @@ RecordKind record_kind(const config::DatasetConfig& dataset);
 /// What a record says. Buffers are reused from line to line.
 struct Record {
   bool has_id = false;
+  bool has_answer = false;
   std::string id;      // a number as its digits
   std::string system;  // empty when the record has none
   std::string prompt;
-  std::string answer;      // empty when the record has none
+  std::string answer;      // empty when the record has none; a number as it is written
   std::string completion;  // of kind completions; of kind preferences the better one
   std::string rejected;    // of kind preferences: the worse one
 };
@@ -34,6 +35,8 @@ class RecordParser {
   /// Reads `line` (without its line end) into `record`. Returns what is wrong with it, in words for
   /// the person who wrote the file; empty: nothing.
   std::string parse(std::string_view line, Record& record) const;
+
+  const std::string& answer_field() const { return answer_field_; }
 
   /// All fields of a line that parse() has accepted but system, prompt and answer, as they stand
   /// there: one JSON object without spaces between its parts. For rewards, which alone know what

@@ -2,7 +2,7 @@
 
 #include <unistd.h>  // pread
 
-#include <algorithm>  // max
+#include <algorithm>  // max, min
 #include <unordered_map>
 #include <utility>  // move
 
@@ -33,9 +33,13 @@ uint64_t combined(uint64_t hash, uint64_t next) {
 
 class JsonlIndex::Builder {
  public:
-  Builder(const config::DatasetConfig& dataset, const Tokenizer& tokenizer)
+  Builder(const config::DatasetConfig& dataset, const Tokenizer& tokenizer,
+          const RecordNeeds& needs)
       : dataset_(dataset),
         tokenizer_(tokenizer),
+        needs_(needs),
+        summarizer_(needs),
+        marks_(beginning_marks(dataset.add_bos, tokenizer)),
         parser_(dataset),
         template_(dataset),
         kind_(record_kind(dataset)) {
@@ -47,6 +51,7 @@ class JsonlIndex::Builder {
     Line line;
     while (reader.next(line)) add(line);
     index_.file_size_bytes_ = reader.position();
+    index_.summary_ = summarizer_.take();
     return std::move(index_);
   }
 
@@ -64,6 +69,7 @@ class JsonlIndex::Builder {
       return;
     }
     std::string problem = parser_.parse(line.text, record_);
+    if (problem.empty()) problem = problem_with_answer();
     if (problem.empty()) problem = problem_with_lengths();
     if (problem.empty()) problem = problem_with_id();
     if (!problem.empty()) {
@@ -74,6 +80,19 @@ class JsonlIndex::Builder {
     index_.sizes_.push_back(static_cast<int32_t>(line.text.size()));
     index_.lines_.push_back(line.number);
     index_.fingerprint_ = combined(index_.fingerprint_, base::hash64(line.text));
+    summarizer_.add({.line = line.number,
+                     .has_id = record_.has_id,
+                     .has_system = !record_.system.empty(),
+                     .answer = record_.answer,
+                     .n_prompt = n_prompt_,
+                     .n_sequences = n_sequences_});
+  }
+
+  std::string problem_with_answer() const {
+    if (!summarizer_.lacks_answer(record_.answer)) return {};
+    return concat("field \"", parser_.answer_field(), "\" is ",
+                  record_.has_answer ? "empty" : "missing", ", but ", needs_.answer_reader,
+                  " compares with it");
   }
 
   void refuse_or_skip_mark(Line& line) const {
@@ -89,33 +108,51 @@ class JsonlIndex::Builder {
     }
   }
 
+  /// Also sets n_prompt_ and n_sequences_.
   std::string problem_with_lengths() {
+    n_sequences_.clear();
     const std::string_view whole_prompt = template_.prompt(record_.system, record_.prompt, buffer_);
-    if (is_surely_short(whole_prompt)) return {};
-    const int64_t prompt = tokenizer_.count(whole_prompt);
-    if (prompt > dataset_.max_prompt_tokens) {
-      return concat("prompt of ", prompt,
+    if (!summarizer_.wants_lengths() && is_surely_short(whole_prompt)) return {};
+    n_prompt_ = count_prompt(whole_prompt);
+    if (n_prompt_ > dataset_.max_prompt_tokens) {
+      return concat("prompt of ", n_prompt_,
                     " tokens, more than max_prompt_tokens = ", dataset_.max_prompt_tokens);
+    }
+    if (n_prompt_ > needs_.prompt.tokens) {
+      return concat("prompt of ", n_prompt_, " tokens, ", needs_.prompt.reason);
     }
     if (kind_ == RecordKind::kPrompts) return {};
     for (const std::string* answer : {&record_.completion, &record_.rejected}) {
-      const int64_t all = prompt + tokenizer_.count(*answer) + 1;
+      if (answer == &record_.rejected && kind_ != RecordKind::kPreferences) continue;
+      const int64_t all = n_prompt_ + tokenizer_.count(*answer) + 1;
       if (all > dataset_.max_tokens) {
         return concat("prompt, completion and end token are ", all,
                       " tokens, more than max_tokens = ", dataset_.max_tokens);
       }
+      if (all > needs_.sequence.tokens) {
+        return concat("prompt, completion and end token are ", all, " tokens, ",
+                      needs_.sequence.reason);
+      }
+      n_sequences_.push_back(all);
     }
     return {};
   }
 
+  int64_t count_prompt(std::string_view prompt) const {
+    if (marks_.empty()) return tokenizer_.count(prompt);
+    std::vector<int32_t> ids = tokenizer_.encode(prompt);
+    put_before(marks_, ids);
+    return static_cast<int64_t>(ids.size());
+  }
+
   /// Most records are so short that nobody needs to know how many tokens they have.
-  bool is_surely_short(std::string_view prompt) const {
-    const int64_t most = tokenizer_.count_at_most(prompt);
-    if (most > dataset_.max_prompt_tokens) return false;
+  bool is_surely_short(std::string_view prompt) {
+    n_prompt_ = tokenizer_.count_at_most(prompt) + static_cast<int64_t>(marks_.size());
+    if (n_prompt_ > most_prompt_) return false;
     if (kind_ == RecordKind::kPrompts) return true;
     const int64_t answer = std::max(tokenizer_.count_at_most(record_.completion),
                                     tokenizer_.count_at_most(record_.rejected));
-    return most + answer + 1 <= dataset_.max_tokens;
+    return n_prompt_ + answer + 1 <= most_sequence_;
   }
 
   /// Ids are kept as hashes; two that agree are compared in full, by reading the earlier record
@@ -147,22 +184,32 @@ class JsonlIndex::Builder {
 
   const config::DatasetConfig& dataset_;
   const Tokenizer& tokenizer_;
+  const RecordNeeds& needs_;
+  RecordSummarizer summarizer_;
+  std::vector<int32_t> marks_;  // before every prompt
   RecordParser parser_;
   PromptTemplate template_;
   RecordKind kind_;
+  // Up to here nothing is said about a record's lengths.
+  const int64_t most_prompt_ =
+      std::min({dataset_.max_prompt_tokens, needs_.prompt.tokens, needs_.roomy_prompt});
+  const int64_t most_sequence_ = std::min(dataset_.max_tokens, needs_.sequence.tokens);
   Record record_;
+  int64_t n_prompt_ = 0;  // of the record; an upper bound where it is short
+  std::vector<int64_t> n_sequences_;
   std::string buffer_;                // of the whole prompt
   std::vector<int64_t> blank_lines_;  // since the last record
   std::unordered_multimap<uint64_t, int64_t> rows_by_id_hash_;
   JsonlIndex index_;
 };
 
-JsonlIndex JsonlIndex::build(const config::DatasetConfig& dataset, const Tokenizer& tokenizer) {
+JsonlIndex JsonlIndex::build(const config::DatasetConfig& dataset, const Tokenizer& tokenizer,
+                             const RecordNeeds& needs) {
   if (dataset.on_bad_record != "fail" && dataset.on_bad_record != "skip") {
     throw ConfigError(concat("data set ", dataset.path, ": unknown on_bad_record"),
                       {.expected = "fail or skip", .got = dataset.on_bad_record, .advice = {}});
   }
-  JsonlIndex index = Builder(dataset, tokenizer).run();
+  JsonlIndex index = Builder(dataset, tokenizer, needs).run();
   check_usable(index.rejected_,
                {.path = dataset.path,
                 .on_bad_record = dataset.on_bad_record,

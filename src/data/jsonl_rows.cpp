@@ -26,6 +26,7 @@ class JsonlRows final : public RowReader {
         parser_(dataset),
         template_(dataset),
         tokenizer_(tokenizer),
+        marks_(beginning_marks(dataset.add_bos, tokenizer)),
         file_(open_data_file(index_.path())) {
     const off_t size = ::lseek(file_.get(), 0, SEEK_END);
     if (size != index_.file_size_bytes()) {
@@ -44,6 +45,7 @@ class JsonlRows final : public RowReader {
     std::string buffer;
     std::vector<int32_t> prompt =
         tokenizer_.encode(template_.prompt(record.system, record.prompt, buffer));
+    put_before(marks_, prompt);
     result.n_prompt = prompt.size();
     if (kind_ == RecordKind::kPrompts) {
       result.answer = std::move(record.answer);
@@ -85,6 +87,7 @@ class JsonlRows final : public RowReader {
   RecordParser parser_;
   PromptTemplate template_;
   const Tokenizer& tokenizer_;
+  std::vector<int32_t> marks_;  // before every prompt
   base::FileDescriptor file_;
 };
 

@@ -1,7 +1,10 @@
 #include "orrery/data/prompt_template.h"
 
-#include "orrery/base/text.h"     // concat
-#include "orrery/config/field.h"  // unescaped
+#include <algorithm>  // equal
+
+#include "orrery/base/text.h"         // concat
+#include "orrery/config/field.h"      // unescaped
+#include "orrery/data/token_index.h"  // is_token_file
 
 namespace orrery::data {
 
@@ -17,6 +20,25 @@ std::string_view PromptTemplate::prompt(std::string_view system, std::string_vie
   buffer.clear();
   if (!system.empty()) buffer.append(system_prefix_).append(system).append(system_suffix_);
   return buffer.append(prompt_prefix_).append(prompt).append(prompt_suffix_);
+}
+
+std::vector<int32_t> beginning_marks(const config::DatasetConfig& dataset,
+                                     const Tokenizer& tokenizer) {
+  if (is_token_file(dataset.path)) return {};
+  return beginning_marks(dataset.add_bos, tokenizer);
+}
+
+std::vector<int32_t> beginning_marks(std::string_view add_bos, const Tokenizer& tokenizer) {
+  if (add_bos == "false") return {};
+  std::vector<int32_t> marks = tokenizer.template_marks();
+  if (marks.empty() && add_bos == "true") marks.push_back(tokenizer.bos_id());
+  return marks;
+}
+
+void put_before(const std::vector<int32_t>& marks, std::vector<int32_t>& ids) {
+  const bool are_there =
+      ids.size() >= marks.size() && std::equal(marks.begin(), marks.end(), ids.begin());
+  if (!are_there) ids.insert(ids.begin(), marks.begin(), marks.end());
 }
 
 std::vector<std::string> marks_taken_as_text(const config::DatasetConfig& dataset,

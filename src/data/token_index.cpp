@@ -107,8 +107,13 @@ bool is_token_file(const std::string& path) {
 
 class TokenIndex::Builder {
  public:
-  Builder(const config::DatasetConfig& dataset, const Tokenizer& tokenizer)
-      : dataset_(dataset), tokenizer_(tokenizer), file_(TokenFile::open(dataset.path)) {
+  Builder(const config::DatasetConfig& dataset, const Tokenizer& tokenizer,
+          const RecordNeeds& needs)
+      : dataset_(dataset),
+        tokenizer_(tokenizer),
+        needs_(needs),
+        summarizer_(needs),
+        file_(TokenFile::open(dataset.path)) {
     index_.path_ = dataset.path;
     index_.file_size_bytes_ = file_.file->size_bytes;
   }
@@ -118,6 +123,7 @@ class TokenIndex::Builder {
     check_options();
     check_tokenizer();
     scan();
+    index_.summary_ = summarizer_.take();
     return std::move(index_);
   }
 
@@ -204,6 +210,7 @@ class TokenIndex::Builder {
             hash_of(parts.answer), hash_of(parts.fields)}) {
         index_.fingerprint_ = combined(index_.fingerprint_, hash);
       }
+      summarize(record, parts);
     }
   }
 
@@ -215,6 +222,25 @@ class TokenIndex::Builder {
     std::span<const char> fields;
   };
 
+  void summarize(int64_t record, const Parts& parts) {
+    const auto prompt = static_cast<int64_t>(parts.prompt.size());
+    RecordSummarizer::Seen seen{.line = record + 1,
+                                .answer = {parts.answer.data(), parts.answer.size()},
+                                .n_prompt = prompt};
+    const std::vector<int32_t>& marks = needs_.template_marks;
+    seen.has_marks = parts.prompt.size() >= marks.size() &&
+                     std::equal(marks.begin(), marks.end(), parts.prompt.begin());
+    const std::string_view fields(parts.fields.data(), parts.fields.size());
+    seen.has_id = !dataset_.id_field.empty() && fields.find(id_key_) != std::string_view::npos;
+    std::vector<int64_t> n_sequences;
+    for (const std::span<const int32_t> tokens : {parts.completion, parts.rejected}) {
+      if (tokens.empty() || !summarizer_.wants_lengths()) continue;
+      n_sequences.push_back(prompt + static_cast<int64_t>(tokens.size()) + 1);
+    }
+    seen.n_sequences = n_sequences;
+    summarizer_.add(seen);
+  }
+
   std::string problem_of(const Parts& parts) const {
     const auto prompt = static_cast<int64_t>(parts.prompt.size());
     if (std::string problem = problem_with_tokens("prompt", parts.prompt); !problem.empty()) {
@@ -223,6 +249,9 @@ class TokenIndex::Builder {
     if (prompt > dataset_.max_prompt_tokens) {
       return concat("prompt of ", prompt,
                     " tokens, more than max_prompt_tokens = ", dataset_.max_prompt_tokens);
+    }
+    if (prompt > needs_.prompt.tokens) {
+      return concat("prompt of ", prompt, " tokens, ", needs_.prompt.reason);
     }
     if (file_.kind == RecordKind::kPrompts) return problem_with_text(parts);
     for (const auto& [name, tokens] : {std::pair{"completion", parts.completion},
@@ -233,6 +262,10 @@ class TokenIndex::Builder {
       if (all > dataset_.max_tokens) {
         return concat("prompt, completion and end token are ", all,
                       " tokens, more than max_tokens = ", dataset_.max_tokens);
+      }
+      if (all > needs_.sequence.tokens) {
+        return concat("prompt, completion and end token are ", all, " tokens, ",
+                      needs_.sequence.reason);
       }
     }
     if (file_.kind == RecordKind::kPreferences &&
@@ -250,9 +283,12 @@ class TokenIndex::Builder {
     return concat(what, " has token ", *bad, ", but the vocabulary only ", n_tokens_);
   }
 
-  static std::string problem_with_text(const Parts& parts) {
+  std::string problem_with_text(const Parts& parts) const {
     const std::string_view answer(parts.answer.data(), parts.answer.size());
     if (first_invalid_utf8(answer)) return "its answer is not UTF-8";
+    if (summarizer_.lacks_answer(answer)) {
+      return concat("it has no answer, but ", needs_.answer_reader, " compares with it");
+    }
     const std::string_view fields(parts.fields.data(), parts.fields.size());
     if (fields.empty()) return {};
     if (!fields.starts_with('{') || fields.find('\n') != std::string_view::npos ||
@@ -277,13 +313,17 @@ class TokenIndex::Builder {
 
   const config::DatasetConfig& dataset_;
   const Tokenizer& tokenizer_;
+  const RecordNeeds& needs_;
+  RecordSummarizer summarizer_;
+  const std::string id_key_ = concat('"', dataset_.id_field, "\":");  // in a record's fields
   TokenFile file_;
   int32_t n_tokens_ = 0;
   TokenIndex index_;
 };
 
-TokenIndex TokenIndex::build(const config::DatasetConfig& dataset, const Tokenizer& tokenizer) {
-  TokenIndex index = Builder(dataset, tokenizer).run();
+TokenIndex TokenIndex::build(const config::DatasetConfig& dataset, const Tokenizer& tokenizer,
+                             const RecordNeeds& needs) {
+  TokenIndex index = Builder(dataset, tokenizer, needs).run();
   check_usable(index.rejected_, {.path = dataset.path,
                                  .on_bad_record = dataset.on_bad_record,
                                  .n_used = index.n_rows(),

@@ -81,6 +81,15 @@ std::optional<int32_t> mark_in(const json& root, const std::string& mark,
 
 }  // namespace
 
+bool has_chat_template(const fs::path& directory) {
+  std::error_code error;
+  for (const char* name : {"chat_template.jinja", "chat_template.json", "chat_templates"}) {
+    if (fs::exists(directory / name, error)) return true;
+  }
+  const json root = beside(directory, "tokenizer_config.json");
+  return root.is_object() && root.contains("chat_template") && !root["chat_template"].is_null();
+}
+
 std::unique_ptr<BpeTokenizer> BpeTokenizer::open(const fs::path& path) {
   std::error_code error;
   const fs::path file = fs::is_directory(path, error) ? path / "tokenizer.json" : path;
@@ -93,6 +102,7 @@ std::unique_ptr<BpeTokenizer> BpeTokenizer::open(const fs::path& path) {
   }
   std::unique_ptr<BpeTokenizer> tokenizer = parse(content_of(file), file.string());
   const fs::path folder = file.parent_path();
+  std::optional<bool> adds_bos;
   std::vector<int32_t> end_tokens;  // of the first file that is there and says so
   for (const char* name : {"tokenizer_config.json", "special_tokens_map.json",
                            "generation_config.json", "config.json"}) {
@@ -101,6 +111,10 @@ std::unique_ptr<BpeTokenizer> BpeTokenizer::open(const fs::path& path) {
          {std::pair{"bos", &tokenizer->bos_}, std::pair{"eos", &tokenizer->eos_},
           std::pair{"pad", &tokenizer->pad_}}) {
       if (*id < 0) *id = mark_in(root, mark, *tokenizer).value_or(-1);
+    }
+    if (!adds_bos && root.is_object() && root.contains("add_bos_token") &&
+        root["add_bos_token"].is_boolean()) {
+      adds_bos = root["add_bos_token"].get<bool>();
     }
     if (end_tokens.empty() && root.is_object()) end_tokens = ids_in(root, "eos", *tokenizer);
   }
@@ -115,6 +129,11 @@ std::unique_ptr<BpeTokenizer> BpeTokenizer::open(const fs::path& path) {
   }
   for (const int32_t id : end_tokens) {
     if (id != tokenizer->eos_) tokenizer->more_eos_.push_back(id);
+  }
+  if (adds_bos && tokenizer->bos_ >= 0) {
+    std::vector<int32_t>& marks = tokenizer->template_marks_;
+    std::erase(marks, tokenizer->bos_);
+    if (*adds_bos) marks.insert(marks.begin(), tokenizer->bos_);
   }
   if (tokenizer->bos_ < 0) tokenizer->bos_ = tokenizer->eos_;
   if (tokenizer->pad_ < 0) tokenizer->pad_ = tokenizer->eos_;

@@ -241,10 +241,12 @@ const DatasetKinds& standard_dataset_kinds() {
 
 std::vector<std::string> training_datasets(const config::Experiment& experiment) {
   std::vector<std::string> names;
-  for (const auto& entry : experiment.datasets) {
+  for (const auto& [name, dataset] : experiment.datasets) {
+    if (dataset.use == "evaluate") continue;
     // The only dataset serves both purposes.
-    if (entry.first != experiment.evaluate.dataset || experiment.datasets.size() == 1) {
-      names.push_back(entry.first);
+    if (dataset.use == "train" || name != experiment.evaluate.dataset ||
+        experiment.datasets.size() == 1) {
+      names.push_back(name);
     }
   }
   return names;

@@ -55,47 +55,78 @@ void check_same_sizes(const Architecture& stored, const Architecture& wanted,
        .advice = "load it into a decoder made from its own config.json"});
 }
 
+/// The files of a directory and the names that its tensors have in them.
+struct StoredModel {
+  Architecture architecture;
+  SafetensorsDirectory files;
+  bool has_prefix = true;  // files of the trunk alone have none
+  std::string prefix;
+
+  StoredModel(const std::filesystem::path& directory, const Architecture& wanted)
+      : architecture(Architecture::from_hf_config(directory / "config.json")),
+        files(directory),
+        prefix(trunk_prefix(wanted)) {
+    has_prefix = std::any_of(files.tensors().begin(), files.tensors().end(),
+                             [&](const auto& entry) { return entry.first.starts_with(prefix); });
+  }
+  std::string name_of(const StoredPlace& place) const {
+    return !has_prefix && place.name.starts_with(prefix) ? place.name.substr(prefix.size())
+                                                         : place.name;
+  }
+};
+
+/// Names and shapes of all tensors, also where only a shard is read.
+void check_tensors(const std::filesystem::path& directory, const StoredModel& stored,
+                   const Architecture& a) {
+  std::set<std::string> known;
+  std::string missing, surplus;
+  for (const ParameterSpec& spec : parameter_table(a).parameters) {
+    if (spec.name == kValueHead && !stored.architecture.value_head) continue;
+    const StoredPlace place = stored_place(a, spec);
+    const std::string wanted = stored.name_of(place);
+    if (!known.insert(wanted).second) continue;
+    const auto found = stored.files.tensors().find(wanted);
+    if (found == stored.files.tensors().end()) {
+      missing += " " + wanted;
+    } else if (const auto& shape = found->second->tensors().at(wanted).shape;
+               shape != place.shape) {
+      throw CheckpointError(
+          base::concat(found->second->path().string(), ": tensor ", wanted, ": shape"),
+          {.expected = base::concat("[", base::join(place.shape, ", "), "]"),
+           .got = base::concat("[", base::join(shape, ", "), "]"),
+           .advice = "use the config.json that belongs to these weights"});
+    }
+  }
+  for (const auto& [name, file] : stored.files.tensors()) {
+    if (!known.contains(name) && !is_redundant(name, a)) surplus += " " + name;
+  }
+  if (missing.empty() && surplus.empty()) return;
+  throw CheckpointError(
+      base::concat(directory.string(), ": tensors do not match config.json"),
+      {.expected = base::concat(base::counted(known.size(), "tensor"), " of ", name(a.family)),
+       .got = base::concat(missing.empty() ? "" : "without" + missing,
+                           missing.empty() || surplus.empty() ? "" : "; ",
+                           surplus.empty() ? "" : "also" + surplus),
+       .advice = "use the config.json that belongs to these weights"});
+}
+
 }  // namespace
+
+void check_hf_tensors(const std::filesystem::path& directory, const Architecture& architecture) {
+  check_tensors(directory, StoredModel(directory, architecture), architecture);
+}
 
 void load_hf_parameters(const std::filesystem::path& directory, Decoder& decoder) {
   const Architecture& a = decoder.architecture();
-  const Architecture stored_architecture = Architecture::from_hf_config(directory / "config.json");
-  check_same_sizes(stored_architecture, a, directory);
-  const SafetensorsDirectory stored(directory);
-  const ParameterTable table = parameter_table(a);  // of the whole model: any shard checks all
-  // Files of the trunk alone have no prefix.
-  const std::string prefix = trunk_prefix(a);
-  const bool has_prefix =
-      std::any_of(stored.tensors().begin(), stored.tensors().end(),
-                  [&](const auto& entry) { return entry.first.starts_with(prefix); });
-  const auto name_in_files = [&](const StoredPlace& place) {
-    return !has_prefix && place.name.starts_with(prefix) ? place.name.substr(prefix.size())
-                                                         : place.name;
-  };
-  std::set<std::string> known;
-  std::string missing, surplus;
-  for (const ParameterSpec& spec : table.parameters) {
-    if (spec.name == kValueHead && !stored_architecture.value_head) continue;
-    const std::string wanted = name_in_files(stored_place(a, spec));
-    if (known.insert(wanted).second && !stored.tensors().contains(wanted)) missing += " " + wanted;
-  }
-  for (const auto& [name, file] : stored.tensors()) {
-    if (!known.contains(name) && !is_redundant(name, a)) surplus += " " + name;
-  }
-  if (!missing.empty() || !surplus.empty()) {
-    throw CheckpointError(
-        base::concat(directory.string(), ": tensors do not match config.json"),
-        {.expected = base::concat(base::counted(known.size(), "tensor"), " of ", name(a.family)),
-         .got = base::concat(missing.empty() ? "" : "without" + missing,
-                             missing.empty() || surplus.empty() ? "" : "; ",
-                             surplus.empty() ? "" : "also" + surplus),
-         .advice = "use the config.json that belongs to these weights"});
-  }
+  const StoredModel stored(directory, a);
+  check_same_sizes(stored.architecture, a, directory);
+  check_tensors(directory, stored, a);
   for (const ParameterSpec& spec : decoder.parameters().table().parameters) {
     const StoredPlace place = stored_place(a, spec);
-    const std::string name = name_in_files(place);
-    if (!stored.tensors().contains(name)) continue;  // a new value head
-    read_parameter(*stored.tensors().at(name), name, place, spec,
+    const std::string name = stored.name_of(place);
+    const auto found = stored.files.tensors().find(name);
+    if (found == stored.files.tensors().end()) continue;  // a new value head
+    read_parameter(*found->second, name, place, spec,
                    decoder.parameters().leaf(spec.name).detach());
   }
   decoder.parameters().store();

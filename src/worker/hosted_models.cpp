@@ -10,6 +10,7 @@
 #include "orrery/graph/topology.h"
 #include "orrery/model/checkpoint_model.h"
 #include "orrery/model/hf_directory.h"
+#include "orrery/worker/allocation.h"
 
 namespace orrery::worker {
 
@@ -110,6 +111,27 @@ std::unique_ptr<model::Decoder> make_decoder(const config::ModelConfig& config,
   }
 }
 
+int64_t bytes_of(at::ScalarType type) { return static_cast<int64_t>(c10::elementSize(type)); }
+
+AllocationPurpose parameters_of(const config::ModelConfig& config, const graph::Replica& replica,
+                                const model::ShardPlace& place) {
+  const int64_t n = model::parameter_table(model::Architecture::from_config(config), place).numel;
+  return {.what = base::concat("the parameters of role ", replica.id.role, " (", n, " numbers of ",
+                               config.dtype, ", ",
+                               base::bytes_text(n * bytes_of(dtype_named(config.dtype))), ")"),
+          .advice = base::concat("give the calls of ", replica.id.role,
+                                 " a layout with more tensor or pipeline ranks")};
+}
+
+AllocationPurpose training_of(const graph::Replica& replica, const model::Decoder& decoder) {
+  const int64_t n = decoder.parameters().numel();
+  return {.what = base::concat("gradients and optimizer state of role ", replica.id.role, " (", n,
+                               " parameters)"),
+          .advice = base::concat("train ", replica.id.role,
+                                 " in a layout with more tensor or pipeline ranks, or more data "
+                                 "ranks, which share the optimizer's state")};
+}
+
 }  // namespace
 
 algorithm::ModelContext HostedModel::context() const {
@@ -146,14 +168,18 @@ HostedModels::HostedModels(const config::Experiment& experiment, const graph::Gr
                                          .n_tensor = replica.layout.tensor},
                                .tensor = hosted.groups.tensor,
                                .pipe = hosted.groups.pipe};
-      hosted.decoder =
-          make_decoder(config, replica, static_cast<uint64_t>(experiment.experiment.seed), shard);
+      hosted.decoder = with_purpose(parameters_of(config, replica, shard.place), [&] {
+        return make_decoder(config, replica, static_cast<uint64_t>(experiment.experiment.seed),
+                            shard);
+      });
     }
     if (replica.is_trained) {
-      hosted.engine = std::make_unique<parallel::TrainEngine>(
-          *hosted.decoder,
-          optimizer_options(config, optimizer_steps(experiment, graph, replica.id.role, n_steps)),
-          hosted.groups);
+      hosted.engine = with_purpose(training_of(replica, *hosted.decoder), [&] {
+        return std::make_unique<parallel::TrainEngine>(
+            *hosted.decoder,
+            optimizer_options(config, optimizer_steps(experiment, graph, replica.id.role, n_steps)),
+            hosted.groups);
+      });
     }
     models_.emplace(replica.id, std::move(hosted));
   }

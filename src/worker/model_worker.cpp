@@ -37,6 +37,7 @@ struct Operation {
   std::string span;            // in the trace: `actor_train`, `param_realloc`
   std::string_view category;   // in the trace
   metrics::TraceArguments of;  // call and step
+  AllocationPurpose memory;
 };
 
 /// Runs `work` and adds its time and a span; whatever it throws gets `where` in front and keeps
@@ -48,7 +49,7 @@ void timed(const Operation& operation, metrics::TraceWriter* trace, comm::Reply&
   const metrics::TraceSpan span(trace, operation.category, operation.span, operation.of);
   const base::Stopwatch watch;
   try {
-    work();
+    with_purpose(operation.memory, work);
   } catch (const CheckpointError& error) {
     throw CheckpointError(base::concat(where, ": ", error.what()));
   } catch (const OutputError& error) {
@@ -120,6 +121,28 @@ std::string ModelWorker::where(const comm::Request& request, std::string_view op
   return base::concat(text, ", ", operation);
 }
 
+AllocationPurpose ModelWorker::memory_for(const comm::Request& request,
+                                          const std::string& operation) const {
+  if (request.call < 0) return {.what = operation, .advice = {}};
+  const graph::Call& call = job_.graph.call(request.call);
+  const std::string key = base::concat("call.", call.name, ".");
+  std::string advice;
+  if (operation == "evaluate") {
+    advice = "lower evaluate.max_prompts or evaluate.max_new_tokens";
+  } else if (request.handle == comm::Handle::kGenerate) {
+    advice =
+        base::concat("lower ", key, "max_batch, ", key, "max_new_tokens or ", key, "group_size");
+  } else {
+    advice =
+        base::concat("set ", key, "max_tokens_per_micro_batch, or raise ", key, "n_micro_batches");
+    if (request.handle == comm::Handle::kTrainStep) {
+      advice += base::concat(", or set model.", call.role, ".recompute_activations = true");
+    }
+  }
+  return {.what = base::concat(operation, " of role ", call.role, " in call ", call.name),
+          .advice = advice};
+}
+
 metrics::TraceArguments ModelWorker::trace_arguments(const comm::Request& request) const {
   metrics::TraceArguments arguments = {{"step", std::to_string(request.step.step)}};
   if (request.call >= 0) arguments.emplace_back("call", job_.graph.call(request.call).name);
@@ -162,7 +185,8 @@ void ModelWorker::run_hook(const comm::Request& request, const comm::Hook& hook,
                             .time = phase + name,
                             .span = name,
                             .category = is_transfer ? "transfer" : "hook",
-                            .of = trace_arguments(request)};
+                            .of = trace_arguments(request),
+                            .memory = memory_for(request, name)};
   timed(operation, trace_, reply, [&] {
     if (const auto* transfer = std::get_if<comm::DataTransferHook>(&hook)) {
       run_transfers(transfer->transfers, registry_.workers(), store_);
@@ -187,7 +211,8 @@ void ModelWorker::run_handle(const comm::Request& request, comm::Reply& reply) {
                             .time = "main",
                             .span = is_call ? job_.graph.call(request.call).name : handle,
                             .category = "call",
-                            .of = trace_arguments(request)};
+                            .of = trace_arguments(request),
+                            .memory = memory_for(request, handle)};
   timed(operation, trace_, reply, [&] {
     base::fault_point("worker.handle");
     switch (request.handle) {

@@ -32,6 +32,16 @@ TEST(NumericMatch, LooksBehindTheLastEqualsSign) {
   EXPECT_FALSE(is_match(MatchRule::kNumeric, "33 apples", "33"));
 }
 
+TEST(MatchRule, AnAnswerThatIsNotThereIsMatchedByNothing) {
+  EXPECT_FALSE(is_match(MatchRule::kExact, "", ""));
+  EXPECT_FALSE(is_match(MatchRule::kExact, " ", "\t"));
+  EXPECT_FALSE(is_match(MatchRule::kNumeric, "", ""));
+  EXPECT_FALSE(can_match(MatchRule::kExact, " "));
+  EXPECT_TRUE(can_match(MatchRule::kExact, "x"));
+  EXPECT_FALSE(can_match(MatchRule::kNumeric, "3.5"));
+  EXPECT_TRUE(can_match(MatchRule::kNumeric, " 35"));
+}
+
 TEST(MatchRule, NamesTheRulesThatThereAre) {
   EXPECT_EQ(match_rule_named("numeric"), MatchRule::kNumeric);
   EXPECT_THROW(match_rule_named("fuzzy"), ConfigError);

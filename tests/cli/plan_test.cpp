@@ -2,7 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <fstream>
+
+#include "base/temporary_folder.h"
 #include "memory_plan.h"
+#include "node_memory.h"
 #include "orrery/base/text.h"
 #include "orrery/model/parameter_table.h"
 
@@ -18,8 +22,49 @@ void expect_part(const std::string& text, const std::string& part) {
   EXPECT_NE(text.find(part), std::string::npos) << part << "\nis not in\n" << text;
 }
 
+const NodeMemory kNode = {.bytes = int64_t{1} << 40, .source = "--memory-gb"};
+
+TEST(PlanText, ListsDataSetsWithUseRowsShareAndLengths) {
+  const TemporaryFolder folder;
+  std::ofstream(folder / "more.jsonl") << "{\"prompt\": \"123=\", \"answer\": 6}\n"
+                                       << std::string(60, '{') << "\n";
+  const Job job = prepare_job(ORRERY_SOURCE_DIR "/configs/grpo_tiny.cfg",
+                              {"dataset.more.path=" + (folder / "more.jsonl").string(),
+                               "dataset.more.on_bad_record=skip", "dataset.eval.use=evaluate"},
+                              1, DataCheck::kReadLengths);
+
+  const std::string text = plan_text(job, kNode);
+
+  expect_part(text,
+              "\ndata sets\nname   kind     use       rows  refused  share   bos    prompt tokens");
+  expect_part(text, "train  prompts  train     64    0        98.5 %  false  4.0 / 4 / 4");
+  expect_part(text, "eval   prompts  evaluate  64    0        -       false");
+  expect_part(text, "more   prompts  train     1     1        1.5 %   false  4.0 / 4 / 4");
+}
+
+TEST(PlanText, SaysWhatDoesNotFitAndWhatToLower) {
+  const Job job = tiny({}, 2);
+  const std::vector<WorkerMemory> workers = plan_memory(job);
+  const int64_t each =
+      workers[0].parameter_bytes + workers[0].training_bytes + workers[0].generation_bytes;
+
+  expect_part(fit_text(job, workers, {.bytes = 2 * each, .source = "s"}),
+              "(s): they fit on one node");
+  expect_part(fit_text(job, workers, {.bytes = 2 * each - 1, .source = "s"}),
+              "do not fit on one node; start at most 1 worker on a node");
+  const std::string text = fit_text(job, workers, {.bytes = each - 1, .source = "s"});
+  expect_part(text, "worker 0 does not fit\n");
+  expect_part(text, "call.actor_gen.max_batch");
+  expect_part(text, "dataset.train.max_prompt_tokens");
+  expect_part(text, "optimizer's state");
+}
+
+TEST(PlanText, MemoryOfThisMachineIsKnown) {
+  EXPECT_GT(memory_of_this_machine().bytes, int64_t{1} << 28);
+}
+
 TEST(PlanText, ShowsGraphLayoutsWorkersCommunicatorsAndMemory) {
-  const std::string text = plan_text(tiny({}, 2));
+  const std::string text = plan_text(tiny({}, 2), kNode);
 
   expect_part(text, "experiment grpo_tiny: 2 workers and a master (mpirun -n 3), stops after 4 ");
   expect_part(text, "level 0\n");
@@ -35,8 +80,9 @@ TEST(PlanText, ShowsGraphLayoutsWorkersCommunicatorsAndMemory) {
 }
 
 TEST(PlanText, NamesEveryLimitOfTheRun) {
-  expect_part(plan_text(tiny({"experiment.total_epochs=2", "experiment.total_seconds=90"}, 1)),
-              "1 worker and a master (mpirun -n 2), stops after 4 steps or 2 epochs or 90 s\n");
+  expect_part(
+      plan_text(tiny({"experiment.total_epochs=2", "experiment.total_seconds=90"}, 1), kNode),
+      "1 worker and a master (mpirun -n 2), stops after 4 steps or 2 epochs or 90 s\n");
 }
 
 TEST(MemoryPlan, CountsParametersGradientsAndMoments) {

@@ -174,6 +174,26 @@ TEST(DataOrder, RefusesAStateOfOtherData) {
   EXPECT_THROW(order_of({dataset_of(5)}).restore(past_the_end), ConfigError);
 }
 
+TEST(DataOrder, TakesOtherRowsWhereTheBoundsOfRecordsWereChanged) {
+  DataOrder before = order_of({dataset_of(8), dataset_of(8)});
+  before.next(6);  // 3 of each
+  OrderedDataset fewer = dataset_of(7);
+  fewer.fingerprint = 99;
+  DataOrder after = order_of({dataset_of(8), fewer});
+
+  EXPECT_THROW(after.restore(before.state()), ConfigError);
+  EXPECT_THROW(after.restore(before.state(), {"other"}), ConfigError);
+  after.restore(before.state(), {fewer.name});
+
+  EXPECT_EQ(after.samples_drawn(), 6);
+  EXPECT_EQ(after.state().cursors[0], before.state().cursors[0]);
+  EXPECT_EQ(after.state().cursors[1],
+            (DataOrder::State::Cursor{.epoch = 1, .position = 0, .n_rows = 7, .fingerprint = 99}));
+  DataOrder again = order_of({dataset_of(8), fewer});
+  again.restore(after.state());  // nothing differs any more
+  EXPECT_EQ(again.next(9), after.next(9));
+}
+
 TEST(ShuffleGolden, IsAnotherOrderByDesign) {
   for (const char* section :
        {"shuffler_seeds", "seed_from_key", "permutation", "dataset_split", "sample_shuffled"}) {

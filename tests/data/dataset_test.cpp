@@ -48,6 +48,32 @@ TEST(Dataset, PacksPromptsAndAnswers) {
   EXPECT_TRUE(at::equal(batch.at("answers"), at::tensor({'-', '1', '0', '2'}, at::kByte)));
 }
 
+TEST(Dataset, TakesNumbersAsTheyAreWritten) {
+  const std::vector<std::string> numbers = {"2",    "-3",  "-0",
+                                            "1.50", "1e3", "123456789012345678901234567890"};
+  std::string records;
+  for (const std::string& number : numbers) {
+    records += "{\"prompt\": \"p\", \"answer\": " + number + ", \"completion\": " + number + "}\n";
+  }
+  const TemporaryFile file(records);
+  const auto text_of = [&](const char* kind, const char* key, int64_t row) {
+    const SequenceBatch batch =
+        opened(file, kind)->read(std::vector<int64_t>{row}, std::vector<SampleId>{{1}});
+    std::string text;
+    const at::Tensor values = batch.at(key).to(at::kLong);
+    for (int64_t i = 0; i < values.numel(); ++i) {
+      text += static_cast<char>(values[i].item<int64_t>());
+    }
+    return text;
+  };
+
+  for (size_t i = 0; i < numbers.size(); ++i) {
+    EXPECT_EQ(text_of("prompts", "answers", static_cast<int64_t>(i)), numbers[i]);
+    const std::string whole = text_of("completions", "packed_input_ids", static_cast<int64_t>(i));
+    EXPECT_EQ(whole.substr(1, whole.size() - 2), numbers[i]);  // prompt, completion, end token
+  }
+}
+
 /// The fields of the only record of a data file.
 std::string fields_of(const std::string& record) {
   const TemporaryFile file(record);

@@ -92,8 +92,8 @@ INSTANTIATE_TEST_SUITE_P(
         BadRecord{"list", "{\"prompt\": [\"x\"]}", "field \"prompt\" must be a text, got a list"},
         BadRecord{"object", "{\"prompt\": {}}", "field \"prompt\" must be a text, got an object"},
         BadRecord{"boolean", "{\"prompt\": true}", "field \"prompt\" must be a text, got true"},
-        BadRecord{"answer_type", "{\"prompt\": \"x\", \"answer\": 2}",
-                  "field \"answer\" must be a text, got a number"},
+        BadRecord{"answer_type", "{\"prompt\": \"x\", \"answer\": [2]}",
+                  "field \"answer\" must be a text, got a list"},
         BadRecord{"id_type", "{\"prompt\": \"x\", \"id\": 1.5}",
                   "field \"id\" must be a text, got a number"},
         BadRecord{"empty_prompt", "{\"prompt\": \"\"}", "field \"prompt\" is empty"},
@@ -107,6 +107,95 @@ INSTANTIATE_TEST_SUITE_P(
         BadRecord{"nul_byte", std::string("{\"prompt\": \"\0\"}", 14), "a NUL byte at column 13"},
         BadRecord{"blank_line", "  ", "an empty line"}),
     [](const testing::TestParamInfo<BadRecord>& test) { return test.param.name; });
+
+TEST(JsonlIndex, RecordsLackNoAnswerThatSomeoneComparesWith) {
+  const TemporaryFile file(kGood + "{\"prompt\": \"x\"}\n{\"prompt\": \"x\", \"answer\": null}\n" +
+                           "{\"prompt\": \"x\", \"answer\": \"\"}\n" +
+                           "{\"prompt\": \"x\", \"answer\": \" \\t\"}\n" +
+                           "{\"prompt\": \"x\", \"answer\": 0}\n");
+  const RecordNeeds needs{.answer_reader = "call reward (rule_reward)"};
+
+  const std::string error =
+      error_of([&] { JsonlIndex::build(prompts_in(file.path(), "fail"), kBytes, needs); });
+  const JsonlIndex skipped = JsonlIndex::build(prompts_in(file.path(), "skip"), kBytes, needs);
+
+  EXPECT_TRUE(contains(error, "4 of 6 records")) << error;
+  EXPECT_TRUE(contains(error,
+                       ":2: field \"answer\" is missing, but call reward (rule_reward) "
+                       "compares with it"))
+      << error;
+  EXPECT_TRUE(contains(error, ":3: field \"answer\" is missing")) << error;
+  EXPECT_TRUE(contains(error, ":4: field \"answer\" is empty")) << error;
+  EXPECT_TRUE(contains(error, ":5: field \"answer\" is empty")) << error;
+  EXPECT_EQ(skipped.n_rows(), 2);
+  EXPECT_EQ(skipped.summary().n_with_answer, 2);
+  EXPECT_EQ(index_of(file).n_rows(), 6);  // nobody compares
+}
+
+TEST(JsonlIndex, PromptsLeaveRoomForAnAnswer) {
+  const TemporaryFile file(
+      "{\"prompt\": \"1234\"}\n{\"prompt\": \"12345\"}\n{\"prompt\": \"123456\"}\n");
+  RecordNeeds needs{.prompt = {.tokens = 5, .reason = "which leaves no room"}, .roomy_prompt = 4};
+
+  const std::string error =
+      error_of([&] { JsonlIndex::build(prompts_in(file.path(), "fail"), kBytes, needs); });
+  const JsonlIndex index = JsonlIndex::build(prompts_in(file.path(), "skip"), kBytes, needs);
+
+  EXPECT_TRUE(contains(error, ":3: prompt of 6 tokens, which leaves no room")) << error;
+  EXPECT_FALSE(contains(error, ":2:")) << error;
+  EXPECT_EQ(index.n_rows(), 2);
+  EXPECT_EQ(index.summary().n_cramped, 1);
+  EXPECT_EQ(index.summary().first_cramped, 2);
+}
+
+TEST(JsonlIndex, WholeRecordsFitIntoTheModel) {
+  const TemporaryFile file(
+      "{\"prompt\": \"12\", \"completion\": \"34\"}\n"
+      "{\"prompt\": \"12\", \"completion\": 345}\n");
+  config::DatasetConfig dataset = prompts_in(file.path(), "fail");
+  dataset.kind = "completions";
+  const RecordNeeds needs{.sequence = {.tokens = 5, .reason = "more than 5 positions"}};
+
+  const std::string error = error_of([&] { JsonlIndex::build(dataset, kBytes, needs); });
+
+  EXPECT_TRUE(contains(error,
+                       ":2: prompt, completion and end token are 6 tokens, more than 5 "
+                       "positions"))
+      << error;
+  EXPECT_TRUE(contains(error, "1 of 2 records")) << error;
+}
+
+TEST(JsonlIndex, CountsWhatRecordsHaveAndHowLongTheyAre) {
+  std::string records;
+  for (int i = 1; i <= 200; ++i) {
+    records += "{\"prompt\": \"" +
+               std::string(i == 200   ? 20
+                           : i == 199 ? 10
+                                      : 2,
+                           'x') +
+               "\", " + (i % 2 == 0 ? "\"id\": " + std::to_string(i) + ", " : "") +
+               (i % 4 == 0 ? "\"system\": \"s\", " : "") + "\"answer\": \"" +
+               (i == 3 ? "3.5" : "3") + "\"}\n";
+  }
+  const TemporaryFile file(records);
+  const RecordNeeds needs{.can_be_right = [](std::string_view a) { return a == "3"; },
+                          .lengths = RecordNeeds::Lengths::kOfAll};
+  config::DatasetConfig dataset = prompts_in(file.path(), "fail");
+  dataset.max_prompt_tokens = 30;
+
+  const RecordSummary summary = JsonlIndex::build(dataset, kBytes, needs).summary();
+
+  EXPECT_EQ(summary.n_with_id, 100);
+  EXPECT_EQ(summary.n_with_system, 50);
+  EXPECT_EQ(summary.n_with_answer, 200);
+  EXPECT_EQ(summary.n_never_right, 1);
+  EXPECT_EQ(summary.first_never_right, 3);
+  EXPECT_EQ(summary.prompts.n, 200);
+  EXPECT_DOUBLE_EQ(summary.prompts.mean, (198 * 2 + 10 + 20 + 50) / 200.0);
+  EXPECT_EQ(summary.prompts.percentile_99, 3);  // the 198th of 200
+  EXPECT_EQ(summary.prompts.longest, 21);
+  EXPECT_EQ(summary.sequences.n, 0);
+}
 
 TEST(JsonlIndex, KnowsWhereRowsLie) {
   const std::string second = "{\"id\": 7, \"prompt\": \"2+2=\", \"extra\": [1, {\"prompt\": 5}]}";

@@ -187,6 +187,29 @@ TEST_F(SmallTokenFile, NamesRecordsThatCannotBeUsedAndCanLeaveThemOut) {
                         at::tensor({2, 3}, at::kLong)));
 }
 
+TEST_F(SmallTokenFile, ChecksWhatARunNeeds) {
+  write({.answer = {"3", "", "x"}, .fields = {R"({"id":1})", "", R"({"n":2,"id":"a"})"}});
+  config::DatasetConfig dataset = tokens_in(path());
+  dataset.on_bad_record = "skip";
+  const auto table = TokenTable::open(path());
+
+  const TokenIndex all = TokenIndex::build(dataset, *table);
+  const TokenIndex compared =
+      TokenIndex::build(dataset, *table,
+                        {.answer_reader = "call reward",
+                         .prompt = {.tokens = 2, .reason = "which leaves no room"},
+                         .template_marks = {2},
+                         .lengths = RecordNeeds::Lengths::kOfAll});
+
+  EXPECT_EQ(all.summary().n_with_answer, 2);
+  EXPECT_EQ(all.summary().n_with_id, 2);
+  ASSERT_EQ(compared.n_rejected(), 2);
+  EXPECT_EQ(compared.rejected()[0].problem, "it has no answer, but call reward compares with it");
+  EXPECT_EQ(compared.rejected()[1].problem, "prompt of 3 tokens, which leaves no room");
+  EXPECT_EQ(compared.summary().n_with_marks, 1);  // the first one begins with token 2
+  EXPECT_EQ(compared.summary().prompts.longest, 2);
+}
+
 TEST_F(SmallTokenFile, ChecksCompletionsAndPreferences) {
   TokenRecords records{.kind = "completions", .completion = {{2}, {}, {2, 2, 2}}};
   write(records);

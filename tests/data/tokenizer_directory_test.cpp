@@ -8,6 +8,7 @@
 #include "orrery/base/error.h"
 #include "orrery/base/file.h"
 #include "orrery/data/bpe_tokenizer.h"
+#include "orrery/data/dataset.h"
 #include "orrery/data/prompt_template.h"
 
 namespace orrery::data {
@@ -53,6 +54,66 @@ TEST(TokenizerDirectory, TakesThoseOfTheModelWhereThereIsNoGenerationConfigurati
 TEST(TokenizerDirectory, WithoutAnEndTokenIsRefused) {
   EXPECT_THROW(tokenizer_with({}), ConfigError);
   EXPECT_THROW(tokenizer_with({{"config.json", R"({"eos_token_id": 99999})"}}), ConfigError);
+}
+
+TEST(TokenizerDirectory, ItsTemplateSaysWhatAPromptBeginsWith) {
+  const auto marks_with = [](const std::string& more) {
+    return tokenizer_with({{"tokenizer_config.json", R"({"eos_token": "<|eos|>")" + more + "}"}})
+        ->template_marks();
+  };
+
+  EXPECT_EQ(marks_with(""), (Ids{0}));  // of tokenizer.json
+  EXPECT_EQ(marks_with(R"(, "bos_token": "<|bos|>", "add_bos_token": false)"), Ids{});
+  EXPECT_EQ(marks_with(R"(, "bos_token": "<|bos|>", "add_bos_token": true)"), (Ids{0}));
+  EXPECT_EQ(marks_with(R"(, "bos_token": "<|pad|>", "add_bos_token": true)"), (Ids{2, 0}));
+  EXPECT_EQ(marks_with(R"(, "add_bos_token": true)"), (Ids{0}));  // of no token: as the file says
+}
+
+TEST(TokenizerDirectory, BeginningMarksComeOnceAndAsTheDataSetSays) {
+  const auto tokenizer = tokenizer_with({{"tokenizer_config.json", R"({"eos_token": "<|eos|>"})"}});
+  const TemporaryFolder folder;
+  std::ofstream(folder / "d.jsonl") << "{\"prompt\": \"12\"}\n{\"prompt\": \"<|bos|>12\"}\n";
+  const auto prompts_with = [&](const char* add_bos) {
+    config::DatasetConfig config;
+    config.path = (folder / "d.jsonl").string();
+    config.add_bos = add_bos;
+    const auto dataset = Dataset::open(config, DatasetIndex::build(config, *tokenizer), *tokenizer);
+    const SequenceBatch batch =
+        dataset->read(std::vector<int64_t>{0, 1}, std::vector<SampleId>{{1}, {2}});
+    const auto* ids = batch.at("packed_prompts").const_data_ptr<int64_t>();
+    return Ids(ids, ids + batch.at("packed_prompts").numel());
+  };
+
+  EXPECT_EQ(prompts_with("auto"), (Ids{0, 320, 0, 320}));
+  EXPECT_EQ(prompts_with("true"), (Ids{0, 320, 0, 320}));
+  EXPECT_EQ(prompts_with("false"), (Ids{320, 0, 320}));
+  EXPECT_EQ(beginning_marks("auto", ByteTokenizer()), Ids{});
+  EXPECT_EQ(beginning_marks("true", ByteTokenizer()), Ids{ByteTokenizer::kBos});
+}
+
+TEST(TokenizerDirectory, BeginningMarksCountAsTokensOfThePrompt) {
+  const auto tokenizer = tokenizer_with({{"tokenizer_config.json", R"({"eos_token": "<|eos|>"})"}});
+  const TemporaryFolder folder;
+  std::ofstream(folder / "d.jsonl") << "{\"prompt\": \"12\"}\n";
+  config::DatasetConfig config;
+  config.path = (folder / "d.jsonl").string();
+  config.max_prompt_tokens = 1;
+
+  EXPECT_THROW(DatasetIndex::build(config, *tokenizer), DataError);
+  config.add_bos = "false";
+  EXPECT_EQ(DatasetIndex::build(config, *tokenizer).n_rows(), 1);
+}
+
+TEST(TokenizerDirectory, MayHaveAChatTemplate) {
+  const TemporaryFolder folder;
+  EXPECT_FALSE(has_chat_template(folder.path()));
+  std::ofstream(folder / "tokenizer_config.json") << R"({"chat_template": null})";
+  EXPECT_FALSE(has_chat_template(folder.path()));
+  std::ofstream(folder / "tokenizer_config.json") << R"({"chat_template": "{{ x }}"})";
+  EXPECT_TRUE(has_chat_template(folder.path()));
+  std::filesystem::remove(folder / "tokenizer_config.json");
+  std::ofstream(folder / "chat_template.jinja") << "{{ x }}";
+  EXPECT_TRUE(has_chat_template(folder.path()));
 }
 
 TEST(TokenizerDirectory, PrefixesMayNameItsSpecialTokens) {

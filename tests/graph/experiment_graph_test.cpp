@@ -160,6 +160,20 @@ TEST(TrainingDatasets, AreAllButTheOneForEvaluation) {
   EXPECT_EQ(training_datasets(experiment), std::vector<std::string>{"problems"});
 }
 
+TEST(TrainingDatasets, AreThoseThatTheirUseSays) {
+  Experiment experiment = grpo_experiment();
+  config::DatasetConfig held_out;
+  held_out.use = "evaluate";
+  experiment.datasets.push_back({"held_out", held_out});
+  EXPECT_EQ(training_datasets(experiment), std::vector<std::string>{"problems"});
+
+  experiment.evaluate.dataset = "problems";
+  EXPECT_TRUE(training_datasets(experiment).empty());
+
+  experiment.datasets.front().second.use = "train";  // and evaluated on
+  EXPECT_EQ(training_datasets(experiment), std::vector<std::string>{"problems"});
+}
+
 TEST(ExperimentGraph, NamesARoleWithoutASection) {
   Experiment experiment = grpo_experiment();
   call_of(experiment, "actor_gen").model = "actr";

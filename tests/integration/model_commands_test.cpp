@@ -288,6 +288,16 @@ TEST(Generate, ReadsPromptsByTheTokenizerOfTheModel) {
   EXPECT_EQ(got["sequences"][0].size(), 6u);
   EXPECT_TRUE(got["texts"][0].is_string());
 
+  // The tokenizer's template begins with <|bos|>, and so do prompts; never twice.
+  std::ofstream(folder / "p.jsonl") << "{\"prompt\": \"<|bos|>Hello there\"}\n";
+  ASSERT_EQ(orrery_alone("generate --model " + model.string() + arguments).exit_code, 0);
+  EXPECT_EQ(read_json(folder / "out.json")["logprobs"], got["logprobs"]);
+  std::ofstream(folder / "p.jsonl") << "{\"prompt\": \"Hello there\"}\n";
+  const Result bare =
+      orrery_alone("generate --add-bos false --model " + model.string() + arguments);
+  ASSERT_EQ(bare.exit_code, 0) << bare.output;
+  EXPECT_NE(read_json(folder / "out.json")["logprobs"], got["logprobs"]);
+
   fs::remove(folder / "out.json");
   const fs::path small = folder / "small";
   fs::copy(source("tests/fixtures/hf/llama-gqa"), small);

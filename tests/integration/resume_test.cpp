@@ -155,6 +155,32 @@ TEST(ResumeElsewhere, AnotherLayoutOnMoreWorkersStartsFromTheSameNumbers) {
   EXPECT_NE(weights_of(folder / "cut"), trained);
 }
 
+TEST(ResumeElsewhere, ARecordThatCannotBeTakenIsLeftOutFromThenOn) {
+  const TemporaryFolder folder;
+  std::ofstream data(folder / "d.jsonl");
+  for (int i = 0; i < 16; ++i) {
+    data << "{\"prompt\": \"" << (i == 9 ? "100+100=" : "1+1=") << "\", \"answer\": 2}\n";
+  }
+  data.close();
+  const std::string run = tiny(folder, "--set dataset.train.path=" + (folder / "d.jsonl").string() +
+                                           " --set evaluate.at_end=false --set export.at_end=false "
+                                           "--set checkpoint.every_steps=1 ");
+
+  const Result before = orrery(2, run + "--set experiment.total_steps=1");
+  const Result refused = orrery(2, run + "--set dataset.train.max_prompt_tokens=6");
+  const Result mended = orrery(2, run +
+                                      "--set dataset.train.max_prompt_tokens=6 "
+                                      "--set dataset.train.on_bad_record=skip");
+
+  ASSERT_EQ(before.exit_code, 0) << before.output;
+  EXPECT_EQ(refused.exit_code, 2) << refused.output;
+  ASSERT_EQ(mended.exit_code, 0) << mended.output;
+  EXPECT_NE(mended.output.find("goes on after step 1"), std::string::npos) << mended.output;
+  EXPECT_NE(mended.output.find("dataset.train.on_bad_record: was fail, is skip"), std::string::npos)
+      << mended.output;
+  EXPECT_NE(mended.output.find("1 of 16 records rejected"), std::string::npos) << mended.output;
+}
+
 TEST(ResumeRefuses, AnotherExperimentByTheNamesOfWhatChanged) {
   const TemporaryFolder folder;
   ASSERT_EQ(train(folder, kPpo, "cut").exit_code, 0);

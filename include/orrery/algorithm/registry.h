@@ -31,6 +31,8 @@ struct InterfaceSignature {
   std::vector<std::string> outputs;
   ModelNeed model = ModelNeed::kLanguageModel;
   std::vector<std::string> evaluates = {};  ///< train_step: kinds of data sets
+  /// Scores by comparing with the key answers, which no record may lack then.
+  bool compares_answers = false;
 };
 
 /// Everything about an interface but its name.

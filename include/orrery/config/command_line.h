@@ -19,7 +19,9 @@ struct TrainOptions {
 struct PlanOptions {
   std::string config;
   std::vector<std::string> sets;
-  int workers = 0;  ///< 0: as many as the layouts name
+  int workers = 0;       ///< 0: as many as the layouts name
+  bool no_data = false;  ///< data files are not read
+  double memory_gb = 0;  ///< of a node; 0: this machine's
   bool help = false;
 };
 

@@ -147,6 +147,8 @@ struct DatasetConfig {
   std::string prompt_suffix;
   int64_t max_prompt_tokens = 1024;
   int64_t max_tokens = 2048;
+  std::string use = "auto";
+  std::string add_bos = "auto";
   double weight = 0;
   std::string on_bad_record = "fail";
 
@@ -174,9 +176,21 @@ struct DatasetConfig {
     field(&C::prompt_prefix, "prompt_prefix",
           "text before every prompt; names of special tokens give these tokens", escaped_text());
     field(&C::prompt_suffix, "prompt_suffix", "text between prompt and answer", escaped_text());
-    field(&C::max_prompt_tokens, "max_prompt_tokens", "longest prompt with all of these, in tokens",
+    field(&C::max_prompt_tokens, "max_prompt_tokens",
+          "longest prompt with all of these, in tokens; the model's positions bound it too",
           at_least(1));
-    field(&C::max_tokens, "max_tokens", "longest prompt with completion, in tokens", at_least(2));
+    field(&C::max_tokens, "max_tokens",
+          "longest prompt with completion and end token, in tokens; the model's positions bound it "
+          "too",
+          at_least(2));
+    field(&C::use, "use",
+          "train: trained on, also where evaluate.dataset names it; evaluate: never trained on; "
+          "auto: trained on unless evaluate.dataset names it and there are others",
+          one_of({"auto", "train", "evaluate"}));
+    field(&C::add_bos, "add_bos",
+          "whether prompts get the tokenizer's beginning mark, unless they begin with it; auto: as "
+          "the tokenizer's own template does",
+          one_of({"auto", "true", "false"}));
     field(&C::weight, "weight", "share among several datasets; 0: by number of rows", at_least(0));
     field(&C::on_bad_record, "on_bad_record", "what to do with a record that cannot be used",
           one_of({"fail", "skip"}));

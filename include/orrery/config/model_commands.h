@@ -32,7 +32,8 @@ struct ScoreOptions {
 
 struct GenerateOptions {
   ModelRunOptions run;
-  std::string prompts;  ///< JSONL instead of run.tokens
+  std::string prompts;           ///< JSONL instead of run.tokens
+  std::string add_bos = "auto";  ///< auto, true or false: of prompts that are text
   int64_t max_new_tokens = 0;
   int64_t min_new_tokens = 0;
   bool greedy = false;

@@ -18,6 +18,10 @@
 
 namespace orrery::data {
 
+/// Whether a Hugging Face directory says how a conversation is written: chat_template.jinja or
+/// chat_template of tokenizer_config.json. Throws ConfigError for files that are damaged.
+bool has_chat_template(const std::filesystem::path& directory);
+
 class BpeTokenizer final : public Tokenizer {
  public:
   /// A Hugging Face directory, or its tokenizer.json. bos, eos and pad are those of
@@ -53,6 +57,8 @@ class BpeTokenizer final : public Tokenizer {
   int32_t n_tokens() const;
   int32_t bos_id() const override { return bos_; }
   int32_t eos_id() const override { return eos_; }
+  /// Of the post-processor; where tokenizer_config.json has add_bos_token, with bos or without it.
+  std::vector<int32_t> template_marks() const override { return template_marks_; }
   std::vector<int32_t> eos_ids() const override;
   int32_t pad_id() const override { return pad_; }
 
@@ -67,6 +73,7 @@ class BpeTokenizer final : public Tokenizer {
   int32_t eos_ = -1;
   std::vector<int32_t> more_eos_;  // end answers as well
   int32_t pad_ = -1;
+  std::vector<int32_t> template_marks_;
 };
 
 }  // namespace orrery::data

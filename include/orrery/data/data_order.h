@@ -70,9 +70,10 @@ class DataOrder {
   int64_t samples_drawn() const { return static_cast<int64_t>(state_.next_id) - 1; }
 
   const State& state() const { return state_; }
-  /// Goes on where `state` was taken.
+  /// Goes on where `state` was taken. Data sets named in `may_differ` may have other rows than
+  /// then, because the bounds of their records were changed: such a one begins its next epoch.
   /// Throws ConfigError when it belongs to other data sets, to changed ones, or to another seed.
-  void restore(const State& state);
+  void restore(const State& state, const std::vector<std::string>& may_differ = {});
 
  private:
   std::size_t most_behind() const;

@@ -23,7 +23,8 @@ class DatasetIndex {
 
   /// Of a file of JSON lines or of tokens (is_token_file). Reads and checks all of it.
   /// Throws DataError or ConfigError: JsonlIndex::build, TokenIndex::build. Rank 0 only.
-  static DatasetIndex build(const config::DatasetConfig& dataset, const Tokenizer& tokenizer);
+  static DatasetIndex build(const config::DatasetConfig& dataset, const Tokenizer& tokenizer,
+                            const RecordNeeds& needs = {});
 
   const std::string& path() const {
     return std::visit([](const auto& index) -> const std::string& { return index.path(); }, index_);
@@ -34,6 +35,10 @@ class DatasetIndex {
   /// A hash of the usable records in their order: equal for equal data, wherever the file is.
   uint64_t fingerprint() const {
     return std::visit([](const auto& index) { return index.fingerprint(); }, index_);
+  }
+  const RecordSummary& summary() const {
+    return std::visit([](const auto& index) -> const RecordSummary& { return index.summary(); },
+                      index_);
   }
   int64_t n_rejected() const {
     return std::visit([](const auto& index) { return index.n_rejected(); }, index_);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "orrery/config/experiment.h"  // DatasetConfig
+#include "orrery/data/record_needs.h"
 #include "orrery/data/rejected_records.h"
 #include "orrery/data/tokenizer.h"
 
@@ -23,11 +24,13 @@ class TokenIndex {
 
   /// Reads all of the file and checks it: its form, that it holds records of `dataset.kind`, that
   /// its tokens are those of `tokenizer`, and every record: ids that the vocabulary has, something
-  /// in each part, the lengths against max_prompt_tokens and max_tokens, text that is UTF-8.
+  /// in each part, the lengths against max_prompt_tokens and max_tokens, text that is UTF-8, and
+  /// what `needs` asks for.
   /// Throws DataError: a file that is damaged or of another form; bad records, as
   /// JsonlIndex::build. Throws ConfigError for a tokenizer of other tokens and for options that
   /// would have to be applied before tokenising. Rank 0 only; one pass, in blocks.
-  static TokenIndex build(const config::DatasetConfig& dataset, const Tokenizer& tokenizer);
+  static TokenIndex build(const config::DatasetConfig& dataset, const Tokenizer& tokenizer,
+                          const RecordNeeds& needs = {});
 
   const std::string& path() const { return path_; }
   int64_t n_rows() const { return n_rows_; }
@@ -39,6 +42,9 @@ class TokenIndex {
   /// A hash of the usable records in their order and of the table of tokens.
   uint64_t fingerprint() const { return fingerprint_; }
 
+  /// What the usable records have. Which had an instruction is not in the file.
+  const RecordSummary& summary() const { return summary_; }
+
   const std::vector<RejectedRecord>& rejected() const { return rejected_.named(); }
   int64_t n_rejected() const { return rejected_.count(); }
   std::string report(std::size_t max_lines) const {
@@ -48,7 +54,7 @@ class TokenIndex {
   bool operator==(const TokenIndex&) const = default;
   template <class Archive>
   void serialize(Archive& archive) {
-    archive(path_, n_rows_, records_, file_size_bytes_, fingerprint_, rejected_);
+    archive(path_, n_rows_, records_, file_size_bytes_, fingerprint_, rejected_, summary_);
   }
 
  private:
@@ -60,6 +66,7 @@ class TokenIndex {
   int64_t file_size_bytes_ = 0;
   uint64_t fingerprint_ = 0;
   RejectedRecords rejected_;
+  RecordSummary summary_;
 };
 
 }  // namespace orrery::data

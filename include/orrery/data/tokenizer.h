@@ -30,6 +30,9 @@ class Tokenizer {
   /// Ids are in [0, vocab_size).
   virtual int32_t vocab_size() const = 0;
   virtual int32_t bos_id() const = 0;
+  /// What the tokenizer's own template puts before a text, such as its beginning mark; often
+  /// nothing.
+  virtual std::vector<int32_t> template_marks() const { return {}; }
   /// The end token that examples to learn from get.
   virtual int32_t eos_id() const = 0;
   /// All tokens that end an answer, eos_id() first: chat models have several.

@@ -21,6 +21,10 @@ Decoder load_hf(const std::filesystem::path& directory, at::ScalarType dtype = a
 /// head may also be given a language model: then the value head stays as it is.
 void load_hf_parameters(const std::filesystem::path& directory, Decoder& decoder);
 
+/// Whether the files have the tensors of `architecture`, in its shapes: by their headers alone, so
+/// in no time whatever the size. Throws CheckpointError naming tensor and file.
+void check_hf_tensors(const std::filesystem::path& directory, const Architecture& architecture);
+
 struct HfExport {
   /// Tensors are put into files of at most this many bytes, unless one alone has more. More than
   /// one file: numbered ones with model.safetensors.index.json.

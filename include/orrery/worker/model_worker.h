@@ -15,6 +15,7 @@
 #include "orrery/data/dataset_index.h"
 #include "orrery/graph/graph.h"
 #include "orrery/metrics/trace.h"
+#include "orrery/worker/allocation.h"
 #include "orrery/worker/data_store.h"
 #include "orrery/worker/hosted_models.h"
 #include "orrery/worker/parameter_moves.h"
@@ -55,6 +56,8 @@ class ModelWorker final : public Handlers {
   struct HostedCall;
 
   std::string where(const comm::Request& request, std::string_view operation) const;
+  /// What an operation of the request allocates for.
+  AllocationPurpose memory_for(const comm::Request& request, const std::string& operation) const;
   metrics::TraceArguments trace_arguments(const comm::Request& request) const;
   HostedCall& hosted_call(int call);
   algorithm::CallContext call_context(const comm::Request& request, const HostedCall& call) const;

@@ -1,0 +1,35 @@
+// Memory that could not be had: what it was for, how much, and what to lower. LibTorch and the
+// standard library know the size at most.
+#pragma once
+
+#include <exception>
+#include <optional>
+#include <string>
+
+namespace orrery::worker {
+
+/// What is being allocated for.
+struct AllocationPurpose {
+  std::string what;    ///< such as `parameters of role actor (35168 numbers, 137.4 KiB)`
+  std::string advice;  ///< which keys make it smaller
+};
+
+/// Whether `error` says that there was no memory; then what it tells of the size, perhaps nothing.
+std::optional<std::string> failed_allocation(const std::exception& error);
+
+/// Throws CallError for memory of this purpose. `size` as failed_allocation() gives it.
+[[noreturn]] void throw_no_memory(const AllocationPurpose& purpose, const std::string& size);
+
+/// Runs `work`; memory that it does not get becomes a CallError that names `purpose`. Other errors
+/// pass.
+template <class Work>
+auto with_purpose(const AllocationPurpose& purpose, const Work& work) {
+  try {
+    return work();
+  } catch (const std::exception& error) {
+    if (const auto size = failed_allocation(error)) throw_no_memory(purpose, *size);
+    throw;
+  }
+}
+
+}  // namespace orrery::worker

@@ -1,0 +1,138 @@
+#include "data_needs.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "orrery/algorithm/generation.h"
+#include "orrery/algorithm/registry.h"
+#include "orrery/algorithm/rule_match.h"
+#include "orrery/base/text.h"
+
+namespace orrery::cli {
+
+namespace {
+
+using base::concat;
+
+class NeedsOfDataset {
+ public:
+  NeedsOfDataset(const Job& job, const std::string& name)
+      : job_(job), name_(name), dataset_(*job.experiment.find_dataset(name)) {}
+
+  data::RecordNeeds run() {
+    const std::vector<std::string> training = graph::training_datasets(job_.experiment);
+    const bool is_trained_on = std::find(training.begin(), training.end(), name_) != training.end();
+    for (const graph::Call& call : job_.graph.calls()) {
+      if (!is_trained_on) break;
+      if (dataset_.kind != "prompts") bound_sequences(call.role);
+      if (call.kind == graph::CallKind::kGenerate) bound_prompts(call);
+      note_answers(call);
+    }
+    if (job_.experiment.evaluate.dataset == name_) {
+      for (const int index : evaluating_calls(job_)) evaluate(job_.graph.call(index));
+    }
+    // Several calls may compare, each by its rule: an answer that one of them accepts will do.
+    if (!rules_.empty() && !accepts_any_) {
+      needs_.can_be_right = [rules = rules_](std::string_view answer) {
+        return std::any_of(rules.begin(), rules.end(), [&](algorithm::MatchRule rule) {
+          return algorithm::can_match(rule, answer);
+        });
+      };
+    }
+    return std::move(needs_);
+  }
+
+ private:
+  const model::Architecture* architecture_of(const std::string& role) const {
+    const auto known = job_.architectures.find(role);
+    return known == job_.architectures.end() ? nullptr : &known->second;
+  }
+
+  void bound_sequences(const std::string& role) {
+    if (const model::Architecture* a = architecture_of(role)) {
+      needs_.sequence.lower_to({a->max_positions, concat("more than the ", a->max_positions,
+                                                         " positions of role ", role)});
+    }
+  }
+
+  /// The generator's context, and those of the calls that read what it writes.
+  void bound_prompts(const graph::Call& call) {
+    const auto options = config::parse_options<algorithm::GenerateOptions>(
+        job_.experiment.find_call(call.name)->options);
+    const model::Architecture* generator = architecture_of(call.role);
+    if (generator == nullptr) return;
+    const int64_t positions = generator->max_positions;
+    leave_room(call.role, positions, std::max<int64_t>(1, options.min_new_tokens),
+               options.min_new_tokens > 1 ? concat(" of min_new_tokens = ", options.min_new_tokens)
+                                          : std::string());
+    needs_.roomy_prompt = std::min(needs_.roomy_prompt, positions - options.max_new_tokens);
+    for (const graph::Call& reader : job_.graph.calls()) {
+      const model::Architecture* a = architecture_of(reader.role);
+      if (a == nullptr || !reads_output(reader, call) || a->max_positions >= positions) continue;
+      needs_.prompt.lower_to(
+          {a->max_positions - options.max_new_tokens,
+           concat("which with max_new_tokens = ", options.max_new_tokens, " of ", call.name,
+                  " are more than the ", a->max_positions, " positions of role ", reader.role,
+                  ", which reads the answers")});
+    }
+  }
+
+  void leave_room(const std::string& role, int64_t positions, int64_t n_tokens,
+                  const std::string& which) {
+    needs_.prompt.lower_to(
+        {positions - n_tokens, concat("which leaves no room for an answer", which, ": role ", role,
+                                      " has ", positions, " positions")});
+  }
+
+  static bool reads_output(const graph::Call& reader, const graph::Call& writer) {
+    return std::any_of(reader.inputs.begin(), reader.inputs.end(), [&](const auto& input) {
+      return std::any_of(writer.outputs.begin(), writer.outputs.end(),
+                         [&](const auto& output) { return output.graph_key == input.graph_key; });
+    });
+  }
+
+  /// A call that scores by comparing, if it reads the answers of the records.
+  void note_answers(const graph::Call& call) {
+    const auto signature = algorithm::signature_of(call.interface, call.kind);
+    if (dataset_.kind != "prompts" || !signature || !signature->compares_answers) return;
+    const bool reads_them = std::any_of(call.inputs.begin(), call.inputs.end(), [](const auto& i) {
+      return i.interface_key == "answers" && i.graph_key == "answers";
+    });
+    if (reads_them) compare(concat("call ", call.name, " (", call.interface, ")"), call);
+  }
+
+  void evaluate(const graph::Call& call) {
+    if (dataset_.kind != "prompts") return bound_sequences(call.role);
+    compare("the evaluation", call);
+    const model::Architecture* a = architecture_of(call.role);
+    if (a == nullptr) return;
+    leave_room(call.role, a->max_positions, 1, "");
+    needs_.roomy_prompt =
+        std::min(needs_.roomy_prompt, a->max_positions - job_.experiment.evaluate.max_new_tokens);
+  }
+
+  void compare(const std::string& reader, const graph::Call& call) {
+    if (needs_.answer_reader.empty()) needs_.answer_reader = reader;
+    std::string rule = "exact";  // the default of all that compare
+    for (const config::Option& option : job_.experiment.find_call(call.name)->options) {
+      if (option.name == "match") rule = option.value;
+    }
+    rules_.push_back(algorithm::match_rule_named(rule));
+    if (rules_.back() == algorithm::MatchRule::kExact) accepts_any_ = true;
+  }
+
+  const Job& job_;
+  const std::string& name_;
+  const config::DatasetConfig& dataset_;
+  data::RecordNeeds needs_;
+  std::vector<algorithm::MatchRule> rules_;
+  bool accepts_any_ = false;  // one of them takes any text
+};
+
+}  // namespace
+
+data::RecordNeeds needs_of(const Job& job, const std::string& name) {
+  return NeedsOfDataset(job, name).run();
+}
+
+}  // namespace orrery::cli

@@ -1,0 +1,48 @@
+#include "orrery/data/record_needs.h"
+
+#include <algorithm>  // nth_element
+#include <numeric>    // accumulate
+#include <utility>    // move
+
+#include "orrery/base/text.h"  // concat, trim
+
+namespace orrery::data {
+
+LengthSummary LengthSummary::of(std::vector<int32_t> lengths) {
+  LengthSummary summary;
+  summary.n = static_cast<int64_t>(lengths.size());
+  if (lengths.empty()) return summary;
+  summary.mean =
+      std::accumulate(lengths.begin(), lengths.end(), 0.0) / static_cast<double>(lengths.size());
+  summary.longest = *std::max_element(lengths.begin(), lengths.end());
+  const auto place = static_cast<std::ptrdiff_t>((lengths.size() * 99 + 99) / 100 - 1);
+  std::nth_element(lengths.begin(), lengths.begin() + place, lengths.end());
+  summary.percentile_99 = lengths[static_cast<std::size_t>(place)];
+  return summary;
+}
+
+bool RecordSummarizer::is_blank(std::string_view answer) { return base::trim(answer).empty(); }
+
+void RecordSummarizer::add(const Seen& record) {
+  summary_.n_with_id += record.has_id ? 1 : 0;
+  summary_.n_with_system += record.has_system ? 1 : 0;
+  summary_.n_with_marks += record.has_marks ? 1 : 0;
+  summary_.n_with_answer += record.answer.empty() ? 0 : 1;
+  if (record.n_prompt > needs_.roomy_prompt && summary_.n_cramped++ == 0) {
+    summary_.first_cramped = record.line;
+  }
+  if (needs_.can_be_right && !needs_.can_be_right(record.answer) && summary_.n_never_right++ == 0) {
+    summary_.first_never_right = record.line;
+  }
+  if (!wants_lengths()) return;
+  prompts_.push_back(static_cast<int32_t>(record.n_prompt));
+  for (const int64_t n : record.n_sequences) sequences_.push_back(static_cast<int32_t>(n));
+}
+
+RecordSummary RecordSummarizer::take() {
+  summary_.prompts = LengthSummary::of(std::move(prompts_));
+  summary_.sequences = LengthSummary::of(std::move(sequences_));
+  return summary_;
+}
+
+}  // namespace orrery::data
