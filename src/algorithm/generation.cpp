@@ -7,8 +7,11 @@
 namespace orrery::algorithm {
 
 data::SequenceBatch generate_batch(ModelContext& model, const data::SequenceBatch& prompts,
-                                   const model::GenerationOptions& options, uint64_t seed,
-                                   int64_t step) {
+                                   model::GenerationOptions options, uint64_t seed, int64_t step) {
+  if (model.tokenizer != nullptr) {
+    options.never_ids =
+        data::ids_without_token(*model.tokenizer, model.decoder->architecture().vocab_size);
+  }
   const data::NestedLengths& prompt_lengths = prompts.meta.at("packed_prompts").lengths;
   const model::PackedTokens packed =
       model::pack_tokens(prompts.at("packed_prompts"), prompt_lengths.flat());
@@ -18,7 +21,8 @@ data::SequenceBatch generate_batch(ModelContext& model, const data::SequenceBatc
   }
   const model::GenerationResult result =
       model::Generator(*model.decoder).generate(packed, keys, options);
-  model::PackedGeneration generated = model::pack_generation(packed, result, options.group_size);
+  model::PackedGeneration generated =
+      model::pack_generation(packed, result, options.group_size, model.decoder->dtype());
 
   const auto group = static_cast<size_t>(options.group_size);
   data::NestedLengths tokens, actions, ones;
@@ -36,6 +40,7 @@ data::SequenceBatch generate_batch(ModelContext& model, const data::SequenceBatc
   batch.set("packed_input_ids", generated.packed_input_ids, tokens);
   batch.set("prompt_mask", generated.prompt_mask, tokens);
   batch.set("packed_logprobs", generated.packed_logprobs, actions);
+  batch.set("sampling_logprobs", generated.sampling_logprobs, actions);
   batch.set("seq_no_eos_mask", generated.seq_no_eos_mask, ones);
   return batch;
 }

@@ -7,6 +7,7 @@
 #include "orrery/algorithm/log_probs.h"
 #include "orrery/algorithm/masked_statistics.h"
 #include "orrery/algorithm/minibatches.h"
+#include "orrery/algorithm/mismatch.h"
 #include "orrery/algorithm/ppo_loss.h"
 #include "orrery/algorithm/preference_losses.h"  // sums_by_sequence
 #include "orrery/base/error.h"
@@ -100,18 +101,26 @@ PpoActor::Prepared PpoActor::prepare(ModelContext& model, const data::SequenceBa
   batch.set("advantages", advantages, actions);
   batch.set("action_mask", policy.mask, actions);
   if (options_.kl_loss > 0) batch.set("ref_log_probs", input.at("packed_ref_logprobs"), actions);
+  prepared.statistics = std::move(estimate.statistics);
   if (options_.recompute_log_probs) {
     const at::Tensor now = current_log_probs(model, input, options_.temperature, call.limits);
     batch.set("proximal_log_probs", at::where(policy.mask, now, 0.0), actions);
+    record_mismatch(prepared.statistics, now, policy.log_probs, policy.mask);
+  }
+  if (options_.sampling_weight_cap > 0) {
+    const at::Tensor weight = sampling_weight(
+        input.at("packed_logprobs"), input.at("sampling_logprobs"), options_.sampling_weight_cap);
+    record_spread(prepared.statistics, "sampling_weight", weight, policy.mask);
+    batch.set("sampling_weight", weight, actions);
   }
   prepared.batch = by_sequence(batch);
-  prepared.statistics = std::move(estimate.statistics);
   record_spread(prepared.statistics, "advantage", advantages, policy.mask);
   return prepared;
 }
 
-parallel::LossResult PpoActor::loss(const at::Tensor& log_probs,
+parallel::LossResult PpoActor::loss(const model::LogProbs& policy,
                                     const data::SequenceBatch& part) const {
+  const at::Tensor& log_probs = policy.log_probs;
   const at::Tensor& mask = part.at("action_mask");
   ActorLossOptions options{.eps_clip = options_.eps_clip,
                            .c_clip = {},
@@ -132,7 +141,11 @@ parallel::LossResult PpoActor::loss(const at::Tensor& log_probs,
 
   parallel::LossResult result;
   metrics::Statistics& statistics = result.statistics;
-  result.loss_sum = at::where(mask, actor.loss, 0.0).sum();
+  const at::Tensor token_loss =
+      options_.sampling_weight_cap > 0
+          ? actor.loss * part.at("sampling_weight").to(actor.loss.scalar_type())
+          : actor.loss;
+  result.loss_sum = at::where(mask, token_loss, 0.0).sum();
   const double weight = mask.sum().item<double>();
   at::Tensor bounded_mask = actor.bounded_mask;
   statistics.mean("actor_loss", result.loss_sum.item<double>(), weight);
@@ -150,6 +163,7 @@ parallel::LossResult PpoActor::loss(const at::Tensor& log_probs,
   statistics.mean("approx_kl", kl_sum, weight);
   statistics.mean("clip_ratio", actor.clip_mask.sum().item<double>(), weight);
   statistics.mean("dual_clip_ratio", actor.dual_clip_mask.sum().item<double>(), weight);
+  statistics.mean("entropy", masked_sum(policy.entropy, mask), weight);
   statistics.mean("new_logp", masked_sum(log_probs, mask), weight);
   statistics.mean("old_logp", masked_sum(part.at("old_log_probs"), mask), weight);
   if (actor.behaviour_mask.defined()) {
@@ -170,10 +184,17 @@ std::vector<metrics::Statistics> PpoActor::train_step(ModelContext& model,
   for (const std::vector<int>& sequences :
        minibatches_of(prepared.batch, call, options_.n_minibatches, options_.sample_reuse)) {
     const data::SequenceBatch minibatch = prepared.batch.select_samples(sequences);
+    // Before the first update the policy is the one that generated: what differs is the engine.
+    const bool measures_mismatch = records.empty() && !options_.recompute_log_probs;
     records.push_back(model.engine->step(
         minibatch, options_.temperature, minibatch.at("action_mask").sum().item<double>(),
-        [this](const at::Tensor& log_probs, const data::SequenceBatch& part) {
-          return loss(log_probs, part);
+        [&](const model::LogProbs& policy, const data::SequenceBatch& part) {
+          parallel::LossResult result = loss(policy, part);
+          if (measures_mismatch) {
+            record_mismatch(result.statistics, policy.log_probs, part.at("old_log_probs"),
+                            part.at("action_mask"));
+          }
+          return result;
         },
         call.limits, ceilings_));
   }
@@ -185,8 +206,7 @@ data::SequenceBatch PpoActor::inference(ModelContext& model, const data::Sequenc
                                         const CallContext& call) {
   data::SequenceBatch output;
   output.meta.ids = input.meta.ids;
-  output.set("packed_logprobs",
-             current_log_probs(model, input, options_.temperature, call.limits).to(at::kFloat),
+  output.set("packed_logprobs", current_log_probs(model, input, options_.temperature, call.limits),
              action_lengths(input.meta.at("packed_input_ids").lengths));
   return output;
 }

@@ -27,6 +27,12 @@ std::vector<OptionProblem> missing_reference(const config::CallConfig& call, con
 std::vector<OptionProblem> ActorOptions::problems(const config::CallConfig& call) const {
   std::vector<OptionProblem> found;
   if (needs_reference()) found = missing_reference(call, kl_ctl > 0 ? "kl_ctl" : "kl_loss");
+  if (sampling_weight_cap > 0 && call.kind == "train_step" && !reads(call, "sampling_logprobs")) {
+    found.push_back({"sampling_weight_cap",
+                     "a correction for the sampling options needs the input sampling_logprobs; add "
+                     "it to the outputs of the call that generates and to the inputs of this one, "
+                     "or set it to 0"});
+  }
   if (c_clip != 0 && c_clip <= 1) {
     found.push_back({"c_clip", base::concat("must be 0 or above 1, got ", c_clip)});
   }

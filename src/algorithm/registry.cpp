@@ -22,7 +22,7 @@ namespace {
 using graph::CallKind;
 
 const std::vector<std::string> kGenerated = {"packed_input_ids", "prompt_mask", "packed_logprobs",
-                                             "seq_no_eos_mask"};
+                                             "sampling_logprobs", "seq_no_eos_mask"};
 
 /// What a policy or a critic learns from.
 const std::vector<std::string> kRewarded = {"packed_input_ids", "prompt_mask", "packed_logprobs",
@@ -75,11 +75,14 @@ std::map<std::string, Registration> built_in() {
                              answered, {"answers", "fields"}, "rewards", ModelNeed::kNone)})},
       {"grpo",
        registration_of<PpoActor, GrpoOptions>(
-           {train_step_of(kRewarded, {"packed_ref_logprobs", "dense_rewards"}, text), reference})},
-      {"ppo_actor", registration_of<PpoActor, PpoActorOptions>(
-                        {train_step_of(with(kRewarded, "values"),
-                                       {"packed_ref_logprobs", "dense_rewards"}, text),
-                         reference})},
+           {train_step_of(kRewarded, {"packed_ref_logprobs", "dense_rewards", "sampling_logprobs"},
+                          text),
+            reference})},
+      {"ppo_actor",
+       registration_of<PpoActor, PpoActorOptions>(
+           {train_step_of(with(kRewarded, "values"),
+                          {"packed_ref_logprobs", "dense_rewards", "sampling_logprobs"}, text),
+            reference})},
       {"ppo_critic",
        registration_of<PpoCritic, PpoCriticOptions>(
            {of_value_head(train_step_of(with(kRewarded, "values"),

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <filesystem>
 #include <iostream>
 #include <memory>
 
@@ -31,11 +32,14 @@ constexpr const char* kHelp =
 in:   {"sequences": [[ids...], ...]}, or lines {"prompt": "text"} for --prompts
 out:  {"sequences": [[...], ...],     what was generated, without the prompt, in the order of the
                                       input; an end token is the last one
-       "logprobs": [[...], ...],      of each of these tokens under the distribution that it was
-                                      drawn from (with --greedy the model's own)
+       "logprobs": [[...], ...],      of each of these tokens under the model at temperature T,
+                                      over its whole vocabulary
+       "sampling_logprobs": [[...]],  under the distribution that it was drawn from: after top-p,
+                                      top-k and barred tokens (with --greedy 0)
        "finish": ["eos"|"length"]}    an end token came, or N tokens or the model's context are full
       with --prompts also "texts"     without the end token
-The same input, options and seed give the same tokens on every layout.
+The same input, options and seed give the same tokens on every layout. Ids that are no token of the
+model's tokenizer.json are never drawn.
 
 )";
 
@@ -45,7 +49,9 @@ std::string pack_result(const model::GenerationResult& result) {
     words.push_back(std::ssize(sequence.tokens));
     words.push_back(sequence.finish == model::Finish::kStop ? 1 : 0);
     words.insert(words.end(), sequence.tokens.begin(), sequence.tokens.end());
-    for (const double value : sequence.log_probs) words.push_back(std::bit_cast<int64_t>(value));
+    for (const auto* list : {&sequence.log_probs, &sequence.sampling_log_probs}) {
+      for (const double value : *list) words.push_back(std::bit_cast<int64_t>(value));
+    }
   }
   return {reinterpret_cast<const char*>(words.data()), words.size() * sizeof(int64_t)};
 }
@@ -60,7 +66,9 @@ std::vector<model::GeneratedSequence> unpack_result(const std::string& bytes) {
     sequence.finish = *word++ == 1 ? model::Finish::kStop : model::Finish::kLength;
     sequence.tokens.assign(word, word + n);
     word += n;
-    for (int64_t t = 0; t < n; ++t) sequence.log_probs.push_back(std::bit_cast<double>(*word++));
+    for (auto* list : {&sequence.log_probs, &sequence.sampling_log_probs}) {
+      for (int64_t t = 0; t < n; ++t) list->push_back(std::bit_cast<double>(*word++));
+    }
     sequences.push_back(std::move(sequence));
   }
   return sequences;
@@ -90,6 +98,24 @@ model::GenerationOptions generation_options(const config::GenerateOptions& optio
     throw ConfigError(base::concat("orrery generate: ", base::join(problems, "; ")));
   }
   return generation;
+}
+
+/// Ids that are no token of the tokenizer beside the weights; none where it cannot be told. Rank 0.
+std::vector<int64_t> ids_never_drawn(const config::GenerateOptions& options,
+                                     const ModelSource& source) {
+  if (!std::filesystem::exists(source.directory / "tokenizer.json")) return {};
+  std::unique_ptr<data::Tokenizer> tokenizer;
+  try {
+    tokenizer = data::make_tokenizer(source.directory.string());
+  } catch (const Error& error) {
+    if (!options.prompts.empty()) throw;
+    base::log_warning(base::concat("ids beyond the tokenizer are not barred: ", error.what()));
+    return {};
+  }
+  require_vocabulary(source, *tokenizer);
+  std::vector<int64_t> ids = data::ids_without_token(*tokenizer, source.architecture.vocab_size);
+  for (const int64_t id : options.eos.value_or(std::vector<int64_t>{})) std::erase(ids, id);
+  return ids;
 }
 
 /// The ids of the prompts, checked. Rank 0.
@@ -130,6 +156,9 @@ std::string text_of(const std::vector<model::GeneratedSequence>& sequences,
   list(
       ",\n \"logprobs\": [", [&](const auto& s) { out.numbers(s.log_probs); }, ",\n ");
   list(
+      ",\n \"sampling_logprobs\": [", [&](const auto& s) { out.numbers(s.sampling_log_probs); },
+      ",\n ");
+  list(
       ",\n \"finish\": [",
       [&](const auto& s) { out.raw(s.finish == model::Finish::kStop ? "\"eos\"" : "\"length\""); },
       ", ");
@@ -167,15 +196,19 @@ int generate(const CommandRanks& ranks, std::span<const std::string> arguments) 
     }
     generation_options(options, source.architecture);
     layout_for(run.layout, ranks.n_workers(), source.architecture);
-    return pack_bytes(read_prompts(options, source));
+    TokenSequences sequences = read_prompts(options, source);
+    sequences.push_back(ids_never_drawn(options, source));  // rides along
+    return pack_bytes(sequences);
   });
   if (!start.bytes) return start.exit_code;
 
   const config::GenerateOptions options = config::parse_generate_options(arguments);
-  const TokenSequences prompts = unpack_sequences(*start.bytes);
+  TokenSequences prompts = unpack_sequences(*start.bytes);
   if (!ranks.is_master())
     source = open_model(options.run.model, options.run.role, SourceCheck::kStructure);
-  const model::GenerationOptions generation = generation_options(options, source.architecture);
+  model::GenerationOptions generation = generation_options(options, source.architecture);
+  generation.never_ids = std::move(prompts.back());
+  prompts.pop_back();
   const graph::Layout layout =
       layout_for(options.run.layout, ranks.n_workers(), source.architecture);
   const ModelShard::Loaded loaded = ModelShard::load(ranks, source, layout, options.run);

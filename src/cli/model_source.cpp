@@ -174,16 +174,21 @@ graph::Layout layout_for(const std::string& text, int n_workers,
                               " (a master and a worker for each shard), or use another layout")});
 }
 
+void require_vocabulary(const ModelSource& source, const data::Tokenizer& tokenizer) {
+  if (tokenizer.vocab_size() <= source.architecture.vocab_size) return;
+  throw ConfigError(base::concat("--model: ", (source.directory / "tokenizer.json").string()),
+                    {.expected = base::concat("at most ", source.architecture.vocab_size,
+                                              " tokens, the vocabulary of the model"),
+                     .got = base::concat(tokenizer.vocab_size()),
+                     .advice = "use the tokenizer that belongs to the model"});
+}
+
 std::unique_ptr<data::Tokenizer> tokenizer_for(const ModelSource& source) {
   std::error_code ignored;
   if (fs::exists(source.directory / "tokenizer.json", ignored)) {
     std::unique_ptr<data::Tokenizer> tokenizer = data::make_tokenizer(source.directory.string());
-    if (tokenizer->vocab_size() <= source.architecture.vocab_size) return tokenizer;
-    throw ConfigError(base::concat("--prompts: ", (source.directory / "tokenizer.json").string()),
-                      {.expected = base::concat("at most ", source.architecture.vocab_size,
-                                                " tokens, the vocabulary of the model"),
-                       .got = base::concat(tokenizer->vocab_size()),
-                       .advice = "use the tokenizer that belongs to the model"});
+    require_vocabulary(source, *tokenizer);
+    return tokenizer;
   }
   if (source.architecture.vocab_size == data::ByteTokenizer::kVocabSize) {
     return data::make_tokenizer("byte");

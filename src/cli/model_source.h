@@ -68,6 +68,9 @@ at::ScalarType parameter_type(const std::string& dtype);
 graph::Layout layout_for(const std::string& text, int n_workers,
                          const model::Architecture& architecture);
 
+/// Throws ConfigError when the tokenizer has more tokens than the model.
+void require_vocabulary(const ModelSource& source, const data::Tokenizer& tokenizer);
+
 /// The tokenizer that belongs to the model. Throws ConfigError when there is none.
 std::unique_ptr<data::Tokenizer> tokenizer_for(const ModelSource& source);
 

@@ -297,10 +297,10 @@ constexpr std::array kOnePerToken = {"input_ids",   "packed_input_ids",   "greed
                                      "seq",         "packed_seq",         "packed_prompts",
                                      "prompt_mask", "greedy_prompt_mask", "logits_mask",
                                      "values",      "packed_logits_mask"};
-constexpr std::array kOnePerAction = {"packed_logprobs", "logprobs",     "packed_ref_logprobs",
-                                      "ref_logprobs",    "old_logp",     "ref_logp",
-                                      "prox_logp",       "advantages",   "returns",
-                                      "kl_rewards",      "ppo_loss_mask"};
+constexpr std::array kOnePerAction = {"packed_logprobs", "logprobs",      "packed_ref_logprobs",
+                                      "ref_logprobs",    "old_logp",      "ref_logp",
+                                      "prox_logp",       "advantages",    "returns",
+                                      "kl_rewards",      "ppo_loss_mask", "sampling_logprobs"};
 
 template <std::size_t N>
 bool is_one_of(const std::array<const char*, N>& names, std::string_view key) {

@@ -361,6 +361,7 @@ std::vector<int32_t> BpeTokenizer::eos_ids() const {
 }
 
 int32_t BpeTokenizer::vocab_size() const { return static_cast<int32_t>(parts_->entries.size()); }
+bool BpeTokenizer::has_token(int32_t id) const { return parts_->entry_of(id) != nullptr; }
 int32_t BpeTokenizer::n_tokens() const { return parts_->n_tokens; }
 
 }  // namespace orrery::data

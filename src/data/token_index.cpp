@@ -181,6 +181,7 @@ class TokenIndex::Builder {
       refuse(concat("the end token ", tokenizer_.eos_id()), concat(own->eos_id()));
     }
     n_tokens_ = own->vocab_size();
+    for (int32_t id = 0; id < n_tokens_; ++id) is_token_.push_back(tokenizer_.has_token(id));
     for (int32_t id = 0; id < n_tokens_; ++id) {
       index_.fingerprint_ = combined(index_.fingerprint_, base::hash64(own->bytes_of(id)));
     }
@@ -277,9 +278,13 @@ class TokenIndex::Builder {
 
   std::string problem_with_tokens(const char* what, std::span<const int32_t> tokens) const {
     if (tokens.empty()) return concat(what, " is empty");
-    const auto bad = std::find_if(tokens.begin(), tokens.end(),
-                                  [this](int32_t id) { return id < 0 || id >= n_tokens_; });
+    const auto bad = std::find_if(tokens.begin(), tokens.end(), [this](int32_t id) {
+      return id < 0 || id >= n_tokens_ || !is_token_[static_cast<size_t>(id)];
+    });
     if (bad == tokens.end()) return {};
+    if (*bad >= 0 && *bad < n_tokens_) {
+      return concat(what, " has token ", *bad, ", an id that the tokenizer leaves out");
+    }
     return concat(what, " has token ", *bad, ", but the vocabulary only ", n_tokens_);
   }
 
@@ -318,6 +323,7 @@ class TokenIndex::Builder {
   const std::string id_key_ = concat('"', dataset_.id_field, "\":");  // in a record's fields
   TokenFile file_;
   int32_t n_tokens_ = 0;
+  std::vector<bool> is_token_;  // [n_tokens_] false: an id that the vocabulary leaves out
   TokenIndex index_;
 };
 

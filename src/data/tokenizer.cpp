@@ -67,6 +67,16 @@ std::unique_ptr<Tokenizer> make_tokenizer(std::string_view name) {
            "set tokenizer = byte, or the path of the directory, in the section of the model"});
 }
 
+std::vector<int64_t> ids_without_token(const Tokenizer& tokenizer, int64_t n_ids) {
+  std::vector<int64_t> ids;
+  for (int64_t id = 0; id < n_ids; ++id) {
+    if (id >= tokenizer.vocab_size() || !tokenizer.has_token(static_cast<int32_t>(id))) {
+      ids.push_back(id);
+    }
+  }
+  return ids;
+}
+
 std::string StreamingDecoder::push(int32_t id) {
   pending_ += tokenizer_.bytes_of(id);
   const std::size_t held = incomplete_tail(pending_);

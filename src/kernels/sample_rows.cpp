@@ -16,19 +16,19 @@ void sample_rows(const SampleRowsArgs<T>& args) {
                  .top_p = args.top_p,
                  .order = args.top_k_first ? FilterOrder::kTopKFirst : FilterOrder::kUnion},
       .min_new_tokens = args.min_new_tokens,
-      .stop_ids = {args.stop_ids, static_cast<size_t>(args.n_stop_ids)}};
+      .stop_ids = {args.stop_ids, static_cast<size_t>(args.n_stop_ids)},
+      .never_ids = {args.never_ids, static_cast<size_t>(args.n_never_ids)}};
   const auto size = static_cast<size_t>(args.vocab_size);
   std::vector<std::max_align_t> scratch(
       static_cast<size_t>(sampling_scratch_bytes(args.vocab_size)) / sizeof(std::max_align_t) + 1);
   for (int64_t row = 0; row < args.n_rows; ++row) {
     const std::span<T> logits(args.logits + row * args.vocab_size, size);
     const auto position = static_cast<int64_t>(args.keys[row].position);
-    apply_sampling_rule<T>(logits, rule, position, scratch.data());
-    const Draw draw = args.greedy
-                          ? draw_greedy<T>(logits, scratch.data())
-                          : draw_sample<T>(logits, uniform_of(args.keys[row]), scratch.data());
-    args.tokens[row] = draw.token;
-    args.log_probs[row] = draw.log_prob;
+    const SampledToken drawn =
+        sample_token<T>(logits, rule, position, uniform_of(args.keys[row]), scratch.data());
+    args.tokens[row] = drawn.token;
+    args.log_probs[row] = drawn.log_prob;
+    args.sampling_log_probs[row] = drawn.sampling_log_prob;
   }
 }
 

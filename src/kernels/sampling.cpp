@@ -32,6 +32,35 @@ T best_of(std::span<const T> logits) {
   return kernel_table<T>().row_max(logits.data(), static_cast<int64_t>(logits.size()));
 }
 
+/// log sum exp of a row is best + log_total.
+struct Normaliser {
+  double best = 0, log_total = 0;
+
+  template <class T>
+  double log_prob(T logit) const {
+    return static_cast<double>(logit) - best - log_total;
+  }
+};
+
+/// Of logits * scale, rounded as apply_sampling_rule rounds them. Differences from the best one are
+/// exact, so that a low temperature makes no log-probability above 0.
+template <class T>
+Normaliser normaliser_of(std::span<const T> logits, T scale, T* scratch) {
+  std::span<const T> scaled = logits;
+  if (scale != T(1)) {
+    for (size_t i = 0; i < logits.size(); ++i) scratch[i] = logits[i] * scale;
+    scaled = {scratch, logits.size()};
+  }
+  const T best = best_of(scaled);
+  const double total = exponentials(scaled, best, scratch);
+  return {static_cast<double>(best), std::log(total)};
+}
+
+template <class T>
+T inverse_temperature(const SamplingRule& rule) {
+  return static_cast<T>(1 / rule.temperature);
+}
+
 constexpr size_t kSumBlock = 64;
 
 /// Eight sums side by side, so that the processor need not wait for one.
@@ -120,29 +149,25 @@ void apply_sampling_rule(std::span<T> logits, const SamplingRule& rule, int64_t 
   if (n_generated < rule.min_new_tokens) {
     for (const int64_t id : rule.stop_ids) logits[static_cast<size_t>(id)] = removed_logit<T>();
   }
+  for (const int64_t id : rule.never_ids) logits[static_cast<size_t>(id)] = removed_logit<T>();
   if (rule.greedy) return;
   if (rule.temperature != 1) {
-    const T temperature = static_cast<T>(rule.temperature);
-    for (T& logit : logits) logit /= temperature;
+    const T scale = inverse_temperature<T>(rule);  // training multiplies too
+    for (T& logit : logits) logit *= scale;
   }
   filter_logits(logits, rule.filter, scratch);
 }
 
 template <class T>
 double log_prob_of(std::span<const T> logits, int64_t token, void* scratch) {
-  const T best = best_of(logits);
-  const double total = exponentials(logits, best, static_cast<T*>(scratch));
-  return static_cast<double>(logits[static_cast<size_t>(token)]) - static_cast<double>(best) -
-         std::log(total);
+  return normaliser_of(logits, T(1), static_cast<T*>(scratch))
+      .log_prob(logits[static_cast<size_t>(token)]);
 }
 
 template <class T>
-Draw draw_greedy(std::span<const T> logits, void* scratch) {
-  const T best = best_of(logits);
-  const double total = exponentials(logits, best, static_cast<T*>(scratch));
-  const auto first = std::find(logits.begin(), logits.end(), best);
-  return {.token = first == logits.end() ? 0 : first - logits.begin(),  // end: not a number
-          .log_prob = -std::log(total)};
+int64_t best_token(std::span<const T> logits) {
+  const auto first = std::find(logits.begin(), logits.end(), best_of(logits));
+  return first == logits.end() ? 0 : first - logits.begin();  // end: not a number
 }
 
 template <class T>
@@ -178,15 +203,41 @@ Draw draw_sample(std::span<const T> logits, double uniform, void* scratch) {
                       static_cast<double>(best) - std::log(total)};
 }
 
+template <class T>
+SampledToken sample_token(std::span<T> logits, const SamplingRule& rule, int64_t n_generated,
+                          double uniform, void* scratch) {
+  const bool is_changed = !rule.never_ids.empty() || n_generated < rule.min_new_tokens ||
+                          rule.filter.top_p < 1 ||
+                          rule.filter.top_k < static_cast<int64_t>(logits.size());
+  if (!rule.greedy && !is_changed) {
+    apply_sampling_rule(logits, rule, n_generated, scratch);
+    const Draw draw = draw_sample<T>(logits, uniform, scratch);
+    return {draw.token, draw.log_prob, draw.log_prob};
+  }
+  const T scale = rule.temperature == 1 ? T(1) : inverse_temperature<T>(rule);
+  const Normaliser policy = normaliser_of<T>(logits, scale, static_cast<T*>(scratch));
+  apply_sampling_rule(logits, rule, n_generated, scratch);
+  if (rule.greedy) {
+    const int64_t token = best_token<T>(logits);
+    return {token, policy.log_prob(logits[static_cast<size_t>(token)] * scale), 0};
+  }
+  const Draw draw = draw_sample<T>(logits, uniform, scratch);
+  return {draw.token, policy.log_prob(logits[static_cast<size_t>(draw.token)]), draw.log_prob};
+}
+
 template void filter_logits<float>(std::span<float>, const LogitFilter&, void*);
 template void filter_logits<double>(std::span<double>, const LogitFilter&, void*);
 template void apply_sampling_rule<float>(std::span<float>, const SamplingRule&, int64_t, void*);
 template void apply_sampling_rule<double>(std::span<double>, const SamplingRule&, int64_t, void*);
-template Draw draw_greedy<float>(std::span<const float>, void*);
-template Draw draw_greedy<double>(std::span<const double>, void*);
+template int64_t best_token<float>(std::span<const float>);
+template int64_t best_token<double>(std::span<const double>);
 template Draw draw_sample<float>(std::span<const float>, double, void*);
 template Draw draw_sample<double>(std::span<const double>, double, void*);
 template double log_prob_of<float>(std::span<const float>, int64_t, void*);
 template double log_prob_of<double>(std::span<const double>, int64_t, void*);
+template SampledToken sample_token<float>(std::span<float>, const SamplingRule&, int64_t, double,
+                                          void*);
+template SampledToken sample_token<double>(std::span<double>, const SamplingRule&, int64_t, double,
+                                           void*);
 
 }  // namespace orrery::kernels

@@ -246,6 +246,13 @@ at::Tensor Decoder::head_log_probs(const PackedTokens& batch, const at::Tensor& 
   return model::head_log_probs(state_, output, batch, temperature, Entropy::kSkip).log_probs;
 }
 
+LogProbs Decoder::head_measured_log_probs(const PackedTokens& batch, const at::Tensor& output,
+                                          double temperature) {
+  check_temperature(temperature);
+  ORRERY_ASSERT(!state_->architecture.value_head, "a value head gives no probabilities");
+  return model::head_log_probs(state_, output, batch, temperature, Entropy::kMeasure);
+}
+
 at::Tensor Decoder::log_probs(const PackedTokens& batch, double temperature) {
   check_temperature(temperature);
   const at::Tensor output = run_pipeline(batch);

@@ -77,7 +77,8 @@ at::Tensor backward_trunk(Decoder::State& state, TrunkRecord& record, const at::
 
 /// hidden [R, H] -> log-probabilities and, when asked for, entropies, differentiable through
 /// `hidden` and into the head's gradient.
-enum class Entropy { kSkip, kCompute };
+/// kMeasure: entropies without a gradient.
+enum class Entropy { kSkip, kMeasure, kCompute };
 LogProbs head_log_probs(const std::shared_ptr<Decoder::State>& state, const at::Tensor& hidden,
                         const PackedTokens& batch, double temperature, Entropy entropy);
 

@@ -19,8 +19,10 @@ std::vector<std::string> GenerationOptions::problems() const {
     found.push_back(base::concat("min_new_tokens (", min_new_tokens,
                                  ") is more than max_new_tokens (", max_new_tokens, ")"));
   }
-  if (!(temperature >= 0)) {
-    found.push_back(base::concat("temperature is ", temperature, ", expected 0 (greedy) or more"));
+  if (!(temperature == 0 ||
+        (temperature >= kLowestTemperature && temperature <= kHighestTemperature))) {
+    found.push_back(base::concat("temperature is ", temperature, ", expected 0 (greedy) or ",
+                                 kLowestTemperature, " to ", kHighestTemperature));
   }
   const std::string filter = kernels::filter_problem({.top_k = top_k, .top_p = top_p});
   if (!filter.empty()) found.push_back(filter);

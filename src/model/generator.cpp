@@ -56,10 +56,11 @@ class Generation {
         max_context_(longest_context()),
         table_stride_(pages_for(max_context_)),
         rule_{.greedy = options.greedy || options.temperature == 0,
-              .temperature = options.temperature,
+              .temperature = options.temperature == 0 ? 1 : options.temperature,
               .filter = {.top_k = options.top_k, .top_p = options.top_p},
               .min_new_tokens = options.min_new_tokens,
-              .stop_ids = options.stop_ids},
+              .stop_ids = options.stop_ids,
+              .never_ids = options.never_ids},
         model_(decoder, weights,
                std::max({n_places_, longest_prompt(), std::min(kPrefillTokens, prompts.size())}),
                max_context_),
@@ -81,6 +82,7 @@ class Generation {
       const size_t room = static_cast<size_t>(new_tokens_of(i / options_.group_size));
       sequence.tokens.reserve(room);
       sequence.log_probs.reserve(room);
+      sequence.sampling_log_probs.reserve(room);
     }
   }
 
@@ -97,7 +99,8 @@ class Generation {
   /// A prompt from its prefill until its last member is admitted.
   struct LivePrompt {
     std::vector<int32_t> pages;
-    std::vector<kernels::Draw> first;  // [group_size] each member's first token; empty: not yet
+    std::vector<kernels::SampledToken>
+        first;  // [group_size] each member's first token; empty: not yet
   };
 
   /// A sequence that is being decoded. Row i of page_table_ belongs to places_[i].
@@ -200,9 +203,10 @@ class Generation {
   /// From the last stage to the others.
   void share_draws() {
     if (shard_.pipe == nullptr) return;
-    static_assert(sizeof(kernels::Draw) == 16);
+    static_assert(sizeof(kernels::SampledToken) == 24);
     at::Tensor bytes = at::from_blob(
-        draws_.data(), {static_cast<int64_t>(draws_.size() * sizeof(kernels::Draw))}, at::kByte);
+        draws_.data(), {static_cast<int64_t>(draws_.size() * sizeof(kernels::SampledToken))},
+        at::kByte);
     shard_.pipe->broadcast(bytes, shard_.place.n_pipe - 1);
   }
 
@@ -230,11 +234,8 @@ class Generation {
   }
 
   /// The next token of a sequence, from `logits`, which it changes.
-  kernels::Draw draw(int64_t sequence, std::span<T> logits) {
+  kernels::SampledToken draw(int64_t sequence, std::span<T> logits) {
     const int64_t n_generated = n_generated_of(sequence);
-    kernels::apply_sampling_rule<T>(logits, rule_, n_generated, scratch_.data());
-    const std::span<const T> distribution = logits;
-    if (rule_.greedy) return kernels::draw_greedy<T>(distribution, scratch_.data());
     const SamplingKey& key = keys_[static_cast<size_t>(sequence / options_.group_size)];
     const uint64_t member =
         key.first_member + static_cast<uint64_t>(sequence % options_.group_size);
@@ -243,7 +244,7 @@ class Generation {
                                                 .sample = key.sample,
                                                 .member = member,
                                                 .position = static_cast<uint64_t>(n_generated)});
-    return kernels::draw_sample<T>(distribution, uniform, scratch_.data());
+    return kernels::sample_token<T>(logits, rule_, n_generated, uniform, scratch_.data());
   }
 
   int64_t n_generated_of(int64_t sequence) const {
@@ -251,10 +252,11 @@ class Generation {
   }
 
   /// True: the sequence is finished.
-  bool append(const Place& place, const kernels::Draw& draw) {
+  bool append(const Place& place, const kernels::SampledToken& draw) {
     GeneratedSequence& sequence = result_.sequences[static_cast<size_t>(place.sequence)];
     sequence.tokens.push_back(draw.token);
     sequence.log_probs.push_back(draw.log_prob);
+    sequence.sampling_log_probs.push_back(draw.sampling_log_prob);
     const bool stopped = std::find(options_.stop_ids.begin(), options_.stop_ids.end(),
                                    draw.token) != options_.stop_ids.end();
     sequence.finish = stopped ? Finish::kStop : Finish::kLength;
@@ -326,7 +328,7 @@ class Generation {
   std::vector<int32_t> page_table_;  // [places, table_stride]
   std::vector<T> logits_;            // [places, V]
   std::vector<T> row_;               // [V] a member's copy of its prompt's logits
-  std::vector<kernels::Draw> draws_;
+  std::vector<kernels::SampledToken> draws_;
   std::vector<std::max_align_t> scratch_;
   int64_t next_ = 0;  // the first sequence not admitted yet
   std::vector<Place> places_;
@@ -342,12 +344,23 @@ void check(const Architecture& architecture, const PackedTokens& prompts,
   if (architecture.value_head) {
     problems.push_back("the model has a value head: it gives no probabilities of tokens");
   }
-  for (const int64_t id : options.stop_ids) {
-    if (id < 0 || id >= architecture.vocab_size) {
+  std::vector<bool> is_barred(static_cast<size_t>(architecture.vocab_size));
+  const auto bar = [&](const std::vector<int64_t>& ids, const char* name) {
+    for (const int64_t id : ids) {
+      if (id >= 0 && id < architecture.vocab_size) {
+        is_barred[static_cast<size_t>(id)] = true;
+        continue;
+      }
       problems.push_back(
-          base::concat("stop id ", id, " is outside the vocabulary of ", architecture.vocab_size));
+          base::concat(name, id, " is outside the vocabulary of ", architecture.vocab_size));
     }
+  };
+  bar(options.never_ids, "barred id ");
+  if (options.min_new_tokens > 0) bar(options.stop_ids, "stop id ");
+  if (std::find(is_barred.begin(), is_barred.end(), false) == is_barred.end()) {
+    problems.push_back("every token is barred: none is left to draw");
   }
+  if (options.min_new_tokens == 0) bar(options.stop_ids, "stop id ");
   if (!problems.empty()) {
     throw ConfigError("impossible generation options", {.expected = "values in range",
                                                         .got = base::join(problems, "; "),

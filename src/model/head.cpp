@@ -185,7 +185,7 @@ HeadResult run_head(Decoder::State& state, const at::Tensor& hidden, const Actio
   HeadResult result;
   result.log_probs = at::empty({actions.size()}, hidden.options());
   result.logsumexp = at::empty({actions.size()}, hidden.options());
-  if (entropy == Entropy::kCompute) {
+  if (entropy != Entropy::kSkip) {
     result.entropy = at::empty({actions.size()}, hidden.options());
   }
   if (actions.size() == 0) return result;
@@ -263,12 +263,13 @@ struct LogProbsFunction : torch::autograd::Function<LogProbsFunction> {
     HeadResult result = run_head(*state, gathered(record->rows, hidden), record->actions,
                                  inverse_temperature, entropy, record->logits);
     record->logsumexp = result.logsumexp;
-    record->entropy = result.entropy;
+    if (entropy == Entropy::kCompute) record->entropy = result.entropy;
     context->save_for_backward({hidden});
     context->saved_data["record"] = c10::IValue::make_capsule(std::move(record));
     variable_list outputs{result.log_probs};
     // A copy: an output that the record also held would keep its own graph alive.
     if (result.entropy.defined()) outputs.push_back(result.entropy.clone());
+    if (entropy == Entropy::kMeasure) context->mark_non_differentiable({outputs[1]});
     return outputs;
   }
 
@@ -279,7 +280,7 @@ struct LogProbsFunction : torch::autograd::Function<LogProbsFunction> {
     const auto dense = [](const at::Tensor& g) { return g.defined() ? g.contiguous() : g; };
     const at::Tensor dhidden =
         run_head_backward(record, hidden, dense(gradients[0]),
-                          gradients.size() > 1 ? dense(gradients[1]) : at::Tensor());
+                          record.entropy.defined() ? dense(gradients[1]) : at::Tensor());
     return {reduced(record.rows, dhidden), at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };

@@ -1,4 +1,5 @@
 #include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
 
 #include <algorithm>  // copy
 
@@ -9,8 +10,27 @@
 
 namespace orrery::model {
 
+namespace {
+
+/// [A] of one list of each answer; 0 for actions inside the prompt.
+at::Tensor pack_log_probs(const PackedTokens& prompts, const GenerationResult& result,
+                          int64_t group_size, int64_t n_actions,
+                          std::vector<double> GeneratedSequence::*list) {
+  at::Tensor packed = at::zeros({n_actions}, at::kDouble);
+  double* to = packed.data_ptr<double>();
+  for (size_t i = 0; i < result.sequences.size(); ++i) {
+    const size_t prompt = i / static_cast<size_t>(group_size);
+    to += prompts.cu_seqlens[prompt + 1] - prompts.cu_seqlens[prompt] - 1;
+    const std::vector<double>& own = result.sequences[i].*list;
+    to = std::copy(own.begin(), own.end(), to);
+  }
+  return packed;
+}
+
+}  // namespace
+
 PackedGeneration pack_generation(const PackedTokens& prompts, const GenerationResult& result,
-                                 int64_t group_size) {
+                                 int64_t group_size, at::ScalarType dtype) {
   const int64_t n_sequences = static_cast<int64_t>(result.sequences.size());
   if (n_sequences != prompts.n_sequences() * group_size) {
     throw ShapeError("generated sequences do not belong to these prompts",
@@ -29,15 +49,18 @@ PackedGeneration pack_generation(const PackedTokens& prompts, const GenerationRe
     packed.lengths.push_back(static_cast<int32_t>(length));
     n_tokens += length;
   }
-  const auto empty = [](int64_t n, at::ScalarType dtype) {
-    return at::empty({n}, at::TensorOptions().dtype(dtype));
+  const auto empty = [](int64_t n, at::ScalarType type) {
+    return at::empty({n}, at::TensorOptions().dtype(type));
   };
   packed.packed_input_ids = empty(n_tokens, at::kLong);
-  packed.packed_logprobs = empty(n_tokens - n_sequences, at::kFloat);
+  const auto pack = [&](std::vector<double> GeneratedSequence::*list) {
+    return pack_log_probs(prompts, result, group_size, n_tokens - n_sequences, list).to(dtype);
+  };
+  packed.packed_logprobs = pack(&GeneratedSequence::log_probs);
+  packed.sampling_logprobs = pack(&GeneratedSequence::sampling_log_probs);
   packed.prompt_mask = empty(n_tokens, at::kBool);
   packed.seq_no_eos_mask = empty(n_sequences, at::kBool);
   int64_t* ids = packed.packed_input_ids.data_ptr<int64_t>();
-  float* log_probs = packed.packed_logprobs.data_ptr<float>();
   bool* prompt_mask = packed.prompt_mask.data_ptr<bool>();
   const int64_t* prompt_ids = prompts.tokens.const_data_ptr<int64_t>();
   for (int64_t i = 0; i < n_sequences; ++i) {
@@ -48,8 +71,6 @@ PackedGeneration pack_generation(const PackedTokens& prompts, const GenerationRe
     ids = std::copy(sequence.tokens.begin(), sequence.tokens.end(), ids);
     prompt_mask = std::fill_n(prompt_mask, end - begin, true);
     prompt_mask = std::fill_n(prompt_mask, sequence.tokens.size(), false);
-    log_probs = std::fill_n(log_probs, end - begin - 1, 0.0F);
-    for (const double log_prob : sequence.log_probs) *log_probs++ = static_cast<float>(log_prob);
     packed.seq_no_eos_mask.data_ptr<bool>()[i] = sequence.finish == Finish::kLength;
   }
   return packed;

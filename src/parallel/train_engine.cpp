@@ -86,7 +86,7 @@ struct TrainEngine::Totals {
 };
 
 TrainEngine::Totals TrainEngine::forward_backward(const data::SequenceBatch& minibatch,
-                                                  double temperature, const LossFunction& loss,
+                                                  const OutputLoss& loss,
                                                   const MicroBatchLimits& limits, size_t n_watched,
                                                   metrics::Statistics& statistics) {
   Totals own{.watched = std::vector<double>(n_watched)};
@@ -98,10 +98,7 @@ TrainEngine::Totals TrainEngine::forward_backward(const data::SequenceBatch& min
   }
   train_micro_batches(decoder_, tokens, [&](int i, const at::Tensor& output) {
     const model::PackedTokens& packed = tokens[static_cast<size_t>(i)];
-    const LossResult result = loss(decoder_.architecture().value_head
-                                       ? decoder_.head_values(packed, output)
-                                       : decoder_.head_log_probs(packed, output, temperature),
-                                   parts[static_cast<size_t>(i)]);
+    const LossResult result = loss(packed, output, parts[static_cast<size_t>(i)]);
     ORRERY_ASSERT(result.watched.size() == n_watched, "a watched number for each ceiling");
     own.loss += base::fault_value("train.loss", result.loss_sum.item<double>());
     own.tokens += static_cast<double>(packed.size());
@@ -149,10 +146,34 @@ metrics::Statistics TrainEngine::step(const data::SequenceBatch& minibatch, doub
                                       double loss_weight, const LossFunction& loss,
                                       const MicroBatchLimits& limits,
                                       std::span<const double> ceilings) {
+  const auto of_output = [&](const model::PackedTokens& tokens, const at::Tensor& output,
+                             const data::SequenceBatch& part) {
+    return loss(decoder_.architecture().value_head
+                    ? decoder_.head_values(tokens, output)
+                    : decoder_.head_log_probs(tokens, output, temperature),
+                part);
+  };
+  return step_by(minibatch, loss_weight, of_output, limits, ceilings);
+}
+
+metrics::Statistics TrainEngine::step(const data::SequenceBatch& minibatch, double temperature,
+                                      double loss_weight, const PolicyLossFunction& loss,
+                                      const MicroBatchLimits& limits,
+                                      std::span<const double> ceilings) {
+  const auto of_output = [&](const model::PackedTokens& tokens, const at::Tensor& output,
+                             const data::SequenceBatch& part) {
+    return loss(decoder_.head_measured_log_probs(tokens, output, temperature), part);
+  };
+  return step_by(minibatch, loss_weight, of_output, limits, ceilings);
+}
+
+metrics::Statistics TrainEngine::step_by(const data::SequenceBatch& minibatch, double loss_weight,
+                                         const OutputLoss& loss, const MicroBatchLimits& limits,
+                                         std::span<const double> ceilings) {
   decoder_.parameters().zero_gradients();
   weigh_balance(minibatch, loss_weight);
   metrics::Statistics statistics;
-  Totals all = forward_backward(minibatch, temperature, loss, limits, ceilings.size(), statistics);
+  Totals all = forward_backward(minibatch, loss, limits, ceilings.size(), statistics);
   all.weight = loss_weight;
   if (!is_dp_head()) all = Totals{.watched = std::vector<double>(ceilings.size())};
   all.sum_over(*groups_.model);

@@ -95,6 +95,20 @@ TEST(CheckCalls, NamesAnInputThatAnOptionWants) {
               Contains(AllOf(HasSubstr("call.c.c_clip"), HasSubstr("above 1"))));
 }
 
+TEST(CheckCalls, BindsTheDistributionDrawnFromForWhoeverWantsIt) {
+  const std::string correction = std::string(kGoodGrpo) + "sampling_weight_cap = 2\n";
+  EXPECT_THAT(problems_of(call(correction)),
+              Contains(AllOf(HasSubstr("call.c.sampling_weight_cap"),
+                             HasSubstr("needs the input sampling_logprobs"))));
+  std::string bound = correction;
+  bound.insert(bound.find("rewards"), "sampling_logprobs, ");
+  EXPECT_THAT(problems_of(call(bound)), IsEmpty());
+  EXPECT_THAT(problems_of(call("model = actor\nkind = generate\ninterface = generate\n"
+                               "inputs = packed_prompts\nn_seqs = 4\n"
+                               "outputs = packed_input_ids, sampling_logprobs\n")),
+              IsEmpty());
+}
+
 TEST(CheckCalls, LooksAtNoCallThatIsSwitchedOff) {
   EXPECT_THAT(problems_of(call("model = actor\nkind = generate\ninterface = sft\nn_seqs = 4\n"
                                "enabled = false\n")),

@@ -210,6 +210,17 @@ TEST_F(SmallTokenFile, ChecksWhatARunNeeds) {
   EXPECT_EQ(compared.summary().prompts.longest, 2);
 }
 
+TEST_F(SmallTokenFile, HasNoIdThatItsVocabularyLeavesOut) {
+  TokenRecords records;
+  records.tokens = {"<s>", "</s>", "a", "", "c"};  // 3 is no token
+  records.prompt = {{2, 0}, {2, 3}, {4}};
+  write(records);
+
+  expect_part(error(), "1 of 3 records rejected");
+  expect_part(error(), ":2: prompt has token 3, an id that the tokenizer leaves out");
+  EXPECT_EQ(ids_without_token(*TokenTable::open(path()), 7), (std::vector<int64_t>{3, 5, 6}));
+}
+
 TEST_F(SmallTokenFile, ChecksCompletionsAndPreferences) {
   TokenRecords records{.kind = "completions", .completion = {{2}, {}, {2, 2, 2}}};
   write(records);

@@ -17,6 +17,7 @@ struct Rule {
   bool greedy = false;
   bool top_k_first = false;
   int64_t min_new_tokens = 0;
+  bool has_never_ids = false;
 };
 
 const std::vector<Rule> kRules = {
@@ -31,6 +32,9 @@ const std::vector<Rule> kRules = {
     {.temperature = 0.5, .top_k = 20, .top_p = 0.5, .min_new_tokens = 2},
     {.temperature = 2, .top_k = 7, .top_p = 0.8, .top_k_first = true},
     {.greedy = true, .min_new_tokens = 3},
+    {.has_never_ids = true},
+    {.temperature = 0.7, .greedy = true, .has_never_ids = true},
+    {.temperature = 1.4, .top_k = 9, .min_new_tokens = 2, .has_never_ids = true},
 };
 
 enum class Logits {
@@ -46,8 +50,8 @@ struct Case {
   Rule rule;
   std::vector<T> logits, weights;
   std::vector<DrawKey> keys;
-  std::vector<int64_t> tokens, stop_ids;
-  std::vector<double> log_probs;
+  std::vector<int64_t> tokens, stop_ids, never_ids;
+  std::vector<double> log_probs, sampling_log_probs;
 
   Case(int64_t rows, int64_t vocab, const Rule& wanted, Logits kind)
       : vocab_size(vocab),
@@ -56,8 +60,10 @@ struct Case {
         weights(logits.size()),
         tokens(size_t(rows), -1),
         stop_ids{0, vocab / 2},
-        log_probs(size_t(rows)) {
+        log_probs(size_t(rows)),
+        sampling_log_probs(size_t(rows)) {
     if (vocab < 3) rule.min_new_tokens = 0;  // or nothing is left
+    if (rule.has_never_ids && vocab > 4) never_ids = {1, vocab - 1};
     for (T& logit : logits) {
       if (kind == Logits::kRandom) logit *= T(8);
       if (kind == Logits::kTied) logit = std::round(logit * T(2));
@@ -76,8 +82,11 @@ struct Case {
             .keys = keys.data(),
             .tokens = tokens.data(),
             .log_probs = log_probs.data(),
+            .sampling_log_probs = sampling_log_probs.data(),
             .stop_ids = stop_ids.data(),
+            .never_ids = never_ids.data(),
             .n_stop_ids = int64_t(stop_ids.size()),
+            .n_never_ids = int64_t(never_ids.size()),
             .n_rows = int64_t(keys.size()),
             .vocab_size = vocab_size,
             .min_new_tokens = rule.min_new_tokens,
@@ -112,6 +121,7 @@ void expect_same(const Case<T>& got, const Case<T>& twin) {
   EXPECT_EQ(got.tokens, twin.tokens);
   EXPECT_EQ(got.logits, twin.logits) << "others were removed";
   expect_near(got.log_probs, twin.log_probs, sizeof(T) == 4 ? 1e-6 : 1e-13);
+  expect_near(got.sampling_log_probs, twin.sampling_log_probs, sizeof(T) == 4 ? 1e-6 : 1e-13);
 }
 
 template <class T>
@@ -123,6 +133,7 @@ void compare_blocks() {
     blocks::simulate<blocks::SampleRowsProgram<T>>(other.args(), blocks::ThreadOrder::kBackward);
     EXPECT_EQ(got.tokens, other.tokens) << "threads race";
     EXPECT_EQ(got.log_probs, other.log_probs) << "threads race";
+    EXPECT_EQ(got.sampling_log_probs, other.sampling_log_probs) << "threads race";
   });
 }
 
@@ -187,21 +198,24 @@ void compare_on_gpu() {
   for_each_case<T>([](Case<T>& got, const Case<T>& twin) {
     const OnGpu logits(got.logits), weights(got.weights);
     const OnGpu keys(got.keys);
-    const OnGpu tokens(got.tokens), stop_ids(got.stop_ids);
-    const OnGpu log_probs(got.log_probs);
+    const OnGpu tokens(got.tokens), stop_ids(got.stop_ids), never_ids(got.never_ids);
+    const OnGpu log_probs(got.log_probs), sampling_log_probs(got.sampling_log_probs);
     SampleRowsArgs<T> args = got.args();
     args.logits = logits.get();
     args.weights = weights.get();
     args.keys = keys.get();
     args.tokens = tokens.get();
     args.stop_ids = stop_ids.get();
+    args.never_ids = never_ids.get();
     args.log_probs = log_probs.get();
+    args.sampling_log_probs = sampling_log_probs.get();
 
     sample_rows_cuda<T>(args, nullptr);
 
     got.logits = logits.host();
     got.tokens = tokens.host();
     got.log_probs = log_probs.host();
+    got.sampling_log_probs = sampling_log_probs.host();
     expect_same(got, twin);
   });
 }

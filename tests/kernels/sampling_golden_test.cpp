@@ -84,13 +84,9 @@ TEST(SamplingGolden, DecodingStepsGiveTheSameTokensLogProbsAndMasks) {
 
           apply_sampling_rule(one, rule, indices[row], scratch.data());
 
-          Draw draw;
-          if (rule.greedy) {
-            draw = draw_greedy<float>(one, scratch.data());
-          } else {
-            draw.token = golden::integers(c["drawn_tokens"])[row];
-            draw.log_prob = log_prob_of<float>(one, draw.token, scratch.data());
-          }
+          Draw draw{.token = rule.greedy ? best_token<float>(one)
+                                         : golden::integers(c["drawn_tokens"])[row]};
+          draw.log_prob = log_prob_of<float>(one, draw.token, scratch.data());
           // A finished row is padded; its log-probability is still that of the draw.
           const int64_t pad = c["pad_token_id"];
           EXPECT_EQ(unfinished[row] ? draw.token : pad, next_tokens[row]) << "row " << row;

@@ -131,14 +131,8 @@ TEST(DrawSample, FollowsTheDistribution) {
       << "30 degrees of freedom: once in a thousand, and the draw is fixed";
 }
 
-TEST(DrawGreedy, TakesTheFirstOfTheBest) {
-  const std::vector<float> logits{1, 5, 5, 2};
-  auto scratch = scratch_for(4);
-
-  const Draw draw = draw_greedy<float>(logits, scratch.data());
-
-  EXPECT_EQ(draw.token, 1);
-  EXPECT_NEAR(draw.log_prob, log_prob_of<float>(logits, 1, scratch.data()), 1e-12);
+TEST(BestToken, IsTheFirstOfTheBest) {
+  EXPECT_EQ(best_token<float>(std::vector<float>{1, 5, 5, 2}), 1);
 }
 
 TEST(SamplingRule, BarsStopIdsUntilTheMinimumIsReached) {
@@ -147,13 +141,112 @@ TEST(SamplingRule, BarsStopIdsUntilTheMinimumIsReached) {
   auto scratch = scratch_for(3);
   const auto greedy_at = [&](int64_t n_generated) {
     std::vector<float> logits{0, 9, 3};
-    apply_sampling_rule<float>(logits, rule, n_generated, scratch.data());
-    return draw_greedy<float>(logits, scratch.data()).token;
+    return sample_token<float>(logits, rule, n_generated, 0, scratch.data()).token;
   };
 
   EXPECT_EQ(greedy_at(0), 2);
   EXPECT_EQ(greedy_at(1), 2);
   EXPECT_EQ(greedy_at(2), 1);
+}
+
+/// Rules that bar or filter in every way, alone and together.
+std::vector<SamplingRule> rules(std::span<const int64_t> stop_ids,
+                                std::span<const int64_t> never_ids) {
+  std::vector<SamplingRule> all;
+  for (const bool greedy : {false, true}) {
+    for (const double temperature : {1.0, 0.6, 1.7}) {
+      for (const LogitFilter& filter :
+           {LogitFilter{}, {.top_k = 3}, {.top_p = 0.6}, {.top_k = 9, .top_p = 0.8}}) {
+        for (const int64_t min_new_tokens : {0, 2}) {
+          for (const size_t n_never : {size_t{0}, never_ids.size()}) {
+            all.push_back({.greedy = greedy,
+                           .temperature = temperature,
+                           .filter = filter,
+                           .min_new_tokens = min_new_tokens,
+                           .stop_ids = stop_ids,
+                           .never_ids = never_ids.first(n_never)});
+          }
+        }
+      }
+    }
+  }
+  return all;
+}
+
+/// log softmax(logits / temperature)[token] by its definition.
+double policy_log_prob(const std::vector<double>& logits, double temperature, int64_t token) {
+  double total = 0;
+  for (const double logit : logits) total += std::exp(logit / temperature);
+  return logits[size_t(token)] / temperature - std::log(total);
+}
+
+TEST(SampleToken, RecordsThePolicyAndTheDistributionDrawnFrom) {
+  const std::vector<int64_t> stop_ids{2, 5}, never_ids{0, 30, 36};
+  std::vector<double> logits = random_numbers<double>(37, 3);
+  for (double& logit : logits) logit *= 3;
+  logits[5] = logits[36] = 9;  // what may be barred is the likeliest
+  auto scratch = scratch_for(37);
+  for (const SamplingRule& rule : rules(stop_ids, never_ids)) {
+    for (const int64_t n_generated : {0, 1, 2}) {
+      SCOPED_TRACE(testing::Message()
+                   << "greedy " << rule.greedy << " temperature " << rule.temperature << " top_k "
+                   << rule.filter.top_k << " top_p " << rule.filter.top_p << " min "
+                   << rule.min_new_tokens << " never " << rule.never_ids.size());
+      std::vector<double> allowed = logits;
+      apply_sampling_rule<double>(allowed, rule, n_generated, scratch.data());
+      for (const double uniform : {0.0, 0.3, 0.9}) {
+        std::vector<double> row = logits;
+
+        const SampledToken drawn =
+            sample_token<double>(row, rule, n_generated, uniform, scratch.data());
+
+        EXPECT_NEAR(drawn.log_prob, policy_log_prob(logits, rule.temperature, drawn.token), 1e-12);
+        EXPECT_NEAR(drawn.sampling_log_prob,
+                    rule.greedy ? 0 : log_prob_of<double>(allowed, drawn.token, scratch.data()),
+                    1e-12);
+        EXPECT_GE(drawn.sampling_log_prob, drawn.log_prob - 1e-12) << "a filter takes from others";
+        EXPECT_EQ(std::ranges::count(rule.never_ids, drawn.token), 0);
+        const bool is_stop = std::ranges::count(stop_ids, drawn.token) > 0;
+        EXPECT_FALSE(is_stop && n_generated < rule.min_new_tokens);
+        const bool is_plain = !rule.greedy && rule.never_ids.empty() && rule.filter.top_p == 1 &&
+                              rule.filter.top_k > 37 && n_generated >= rule.min_new_tokens;
+        if (is_plain) {
+          EXPECT_EQ(drawn.sampling_log_prob, drawn.log_prob);
+        }
+      }
+    }
+  }
+}
+
+template <class T>
+void expect_finite_at_extremes() {
+  const std::vector<int64_t> never_ids{3};
+  auto scratch = scratch_for(100);
+  for (const bool greedy : {false, true}) {
+    for (const double temperature : {1e-6, 1e6}) {
+      for (const double top_p : {1.0, 1e-9}) {
+        for (const size_t n_never : {size_t{0}, size_t{1}}) {
+          auto logits = random_numbers<T>(100, 8);
+          for (T& logit : logits) logit *= T(40);
+          const SamplingRule rule{.greedy = greedy,
+                                  .temperature = temperature,
+                                  .filter = {.top_p = top_p},
+                                  .never_ids = std::span(never_ids).first(n_never)};
+
+          const SampledToken drawn = sample_token<T>(logits, rule, 0, 0.5, scratch.data());
+
+          EXPECT_TRUE(std::isfinite(drawn.log_prob) && drawn.log_prob <= 0) << drawn.log_prob;
+          EXPECT_TRUE(std::isfinite(drawn.sampling_log_prob)) << drawn.sampling_log_prob;
+          EXPECT_LE(drawn.sampling_log_prob, 0);
+        }
+      }
+    }
+  }
+}
+
+TEST(SampleToken, IsFiniteAtTheLowestAndTheHighestTemperature) {
+  expect_finite_at_extremes<float>();
+  expect_finite_at_extremes<double>();
 }
 
 TEST(DrawSample, PassesWholeBlocksToTheFirstTokenBeyondTheTarget) {

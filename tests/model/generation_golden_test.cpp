@@ -20,6 +20,7 @@ GenerationResult result_of(const golden::Case& c) {
     for (int64_t i = row * steps; i < (row + 1) * steps; ++i) {
       sequence.tokens.push_back(tokens[size_t(i)]);
       sequence.log_probs.push_back(log_probs[size_t(i)]);
+      sequence.sampling_log_probs.push_back(log_probs[size_t(i)] / 2);
       if (tokens[size_t(i)] == eos) {
         sequence.finish = Finish::kStop;
         break;
@@ -41,12 +42,13 @@ TEST(GenerationGolden, PacksPromptsAndAnswers) {
     const PackedTokens prompts = pack_tokens(at::tensor(golden::integers(c["prompts"]), at::kLong),
                                              golden::int32s(c["prompt_lens"]));
 
-    const PackedGeneration packed = pack_generation(prompts, result_of(c), group_size);
+    const PackedGeneration packed = pack_generation(prompts, result_of(c), group_size, at::kFloat);
 
     const auto& data = c.expect()["data"];
     EXPECT_EQ(values_of<int64_t>(packed.packed_input_ids),
               golden::integers(data["packed_input_ids"]));
     EXPECT_EQ(values_of<float>(packed.packed_logprobs), golden::floats(data["packed_logprobs"]));
+    EXPECT_TRUE(packed.sampling_logprobs.equal(packed.packed_logprobs / 2));
     const auto flags = [](const at::Tensor& t) { return values_of<uint8_t>(t.to(at::kByte)); };
     EXPECT_EQ(flags(packed.prompt_mask), golden::bytes(data["prompt_mask"]));
     EXPECT_EQ(flags(packed.seq_no_eos_mask), golden::bytes(data["seq_no_eos_mask"]));

@@ -32,6 +32,7 @@ void expect_same(const GenerationResult& a, const GenerationResult& b) {
   for (size_t i = 0; i < a.sequences.size(); ++i) {
     EXPECT_EQ(a.sequences[i].tokens, b.sequences[i].tokens) << "sequence " << i;
     EXPECT_EQ(a.sequences[i].log_probs, b.sequences[i].log_probs) << "sequence " << i;
+    EXPECT_EQ(a.sequences[i].sampling_log_probs, b.sequences[i].sampling_log_probs);
     EXPECT_EQ(a.sequences[i].finish, b.sequences[i].finish) << "sequence " << i;
   }
 }
@@ -58,24 +59,101 @@ TEST_P(EveryKindGenerates, TakesTheArgmaxOfTheFullForwardPassWhenGreedy) {
   }
 }
 
-TEST_P(EveryKindGenerates, RecordsTheLogProbsThatTrainingComputes) {
-  Decoder decoder = small_decoder(GetParam(), at::kDouble);
-  const Sequences prompts = prompts_for(decoder);
-  at::NoGradGuard no_grad;
-
-  const GenerationResult result =
-      generate(decoder, prompts, {.max_new_tokens = 40, .temperature = 0.9, .group_size = 2});
-
+/// Largest difference of the recorded log-probabilities from those of a forward pass over prompt
+/// and answer.
+double difference_from_training(Decoder& decoder, const Sequences& prompts,
+                                const GenerationOptions& options) {
+  const at::NoGradGuard no_grad;
+  const GenerationResult result = generate(decoder, prompts, options);
+  double worst = 0;
   for (size_t i = 0; i < result.sequences.size(); ++i) {
     const GeneratedSequence& sequence = result.sequences[i];
-    std::vector<int64_t> ids = prompts[i / 2];
+    std::vector<int64_t> ids = prompts[i / size_t(options.group_size)];
     const int64_t first = static_cast<int64_t>(ids.size()) - 1;
     ids.insert(ids.end(), sequence.tokens.begin(), sequence.tokens.end());
-    const at::Tensor forced = decoder.log_probs(pack({ids}), 0.9);
-    EXPECT_LT(max_difference(at::tensor(sequence.log_probs, at::kDouble),
-                             forced.narrow(0, first, forced.numel() - first)),
-              1e-9);
+    const at::Tensor forced =
+        decoder.log_probs(pack({ids}), options.temperature == 0 ? 1 : options.temperature);
+    worst = std::max(worst, max_difference(at::tensor(sequence.log_probs, at::kDouble),
+                                           forced.narrow(0, first, forced.numel() - first)));
   }
+  return worst;
+}
+
+TEST_P(EveryKindGenerates, RecordsTheLogProbsThatTrainingComputes) {
+  Decoder decoder = small_decoder(GetParam(), at::kDouble);
+  EXPECT_LT(difference_from_training(decoder, prompts_for(decoder),
+                                     {.max_new_tokens = 40, .temperature = 0.9, .group_size = 2}),
+            1e-9);
+}
+
+/// One option of generation changed from a plain one.
+std::vector<GenerationOptions> every_option() {
+  const GenerationOptions plain{.max_new_tokens = 24, .group_size = 2, .stop_ids = {7, 8}};
+  std::vector<GenerationOptions> all{plain};
+  const auto with = [&](auto change) {
+    all.push_back(plain);
+    change(all.back());
+  };
+  with([](auto& o) { o.temperature = 0.6; });
+  with([](auto& o) { o.temperature = 2; });
+  with([](auto& o) { o.temperature = 0; });
+  with([](auto& o) { o.greedy = true; });
+  with([](auto& o) { o.greedy = true, o.temperature = 0.6, o.min_new_tokens = 9; });
+  with([](auto& o) { o.top_k = 5; });
+  with([](auto& o) { o.top_p = 0.5; });
+  with([](auto& o) { o.top_k = 9, o.top_p = 0.7, o.temperature = 1.3; });
+  with([](auto& o) { o.min_new_tokens = 9; });
+  with([](auto& o) { o.never_ids = {0, 1, 2, 35, 36}; });
+  with([](auto& o) { o.stop_ids.clear(); });
+  with([](auto& o) { o.group_size = 1; });
+  with([](auto& o) { o.max_batch = 3; });
+  return all;
+}
+
+TEST(Generator, RecordsTheLogProbsThatTrainingComputesUnderEveryOption) {
+  Decoder exact = small_decoder("llama", at::kDouble), rounded = small_decoder("llama", at::kFloat);
+  const Sequences prompts = prompts_for(exact);
+  const std::vector<GenerationOptions> options = every_option();
+  for (size_t i = 0; i < options.size(); ++i) {
+    SCOPED_TRACE(testing::Message() << "option " << i);
+    EXPECT_LT(difference_from_training(exact, prompts, options[i]), 1e-9);
+    EXPECT_LT(difference_from_training(rounded, prompts, options[i]), 1e-4);
+  }
+}
+
+TEST(Generator, RecordsTheDistributionDrawnFromBesideThePolicy) {
+  Decoder decoder = small_decoder("llama", at::kDouble);
+  const Sequences prompts = prompts_for(decoder);
+  for (const GenerationOptions& options : every_option()) {
+    const bool filters =
+        options.top_k < 37 || options.top_p < 1 || options.greedy || options.temperature == 0;
+    for (const GeneratedSequence& s : generate(decoder, prompts, options).sequences) {
+      ASSERT_EQ(s.sampling_log_probs.size(), s.tokens.size());
+      for (size_t t = 0; t < s.tokens.size(); ++t) {
+        const bool is_barred = !options.never_ids.empty() || int64_t(t) < options.min_new_tokens;
+        if (filters || is_barred) {
+          EXPECT_GT(s.sampling_log_probs[t], s.log_probs[t]);
+        } else {
+          EXPECT_EQ(s.sampling_log_probs[t], s.log_probs[t]);
+        }
+      }
+    }
+  }
+}
+
+TEST(Generator, NeverDrawsABarredId) {
+  Decoder decoder = small_decoder("llama", at::kFloat);
+  GenerationOptions options{.max_new_tokens = 12, .group_size = 20};
+  for (int64_t id = 0; id < 30; ++id) options.never_ids.push_back(id);
+  for (const bool greedy : {false, true}) {
+    options.greedy = greedy;
+    for (const GeneratedSequence& s : generate(decoder, {{1, 2, 3}}, options).sequences) {
+      for (const int64_t token : s.tokens) EXPECT_GE(token, 30);
+    }
+  }
+  for (int64_t id = 30; id < 37; ++id) options.never_ids.push_back(id);
+  EXPECT_THROW(generate(decoder, {{1}}, options), ConfigError) << "nothing is left";
+  EXPECT_THROW(generate(decoder, {{1}}, {.never_ids = {37}}), ConfigError);
 }
 
 template <class Change>

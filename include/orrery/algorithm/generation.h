@@ -25,7 +25,8 @@ struct GenerateOptions {
     field(&C::max_new_tokens, "max_new_tokens", "longest answer, in tokens", config::at_least(1));
     field(&C::min_new_tokens, "min_new_tokens", "no end token before so many", config::at_least(0));
     field(&C::greedy, "greedy", "always the most likely token", config::anything());
-    field(&C::temperature, "temperature", "divides the logits", config::above(0));
+    field(&C::temperature, "temperature", "divides the logits",
+          config::in_range(model::kLowestTemperature, model::kHighestTemperature));
     field(&C::top_p, "top_p", "sample from the most likely tokens of this total probability",
           config::in_range(1e-9, 1));
     field(&C::top_k, "top_k", "sample from so many tokens; 0: all", config::at_least(0));
@@ -39,8 +40,9 @@ class Generate final : public Interface {
   explicit Generate(GenerateOptions options) : options_(options) {}
 
   /// In: packed_prompts [tokens] int64, one a sample. Out, group_size sequences a sample:
-  /// packed_input_ids [T] int64, prompt_mask [T] bool, packed_logprobs [A] fp32,
-  /// seq_no_eos_mask [N] bool.
+  /// packed_input_ids [T] int64, prompt_mask [T] bool, seq_no_eos_mask [N] bool, in the decoder's
+  /// type packed_logprobs [A] of the policy at its temperature and sampling_logprobs [A] of the
+  /// distribution drawn from (model/generator.h).
   data::SequenceBatch generate(ModelContext& model, const data::SequenceBatch& input,
                                const CallContext& call) override;
 
@@ -51,9 +53,9 @@ class Generate final : public Interface {
 /// The tokens that end an answer, as generation takes them.
 std::vector<int64_t> stop_ids(const data::Tokenizer& tokenizer);
 
-/// Answers to `prompts` (a batch with packed_prompts) as a batch of the keys above.
+/// Answers to `prompts` (a batch with packed_prompts) as a batch of the keys above. Ids that are no
+/// token of the model's tokenizer are never drawn, whatever options.never_ids is.
 data::SequenceBatch generate_batch(ModelContext& model, const data::SequenceBatch& prompts,
-                                   const model::GenerationOptions& options, uint64_t seed,
-                                   int64_t step);
+                                   model::GenerationOptions options, uint64_t seed, int64_t step);
 
 }  // namespace orrery::algorithm

@@ -21,11 +21,11 @@ class PpoActor final : public Interface {
   explicit PpoActor(ActorOptions options);
 
   /// In: packed_input_ids, prompt_mask [T], packed_logprobs [A], rewards, seq_no_eos_mask [N]; with
-  /// kl_ctl or kl_loss also packed_ref_logprobs [A]; values, dense_rewards [T] where bound. One
-  /// record a minibatch.
+  /// kl_ctl or kl_loss also packed_ref_logprobs [A], with sampling_weight_cap sampling_logprobs
+  /// [A]; values, dense_rewards [T] where bound. One record a minibatch.
   std::vector<metrics::Statistics> train_step(ModelContext& model, const data::SequenceBatch& input,
                                               const CallContext& call) override;
-  /// In: packed_input_ids. Out: packed_logprobs [A] fp32.
+  /// In: packed_input_ids. Out: packed_logprobs [A] in the decoder's type.
   data::SequenceBatch inference(ModelContext& model, const data::SequenceBatch& input,
                                 const CallContext& call) override;
   metrics::Statistics evaluate(ModelContext& model, const EvaluationInput& input,
@@ -36,8 +36,8 @@ class PpoActor final : public Interface {
 
  private:
   /// What the loss of a batch is computed from. Keys of the batch besides packed_input_ids:
-  /// old_log_probs, advantages [A] fp32, action_mask [A] bool, and where the options ask for them
-  /// ref_log_probs and proximal_log_probs [A]. One sample is one sequence.
+  /// old_log_probs, advantages [A], action_mask [A] bool, and where the options ask for them
+  /// ref_log_probs, proximal_log_probs and sampling_weight [A]. One sample is one sequence.
   struct Prepared {
     data::SequenceBatch batch;
     metrics::Statistics statistics;
@@ -45,7 +45,7 @@ class PpoActor final : public Interface {
   Prepared prepare(ModelContext& model, const data::SequenceBatch& input, const CallContext& call);
   at::Tensor normalized(const Estimate& estimate, const data::NestedLengths& tokens,
                         ModelContext& model) const;
-  parallel::LossResult loss(const at::Tensor& log_probs, const data::SequenceBatch& part) const;
+  parallel::LossResult loss(const model::LogProbs& policy, const data::SequenceBatch& part) const;
 
   ActorOptions options_;
   ReturnEstimator estimator_;

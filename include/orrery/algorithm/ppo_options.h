@@ -108,6 +108,7 @@ struct ActorOptions : EstimationOptions {
   bool adv_norm = false;
   bool recompute_log_probs = false;
   double behav_imp_weight_cap = 0;
+  double sampling_weight_cap = 0;
   double early_stop_imp_ratio = 0;
   double early_stop_kl = 0;
   std::string match = "exact";
@@ -151,6 +152,10 @@ struct ActorOptions : EstimationOptions {
           anything());
     field(&C::behav_imp_weight_cap, "behav_imp_weight_cap",
           "with recompute_log_probs: tokens with a larger weight are dropped; 0: none",
+          at_least(0));
+    field(&C::sampling_weight_cap, "sampling_weight_cap",
+          "corrects for top_k, top_p and barred tokens of generation: a token's loss is multiplied "
+          "by min(cap, exp(packed_logprobs - sampling_logprobs)); 0: no correction",
           at_least(0));
     field(&C::early_stop_imp_ratio, "early_stop_imp_ratio",
           "skip a minibatch whose mean ratio is above this; 0: never", at_least(0));

@@ -53,6 +53,7 @@ class BpeTokenizer final : public Tokenizer {
   std::optional<int32_t> find(std::string_view token) const;
 
   int32_t vocab_size() const override;
+  bool has_token(int32_t id) const override;
   /// Tokens that there are: fewer than vocab_size() when ids are left out.
   int32_t n_tokens() const;
   int32_t bos_id() const override { return bos_; }

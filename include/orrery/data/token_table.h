@@ -34,6 +34,10 @@ class TokenTable final : public Tokenizer {
   std::string_view bytes_of(int32_t id) const override;
 
   int32_t vocab_size() const override { return static_cast<int32_t>(parts_.offsets.size()) - 1; }
+  /// An id that is no mark and has no text: tools/tokenize.py leaves those without a token so.
+  bool has_token(int32_t id) const override {
+    return parts_.is_special[static_cast<std::size_t>(id)] || !bytes_of(id).empty();
+  }
   int32_t bos_id() const override { return parts_.bos; }
   int32_t eos_id() const override { return parts_.eos.front(); }
   std::vector<int32_t> eos_ids() const override { return parts_.eos; }

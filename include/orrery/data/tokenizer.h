@@ -29,6 +29,8 @@ class Tokenizer {
 
   /// Ids are in [0, vocab_size).
   virtual int32_t vocab_size() const = 0;
+  /// Whether this id of [0, vocab_size) is a token, be it a mark: a vocabulary may leave ids out.
+  virtual bool has_token(int32_t /*id*/) const { return true; }
   virtual int32_t bos_id() const = 0;
   /// What the tokenizer's own template puts before a text, such as its beginning mark; often
   /// nothing.
@@ -62,6 +64,10 @@ class ByteTokenizer final : public Tokenizer {
 /// of a file of tokens: its TokenTable. Throws ConfigError or DataError naming the tokenizers that
 /// there are, or what is wrong with the files.
 std::unique_ptr<Tokenizer> make_tokenizer(std::string_view name);
+
+/// The ids of [0, n_ids) that are no token of `tokenizer`, ascending: those that its vocabulary
+/// leaves out, and those of an embedding that was padded beyond it.
+std::vector<int64_t> ids_without_token(const Tokenizer& tokenizer, int64_t n_ids);
 
 /// Text of tokens that come one at a time: characters whose bytes are spread over several tokens
 /// come out whole. One thread; `tokenizer` must outlive it.

@@ -119,6 +119,9 @@ class Decoder {
   /// What log_probs() makes of the last stage's output. Collective over the tensor ranks.
   at::Tensor head_log_probs(const PackedTokens& batch, const at::Tensor& output,
                             double temperature = 1.0);
+  /// The same with the entropies, which have no gradient: backward costs what it costs without.
+  LogProbs head_measured_log_probs(const PackedTokens& batch, const at::Tensor& output,
+                                   double temperature = 1.0);
 
   struct State;  // src/model/decoder_state.h
 

@@ -25,16 +25,20 @@ namespace orrery::model {
 
 inline constexpr int64_t kNoTopK = 100'000'000;
 
+/// Beyond these, logits of fp32 divided by the temperature are infinite or all equal.
+inline constexpr double kLowestTemperature = 1e-6, kHighestTemperature = 1e6;
+
 struct GenerationOptions {
   int64_t max_new_tokens = 256;
-  int64_t min_new_tokens = 0;          // stop ids cannot be drawn before this many tokens
-  double temperature = 1;              // 0: greedy
-  double top_p = 1;                    // in (0, 1]
-  int64_t top_k = kNoTopK;             // >= 1
-  bool greedy = false;                 // the best logit; temperature, top_p and top_k are not used
-  int64_t group_size = 1;              // samples per prompt
-  std::vector<int64_t> stop_ids = {};  // empty: run to max_new_tokens
-  int64_t max_batch = 256;             // sequences decoded at a time
+  int64_t min_new_tokens = 0;           // stop ids cannot be drawn before this many tokens
+  double temperature = 1;               // 0: greedy, and the policy's is 1
+  double top_p = 1;                     // in (0, 1]
+  int64_t top_k = kNoTopK;              // >= 1
+  bool greedy = false;                  // the best logit; top_p and top_k are not used
+  int64_t group_size = 1;               // samples per prompt
+  std::vector<int64_t> stop_ids = {};   // empty: run to max_new_tokens
+  std::vector<int64_t> never_ids = {};  // never drawn: ids of the vocabulary that have no token
+  int64_t max_batch = 256;              // sequences decoded at a time
 
   /// One sentence for each impossible value; empty: sound.
   std::vector<std::string> problems() const;
@@ -55,8 +59,10 @@ enum class Finish : uint8_t {
 
 struct GeneratedSequence {
   std::vector<int64_t> tokens;    // the answer, with the stop id when there is one
-  std::vector<double> log_probs;  // of each token under the distribution it was drawn from: after
-                                  // barring, temperature, top-k and top-p; greedy: plain softmax
+  std::vector<double> log_probs;  // of each token under the policy: softmax(logits / temperature)
+                                  // over the whole vocabulary, as training computes it
+  std::vector<double> sampling_log_probs;  // under the distribution it was drawn from: after
+                                           // barring, temperature, top-k, top-p; greedy: 0
   Finish finish = Finish::kLength;
 };
 
@@ -98,13 +104,15 @@ class Generator {
 struct PackedGeneration {
   std::vector<int32_t> lengths;  // [N] prompt + answer, the stop id included
   at::Tensor packed_input_ids;   // [T] int64
-  at::Tensor packed_logprobs;    // [A] fp32, 0 for actions inside the prompt
+  at::Tensor packed_logprobs;    // [A] of the policy; 0 for actions inside the prompt
+  at::Tensor sampling_logprobs;  // [A] of the distribution drawn from, likewise
   at::Tensor prompt_mask;        // [T] bool, true on prompt tokens
   at::Tensor seq_no_eos_mask;    // [N] bool, true where the answer was cut by its length
 };
 
+/// Log-probabilities are rounded to `dtype`: kFloat or kDouble.
 /// Throws ShapeError unless result.sequences has group_size entries for each prompt.
 PackedGeneration pack_generation(const PackedTokens& prompts, const GenerationResult& result,
-                                 int64_t group_size);
+                                 int64_t group_size, at::ScalarType dtype);
 
 }  // namespace orrery::model

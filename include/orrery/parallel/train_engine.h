@@ -75,6 +75,11 @@ struct LossResult {
 using LossFunction =
     std::function<LossResult(const at::Tensor& output, const data::SequenceBatch& micro_batch)>;
 
+/// The same of a policy: log-probabilities of its actions [A], differentiable, and the entropy of
+/// the distribution each was drawn from [A], measured without a gradient.
+using PolicyLossFunction = std::function<LossResult(const model::LogProbs& output,
+                                                    const data::SequenceBatch& micro_batch)>;
+
 class TrainEngine {
  public:
   /// `decoder` and the groups must outlive the engine.
@@ -100,6 +105,9 @@ class TrainEngine {
   metrics::Statistics step(const data::SequenceBatch& minibatch, double temperature,
                            double loss_weight, const LossFunction& loss,
                            const MicroBatchLimits& limits, std::span<const double> ceilings);
+  metrics::Statistics step(const data::SequenceBatch& minibatch, double temperature,
+                           double loss_weight, const PolicyLossFunction& loss,
+                           const MicroBatchLimits& limits, std::span<const double> ceilings);
 
   /// Updates of the parameters, the number that the schedule goes by. Skipped steps do not count.
   int64_t steps_done() const { return optimizer_.steps_done(); }
@@ -107,9 +115,16 @@ class TrainEngine {
 
  private:
   struct Totals;
-  Totals forward_backward(const data::SequenceBatch& minibatch, double temperature,
-                          const LossFunction& loss, const MicroBatchLimits& limits,
-                          size_t n_watched, metrics::Statistics& statistics);
+  /// The loss of a micro-batch from the output of the last stage.
+  using OutputLoss =
+      std::function<LossResult(const model::PackedTokens& tokens, const at::Tensor& output,
+                               const data::SequenceBatch& part)>;
+  metrics::Statistics step_by(const data::SequenceBatch& minibatch, double loss_weight,
+                              const OutputLoss& loss, const MicroBatchLimits& limits,
+                              std::span<const double> ceilings);
+  Totals forward_backward(const data::SequenceBatch& minibatch, const OutputLoss& loss,
+                          const MicroBatchLimits& limits, size_t n_watched,
+                          metrics::Statistics& statistics);
   void weigh_balance(const data::SequenceBatch& minibatch, double loss_weight);
   double gradient_norm(const at::Tensor& owned);
   bool is_dp_head() const;

@@ -115,6 +115,9 @@ struct SampleRowsProgram {
     int64_t counts[kThreads];
     Place place;
   };
+  struct Normaliser {  // log sum exp of a row is best + log_total
+    double best, log_total;
+  };
 
   static int64_t n_blocks(const Args& args) { return args.n_rows; }
 
@@ -124,23 +127,38 @@ struct SampleRowsProgram {
     T* const logits = args.logits + row * n;
     T* const weights = args.weights + row * n;
     const DrawKey key = args.keys[row];
-    if (static_cast<int64_t>(key.position) < args.min_new_tokens) {
-      block.each([&](int thread) {
-        for (int64_t i = thread; i < args.n_stop_ids; i += kThreads) {
-          logits[args.stop_ids[i]] = Bits<T>::kLowest;
-        }
-      });
-    }
-    if (!args.greedy && args.temperature != 1) {
-      const T temperature = static_cast<T>(args.temperature);
-      block.each([&](int thread) {
-        for (int64_t i = thread; i < n; i += kThreads) logits[i] /= temperature;
-      });
-    }
+    const T scale = args.temperature == 1 ? T(1) : static_cast<T>(1 / args.temperature);
     const bool has_top_k = !args.greedy && args.top_k < n;
     const bool has_top_p = !args.greedy && args.top_p < 1;
+    const bool bars_stop_ids = static_cast<int64_t>(key.position) < args.min_new_tokens;
+    const bool is_changed =
+        args.greedy || bars_stop_ids || has_top_k || has_top_p || args.n_never_ids > 0;
+    Normaliser policy{0, 0};
+    if (is_changed) policy = normaliser_of(block, shared, logits, weights, n, scale);
+    block.each([&](int thread) {
+      for (int64_t i = thread; bars_stop_ids && i < args.n_stop_ids; i += kThreads) {
+        logits[args.stop_ids[i]] = Bits<T>::kLowest;
+      }
+      for (int64_t i = thread; i < args.n_never_ids; i += kThreads) {
+        logits[args.never_ids[i]] = Bits<T>::kLowest;
+      }
+    });
+    if (!args.greedy && args.temperature != 1) {
+      block.each([&](int thread) {
+        for (int64_t i = thread; i < n; i += kThreads) logits[i] *= scale;
+      });
+    }
     const U k_limit = has_top_k ? kth_largest(block, shared, logits, n, args.top_k) : U{0};
     const Best best = best_of(block, shared, logits, n);
+    if (args.greedy) {
+      block.each([&](int thread) {
+        if (thread != 0) return;
+        args.tokens[row] = best.token;
+        args.log_probs[row] = log_prob(policy, best.logit * scale);
+        args.sampling_log_probs[row] = 0;
+      });
+      return;
+    }
     block.each([&](int thread) {
       for (int64_t i = thread; i < n; i += kThreads) {
         const bool is_out = has_top_k && args.top_k_first && ordered(logits[i]) < k_limit;
@@ -160,17 +178,37 @@ struct SampleRowsProgram {
     }
     const double total =
         sum_of(block, shared, n, [&](int64_t i) { return static_cast<double>(weights[i]); });
-    const int64_t token =
-        args.greedy ? best.token : drawn(block, shared, weights, n, uniform_of(key) * total);
+    const int64_t token = drawn(block, shared, weights, n, uniform_of(key) * total);
     block.each([&](int thread) {
       if (thread != 0) return;
+      const double drawn_from =
+          log_prob({static_cast<double>(best.logit), std::log(total)}, logits[token]);
       args.tokens[row] = token;
-      args.log_probs[row] =
-          static_cast<double>(logits[token]) - static_cast<double>(best.logit) - std::log(total);
+      args.log_probs[row] = is_changed ? log_prob(policy, logits[token]) : drawn_from;
+      args.sampling_log_probs[row] = drawn_from;
     });
   }
 
  private:
+  ORRERY_BLOCK static double log_prob(const Normaliser& row, T logit) {
+    return static_cast<double>(logit) - row.best - row.log_total;
+  }
+
+  /// Of logits * scale. Products are rounded in memory: fused with the subtraction they would be
+  /// other numbers than the CPU's.
+  template <class Block>
+  ORRERY_BLOCK static Normaliser normaliser_of(Block& block, Shared& shared, const T* logits,
+                                               T* weights, int64_t n, T scale) {
+    block.each([&](int thread) {
+      for (int64_t i = thread; i < n; i += kThreads) weights[i] = logits[i] * scale;
+    });
+    const T best = best_of(block, shared, weights, n).logit;
+    const double total = sum_of(block, shared, n, [&](int64_t i) {
+      return static_cast<double>(exp_as_cpu(weights[i] - best));
+    });
+    return {static_cast<double>(best), std::log(total)};
+  }
+
   struct Better {
     ORRERY_BLOCK Best operator()(const Best& a, const Best& b) const {
       if (a.logit != b.logit) return a.logit > b.logit ? a : b;
