@@ -18,8 +18,9 @@ class TimeTable {
   /// Exports only: checkpoints are written in the background.
   void add(const master::SaveReport& report);
 
-  /// Of a phase the seconds of its slowest worker, of a call (`all`) those from dispatch to the last
-  /// reply, each with its share of `seconds`, the time since the run (or its resumed part) began.
+  /// Of a phase the seconds of its slowest worker, of a call (`all`) those from dispatch to the
+  /// last reply, each with its share of `seconds`, the time since the run (or its resumed part)
+  /// began.
   std::string text(double seconds) const;
 
  private:

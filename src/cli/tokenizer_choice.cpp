@@ -42,7 +42,6 @@ std::string token_file_of(const config::Experiment& experiment) {
 }  // namespace
 
 void resolve_tokenizers(config::Experiment& experiment) {
-  std::error_code error;
   if (const std::string tokens = token_file_of(experiment); !tokens.empty()) {
     for (auto& [role, model] : experiment.models) {
       if (model.tokenizer == "auto") model.tokenizer = tokens;
@@ -50,7 +49,7 @@ void resolve_tokenizers(config::Experiment& experiment) {
   }
   for (auto& [role, model] : experiment.models) {
     if (model.tokenizer == "auto" && !model.path.empty() &&
-        std::filesystem::exists(std::filesystem::path(model.path) / "tokenizer.json", error)) {
+        base::exists(std::filesystem::path(model.path) / "tokenizer.json")) {
       model.tokenizer = model.path;
     }
   }

@@ -19,8 +19,9 @@ constexpr Synonym kSynonyms[] = {
     {"adv_estimator", "call.X.interface; grpo, ppo_actor and others are interfaces of a call"},
     {"async_reward", "call.X.interface; rewards by a program are interface command_reward"},
     {"batch_size", "call.X.n_seqs"},
-    {"beta", "call.X.beta, call.X.kl_ctl, call.X.kl_loss; beta is dpo's, a KL reward's weight is "
-             "kl_ctl, that of a KL loss is kl_loss"},
+    {"beta",
+     "call.X.beta, call.X.kl_ctl, call.X.kl_loss; beta is dpo's, a KL reward's weight is "
+     "kl_ctl, that of a KL loss is kl_loss"},
     {"bf16", "model.X.dtype; write dtype = bf16"},
     {"chosen_key", "dataset.X.chosen_field"},
     {"clip_eps", "call.X.eps_clip"},
@@ -39,7 +40,8 @@ constexpr Synonym kSynonyms[] = {
     {"dual_clip", "call.X.c_clip"},
     {"epochs", "experiment.total_epochs"},
     {"epsilon", "call.X.eps_clip"},
-    {"eval_batch_size", "evaluate.max_prompts; an evaluation takes all records or the first so many"},
+    {"eval_batch_size",
+     "evaluate.max_prompts; an evaluation takes all records or the first so many"},
     {"eval_dataset", "evaluate.dataset"},
     {"eval_steps", "evaluate.every_steps"},
     {"fp16", "model.X.dtype; fp32, fp64 or bf16"},
@@ -78,12 +80,12 @@ constexpr Synonym kSynonyms[] = {
     {"max_position_embeddings", "model.X.max_positions"},
     {"max_prompt_length", "dataset.X.max_prompt_tokens"},
     {"max_response_length", "call.X.max_new_tokens"},
-    {"max_seq_len", "dataset.X.max_tokens, model.X.max_positions; the data's and the model's limit"},
+    {"max_seq_len",
+     "dataset.X.max_tokens, model.X.max_positions; the data's and the model's limit"},
     {"max_seq_length",
      "dataset.X.max_tokens, model.X.max_positions; the data's and the model's limit"},
     {"max_steps", "experiment.total_steps"},
-    {"micro_batch_size",
-     "call.X.max_tokens_per_micro_batch; a micro-batch is bounded in tokens"},
+    {"micro_batch_size", "call.X.max_tokens_per_micro_batch; a micro-batch is bounded in tokens"},
     {"micro_train_batch_size",
      "call.X.max_tokens_per_micro_batch; a micro-batch is bounded in tokens"},
     {"min_lr", "model.X.min_lr_ratio; as a share of lr"},
@@ -148,7 +150,8 @@ constexpr Synonym kSynonyms[] = {
     {"total_episodes", "experiment.total_steps; episodes / n_seqs / group_size steps"},
     {"train_batch_size", "call.X.n_seqs"},
     {"train_files", "dataset.X.path"},
-    {"val_files", "evaluate.dataset, dataset.X.path; a section [dataset.X] that evaluate.dataset names"},
+    {"val_files",
+     "evaluate.dataset, dataset.X.path; a section [dataset.X] that evaluate.dataset names"},
     {"value_clip", "call.X.value_eps_clip"},
     {"vf_coef", "model.X.lr; the critic is a role of its own with its own rate"},
     {"vocab_length", "model.X.vocab_size"},
@@ -183,8 +186,8 @@ std::string plain(std::string_view name) {
   std::string result;
   for (size_t i = 0; i < name.size(); ++i) {
     const auto c = static_cast<unsigned char>(name[i]);
-    const bool is_word_start = std::isupper(c) != 0 && i > 0 &&
-                               std::islower(static_cast<unsigned char>(name[i - 1])) != 0;
+    const bool is_word_start =
+        std::isupper(c) != 0 && i > 0 && std::islower(static_cast<unsigned char>(name[i - 1])) != 0;
     if (is_word_start) result += '_';
     result += c == '-' ? '_' : static_cast<char>(std::tolower(c));
   }
@@ -201,8 +204,7 @@ std::string owners_text(const std::string& place, const std::string& key,
                                     [&](const FieldInfo& field) { return field.name == key; });
     if (has_it) owners.push_back(name);
   }
-  return owners.empty() ? std::string()
-                        : base::concat(" of interface ", base::join(owners, ", "));
+  return owners.empty() ? std::string() : base::concat(" of interface ", base::join(owners, ", "));
 }
 
 }  // namespace

@@ -12,8 +12,9 @@ constexpr Metric kRewards[] = {
     {.name = "<call>/reward",
      .spread = Spread::kMinMax,
      .unit = "reward",
-     .definition = "mean over the answers of the step of what the verifier gave, before any scaling, "
-                   "clipping or penalty",
+     .definition =
+         "mean over the answers of the step of what the verifier gave, before any scaling, "
+         "clipping or penalty",
      .source = "rule_reward, command_reward, reward_model (inference)"},
     {.name = "<call>/reward_std",
      .unit = "reward",
@@ -76,9 +77,10 @@ constexpr Metric kGeneration[] = {
 constexpr Metric kLearning[] = {
     {.name = "<call>/loss",
      .unit = "of the loss",
-     .definition = "what the optimizer step minimised: the sum over the minibatch divided by its "
-                   "weight (tokens that are learned from; of dpo and reward_model pairs), mean over "
-                   "the minibatches of the step",
+     .definition =
+         "what the optimizer step minimised: the sum over the minibatch divided by its "
+         "weight (tokens that are learned from; of dpo and reward_model pairs), mean over "
+         "the minibatches of the step",
      .source = kTrainSteps},
     {.name = "<call>/grad_norm",
      .unit = "of the gradient",
@@ -142,8 +144,9 @@ constexpr Metric kLearning[] = {
     {.name = "<call>/reward",
      .spread = Spread::kMinMax,
      .unit = "reward",
-     .definition = "sum over an answer of the rewards that the advantages are made from: the clipped "
-                   "task reward and the KL rewards of its tokens",
+     .definition =
+         "sum over an answer of the rewards that the advantages are made from: the clipped "
+         "task reward and the KL rewards of its tokens",
      .source = kLearners},
     {.name = "<call>/kl_reward",
      .spread = Spread::kMinMax,
@@ -154,8 +157,9 @@ constexpr Metric kLearning[] = {
     {.name = "<call>/ref_divergence",
      .spread = Spread::kMinMax,
      .unit = "nats",
-     .definition = "log p - log p_ref of a token that is learned from, p as it was generated with; its "
-                   "mean estimates KL(p || p_ref)",
+     .definition =
+         "log p - log p_ref of a token that is learned from, p as it was generated with; its "
+         "mean estimates KL(p || p_ref)",
      .source = kLearners,
      .when = "kl_ctl > 0"},
     {.name = "<call>/kl_ctl",
@@ -200,8 +204,9 @@ constexpr Metric kPolicy[] = {
     {.name = "<call>/importance_weight",
      .spread = Spread::kMinMax,
      .unit = "ratio",
-     .definition = "p / p_old of a token that is learned from; p_old is the policy that generated, "
-                   "with recompute_log_probs the one before the train step. 1 before the first update",
+     .definition =
+         "p / p_old of a token that is learned from; p_old is the policy that generated, "
+         "with recompute_log_probs the one before the train step. 1 before the first update",
      .source = kActors},
     {.name = "<call>/approx_kl",
      .unit = "nats",
@@ -226,8 +231,9 @@ constexpr Metric kPolicy[] = {
     {.name = "<call>/behave_imp_weight",
      .spread = Spread::kMinMax,
      .unit = "ratio",
-     .definition = "p before the train step / p at generation, of the tokens whose weight is not above "
-                   "behav_imp_weight_cap",
+     .definition =
+         "p before the train step / p at generation, of the tokens whose weight is not above "
+         "behav_imp_weight_cap",
      .source = kActors,
      .when = "recompute_log_probs"},
     {.name = "<call>/behave_approx_kl",
@@ -266,8 +272,9 @@ constexpr Metric kExamples[] = {
      .source = "train_step of sft"},
     {.name = "<call>/accuracy",
      .unit = "share",
-     .definition = "pairs whose better answer has the larger score (reward_model) or the larger reward "
-                   "beta (log p - log p_ref) (dpo)",
+     .definition =
+         "pairs whose better answer has the larger score (reward_model) or the larger reward "
+         "beta (log p - log p_ref) (dpo)",
      .source = "train_step of dpo, reward_model"},
     {.name = "<call>/n_pairs",
      .unit = "count",
@@ -302,8 +309,9 @@ constexpr Metric kExamples[] = {
 constexpr Metric kEvaluation[] = {
     {.name = "eval/accuracy",
      .unit = "share",
-     .definition = "prompts whose greedy answer matches the reference by the rule; of preferences pairs "
-                   "whose better answer is preferred",
+     .definition =
+         "prompts whose greedy answer matches the reference by the rule; of preferences pairs "
+         "whose better answer is preferred",
      .source = "evaluation on prompts or preferences"},
     {.name = "eval/response_length",
      .unit = "tokens",
@@ -330,8 +338,9 @@ constexpr Metric kEvaluation[] = {
 constexpr Metric kCalls[] = {
     {.name = "<call>/n_tokens",
      .unit = "tokens",
-     .definition = "tokens that the call went through: of generate prompts and answers, of the others "
-                   "all tokens of its sequences, each as often as it was used",
+     .definition =
+         "tokens that the call went through: of generate prompts and answers, of the others "
+         "all tokens of its sequences, each as often as it was used",
      .source = "every call that reads or makes tokens"},
     {.name = "<call>/tokens_per_second",
      .unit = "tokens/s",
@@ -339,8 +348,9 @@ constexpr Metric kCalls[] = {
      .source = "master"},
     {.name = "time/<call>/total",
      .unit = "s",
-     .definition = "from the dispatch of the call to the last reply of a data rank, added up over its "
-                   "runs in the step",
+     .definition =
+         "from the dispatch of the call to the last reply of a data rank, added up over its "
+         "runs in the step",
      .source = "master"},
     {.name = "time/<call>/main/max",
      .unit = "s",
@@ -352,8 +362,9 @@ constexpr Metric kCalls[] = {
      .source = "workers"},
     {.name = "time/<call>/pre/<hook>/max",
      .unit = "s",
-     .definition = "work before it: data_transfer (samples move to where they are needed), param_realloc "
-                   "(parameters move to the call's layout), prefetch; on the slowest worker",
+     .definition =
+         "work before it: data_transfer (samples move to where they are needed), param_realloc "
+         "(parameters move to the call's layout), prefetch; on the slowest worker",
      .source = "workers",
      .when = "the call has such a hook"},
     {.name = "time/<call>/pre/<hook>/mean",
@@ -363,8 +374,9 @@ constexpr Metric kCalls[] = {
      .when = "the call has such a hook"},
     {.name = "time/<call>/post/<hook>/max",
      .unit = "s",
-     .definition = "work after it: param_realloc (trained parameters move on), offload, release; on the "
-                   "slowest worker",
+     .definition =
+         "work after it: param_realloc (trained parameters move on), offload, release; on the "
+         "slowest worker",
      .source = "workers",
      .when = "the call has such a hook"},
     {.name = "time/<call>/post/<hook>/mean",
@@ -402,8 +414,9 @@ constexpr Metric kCalls[] = {
      .when = "log_return_value"},
     {.name = "<call>/minibatch<i>/<metric>",
      .unit = "of the metric",
-     .definition = "the metric <call>/<metric> of one minibatch (of a call that runs several times a "
-                   "step: of one run), counted from 0",
+     .definition =
+         "the metric <call>/<metric> of one minibatch (of a call that runs several times a "
+         "step: of one run), counted from 0",
      .source = "every call",
      .when = "there are several in a step"},
 };
@@ -441,16 +454,18 @@ constexpr Metric kSteps[] = {
 };
 
 constexpr MetricSection kSections[] = {
-    {"Rewards",
-     "What the verifiers gave. Answers without a reward are in none of these numbers.", kRewards},
+    {"Rewards", "What the verifiers gave. Answers without a reward are in none of these numbers.",
+     kRewards},
     {"Generation", "Answers of the step.", kGeneration},
     {"Learning",
-     "Sequences, rewards and updates of a train_step. The numbers of several minibatches are merged: "
+     "Sequences, rewards and updates of a train_step. The numbers of several minibatches are "
+     "merged: "
      "means are weighted by what they are means of, counts are added up.",
      kLearning},
     {"Policies", "A policy's train_step, over the tokens that are learned from.", kPolicy},
     {"Critics", "A critic's train_step, over the tokens that are learned from.", kCritic},
-    {"Examples and preferences", "Supervised training and training on pairs of answers.", kExamples},
+    {"Examples and preferences", "Supervised training and training on pairs of answers.",
+     kExamples},
     {"Evaluation", "Of the data set that `evaluate.dataset` names; on lines without a call.",
      kEvaluation},
     {"Every call", "Work and time of a call in a step.", kCalls},

@@ -38,7 +38,8 @@ bool is_row_of(const Metric& metric, std::string_view name) {
   if (matches(metric.name, name)) return true;
   if (metric.spread == Spread::kNone) return false;
   for (const std::string_view ending : {"_min", "_max"}) {
-    if (name.ends_with(ending) && matches(metric.name, name.substr(0, name.size() - 4))) return true;
+    if (name.ends_with(ending) && matches(metric.name, name.substr(0, name.size() - 4)))
+      return true;
   }
   return false;
 }
@@ -86,7 +87,8 @@ elements. `<call>` is the name of a `[call.X]` section, `<data set>` that of a `
 `null`. Logarithms are natural.
 )";
   for (const MetricSection& section : metric_list()) {
-    out << "\n## " << section.title << "\n\n" << section.text << "\n\n"
+    out << "\n## " << section.title << "\n\n"
+        << section.text << "\n\n"
         << "| metric | unit | definition | written by |\n| --- | --- | --- | --- |\n";
     for (const Metric& metric : section.metrics) {
       out << "| `" << metric.name << "`"

@@ -35,15 +35,16 @@ TEST(TimeTable, AddsUpCallsAndPhasesAndGivesTheirShares) {
 
   const std::string text = table.text(20);
 
-  EXPECT_EQ(text,
-            "where the time went: 2 steps in 20 s; phases of the slowest worker; calls on different "
-            "workers overlap\n"
-            "call           pre           main          post          all\n"
-            "load           -             1.0 s  5.0 %  -             1.0 s  5.0 %\n"
-            "actor_gen      1.0 s  5.0 %  4.0 s  20 %   -             5.0 s  25 %\n"
-            "actor_train    -             1.5 s  7.5 %  0.5 s  2.5 %  2.0 s  10 %\n"
-            "evaluation     -             -             -             2.0 s  10 %\n"
-            "start and end  -             -             -             10 s  50 %\n");
+  EXPECT_EQ(
+      text,
+      "where the time went: 2 steps in 20 s; phases of the slowest worker; calls on different "
+      "workers overlap\n"
+      "call           pre           main          post          all\n"
+      "load           -             1.0 s  5.0 %  -             1.0 s  5.0 %\n"
+      "actor_gen      1.0 s  5.0 %  4.0 s  20 %   -             5.0 s  25 %\n"
+      "actor_train    -             1.5 s  7.5 %  0.5 s  2.5 %  2.0 s  10 %\n"
+      "evaluation     -             -             -             2.0 s  10 %\n"
+      "start and end  -             -             -             10 s  50 %\n");
 }
 
 TEST(TimeTable, OfOneStepSaysStep) {

@@ -39,9 +39,10 @@ TEST(Synonyms, SayWhereAKeyOfAnotherSectionIs) {
 }
 
 TEST(Synonyms, NeverSuggestAKeyThatTheInterfaceLacks) {
-  EXPECT_EQ(advice("call.actor_train", "beta", {"n_seqs", "kl_ctl", "kl_loss"}),
-            "; did you mean kl_ctl or kl_loss? (beta is dpo's, a KL reward's weight is kl_ctl, that "
-            "of a KL loss is kl_loss)");
+  EXPECT_EQ(
+      advice("call.actor_train", "beta", {"n_seqs", "kl_ctl", "kl_loss"}),
+      "; did you mean kl_ctl or kl_loss? (beta is dpo's, a KL reward's weight is kl_ctl, that "
+      "of a KL loss is kl_loss)");
 }
 
 TEST(Synonyms, SayWhenThereIsNoSuchThing) {
@@ -56,11 +57,10 @@ TEST(Synonyms, HaveEachNameOnceInOrder) {
   EXPECT_TRUE(std::is_sorted(all.begin(), all.end(), [](const Synonym& a, const Synonym& b) {
     return a.theirs < b.theirs;
   }));
-  EXPECT_EQ(std::adjacent_find(all.begin(), all.end(),
-                               [](const Synonym& a, const Synonym& b) {
-                                 return a.theirs == b.theirs;
-                               }),
-            all.end());
+  EXPECT_EQ(
+      std::adjacent_find(all.begin(), all.end(),
+                         [](const Synonym& a, const Synonym& b) { return a.theirs == b.theirs; }),
+      all.end());
 }
 
 TEST(Synonyms, WinOverATypingErrorInAFile) {

@@ -1,12 +1,11 @@
-// What whole runs write beside what the list of metrics says, and what a run leaves in its log and its
-// samples. One worker each: names do not depend on the layout.
-#include "orrery/metrics/metric_list.h"
-
+// What whole runs write beside what the list of metrics says, and what a run leaves in its log and
+// its samples. One worker each: names do not depend on the layout.
 #include <gtest/gtest.h>
 
 #include <set>
 
 #include "integration/runs_for_test.h"
+#include "orrery/metrics/metric_list.h"
 
 namespace orrery::integration {
 namespace {
@@ -114,9 +113,10 @@ TEST(Diagnostics, OfARunThatFailsSayTheErrorOnceAndInItsLog) {
   std::ofstream(folder / "silent.sh") << "exit 1\n";
 
   const Result result =
-      orrery(3, tiny(folder, "--set call.reward.interface=command_reward --set "
-                             "call.reward.command=\"sh " +
-                                 (folder / "silent.sh").string() + "\" --set call.reward.restarts=0"));
+      orrery(3, tiny(folder,
+                     "--set call.reward.interface=command_reward --set "
+                     "call.reward.command=\"sh " +
+                         (folder / "silent.sh").string() + "\" --set call.reward.restarts=0"));
 
   EXPECT_EQ(result.exit_code, 3) << result.output;
   const std::string log = text_of(folder / "grpo_tiny/log.txt");

@@ -19,8 +19,9 @@ Failure named_failure(int worker, const std::string& what) {
 }
 
 TEST(Failures, ThatAreTheSameAreSaidOnce) {
-  const std::vector<Failure> failures = {
-      named_failure(2, ": no judge"), named_failure(0, ": no judge"), named_failure(1, ": no judge")};
+  const std::vector<Failure> failures = {named_failure(2, ": no judge"),
+                                         named_failure(0, ": no judge"),
+                                         named_failure(1, ": no judge")};
 
   EXPECT_EQ(text_of(failures),
             "worker 2 on n2, step 3, call reward: no judge (the same from workers 0, 1)");

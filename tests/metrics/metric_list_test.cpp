@@ -9,17 +9,17 @@ namespace orrery::metrics {
 namespace {
 
 TEST(MetricList, FindsNamesWithCallsDataSetsAndMinibatches) {
-  for (const char* name :
-       {"time/step", "reward/reward", "reward/reward_max", "reward/reward_std",
-        "reward/dataset/train/reward", "time/actor_gen/pre/data_transfer/max",
-        "actor_train/minibatch1/loss", "actor_gen/value/packed_logprobs"}) {
+  for (const char* name : {"time/step", "reward/reward", "reward/reward_max", "reward/reward_std",
+                           "reward/dataset/train/reward", "time/actor_gen/pre/data_transfer/max",
+                           "actor_train/minibatch1/loss", "actor_gen/value/packed_logprobs"}) {
     EXPECT_FALSE(metrics_named(name).empty()) << name;
   }
 }
 
 TEST(MetricList, DoesNotFindOthers) {
-  for (const char* name : {"", "loss", "actor_train/los", "actor_train/loss_min", "reward/reward_avg",
-                           "actor_train/minibatch1/los", "time/actor_gen", "a/b/c/d/e"}) {
+  for (const char* name :
+       {"", "loss", "actor_train/los", "actor_train/loss_min", "reward/reward_avg",
+        "actor_train/minibatch1/los", "time/actor_gen", "a/b/c/d/e"}) {
     EXPECT_TRUE(metrics_named(name).empty()) << name;
   }
 }

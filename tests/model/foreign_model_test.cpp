@@ -63,7 +63,8 @@ TEST(ForeignModel, WeightsInAnotherFormAreNamed) {
 TEST(ForeignModel, PointersOfGitLfsAreNoWeights) {
   const TemporaryFolder folder;
   write(folder / "m/config.json", "{}");
-  write(folder / "m/model.safetensors", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n");
+  write(folder / "m/model.safetensors",
+        "version https://git-lfs.github.com/spec/v1\noid sha256:0\n");
 
   expect_part(refusal(folder / "m"), "git lfs pull");
 }

@@ -1,5 +1,5 @@
-// Offers every block program of src/kernels/blocks to the simulated runtime. A library of its own, to
-// be loaded with a program whose kernels nvcc compiled.
+// Offers every block program of src/kernels/blocks to the simulated runtime. A library of its own,
+// to be loaded with a program whose kernels nvcc compiled.
 #include <dlfcn.h>
 
 #include <cstdio>

@@ -44,7 +44,8 @@ class Device {
  public:
   Device() {
     const int file = ::memfd_create("simulated-gpu", MFD_CLOEXEC);
-    if (file < 0 || ::ftruncate(file, static_cast<off_t>(kAddresses)) != 0) give_up("no memory file");
+    if (file < 0 || ::ftruncate(file, static_cast<off_t>(kAddresses)) != 0)
+      give_up("no memory file");
     seen_ = map(file, PROT_NONE);
     used_ = map(file, PROT_READ | PROT_WRITE);
     ::close(file);
@@ -156,12 +157,14 @@ void explain_fault(int, siginfo_t* info, void*) {
     char text[200];
     const int n = std::snprintf(
         text, sizeof text,
-        "simulated GPU: address %p of device %d was used by the host or by another device's work, %s\n",
+        "simulated GPU: address %p of device %d was used by the host or by another device's work, "
+        "%s\n",
         static_cast<const void*>(address), device,
         block ? "inside a live block" : "where there is no live block (beyond one, or freed)");
     if (::write(STDERR_FILENO, text, static_cast<std::size_t>(n)) < 0) std::abort();
   }
-  ::sigaction(SIGSEGV, &handler_before, nullptr);  // the access is tried again, and ends the program
+  ::sigaction(SIGSEGV, &handler_before,
+              nullptr);  // the access is tried again, and ends the program
 }
 
 }  // namespace

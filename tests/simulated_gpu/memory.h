@@ -1,9 +1,9 @@
-// Memory of the simulated GPUs, which the host cannot touch. Each device is a file in memory that is
-// mapped twice: programs see the first mapping, without any access, so whatever the host reads or
-// writes there faults; work on a stream uses the second one (view), or has the first opened while it
-// runs (Opened). A block ends where its pages end, no address is ever used again, and fresh memory is
-// NaN: reading beyond a block, or after it was freed, or before it was written, is seen and not luck.
-// Any thread.
+// Memory of the simulated GPUs, which the host cannot touch. Each device is a file in memory that
+// is mapped twice: programs see the first mapping, without any access, so whatever the host reads
+// or writes there faults; work on a stream uses the second one (view), or has the first opened
+// while it runs (Opened). A block ends where its pages end, no address is ever used again, and
+// fresh memory is NaN: reading beyond a block, or after it was freed, or before it was written, is
+// seen and not luck. Any thread.
 #pragma once
 
 #include <cstddef>
@@ -23,8 +23,8 @@ struct Block {
   std::size_t size_bytes = 0;
 };
 
-/// Begins at a multiple of 256 bytes, filled with 0xFF (a NaN in every format). Throws std::bad_alloc
-/// when the device has no room. `size_bytes` is above 0.
+/// Begins at a multiple of 256 bytes, filled with 0xFF (a NaN in every format). Throws
+/// std::bad_alloc when the device has no room. `size_bytes` is above 0.
 void* allocate(int device, std::size_t size_bytes);
 /// Aborts the program, with a line, for an address that no live block begins at.
 void release(void* begin);
@@ -36,8 +36,8 @@ std::optional<Block> block_at(const void* address);
 std::size_t room_at(const void* address);
 std::size_t bytes_in_use(int device);
 
-/// The address under which work on a stream may use what programs see at `address`; those of the host
-/// stay what they are.
+/// The address under which work on a stream may use what programs see at `address`; those of the
+/// host stay what they are.
 void* view(const void* address);
 template <class T>
 T* view(T* address) {

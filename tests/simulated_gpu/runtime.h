@@ -16,7 +16,8 @@ namespace orrery::simulated_gpu {
 int current_device();
 Stream stream_of(cudaStream_t stream);
 
-/// Keeps an error for cudaGetLastError of this thread, and says on standard error what it was about.
+/// Keeps an error for cudaGetLastError of this thread, and says on standard error what it was
+/// about.
 cudaError_t fail(cudaError_t error, const char* why);
 
 /// Runs `work`; a rule that it breaks becomes the error that CUDA has for it.

@@ -1,5 +1,5 @@
-// libcudart.so.13 of the simulated GPUs: launches of kernels that nvcc compiled. Its host code registers
-// each kernel by the address of a stub and the mangled name, and launches by the address.
+// libcudart.so.13 of the simulated GPUs: launches of kernels that nvcc compiled. Its host code
+// registers each kernel by the address of a stub and the mangled name, and launches by the address.
 #include <cuda_runtime_api.h>
 
 #include <map>

@@ -140,9 +140,8 @@ cudaError_t cudaMemsetAsync(void* memory, int value, size_t size_bytes, cudaStre
     return fail(cudaErrorInvalidValue, "a memset goes beyond its block");
   }
   return guarded([&] {
-    launch(stream_of(stream), "memset", [memory = view(memory), value, size_bytes] {
-      std::memset(memory, value, size_bytes);
-    });
+    launch(stream_of(stream), "memset",
+           [memory = view(memory), value, size_bytes] { std::memset(memory, value, size_bytes); });
   });
 }
 cudaError_t cudaMemset(void* memory, int value, size_t size_bytes) {

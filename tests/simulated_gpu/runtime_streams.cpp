@@ -106,8 +106,8 @@ cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode* mode) {
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   *graph = nullptr;
   return guarded([&] {
-    *graph = reinterpret_cast<cudaGraph_t>(
-        static_cast<std::uintptr_t>(end_capture(stream_of(stream))));
+    *graph =
+        reinterpret_cast<cudaGraph_t>(static_cast<std::uintptr_t>(end_capture(stream_of(stream))));
   });
 }
 // What can be launched is the graph itself; it lives until that is destroyed.

@@ -1,5 +1,6 @@
-// That the simulated GPU sees what a program can do wrong with memory, streams, events and graphs, and
-// that it sees nothing where a program is right. Each mistake is planted here as a program would make it.
+// That the simulated GPU sees what a program can do wrong with memory, streams, events and graphs,
+// and that it sees nothing where a program is right. Each mistake is planted here as a program
+// would make it.
 #include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
 
@@ -281,7 +282,8 @@ TEST_P(SimulatedGpu, RefusesWhatACaptureDoesNotAllow) {
   EXPECT_EQ(cudaEventSynchronize(event), cudaErrorStreamCaptureUnsupported);
   EXPECT_EQ(cudaStreamWaitEvent(other_, event, 0), cudaSuccess);  // joins ...
   copy(memory, pinned(1), other_);
-  EXPECT_EQ(cudaStreamEndCapture(stream_, &graph), cudaErrorStreamCaptureUnsupported);  // ... for ever
+  EXPECT_EQ(cudaStreamEndCapture(stream_, &graph),
+            cudaErrorStreamCaptureUnsupported);  // ... for ever
   EXPECT_EQ(graph, nullptr);
 }
 

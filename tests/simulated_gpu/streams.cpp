@@ -103,8 +103,8 @@ bool step(Stream stream) {
   return true;
 }
 
-/// Runs one task, of this stream or of one that its first task waits for. False: another process must
-/// act first.
+/// Runs one task, of this stream or of one that its first task waits for. False: another process
+/// must act first.
 bool advance(Stream stream) {
   for (std::size_t depth = 0; depth <= machine().streams.size(); ++depth) {
     if (step(stream)) return true;

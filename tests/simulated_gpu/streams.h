@@ -1,9 +1,9 @@
-// Streams, events and graphs of the simulated GPUs. A stream is a queue, and nothing in it runs before
-// somebody waits for it; then only what must have run by then. So a wait or an event that is missing
-// gives wrong numbers always, and not now and then.
+// Streams, events and graphs of the simulated GPUs. A stream is a queue, and nothing in it runs
+// before somebody waits for it; then only what must have run by then. So a wait or an event that is
+// missing gives wrong numbers always, and not now and then.
 //
-// Order (environment SIMULATED_GPU_ORDER): `late`, as said; `reversed`, late, and a wait for a whole
-// device works off its newest stream first; `eager`, work runs as soon as it can.
+// Order (environment SIMULATED_GPU_ORDER): `late`, as said; `reversed`, late, and a wait for a
+// whole device works off its newest stream first; `eager`, work runs as soon as it can.
 //
 // Streams never wait for each other by themselves, the default stream included: stricter than CUDA,
 // whose legacy default stream waits for streams that are not made non-blocking. Any thread.
@@ -51,8 +51,8 @@ void wait_for(Stream stream, Event event);
 bool has_passed(Event event);  ///< runs one task at most first
 void synchronize_event(Event event);
 
-/// A graph: what was enqueued on the stream that it was captured from, and on the streams that joined
-/// by waiting for an event of it.
+/// A graph: what was enqueued on the stream that it was captured from, and on the streams that
+/// joined by waiting for an event of it.
 using Graph = int;
 void begin_capture(Stream stream);
 bool is_capturing(Stream stream);

@@ -1,5 +1,5 @@
-// What is said about every generate and inference call, whatever its interface: tokens, and of calls
-// that give rewards and of calls that write answers the spread, the groups and the data sets.
+// What is said about every generate and inference call, whatever its interface: tokens, and of
+// calls that give rewards and of calls that write answers the spread, the groups and the data sets.
 #pragma once
 
 #include <string>

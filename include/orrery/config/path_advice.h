@@ -6,8 +6,8 @@
 
 namespace orrery::config {
 
-/// `; ...` for a name on the Hugging Face hub, an address, a home directory or a variable that only a
-/// shell would have replaced; else empty.
+/// `; ...` for a name on the Hugging Face hub, an address, a home directory or a variable that only
+/// a shell would have replaced; else empty.
 ///   written  as the file says it
 std::string path_advice(std::string_view written);
 

@@ -1,5 +1,5 @@
-// What other systems call a key. A name that someone knows from there is no typing error, so no edit
-// distance finds what is meant; here a table does.
+// What other systems call a key. A name that someone knows from there is no typing error, so no
+// edit distance finds what is meant; here a table does.
 #pragma once
 
 #include <span>
@@ -12,7 +12,8 @@ namespace orrery::config {
 
 struct Synonym {
   std::string_view theirs;
-  /// `model.X.lr`, or several with commas, or `nothing`; behind a semicolon what a name does not say.
+  /// `model.X.lr`, or several with commas, or `nothing`; behind a semicolon what a name does not
+  /// say.
   std::string_view ours;
 };
 

@@ -1,5 +1,6 @@
-// Every metric that a run writes, with unit, definition and origin: docs/metrics.md is made from it,
-// and a test of whole runs compares what they wrote with it. Constant data; any rank, any thread.
+// Every metric that a run writes, with unit, definition and origin: docs/metrics.md is made from
+// it, and a test of whole runs compares what they wrote with it. Constant data; any rank, any
+// thread.
 #pragma once
 
 #include <span>
@@ -33,8 +34,8 @@ struct MetricSection {
 
 std::span<const MetricSection> metric_list();
 
-/// The rows of a name in metrics.jsonl; several where calls of different kinds write it. None: it is
-/// not in the list.
+/// The rows of a name in metrics.jsonl; several where calls of different kinds write it. None: it
+/// is not in the list.
 std::vector<const Metric*> metrics_named(std::string_view name);
 
 /// docs/metrics.md.
