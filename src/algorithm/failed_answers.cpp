@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <fstream>
 #include <nlohmann/json.hpp>  // records and states
+#include <sstream>
 
 #include "orrery/base/error.h"
+#include "orrery/base/file.h"
 #include "orrery/base/text.h"
 
 namespace orrery::algorithm {
@@ -108,9 +110,8 @@ std::vector<FailedAnswer> gather_failed(const std::vector<FailedAnswer>& own,
 FailedAnswerRecord::FailedAnswerRecord(fs::path folder, std::string call, int data_rank,
                                        int64_t first_step)
     : file_(folder / base::concat(call, "-rank-", data_rank, ".jsonl")), call_(std::move(call)) {
-  std::error_code none_yet;
-  for (const auto& entry : fs::directory_iterator(folder, none_yet)) {
-    std::ifstream in(entry.path());
+  for (const fs::path& file : base::list_folder(folder)) {
+    std::istringstream in(base::read_file(file));
     for (std::string line; std::getline(in, line);) {
       const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
       if (!json.is_object()) continue;  // torn by the job's end: nothing was trained with it
@@ -128,7 +129,7 @@ FailedAnswerRecord::FailedAnswerRecord(fs::path folder, std::string call, int da
                        .restarts = json.at("restarts").get<int64_t>(),
                        .question = key.question};
       } catch (const Json::exception& error) {
-        throw CheckpointError(base::concat(entry.path().string(), ": this is no failed answer: ",
+        throw CheckpointError(base::concat(file.string(), ": this is no failed answer: ",
                                            line.substr(0, kLongestShown)),
                               {.expected = "lines as the job wrote them",
                                .got = error.what(),

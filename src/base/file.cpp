@@ -4,8 +4,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <system_error>
 
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
@@ -52,6 +54,46 @@ std::string read_file(const std::filesystem::path& file) {
     if (count < 0) fail(file, "read");
     if (count == 0) return content;
     content.append(chunk, static_cast<size_t>(count));
+  }
+}
+
+bool exists(const std::filesystem::path& path) {
+  struct stat info {};
+  if (::lstat(path.c_str(), &info) != 0) {
+    if (errno == ENOENT || errno == ENOTDIR) return false;
+    fail(path, "look");
+  }
+  if (S_ISLNK(info.st_mode) && ::stat(path.c_str(), &info) != 0) {
+    fail(path, "follow this link");
+  }
+  return true;
+}
+
+std::vector<std::filesystem::path> list_folder(const std::filesystem::path& folder) {
+  std::vector<std::filesystem::path> entries;
+  if (!base::exists(folder)) return entries;
+  std::error_code error;
+  for (std::filesystem::directory_iterator next(folder, error), end; !error && next != end;
+       next.increment(error)) {
+    entries.push_back(next->path());
+  }
+  if (error) {
+    errno = error.value();
+    fail(folder, "list this folder");
+  }
+  std::sort(entries.begin(), entries.end());
+  return entries;
+}
+
+std::filesystem::path free_name(const std::filesystem::path& path, std::string_view suffix) {
+  std::filesystem::path plain = path;
+  plain += suffix;
+  std::filesystem::path candidate = plain;
+  for (int i = 1;; ++i) {
+    struct stat info {};
+    if (::lstat(candidate.c_str(), &info) != 0 && errno == ENOENT) return candidate;
+    candidate = plain;
+    candidate += concat(".", i);
   }
 }
 

@@ -36,6 +36,8 @@ bool is_checkpoint_name(const std::string& name) {
          name.find_first_not_of("0123456789", kPrefix.size()) == std::string::npos;
 }
 
+}  // namespace
+
 void move_pointer(const fs::path& directory) {
   const fs::path fresh = directory.parent_path() / "latest.new";
   std::error_code ignored;
@@ -43,6 +45,8 @@ void move_pointer(const fs::path& directory) {
   fs::create_directory_symlink(directory.filename(), fresh);
   fs::rename(fresh, directory.parent_path() / "latest");
 }
+
+namespace {
 
 /// What goes wrong here costs space, not safety.
 void remove_old(const fs::path& root, int keep) {
@@ -67,8 +71,8 @@ fs::path partial_directory(const fs::path& directory) {
 
 void remove_partial(const fs::path& root) {
   std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(root, ignored)) {
-    const std::string name = entry.path().filename().string();
+  for (const fs::path& entry : base::list_folder(root)) {
+    const std::string name = entry.filename().string();
     if (name.starts_with("step-") && name.ends_with(kPartial)) fs::remove_all(entry, ignored);
   }
 }
@@ -97,10 +101,10 @@ void publish(const fs::path& directory, const Manifest& manifest, int keep) {
 
 std::vector<fs::path> list_checkpoints(const fs::path& root) {
   std::vector<fs::path> found;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(root, error)) {
-    if (is_checkpoint_name(entry.path().filename().string()) && !entry.is_symlink()) {
-      found.push_back(entry.path());
+  for (const fs::path& entry : base::list_folder(root)) {
+    std::error_code ignored;  // what is no link by now is listed, and found to be whole or not
+    if (is_checkpoint_name(entry.filename().string()) && !fs::is_symlink(entry, ignored)) {
+      found.push_back(entry);
     }
   }
   const auto number = [](const fs::path& path) {

@@ -26,26 +26,21 @@ std::string owner_text() {
                       job != nullptr ? base::concat(", Slurm job ", job) : "", "\n");
 }
 
-}  // namespace
-
-RunLock::RunLock(const std::filesystem::path& run_directory) {
-  std::filesystem::path file =
-      run_directory.parent_path() / base::concat(".", run_directory.filename().string(), ".lock");
-  std::error_code error;
-  std::filesystem::create_directories(run_directory.parent_path(), error);
-  descriptor_ = base::FileDescriptor(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
-  if (descriptor_.get() < 0) {
+base::FileDescriptor take(const std::filesystem::path& file,
+                          const std::filesystem::path& run_directory) {
+  base::FileDescriptor descriptor(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
+  if (descriptor.get() < 0) {
     throw ConfigError(base::concat("run directory ", run_directory.string(), ": ", file.string(),
                                    ": ", std::generic_category().message(errno)),
                       {.expected = "a folder that can be created and written",
                        .got = std::generic_category().message(errno),
                        .advice = "set experiment.output_dir to a folder of yours"});
   }
-  if (::flock(descriptor_.get(), LOCK_EX | LOCK_NB) != 0) {
+  if (::flock(descriptor.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) {
       base::log_warning(base::concat(file.string(), ": this file system has no locks; take care ",
                                      "that no second job uses ", run_directory.string()));
-      return;
+      return descriptor;
     }
     std::string owner = base::read_file(file);
     owner = owner.substr(0, owner.find('\n'));
@@ -55,10 +50,26 @@ RunLock::RunLock(const std::filesystem::path& run_directory) {
                        .advice = "wait for it, end it, or set another experiment.name"});
   }
   const std::string owner = owner_text();
-  if (::ftruncate(descriptor_.get(), 0) != 0 ||
-      ::pwrite(descriptor_.get(), owner.data(), owner.size(), 0) < 0) {
+  if (::ftruncate(descriptor.get(), 0) != 0 ||
+      ::pwrite(descriptor.get(), owner.data(), owner.size(), 0) < 0) {
     base::log_warning(base::concat(file.string(), ": cannot say who holds it"));
   }
+  return descriptor;
+}
+
+}  // namespace
+
+RunLock::RunLock(const std::filesystem::path& run_directory) {
+  std::error_code error;
+  std::filesystem::create_directories(run_directory.parent_path(), error);  // or open() tells
+  beside_ = take(
+      run_directory.parent_path() / base::concat(".", run_directory.filename().string(), ".lock"),
+      run_directory);
+  if (base::exists(run_directory)) hold(run_directory);
+}
+
+void RunLock::hold(const std::filesystem::path& run_directory) {
+  inside_ = take(run_directory / kInnerFile, run_directory);
 }
 
 }  // namespace orrery::checkpoint

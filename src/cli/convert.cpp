@@ -51,9 +51,9 @@ void check_target(const config::ConvertOptions& options) {
   std::string got;
   if (fs::weakly_canonical(to, ignored) == fs::weakly_canonical(options.from, ignored)) {
     got = "the same directory as --from";
-  } else if (fs::exists(to, ignored) && !fs::is_directory(to, ignored)) {
+  } else if (base::exists(to) && !fs::is_directory(to, ignored)) {
     got = "a file of that name";
-  } else if (fs::exists(to, ignored) && !fs::is_empty(to, ignored) && !options.overwrite) {
+  } else if (base::exists(to) && !fs::is_empty(to, ignored) && !options.overwrite) {
     got = "a directory of that name that is not empty (--overwrite replaces it)";
   }
   if (got.empty()) return;
@@ -122,8 +122,7 @@ void to_checkpoint(const config::ConvertOptions& options, const ModelSource& sou
 
 /// Where the tokenizer of a checkpoint's model is: beside it, or where the run took it from.
 fs::path home_of(const ModelSource& source) {
-  std::error_code ignored;
-  if (fs::exists(source.directory / "config.json", ignored)) return source.directory;
+  if (base::exists(source.directory / "config.json")) return source.directory;
   return model_config_of(source.directory, source.role).path;
 }
 

@@ -12,6 +12,7 @@
 #include "model_source.h"
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"
+#include "orrery/base/file.h"
 #include "orrery/base/text.h"
 #include "orrery/checkpoint/contents.h"
 #include "orrery/checkpoint/directory.h"
@@ -201,10 +202,10 @@ std::string run_text(const fs::path& directory) {
     rows.push_back({base::concat("checkpoints/", path.filename().string()), state});
   }
   std::vector<fs::path> models;
-  for (const auto& entry : fs::directory_iterator(directory / "models", ignored)) {
-    if (!entry.is_directory(ignored)) continue;
-    for (const auto& role : fs::directory_iterator(entry.path(), ignored)) {
-      if (role.is_directory(ignored)) models.push_back(role.path());
+  for (const fs::path& step : base::list_folder(directory / "models")) {
+    if (!fs::is_directory(step, ignored)) continue;
+    for (const fs::path& role : base::list_folder(step)) {
+      if (fs::is_directory(role, ignored)) models.push_back(role);
     }
   }
   std::sort(models.begin(), models.end());
@@ -221,7 +222,7 @@ std::string run_text(const fs::path& directory) {
 
 PathKind kind_of_path(const fs::path& path) {
   std::error_code ignored;
-  if (!fs::exists(path, ignored)) {
+  if (!base::exists(path)) {
     throw ConfigError(base::concat(path.string(), " does not exist"),
                       {.expected = "a model, checkpoint, run directory, safetensors or HDF5 file",
                        .got = "no such file or directory",

@@ -2,6 +2,7 @@
 
 #include "orrery/algorithm/registry.h"
 #include "orrery/base/error.h"
+#include "orrery/base/file.h"
 #include "orrery/base/text.h"
 #include "orrery/checkpoint/directory.h"
 #include "orrery/checkpoint/reader.h"
@@ -43,8 +44,7 @@ auto as_bad_input(const Work& work) {
 /// The architecture of a role of a checkpoint: of the config.json that a converted one carries, or
 /// of the configuration of the run that wrote it.
 model::Architecture architecture_of(const fs::path& directory, const std::string& role) {
-  std::error_code ignored;
-  if (fs::exists(directory / "config.json", ignored)) {
+  if (base::exists(directory / "config.json")) {
     return model::Architecture::from_hf_config(directory / "config.json");
   }
   return model::Architecture::from_config(model_config_of(directory, role));
@@ -84,16 +84,15 @@ void check_files(const fs::path& directory) {
 }
 
 DirectoryKind kind_of(const fs::path& directory) {
-  std::error_code ignored;
-  if (fs::is_regular_file(directory / "manifest.json", ignored)) return DirectoryKind::kCheckpoint;
-  if (fs::is_regular_file(directory / "config.json", ignored)) return DirectoryKind::kHuggingFace;
-  if (fs::is_regular_file(directory / "config.cfg", ignored)) return DirectoryKind::kRun;
+  if (base::exists(directory / "manifest.json")) return DirectoryKind::kCheckpoint;
+  if (base::exists(directory / "config.json")) return DirectoryKind::kHuggingFace;
+  if (base::exists(directory / "config.cfg")) return DirectoryKind::kRun;
   return DirectoryKind::kOther;
 }
 
 ModelSource open_model(const fs::path& directory, const std::string& role, SourceCheck check) {
   std::error_code ignored;
-  if (!fs::exists(directory, ignored)) {
+  if (!base::exists(directory)) {
     refuse(directory, base::concat("no such directory", config::path_advice(directory.string())));
   }
   model::refuse_foreign_model(directory);
@@ -184,8 +183,7 @@ void require_vocabulary(const ModelSource& source, const data::Tokenizer& tokeni
 }
 
 std::unique_ptr<data::Tokenizer> tokenizer_for(const ModelSource& source) {
-  std::error_code ignored;
-  if (fs::exists(source.directory / "tokenizer.json", ignored)) {
+  if (base::exists(source.directory / "tokenizer.json")) {
     std::unique_ptr<data::Tokenizer> tokenizer = data::make_tokenizer(source.directory.string());
     require_vocabulary(source, *tokenizer);
     return tokenizer;

@@ -1,128 +1,27 @@
 #include "resume.h"
 
 #include <algorithm>
-#include <array>
-#include <cctype>
 #include <cstdlib>
-#include <optional>
-#include <set>
 #include <string_view>
 #include <system_error>
 
 #include "broadcast_text.h"
 #include "orrery/algorithm/registry.h"
+#include "orrery/base/counted.h"
 #include "orrery/base/error.h"
+#include "orrery/base/file.h"
 #include "orrery/base/log.h"
 #include "orrery/base/text.h"
 #include "orrery/checkpoint/directory.h"
 #include "orrery/metrics/jsonl_writer.h"
 #include "orrery/metrics/tensorboard.h"
+#include "resume_rules.h"
 
 namespace orrery::cli {
 
 namespace fs = std::filesystem;
 
 namespace {
-
-/// `section.key` -> value, of the text that config::resolved_config() makes.
-std::map<std::string, std::string> values_of(const std::string& resolved) {
-  std::map<std::string, std::string> values;
-  std::string section;
-  for (size_t begin = 0; begin < resolved.size();) {
-    const size_t end = std::min(resolved.find('\n', begin), resolved.size());
-    const std::string line = resolved.substr(begin, end - begin);
-    begin = end + 1;
-    if (line.empty() || line[0] == '#') continue;
-    if (line[0] == '[') {
-      section = line.substr(1, line.find(']') - 1);
-      continue;
-    }
-    const size_t equals = line.find('=');
-    if (equals == std::string::npos) continue;
-    const auto trimmed = [](std::string text) {
-      text.erase(0, text.find_first_not_of(' '));
-      text.erase(text.find_last_not_of(' ') + 1);
-      return text;
-    };
-    values[base::concat(section, ".", trimmed(line.substr(0, equals)))] =
-        trimmed(line.substr(equals + 1));
-  }
-  return values;
-}
-
-bool is_any_of(std::string_view text, std::initializer_list<std::string_view> of) {
-  return std::find(of.begin(), of.end(), text) != of.end();
-}
-
-enum class Change { kFree, kNoted, kRefused };
-
-/// Which records are left out: what mends a run that met one it cannot take.
-bool is_bound_of_records(const std::string& key) {
-  return key.starts_with("dataset.") &&
-         is_any_of(key.substr(key.rfind('.') + 1),
-                   {"max_prompt_tokens", "max_tokens", "on_bad_record"});
-}
-
-/// What changing a key means to a run that goes on.
-Change meaning_of(const std::string& key) {
-  const std::string section = key.substr(0, key.find('.'));
-  const std::string name = key.substr(key.rfind('.') + 1);
-  if (is_any_of(section, {"layout", "checkpoint", "evaluate", "export"})) return Change::kFree;
-  if (section == "experiment") {
-    if (is_any_of(name, {"name", "output_dir", "total_seconds", "threads_per_rank",
-                         "deadline_seconds", "redistribution"})) {
-      return Change::kFree;
-    }
-    return is_any_of(name, {"total_steps", "total_epochs"}) ? Change::kNoted : Change::kRefused;
-  }
-  // Its fingerprint says whether it is the same data.
-  if (section == "dataset" && is_any_of(name, {"path", "use"})) return Change::kFree;
-  if (is_bound_of_records(key)) return Change::kNoted;
-  if (section == "call" && is_any_of(name, {"layout", "max_tokens_per_micro_batch",
-                                            "n_micro_batches", "log_return_value", "concurrency",
-                                            "max_failed_share", "max_failed_share_20_steps"})) {
-    return Change::kFree;
-  }
-  // What one does about a verifier that is too slow: it decides about answers to come.
-  if (section == "call" && is_any_of(name, {"timeout_seconds", "restarts"})) return Change::kNoted;
-  if (section == "model" && is_any_of(name, {"lr", "lr_schedule", "min_lr_ratio", "warmup_steps",
-                                             "warmup_proportion", "weight_decay", "beta1", "beta2",
-                                             "adam_eps", "max_grad_norm", "on_nonfinite"})) {
-    return Change::kNoted;
-  }
-  return Change::kRefused;
-}
-
-/// What a run did that was written before `key` existed: mostly the default of today. `values` is
-/// the configuration of today.
-std::string value_before_it_existed(const std::string& key,
-                                    const std::map<std::string, std::string>& values) {
-  const size_t dot = key.rfind('.');
-  const std::string section = key.substr(0, dot);
-  const std::string name = key.substr(dot + 1);
-  if (section.starts_with("dataset.") && name == "add_bos") return "false";
-  const auto default_in = [&](const config::Schema& schema) -> std::optional<std::string> {
-    for (const config::FieldInfo& field : schema) {
-      if (field.name == name) return field.default_text;
-    }
-    return std::nullopt;
-  };
-  std::optional<std::string> value;
-  if (section == "experiment") value = default_in(config::schema_of<config::ExperimentSection>());
-  if (section.starts_with("dataset."))
-    value = default_in(config::schema_of<config::DatasetConfig>());
-  if (section.starts_with("model.")) value = default_in(config::schema_of<config::ModelConfig>());
-  if (section.starts_with("call.")) {
-    value = default_in(config::schema_of<config::CallConfig>());
-    const auto interface = values.find(section + ".interface");
-    if (!value && interface != values.end()) {
-      const config::InterfaceSchemas schemas = algorithm::interface_schemas();
-      const auto schema = schemas.find(interface->second);
-      if (schema != schemas.end()) value = default_in(schema->second);
-    }
-  }
-  return value.value_or("");
-}
 
 /// Every rank's faults, as text of rank 0. Collective.
 std::string gather_text(MPI_Comm world, const std::string& own) {
@@ -143,32 +42,98 @@ std::string gather_text(MPI_Comm world, const std::string& own) {
   return all;
 }
 
-}  // namespace
+/// Whether two paths are one folder, however they are written.
+bool are_same(const fs::path& a, const fs::path& b) {
+  return base::exists(a) && base::exists(b) && fs::equivalent(a, b);
+}
 
-std::vector<fs::path> resume_candidates(const std::string& resume, const RunDirectory& directory) {
-  if (resume == "off") return {};
-  if (resume == "auto") return checkpoint::list_checkpoints(directory.checkpoints());
-  const fs::path path = fs::absolute(resume).lexically_normal();
-  if (fs::exists(path / "manifest.json")) return {path};
+[[noreturn]] void refuse(const std::string& resume, const std::string& got) {
+  throw ConfigError(base::concat("--resume ", resume),
+                    {.expected = "auto, off, a checkpoint, or a run directory with one",
+                     .got = got,
+                     .advice = "look into RUN/checkpoints"});
+}
+
+/// Checkpoints that `path` (links followed) means, newest first: itself, or those of a run.
+std::vector<fs::path> checkpoints_at(const fs::path& path, const std::string& resume) {
+  if (!fs::is_directory(path)) refuse(resume, "a file");
+  if (base::exists(path / "manifest.json")) return {path};
   for (const fs::path& root : {path / "checkpoints", path}) {
     std::vector<fs::path> found = checkpoint::list_checkpoints(root);
     if (!found.empty()) return found;
   }
-  throw ConfigError(base::concat("--resume ", resume),
-                    {.expected = "auto, off, a checkpoint, or a run directory with one",
-                     .got = fs::exists(path) ? "a folder without a checkpoint" : "no such folder",
-                     .advice = "look into RUN/checkpoints"});
+  refuse(resume, "a folder without a checkpoint");
 }
 
-fs::path newest_whole_checkpoint(MPI_Comm world, std::vector<fs::path> candidates) {
+/// Moves a checkpoint out of the list of checkpoints; it is not lost.
+fs::path put_aside(const fs::path& checkpoint, std::string_view suffix) {
+  const fs::path aside = base::free_name(checkpoint, suffix);
+  std::error_code error;
+  fs::rename(checkpoint, aside, error);
+  if (!error) return aside;
+  throw OutputError(base::concat(checkpoint.string(), ": cannot be renamed to ",
+                                 aside.filename().string(), ": ", error.message()));
+}
+
+/// Checkpoints newer than the one that is used are no part of the run that goes on.
+void put_newer_aside(const RunDirectory& directory, const ResumePoint& point, int64_t step) {
+  bool any = false;
+  for (const fs::path& other : checkpoint::list_checkpoints(directory.checkpoints())) {
+    if (other == point.checkpoint) break;  // newest first
+    any = true;
+    const bool is_damaged =
+        std::find(point.damaged.begin(), point.damaged.end(), other) != point.damaged.end();
+    const fs::path aside = put_aside(other, is_damaged ? ".damaged" : ".abandoned");
+    base::log_warning(base::concat(
+        "checkpoint ", other.filename().string(), " is kept as ", aside.filename().string(), ": ",
+        is_damaged ? "it is damaged" : base::concat("the run goes on after step ", step)));
+  }
+  if (any) checkpoint::move_pointer(point.checkpoint);
+}
+
+/// A last line of the log that has no end would swallow the first one of this job.
+void end_last_line(const fs::path& log) {
+  if (!base::exists(log)) return;
+  const std::string content = base::read_file(log);
+  if (!content.empty() && content.back() != '\n') base::AppendFile(log).write("\n");
+}
+
+}  // namespace
+
+std::vector<fs::path> resume_candidates(const std::string& resume, const RunDirectory& directory) {
+  if (resume == "off") return {};
+  std::vector<fs::path> own = checkpoint::list_checkpoints(directory.checkpoints());
+  if (resume == "auto") return own;
+  if (!base::exists(resume)) refuse(resume, "no such folder");
+  const fs::path path = fs::canonical(resume);
+  std::vector<fs::path> named = checkpoints_at(path, resume);
+  if (!are_same(named.front().parent_path(), directory.checkpoints())) {
+    if (own.empty()) return named;
+    base::log_info(
+        base::concat("this run has checkpoints of its own and goes on from them; --resume ", resume,
+                     " is where it began"));
+    return own;
+  }
+  // By the run's own name for it.
+  for (fs::path& checkpoint : named) {
+    checkpoint = directory.checkpoints() / checkpoint.filename();
+    if (std::find(own.begin(), own.end(), checkpoint) == own.end()) {
+      refuse(resume, base::concat(checkpoint.filename().string(),
+                                  ", which was put aside: give it its name step-NUMBER back"));
+    }
+  }
+  return named;
+}
+
+ResumePoint newest_whole_checkpoint(MPI_Comm world, std::vector<fs::path> candidates) {
   int rank = 0, n_ranks = 1;
   MPI_Comm_rank(world, &rank);
   MPI_Comm_size(world, &n_ranks);
   std::string names;
   for (const fs::path& candidate : candidates) names += candidate.string() + "\n";
   names = broadcast_text(world, std::move(names));
-  size_t n_tried = 0;
-  for (size_t begin = 0; begin < names.size(); ++n_tried) {
+  ResumePoint point;
+  for (size_t begin = 0; begin < names.size();) {
     const size_t end = names.find('\n', begin);
     const fs::path directory = names.substr(begin, end - begin);
     begin = end + 1;
@@ -188,104 +153,74 @@ fs::path newest_whole_checkpoint(MPI_Comm world, std::vector<fs::path> candidate
     }
     int is_bad = faults.empty() ? 0 : 1;
     MPI_Allreduce(MPI_IN_PLACE, &is_bad, 1, MPI_INT, MPI_MAX, world);
-    if (is_bad == 0) return directory;
+    if (is_bad == 0) {
+      point.checkpoint = directory;
+      return point;
+    }
+    point.damaged.push_back(directory);
     const std::string all = gather_text(world, faults);
     if (rank == 0) {
       base::log_warning(base::concat("checkpoint ", directory.filename().string(),
                                      " is damaged and is not used:\n", all));
     }
   }
-  if (n_tried == 0) return {};
+  if (point.damaged.empty()) return {};
   throw CheckpointError("no checkpoint of this run is whole",
                         {.expected = "one of the last checkpoints to be as it was written",
-                         .got = base::concat(n_tried, " damaged"),
+                         .got = base::concat(point.damaged.size(), " damaged"),
                          .advice = "--resume off begins again; the run so far is kept"});
 }
 
-ConfigChanges compare_configs(const std::string& before, const std::string& now) {
-  const std::map<std::string, std::string> old_values = values_of(before);
-  const std::map<std::string, std::string> new_values = values_of(now);
-  ConfigChanges changes;
-  const auto compare = [&](const std::string& key, const std::string& was, const std::string& is) {
-    if (was == is) return;
-    const Change change = meaning_of(key);
-    if (change == Change::kFree) return;
-    const std::string text = base::concat(key, ": was ", was.empty() ? "not set" : was, ", is ",
-                                          is.empty() ? "not set" : is);
-    (change == Change::kRefused ? changes.refused : changes.noted).push_back(text);
-  };
-  const auto value_in = [](const std::map<std::string, std::string>& values,
-                           const std::string& key) {
-    const auto found = values.find(key);
-    return found == values.end() ? std::string() : found->second;
-  };
-  for (const auto& [key, value] : old_values) compare(key, value, value_in(new_values, key));
-  for (const auto& [key, value] : new_values) {
-    if (old_values.contains(key)) continue;
-    // A section that is new was not there; a key that is new had its meaning before.
-    const std::string section = key.substr(0, key.rfind('.') + 1);
-    const auto known = old_values.lower_bound(section);
-    const bool is_in_old_section = known != old_values.end() && known->first.starts_with(section);
-    compare(key, is_in_old_section ? value_before_it_existed(key, new_values) : "", value);
-  }
-  return changes;
-}
-
-std::vector<std::string> datasets_with_other_bounds(const std::string& before,
-                                                    const std::string& now) {
-  const std::map<std::string, std::string> old_values = values_of(before);
-  std::set<std::string> names;
-  for (const auto& [key, value] : values_of(now)) {
-    const auto old = old_values.find(key);
-    if (!is_bound_of_records(key) || old == old_values.end() || old->second == value) continue;
-    const size_t begin = key.find('.') + 1;
-    names.insert(key.substr(begin, key.rfind('.') - begin));
-  }
-  return {names.begin(), names.end()};
-}
-
-void check_same_experiment(const fs::path& checkpoint, const std::string& before,
-                           const std::string& now) {
-  const ConfigChanges changes = compare_configs(before, now);
+std::vector<std::string> check_same_experiment(const fs::path& checkpoint,
+                                               const std::string& before, const std::string& now,
+                                               const std::vector<std::string>& accept) {
+  constexpr size_t kShown = 5;
+  const ConfigChanges changes =
+      compare_configs(before, now, algorithm::interface_schemas(), accept);
   for (const std::string& note : changes.noted) {
     base::log_warning(base::concat("changed since ", checkpoint.filename().string(), ": ", note));
   }
-  if (changes.refused.empty()) return;
+  std::vector<std::string> differing = changes.never;
+  differing.insert(differing.end(), changes.refused.begin(), changes.refused.end());
+  if (differing.empty()) return changes.accepted;
+  const std::string got =
+      base::counted(static_cast<int64_t>(differing.size()), "key differs", "keys differ");
+  const size_t n_left = differing.size() - std::min(differing.size(), kShown);
+  differing.resize(differing.size() - n_left);
+  if (n_left > 0) differing.push_back(base::concat("and ", n_left, " more"));
   throw ConfigError(base::concat("this is not the experiment that ", checkpoint.string(),
-                                 " belongs to:\n  ", base::join(changes.refused, "\n  ")),
-                    {.expected = "the same values",
-                     .got = base::concat(changes.refused.size(), " that change what is trained"),
-                     .advice = "set them back; or --resume off to begin again (the run so far is "
-                               "kept); or another experiment.name"});
+                                 " belongs to:\n  ", base::join(differing, "\n  ")),
+                    {.expected = "the same experiment",
+                     .got = got,
+                     .advice = base::concat(
+                         "set another experiment.name; or --resume off to begin again (the run "
+                         "so far is kept)",
+                         changes.never.empty() ? "; or set them back, or allow each change by "
+                                                 "--accept KEY[,KEY...]"
+                                               : "")});
 }
 
-void continue_run_directory(const RunDirectory& directory, const fs::path& checkpoint,
-                            int64_t step) {
+void continue_run_directory(const RunDirectory& directory, const ResumePoint& point, int64_t step) {
   make_folders(directory);
   checkpoint::remove_partial(directory.checkpoints());
-  std::error_code ignored;
-  if (checkpoint.parent_path() == directory.checkpoints()) {
-    for (const fs::path& other : checkpoint::list_checkpoints(directory.checkpoints())) {
-      if (other == checkpoint) break;  // newest first: those before it are damaged
-      fs::path aside = other;
-      aside += ".damaged";
-      fs::remove_all(aside, ignored);
-      fs::rename(other, aside, ignored);
-    }
-  }
+  put_newer_aside(directory, point, step);
   metrics::drop_records_after(directory.metrics(), step);
   metrics::drop_events_after(directory.tensorboard(), step);
-  for (const auto& entry : fs::directory_iterator(directory.samples(), ignored)) {
-    const std::string name = entry.path().filename().string();  // step-00000040-rank-0.jsonl
-    if (name.starts_with("step-") && std::atoll(name.c_str() + 5) > step) {
-      fs::remove(entry, ignored);
+  end_last_line(directory.log());
+  for (const fs::path& file : base::list_folder(directory.samples())) {
+    const std::string name = file.filename().string();  // step-00000040-rank-0.jsonl
+    if (!name.starts_with("step-") || file.extension() != ".jsonl") continue;
+    if (std::atoll(name.c_str() + 5) > step) {
+      fs::remove(file);
+    } else {
+      metrics::remove_torn_line(file);
     }
   }
   const fs::path until = directory.trace() / base::concat("until-step-", step);
-  for (const auto& entry : fs::directory_iterator(directory.trace(), ignored)) {
-    if (entry.path().extension() != ".json") continue;
-    fs::create_directories(until, ignored);
-    fs::rename(entry.path(), until / entry.path().filename(), ignored);
+  for (const fs::path& file : base::list_folder(directory.trace())) {
+    if (file.extension() != ".json") continue;
+    fs::create_directories(until);
+    fs::rename(file, until / file.filename());
   }
 }
 

@@ -4,7 +4,6 @@
 #include <mpi.h>
 
 #include <filesystem>
-#include <map>
 #include <string>
 #include <vector>
 
@@ -12,9 +11,17 @@
 
 namespace orrery::cli {
 
+/// The checkpoint that a run goes on from; empty: from its beginning.
+struct ResumePoint {
+  std::filesystem::path checkpoint = {};
+  std::vector<std::filesystem::path> damaged = {};  ///< newer ones, checked and found damaged
+};
+
 /// Directories that `--resume` may mean, newest first: of `auto` the run directory's checkpoints;
-/// of a path that checkpoint, or that run's. Rank 0 only. Throws ConfigError for a path that holds
-/// no checkpoint.
+/// of a path that checkpoint, or that run's, whatever name leads to it. The path of another run is
+/// where this one begins: once it has checkpoints of its own it goes on from these, and says so.
+/// Rank 0 only. Throws ConfigError for a path that holds no checkpoint, OutputError for what cannot
+/// be listed.
 std::vector<std::filesystem::path> resume_candidates(const std::string& resume,
                                                      const RunDirectory& directory);
 
@@ -22,29 +29,18 @@ std::vector<std::filesystem::path> resume_candidates(const std::string& resume,
 /// The ranks share the reading. A damaged one is skipped with a loud line for each fault.
 /// Collective over `world`; candidates are those of rank 0. Throws CheckpointError on all ranks
 /// when there are candidates and none is whole.
-std::filesystem::path newest_whole_checkpoint(MPI_Comm world,
-                                              std::vector<std::filesystem::path> candidates);
+ResumePoint newest_whole_checkpoint(MPI_Comm world, std::vector<std::filesystem::path> candidates);
 
-/// Keys of two resolved configurations that differ, by what a resumed run makes of it.
-struct ConfigChanges {
-  std::vector<std::string> refused;  ///< `key: was A, is B`: it would be another experiment
-  std::vector<std::string> noted;    ///< training goes on differently, as asked for
-};
-ConfigChanges compare_configs(const std::string& before, const std::string& now);
+/// Throws ConfigError that says what is refused, in few lines; logs what is noted. Returns the
+/// changes that --accept lets pass, as `key: was A, is B`. Rank 0 only.
+std::vector<std::string> check_same_experiment(const std::filesystem::path& checkpoint,
+                                               const std::string& before, const std::string& now,
+                                               const std::vector<std::string>& accept);
 
-/// Data sets for which the bounds of records (max_prompt_tokens, max_tokens, on_bad_record) differ:
-/// they may have other rows than before.
-std::vector<std::string> datasets_with_other_bounds(const std::string& before,
-                                                    const std::string& now);
-
-/// Throws ConfigError that lists what is refused; logs what is noted. Rank 0 only.
-void check_same_experiment(const std::filesystem::path& checkpoint, const std::string& before,
-                           const std::string& now);
-
-/// Makes a run directory ready to go on after `step`: what was written of later steps goes, the
-/// traces so far move to trace/until-step-N, checkpoints newer than the one that is used are kept
-/// under another name. Rank 0 only. Throws OutputError or ConfigError.
-void continue_run_directory(const RunDirectory& directory, const std::filesystem::path& checkpoint,
-                            int64_t step);
+/// Makes a run directory ready to go on after `step`: what was written of later steps goes, torn
+/// lines are cut off, the traces so far move to trace/until-step-N, checkpoints newer than the one
+/// that is used are kept as step-N.damaged or step-N.abandoned. Rank 0 only. Throws OutputError,
+/// std::filesystem::filesystem_error or ConfigError.
+void continue_run_directory(const RunDirectory& directory, const ResumePoint& point, int64_t step);
 
 }  // namespace orrery::cli

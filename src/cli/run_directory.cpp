@@ -1,9 +1,14 @@
 #include "run_directory.h"
 
+#include <algorithm>
+#include <cstdlib>
+#include <string_view>
 #include <system_error>
 
 #include "orrery/base/error.h"
+#include "orrery/base/file.h"
 #include "orrery/base/text.h"
+#include "orrery/checkpoint/run_lock.h"
 
 namespace orrery::cli {
 
@@ -18,19 +23,27 @@ namespace {
                      .advice = "set experiment.output_dir to a folder of yours"});
 }
 
-fs::path free_name(const fs::path& root) {
-  for (int i = 1;; ++i) {
-    fs::path candidate = root;
-    candidate += base::concat(".", i);
-    if (!fs::exists(candidate)) return candidate;
-  }
+/// Whether a folder holds nothing but the lock of this job.
+bool is_unused(const fs::path& folder) {
+  const std::vector<fs::path> entries = base::list_folder(folder);
+  return std::all_of(entries.begin(), entries.end(), [](const fs::path& entry) {
+    return entry.filename() == checkpoint::RunLock::kInnerFile;
+  });
 }
+
+constexpr std::string_view kAccepted = "# accepted after step ";
 
 }  // namespace
 
 RunDirectory run_directory_of(const config::Experiment& experiment) {
-  return {fs::absolute(fs::path(experiment.experiment.output_dir) / experiment.experiment.name)
-              .lexically_normal()};
+  const fs::path root =
+      fs::absolute(fs::path(experiment.experiment.output_dir) / experiment.experiment.name)
+          .lexically_normal();
+  base::exists(root);  // throws where it is a link to nothing
+  std::error_code error;
+  const fs::path canonical = fs::weakly_canonical(root, error);
+  if (error) refuse(root, error);
+  return {canonical};
 }
 
 void make_folders(const RunDirectory& directory) {
@@ -45,8 +58,11 @@ void make_folders(const RunDirectory& directory) {
 fs::path create_run_directory(const RunDirectory& directory) {
   std::error_code error;
   fs::path kept;
-  if (fs::exists(directory.root, error) && !fs::is_empty(directory.root, error)) {
-    kept = free_name(directory.root);
+  if (!is_unused(directory.root)) {
+    for (int i = 1; kept.empty() || base::exists(kept); ++i) {
+      kept = directory.root;
+      kept += base::concat(".", i);
+    }
     fs::rename(directory.root, kept, error);
     if (error) refuse(directory.root, error);
   }
@@ -54,9 +70,26 @@ fs::path create_run_directory(const RunDirectory& directory) {
   return kept;
 }
 
+std::string accepted_changes(const RunDirectory& directory, int64_t step,
+                             const std::vector<std::string>& now) {
+  std::string head;
+  if (base::exists(directory.config())) {
+    const std::string before = base::read_file(directory.config());
+    for (size_t begin = 0; begin < before.size();) {
+      const size_t end = std::min(before.find('\n', begin), before.size());
+      const std::string line = before.substr(begin, end - begin);
+      begin = end + 1;
+      if (!line.starts_with(kAccepted)) continue;
+      if (std::atoll(line.c_str() + kAccepted.size()) <= step) head += line + "\n";
+    }
+  }
+  for (const std::string& change : now) head += base::concat(kAccepted, step, ": ", change, "\n");
+  return head;
+}
+
 void copy_failed_answers(const RunDirectory& from, const RunDirectory& to) {
   std::error_code error;
-  if (!fs::is_directory(from.failed_answers(), error)) return;
+  if (!base::exists(from.failed_answers())) return;
   fs::copy(from.failed_answers(), to.failed_answers(), fs::copy_options::recursive, error);
   if (!error) return;
   throw OutputError(base::concat("copying ", from.failed_answers().string(), " to ",

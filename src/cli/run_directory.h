@@ -2,8 +2,10 @@
 // Rank 0 makes it; workers only write into the subfolders that exist by then.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "orrery/config/experiment.h"
 
@@ -26,7 +28,8 @@ struct RunDirectory {
   std::filesystem::path state() const { return root / "state"; }
 };
 
-/// `output_dir`/`name`, absolute; touches nothing.
+/// `output_dir`/`name`, absolute, with links followed, so that a directory has one name; touches
+/// nothing. Throws OutputError for a link to nothing.
 RunDirectory run_directory_of(const config::Experiment& experiment);
 
 /// Makes the folder and its subfolders where they are missing. Rank 0 only. Throws ConfigError.
@@ -36,6 +39,11 @@ void make_folders(const RunDirectory& directory);
 /// `name.1`, `name.2`, ... Returns where it went, or an empty path. Rank 0 only.
 /// Throws ConfigError when the folder cannot be made or written.
 std::filesystem::path create_run_directory(const RunDirectory& directory);
+
+/// The head of config.cfg: a line `# accepted after step N: key: was A, is B` for each change that
+/// --accept let pass, those that the file has from before included, up to `step`.
+std::string accepted_changes(const RunDirectory& directory, int64_t step,
+                             const std::vector<std::string>& now);
 
 /// A run that goes on in a folder of its own, or from its beginning because it had no checkpoint
 /// yet, takes the decisions of `from` along. Rank 0 only. Throws OutputError.

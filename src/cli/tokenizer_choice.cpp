@@ -41,7 +41,6 @@ bool have_equal_tokenizers(const std::string& a, const std::string& b) {
 }
 
 void resolve_tokenizers(config::Experiment& experiment) {
-  std::error_code error;
   if (const std::string tokens = token_file_of(experiment); !tokens.empty()) {
     for (auto& [role, model] : experiment.models) {
       if (model.tokenizer == "auto") model.tokenizer = tokens;
@@ -49,7 +48,7 @@ void resolve_tokenizers(config::Experiment& experiment) {
   }
   for (auto& [role, model] : experiment.models) {
     if (model.tokenizer == "auto" && !model.path.empty() &&
-        std::filesystem::exists(std::filesystem::path(model.path) / "tokenizer.json", error)) {
+        base::exists(std::filesystem::path(model.path) / "tokenizer.json")) {
       model.tokenizer = model.path;
     }
   }

@@ -47,6 +47,7 @@
 #include "orrery/worker/request_loop.h"
 #include "orrery/worker/watchdog.h"
 #include "resume.h"
+#include "resume_rules.h"
 #include "run_directory.h"
 #include "time_limit.h"
 #include "training_log.h"
@@ -93,7 +94,7 @@ void tell(const Error& error) {
 /// A job that all ranks have agreed to start.
 struct Start {
   Job job;
-  std::filesystem::path checkpoint;          ///< that it goes on from; empty: from the beginning
+  ResumePoint point;                         ///< that it goes on from
   std::optional<checkpoint::RunLock> lock;   ///< rank 0: of the run directory
   std::optional<master::MasterState> state;  ///< rank 0: of the checkpoint
 };
@@ -120,16 +121,20 @@ Prepared prepare(const config::TrainOptions& options, const comm::MpiSession& mp
 
 /// Rank 0: makes the run directory, or makes the old one ready to go on after the checkpoint, whose
 /// state it returns.
-std::optional<master::MasterState> open_run_directory(const Job& job, const std::string& resume,
-                                                      const std::filesystem::path& checkpoint) {
+std::optional<master::MasterState> open_run_directory(const Job& job,
+                                                      const config::TrainOptions& options,
+                                                      const ResumePoint& point,
+                                                      checkpoint::RunLock& lock) {
+  const std::filesystem::path& checkpoint = point.checkpoint;
   const RunDirectory directory = run_directory_of(job.experiment);
   const std::string config =
       config::resolved_config(job.experiment, algorithm::interface_schemas());
   std::optional<master::MasterState> state;
+  std::vector<std::string> accepted;  // changes of keys
   if (!checkpoint.empty()) {
     checkpoint::CheckpointReader reader(checkpoint);
     MasterFile master = read_master_file(reader);
-    check_same_experiment(checkpoint, master.resolved_config, config);
+    accepted = check_same_experiment(checkpoint, master.resolved_config, config, options.accept);
     data::DataOrder order = job.make_order();
     // Throws for other data, before anything is touched.
     order.restore(master.state.order, datasets_with_other_bounds(master.resolved_config, config));
@@ -137,20 +142,26 @@ std::optional<master::MasterState> open_run_directory(const Job& job, const std:
     state->order = order.state();
   }
   if (state && checkpoint.parent_path() == directory.checkpoints()) {
-    continue_run_directory(directory, checkpoint, state->steps_done);
+    continue_run_directory(directory, point, state->steps_done);
     base::set_log_file(directory.log());
   } else {
     const std::filesystem::path kept = create_run_directory(directory);
+    lock.hold(directory.root);
     base::set_log_file(directory.log());
     if (!kept.empty()) base::log_info(base::concat("an earlier run was kept as ", kept.string()));
     if (state) copy_failed_answers({checkpoint.parent_path().parent_path()}, directory);
-    if (!state && !kept.empty() && resume != "off") copy_failed_answers({kept}, directory);
+    if (!state && !kept.empty() && options.resume != "off") copy_failed_answers({kept}, directory);
     if (state) state->evaluated_at = state->exported_at = -1;  // done in another run's directory
   }
   for (const config::Problem& warning : job.warnings) {
     base::log_warning(warning.message());
   }
-  base::publish_file(directory.config(), config);
+  for (const std::string& change : accepted) {
+    base::log_warning(base::concat("accepted after step ", state->steps_done, ": ", change));
+  }
+  const int64_t steps_done = state ? state->steps_done : 0;
+  base::publish_file(directory.config(),
+                     base::concat(accepted_changes(directory, steps_done, accepted), config));
   base::log_info(base::concat("run directory ", directory.root.string(), ", ",
                               base::counted(job.n_workers, "worker")));
   if (state) {
@@ -309,7 +320,7 @@ int run_worker(Start& start, const comm::MpiSession& mpi, const comm::NodeMap& n
                                            .worker = worker,
                                            .node_of_worker = nodes.node_of_worker,
                                            .n_steps = job.n_steps,
-                                           .resume = start.checkpoint},
+                                           .resume = start.point.checkpoint},
                          registry, &trace);
   } catch (const std::exception& error) {
     worker::serve_error(*channel, error, worker, &activity);
@@ -353,7 +364,7 @@ std::optional<Start> agree_to_start(const config::TrainOptions& options,
   start.job = mpi.rank() == 0 ? std::move(prepared->job) : unpack_job(std::move(bytes));
   if (mpi.rank() == 0) start.lock = std::move(prepared->lock);
   try {
-    start.checkpoint =
+    start.point =
         newest_whole_checkpoint(mpi.world(), prepared ? std::move(prepared->candidates)
                                                       : std::vector<std::filesystem::path>{});
   } catch (const CheckpointError& error) {  // on all ranks
@@ -362,7 +373,7 @@ std::optional<Start> agree_to_start(const config::TrainOptions& options,
     return std::nullopt;
   }
   if (!on_rank_0(mpi, exit_code, [&] {
-        start.state = open_run_directory(start.job, options.resume, start.checkpoint);
+        start.state = open_run_directory(start.job, options, start.point, *start.lock);
       })) {
     return std::nullopt;
   }
@@ -394,9 +405,9 @@ int run_train(std::span<const std::string> arguments) {
     std::optional<Start> start = agree_to_start(options, mpi, exit_code);
     if (!start) return exit_code;
     const comm::NodeMap nodes = comm::map_nodes(mpi.world());
-    if (mpi.rank() > 0) return run_worker(*start, mpi, nodes);
-    exit_code = run_master(*start, mpi, nodes);
-    base::log_to_file(exit_text(exit_code));
+    exit_code = mpi.rank() == 0 ? run_master(*start, mpi, nodes) : run_worker(*start, mpi, nodes);
+    MPI_Bcast(&exit_code, 1, MPI_INT, 0, mpi.world());  // every rank says why the job ended
+    if (mpi.rank() == 0) base::log_to_file(exit_text(exit_code));
     return exit_code;
   } catch (const Error& error) {
     abort_with(error.what(), error.exit_code());

@@ -7,6 +7,7 @@
 #include "commands.h"
 #include "inspect.h"
 #include "orrery/base/error.h"
+#include "orrery/base/file.h"
 #include "orrery/base/text.h"
 #include "orrery/checkpoint/contents.h"
 #include "orrery/checkpoint/directory.h"
@@ -90,10 +91,10 @@ Problems problems_of_run(const fs::path& directory, WeightCheck check) {
     append(problems, problems_of(path, check));
   }
   std::error_code ignored;
-  for (const auto& step : fs::directory_iterator(directory / "models", ignored)) {
-    if (step.is_symlink(ignored) || !step.is_directory(ignored)) continue;
-    for (const auto& role : fs::directory_iterator(step.path(), ignored)) {
-      if (role.is_directory(ignored)) append(problems, problems_of(role.path(), check));
+  for (const fs::path& step : base::list_folder(directory / "models")) {
+    if (fs::is_symlink(step, ignored) || !fs::is_directory(step, ignored)) continue;
+    for (const fs::path& role : base::list_folder(step)) {
+      if (fs::is_directory(role, ignored)) append(problems, problems_of(role, check));
     }
   }
   return problems;

@@ -1,5 +1,7 @@
 #include "orrery/config/command_line.h"
 
+#include <algorithm>
+
 #include "argument_parser.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
@@ -20,6 +22,8 @@ po::options_description train_description(TrainOptions& options) {
   add("resume", po::value(&options.resume)->value_name("auto|off|DIR")->default_value("auto"),
       "go on from the last checkpoint of this experiment (auto), start anew (off), or go on from "
       "that of a run directory");
+  add("accept", po::value(&options.accept)->value_name("KEY[,KEY...]")->composing(),
+      "going on from a checkpoint, change these keys, which change what is trained");
   add("help,h", po::bool_switch(&options.help), "options and configuration keys");
   add("markdown", po::bool_switch(&options.markdown), "with --help: as docs/configuration.md");
   add("metrics-markdown", po::bool_switch(&options.metrics_markdown),
@@ -51,6 +55,18 @@ TrainOptions parse_train_options(std::span<const std::string> arguments) {
   if (options.config.empty() && !options.help) {
     throw ConfigError("orrery train: no configuration file given; write orrery train CONFIG");
   }
+  std::vector<std::string> keys;
+  for (const std::string& list : options.accept) {
+    for (size_t begin = 0; begin <= list.size();) {
+      const size_t end = std::min(list.find(',', begin), list.size());
+      std::string key = list.substr(begin, end - begin);
+      key.erase(0, key.find_first_not_of(' '));
+      key.erase(key.find_last_not_of(' ') + 1);
+      if (!key.empty()) keys.push_back(std::move(key));
+      begin = end + 1;
+    }
+  }
+  options.accept = std::move(keys);
   return options;
 }
 

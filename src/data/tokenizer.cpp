@@ -5,6 +5,7 @@
 #include <utility>  // exchange
 
 #include "orrery/base/error.h"  // ConfigError
+#include "orrery/base/file.h"   // exists
 #include "orrery/base/text.h"   // concat
 #include "orrery/data/bpe_tokenizer.h"
 #include "orrery/data/token_index.h"  // is_token_file
@@ -58,7 +59,7 @@ std::unique_ptr<Tokenizer> make_tokenizer(std::string_view name) {
   if (std::filesystem::is_regular_file(path, error) && is_token_file(path)) {
     return TokenTable::open(path);
   }
-  if (std::filesystem::exists(name, error)) return BpeTokenizer::open(name);
+  if (base::exists(path)) return BpeTokenizer::open(name);
   throw ConfigError(
       base::concat("unknown tokenizer ", name),
       {.expected = "byte, a Hugging Face directory with a tokenizer.json, or a file of tokens",

@@ -37,8 +37,7 @@ std::string content_of(const fs::path& file) {
 
 /// A file beside tokenizer.json that need not be there; null then.
 json beside(const fs::path& folder, const char* name) {
-  std::error_code error;
-  if (!fs::exists(folder / name, error)) return {};
+  if (!base::exists(folder / name)) return {};
   const std::string text = content_of(folder / name);
   json root = json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (!root.is_object()) {
@@ -93,7 +92,7 @@ bool has_chat_template(const fs::path& directory) {
 std::unique_ptr<BpeTokenizer> BpeTokenizer::open(const fs::path& path) {
   std::error_code error;
   const fs::path file = fs::is_directory(path, error) ? path / "tokenizer.json" : path;
-  if (!fs::exists(file, error)) {
+  if (!base::exists(file)) {
     throw ConfigError(concat("no tokenizer in ", path.string()),
                       {.expected = "a file tokenizer.json (byte-level BPE)",
                        .got = "none",

@@ -8,6 +8,7 @@
 #include <system_error>
 
 #include "json_text.h"
+#include "orrery/base/counted.h"
 #include "orrery/base/error.h"  // Error
 #include "orrery/base/file.h"   // AppendFile, publish
 #include "orrery/base/log.h"    // log_warning
@@ -18,34 +19,6 @@ namespace orrery::metrics {
 namespace {
 
 namespace fs = std::filesystem;
-
-/// A run killed in the middle of a write leaves a line without its end, which no reader accepts.
-void remove_torn_line(const fs::path& file) {
-  std::error_code error;
-  const auto size = fs::file_size(file, error);
-  if (error || size == 0) return;
-  std::ifstream in(file, std::ios::binary);
-  constexpr std::streamoff kStep = 4096;
-  std::streamoff end = static_cast<std::streamoff>(size);
-  while (end > 0) {
-    const std::streamoff begin = std::max<std::streamoff>(0, end - kStep);
-    std::string tail(static_cast<size_t>(end - begin), '\0');
-    in.seekg(begin);
-    in.read(tail.data(), end - begin);
-    const size_t newline = tail.rfind('\n');
-    if (newline != std::string::npos) {
-      const auto keep = static_cast<std::uintmax_t>(begin) + newline + 1;
-      if (keep != size) {
-        base::log_warning(base::concat(file.string(), ": removed a last line of ", size - keep,
-                                       " bytes without its end"));
-        fs::resize_file(file, keep);
-      }
-      return;
-    }
-    end = begin;
-  }
-  fs::resize_file(file, 0);
-}
 
 /// The step of a line in the form of metrics_line(), or -1.
 int64_t step_of(std::string_view line) {
@@ -88,17 +61,46 @@ void JsonlWriter::write(const MetricsRecord& record) {
   file_->write(metrics_line(record) + "\n");
 }
 
-int64_t drop_records_after(const fs::path& file, int64_t step) {
+void remove_torn_line(const fs::path& file) {
+  if (!base::exists(file) || !fs::is_regular_file(file)) return;
+  const auto size = fs::file_size(file);
   std::ifstream in(file, std::ios::binary);
-  if (!in) return 0;
-  std::string kept, line;
+  constexpr std::streamoff kStep = 4096;
+  std::streamoff end = static_cast<std::streamoff>(size);
+  std::uintmax_t keep = 0;
+  while (end > 0 && keep == 0) {
+    const std::streamoff begin = std::max<std::streamoff>(0, end - kStep);
+    std::string tail(static_cast<size_t>(end - begin), '\0');
+    in.seekg(begin);
+    if (!in.read(tail.data(), end - begin)) {
+      throw OutputError(base::concat(file.string(), ": cannot be read"));
+    }
+    const size_t newline = tail.rfind('\n');
+    if (newline != std::string::npos) keep = static_cast<std::uintmax_t>(begin) + newline + 1;
+    end = begin;
+  }
+  if (keep == size) return;
+  base::log_warning(base::concat(file.string(), ": removed a last line of ",
+                                 base::counted(static_cast<int64_t>(size - keep), "byte"),
+                                 " without its end"));
+  fs::resize_file(file, keep);
+}
+
+int64_t drop_records_after(const fs::path& file, int64_t step) {
+  if (!base::exists(file)) return 0;
+  remove_torn_line(file);
+  const std::string content = base::read_file(file);
+  std::string kept;
   int64_t dropped = 0;
-  while (std::getline(in, line)) {
+  for (size_t begin = 0; begin < content.size();) {
+    const size_t end = content.find('\n', begin) + 1;  // there is one: torn lines are gone
+    const std::string_view line = std::string_view(content).substr(begin, end - begin);
     if (step_of(line) > step) {
       ++dropped;
     } else {
-      kept += line + "\n";
+      kept += line;
     }
+    begin = end;
   }
   if (dropped > 0) base::publish_file(file, kept);
   return dropped;

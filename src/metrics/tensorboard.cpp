@@ -152,18 +152,14 @@ std::vector<TensorBoardScalar> read_tensorboard(const std::filesystem::path& fil
 }
 
 void drop_events_after(const std::filesystem::path& directory, int64_t step) {
-  std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(directory, error)) {
+  for (const std::filesystem::path& file : base::list_folder(directory)) {
+    if (file.filename().string().find("tfevents") == std::string::npos) continue;  // not ours
     std::string kept;
-    bool dropped = false;
-    for_each_event(entry.path(), [&](const events::Event& event, std::string_view frame) {
-      if (event.step() > step) {
-        dropped = true;
-      } else {
-        kept += frame;
-      }
+    for_each_event(file, [&](const events::Event& event, std::string_view frame) {
+      if (event.step() <= step) kept += frame;
     });
-    if (dropped) base::publish_file(entry.path(), kept);
+    // Shorter also where the last record was cut off by a kill.
+    if (kept.size() != std::filesystem::file_size(file)) base::publish_file(file, kept);
   }
 }
 

@@ -54,10 +54,7 @@ at::ScalarType scalar_type_of(data::DType dtype, const std::string& where) {
 
 }  // namespace
 
-bool is_checkpoint(const fs::path& directory) {
-  std::error_code ignored;
-  return fs::is_regular_file(directory / "manifest.json", ignored);
-}
+bool is_checkpoint(const fs::path& directory) { return base::exists(directory / "manifest.json"); }
 
 std::vector<std::string> roles_in_checkpoint(const fs::path& directory) {
   checkpoint::CheckpointReader reader(directory);

@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "orrery/base/error.h"
+#include "orrery/base/file.h"
 #include "orrery/base/text.h"
 #include "orrery/model/architecture.h"
 
@@ -544,7 +545,7 @@ Architecture Architecture::from_hf_config(const std::filesystem::path& config_js
 
   // generate() of transformers takes the end tokens from generation_config.json where it has some.
   const std::filesystem::path generation = config_json.parent_path() / "generation_config.json";
-  if (std::filesystem::exists(generation)) {
+  if (base::exists(generation)) {
     const json generation_object = parse_file(generation);
     ConfigReader generation_reader(generation_object);
     const std::vector<int64_t> ids = token_ids(generation_reader, "eos_token_id");

@@ -299,7 +299,7 @@ void SafetensorsFile::read_part_into(const std::string& name, at::IntArrayRef sh
 SafetensorsDirectory::SafetensorsDirectory(const std::filesystem::path& directory) {
   const std::filesystem::path whole = directory / "model.safetensors";
   const std::filesystem::path index_path = directory / "model.safetensors.index.json";
-  if (std::filesystem::exists(whole)) {
+  if (base::exists(whole)) {
     files_.push_back(std::make_unique<SafetensorsFile>(whole));
     for (const auto& [name, tensor] : files_.back()->tensors()) {
       tensors_.emplace(name, files_.back().get());

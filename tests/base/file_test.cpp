@@ -76,5 +76,43 @@ TEST(AppendFile, SaysThatTheDiskIsFull) {
   }
 }
 
+TEST(Exists, TellsAbsenceFromWhatCannotBeLookedAt) {
+  const TemporaryFolder folder;
+  publish_file(folder / "file", "x");
+  std::filesystem::create_symlink("nowhere", folder / "link");
+  std::filesystem::create_symlink("circle", folder / "circle");
+
+  EXPECT_TRUE(exists(folder / "file"));
+  EXPECT_TRUE(exists(folder.path()));
+  EXPECT_FALSE(exists(folder / "none"));
+  EXPECT_FALSE(exists(folder / "none" / "below"));
+  EXPECT_FALSE(exists(folder / "file" / "below"));
+  EXPECT_THROW(exists(folder / "link"), OutputError);
+  EXPECT_THROW(exists(folder / "circle" / "below"), OutputError);
+}
+
+TEST(ListFolder, ListsInOrderAndTakesNoErrorForAnEmptyFolder) {
+  const TemporaryFolder folder;
+  for (const char* name : {"b", "a", "c"}) publish_file(folder / name, "x");
+  std::filesystem::create_symlink("nowhere", folder / "gone");
+
+  const std::vector<std::filesystem::path> expected = {folder / "a", folder / "b", folder / "c",
+                                                       folder / "gone"};
+  EXPECT_EQ(list_folder(folder.path()), expected);
+  EXPECT_TRUE(list_folder(folder / "none").empty());
+  EXPECT_THROW(list_folder(folder / "gone"), OutputError);
+  EXPECT_THROW(list_folder(folder / "a"), OutputError);
+}
+
+TEST(FreeName, NeverGivesANameThatIsTaken) {
+  const TemporaryFolder folder;
+
+  EXPECT_EQ(free_name(folder / "step-4", ".abandoned"), folder / "step-4.abandoned");
+  publish_file(folder / "step-4.abandoned", "x");
+  EXPECT_EQ(free_name(folder / "step-4", ".abandoned"), folder / "step-4.abandoned.1");
+  std::filesystem::create_symlink("nowhere", folder / "step-4.abandoned.1");
+  EXPECT_EQ(free_name(folder / "step-4", ".abandoned"), folder / "step-4.abandoned.2");
+}
+
 }  // namespace
 }  // namespace orrery::base

@@ -68,5 +68,30 @@ TEST(RunLock, SaysWhyAFolderCannotBeUsed) {
   EXPECT_NE(text->find("experiment.output_dir"), std::string::npos) << *text;
 }
 
+TEST(RunLock, IsOfTheDirectoryWhateverItIsCalled) {
+  const TemporaryDirectory root;
+  std::filesystem::create_directories(root / "run");
+  std::filesystem::create_directory_symlink("run", root / "link");
+  {
+    const RunLock lock(root / "run");
+    EXPECT_TRUE(refusal(root / "link"));
+    std::filesystem::rename(root / "run", root / "moved");
+    EXPECT_TRUE(refusal(root / "moved"));
+  }
+  EXPECT_EQ(refusal(root / "moved"), std::nullopt);
+}
+
+TEST(RunLock, HoldsADirectoryThatIsMadeLater) {
+  const TemporaryDirectory root;
+  RunLock lock(root / "run");
+  std::filesystem::create_directories(root / "run");
+  std::filesystem::create_directory_symlink("run", root / "link");
+  EXPECT_EQ(refusal(root / "link"), std::nullopt);
+
+  lock.hold(root / "run");
+
+  EXPECT_TRUE(refusal(root / "link"));
+}
+
 }  // namespace
 }  // namespace orrery::checkpoint

@@ -4,7 +4,7 @@
 #include "job.h"
 #include "orrery/algorithm/registry.h"
 #include "orrery/base/text.h"
-#include "resume.h"
+#include "resume_rules.h"
 
 namespace orrery::cli {
 namespace {
@@ -34,7 +34,7 @@ TEST(ResumeKeys, ThatDidNotExistMeanTheirDefault) {
       without(now, {"use", "add_bos", "top_k", "max_reward_clip", "recompute_activations", "seed"});
   ASSERT_NE(before, now);
 
-  const ConfigChanges changes = compare_configs(before, now);
+  const ConfigChanges changes = compare_configs(before, now, algorithm::interface_schemas());
 
   EXPECT_EQ(changes.refused, std::vector<std::string>{});
   EXPECT_EQ(changes.noted, std::vector<std::string>{});
@@ -44,7 +44,8 @@ TEST(ResumeKeys, ThatDidNotExistAndHaveAnotherValueAreAChange) {
   const std::string before = without(resolved({}), {"add_bos", "top_k"});
 
   const ConfigChanges changes =
-      compare_configs(before, resolved({"dataset.train.add_bos=true", "call.actor_gen.top_k=3"}));
+      compare_configs(before, resolved({"dataset.train.add_bos=true", "call.actor_gen.top_k=3"}),
+                      algorithm::interface_schemas());
 
   ASSERT_EQ(changes.refused.size(), 2u);
   EXPECT_EQ(changes.refused[0], "call.actor_gen.top_k: was 0, is 3");
@@ -54,9 +55,9 @@ TEST(ResumeKeys, ThatDidNotExistAndHaveAnotherValueAreAChange) {
 TEST(ResumeKeys, OfASectionThatIsNewAreNoDefaults) {
   const std::string now = resolved({"model.extra.architecture=none"});
 
-  const ConfigChanges changes = compare_configs(resolved({}), now);
+  const ConfigChanges changes = compare_configs(resolved({}), now, algorithm::interface_schemas());
 
-  EXPECT_FALSE(changes.refused.empty());
+  EXPECT_FALSE(changes.never.empty());
 }
 
 TEST(ResumeKeys, BoundsOfRecordsMayChangeAndAreNoted) {
@@ -64,7 +65,7 @@ TEST(ResumeKeys, BoundsOfRecordsMayChangeAndAreNoted) {
   const std::string now =
       resolved({"dataset.train.max_prompt_tokens=15", "dataset.train.on_bad_record=skip"});
 
-  const ConfigChanges changes = compare_configs(before, now);
+  const ConfigChanges changes = compare_configs(before, now, algorithm::interface_schemas());
 
   EXPECT_TRUE(changes.refused.empty());
   ASSERT_EQ(changes.noted.size(), 2u);

@@ -181,6 +181,125 @@ TEST(ResumeElsewhere, ARecordThatCannotBeTakenIsLeftOutFromThenOn) {
   EXPECT_NE(mended.output.find("1 of 16 records rejected"), std::string::npos) << mended.output;
 }
 
+/// Names of what is in checkpoints/.
+std::vector<std::string> checkpoints_of(const fs::path& run_directory) {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(run_directory / "checkpoints")) {
+    names.push_back(entry.path().filename());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+TEST(ResumePath, MeansWhatItLeadsToHoweverItIsWritten) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(train(folder, kPpo, "cut").exit_code, 0);
+  fs::create_directory_symlink(folder.path(), folder / "link");
+  int steps = 10;
+  for (const std::string& name :
+       {std::string("cut/checkpoints/latest"), std::string("cut/checkpoints/./latest/"),
+        std::string("link/cut/"), std::string("link/link/cut/checkpoints"),
+        std::string("cut/../cut")}) {
+    const std::string from = "goes on after step " + std::to_string(steps);
+    steps += 1;
+    const Result result = train(folder, kPpo, "cut",
+                                "--resume " + (folder / name).string() +
+                                    " --set experiment.total_steps=" + std::to_string(steps));
+
+    ASSERT_EQ(result.exit_code, 0) << name << result.output;
+    EXPECT_NE(result.output.find(from), std::string::npos) << name << result.output;
+  }
+  // The run directory itself by another name.
+  const Result linked = train(
+      folder, kPpo, "cut",
+      "--set experiment.total_steps=16 --set experiment.output_dir=" + (folder / "link").string());
+  ASSERT_EQ(linked.exit_code, 0) << linked.output;
+  EXPECT_NE(linked.output.find("goes on after step 15"), std::string::npos) << linked.output;
+  EXPECT_FALSE(fs::exists(folder / "cut.1"));
+  for (const std::string& name : checkpoints_of(folder / "cut")) {
+    EXPECT_EQ(name.find(".damaged"), std::string::npos) << name;
+  }
+}
+
+TEST(ResumePath, OfAnOlderCheckpointKeepsTheNewerOnes) {
+  const TemporaryFolder folder;
+  const std::string more = " --set checkpoint.keep=9";
+  ASSERT_EQ(train(folder, kPpo, "cut", more).exit_code, 0);
+  const std::string older = (folder / "cut/checkpoints/step-00000006/").string();
+
+  const Result once = train(folder, kPpo, "cut", more + " --resume " + older);
+  const Result twice = train(folder, kPpo, "cut", more + " --resume " + older);
+  const Result put_aside =
+      train(folder, kPpo, "cut",
+            more + " --resume " + (folder / "cut/checkpoints/step-00000009.abandoned").string());
+
+  ASSERT_EQ(once.exit_code, 0) << once.output;
+  ASSERT_EQ(twice.exit_code, 0) << twice.output;
+  EXPECT_NE(once.output.find("kept as step-00000009.abandoned"), std::string::npos) << once.output;
+  EXPECT_EQ(put_aside.exit_code, 2);
+  EXPECT_EQ(checkpoints_of(folder / "cut"),
+            (std::vector<std::string>{"latest", "step-00000003", "step-00000006", "step-00000009",
+                                      "step-00000009.abandoned", "step-00000009.abandoned.1",
+                                      "step-00000010", "step-00000010.abandoned",
+                                      "step-00000010.abandoned.1"}));
+}
+
+TEST(ResumePath, OfAnotherRunIsWhereThisOneBegan) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(train(folder, kPpo, "first").exit_code, 0);
+  const std::string from = " --resume " + (folder / "first").string();
+  ASSERT_EQ(train(folder, kPpo, "second", from + " --set experiment.total_steps=11").exit_code, 0);
+
+  const Result again = train(folder, kPpo, "second", from + " --set experiment.total_steps=12");
+
+  ASSERT_EQ(again.exit_code, 0) << again.output;
+  EXPECT_NE(again.output.find("goes on after step 11"), std::string::npos) << again.output;
+  EXPECT_FALSE(fs::exists(folder / "second.1"));
+}
+
+TEST(ResumeRefuses, CheckpointsThatCannotBeListedOrReached) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(train(folder, kPpo, "cut").exit_code, 0);
+  const auto before = records_of(folder / "cut");
+  fs::rename(folder / "cut/checkpoints", folder / "elsewhere");
+  fs::create_directory_symlink("not_mounted", folder / "cut/checkpoints");
+
+  const Result result = train(folder, kPpo, "cut", "--set experiment.total_steps=12");
+
+  EXPECT_EQ(result.exit_code, 5) << result.output;
+  EXPECT_NE(result.output.find("cut/checkpoints: cannot follow this link"), std::string::npos)
+      << result.output;
+  EXPECT_EQ(records_of(folder / "cut"), before);
+  EXPECT_FALSE(fs::exists(folder / "cut.1"));
+}
+
+TEST(ResumeAccept, ChangesAKeyThatIsNamedAndRecordsIt) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(train(folder, kPpo, "cut").exit_code, 0);
+  const std::string change =
+      "--set call.actor_train.eps_clip=0.3 --set experiment.total_steps=11 "
+      "--accept call.actor_train.eps_clip,call.actor_train.c_clip";
+
+  const Result refused = train(folder, kPpo, "cut", "--set call.actor_train.eps_clip=0.3");
+  const Result result = train(folder, kPpo, "cut", change);
+  const Result never =
+      train(folder, kPpo, "cut", "--set experiment.seed=2 --accept experiment.seed");
+
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_NE(refused.output.find("--accept"), std::string::npos) << refused.output;
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  EXPECT_NE(
+      result.output.find("accepted after step 10: call.actor_train.eps_clip: was 0.2, is 0.3"),
+      std::string::npos)
+      << result.output;
+  std::ifstream config(folder / "cut/config.cfg");
+  std::string first;
+  std::getline(config, first);
+  EXPECT_EQ(first, "# accepted after step 10: call.actor_train.eps_clip: was 0.2, is 0.3");
+  EXPECT_EQ(never.exit_code, 2);
+  EXPECT_NE(never.output.find("can never be accepted"), std::string::npos) << never.output;
+}
+
 TEST(ResumeRefuses, AnotherExperimentByTheNamesOfWhatChanged) {
   const TemporaryFolder folder;
   ASSERT_EQ(train(folder, kPpo, "cut").exit_code, 0);

@@ -133,5 +133,22 @@ TEST_F(JsonlFile, AResumedRunDropsTheStepsItRepeats) {
   EXPECT_EQ(drop_records_after(directory_ / "missing.jsonl", 1), 0);
 }
 
+TEST_F(JsonlFile, AResumedRunCutsATornLineOffWhereverItIsCut) {
+  std::string whole;
+  for (int64_t step = 8; step <= 11; ++step) {
+    whole += metrics_line({.step = step, .metrics = {{"loss", 0.5}}}) + "\n";
+  }
+  const size_t last_two = whole.find("{\"step\":10");
+  for (size_t size = last_two; size <= whole.size(); ++size) {
+    put(whole.substr(0, size));
+
+    drop_records_after(file_, 10);
+
+    const std::string kept = text();
+    const bool has_10 = size > whole.find("{\"step\":11") - 1;
+    EXPECT_EQ(kept, whole.substr(0, has_10 ? whole.find("{\"step\":11") : last_two)) << size;
+  }
+}
+
 }  // namespace
 }  // namespace orrery::metrics

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "orrery/base/unique_handle.h"
 
@@ -18,6 +19,18 @@ using FileDescriptor = UniqueHandle<FileDescriptorTraits>;
 
 /// Whole content. Throws OutputError naming file and reason.
 std::string read_file(const std::filesystem::path& file);
+
+/// Whether there is something of that name. What cannot be looked at (permissions, an I/O error, a
+/// link to nothing, such as a file system that is not mounted) is no absence. Throws OutputError.
+bool exists(const std::filesystem::path& path);
+
+/// What is in a folder, in order of the names; nothing where there is no such folder. Throws
+/// OutputError when it is there and cannot be listed.
+std::vector<std::filesystem::path> list_folder(const std::filesystem::path& folder);
+
+/// `path` with `suffix` behind it, and `.1`, `.2`, ... behind that where the name is taken.
+/// Throws OutputError.
+std::filesystem::path free_name(const std::filesystem::path& path, std::string_view suffix);
 
 /// Writes beside `file`, syncs, renames onto it and syncs the folder: afterwards, and after a crash
 /// at any moment, `file` has its old content or all of `content`. Throws OutputError.

@@ -24,11 +24,15 @@ std::filesystem::path partial_directory(const std::filesystem::path& directory);
 /// Removes what attempts to write left below `root`: before any rank writes.
 void remove_partial(const std::filesystem::path& root);
 
+/// Makes `latest` of a checkpoint's folder a link to it. Throws std::filesystem::filesystem_error.
+void move_pointer(const std::filesystem::path& directory);
+
 /// Writes the manifest, renames the directory into place, moves `latest`, and removes all but the
 /// newest `keep` checkpoints. Throws CheckpointError.
 void publish(const std::filesystem::path& directory, const Manifest& manifest, int keep);
 
-/// Every directory below `root` that has the name of a checkpoint, newest first, sound or not.
+/// Every directory below `root` that has the name of a checkpoint, newest first, sound or not; none
+/// where there is no `root`. Throws OutputError when it cannot be listed.
 std::vector<std::filesystem::path> list_checkpoints(const std::filesystem::path& root);
 
 /// What is wrong with a file of a checkpoint, or nothing: missing, another size, another hash.

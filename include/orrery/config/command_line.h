@@ -10,7 +10,8 @@ namespace orrery::config {
 struct TrainOptions {
   std::string config;
   std::vector<std::string> sets;
-  std::string resume = "auto";  ///< auto, off, or a run directory
+  std::string resume = "auto";           ///< auto, off, or a run directory
+  std::vector<std::string> accept = {};  ///< keys whose change a resumed run accepts
   bool help = false;
   bool markdown = false;          ///< with help: as docs/configuration.md
   bool metrics_markdown = false;  ///< with help: as docs/metrics.md

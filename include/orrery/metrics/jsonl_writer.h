@@ -46,8 +46,14 @@ class JsonlWriter {
   std::set<std::string> warned_;
 };
 
-/// Removes the records of steps after `step`, which a run resumed from that step writes again.
-/// Nothing happens when the file does not exist. Returns the number of lines removed.
+/// A run killed in the middle of a write leaves a line without its end, which no reader accepts: it
+/// is cut off. Nothing happens when the file does not exist. Throws OutputError when it cannot be
+/// read.
+void remove_torn_line(const std::filesystem::path& file);
+
+/// Removes the records of steps after `step`, which a run resumed from that step writes again,
+/// and a torn last line. Nothing happens when the file does not exist. Returns the number of lines
+/// removed. Throws OutputError when it is there and cannot be read.
 int64_t drop_records_after(const std::filesystem::path& file, int64_t step);
 
 }  // namespace orrery::metrics
