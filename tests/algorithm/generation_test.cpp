@@ -3,6 +3,7 @@
 #include "orrery/algorithm/generation.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
 #include "orrery/algorithm/evaluation.h"

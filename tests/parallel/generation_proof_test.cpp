@@ -31,7 +31,12 @@ std::vector<Case> cases() {
   filtered.temperature = 1.4;
   filtered.top_k = 7;
   filtered.top_p = 0.8;
-  return {{"sampled", options}, {"greedy", greedy}, {"top-k and top-p", filtered}};
+  model::GenerationOptions barred = options;
+  barred.temperature = 0.8;
+  barred.min_new_tokens = 6;
+  barred.never_ids = {0, 9, 13, 18};  // of the vocabulary of several tensor ranks
+  return {
+      {"sampled", options}, {"greedy", greedy}, {"top-k and top-p", filtered}, {"barred", barred}};
 }
 
 model::GenerationResult generate(const model::Decoder& decoder,
@@ -72,6 +77,8 @@ TEST_P(EveryLayoutGenerates, TheTokensOfOneWorker) {
           EXPECT_EQ(got.sequences[i].finish, expected.sequences[i].finish);
           for (size_t t = 0; t < got.sequences[i].log_probs.size(); ++t) {
             EXPECT_NEAR(got.sequences[i].log_probs[t], expected.sequences[i].log_probs[t], 1e-9);
+            EXPECT_NEAR(got.sequences[i].sampling_log_probs[t],
+                        expected.sequences[i].sampling_log_probs[t], 1e-9);
           }
         }
       });
