@@ -6,6 +6,7 @@
 
 #include "base/temporary_folder.h"
 #include "orrery/base/error.h"
+#include "orrery/config/experiment.h"
 #include "orrery/model/architecture.h"
 
 namespace orrery::model {
