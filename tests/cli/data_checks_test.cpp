@@ -171,11 +171,15 @@ TEST_F(DataChecks, WhoReadsAnswersHasPositionsForThem) {
 
 TEST_F(DataChecks, WholeRecordsFitIntoThePositions) {
   const std::string path =
-      write("d.jsonl", "{\"prompt\": \"q=\", \"completion\": \"" + std::string(40, 'a') + "\"}\n");
+      write("d.jsonl",
+            "{\"prompt\": \"q=\", \"completion\": \"a\"}\n{\"prompt\": \"q=\", \"completion\": \"" +
+                std::string(40, 'a') + "\"}\n");
   expect_said(
-      said({"dataset.train.path=" + path, "model.actor.max_positions=32", "call.sft.n_seqs=1"},
+      said({"dataset.train.path=" + path, "model.actor.max_positions=32", "call.sft.n_seqs=2"},
            "sft_arithmetic.cfg"),
-      "error", "are 43 tokens, more than the 32 positions of role actor");
+      "error",
+      ":2: prompt, completion and end token are 43 tokens, more than the 32 positions of role "
+      "actor");
 }
 
 TEST_F(DataChecks, SetsForEvaluationDoNotSlipIntoTraining) {

@@ -65,6 +65,7 @@ TEST(TokenFile, GivesTheRowsOfTheTextThatItWasMadeFrom) {
   for (const char* kind : {"prompts", "completions", "preferences"}) {
     SCOPED_TRACE(kind);
     config::DatasetConfig text = tokens_in(fixture("tokens/records.jsonl").string(), kind);
+    text.add_bos = "false";  // they were made without
     text.system_prefix = "<|bos|>";
     text.system_suffix = R"(\n)";
     text.prompt_prefix = "Q: ";
@@ -204,8 +205,10 @@ TEST_F(SmallTokenFile, ChecksWhatARunNeeds) {
   EXPECT_EQ(all.summary().n_with_answer, 2);
   EXPECT_EQ(all.summary().n_with_id, 2);
   ASSERT_EQ(compared.n_rejected(), 2);
-  EXPECT_EQ(compared.rejected()[0].problem, "it has no answer, but call reward compares with it");
-  EXPECT_EQ(compared.rejected()[1].problem, "prompt of 3 tokens, which leaves no room");
+  EXPECT_EQ(compared.rejected()[0].problem,
+            "it has no answer, but call reward compares with it (line 11 of source.jsonl)");
+  EXPECT_EQ(compared.rejected()[1].problem,
+            "prompt of 3 tokens, which leaves no room (line 12 of source.jsonl)");
   EXPECT_EQ(compared.summary().n_with_marks, 1);  // the first one begins with token 2
   EXPECT_EQ(compared.summary().prompts.longest, 2);
 }

@@ -144,6 +144,27 @@ class Files(unittest.TestCase):
                 if isinstance(old[name], h5py.Dataset):
                     self.assertEqual(new[name][:].tolist(), old[name][:].tolist(), name)
 
+    def test_prompts_begin_as_the_tokenizer_begins_a_text(self):
+        def prompts(*more):
+            made = self.tokenize(FIXTURES / "tokenizer", self.data({"prompt": "12"}, {"prompt": "<|bos|>12"}),
+                                 "--eos", "<|eos|>", "--bos", "<|bos|>", *more)
+            self.assertEqual(made.returncode, 0, made.stderr)
+            with h5py.File(self.path / "out.h5") as file:
+                return file["prompt/values"][:].tolist()
+
+        self.assertEqual(prompts(), [0, 320, 0, 320])
+        self.assertEqual(prompts("--add-bos", "true"), [0, 320, 0, 320])
+        self.assertEqual(prompts("--add-bos", "false"), [320, 0, 320])
+
+    def test_numbers_are_answers_as_they_are_written(self):
+        path = self.path / "n.jsonl"
+        path.write_text('{"id": 7, "prompt": "a", "answer": 1.50}\n{"id": "x", "prompt": "a", "answer": -3}\n')
+        made = self.tokenize(FIXTURES / "tokenizer", path, "--eos", "<|eos|>")
+        self.assertEqual(made.returncode, 0, made.stderr)
+        with h5py.File(self.path / "out.h5") as file:
+            self.assertEqual(bytes(file["answer/values"][:]), b"1.50-3")
+            self.assertIn(b'{"id":7}', bytes(file["fields/values"][:]))
+
     def test_bad_records_are_named_and_nothing_is_left(self):
         bad = [(b"[1]\n", "expected an object"), (b"{\n", ""), (b'{"prompt": "x"\n', ""), (b'{"answer": "x"}\n', '"prompt" is missing'),
                (b'{"prompt": ""}\n', '"prompt" is empty'), (b'{"prompt": 3}\n', "must be a text"),

@@ -51,7 +51,7 @@ def unigram(texts):
 
 
 def tokenize(*arguments):
-    subprocess.run([sys.executable, ROOT / "tools/tokenize.py", "--quiet", *map(str, arguments)], check=True)
+    subprocess.run([sys.executable, ROOT / "tools/tokenize.py", "--quiet", "--add-bos", "false", *map(str, arguments)], check=True)
 
 
 def main():
