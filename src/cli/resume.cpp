@@ -74,9 +74,10 @@ Change meaning_of(const std::string& key) {
   }
   // What one does about a verifier that is too slow: it decides about answers to come.
   if (section == "call" && is_any_of(name, {"timeout_seconds", "restarts"})) return Change::kNoted;
-  if (section == "model" && is_any_of(name, {"lr", "lr_schedule", "min_lr_ratio", "warmup_steps",
-                                             "warmup_proportion", "weight_decay", "beta1", "beta2",
-                                             "adam_eps", "max_grad_norm", "on_nonfinite"})) {
+  if (section == "model" &&
+      is_any_of(name, {"lr", "lr_schedule", "min_lr_ratio", "warmup_steps", "warmup_proportion",
+                       "weight_decay", "beta1", "beta2", "adam_eps", "max_grad_norm",
+                       "on_nonfinite", "max_skipped_updates"})) {
     return Change::kNoted;
   }
   return Change::kRefused;

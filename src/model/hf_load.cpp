@@ -3,6 +3,7 @@
 #include <algorithm>  // any_of
 #include <set>
 
+#include "finite_weights.h"
 #include "hf_names.h"
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"
@@ -97,6 +98,7 @@ void load_hf_parameters(const std::filesystem::path& directory, Decoder& decoder
     if (!stored.tensors().contains(name)) continue;  // a new value head
     read_parameter(*stored.tensors().at(name), name, place, spec,
                    decoder.parameters().leaf(spec.name).detach());
+    check_finite_weights(directory, name, decoder.parameters().leaf(spec.name).detach());
   }
   decoder.parameters().store();
 }
