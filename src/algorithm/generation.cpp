@@ -2,7 +2,7 @@
 
 #include <vector>
 
-#include "orrery/base/error.h"
+#include "orrery/algorithm/log_probs.h"
 
 namespace orrery::algorithm {
 
@@ -35,6 +35,7 @@ data::SequenceBatch generate_batch(ModelContext& model, const data::SequenceBatc
     actions.add_sample(shorter);
     ones.add_sample(single);
   }
+  if (model.is_dp_head) check_finite(generated.packed_logprobs, "log-probabilities of its answers");
   data::SequenceBatch batch;
   batch.meta.ids = prompts.meta.ids;
   batch.set("packed_input_ids", generated.packed_input_ids, tokens);

@@ -169,17 +169,4 @@ at::Tensor group_advantages(const at::Tensor& rewards, const std::vector<int32_t
   return result;
 }
 
-UniformGroups count_uniform_groups(const at::Tensor& rewards,
-                                   const std::vector<int32_t>& group_sizes,
-                                   const at::Tensor& kept) {
-  const at::Tensor wide = rewards.to(at::kDouble).contiguous();
-  UniformGroups counts;
-  for (const std::vector<int64_t>& group : groups_of(rewards, group_sizes, kept)) {
-    if (group.size() < 2) continue;
-    ++counts.all;
-    if (is_uniform(group, wide.const_data_ptr<double>())) ++counts.uniform;
-  }
-  return counts;
-}
-
 }  // namespace orrery::algorithm

@@ -3,6 +3,8 @@
 #include <ATen/core/grad_mode.h>  // NoGradGuard
 
 #include "orrery/algorithm/minibatches.h"
+#include "orrery/base/error.h"
+#include "orrery/base/text.h"
 
 namespace orrery::algorithm {
 
@@ -30,10 +32,22 @@ at::Tensor run_by_sequence(ModelContext& model, const data::SequenceBatch& batch
       begin += n;
     }
   }
+  if (model.is_dp_head) check_finite(all, "log-probabilities or values");
   return all;
 }
 
 }  // namespace
+
+void check_finite(const at::Tensor& numbers, const char* what) {
+  if (at::isfinite(numbers).all().item<bool>()) return;
+  throw CallError(
+      base::concat("the model gives ", what, " that are not finite"),
+      {.expected = "finite numbers",
+       .got = base::concat(at::isfinite(numbers).logical_not().sum().item<int64_t>(), " of ",
+                           numbers.numel(), " are not"),
+       .advice = "its weights are broken or have diverged: go back to other files or an earlier "
+                 "checkpoint, and lower lr or max_grad_norm"});
+}
 
 data::NestedLengths action_lengths(const data::NestedLengths& tokens) {
   std::vector<int32_t> lengths = tokens.flat();

@@ -1,6 +1,7 @@
 #include "orrery/algorithm/ppo_options.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "orrery/base/text.h"
 #include "orrery/config/experiment.h"
@@ -22,16 +23,74 @@ std::vector<OptionProblem> missing_reference(const config::CallConfig& call, con
            "model writes; or set it to 0"}};
 }
 
+OptionProblem without_effect(const char* option, const char* why) {
+  return {option, base::concat("has no effect ", why), OptionProblem::Severity::kWarning};
+}
+
+/// What contradicts in the options of a policy or critic, and what has no effect.
+std::vector<OptionProblem> problems_of_estimation(const EstimationOptions& options,
+                                                  const config::CallConfig& call) {
+  std::vector<OptionProblem> found;
+  if (call.kind != "train_step") return found;
+  if (options.adaptive_kl && options.kl_ctl == 0) {
+    found.push_back({"adaptive_kl",
+                     "kl_ctl is 0 and a factor cannot change that; write a kl_ctl "
+                     "above 0 to begin with"});
+  }
+  if (options.reward_scaling == 0) {
+    found.push_back({"reward_scaling", "0 makes every reward the same: nothing would be learned"});
+  }
+  if (options.length_free > 0 && options.length_penalty == 0) {
+    found.push_back(without_effect("length_free", "without length_penalty"));
+  }
+  if (options.value_norm && !reads(call, "values")) {
+    found.push_back(without_effect("value_norm", "without the input values of a critic"));
+  }
+  return found;
+}
+
 }  // namespace
 
 std::vector<OptionProblem> ActorOptions::problems(const config::CallConfig& call) const {
-  std::vector<OptionProblem> found;
-  if (needs_reference()) found = missing_reference(call, kl_ctl > 0 ? "kl_ctl" : "kl_loss");
+  std::vector<OptionProblem> found = problems_of_estimation(*this, call);
+  if (needs_reference()) {
+    for (auto& each : missing_reference(call, kl_ctl > 0 ? "kl_ctl" : "kl_loss")) {
+      found.push_back(std::move(each));
+    }
+  }
   if (sampling_weight_cap > 0 && call.kind == "train_step" && !reads(call, "sampling_logprobs")) {
     found.push_back({"sampling_weight_cap",
                      "a correction for the sampling options needs the input sampling_logprobs; add "
                      "it to the outputs of the call that generates and to the inputs of this one, "
                      "or set it to 0"});
+  }
+  if (call.kind == "train_step") {
+    if (behav_imp_weight_cap > 0 && !recompute_log_probs) {
+      found.push_back(without_effect("behav_imp_weight_cap", "without recompute_log_probs"));
+    }
+    if (group_adv_norm && group_adv_norm_by_token) {
+      found.push_back(
+          {"group_adv_norm_by_token",
+           "group_adv_norm is on as well: statistics are per answer or per token; write "
+           "group_adv_norm = false"});
+    }
+    if (group_adv_norm && reads(call, "values")) {
+      found.push_back({"group_adv_norm",
+                       "an advantage per answer has no use for the values of a "
+                       "critic; write adv_norm, or use interface grpo"});
+    }
+    if (group_adv_norm && reads(call, "dense_rewards")) {
+      found.push_back({"group_adv_norm",
+                       "the rewards of an answer's tokens are added up to one; group_adv_norm = "
+                       "false keeps them apart",
+                       OptionProblem::Severity::kWarning});
+    }
+    for (const auto& [option, is_set] : {std::pair{"discount", discount != 1},
+                                         {"gae_lambda", gae_lambda != 1},
+                                         {"leave_one_out", leave_one_out}}) {
+      if (group_adv_norm && is_set)
+        found.push_back(without_effect(option, "beside group_adv_norm"));
+    }
   }
   if (c_clip != 0 && c_clip <= 1) {
     found.push_back({"c_clip", base::concat("must be 0 or above 1, got ", c_clip)});
@@ -40,8 +99,11 @@ std::vector<OptionProblem> ActorOptions::problems(const config::CallConfig& call
 }
 
 std::vector<OptionProblem> PpoCriticOptions::problems(const config::CallConfig& call) const {
-  if (kl_ctl > 0) return missing_reference(call, "kl_ctl");
-  return {};
+  std::vector<OptionProblem> found = problems_of_estimation(*this, call);
+  if (kl_ctl > 0) {
+    for (auto& each : missing_reference(call, "kl_ctl")) found.push_back(std::move(each));
+  }
+  return found;
 }
 
 }  // namespace orrery::algorithm

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "orrery/algorithm/command_reward.h"
@@ -61,41 +62,161 @@ InterfaceSignature of_value_head(InterfaceSignature signature) {
   return signature;
 }
 
+/// Of one call alone, whatever its interface.
+const std::set<std::string> kOfOneCall = {"n_minibatches", "sample_reuse", "dump_samples"};
+
+template <class Options>
+std::vector<std::string> names_of_options() {
+  std::vector<std::string> names;
+  for (const config::FieldInfo& field : config::schema_of<Options>()) names.push_back(field.name);
+  return names;
+}
+
+/// Options that correct for answers drawn from another distribution than the one that is trained.
+const std::vector<std::string> kCorrections = {"recompute_log_probs"};
+
+Agreement temperature_of(const char* key) {
+  return {.option = "temperature", .key = key, .corrected_by = kCorrections};
+}
+
+/// What an actor and a critic make returns of: one critic's values belong to one kind of return.
+std::vector<Agreement> shared_estimation() {
+  std::vector<Agreement> agreements;
+  for (const std::string& name : names_of_options<EstimationOptions>()) {
+    if (kOfOneCall.contains(name)) continue;
+    agreements.push_back({.option = name, .key = "values", .with = Agreement::With::kOtherReaders});
+  }
+  return agreements;
+}
+
+/// Of a policy's train_step, beside those.
+std::vector<Agreement> agreements_of_policy(std::vector<Agreement> others) {
+  std::vector<Agreement> agreements = {temperature_of("packed_logprobs"),
+                                       temperature_of("packed_input_ids"),
+                                       temperature_of("packed_ref_logprobs"),
+                                       {.option = "match", .key = "rewards", .may_differ = true}};
+  agreements.insert(agreements.end(), others.begin(), others.end());
+  return agreements;
+}
+
+using Why = std::optional<std::string>;
+
+Why two_answers(const std::string&, const std::string& group_size) {
+  if (std::stoll(group_size) >= 2) return {};
+  return "an answer that is alone in its group has nothing to be compared with and teaches "
+         "nothing; "
+         "write group_size = 2 or more, or switch the option off";
+}
+
+Why several_to_choose_from(const std::string& best_of, const std::string& group_size) {
+  if (std::stoll(best_of) <= std::stoll(group_size)) return {};
+  return "there are not so many answers to choose from; write group_size above it";
+}
+
+Why different_answers(const std::string&, const std::string& greedy) {
+  if (greedy == "false") return {};
+  return "all answers of a group are the same and teach nothing; write greedy = false";
+}
+
+Why more_than_one_token(const std::string&, const std::string& top_k) {
+  if (top_k != "1") return {};
+  return "all answers of a group are the same and teach nothing; write another top_k";
+}
+
+Why answers_that_end(const std::string&, const std::string& stop_at_eos) {
+  if (stop_at_eos == "true") return {};
+  return "no answer ever ends, so none is learned from; write stop_at_eos = true, or switch the "
+         "option off";
+}
+
+/// What the options of a policy or critic need of the call that generates.
+std::vector<Need> needs_of_estimation() {
+  std::vector<Need> needs;
+  for (const char* option : {"group_adv_norm", "group_adv_norm_by_token", "leave_one_out",
+                             "skip_uniform_groups", "best_of"}) {
+    needs.push_back({option, "packed_input_ids", "group_size", two_answers});
+    needs.push_back({option, "packed_input_ids", "greedy", different_answers});
+    needs.push_back({option, "packed_input_ids", "top_k", more_than_one_token});
+  }
+  needs.push_back({"best_of", "packed_input_ids", "group_size", several_to_choose_from});
+  for (const char* option : {"mask_too_long", "mask_no_eos_with_zero"}) {
+    needs.push_back({option, "packed_input_ids", "stop_at_eos", answers_that_end});
+  }
+  return needs;
+}
+
+InterfaceSignature policy(std::vector<std::string> inputs, std::vector<Agreement> agreements) {
+  InterfaceSignature signature = train_step_of(
+      std::move(inputs), {"packed_ref_logprobs", "dense_rewards", "sampling_logprobs"},
+      {"prompts", "completions"});
+  signature.agreements = agreements_of_policy(std::move(agreements));
+  signature.needs = needs_of_estimation();
+  signature.of_other_roles = {"packed_ref_logprobs"};
+  return signature;
+}
+
+/// Log-probabilities of given answers: a reference model.
+InterfaceSignature reference() {
+  InterfaceSignature signature = inference_of({"packed_input_ids"}, {}, "packed_logprobs");
+  signature.agreements = {temperature_of("packed_input_ids")};
+  signature.options = {{"temperature"}};
+  return signature;
+}
+
+InterfaceSignature critic() {
+  InterfaceSignature signature = of_value_head(
+      train_step_of(with(kRewarded, "values"), {"packed_ref_logprobs", "dense_rewards"}, {}));
+  signature.agreements = shared_estimation();
+  signature.needs = needs_of_estimation();
+  return signature;
+}
+
+InterfaceSignature preferences() {
+  InterfaceSignature signature =
+      train_step_of({"packed_input_ids", "prompt_mask", "ref_seqlogp"}, {}, {"preferences"});
+  signature.of_other_roles = {"ref_seqlogp"};
+  return signature;
+}
+
+InterfaceSignature with_options(InterfaceSignature signature, std::vector<std::string> options) {
+  signature.options = std::move(options);
+  return signature;
+}
+
 std::map<std::string, Registration> built_in() {
   const std::vector<std::string> text = {"prompts", "completions"};
   const std::vector<std::string> answered = {"packed_input_ids", "prompt_mask"};
-  const InterfaceSignature reference = inference_of({"packed_input_ids"}, {}, "packed_logprobs");
   return {
-      {"generate", registration_of<Generate, GenerateOptions>(
-                       {{CallKind::kGenerate, {"packed_prompts"}, {}, kGenerated}})},
-      {"sft", registration_of<Sft, SftOptions>({train_step_of(answered, {}, text)})},
-      {"rule_reward", registration_of<RuleReward, RuleRewardOptions>({that_compares(inference_of(
-                          with(answered, "answers"), {"fields"}, "rewards", ModelNeed::kNone))})},
+      {"generate",
+       registration_of<Generate, GenerateOptions>(
+           {{CallKind::kGenerate, {"packed_prompts"}, {}, kGenerated}}, {"temperature"})},
+      {"sft", registration_of<Sft, SftOptions>({train_step_of(answered, {}, text)}, {"match"})},
+      {"rule_reward",
+       registration_of<RuleReward, RuleRewardOptions>(
+           {that_compares(
+               inference_of(with(answered, "answers"), {"fields"}, "rewards", ModelNeed::kNone))},
+           {"match"})},
       {"command_reward", registration_of<CommandReward, CommandRewardOptions>({inference_of(
                              answered, {"answers", "fields"}, "rewards", ModelNeed::kNone)})},
-      {"grpo",
-       registration_of<PpoActor, GrpoOptions>(
-           {train_step_of(kRewarded, {"packed_ref_logprobs", "dense_rewards", "sampling_logprobs"},
-                          text),
-            reference})},
-      {"ppo_actor",
-       registration_of<PpoActor, PpoActorOptions>(
-           {train_step_of(with(kRewarded, "values"),
-                          {"packed_ref_logprobs", "dense_rewards", "sampling_logprobs"}, text),
-            reference})},
-      {"ppo_critic",
-       registration_of<PpoCritic, PpoCriticOptions>(
-           {of_value_head(train_step_of(with(kRewarded, "values"),
-                                        {"packed_ref_logprobs", "dense_rewards"}, {})),
-            inference_of({"packed_input_ids"}, {}, "values", ModelNeed::kValueHead)})},
+      {"grpo", registration_of<PpoActor, GrpoOptions>({policy(kRewarded, {}), reference()},
+                                                      names_of_options<GrpoOptions>())},
+      {"ppo_actor", registration_of<PpoActor, PpoActorOptions>(
+                        {policy(with(kRewarded, "values"), shared_estimation()), reference()},
+                        names_of_options<PpoActorOptions>())},
+      {"ppo_critic", registration_of<PpoCritic, PpoCriticOptions>(
+                         {critic(), with_options(inference_of({"packed_input_ids"}, {}, "values",
+                                                              ModelNeed::kValueHead),
+                                                 {})})},
       {"reward_model",
        registration_of<RewardModel, RewardModelOptions>(
-           {of_value_head(train_step_of({"packed_input_ids"}, {"prompt_mask"}, {"preferences"})),
-            inference_of({"packed_input_ids"}, {"prompt_mask", "answers", "fields"}, "rewards",
-                         ModelNeed::kValueHead)})},
+           {with_options(of_value_head(
+                             train_step_of({"packed_input_ids"}, {"prompt_mask"}, {"preferences"})),
+                         {"n_minibatches"}),
+            with_options(inference_of({"packed_input_ids"}, {"prompt_mask", "answers", "fields"},
+                                      "rewards", ModelNeed::kValueHead),
+                         {"output_scaling", "output_bias", "dump_samples"})})},
       {"dpo", registration_of<Dpo, DpoOptions>(
-                  {train_step_of(with(answered, "ref_seqlogp"), {}, {"preferences"}),
-                   inference_of(answered, {}, "seqlogp")})},
+                  {preferences(), with_options(inference_of(answered, {}, "seqlogp"), {})})},
   };
 }
 
@@ -113,8 +234,13 @@ bool contains(const std::vector<std::string>& names, const std::string& name) {
 class CallCheck {
  public:
   CallCheck(const config::Experiment& experiment, const std::string& name,
-            const config::CallConfig& call, std::vector<config::Problem>& problems)
-      : experiment_(experiment), name_(name), call_(call), problems_(problems) {}
+            const config::CallConfig& call, std::vector<config::Problem>& problems,
+            std::vector<config::Problem>& warnings)
+      : experiment_(experiment),
+        name_(name),
+        call_(call),
+        problems_(problems),
+        warnings_(warnings) {}
 
   void run() {
     const std::vector<InterfaceSignature> signatures = signatures_of(call_.interface);
@@ -130,15 +256,27 @@ class CallCheck {
       return;
     }
     check_keys(*found);
+    check_use(*found);
+    check_references(*found);
     const config::ModelConfig* model = experiment_.find_model(call_.model);
     if (found->model != ModelNeed::kNone && model != nullptr && model->architecture == "none") {
       problem("model", base::concat("interface ", call_.interface, " needs a model, but model.",
                                     call_.model, ".architecture is none"));
     }
+    if (model != nullptr && call_.kind == "train_step" && model->lr == 0) {
+      const std::string key = base::concat("model.", call_.model, ".lr");
+      const config::Position at = experiment_.where(key);
+      warnings_.push_back(
+          {at.file, at.line, base::concat(key, ": 0, so call.", name_, " trains nothing")});
+    }
     try {
       for (const OptionProblem& found_problem :
            registrations().at(call_.interface).problems(call_)) {
-        problem(found_problem.key, found_problem.text);
+        if (found_problem.severity == OptionProblem::Severity::kWarning) {
+          add(warnings_, found_problem.key, found_problem.text);
+        } else {
+          problem(found_problem.key, found_problem.text);
+        }
       }
     } catch (const Error& error) {
       problem("interface", error.what());
@@ -146,10 +284,44 @@ class CallCheck {
   }
 
  private:
-  void problem(const std::string& key, const std::string& text) {
+  void add(std::vector<config::Problem>& to, const std::string& key, const std::string& text) {
     const std::string full = base::concat("call.", name_, ".", key);
     const config::Position at = experiment_.where(full);
-    problems_.push_back({at.file, at.line, base::concat(full, ": ", text)});
+    to.push_back({at.file, at.line, base::concat(full, ": ", text)});
+  }
+  void problem(const std::string& key, const std::string& text) { add(problems_, key, text); }
+
+  /// An option that is written where it changes nothing was meant for another call.
+  void check_use(const InterfaceSignature& signature) {
+    if (!signature.options) return;
+    for (const config::FieldInfo& field : registrations().at(call_.interface).schema) {
+      if (contains(*signature.options, field.name)) continue;
+      for (const config::Option& option : call_.options) {
+        if (option.name != field.name || field.canonical(option.value) == field.default_text) {
+          continue;
+        }
+        add(warnings_, option.name,
+            base::concat(call_.kind, " of interface ", call_.interface,
+                         " does not use it; is it meant for another call?"));
+      }
+    }
+  }
+
+  /// What a role says of itself is no reference: there is no divergence from it.
+  void check_references(const InterfaceSignature& signature) {
+    for (const config::KeyBinding& input : call_.inputs) {
+      if (!contains(signature.of_other_roles, input.interface_key)) continue;
+      for (const auto& [name, other] : experiment_.calls) {
+        const bool writes_it = std::any_of(
+            other.outputs.begin(), other.outputs.end(),
+            [&](const config::KeyBinding& output) { return output.graph_key == input.graph_key; });
+        if (!other.enabled || !writes_it || other.model != call_.model) continue;
+        add(warnings_, "inputs",
+            base::concat(input.graph_key, " comes from call.", name, " of the same role ",
+                         call_.model,
+                         ": a reference that is the policy itself holds nothing back"));
+      }
+    }
   }
 
   bool is_bound(const std::vector<config::KeyBinding>& bindings, const std::string& key) const {
@@ -182,6 +354,7 @@ class CallCheck {
   const std::string& name_;
   const config::CallConfig& call_;
   std::vector<config::Problem>& problems_;
+  std::vector<config::Problem>& warnings_;
 };
 
 }  // namespace
@@ -190,6 +363,35 @@ void register_interface(const std::string& name, Registration registration) {
   if (!registrations().emplace(name, std::move(registration)).second) {
     throw ConfigError(base::concat("there is an interface ", name, " already"));
   }
+  const std::vector<std::string> undeclared = undeclared_options(name);
+  if (undeclared.empty()) return;
+  registrations().erase(name);
+  throw ConfigError(
+      base::concat("interface ", name, ": options that other interfaces have as well"),
+      {.expected = "in an agreement of a signature, or among own_options",
+       .got = base::join(undeclared, ", "),
+       .advice = "say whether they are one value (algorithm/agreements.h) or another one"});
+}
+
+std::vector<std::string> undeclared_options(const std::string& interface) {
+  const Registration& own = registrations().at(interface);
+  std::set<std::string> declared = kOfOneCall;
+  declared.insert(own.own_options.begin(), own.own_options.end());
+  for (const InterfaceSignature& signature : own.signatures) {
+    for (const Agreement& agreement : signature.agreements) declared.insert(agreement.option);
+  }
+  std::vector<std::string> undeclared;
+  for (const config::FieldInfo& field : own.schema) {
+    if (declared.contains(field.name)) continue;
+    const bool has_namesake =
+        std::any_of(registrations().begin(), registrations().end(), [&](const auto& other) {
+          return other.first != interface &&
+                 std::any_of(other.second.schema.begin(), other.second.schema.end(),
+                             [&](const config::FieldInfo& f) { return f.name == field.name; });
+        });
+    if (has_namesake) undeclared.push_back(field.name);
+  }
+  return undeclared;
 }
 
 config::InterfaceSchemas interface_schemas() {
@@ -218,10 +420,12 @@ std::unique_ptr<Interface> make_interface(const std::string& name,
   return found->second.make(options);
 }
 
-void check_calls(const config::Experiment& experiment, std::vector<config::Problem>& problems) {
+void check_calls(const config::Experiment& experiment, std::vector<config::Problem>& problems,
+                 std::vector<config::Problem>& warnings) {
   for (const auto& [name, call] : experiment.calls) {
-    if (call.enabled) CallCheck(experiment, name, call, problems).run();
+    if (call.enabled) CallCheck(experiment, name, call, problems, warnings).run();
   }
+  check_needs(experiment, problems);
 }
 
 }  // namespace orrery::algorithm

@@ -109,9 +109,6 @@ at::Tensor ReturnEstimator::scores_of(const data::SequenceBatch& input, const at
                                       metrics::Statistics& statistics) const {
   const data::NestedLengths& tokens = input.meta.at("packed_input_ids").lengths;
   at::Tensor scores = at::where(kept, input.at("rewards").to(at::kFloat), 0.0);
-  const UniformGroups groups = count_uniform_groups(scores, group_sizes(tokens), kept);
-  statistics.mean("uniform_group_ratio", static_cast<double>(groups.uniform),
-                  static_cast<double>(groups.all));
   scores = at::where(kept, (scores - options_.reward_bias) * options_.reward_scaling, 0.0);
   if (options_.length_penalty > 0) {
     scores = scores - options_.length_penalty * tokens_above(input.at("prompt_mask"), tokens.flat(),

@@ -106,7 +106,8 @@ Job prepare_job(const std::string& config_file, const std::vector<std::string>& 
   Checks checks(job, std::move(loaded.problems));
   if (job.experiment.calls.empty()) config::throw_if_problems(checks.problems());
   check_uses(job, checks);
-  algorithm::check_calls(job.experiment, checks.problems());
+  algorithm::inherit_options(job.experiment, checks.problems(), job.warnings);
+  algorithm::check_calls(job.experiment, checks.problems(), job.warnings);
   job.graph = graph::build_graph(job.experiment, job.n_workers, checks.problems());
   check_models(job, checks);
   check_origins(job, checks);

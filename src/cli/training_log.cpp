@@ -7,6 +7,7 @@
 
 #include "master_file.h"
 #include "orrery/algorithm/registry.h"
+#include "orrery/base/error.h"
 #include "orrery/base/hash.h"
 #include "orrery/base/log.h"
 #include "orrery/base/text.h"
@@ -76,7 +77,11 @@ void TrainingLog::write(int64_t step, const std::string& call,
 void TrainingLog::on_step(const master::StepReport& report) {
   const int64_t step = report.step.step;
   for (const master::CallReport& call : report.calls) {
-    write(step, call.call, master::numbers_of(call));
+    const std::map<std::string, double> merged = master::numbers_of(call);
+    write(step, call.call, merged);
+    for (const std::string& text : watch_learning_.on_call(call.call, merged)) {
+      base::log_warning(text);
+    }
     // One line a minibatch as well where there are several: their mean hides how a step went.
     if (call.minibatches.size() < 2) continue;
     for (size_t i = 0; i < call.minibatches.size(); ++i) {
@@ -164,6 +169,11 @@ void TrainingLog::on_finish(const master::FinishReport& report) {
   progress_.message(
       base::concat("finished after step ", report.steps_done, " (", master::text_of(report.reason),
                    "), ", base::duration_text(std::chrono::duration<double>(watch_.seconds()))));
+  const std::string reason = watch_learning_.reason_of_no_update();
+  if (reason.empty() || report.reason == master::StopReason::kStopRequested) return;
+  throw CallError(reason, {.expected = "at least one update in the run",
+                           .got = "the model as it was",
+                           .advice = "look at the weights, the data and the rewards; lower lr"});
 }
 
 }  // namespace orrery::cli

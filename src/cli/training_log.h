@@ -7,6 +7,7 @@
 #include <string>
 
 #include "job.h"
+#include "learning_watch.h"
 #include "orrery/base/clock.h"
 #include "orrery/master/step_loop.h"
 #include "orrery/metrics/jsonl_writer.h"
@@ -23,7 +24,8 @@ class TrainingLog final : public master::StepObserver {
   ///   seconds_before  of the run before it was resumed
   TrainingLog(const Job& job, RunDirectory directory, double seconds_before);
 
-  // Throw OutputError when a line cannot be written.
+  // Throw OutputError when a line cannot be written; on_finish also CallError when all updates of
+  // the run were skipped because numbers were not finite.
   void on_step(const master::StepReport& report) override;
   void on_evaluation(const master::EvaluationReport& report) override;
   void on_save(const master::SaveReport& report) override;
@@ -42,6 +44,7 @@ class TrainingLog final : public master::StepObserver {
   metrics::TensorBoardWriter tensorboard_;
   metrics::Progress progress_;
   TimeTable times_;
+  LearningWatch watch_learning_;
 };
 
 }  // namespace orrery::cli

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <set>
 
+#include "finite_weights.h"
 #include "orrery/base/error.h"
 #include "orrery/base/file.h"
 #include "orrery/base/text.h"
@@ -99,11 +100,12 @@ void load_checkpoint_parameters(const fs::path& directory, const std::string& ro
     const at::ScalarType stored = scalar_type_of(dtype, directory.string());
     if (stored == leaf.scalar_type()) {
       reader.read(slab_of(spec, role, dtype), leaf.mutable_data_ptr());
-      continue;
+    } else {
+      const at::Tensor room = at::empty(leaf.sizes(), stored);
+      reader.read(slab_of(spec, role, dtype), room.mutable_data_ptr());
+      leaf.copy_(room);
     }
-    const at::Tensor room = at::empty(leaf.sizes(), stored);
-    reader.read(slab_of(spec, role, dtype), room.mutable_data_ptr());
-    leaf.copy_(room);
+    check_finite_weights(directory, name, leaf);
   }
   decoder.parameters().store();
 }

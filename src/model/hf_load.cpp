@@ -3,6 +3,7 @@
 #include <algorithm>  // any_of
 #include <set>
 
+#include "finite_weights.h"
 #include "hf_names.h"
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"
@@ -128,6 +129,7 @@ void load_hf_parameters(const std::filesystem::path& directory, Decoder& decoder
     if (found == stored.files.tensors().end()) continue;  // a new value head
     read_parameter(*found->second, name, place, spec,
                    decoder.parameters().leaf(spec.name).detach());
+    check_finite_weights(directory, name, decoder.parameters().leaf(spec.name).detach());
   }
   decoder.parameters().store();
 }

@@ -196,6 +196,7 @@ metrics::Statistics TrainEngine::step_by(const data::SequenceBatch& minibatch, d
     const at::Tensor owned = reduce_to_owners(decoder_.parameters().gradients(), *groups_.data);
     norm = gradient_norm(owned) / all.weight;
     if (std::isfinite(*norm)) {
+      n_skipped_in_row_ = 0;
       optimizer_.step(owned, lr, clip_scale(*norm, options_.max_grad_norm) / all.weight);
       gather_from_owners(decoder_.parameters().stored(), *groups_.data);
       if (groups_.data->size() > 1) decoder_.parameters().widen();
@@ -208,6 +209,7 @@ metrics::Statistics TrainEngine::step_by(const data::SequenceBatch& minibatch, d
   // counts each step once.
   if (groups_.data->rank() == 0) {
     statistics.sum("skipped_steps", reason.empty() ? 0 : 1);
+    statistics.sum("nonfinite_steps", reason.empty() || all.weight <= 0 ? 0 : 1);
     if (!ceilings.empty()) statistics.sum("early_stopped_steps", is_stopped_early ? 1 : 0);
     statistics.sum("n_tokens", all.tokens);
     statistics.scalar("lr", lr);
@@ -223,6 +225,17 @@ metrics::Statistics TrainEngine::step_by(const data::SequenceBatch& minibatch, d
            .advice = "lower lr or max_grad_norm, or set on_nonfinite = skip"});
     }
     base::log_warning(base::concat("optimizer step ", steps_done() + 1, " skipped: ", reason));
+    // A minibatch without any weight may be right: all its answers equal, or left out.
+    if (all.weight > 0 && ++n_skipped_in_row_ == options_.max_skipped_updates) {
+      throw CallError(
+          base::concat("optimizer step ", steps_done() + 1, ": ", n_skipped_in_row_,
+                       " updates in a row were skipped, the last one because ", reason),
+          {.expected = base::concat(
+               "fewer than max_skipped_updates = ", options_.max_skipped_updates, " in a row"),
+           .got = base::concat("loss ", all.loss / all.weight, " over ", all.tokens, " tokens"),
+           .advice = "the model has diverged, or its weights, data or rewards are broken: go back "
+                     "to an earlier checkpoint, lower lr or max_grad_norm"});
+    }
   }
   return statistics;
 }

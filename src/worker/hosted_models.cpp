@@ -62,7 +62,8 @@ parallel::OptimizerOptions optimizer_options(const config::ModelConfig& model,
                        .decay_steps = std::max(steps, warmup + 1),
                        .style = parallel::decay_style_named(model.lr_schedule)},
           .max_grad_norm = model.max_grad_norm,
-          .on_nonfinite = parallel::on_nonfinite_named(model.on_nonfinite)};
+          .on_nonfinite = parallel::on_nonfinite_named(model.on_nonfinite),
+          .max_skipped_updates = model.max_skipped_updates};
 }
 
 /// The groups of this worker's shard.

@@ -104,15 +104,5 @@ TEST(GroupAdvantages, OfLargeEqualRewardsAreExactlyZero) {
   }
 }
 
-TEST(UniformGroups, AreCountedAmongGroupsOfTwoKeptAnswersOrMore) {
-  const at::Tensor rewards = at::tensor({1.0, 1.0, 0.0, 1.0, 2.0, 2.0, 5.0}, at::kFloat);
-  const at::Tensor kept = at::tensor({1, 1, 1, 0, 1, 1, 1}, at::kInt).to(at::kBool);
-
-  const UniformGroups groups = count_uniform_groups(rewards, {2, 2, 2, 1}, kept);
-
-  EXPECT_EQ(groups.all, 2);
-  EXPECT_EQ(groups.uniform, 2);
-}
-
 }  // namespace
 }  // namespace orrery::algorithm

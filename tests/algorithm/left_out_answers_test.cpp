@@ -46,7 +46,6 @@ TEST(LeftOutAnswer, HasNoWeightAndIsInNoStatistic) {
   EXPECT_NEAR(*got.statistics.value("task_reward"), 3.5 / 3, 1e-12);
   EXPECT_EQ(got.statistics.value("task_reward_min"), 0.5);
   EXPECT_EQ(got.statistics.value("incorrect_seq_len"), std::nullopt);
-  EXPECT_EQ(got.statistics.value("uniform_group_ratio"), 0.0) << "only one group has two answers";
 }
 
 TEST(LeftOutAnswer, IsOneWithATokenWithoutAReward) {

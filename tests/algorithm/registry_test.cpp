@@ -20,8 +20,8 @@ using testing::IsEmpty;
 std::vector<std::string> problems_of(const std::string& text) {
   const config::LoadResult loaded =
       config::load_experiment_text(text, "here.cfg", interface_schemas());
-  std::vector<config::Problem> problems;  // not the reader's: the experiment is a fragment
-  check_calls(loaded.experiment, problems);
+  std::vector<config::Problem> problems, warnings;  // not the reader's: it is a fragment
+  check_calls(loaded.experiment, problems, warnings);
   std::vector<std::string> messages;
   for (const config::Problem& problem : problems) messages.push_back(problem.message());
   return messages;

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "job.h"
+#include "orrery/algorithm/registry.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
 
@@ -51,6 +52,31 @@ TEST(ConfigurationProblems, AnOptionOfAnInterfaceIsCheckedBeforeTheRun) {
                           "mean max_new_tokens?"),
             std::string::npos)
       << found[0];
+}
+
+TEST(SharedOptions, AreInheritedRefusedOrWarnedAboutBeforeARun) {
+  const auto job = [](std::vector<std::string> sets) {
+    return prepare_job(ORRERY_SOURCE_DIR "/configs/grpo_tiny.cfg", sets, 2, DataCheck::kLeaveOut);
+  };
+  const std::string gen = "call.actor_gen.temperature=0.6";
+  const std::string train = "call.actor_train.temperature=1";
+
+  const std::string resolved =
+      config::resolved_config(job({gen}).experiment, algorithm::interface_schemas());
+  const size_t section = resolved.find("[call.actor_train]");
+  EXPECT_NE(resolved.find("temperature = 0.6", section), std::string::npos) << resolved;
+
+  const std::string refused = base::join(problems({gen, train}), "\n");
+  EXPECT_NE(refused.find("--set " + gen), std::string::npos) << refused;
+  EXPECT_NE(refused.find("--set " + train), std::string::npos) << refused;
+
+  const Job corrected = job({gen, train, "call.actor_train.recompute_log_probs=true"});
+  ASSERT_FALSE(corrected.warnings.empty());
+  EXPECT_NE(corrected.warnings[0].text.find("corrects for the difference"), std::string::npos);
+
+  const std::string alone = base::join(problems({"call.actor_gen.group_size=1"}), "\n");
+  EXPECT_NE(alone.find("call.actor_gen.group_size = 1"), std::string::npos) << alone;
+  EXPECT_NE(alone.find("group_adv_norm"), std::string::npos) << alone;
 }
 
 TEST(GrpoGraph, TheReferenceCanBeSwitchedOnAsItsCommentSays) {

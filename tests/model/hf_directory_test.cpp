@@ -5,6 +5,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "orrery/base/error.h"
@@ -94,6 +95,20 @@ class Tampered : public testing::Test {
     return "no error";
   }
 };
+
+TEST_F(Tampered, WeightsThatAreNotFiniteAreRefusedByName) {
+  for (const float broken : {NAN, INFINITY, -INFINITY}) {
+    const std::string text = message_after([&](auto& tensors) {
+      tensors[3].values = tensors[3].values.clone();
+      tensors[3].values.view(-1)[5].fill_(broken);
+    });
+    EXPECT_NE(
+        text.find(small_decoder("llama-tied", at::kFloat).parameters().table().parameters[3].name),
+        std::string::npos)
+        << text;
+    EXPECT_NE(text.find("are not finite"), std::string::npos) << text;
+  }
+}
 
 TEST_F(Tampered, TensorsAreNamed) {
   const auto missing = message_after([](auto& t) { t.pop_back(); });

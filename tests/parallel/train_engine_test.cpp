@@ -222,6 +222,44 @@ TEST(TrainEngine, StopsOnAllRanksWhenToldTo) {
   EXPECT_THROW(on_nonfinite_named("ignore"), ConfigError);
 }
 
+TEST(TrainEngine, EndsTheJobAfterSoManySkippedUpdatesInARow) {
+  comm::run_as_threads(2, [&](comm::Communicator& group) {
+    model::Decoder decoder = small_decoder();
+    OptimizerOptions options = plain_optimizer();
+    options.max_skipped_updates = 3;
+    TrainEngine engine(decoder, options, group);
+    const data::SequenceBatch batch = random_batch({5, 6, 7});
+    const auto step = [&](double factor) {
+      return engine.step(batch, 1, weight_of(batch),
+                         [&](const at::Tensor& log_probs, const data::SequenceBatch& part) {
+                           LossResult result = weighted_loss(log_probs, part);
+                           if (group.rank() == 0) result.loss_sum = result.loss_sum * factor;
+                           return result;
+                         },
+                         {});
+    };
+    const double infinite = std::numeric_limits<double>::infinity();
+    step(infinite);
+    step(infinite);
+    step(1);  // the row is broken
+    step(infinite);
+    const metrics::Statistics second = step(infinite);
+    if (group.rank() == 0) {
+      EXPECT_EQ(second.value("nonfinite_steps"), 1.0);
+    }
+    EXPECT_EQ(engine.step(batch, 1, 0, weighted_loss, {}).value("nonfinite_steps").value_or(0), 0)
+        << "no weight is another reason, and does not count";
+    std::string text;
+    try {
+      step(infinite);
+    } catch (const CallError& error) {
+      text = error.what();
+    }
+    EXPECT_NE(text.find("3 updates in a row were skipped"), std::string::npos) << text;
+    EXPECT_NE(text.find("the loss is not finite"), std::string::npos) << text;
+  });
+}
+
 /// Statistics of one step whose watched number has the mean 2 over both ranks, 1 on one of them.
 metrics::Statistics watched_step(double ceiling) {
   metrics::Statistics all;

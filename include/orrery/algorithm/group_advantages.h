@@ -59,13 +59,4 @@ at::Tensor group_advantages(const at::Tensor& rewards, const std::vector<int32_t
                             const at::Tensor& kept, const GroupOptions& options,
                             comm::Communicator* ranks = nullptr);
 
-/// How many groups have at least two kept answers, and in how many of these all have one reward:
-/// groups that teach nothing.
-struct UniformGroups {
-  int64_t uniform = 0;
-  int64_t all = 0;
-};
-UniformGroups count_uniform_groups(const at::Tensor& rewards,
-                                   const std::vector<int32_t>& group_sizes, const at::Tensor& kept);
-
 }  // namespace orrery::algorithm

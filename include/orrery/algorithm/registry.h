@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "orrery/algorithm/agreements.h"
 #include "orrery/algorithm/interface.h"
 #include "orrery/algorithm/option_problem.h"
 #include "orrery/config/experiment.h"
@@ -33,6 +34,12 @@ struct InterfaceSignature {
   std::vector<std::string> evaluates = {};  ///< train_step: kinds of data sets
   /// Scores by comparing with the key answers, which no record may lack then.
   bool compares_answers = false;
+  std::vector<Agreement> agreements = {};   ///< options that other calls state as well
+  std::vector<Need> needs = {};             ///< what they need of other calls
+  /// Inputs that another role than the call's own should write: a reference.
+  std::vector<std::string> of_other_roles = {};
+  /// Options that matter to this kind of call; nothing: all of the interface.
+  std::optional<std::vector<std::string>> options = {};
 };
 
 /// Everything about an interface but its name.
@@ -42,15 +49,19 @@ struct Registration {
   std::function<std::unique_ptr<Interface>(const std::vector<config::Option>&)> make;
   /// What is wrong with the options of this call beyond the range of each one.
   std::function<std::vector<OptionProblem>(const config::CallConfig&)> problems;
+  /// Options that other interfaces have by the same name and that this one states for itself.
+  std::vector<std::string> own_options = {};
 };
 
 /// Of an interface T that is made from Options, a struct with a field list (config/field.h) and
 /// perhaps a method `problems` (option_problem.h).
 template <class T, class Options>
-Registration registration_of(std::vector<InterfaceSignature> signatures) {
+Registration registration_of(std::vector<InterfaceSignature> signatures,
+                             std::vector<std::string> own_options = {}) {
   Registration result;
   result.schema = config::schema_of<Options>();
   result.signatures = std::move(signatures);
+  result.own_options = std::move(own_options);
   result.make = [](const std::vector<config::Option>& options) -> std::unique_ptr<Interface> {
     return std::make_unique<T>(config::parse_options<Options>(options));
   };
@@ -63,11 +74,16 @@ Registration registration_of(std::vector<InterfaceSignature> signatures) {
 }
 
 /// Adds an interface to those that are built in; before configurations are read, on every rank.
-/// Throws ConfigError when the name is taken.
+/// Throws ConfigError when the name is taken, and when it has an option that another interface has
+/// by the same name without saying (in `agreements` or `own_options`) whether they are one value.
 void register_interface(const std::string& name, Registration registration);
 
 /// Option lists of all interfaces, for config::load_experiment and the documentation.
 config::InterfaceSchemas interface_schemas();
+
+/// Options of an interface that another one has by the same name, without an agreement on them and
+/// not among its own_options. Those of a call alone (n_minibatches, ...) are nobody's concern.
+std::vector<std::string> undeclared_options(const std::string& interface);
 
 /// The kinds of call that an interface has. Empty for an unknown name.
 std::vector<InterfaceSignature> signatures_of(std::string_view interface);
@@ -82,7 +98,9 @@ std::unique_ptr<Interface> make_interface(const std::string& name,
 
 /// Every call of the experiment that its interface cannot serve: a kind that it has not, a key that
 /// it needs and is not bound, one that it does not know, a role without parameters, options that
-/// contradict each other, a command that does not exist. Appended with file and line. Rank 0 only.
-void check_calls(const config::Experiment& experiment, std::vector<config::Problem>& problems);
+/// contradict each other or those of the calls whose outputs are read, a command that does not
+/// exist. Appended with file and line; what may be meant to `warnings`. Rank 0 only.
+void check_calls(const config::Experiment& experiment, std::vector<config::Problem>& problems,
+                 std::vector<config::Problem>& warnings);
 
 }  // namespace orrery::algorithm

@@ -226,6 +226,7 @@ struct ModelConfig {
   double adam_eps = 1e-8;
   double max_grad_norm = 1;
   std::string on_nonfinite = "skip";
+  int64_t max_skipped_updates = 20;
 
   template <class Visitor>
   static void visit_fields(Visitor& field) {
@@ -281,6 +282,8 @@ struct ModelConfig {
         &C::on_nonfinite, "on_nonfinite",
         "a loss or gradient that is NaN or infinite: leave the update out, counted, or end the job",
         one_of({"skip", "stop"}));
+    field(&C::max_skipped_updates, "max_skipped_updates",
+          "with skip: so many such updates in a row end the job; 0: never", at_least(0));
   }
 };
 

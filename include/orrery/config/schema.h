@@ -34,6 +34,8 @@ struct FieldInfo {
   Check check;
   /// Why this text is not a value of the field, or nothing.
   std::function<std::optional<std::string>(const std::string& text)> problem;
+  /// The text that value_text gives for the value of `text`, which has no problem: 6e-1 is 0.6.
+  std::function<std::string(const std::string& text)> canonical;
 };
 
 using Schema = std::vector<FieldInfo>;
@@ -51,8 +53,13 @@ struct SchemaVisitor {
       if (auto wrong = read_value(text, ignored)) return wrong;
       return check.problem ? check.problem(text) : std::nullopt;
     };
+    auto canonical = [](const std::string& text) {
+      Value value{};
+      read_value(text, value);
+      return value_text(value);
+    };
     schema.push_back({name, std::string(type_name<Value>()), value_text(T{}.*member), help, check,
-                      std::move(problem)});
+                      std::move(problem), std::move(canonical)});
   }
 };
 

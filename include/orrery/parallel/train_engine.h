@@ -45,7 +45,7 @@ std::vector<data::SequenceBatch> micro_batches(const data::SequenceBatch& batch,
 
 /// What to do when loss or gradients are NaN or infinite. They never reach the parameters.
 enum class OnNonfinite {
-  kSkip,  ///< no update, counted in `skipped_steps`
+  kSkip,  ///< no update, counted in `skipped_steps` and `nonfinite_steps`
   kStop,  ///< CallError on all ranks
 };
 
@@ -60,6 +60,8 @@ struct OptimizerOptions {
   /// added to the loss in the gradient, not in what is reported. 0: none
   double balance_coefficient = 0;
   OnNonfinite on_nonfinite = OnNonfinite::kSkip;
+  /// With kSkip: so many updates in a row whose numbers are not finite end the job. 0: never
+  int64_t max_skipped_updates = 20;
 };
 
 /// What a loss function returns for one micro-batch.
@@ -94,7 +96,8 @@ class TrainEngine {
   /// Returns loss, grad_norm, lr, n_tokens and what the loss function recorded. When the weight of
   /// all ranks is 0, or loss or gradient are not finite, nothing changes but the count of skipped
   /// steps (`skipped_steps`); the decision is the same on all ranks.
-  /// Collective over the replica. Throws CallError for OnNonfinite::kStop.
+  /// Collective over the replica. Throws CallError for OnNonfinite::kStop, and for the last of
+  /// max_skipped_updates in a row.
   metrics::Statistics step(const data::SequenceBatch& minibatch, double temperature,
                            double loss_weight, const LossFunction& loss,
                            const MicroBatchLimits& limits);
@@ -133,6 +136,7 @@ class TrainEngine {
   OptimizerOptions options_;
   ReplicaGroups groups_;
   AdamW optimizer_;
+  int64_t n_skipped_in_row_ = 0;  // updates that were not finite since the last one that was
 };
 
 }  // namespace orrery::parallel

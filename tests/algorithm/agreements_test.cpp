@@ -1,0 +1,394 @@
+// Options that calls must agree on: stated once, inherited, refused or warned about where they
+// differ; and no interface can forget to say.
+#include "orrery/algorithm/agreements.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "orrery/algorithm/ppo_options.h"
+#include "orrery/algorithm/registry.h"
+#include "orrery/base/error.h"
+#include "orrery/config/load.h"
+
+namespace orrery::algorithm {
+namespace {
+
+using testing::AllOf;
+using testing::Contains;
+using testing::Each;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+using testing::SizeIs;
+
+/// A PPO graph with a rule and a reference; lines 1 to 44 or so.
+constexpr const char* kPpo = R"([experiment]
+name = x
+[dataset.train]
+path = x.jsonl
+[model.actor]
+hidden_size = 32
+[model.critic]
+head = value
+[model.rule]
+architecture = none
+[call.gen]
+model = actor
+kind = generate
+interface = generate
+inputs = packed_prompts
+outputs = packed_input_ids, prompt_mask, packed_logprobs, seq_no_eos_mask
+n_seqs = 4
+[call.reward]
+model = rule
+kind = inference
+interface = rule_reward
+inputs = packed_input_ids, prompt_mask, answers
+outputs = rewards
+n_seqs = 4
+[call.ref_inf]
+model = ref
+kind = inference
+interface = ppo_actor
+inputs = packed_input_ids
+outputs = packed_logprobs:packed_ref_logprobs
+n_seqs = 4
+[call.critic_inf]
+model = critic
+kind = inference
+interface = ppo_critic
+inputs = packed_input_ids
+outputs = values
+n_seqs = 4
+[call.critic_train]
+model = critic
+kind = train_step
+interface = ppo_critic
+inputs = packed_input_ids, prompt_mask, packed_logprobs, packed_ref_logprobs, rewards, values, seq_no_eos_mask
+n_seqs = 4
+[call.train]
+model = actor
+kind = train_step
+interface = ppo_actor
+inputs = packed_input_ids, prompt_mask, packed_logprobs, packed_ref_logprobs, rewards, values, seq_no_eos_mask
+n_seqs = 4
+)";
+
+/// A GRPO graph.
+constexpr const char* kGrpo = R"([experiment]
+name = x
+[dataset.train]
+path = x.jsonl
+[model.actor]
+hidden_size = 32
+[model.rule]
+architecture = none
+[call.gen]
+model = actor
+kind = generate
+interface = generate
+inputs = packed_prompts
+outputs = packed_input_ids, prompt_mask, packed_logprobs, seq_no_eos_mask
+n_seqs = 4
+group_size = 4
+[call.reward]
+model = rule
+kind = inference
+interface = rule_reward
+inputs = packed_input_ids, prompt_mask, answers
+outputs = rewards
+n_seqs = 4
+[call.train]
+model = actor
+kind = train_step
+interface = grpo
+inputs = packed_input_ids, prompt_mask, packed_logprobs, rewards, seq_no_eos_mask
+n_seqs = 4
+)";
+
+struct Outcome {
+  config::Experiment experiment;
+  std::vector<std::string> problems, warnings;
+
+  /// What the call has for the option, as it is resolved.
+  std::string value(const std::string& call, const std::string& option) const {
+    for (const config::Option& each : experiment.find_call(call)->options) {
+      if (each.name == option) return each.value;
+    }
+    return "";
+  }
+};
+
+/// `text` with `key = value` lines added to sections, as the file x.cfg would have them.
+Outcome outcome(std::string text,
+                const std::vector<std::pair<std::string, std::string>>& additions) {
+  for (const auto& [section, line] : additions) {
+    const std::string heading = "[" + section + "]\n";
+    const size_t at = text.find(heading);
+    if (at == std::string::npos) {
+      text += heading + line + "\n";
+    } else {
+      text.insert(at + heading.size(), line + "\n");
+    }
+  }
+  Outcome result;
+  result.experiment = config::load_experiment_text(text, "x.cfg", interface_schemas()).experiment;
+  std::vector<config::Problem> problems, warnings;
+  inherit_options(result.experiment, problems, warnings);
+  check_calls(result.experiment, problems, warnings);
+  for (const config::Problem& problem : problems) result.problems.push_back(problem.message());
+  for (const config::Problem& warning : warnings) result.warnings.push_back(warning.message());
+  return result;
+}
+
+TEST(Temperature, IsThatOfTheGenerationInEveryCallOfThePolicy) {
+  const Outcome got = outcome(kPpo, {{"call.gen", "temperature = 6e-1"}});
+
+  EXPECT_THAT(got.problems, IsEmpty());
+  EXPECT_THAT(got.warnings, IsEmpty());
+  EXPECT_EQ(got.value("train", "temperature"), "0.6");
+  EXPECT_EQ(got.value("ref_inf", "temperature"), "0.6");
+}
+
+TEST(Temperature, CanBeStatedAgainInAnotherForm) {
+  const Outcome got = outcome(kPpo, {{"call.gen", "temperature = 0.60"},
+                                     {"call.ref_inf", "temperature = 6e-1"},
+                                     {"call.train", "temperature = .6"}});
+
+  EXPECT_THAT(got.problems, IsEmpty());
+}
+
+TEST(Temperature, ThatDiffersIsAnErrorWithBothPlaces) {
+  const Outcome got =
+      outcome(kPpo, {{"call.train", "temperature = 1"}, {"call.gen", "temperature = 0.6"}});
+
+  EXPECT_THAT(got.problems,
+              ElementsAre(AllOf(HasSubstr("call.train.temperature = 1 (x.cfg:"),
+                                HasSubstr("call.gen.temperature = 0.6 (x.cfg:12)"),
+                                HasSubstr("write 0.6"), HasSubstr("recompute_log_probs"))));
+}
+
+TEST(Temperature, OfTrainingAloneIsAnErrorToo) {
+  EXPECT_THAT(outcome(kPpo, {{"call.train", "temperature = 0.6"}}).problems,
+              ElementsAre(HasSubstr("call.gen.temperature = 1 (x.cfg:11, the default)")));
+}
+
+TEST(Temperature, OfAReferenceMustBeThatOfThePolicy) {
+  EXPECT_THAT(
+      outcome(kPpo, {{"call.ref_inf", "temperature = 1"}, {"call.gen", "temperature = 0.6"}})
+          .problems,
+      Contains(AllOf(HasSubstr("call.ref_inf.temperature"), HasSubstr("call.gen"))));
+}
+
+TEST(Temperature, ThatDiffersIsAWarningWhereTheDifferenceIsCorrected) {
+  const Outcome got = outcome(kPpo, {{"call.gen", "temperature = 0.6"},
+                                     {"call.train", "temperature = 1"},
+                                     {"call.train", "recompute_log_probs = true"},
+                                     {"call.ref_inf", "temperature = 1"}});
+
+  EXPECT_THAT(got.problems, IsEmpty());
+  EXPECT_THAT(got.warnings, Contains(AllOf(HasSubstr("call.train.temperature = 1"),
+                                           HasSubstr("call.gen.temperature = 0.6"))));
+  EXPECT_EQ(got.value("train", "temperature"), "1") << "both are recorded";
+  EXPECT_EQ(got.value("gen", "temperature"), "0.6");
+}
+
+TEST(Temperature, ThatCannotBeReadIsOneProblem) {
+  EXPECT_THAT(outcome(kPpo, {{"call.gen", "temperature = 0"}}).problems, IsEmpty())
+      << "the reader has found it";
+}
+
+TEST(ActorAndCritic, ShareWhatEitherStates) {
+  const Outcome got = outcome(kPpo, {{"call.critic_train", "value_norm = true"},
+                                     {"call.train", "discount = 0.9"},
+                                     {"call.train", "max_reward_clip = 3"},
+                                     {"call.critic_train", "n_minibatches = 4"}});
+
+  EXPECT_THAT(got.problems, IsEmpty());
+  EXPECT_EQ(got.value("train", "value_norm"), "true");
+  EXPECT_EQ(got.value("critic_train", "discount"), "0.9");
+  EXPECT_EQ(got.value("critic_train", "max_reward_clip"), "3");
+  EXPECT_EQ(got.value("train", "n_minibatches"), "") << "each has its own";
+  EXPECT_EQ(got.value("critic_inf", "value_norm"), "") << "an inference uses none of them";
+}
+
+TEST(ActorAndCritic, ThatDifferInAnyOfThemAreRefused) {
+  size_t n_checked = 0;
+  for (const config::FieldInfo& field : config::schema_of<EstimationOptions>()) {
+    if (field.name == "n_minibatches" || field.name == "sample_reuse") continue;
+    SCOPED_TRACE(field.name);
+    std::pair<const char*, const char*> values = {"0.5", "0.25"};
+    if (field.type == "true or false") values = {"true", "false"};
+    if (field.type == "integer") values = {"1", "2"};
+    if (field.name == "value_norm_type") values = {"exp", "ma"};
+    if (field.name == "single_answer") values = {"zero", "keep_reward"};
+    const Outcome got = outcome(kPpo, {{"call.train", field.name + " = " + values.first},
+                                       {"call.critic_train", field.name + " = " + values.second}});
+
+    EXPECT_THAT(got.problems, Contains(AllOf(HasSubstr("call.train." + field.name + " = "),
+                                             HasSubstr("call.critic_train." + field.name + " = "),
+                                             HasSubstr("learn from values"))));
+    ++n_checked;
+  }
+  EXPECT_GT(n_checked, 20u);
+}
+
+TEST(Match, OfAnEvaluationIsThatOfTheReward) {
+  const Outcome inherited = outcome(kGrpo, {{"call.reward", "match = numeric"}});
+  EXPECT_EQ(inherited.value("train", "match"), "numeric");
+  EXPECT_THAT(inherited.warnings, IsEmpty());
+
+  const Outcome other =
+      outcome(kGrpo, {{"call.reward", "match = numeric"}, {"call.train", "match = exact"}});
+  EXPECT_THAT(other.problems, IsEmpty());
+  EXPECT_THAT(other.warnings, ElementsAre(HasSubstr("is that meant?")));
+}
+
+TEST(Evaluation, LetsAnswersBeAsLongAsTrainingDoes) {
+  const std::vector<std::pair<std::string, std::string>> evaluated = {
+      {"evaluate", "dataset = train"}, {"call.gen", "max_new_tokens = 77"}};
+  EXPECT_EQ(outcome(kGrpo, evaluated).experiment.evaluate.max_new_tokens, 77);
+
+  auto shorter = evaluated;
+  shorter.insert(shorter.begin() + 1, {"evaluate", "max_new_tokens = 5"});
+  const Outcome got = outcome(kGrpo, shorter);
+  EXPECT_EQ(got.experiment.evaluate.max_new_tokens, 5);
+  EXPECT_THAT(got.warnings, ElementsAre(AllOf(HasSubstr("evaluate.max_new_tokens: 5"),
+                                              HasSubstr("call.gen.max_new_tokens = 77"))));
+}
+
+TEST(Groups, OfOneAnswerAreRefusedByWhatNeedsAGroup) {
+  for (const char* option : {"group_adv_norm = true", "group_adv_norm_by_token = true",
+                             "leave_one_out = true", "skip_uniform_groups = true", "best_of = 1"}) {
+    SCOPED_TRACE(option);
+    EXPECT_THAT(outcome(kPpo, {{"call.train", option}}).problems,
+                Contains(AllOf(HasSubstr("group_size = 1"), HasSubstr("teaches nothing"))));
+  }
+  EXPECT_THAT(outcome(kPpo, {}).problems, IsEmpty()) << "a critic needs none";
+}
+
+TEST(Groups, MustHaveAnswersThatDiffer) {
+  const auto with = [](const char* section, const char* line) {
+    return outcome(kGrpo, {{section, line}}).problems;
+  };
+  EXPECT_THAT(with("call.gen", "greedy = true"), ElementsAre(HasSubstr("greedy = true")));
+  EXPECT_THAT(with("call.gen", "top_k = 1"), ElementsAre(HasSubstr("top_k = 1")));
+  EXPECT_THAT(with("call.train", "best_of = 5"), ElementsAre(HasSubstr("best_of = 5")));
+  EXPECT_THAT(with("call.train", "best_of = 4"), IsEmpty());
+}
+
+TEST(Answers, ThatNeverEndCannotAllBeMasked) {
+  for (const char* option : {"mask_too_long = true", "mask_no_eos_with_zero = true"}) {
+    EXPECT_THAT(
+        outcome(kGrpo, {{"call.train", option}, {"call.gen", "stop_at_eos = false"}}).problems,
+        ElementsAre(HasSubstr("no answer ever ends")));
+  }
+}
+
+TEST(Options, ThatContradictOrDoNothingAreNamed) {
+  const auto train = [](const char* line) { return outcome(kGrpo, {{"call.train", line}}); };
+  EXPECT_THAT(train("adaptive_kl = true").problems, ElementsAre(HasSubstr("kl_ctl is 0")));
+  EXPECT_THAT(train("reward_scaling = 0").problems, SizeIs(1));
+  EXPECT_THAT(train("group_adv_norm_by_token = true").problems, SizeIs(1));
+  for (const char* line : {"length_free = 3", "value_norm = true", "behav_imp_weight_cap = 2",
+                           "discount = 0.9", "leave_one_out = true"}) {
+    SCOPED_TRACE(line);
+    EXPECT_THAT(train(line).problems, IsEmpty());
+    EXPECT_THAT(train(line).warnings, ElementsAre(HasSubstr("has no effect")));
+  }
+  EXPECT_THAT(
+      outcome(kPpo, {{"call.train", "group_adv_norm = true"}, {"call.gen", "group_size = 4"}})
+          .problems,
+      ElementsAre(HasSubstr("use interface grpo")));
+  EXPECT_THAT(outcome(kPpo, {{"call.ref_inf", "kl_ctl = 0.3"}}).warnings,
+              ElementsAre(AllOf(HasSubstr("call.ref_inf.kl_ctl"), HasSubstr("does not use it"))));
+}
+
+TEST(Roles, ThatAreTheirOwnReferenceAreNamed) {
+  std::string text = kPpo;
+  text.replace(text.find("model = ref\n"), 12, "model = actor\n");
+  EXPECT_THAT(outcome(text, {}).warnings,
+              ElementsAre(AllOf(HasSubstr("packed_ref_logprobs comes from call.ref_inf"),
+                                HasSubstr("same role actor"))));
+}
+
+TEST(Roles, ThatAreTrainedWithoutALearningRateAreNamed) {
+  EXPECT_THAT(outcome(kGrpo, {{"model.actor", "lr = 0"}}).warnings,
+              ElementsAre(AllOf(HasSubstr("x.cfg:6: model.actor.lr: 0"), HasSubstr("call.train"))));
+}
+
+TEST(ResolvedConfiguration, HasTheInheritedValuesAndGivesTheSameExperiment) {
+  const Outcome first = outcome(kPpo, {{"call.gen", "temperature = 0.6"},
+                                       {"call.train", "value_norm = true"},
+                                       {"call.reward", "match = numeric"}});
+  const std::string text = config::resolved_config(first.experiment, interface_schemas());
+
+  const Outcome again = outcome(text, {});
+
+  EXPECT_THAT(again.problems, IsEmpty());
+  EXPECT_THAT(again.warnings, IsEmpty());
+  EXPECT_EQ(again.value("ref_inf", "temperature"), "0.6");
+  EXPECT_EQ(again.value("critic_train", "value_norm"), "true");
+  EXPECT_EQ(config::resolved_config(again.experiment, interface_schemas()), text);
+}
+
+TEST(Interfaces, SayOfEveryOptionOfAnothersNameWhoseValueItHas) {
+  for (const auto& [name, schema] : interface_schemas()) {
+    EXPECT_THAT(undeclared_options(name), IsEmpty()) << name;
+  }
+}
+
+struct HotOptions {
+  double temperature = 1;
+  bool leave_one_out = false;
+
+  template <class Visitor>
+  static void visit_fields(Visitor& field) {
+    field(&HotOptions::temperature, "temperature", "divides the logits", config::above(0));
+    field(&HotOptions::leave_one_out, "leave_one_out", "another thing", config::anything());
+  }
+};
+
+class Hot final : public Interface {
+ public:
+  explicit Hot(HotOptions) {}
+};
+
+InterfaceSignature hot(std::vector<Agreement> agreements) {
+  return {.kind = graph::CallKind::kInference,
+          .required_inputs = {"packed_input_ids"},
+          .optional_inputs = {},
+          .outputs = {"heat"},
+          .agreements = std::move(agreements)};
+}
+
+TEST(Interfaces, OfTheUsersCannotForgetTo) {
+  const Agreement agreement = {.option = "temperature", .key = "packed_input_ids"};
+  try {
+    register_interface("forgetful", registration_of<Hot, HotOptions>({hot({})}));
+    ADD_FAILURE() << "it was taken";
+  } catch (const ConfigError& error) {
+    EXPECT_THAT(error.what(), AllOf(HasSubstr("forgetful"), HasSubstr("temperature"),
+                                    HasSubstr("leave_one_out")));
+  }
+  EXPECT_TRUE(signatures_of("forgetful").empty()) << "nothing of it stays";
+  EXPECT_THROW(register_interface("half", registration_of<Hot, HotOptions>({hot({agreement})})),
+               ConfigError);
+
+  register_interface("hot",
+                     registration_of<Hot, HotOptions>({hot({agreement})}, {"leave_one_out"}));
+  const Outcome got = outcome(std::string(kGrpo) + R"([call.hot]
+model = actor
+kind = inference
+interface = hot
+inputs = packed_input_ids
+n_seqs = 4
+)",
+                              {{"call.gen", "temperature = 0.7"}});
+  EXPECT_THAT(got.problems, IsEmpty());
+  EXPECT_EQ(got.value("hot", "temperature"), "0.7");
+}
+
+}  // namespace
+}  // namespace orrery::algorithm
