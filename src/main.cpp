@@ -6,10 +6,13 @@
 #include <exception>
 #include <iostream>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cli/commands.h"
+#include "cli/process.h"
 #include "cli/program_versions.h"
+#include "cli/stop_signal.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
 
@@ -71,9 +74,21 @@ int run(const std::vector<std::string>& arguments) {
   return 2;
 }
 
+void take_over_stop_signals(int argc, char** argv, char**) {
+  if (argc > 1 && std::string_view(argv[1]) == "train") orrery::cli::exit_on_stop_signals();
+}
+
+/// Runs before the libraries initialise themselves, which is most of the time until main.
+[[gnu::section(".preinit_array"),
+  gnu::used]] void (*const kBeforeLibraries)(int, char**, char**) = take_over_stop_signals;
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (const char* const problem = orrery::cli::prepare_process()) {
+    std::cerr << "orrery: " << problem << std::endl;
+    return 2;
+  }
   // A write past a file-size limit or into a closed pipe is an error with a message, not a death.
   std::signal(SIGXFSZ, SIG_IGN);
   std::signal(SIGPIPE, SIG_IGN);

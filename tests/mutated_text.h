@@ -18,6 +18,9 @@ inline uint64_t n_mutations(uint64_t usual) {
   return text == nullptr ? usual : std::strtoull(text, nullptr, 10);
 }
 
+/// Sound JSON, deeper than a stack: whoever goes into it level by level crashes.
+inline std::string deep_json() { return std::string(100'000, '[') + std::string(100'000, ']'); }
+
 /// Pieces that mean something in JSON, or break it, and `more` that mean something in one format.
 inline std::vector<std::string> json_pieces(std::initializer_list<std::string> more) {
   std::vector<std::string> pieces = {"\"",
@@ -37,7 +40,8 @@ inline std::vector<std::string> json_pieces(std::initializer_list<std::string> m
                                      "999999999999999999999",
                                      "9223372036854775807",
                                      std::string(1, '\0'),
-                                     std::string(300, '{')};
+                                     std::string(300, '{'),
+                                     deep_json()};
   pieces.insert(pieces.end(), more);
   return pieces;
 }

@@ -22,7 +22,7 @@ for argument in "$@"; do
 done
 
 packages=(g++ cmake ninja-build ccache mold git python3 python3-pip libopenmpi-dev openmpi-bin
-          libhdf5-dev libboost-program-options-dev libboost-dev nlohmann-json3-dev libcereal-dev
+          libhdf5-dev zlib1g-dev libboost-program-options-dev libboost-dev nlohmann-json3-dev libcereal-dev
           libprotobuf-dev protobuf-compiler libxxhash-dev libspdlog-dev
           libpcre2-dev libutf8proc-dev)
 [ "$tests" = yes ] && packages+=(libgtest-dev libgmock-dev libbenchmark-dev clang-format procps

@@ -4,9 +4,9 @@
 
 #include <algorithm>  // all_of, count
 #include <cmath>
-#include <nlohmann/json.hpp>  // names of data sets
 #include <vector>
 
+#include "orrery/base/json.h"
 #include "orrery/base/text.h"
 
 namespace orrery::algorithm {
@@ -19,7 +19,7 @@ std::vector<std::string> dataset_prefixes(const data::SequenceBatch& input) {
   const auto texts = input.meta.extra.find(kDatasetOfSample);
   if (texts == input.meta.extra.end()) return prefixes;
   for (size_t i = 0; i < prefixes.size(); ++i) {
-    const auto name = nlohmann::json::parse(texts->second[i], nullptr, /*allow_exceptions=*/false);
+    const nlohmann::json name = base::parse_json(texts->second[i]).value;
     if (name.is_string()) prefixes[i] = base::concat("dataset/", name.get<std::string>(), "/");
   }
   return prefixes;

@@ -5,12 +5,12 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <nlohmann/json.hpp>  // questions and answers
 #include <utility>
 
 #include "orrery/algorithm/rewards.h"
 #include "orrery/base/error.h"
 #include "orrery/base/hash.h"
+#include "orrery/base/json.h"  // questions and answers
 #include "orrery/base/log.h"
 #include "orrery/base/text.h"
 
@@ -61,15 +61,11 @@ std::optional<RewardLine> read_no_number(const std::string& line, const std::str
 }
 
 RewardLine read_line(const std::string& line, const std::string& id) {
-  nlohmann::json answer;
-  try {
-    answer = nlohmann::json::parse(line);
-  } catch (const nlohmann::json::exception& error) {
-    const bool is_overflow = dynamic_cast<const nlohmann::json::out_of_range*>(&error) != nullptr;
-    if (is_overflow || line.find("NaN") != std::string::npos ||
-        line.find("Infinity") != std::string::npos) {
-      if (auto read = read_no_number(line, id)) return *read;
-    }
+  const auto [answer, problem] = base::parse_json(line);
+  if (problem.find("number overflow") != std::string::npos ||
+      (!problem.empty() &&
+       (line.find("NaN") != std::string::npos || line.find("Infinity") != std::string::npos))) {
+    if (auto read = read_no_number(line, id)) return *read;
   }
   if (!answer.is_object() || !answer.contains("reward")) {
     return {.check = {.problem = "not {\"reward\": number}"}};

@@ -4,11 +4,11 @@
 
 #include <algorithm>
 #include <fstream>
-#include <nlohmann/json.hpp>  // records and states
 #include <sstream>
 
 #include "orrery/base/error.h"
 #include "orrery/base/file.h"
+#include "orrery/base/json.h"
 #include "orrery/base/text.h"
 
 namespace orrery::algorithm {
@@ -113,7 +113,7 @@ FailedAnswerRecord::FailedAnswerRecord(fs::path folder, std::string call, int da
   for (const fs::path& file : base::list_folder(folder)) {
     std::istringstream in(base::read_file(file));
     for (std::string line; std::getline(in, line);) {
-      const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+      const Json json = base::parse_json(line).value;
       if (!json.is_object()) continue;  // torn by the job's end: nothing was trained with it
       try {
         const auto reason = failure_reason_named(json.at("reason").get<std::string>());
@@ -210,8 +210,8 @@ std::string FailedShare::state() const {
 
 void FailedShare::restore(const std::string& state) {
   std::deque<Step> steps;
+  const auto [json, problem] = base::parse_json(state);
   try {
-    const Json json = Json::parse(state);
     for (const Json& step : json.at("failed_answers")) {
       Step& read = steps.emplace_back();
       read.step = step.at("step").get<int64_t>();

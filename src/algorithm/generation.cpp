@@ -3,6 +3,8 @@
 #include <vector>
 
 #include "orrery/algorithm/log_probs.h"
+#include "orrery/base/error.h"
+#include "orrery/base/text.h"
 
 namespace orrery::algorithm {
 
@@ -49,6 +51,12 @@ data::SequenceBatch generate_batch(ModelContext& model, const data::SequenceBatc
 std::vector<int64_t> stop_ids(const data::Tokenizer& tokenizer) {
   const std::vector<int32_t> ids = tokenizer.eos_ids();
   return {ids.begin(), ids.end()};
+}
+
+std::vector<OptionProblem> GenerateOptions::problems(const config::CallConfig&) const {
+  if (min_new_tokens <= max_new_tokens) return {};
+  return {{"min_new_tokens", base::concat("is ", min_new_tokens, ", more than max_new_tokens (",
+                                          max_new_tokens, "): lower it or raise max_new_tokens")}};
 }
 
 data::SequenceBatch Generate::generate(ModelContext& model, const data::SequenceBatch& input,

@@ -258,6 +258,7 @@ class CallCheck {
     check_keys(*found);
     check_use(*found);
     check_references(*found);
+    check_products();
     const config::ModelConfig* model = experiment_.find_model(call_.model);
     if (found->model != ModelNeed::kNone && model != nullptr && model->architecture == "none") {
       problem("model", base::concat("interface ", call_.interface, " needs a model, but model.",
@@ -348,6 +349,37 @@ class CallCheck {
                                         output.interface_key));
       }
     }
+  }
+
+  int64_t count(const char* name) const {
+    int64_t value = 1;
+    for (const config::Option& option : call_.options) {
+      if (option.name == name) config::read_value(option.value, value);
+    }
+    return value;
+  }
+
+  /// Counts that are sound one by one may ask together for more than any machine has.
+  void check_products() {
+    constexpr int64_t kMostSequences = 100'000'000;
+    constexpr int64_t kMostTokens = 1'000'000'000'000;
+    constexpr int64_t kMostUpdates = 1'000'000;
+    const auto check = [this](const char* key, int64_t a, int64_t b, int64_t most,
+                              const std::string& text) {
+      if (a < 1 || b <= most / a) return false;
+      problem(key, base::concat(text, " is more than ", most));
+      return true;
+    };
+    const int64_t n_seqs = call_.n_seqs, group = count("group_size");
+    const int64_t longest = count("max_new_tokens");
+    const int64_t n_minibatches = count("n_minibatches"), reuse = count("sample_reuse");
+    if (!check("group_size", n_seqs, group, kMostSequences,
+               base::concat("n_seqs (", n_seqs, ") x group_size (", group, ")"))) {
+      check("max_new_tokens", n_seqs * group, longest, kMostTokens,
+            base::concat(n_seqs * group, " answers x max_new_tokens (", longest, ")"));
+    }
+    check("n_minibatches", n_minibatches, reuse, kMostUpdates,
+          base::concat("n_minibatches (", n_minibatches, ") x sample_reuse (", reuse, ")"));
   }
 
   const config::Experiment& experiment_;

@@ -2,10 +2,10 @@
 
 #include <algorithm>  // find
 #include <cstdio>
-#include <nlohmann/json.hpp>  // dumps
 
 #include "orrery/algorithm/call_statistics.h"  // kDatasetOfSample
 #include "orrery/base/file.h"
+#include "orrery/base/json.h"
 #include "orrery/data/dataset.h"  // kRecordOfSample
 
 namespace orrery::algorithm {
@@ -34,7 +34,7 @@ std::vector<std::string> extras_of(const data::SequenceBatch& batch, const char*
 }
 
 nlohmann::ordered_json value_of(const std::string& text) {
-  return nlohmann::ordered_json::parse(text, nullptr, /*allow_exceptions=*/false);
+  return base::parse_json<nlohmann::ordered_json>(text).value;
 }
 
 }  // namespace

@@ -2,17 +2,21 @@
 
 #include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/time.h>  // timeval
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <thread>  // sleep_for
 
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"
+#include "orrery/base/log.h"
 #include "orrery/base/text.h"
 #include "spawner_process.h"
 
@@ -93,6 +97,20 @@ std::unique_ptr<Spawner>& spawner_of_this_program() {
   return spawner;
 }
 
+constexpr std::chrono::seconds kAnswer{60};   // of the spawner process to a request
+constexpr std::chrono::seconds kParting{15};  // for it to end all commands
+
+/// Waits for the end of a child, but no longer than this.
+bool has_gone(pid_t process, std::chrono::seconds deadline) {
+  const auto until = std::chrono::steady_clock::now() + deadline;
+  while (true) {
+    const pid_t reaped = waitpid(process, nullptr, WNOHANG);
+    if (reaped == process || (reaped < 0 && errno != EINTR)) return true;
+    if (std::chrono::steady_clock::now() >= until) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+}
+
 std::string end_text(int status) {
   if (WIFSIGNALED(status)) return base::concat("killed by signal ", WTERMSIG(status));
   return base::concat("exited with status ", WEXITSTATUS(status));
@@ -105,9 +123,12 @@ struct Spawner::Connection {
   pid_t process = -1;
 
   [[noreturn]] void throw_gone() const {
-    throw CallError(base::concat("the spawner process ", process, " of this program has gone"),
+    const bool is_silent = errno == EAGAIN;
+    throw CallError(base::concat("the spawner process ", process, " of this program ",
+                                 is_silent ? "does not answer" : "has gone"),
                     {.expected = "it lives as long as the program",
-                     .got = std::strerror(errno),
+                     .got = is_silent ? base::concat("nothing for ", kAnswer.count(), " s")
+                                      : std::strerror(errno),
                      .advice = "look for who killed it (out of memory?)"});
   }
 
@@ -170,8 +191,14 @@ Spawner::Spawner() : connection_(std::make_unique<Connection>()) {
   }
   connection_->socket = base::FileDescriptor(ends[0]);
   const base::FileDescriptor other(ends[1]);
+  const timeval deadline = {.tv_sec = kAnswer.count(), .tv_usec = 0};
+  setsockopt(ends[0], SOL_SOCKET, SO_RCVTIMEO, &deadline, sizeof(deadline));
+  setsockopt(ends[0], SOL_SOCKET, SO_SNDTIMEO, &deadline, sizeof(deadline));
+  const pid_t program = getpid();
   connection_->process = fork();
-  if (connection_->process == 0) serve_as_spawner(ends[1]);
+  if (connection_->process == 0) {
+    serve_as_spawner({.socket = ends[1], .programs_end = ends[0], .program = program});
+  }
   if (connection_->process < 0) {
     throw CallError(base::concat("fork of the spawner process: ", std::strerror(errno)));
   }
@@ -179,7 +206,12 @@ Spawner::Spawner() : connection_(std::make_unique<Connection>()) {
 
 Spawner::~Spawner() {
   connection_->socket = base::FileDescriptor();
-  waitpid(connection_->process, nullptr, 0);
+  if (has_gone(connection_->process, kParting)) return;
+  kill(connection_->process, SIGKILL);
+  if (!has_gone(connection_->process, kParting)) {
+    base::log_warning(base::concat("the spawner process ", connection_->process,
+                                   " of this program cannot be ended; it is left"));
+  }
 }
 
 Child Spawner::spawn(const std::vector<std::string>& words) {

@@ -4,11 +4,14 @@
 #include <poll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>  // getdents64: opendir allocates
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
+#include <cstdio>  // snprintf
+#include <cstdlib>
 #include <cstring>
 
 namespace orrery::algorithm {
@@ -17,6 +20,10 @@ namespace {
 
 constexpr int kMaxChildren = 4096;
 constexpr int kGraceMilliseconds = 200;
+constexpr int kKillMilliseconds = 5000;    // for the system to end what was killed
+constexpr int kExecMilliseconds = 30'000;  // for a program's file to be found and loaded
+constexpr int kWatchMilliseconds = 1000;   // between looks at whether the program is there
+constexpr int kReapEvery = 10;             // of these
 
 pid_t children[kMaxChildren];
 int n_children = 0;
@@ -24,6 +31,16 @@ int n_children = 0;
 void forget(pid_t pid) {
   for (int i = 0; i < n_children; ++i) {
     if (children[i] == pid) children[i--] = children[--n_children];
+  }
+}
+
+/// Waits until `pid` can be reaped, and reaps it. False: it cannot for so long.
+bool reap(pid_t pid, int* status, int milliseconds) {
+  for (int waited = 0;; waited += 5) {
+    const pid_t reaped = waitpid(pid, status, WNOHANG);
+    if (reaped == pid || (reaped < 0 && errno != EINTR)) return true;
+    if (waited >= milliseconds) return false;
+    poll(nullptr, 0, 5);
   }
 }
 
@@ -37,10 +54,79 @@ int end_child(pid_t pid, int grace_milliseconds) {
   }
   kill(-pid, SIGKILL);
   int status = 0;
-  while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
-  }
+  if (!reap(pid, &status, kKillMilliseconds)) status = SIGKILL;  // in the kernel, of a dead disk
   forget(pid);
   return status;
+}
+
+bool is_command(pid_t pid) {
+  for (int i = 0; i < n_children; ++i) {
+    if (children[i] == pid) return true;
+  }
+  return false;
+}
+
+/// The parent of a process and its state, from /proc. False: it is gone.
+bool look_at(pid_t pid, pid_t& parent, char& state) {
+  char path[64], text[512];
+  std::snprintf(path, sizeof(path), "/proc/%d/stat", static_cast<int>(pid));
+  const int file = open(path, O_RDONLY | O_CLOEXEC);
+  if (file < 0) return false;
+  const ssize_t got = read(file, text, sizeof(text) - 1);
+  close(file);
+  if (got <= 0) return false;
+  text[got] = 0;
+  const char* const name_end = std::strrchr(text, ')');  // the name may have any character
+  int number = -1;
+  if (name_end == nullptr || std::sscanf(name_end + 1, " %c %d", &state, &number) != 2)
+    return false;
+  parent = number;
+  return true;
+}
+
+/// Calls `visit` for each process that this one is the parent of but did not start: what a command
+/// has left behind, in whatever group and session (this process is where orphans go).
+template <class Visit>
+void for_each_orphan(const Visit& visit) {
+  const int folder = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (folder < 0) return;
+  alignas(8) static char entries[32768];
+  const pid_t self = getpid();
+  long size = 0;
+  while ((size = syscall(SYS_getdents64, folder, entries, sizeof(entries))) > 0) {
+    for (long at = 0; at < size;) {
+      unsigned short length = 0;  // struct linux_dirent64: inode, offset, length, type, name
+      std::memcpy(&length, entries + at + 16, sizeof(length));
+      const pid_t pid = std::atoi(entries + at + 19);
+      at += length;
+      pid_t parent = -1;
+      char state = 0;
+      if (pid > 0 && !is_command(pid) && look_at(pid, parent, state) && parent == self) {
+        visit(pid, state);
+      }
+    }
+  }
+  close(folder);
+}
+
+void reap_orphans() {
+  for_each_orphan([](pid_t pid, char state) {
+    if (state == 'Z') waitpid(pid, nullptr, WNOHANG);
+  });
+}
+
+/// A daemon may have children of its own, which come here when it goes: until there are none.
+void end_orphans() {
+  for (int waited = 0; waited < kKillMilliseconds; waited += 20) {
+    bool is_any = false;
+    for_each_orphan([&](pid_t pid, char state) {
+      is_any = true;
+      if (state != 'Z') kill(pid, SIGKILL);
+      waitpid(pid, nullptr, WNOHANG);
+    });
+    if (!is_any) return;
+    poll(nullptr, 0, 20);
+  }
 }
 
 struct Pipe {
@@ -118,11 +204,18 @@ int start_child(char* const* words, CommandPipes& pipes, pid_t& pid) {
   failure.close_write();
   if (pid > 0) {
     setpgid(pid, pid);  // whichever of the two comes first
-    ssize_t got;
-    while ((got = read(failure.read_end, &error, sizeof(error))) < 0 && errno == EINTR) {
+    ssize_t got = 0;
+    pollfd polled = {failure.read_end, POLLIN, 0};
+    if (poll(&polled, 1, kExecMilliseconds) == 0) {  // its file is on a disk that does not answer
+      kill(pid, SIGKILL);
+      error = ETIMEDOUT;
+      got = sizeof(error);
+    } else {
+      while ((got = read(failure.read_end, &error, sizeof(error))) < 0 && errno == EINTR) {
+      }
     }
     if (got > 0) {
-      waitpid(pid, nullptr, 0);
+      reap(pid, nullptr, kKillMilliseconds);
     } else {
       error = 0;  // exec closed the pipe
       children[n_children++] = pid;
@@ -168,7 +261,12 @@ void spawn(int socket, const SpawnerRequest& request, char* text, const char* en
 
 }  // namespace
 
-void serve_as_spawner(int socket) {
+void serve_as_spawner(const SpawnerSide& side) {
+  const int socket = side.socket;
+  // Not below with the others: it may be 0, 1 or 2 where these were closed, and while this process
+  // holds it the socket has no end.
+  close(side.programs_end);
+  prctl(PR_SET_CHILD_SUBREAPER, 1);
   // The job's signals are the program's business: what reaches a whole group must not end this
   // process first. It ends when the program's end of the socket closes.
   for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGPIPE}) {
@@ -176,10 +274,21 @@ void serve_as_spawner(int socket) {
   }
   std::signal(SIGCHLD, SIG_DFL);
   if (socket > 3) close_range(3, static_cast<unsigned>(socket) - 1, 0);
-  close_range(static_cast<unsigned>(socket) + 1, ~0U, 0);
+  close_range(static_cast<unsigned>(socket < 3 ? 3 : socket + 1), ~0U, 0);
+  // A pipe of a command must be none of these, which become the command's own.
+  for (int standard = 0; standard < 3; ++standard) {
+    if (fcntl(standard, F_GETFD) < 0) open("/dev/null", O_RDWR);  // the lowest that is free
+  }
   static char buffer[sizeof(SpawnerRequest) + kMaxCommandBytes + 1];
-  while (true) {
-    const ssize_t got = recv(socket, buffer, sizeof(buffer) - 1, 0);
+  for (int n_watched = 1;;) {
+    pollfd polled = {socket, POLLIN, 0};
+    if (poll(&polled, 1, kWatchMilliseconds) == 0) {
+      if (getppid() != side.program) break;  // killed, while someone else holds the socket
+      if (n_watched++ % kReapEvery == 0) reap_orphans();
+      continue;
+    }
+    const ssize_t got = recv(socket, buffer, sizeof(buffer) - 1, MSG_DONTWAIT);
+    if (got < 0 && errno == EAGAIN) continue;
     if (got < 0 && errno == EINTR) continue;
     if (got < static_cast<ssize_t>(sizeof(SpawnerRequest))) break;
     buffer[got] = 0;
@@ -193,6 +302,7 @@ void serve_as_spawner(int socket) {
     }
   }
   while (n_children > 0) end_child(children[0], 0);
+  end_orphans();
   _exit(0);
 }
 

@@ -27,8 +27,16 @@ struct SpawnerReply {
   int status = 0;  // kEnd: as from waitpid
 };
 
-/// Serves requests from `socket` until its other end closes, then ends all commands and the
-/// process.
-[[noreturn]] void serve_as_spawner(int socket);
+/// The spawner process and whom it serves.
+struct SpawnerSide {
+  int socket = -1;
+  int programs_end = -1;  // of the socket: a copy from before the fork
+  pid_t program = -1;
+};
+
+/// Serves requests from the socket until its other end closes or the program is gone, then ends all
+/// commands, what they left behind, and the process. What the system does not let it end within
+/// seconds it leaves.
+[[noreturn]] void serve_as_spawner(const SpawnerSide& side);
 
 }  // namespace orrery::algorithm

@@ -34,16 +34,35 @@ void write_all(int descriptor, std::string_view bytes, const std::filesystem::pa
   }
 }
 
-void sync_folder(const std::filesystem::path& folder) {
-  const FileDescriptor descriptor(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (descriptor.get() < 0 || ::fsync(descriptor.get()) != 0) fail(folder, "sync");
-}
-
 }  // namespace
 
 void FileDescriptorTraits::close(Raw raw) noexcept { ::close(raw); }
 
-std::string read_file(const std::filesystem::path& file) {
+std::string special_kind(const std::filesystem::path& file) {
+  struct stat status = {};
+  if (::stat(file.c_str(), &status) != 0) return {};
+  switch (status.st_mode & S_IFMT) {
+    case S_IFREG:
+      return {};
+    case S_IFDIR:
+      return "a folder";
+    case S_IFIFO:
+      return "a pipe";
+    case S_IFSOCK:
+      return "a socket";
+    default:
+      return "a device";
+  }
+}
+
+std::string read_file(const std::filesystem::path& file) { return read_file(file, UINT64_MAX); }
+
+std::string read_file(const std::filesystem::path& file, uint64_t most_bytes) {
+  // Before it is opened: that of a pipe waits for a writer.
+  if (const std::string kind = special_kind(file); !kind.empty()) {
+    throw OutputError(concat(file.string(), ": cannot be read"),
+                      {.expected = "a regular file", .got = kind, .advice = "check the path"});
+  }
   const FileDescriptor descriptor(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
   if (descriptor.get() < 0) fail(file, "open");
   std::string content;
@@ -54,6 +73,13 @@ std::string read_file(const std::filesystem::path& file) {
     if (count < 0) fail(file, "read");
     if (count == 0) return content;
     content.append(chunk, static_cast<size_t>(count));
+    if (content.size() > most_bytes) {
+      throw OutputError(
+          concat(file.string(), ": too large"),
+          {.expected = concat("at most ", bytes_text(static_cast<int64_t>(most_bytes))),
+           .got = "more",
+           .advice = "check the path"});
+    }
   }
 }
 
@@ -114,6 +140,11 @@ void publish_file(const std::filesystem::path& file, std::string_view content) {
     throw;
   }
   sync_folder(file.has_parent_path() ? file.parent_path() : ".");
+}
+
+void sync_folder(const std::filesystem::path& folder) {
+  const FileDescriptor descriptor(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (descriptor.get() < 0 || ::fsync(descriptor.get()) != 0) fail(folder, "sync");
 }
 
 AppendFile::AppendFile(std::filesystem::path file)

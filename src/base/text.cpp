@@ -49,6 +49,8 @@ size_t edit_distance(std::string_view a, std::string_view b) {
 }  // namespace
 
 std::optional<std::string> nearest(std::string_view name, std::span<const std::string> candidates) {
+  constexpr size_t kLongestName = 100;  // the distance costs the product of both lengths
+  if (name.size() > kLongestName) return std::nullopt;
   std::optional<std::string> best;
   size_t best_distance = std::max<size_t>(1, name.size() / 3) + 1;  // one mistake in three letters
   for (const std::string& candidate : candidates) {

@@ -28,7 +28,7 @@ void BackgroundWriter::run() {
     std::exception_ptr failure;
     try {
       record = job();
-    } catch (const CheckpointError&) {
+    } catch (const Error&) {
       failure = std::current_exception();
     } catch (const std::exception& error) {
       failure = std::make_exception_ptr(CheckpointError(error.what()));

@@ -6,6 +6,7 @@
 
 #include "hdf5_handle.h"
 #include "orrery/base/counted.h"
+#include "orrery/base/file.h"
 #include "orrery/base/text.h"
 
 namespace orrery::checkpoint {
@@ -95,6 +96,7 @@ herr_t visit_attribute(hid_t object, const char* name, const H5A_info_t*, void* 
 
 bool is_hdf5(const std::filesystem::path& file) {
   constexpr std::array<char, 8> kSignature = {'\x89', 'H', 'D', 'F', '\r', '\n', '\x1a', '\n'};
+  if (!base::special_kind(file).empty()) return false;
   std::array<char, 8> begin = {};
   std::ifstream in(file, std::ios::binary);
   return in.read(begin.data(), begin.size()) && begin == kSignature;

@@ -1,8 +1,5 @@
 #include "orrery/checkpoint/directory.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <system_error>
 
@@ -25,9 +22,15 @@ void check(const std::error_code& error, const fs::path& path, const char* what)
   if (error) throw CheckpointError(base::concat(path.string(), ": ", what, ": ", error.message()));
 }
 
-void sync_folder(const fs::path& folder) {
-  const base::FileDescriptor descriptor(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (descriptor.get() >= 0) ::fsync(descriptor.get());
+/// A checkpoint whose name may be gone after a crash is none: it becomes an attempt again.
+void sync_or_take_back(const fs::path& directory, const fs::path& partial) {
+  try {
+    base::sync_folder(directory.parent_path());
+  } catch (const OutputError&) {
+    std::error_code ignored;  // the first error matters
+    fs::rename(directory, partial, ignored);
+    throw;
+  }
 }
 
 bool is_checkpoint_name(const std::string& name) {
@@ -88,7 +91,7 @@ void publish(const fs::path& directory, const Manifest& manifest, int keep) {
     check(error, directory, "cannot be removed");
     fs::rename(partial, directory, error);
     check(error, directory, "cannot be renamed into place");
-    sync_folder(directory.parent_path());
+    sync_or_take_back(directory, partial);
     base::fault_point("checkpoint.pointer");
     move_pointer(directory);
   } catch (const OutputError& failure) {

@@ -1,12 +1,12 @@
 #include "orrery/checkpoint/manifest.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "digest.h"
 #include "orrery/base/error.h"
 #include "orrery/base/file.h"
+#include "orrery/base/json.h"
 #include "orrery/base/text.h"
 
 namespace orrery::checkpoint {
@@ -81,8 +81,9 @@ std::string manifest_text(const Manifest& manifest) {
 }
 
 Manifest parse_manifest(const std::string& text, const std::string& where) {
+  const auto [whole, problem] = base::parse_json(text);
+  if (!problem.empty()) refuse(where, problem);
   try {
-    const Json whole = Json::parse(text);
     const std::string content = whole.at("manifest").dump();
     if (whole.at("xxh3").get<std::string>() !=
         digest_text(digest_of(content.data(), content.size()))) {

@@ -13,11 +13,11 @@
 
 #include "digest.h"
 #include "hdf5_handle.h"
-#include "orrery/base/counted.h"
 #include "orrery/base/error.h"
 #include "orrery/base/fault.h"
 #include "orrery/base/file.h"
 #include "orrery/base/text.h"
+#include "stored_size.h"
 
 namespace orrery::checkpoint {
 
@@ -25,7 +25,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr uint64_t kPiece = uint64_t{4} << 20;      // bytes of a chunk
+constexpr uint64_t kPiece = kChunkBytes;
 constexpr uint64_t kReadPiece = uint64_t{1} << 18;  // of a read for the hash: stays in the cache
 
 /// Groups on the way to a name are made as needed.
@@ -111,27 +111,6 @@ void close_written(DatasetHandle dataset, const std::string& where) {
   ORRERY_HDF5(where, H5Dclose(dataset.release()));
 }
 
-/// What a dataset says that it holds, in bytes, if its file can hold that: reading allocates as
-/// much.
-size_t believable_size(hid_t dataset, uint64_t n_elements, int64_t element, uint64_t file_size,
-                       const std::string& where) {
-  // zlib makes at most 1,032 bytes out of one.
-  constexpr uint64_t kMostOfOne = 1100;
-  const PropertiesHandle layout(ORRERY_HDF5(where, H5Dget_create_plist(dataset)));
-  const uint64_t most = ORRERY_HDF5(where, H5Pget_nfilters(layout.get())) > 0 ? kMostOfOne : 1;
-  const uint64_t stored = std::min<uint64_t>(H5Dget_storage_size(dataset), file_size);
-  const auto bytes_each = static_cast<uint64_t>(element);
-  if (n_elements > stored * most / bytes_each) {
-    throw CheckpointError(
-        base::concat(where, ": larger than its file"),
-        {.expected = base::concat("at most ", base::counted(stored * most, "byte")),
-         .got = base::concat(base::counted(n_elements, "element"), " of ",
-                             base::counted(element, "byte")),
-         .advice = "the file is damaged; use another checkpoint"});
-  }
-  return n_elements * bytes_each;
-}
-
 /// Elements of a matrix; more than any file holds where the product would not fit.
 uint64_t product(const std::array<hsize_t, 2>& extents) {
   uint64_t n = 0;
@@ -141,6 +120,14 @@ uint64_t product(const std::array<hsize_t, 2>& extents) {
 [[noreturn]] void throw_errno(const fs::path& file, const char* what, int error) {
   throw CheckpointError(
       base::concat(file.string(), ": ", what, ": ", std::generic_category().message(error)));
+}
+
+/// Before it is opened: that of a pipe waits for a writer.
+void refuse_special(const fs::path& file) {
+  if (const std::string kind = base::special_kind(file); !kind.empty()) {
+    throw CheckpointError(base::concat(file.string(), ": cannot be read"),
+                          {.expected = "a regular file", .got = kind, .advice = ""});
+  }
 }
 
 /// HDF5's own, for hints to the system.
@@ -198,6 +185,7 @@ FileRecord record_of(const fs::path& file, int descriptor) {
 }  // namespace
 
 FileRecord record_of(const fs::path& file) {
+  refuse_special(file);
   const base::FileDescriptor descriptor(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
   if (descriptor.get() < 0) throw_errno(file, "cannot be opened", errno);
   return record_of(file, descriptor.get());
@@ -310,7 +298,8 @@ struct ShardReader::State {
   uint64_t size = 0;  // of the file
   FileHandle file;
   std::vector<Slab> slabs;
-  std::vector<std::string> paths;  // of the slabs
+  std::vector<std::string> paths;        // of the slabs
+  std::vector<bool> are_chunks_checked;  // before the first reading of a slab
 
   std::string where(const std::string& object) const {
     return base::concat(path.string(), ":", object);
@@ -352,6 +341,7 @@ Slab ShardReader::State::slab_at(const std::string& object, std::string name) co
 ShardReader::ShardReader(fs::path file) : state_(std::make_unique<State>()) {
   const LibraryLock lock;
   state_->path = std::move(file);
+  refuse_special(state_->path);
   const std::string where = state_->path.string();
   std::error_code error;
   state_->size = fs::file_size(state_->path, error);
@@ -366,6 +356,7 @@ ShardReader::ShardReader(fs::path file) : state_(std::make_unique<State>()) {
     const std::string object = "/slabs/" + found;
     state_->slabs.push_back(state_->slab_at(object, found.substr(0, found.rfind('@'))));
     state_->paths.push_back(object);
+    state_->are_chunks_checked.push_back(false);
   }
 }
 
@@ -390,6 +381,7 @@ std::string ShardReader::blob(const std::string& name) const {
   const std::string object = "/blobs/" + name;
   const std::string where = state_->where(object);
   const DatasetHandle dataset = state_->open(object);
+  check_chunks(dataset.get(), where);
   const SpaceHandle space(ORRERY_HDF5(where, H5Dget_space(dataset.get())));
   const hssize_t n_bytes = ORRERY_HDF5(where, H5Sget_simple_extent_npoints(space.get()));
   std::string bytes(
@@ -415,6 +407,8 @@ void ShardReader::read(size_t index, const Part& part, void* out, int64_t out_co
                 "a part outside of its slab");
   if (part.n_rows == 0 || part.n_columns == 0) return;
   const DatasetHandle dataset = state_->open(state_->paths[index]);
+  if (!state_->are_chunks_checked[index]) check_chunks(dataset.get(), where);
+  state_->are_chunks_checked[index] = true;
   const SpaceHandle file_space(ORRERY_HDF5(where, H5Dget_space(dataset.get())));
   const std::array<hsize_t, 2> start = {
       static_cast<hsize_t>(part.first_row - slab.first_row),
@@ -436,17 +430,27 @@ void ShardReader::read(size_t index, const Part& part, void* out, int64_t out_co
 void ShardReader::verify() const {
   for (size_t i = 0; i < state_->slabs.size(); ++i) {
     const Slab& slab = state_->slabs[i];
-    std::vector<char> bytes(static_cast<size_t>(slab.size_bytes()));
-    read(i,
-         {.first_row = slab.first_row,
-          .first_column = slab.first_column,
-          .n_rows = slab.n_rows,
-          .n_columns = slab.n_columns},
-         bytes.data(), slab.n_columns);
+    // In pieces of whole rows: a slab of zeros is a thousand times its size in the file.
+    const int64_t row_bytes = slab.n_columns * data::size_bytes(slab.dtype);
+    const int64_t most_rows =
+        std::clamp<int64_t>(static_cast<int64_t>(kPiece) * 16 / std::max<int64_t>(row_bytes, 1), 1,
+                            std::max<int64_t>(slab.n_rows, 1));
+    std::vector<char> bytes(static_cast<size_t>(most_rows * row_bytes));
+    Digest digest;
+    for (int64_t row = 0; row < slab.n_rows; row += most_rows) {
+      const int64_t n_rows = std::min(most_rows, slab.n_rows - row);
+      read(i,
+           {.first_row = slab.first_row + row,
+            .first_column = slab.first_column,
+            .n_rows = n_rows,
+            .n_columns = slab.n_columns},
+           bytes.data(), slab.n_columns);
+      digest.add(bytes.data(), static_cast<uint64_t>(n_rows * row_bytes));
+    }
     const LibraryLock lock;
     const std::string where = state_->where(state_->paths[i]);
     const std::string written = read_text(state_->open(state_->paths[i]).get(), "xxh3", where);
-    if (digest_text(digest_of(bytes.data(), bytes.size())) != written) {
+    if (digest_text(digest.value()) != written) {
       throw CheckpointError(base::concat(where, ": the numbers are not those that were written"));
     }
   }

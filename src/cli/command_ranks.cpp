@@ -11,6 +11,7 @@
 #include "orrery/base/error.h"
 #include "orrery/base/log.h"
 #include "orrery/base/text.h"
+#include "rank_versions.h"
 
 namespace orrery::cli {
 
@@ -77,6 +78,7 @@ Verdict judge(const std::function<void()>& work) {
 CommandRanks::CommandRanks() {
   if (!is_launched_as_rank()) return;
   session_ = std::make_unique<comm::MpiSession>(nullptr, nullptr);
+  check_rank_versions(*session_);
   results_ = comm::duplicate(session_->world());
   nodes_ = comm::map_nodes(session_->world());
 }

@@ -1,8 +1,7 @@
 #include "master_file.h"
 
-#include <nlohmann/json.hpp>
-
 #include "orrery/base/error.h"
+#include "orrery/base/json.h"
 #include "orrery/base/text.h"
 
 namespace orrery::cli {
@@ -70,8 +69,11 @@ std::string state_text(const master::MasterState& state) {
 }
 
 master::MasterState parse_state(const std::string& text) {
+  const auto [json, problem] = base::parse_json(text);
+  if (!problem.empty()) {
+    throw CheckpointError(base::concat("the master's state cannot be read: ", problem));
+  }
   try {
-    const Json json = Json::parse(text);
     return {.steps_done = json.at("steps_done").get<int64_t>(),
             .seconds = json.at("seconds").get<double>(),
             .target_reached = json.at("target_reached").get<bool>(),

@@ -10,6 +10,7 @@
 #include "orrery/base/text.h"
 #include "orrery/graph/replica.h"
 #include "orrery/model/checkpoint_model.h"
+#include "orrery/model/hf_check.h"
 #include "orrery/model/hf_directory.h"
 
 namespace orrery::cli {
@@ -35,6 +36,7 @@ class ModelChecks {
             model::check_hf_tensors(model->path, job_.architectures.at(role));
           }
           check_vocabulary(role, *model);
+          check_weights(role, *model);
         });
       }
       const std::string layout_key =
@@ -64,6 +66,19 @@ class ModelChecks {
   }
 
  private:
+  /// Of the files, before anything is loaded.
+  void check_weights(const std::string& role, const config::ModelConfig& model) {
+    const model::Architecture& architecture = job_.architectures.at(role);
+    if (model.balance_coefficient > 0 && architecture.experts.count == 0) {
+      add(base::concat("model.", role, ".balance_coefficient"),
+          "the model has no experts whose use could be balanced; leave it out");
+    }
+    if (model.path.empty() || model::is_checkpoint(model.path)) return;
+    for (const std::string& remark : model::unused_in_hf_directory(model.path, architecture)) {
+      checks_.warn(base::concat("model.", role, ".path"), remark);
+    }
+  }
+
   /// Parameters can only go to a role of the same sizes.
   void check_post_realloc(const graph::Call& call) {
     if (call.post_realloc.empty()) return;

@@ -3,6 +3,7 @@
 #include "orrery/algorithm/registry.h"
 #include "orrery/base/error.h"
 #include "orrery/base/file.h"
+#include "orrery/base/log.h"
 #include "orrery/base/text.h"
 #include "orrery/checkpoint/directory.h"
 #include "orrery/checkpoint/reader.h"
@@ -10,6 +11,7 @@
 #include "orrery/config/path_advice.h"
 #include "orrery/model/checkpoint_model.h"
 #include "orrery/model/foreign_model.h"
+#include "orrery/model/hf_check.h"
 #include "orrery/model/hf_directory.h"
 #include "orrery/model/parameter_table.h"
 #include "orrery/model/safetensors.h"
@@ -103,7 +105,10 @@ ModelSource open_model(const fs::path& directory, const std::string& role, Sourc
     case DirectoryKind::kHuggingFace:
       as_bad_input([&] {
         source.architecture = model::Architecture::from_hf_config(directory / "config.json");
-        model::SafetensorsDirectory{directory};  // reads and checks all headers
+        model::check_hf_tensors(directory, source.architecture);
+        for (const auto& remark : model::unused_in_hf_directory(directory, source.architecture)) {
+          base::log_warning(base::concat(directory.string(), ": ", remark));
+        }
       });
       return source;
     case DirectoryKind::kCheckpoint:

@@ -1,7 +1,10 @@
 #include "program_versions.h"
 
+#include <link.h>  // dl_iterate_phdr
 #include <mpi.h>
 #include <torch/headeronly/version.h>  // TORCH_VERSION
+
+#include <cstring>  // memcmp
 
 #ifdef ORRERY_CUDA
 #include <nccl.h>
@@ -50,6 +53,41 @@ std::vector<Part> parts() {
 }
 
 }  // namespace
+
+namespace {
+
+/// The note that the linker leaves in a program, in hexadecimal digits; empty: it left none.
+int find_build_id(dl_phdr_info* info, size_t, void* found) {
+  for (int i = 0; i < info->dlpi_phnum; ++i) {
+    const ElfW(Phdr)& part = info->dlpi_phdr[i];
+    if (part.p_type != PT_NOTE) continue;
+    const auto* at = reinterpret_cast<const unsigned char*>(info->dlpi_addr + part.p_vaddr);
+    const auto* const end = at + part.p_memsz;
+    while (at + sizeof(ElfW(Nhdr)) <= end) {
+      const auto* const note = reinterpret_cast<const ElfW(Nhdr)*>(at);
+      const auto* const name = at + sizeof(*note);
+      const auto* const bytes = name + (note->n_namesz + 3) / 4 * 4;
+      if (note->n_type == NT_GNU_BUILD_ID && note->n_namesz == 4 &&
+          std::memcmp(name, "GNU", 4) == 0) {
+        for (unsigned k = 0; k < note->n_descsz; ++k) {
+          constexpr const char* kDigits = "0123456789abcdef";
+          *static_cast<std::string*>(found) += kDigits[bytes[k] / 16];
+          *static_cast<std::string*>(found) += kDigits[bytes[k] % 16];
+        }
+      }
+      at = bytes + (note->n_descsz + 3) / 4 * 4;
+    }
+  }
+  return 1;  // the program itself comes first; the libraries do not count
+}
+
+}  // namespace
+
+std::string program_build() {
+  std::string build;
+  dl_iterate_phdr(find_build_id, &build);
+  return base::concat(ORRERY_VERSION, ", build ", build.empty() ? "unknown" : build);
+}
 
 std::string program_version() { return ORRERY_VERSION; }
 

@@ -6,11 +6,11 @@
 #include <cmath>
 #include <fstream>
 #include <iostream>
-#include <nlohmann/json.hpp>
 
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"
 #include "orrery/base/file.h"
+#include "orrery/base/json.h"
 #include "orrery/base/text.h"
 
 namespace orrery::cli {
@@ -25,9 +25,11 @@ constexpr const char* kTokenForm = "{\"sequences\": [[ids...], ...]}";
 std::ifstream open_input(const fs::path& file) {
   std::error_code error;
   std::ifstream in;
-  if (!fs::is_directory(file, error)) in.open(file, std::ios::binary);
+  const std::string kind = base::special_kind(file);
+  if (kind.empty()) in.open(file, std::ios::binary);
   if (!in.is_open()) {
     const std::string reason = fs::is_directory(file, error) ? "it is a directory"
+                               : !kind.empty()               ? base::concat("it is ", kind)
                                : !fs::exists(file, error)    ? "no such file"
                                                              : "it cannot be read";
     throw DataError(base::concat("cannot read ", file.string()),
@@ -50,11 +52,9 @@ std::string shown(const json& value) {
 }
 
 json parse(const std::string& text, const std::string& where, const char* expected) {
-  try {
-    return json::parse(text);
-  } catch (const json::parse_error& error) {
-    refuse(where, expected, base::concat("text that is not JSON: ", error.what()));
-  }
+  auto [value, problem] = base::parse_json(text);
+  if (!problem.empty()) refuse(where, expected, problem);
+  return std::move(value);
 }
 
 std::vector<int64_t> ids_of(const json& value, const std::string& where) {

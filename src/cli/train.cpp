@@ -7,9 +7,7 @@
 #include <ATen/Parallel.h>  // set_num_threads
 #include <mpi.h>
 
-#include <atomic>
 #include <chrono>
-#include <csignal>
 #include <cstdint>
 #include <iostream>
 #include <map>
@@ -19,6 +17,7 @@
 
 #include "background_log.h"
 #include "broadcast_text.h"
+#include "call_costs.h"
 #include "commands.h"
 #include "job.h"
 #include "master_file.h"
@@ -46,18 +45,17 @@
 #include "orrery/worker/model_worker.h"
 #include "orrery/worker/request_loop.h"
 #include "orrery/worker/watchdog.h"
+#include "rank_versions.h"
 #include "resume.h"
 #include "resume_rules.h"
 #include "run_directory.h"
+#include "stop_signal.h"
 #include "time_limit.h"
 #include "training_log.h"
 
 namespace orrery::cli {
 
 namespace {
-
-std::atomic<bool> stop_signalled = false;
-void note_stop(int) { stop_signalled = true; }
 
 void check_ranks(const comm::MpiSession& mpi) {
   if (mpi.size() >= 2) return;
@@ -201,18 +199,7 @@ master::DispatcherOptions dispatcher_options(const Job& job, const RunDirectory&
                                   .every_seconds = checkpoint.every_seconds};
   options.checkpoint.at_end = options.checkpoint.frequency.is_ever();
   options.checkpoint.directory = directory.checkpoints().string();
-  for (int i = 0; i < job.graph.size(); ++i) {
-    const graph::Call& call = job.graph.call(i);
-    master::CallCost cost;
-    cost.train_factor = metrics::kTrainFactor;  // activations are kept
-    if (const auto known = job.architectures.find(call.role); known != job.architectures.end()) {
-      cost.shape = known->second.flops_shape();
-    }
-    for (const config::Option& option : experiment.find_call(call.name)->options) {
-      if (option.name == "max_new_tokens") config::read_value(option.value, cost.n_new_tokens);
-    }
-    options.costs.push_back(cost);
-  }
+  options.costs = call_costs(job);
   return options;
 }
 
@@ -245,8 +232,6 @@ int run_master(const Start& start, const comm::MpiSession& mpi, const comm::Node
   const RunDirectory directory = run_directory_of(job.experiment);
   const auto channel = comm::make_mpi_control_channel(mpi.world(), nodes);
   make_worker_communicator(mpi.world(), nodes, {});  // collective; the master gets none
-  std::signal(SIGUSR1, note_stop);
-  std::signal(SIGTERM, note_stop);
 
   TrainingLog training_log(job, directory, start.state ? start.state->seconds : 0);
   BackgroundLog log(training_log);
@@ -268,7 +253,7 @@ int run_master(const Start& start, const comm::MpiSession& mpi, const comm::Node
   const master::StopReason reason = master::run_steps(
       dispatcher, *channel, limit,
       {.deadline_seconds = job.experiment.experiment.deadline_seconds,
-       .stop_requested = [&limit] { return stop_signalled.load() || limit.is_near(); },
+       .stop_requested = [&limit] { return is_stop_requested() || limit.is_near(); },
        .any_progress = [&progress] { return progress.has_any(); }});
   return static_cast<int>(reason == master::StopReason::kStopRequested ? ExitCode::kStoppedOnPurpose
                                                                        : ExitCode::kDone);
@@ -283,9 +268,6 @@ int run_worker(Start& start, const comm::MpiSession& mpi, const comm::NodeMap& n
   const int worker = nodes.worker_of_rank[static_cast<size_t>(mpi.rank())];
   base::set_log_prefix(base::concat("worker ", worker));
   base::set_log_file_of_problems(directory.log());
-  // The master decides when to stop; a signal to all ranks must not end a worker in mid-step.
-  std::signal(SIGUSR1, SIG_IGN);
-  std::signal(SIGTERM, SIG_IGN);
   at::set_num_threads(section.threads_per_rank);
 
   comm::Activity activity;
@@ -373,6 +355,7 @@ std::optional<Start> agree_to_start(const config::TrainOptions& options,
     return std::nullopt;
   }
   if (!on_rank_0(mpi, exit_code, [&] {
+        note_stop_signals();  // from here on a stop leaves a run that can go on
         start.state = open_run_directory(start.job, options, start.point, *start.lock);
       })) {
     return std::nullopt;
@@ -400,7 +383,9 @@ int run_train(std::span<const std::string> arguments) {
   }
   algorithm::Spawner::start();  // while there is one thread and no MPI
   const comm::MpiSession mpi(nullptr, nullptr);
+  if (mpi.rank() > 0) ignore_stop_signals();  // rank 0 decides for all
   try {
+    check_rank_versions(mpi);
     int exit_code = 0;
     std::optional<Start> start = agree_to_start(options, mpi, exit_code);
     if (!start) return exit_code;

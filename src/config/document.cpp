@@ -20,42 +20,48 @@ std::string Problem::message() const {
   return file.empty() ? text : base::concat(file, ": ", text);
 }
 
+namespace {
+
+std::string place_of(std::string_view section, std::string_view key) {
+  std::string place(section);
+  place += '\0';
+  return place.append(key);
+}
+
+}  // namespace
+
 const SectionStart* Document::find_section(std::string_view name) const {
-  for (const SectionStart& section : sections) {
-    if (section.name == name) return &section;
-  }
-  return nullptr;
+  const auto found = section_places_.find(name);
+  return found == section_places_.end() ? nullptr : &sections[found->second];
 }
 
 const Entry* Document::find(std::string_view section, std::string_view key) const {
-  for (const Entry& entry : entries) {
-    if (entry.section == section && entry.key == key) return &entry;
+  const auto found = entry_places_.find(place_of(section, key));
+  return found == entry_places_.end() ? nullptr : &entries[found->second];
+}
+
+void Document::add_section(SectionStart section) {
+  if (section_places_.emplace(section.name, sections.size()).second) {
+    sections.push_back(std::move(section));
   }
-  return nullptr;
+}
+
+void Document::put(Entry entry) {
+  const auto [place, is_new] =
+      entry_places_.emplace(place_of(entry.section, entry.key), entries.size());
+  if (is_new) {
+    entries.push_back(std::move(entry));
+  } else {
+    entries[place->second] = std::move(entry);
+  }
+}
+
+void Document::merge(const Document& over) {
+  for (const SectionStart& section : over.sections) add_section(section);
+  for (const Entry& entry : over.entries) put(entry);
 }
 
 namespace {
-
-void put(Document& document, Entry entry) {
-  for (Entry& existing : document.entries) {
-    if (existing.section == entry.section && existing.key == entry.key) {
-      existing = std::move(entry);
-      return;
-    }
-  }
-  document.entries.push_back(std::move(entry));
-}
-
-void add_section(Document& document, SectionStart section) {
-  if (document.find_section(section.name) == nullptr) {
-    document.sections.push_back(std::move(section));
-  }
-}
-
-void merge(Document& base, const Document& over) {
-  for (const SectionStart& section : over.sections) add_section(base, section);
-  for (const Entry& entry : over.entries) put(base, entry);
-}
 
 /// The line without its comment. A '#' or ';' inside a word is part of the value.
 std::string_view without_comment(std::string_view line) {
@@ -118,7 +124,7 @@ class FileParser {
 
   /// What the file and its includes say.
   Document finish() {
-    merge(included_, own_);
+    included_.merge(own_);
     return std::move(included_);
   }
 
@@ -136,14 +142,20 @@ class FileParser {
       return problem(base::concat("'", line, "' is no section: write [name]"));
     }
     in_ = In::kSection;
-    add_section(own_, {section_, {file_.string(), number_}});
+    own_.add_section({section_, {file_.string(), number_}});
+    if (own_.sections.size() > kMostSections) {
+      in_ = In::kUnreadableSection;
+      if (!std::exchange(has_too_many_sections_, true)) {
+        problem(base::concat("more than ", kMostSections, " sections"));
+      }
+    }
   }
 
   void add_key(const std::string& key, const std::string& value) {
     const Position here{file_.string(), number_};
     if (in_ == In::kUnreadableSection) return;
     if (in_ == In::kNoSection && key == "include") {
-      return merge(included_, read_included_(file_.parent_path() / value, here));
+      return included_.merge(read_included_(file_.parent_path() / value, here));
     }
     if (in_ == In::kNoSection) {
       return problem(base::concat("key ", key, " stands before any [section]; only include may"));
@@ -154,7 +166,7 @@ class FileParser {
     if (!seen_.emplace(section_, key).second) {
       return problem(base::concat("key ", section_, ".", key, " is given twice in this file"));
     }
-    put(own_, {section_, key, value, here, file_.parent_path()});
+    own_.put({section_, key, value, here, file_.parent_path()});
   }
 
   fs::path file_;
@@ -167,6 +179,7 @@ class FileParser {
   std::set<std::pair<std::string, std::string>> seen_;
   int number_ = 0;
   bool has_nul_ = false;
+  bool has_too_many_sections_ = false;
 };
 
 class Reader {
@@ -178,6 +191,16 @@ class Reader {
       problems_.push_back({included_from.file, included_from.line, text});
       return Document();
     };
+    if (has_too_many_files_) return Document();
+    if (++n_files_ > kMostFiles) {
+      has_too_many_files_ = true;
+      return refuse(base::concat("more than ", kMostFiles, " files are included; the last one is ",
+                                 file.string()));
+    }
+    if (open_.size() >= static_cast<size_t>(kDeepestInclude)) {
+      return refuse(base::concat("files include each other deeper than ", kDeepestInclude,
+                                 " files; the next would be ", file.string()));
+    }
     std::error_code error;
     const OpenFile opened{file.lexically_normal().string(), fs::weakly_canonical(file, error)};
     for (size_t i = 0; i < open_.size(); ++i) {
@@ -186,12 +209,12 @@ class Reader {
       for (; i < open_.size(); ++i) circle += open_[i].name + " includes ";
       return refuse(base::concat("files include each other in a circle: ", circle, opened.name));
     }
-    if (fs::is_directory(file, error)) {
-      return refuse(base::concat(file.string(), " is a folder, not a configuration file"));
+    if (const std::string kind = base::special_kind(file); !kind.empty()) {
+      return refuse(base::concat(file.string(), " is ", kind, ", not a configuration file"));
     }
     std::string text;
     try {
-      text = base::read_file(file);
+      text = base::read_file(file, kMostFileBytes);
     } catch (const Error& failure) {
       return refuse(failure.what());
     }
@@ -220,6 +243,8 @@ class Reader {
 
   std::vector<Problem>& problems_;
   std::vector<OpenFile> open_;  // files being read, outermost first
+  int n_files_ = 0;
+  bool has_too_many_files_ = false;
 };
 
 }  // namespace
@@ -256,12 +281,12 @@ void apply_sets(Document& document, std::span<const std::string> sets,
       continue;
     }
     const std::string section = name.substr(0, dot);
-    add_section(document, {section, {source, 0}});
-    put(document, {section,
-                   name.substr(dot + 1),
-                   std::string(base::trim(set.substr(equals + 1))),
-                   {source, 0},
-                   working_directory});
+    document.add_section({section, {source, 0}});
+    document.put({section,
+                  name.substr(dot + 1),
+                  std::string(base::trim(set.substr(equals + 1))),
+                  {source, 0},
+                  working_directory});
   }
 }
 

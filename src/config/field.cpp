@@ -47,6 +47,25 @@ std::optional<std::string> read_number(std::string_view text, T& value, const ch
 
 Check anything() { return {}; }
 
+Check any_natural() {
+  Check check = at_least(0);
+  check.takes_any_size = true;
+  return check;
+}
+
+std::optional<std::string> size_problem(std::string_view, int64_t value) {
+  constexpr int64_t kMost = 1'000'000'000;
+  if (value <= kMost) return std::nullopt;
+  return base::concat("must be at most ", kMost, ", got ", value);
+}
+
+std::optional<std::string> size_problem(std::string_view name, double value) {
+  constexpr double kMostSeconds = 1e9;  // 31 years
+  if (!name.ends_with("seconds") || value <= kMostSeconds) return std::nullopt;
+  return base::concat("must be at most ", number_text(kMostSeconds), " seconds, got ",
+                      number_text(value));
+}
+
 Check in_range(double low, double high) {
   return number_check(base::concat(number_text(low), " to ", number_text(high)),
                       [=](double x) { return x >= low && x <= high; });

@@ -1,6 +1,7 @@
 #include "orrery/config/load.h"
 
 #include <algorithm>
+#include <map>
 #include <optional>
 #include <set>
 #include <system_error>
@@ -60,7 +61,9 @@ std::optional<std::string> missing_file_problem(const std::string& path,
 class Loader {
  public:
   Loader(const Document& document, const InterfaceSchemas& interfaces, LoadResult& result)
-      : document_(document), interfaces_(interfaces), result_(result) {}
+      : document_(document), interfaces_(interfaces), result_(result) {
+    for (const Entry& entry : document.entries) entries_of_[entry.section].push_back(&entry);
+  }
 
   void load() {
     Experiment& experiment = result_.experiment;
@@ -107,8 +110,7 @@ class Loader {
       }
       Value value{};
       auto wrong = line_break_problem(text);
-      if (!wrong) wrong = read_value(text, value);
-      if (!wrong && check.problem) wrong = check.problem(text);
+      if (!wrong) wrong = read_field(name, text, check, value);
       if (!wrong && is_path) wrong = missing_file_problem(text, entry.value);
       if (wrong) {
         loader.problem(entry.where, base::concat(entry.section, ".", entry.key, ": ", *wrong));
@@ -122,11 +124,10 @@ class Loader {
   template <class T>
   std::vector<const Entry*> read_fields(const std::string& section, T& target) {
     std::vector<const Entry*> unknown;
-    for (const Entry& entry : document_.entries) {
-      if (entry.section != section) continue;
-      Setter<T> setter{*this, target, entry};
+    for (const Entry* entry : entries_of_[section]) {
+      Setter<T> setter{*this, target, *entry};
       T::visit_fields(setter);
-      if (!setter.found) unknown.push_back(&entry);
+      if (!setter.found) unknown.push_back(entry);
     }
     return unknown;
   }
@@ -262,6 +263,7 @@ class Loader {
       "experiment", "layout", "checkpoint", "evaluate", "export", "dataset", "model", "call"};
 
   const Document& document_;
+  std::map<std::string, std::vector<const Entry*>> entries_of_;  // by section
   const InterfaceSchemas& interfaces_;
   LoadResult& result_;
 };
@@ -310,19 +312,30 @@ void drop_consequences(std::vector<Problem>& problems, size_t n_read) {
     if (is_about(problems[i].text, key)) keys.insert(key);
   }
   const auto follows = [&](const Problem& problem) {
-    return std::any_of(keys.begin(), keys.end(),
-                       [&](const std::string& key) { return is_about(problem.text, key); });
+    const std::string key = problem.text.substr(0, problem.text.find_first_of(": "));
+    return keys.contains(key) && is_about(problem.text, key);
   };
   problems.erase(std::remove_if(problems.begin() + static_cast<std::ptrdiff_t>(n_read),
                                 problems.end(), follows),
                  problems.end());
 }
 
+namespace {
+
+constexpr size_t kMostShown = 100;  // who has more of them has one cause for most
+
+}  // namespace
+
 void throw_if_problems(const std::vector<Problem>& problems) {
   if (problems.empty()) return;
   std::string text = base::concat(base::counted(problems.size(), "problem"),
                                   " with the configuration, nothing was started");
-  for (const Problem& problem : problems) text += "\n  " + problem.message();
+  for (size_t i = 0; i < std::min(problems.size(), kMostShown); ++i) {
+    text += "\n  " + problems[i].message();
+  }
+  if (problems.size() > kMostShown) {
+    text += base::concat("\n  and ", problems.size() - kMostShown, " more");
+  }
   throw ConfigError(text);
 }
 

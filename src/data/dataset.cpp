@@ -6,7 +6,6 @@
 #include <condition_variable>
 #include <deque>
 #include <mutex>
-#include <nlohmann/json.hpp>  // ids of records
 #include <optional>
 #include <stop_token>
 #include <thread>
@@ -15,7 +14,8 @@
 
 #include "json_record.h"        // record_kind
 #include "orrery/base/error.h"  // CallError
-#include "orrery/base/text.h"   // concat
+#include "orrery/base/json.h"
+#include "orrery/base/text.h"  // concat
 #include "row_reader.h"
 
 namespace orrery::data {
@@ -57,7 +57,7 @@ at::Tensor packed_prompt_mask(const std::vector<TokenizedRow>& rows, int64_t tot
 std::string record_text(const TokenizedRow& row, const std::string& id_field) {
   nlohmann::ordered_json record = {{"line", row.line}};
   if (!row.fields.empty() && !id_field.empty()) {
-    const auto fields = nlohmann::json::parse(row.fields, nullptr, /*allow_exceptions=*/false);
+    const nlohmann::json fields = base::parse_json(row.fields).value;
     if (const auto id = fields.find(id_field); id != fields.end()) record["id"] = *id;
   }
   return record.dump();

@@ -3,12 +3,12 @@
 #include <algorithm>  // any_of
 #include <array>
 #include <cctype>  // isdigit
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>  // swap
 
 #include "orrery/base/error.h"  // ConfigError
-#include "orrery/base/text.h"   // concat
+#include "orrery/base/json.h"
+#include "orrery/base/text.h"  // concat
 #include "orrery/data/utf8.h"
 
 namespace orrery::data {
@@ -216,7 +216,7 @@ std::string RecordParser::parse(std::string_view line, Record& record) const {
        {.name = system_field_.empty() ? nullptr : &system_field_, .text = &record.system}}};
 
   FieldReader reader(fields);
-  json::sax_parse(line.begin(), line.end(), &reader);
+  if (auto problem = base::scan_json(line, reader)) return *problem;
   if (!reader.problem().empty()) return reader.problem();
   record.has_id = fields[0].is_there;
   record.has_answer = fields[2].is_there;
@@ -241,7 +241,7 @@ std::string RecordParser::other_fields(std::string_view line) const {
     const std::string value = compact_value(line, at);
     const std::string name = key.find('\\') == std::string::npos
                                  ? key.substr(1, key.size() - 2)
-                                 : json::parse(key).get<std::string>();
+                                 : base::parse_json(key).value.get<std::string>();
     if (name != system_field_ && name != prompt_field_ && name != answer_field_) {
       if (object.size() > 1) object += ',';
       object += key + ':' + value;

@@ -1,7 +1,6 @@
 #include "line_reader.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -18,21 +17,22 @@ namespace {
 
 constexpr std::size_t kFirstBufferBytes = std::size_t{1} << 20;
 
-[[noreturn]] void fail(const std::filesystem::path& file, int error) {
+[[noreturn]] void fail(const std::filesystem::path& file, const std::string& got) {
   throw DataError(base::concat("cannot read data file ", file.string()),
                   {.expected = "a readable file of JSON lines",
-                   .got = std::generic_category().message(error),
+                   .got = got,
                    .advice = "check dataset.NAME.path"});
 }
 
 }  // namespace
 
 base::FileDescriptor open_data_file(const std::filesystem::path& file) {
+  // Rows are read at their places, again and again: of a pipe or a device there are none.
+  if (const std::string kind = base::special_kind(file); !kind.empty()) {
+    fail(file, kind == "a folder" ? std::generic_category().message(EISDIR) : kind);
+  }
   base::FileDescriptor descriptor(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
-  if (descriptor.get() < 0) fail(file, errno);
-  struct stat status = {};
-  if (::fstat(descriptor.get(), &status) != 0) fail(file, errno);
-  if (S_ISDIR(status.st_mode)) fail(file, EISDIR);
+  if (descriptor.get() < 0) fail(file, std::generic_category().message(errno));
   return descriptor;
 }
 
@@ -52,7 +52,7 @@ bool LineReader::fill() {
   do {
     count = ::read(file_.get(), buffer_.data() + end_, buffer_.size() - end_);
   } while (count < 0 && errno == EINTR);
-  if (count < 0) fail(path_, errno);
+  if (count < 0) fail(path_, std::generic_category().message(errno));
   end_ += static_cast<std::size_t>(count);
   return count > 0;
 }

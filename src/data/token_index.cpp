@@ -5,12 +5,12 @@
 
 #include <algorithm>  // equal, find_if, min
 #include <array>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>  // move
 
 #include "orrery/base/error.h"  // ConfigError
 #include "orrery/base/hash.h"
+#include "orrery/base/json.h"
 #include "orrery/base/text.h"  // concat
 #include "orrery/data/utf8.h"
 #include "token_file.h"
@@ -297,7 +297,7 @@ class TokenIndex::Builder {
     const std::string_view fields(parts.fields.data(), parts.fields.size());
     if (fields.empty()) return {};
     if (!fields.starts_with('{') || fields.find('\n') != std::string_view::npos ||
-        !nlohmann::json::accept(fields)) {
+        !base::parse_json(fields).problem.empty()) {
       return "its fields are no JSON object in one line";
     }
     return {};

@@ -1,10 +1,10 @@
 // Opening the tokenizer of a Hugging Face directory, and which of its tokens are the marks.
 
 #include <array>
-#include <nlohmann/json.hpp>
 
 #include "orrery/base/error.h"
 #include "orrery/base/file.h"  // read_file
+#include "orrery/base/json.h"
 #include "orrery/base/text.h"
 #include "orrery/data/bpe_tokenizer.h"
 
@@ -39,11 +39,11 @@ std::string content_of(const fs::path& file) {
 json beside(const fs::path& folder, const char* name) {
   if (!base::exists(folder / name)) return {};
   const std::string text = content_of(folder / name);
-  json root = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  auto [root, problem] = base::parse_json(text);
   if (!root.is_object()) {
     throw ConfigError(concat((folder / name).string(), " is no JSON object"),
                       {.expected = "an object { ... }",
-                       .got = root.is_discarded() ? "no JSON" : root.type_name(),
+                       .got = problem.empty() ? root.type_name() : problem,
                        .advice = "is the file whole? copy it again"});
   }
   return root;

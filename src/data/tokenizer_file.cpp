@@ -1,9 +1,8 @@
 #include "tokenizer_file.h"
 
-#include <nlohmann/json.hpp>
-
 #include "orrery/base/error.h"  // ConfigError
-#include "orrery/base/text.h"   // concat
+#include "orrery/base/json.h"
+#include "orrery/base/text.h"  // concat
 
 namespace orrery::data {
 
@@ -321,17 +320,11 @@ std::string tokenize_beforehand(const std::string& file) {
 }
 
 TokenizerFile TokenizerFile::parse(std::string_view text, const std::string& name) {
-  json root;
-  try {
-    root = json::parse(text.begin(), text.end());
-  } catch (const json::exception& error) {
-    std::string_view reason = error.what();
-    if (const std::size_t at = reason.find("] "); at != std::string_view::npos) {
-      reason.remove_prefix(at + 2);
-    }
-    throw ConfigError(concat(name, ": ", reason), {.expected = "JSON text",
-                                                   .got = "something else",
-                                                   .advice = "is the file whole? copy it again"});
+  const auto [root, problem] = base::parse_json(text);
+  if (!problem.empty()) {
+    throw ConfigError(concat(name, ": ", problem), {.expected = "JSON text",
+                                                    .got = "something else",
+                                                    .advice = "is the file whole? copy it again"});
   }
   return FileReader(name).read(root);
 }

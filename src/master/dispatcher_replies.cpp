@@ -33,7 +33,8 @@ void Dispatcher::apply(comm::Reply reply) {
                          .call = {},
                          .handle = comm::Handle::kEmpty,
                          .error = std::move(reply.error),
-                         .exit_code = reply.exit_code});
+                         .exit_code = reply.exit_code,
+                         .kind = reply.error_kind});
     return;
   }
   const uint64_t place = reply.request - first_id_;
@@ -55,7 +56,8 @@ void Dispatcher::apply(comm::Reply reply) {
                          .call = call_name(run.call),
                          .handle = request.handle,
                          .error = std::move(reply.error),
-                         .exit_code = reply.exit_code});
+                         .exit_code = reply.exit_code,
+                         .kind = reply.error_kind});
     reply.error.clear();
   }
   while (!outstanding_.empty() && outstanding_.front().answered) {

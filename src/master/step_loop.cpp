@@ -23,6 +23,18 @@ constexpr milliseconds kWait{50};
 /// Names in an error text.
 constexpr size_t kMaxNamed = 8;
 
+/// Of several failures the one that the others follow from: a failing disk explains what else went
+/// wrong, and the job may go on elsewhere; that a peer is lost follows from whatever ended the
+/// peer.
+const Failure& cause_of(const std::vector<Failure>& failures) {
+  const auto rank = [](const Failure& failure) {
+    if (failure.exit_code == static_cast<int>(ExitCode::kOutputFailed)) return 0;
+    return failure.exit_code == static_cast<int>(ExitCode::kPeerLost) ? 2 : 1;
+  };
+  return *std::min_element(failures.begin(), failures.end(),
+                           [&](const Failure& a, const Failure& b) { return rank(a) < rank(b); });
+}
+
 class StepLoop {
  public:
   StepLoop(Dispatcher& dispatcher, comm::ControlChannel& channel, StepObserver& observer,
@@ -127,17 +139,9 @@ class StepLoop {
         dispatcher_.advance(std::move(replies), now);
       }
     }
-    const std::string text = text_of(dispatcher_.failures());
-    // A failing disk explains what else went wrong, and the job may go on elsewhere.
-    const bool is_output = std::any_of(
-        dispatcher_.failures().begin(), dispatcher_.failures().end(), [](const Failure& failure) {
-          return failure.exit_code == static_cast<int>(ExitCode::kOutputFailed);
-        });
-    if (is_output) throw CheckpointError(text);
-    // A model that does not fit its configuration is found when a worker loads it.
-    const int first = dispatcher_.failures().front().exit_code;
-    if (first == static_cast<int>(ExitCode::kBadConfiguration)) throw ConfigError(text);
-    throw CallError(text);
+    const Failure& cause = cause_of(dispatcher_.failures());
+    throw_error(cause.kind, static_cast<ExitCode>(cause.exit_code),
+                text_of(dispatcher_.failures()));
   }
 
   Dispatcher& dispatcher_;

@@ -1,6 +1,6 @@
 #include "orrery/model/architecture.h"
 
-#include <algorithm>  // find
+#include <algorithm>  // clamp, find
 #include <cmath>      // isfinite, sqrt
 
 #include "orrery/base/counted.h"
@@ -16,6 +16,21 @@ namespace {
 
 /// Beyond it a number in a file is damage; a product of two still fits.
 constexpr int64_t kLargestSize = 1'000'000'000;
+constexpr int64_t kMostLayers = 10'000;
+constexpr int64_t kMostExperts = 1'000'000;  // of all layers together: each has its parameters
+constexpr double kMostParameters = 1e14;
+
+/// In floating point: of sizes that are damage the number does not fit.
+double parameters_about(const Architecture& a) {
+  const auto real = [](int64_t n) { return static_cast<double>(n); };
+  const double hidden = real(a.hidden_size);
+  const double mlp = a.experts.count > 0
+                         ? real(a.experts.count) * 3 * real(a.experts.intermediate_size)
+                         : real(a.up_size() + a.intermediate_size);
+  const double layer = hidden * (real(a.qkv_size()) + real(a.query_size()) + mlp);
+  const double positions = a.learned_positions ? real(a.max_positions) : 0;
+  return real(a.n_layers) * layer + hidden * (2 * real(a.vocab_size) + positions);
+}
 
 void throw_if_any(const std::vector<std::string>& problems, const std::string& what) {
   if (problems.empty()) return;
@@ -79,6 +94,9 @@ std::vector<std::string> Architecture::problems() const {
   positive("hidden_size", hidden_size);
   positive("intermediate_size", intermediate_size);
   positive("n_layers", n_layers);
+  if (n_layers > kMostLayers && n_layers <= kLargestSize) {
+    found.push_back(base::concat("n_layers is ", n_layers, ", expected at most ", kMostLayers));
+  }
   positive("n_heads", n_heads);
   positive("n_kv_heads", n_kv_heads);
   positive("head_dim", head_dim);
@@ -117,6 +135,14 @@ std::vector<std::string> Architecture::problems() const {
       found.push_back(base::concat("a token takes ", base::counted(experts.per_token, "expert"),
                                    " of ", experts.count));
     }
+    if (experts.count > kMostExperts / std::clamp<int64_t>(n_layers, 1, kMostExperts)) {
+      found.push_back(base::concat(experts.count, " experts in each of ", n_layers,
+                                   " layers, expected at most ", kMostExperts, " in all"));
+    }
+  }
+  if (found.empty() && parameters_about(*this) > kMostParameters) {
+    found.push_back(base::concat("these sizes make ", parameters_about(*this),
+                                 " parameters, more than any model has"));
   }
   return found;
 }

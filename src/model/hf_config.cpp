@@ -4,12 +4,11 @@
 // does not do is refused by name.
 #include <algorithm>  // all_of, find, clamp
 #include <cmath>      // log, sqrt
-#include <fstream>
-#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "orrery/base/error.h"
 #include "orrery/base/file.h"
+#include "orrery/base/json.h"
 #include "orrery/base/text.h"
 #include "orrery/model/architecture.h"
 
@@ -111,23 +110,27 @@ class ConfigReader {
   std::vector<std::string> problems_;
 };
 
+/// Beyond it a file is no configuration of a model.
+constexpr uint64_t kMaxConfigBytes = uint64_t{16} << 20;
+
 json parse_file(const std::filesystem::path& path) {
-  std::ifstream in(path);
-  if (!in) {
+  std::string text;
+  try {
+    text = base::read_file(path, kMaxConfigBytes);
+  } catch (const OutputError& error) {
     throw ConfigError(base::concat("cannot read ", path.string()),
                       {.expected = "a Hugging Face config.json",
-                       .got = "no readable file",
+                       .got = error.what(),
                        .advice = "give the directory that holds config.json"});
   }
-  json parsed = json::parse(in, nullptr, false);
+  auto [parsed, problem] = base::parse_json(text);
   if (!parsed.is_object()) {
-    throw ConfigError(
-        base::concat(path.string(), " is no JSON object"),
-        {.expected = "a Hugging Face config.json",
-         .got = parsed.is_discarded() ? "text that is not JSON" : "another JSON value",
-         .advice = "download the file again"});
+    throw ConfigError(base::concat(path.string(), " is no JSON object"),
+                      {.expected = "a Hugging Face config.json",
+                       .got = problem.empty() ? "another JSON value" : problem,
+                       .advice = "download the file again"});
   }
-  return parsed;
+  return std::move(parsed);
 }
 
 const Defaults& defaults_of(ConfigReader& reader, const std::filesystem::path& path) {

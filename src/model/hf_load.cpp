@@ -91,18 +91,19 @@ void check_tensors(const std::filesystem::path& directory, const StoredModel& st
       missing += " " + wanted;
     } else if (const auto& shape = found->second->tensors().at(wanted).shape;
                shape != place.shape) {
-      throw CheckpointError(
+      throw ConfigError(
           base::concat(found->second->path().string(), ": tensor ", wanted, ": shape"),
           {.expected = base::concat("[", base::join(place.shape, ", "), "]"),
            .got = base::concat("[", base::join(shape, ", "), "]"),
-           .advice = "use the config.json that belongs to these weights"});
+           .advice = "use the config.json that belongs to these weights, or correct its sizes "
+                     "(vocab_size counts the rows of the embedding)"});
     }
   }
   for (const auto& [name, file] : stored.files.tensors()) {
     if (!known.contains(name) && !is_redundant(name, a)) surplus += " " + name;
   }
   if (missing.empty() && surplus.empty()) return;
-  throw CheckpointError(
+  throw ConfigError(
       base::concat(directory.string(), ": tensors do not match config.json"),
       {.expected = base::concat(base::counted(known.size(), "tensor"), " of ", name(a.family)),
        .got = base::concat(missing.empty() ? "" : "without" + missing,

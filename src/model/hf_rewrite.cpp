@@ -6,11 +6,11 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <nlohmann/json.hpp>
 #include <numeric>
 
 #include "orrery/base/error.h"
 #include "orrery/base/file.h"
+#include "orrery/base/json.h"
 #include "orrery/base/text.h"
 #include "orrery/model/architecture.h"
 
@@ -86,7 +86,13 @@ const char* name_in_config(at::ScalarType type) {
 std::string config_with_type(const fs::path& config_json, const RewriteOptions& options) {
   const std::string text = base::read_file(config_json);
   if (!options.dtype) return text;
-  ordered_json config = ordered_json::parse(text);
+  auto [config, problem] = base::parse_json<ordered_json>(text);
+  if (!config.is_object()) {
+    throw CheckpointError(base::concat(config_json.string(), " is no JSON object"),
+                          {.expected = "a Hugging Face config.json",
+                           .got = problem.empty() ? "another JSON value" : problem,
+                           .advice = "download the file again"});
+  }
   // transformers 5 writes `dtype`, all before it `torch_dtype`.
   const char* const key = config.contains("dtype") ? "dtype" : "torch_dtype";
   config[key] = name_in_config(*options.dtype);
@@ -193,6 +199,7 @@ void publish_directory(const fs::path& directory,
       fs::rename(target, old);
     }
     fs::rename(beside, target);
+    base::sync_folder(target.has_parent_path() ? target.parent_path() : fs::path("."));
     fs::remove_all(old);
   } catch (const fs::filesystem_error& error) {
     fail(target, error.code().message());

@@ -8,8 +8,6 @@
 #include <algorithm>  // sort
 #include <cerrno>
 #include <cstring>  // memcpy, strerror
-#include <fstream>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <type_traits>  // is_same
 #include <vector>
@@ -18,6 +16,7 @@
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"
 #include "orrery/base/file.h"  // FileDescriptor
+#include "orrery/base/json.h"
 #include "orrery/base/text.h"
 #include "orrery/model/safetensors.h"
 
@@ -101,13 +100,14 @@ json parse_header(const std::filesystem::path& path, std::string_view text) {
     }
     return true;
   };
-  json header = json::parse(text, watch, false);
+  auto [header, problem] = base::parse_json(text, watch);
   if (!header.is_object()) {
     fail(path, "header", "a JSON object",
-         base::concat(base::counted(text.size(), "byte"), " of something else"));
+         problem.empty() ? base::concat(base::counted(text.size(), "byte"), " of something else")
+                         : problem);
   }
   if (!repeated.empty()) fail(path, "header", "each name once", base::concat(repeated, " twice"));
-  return header;
+  return std::move(header);
 }
 
 /// The data must be covered exactly: no overlap, no gap, no rest.
@@ -190,6 +190,10 @@ SafetensorsFile& SafetensorsFile::operator=(SafetensorsFile&&) noexcept = defaul
 SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
     : mapping_(std::make_unique<Mapping>()) {
   mapping_->path = path;
+  // Before it is opened: that of a pipe waits for a writer.
+  if (const std::string kind = base::special_kind(path); !kind.empty()) {
+    fail(path, "cannot be opened", "a safetensors file", kind);
+  }
   mapping_->file = base::FileDescriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   const base::FileDescriptor& file = mapping_->file;
   struct stat status = {};
@@ -306,13 +310,13 @@ SafetensorsDirectory::SafetensorsDirectory(const std::filesystem::path& director
     }
     return;
   }
-  std::ifstream in(index_path);
-  if (!in) {
+  if (!std::filesystem::exists(index_path)) {
     fail(directory, "no weights", "model.safetensors or model.safetensors.index.json", "neither");
   }
-  const json index = json::parse(in, nullptr, false);
+  const auto [index, problem] = base::parse_json(base::read_file(index_path, kMaxHeaderBytes));
   if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object()) {
-    fail(index_path, "index", "an object with weight_map", "something else");
+    fail(index_path, "index", "an object with weight_map",
+         problem.empty() ? "something else" : problem);
   }
   std::map<std::string, const SafetensorsFile*> by_name;
   for (const auto& [name, file] : index["weight_map"].items()) {

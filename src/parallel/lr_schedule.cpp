@@ -53,4 +53,12 @@ double learning_rate(const LrScheduleOptions& o, int64_t step) {
   return o.min_lr + share * (o.max_lr - o.min_lr);
 }
 
+double rate_of_update(const LrScheduleOptions& o, int64_t update) {
+  if (o.warmup_steps > 0) return learning_rate(o, update + 1);
+  if (o.decay_steps <= 1) return learning_rate(o, 0);  // of one update: the peak
+  LrScheduleOptions from_zero = o;
+  from_zero.decay_steps = o.decay_steps - 1;
+  return learning_rate(from_zero, update);
+}
+
 }  // namespace orrery::parallel

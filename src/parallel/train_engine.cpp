@@ -189,7 +189,7 @@ metrics::Statistics TrainEngine::step_by(const data::SequenceBatch& minibatch, d
     is_stopped_early |= all.watched[i] / all.weight > ceilings[i];
   }
 
-  const double lr = learning_rate(options_.schedule, steps_done());
+  const double lr = rate_of_update(options_.schedule, steps_done());
   std::optional<double> norm;
   if (reason.empty() && !is_stopped_early) {
     sum_shared_gradients(decoder_, groups_);

@@ -30,6 +30,8 @@ int64_t count_option(const config::CallConfig& call, const std::string& name) {
   return value;
 }
 
+constexpr int64_t kMostUpdates = 1'000'000'000'000'000;  // more are never made
+
 /// How often the role's optimizer moves in `n_steps` steps of the graph.
 int64_t optimizer_steps(const config::Experiment& experiment, const graph::Graph& graph,
                         const std::string& role, int64_t n_steps) {
@@ -37,33 +39,15 @@ int64_t optimizer_steps(const config::Experiment& experiment, const graph::Graph
     const graph::Call& call = graph.call(i);
     if (call.role != role || call.kind != graph::CallKind::kTrainStep) continue;
     const config::CallConfig& config = *experiment.find_call(call.name);
-    return n_steps * graph.calls_per_step(i) * count_option(config, "n_minibatches") *
-           count_option(config, "sample_reuse");
+    int64_t updates = n_steps;
+    for (const int64_t factor : {graph.calls_per_step(i), count_option(config, "n_minibatches"),
+                                 count_option(config, "sample_reuse")}) {
+      if (factor > 0 && updates > kMostUpdates / factor) return kMostUpdates;
+      updates *= factor;
+    }
+    return updates;
   }
   return 0;
-}
-
-/// From the model's section; a schedule over no known number of steps has no end to decay to.
-parallel::OptimizerOptions optimizer_options(const config::ModelConfig& model,
-                                             int64_t total_steps) {
-  const int64_t steps = std::max<int64_t>(total_steps, 1);
-  int64_t warmup = model.warmup_steps;
-  if (warmup == 0) {
-    warmup = static_cast<int64_t>(std::floor(model.warmup_proportion * static_cast<double>(steps)));
-  }
-  return {.adamw = {.beta1 = model.beta1,
-                    .beta2 = model.beta2,
-                    .eps = model.adam_eps,
-                    .weight_decay = model.weight_decay},
-          .schedule = {.init_lr = 0,
-                       .max_lr = model.lr,
-                       .min_lr = model.lr * model.min_lr_ratio,
-                       .warmup_steps = warmup,
-                       .decay_steps = std::max(steps, warmup + 1),
-                       .style = parallel::decay_style_named(model.lr_schedule)},
-          .max_grad_norm = model.max_grad_norm,
-          .on_nonfinite = parallel::on_nonfinite_named(model.on_nonfinite),
-          .max_skipped_updates = model.max_skipped_updates};
 }
 
 /// The groups of this worker's shard.
@@ -105,10 +89,8 @@ std::unique_ptr<model::Decoder> make_decoder(const config::ModelConfig& config,
       }
     }
     return decoder;
-  } catch (const CheckpointError& error) {
-    throw CheckpointError(base::concat("model.", role, ": ", error.what()));
-  } catch (const ConfigError& error) {
-    throw ConfigError(base::concat("model.", role, ": ", error.what()));
+  } catch (const Error& error) {
+    rethrow_from(base::concat("model.", role), error);
   }
 }
 
@@ -134,6 +116,28 @@ AllocationPurpose training_of(const graph::Replica& replica, const model::Decode
 }
 
 }  // namespace
+
+parallel::OptimizerOptions optimizer_options(const config::ModelConfig& model, int64_t n_updates) {
+  const int64_t steps = std::max<int64_t>(n_updates, 1);
+  int64_t warmup = model.warmup_steps;
+  if (warmup == 0) {
+    warmup = static_cast<int64_t>(std::floor(model.warmup_proportion * static_cast<double>(steps)));
+  }
+  return {.adamw = {.beta1 = model.beta1,
+                    .beta2 = model.beta2,
+                    .eps = model.adam_eps,
+                    .weight_decay = model.weight_decay},
+          .schedule = {.init_lr = 0,
+                       .max_lr = model.lr,
+                       .min_lr = model.lr * model.min_lr_ratio,
+                       .warmup_steps = warmup,
+                       .decay_steps = std::max(steps, warmup + 1),
+                       .style = parallel::decay_style_named(model.lr_schedule)},
+          .max_grad_norm = model.max_grad_norm,
+          .balance_coefficient = model.balance_coefficient,
+          .on_nonfinite = parallel::on_nonfinite_named(model.on_nonfinite),
+          .max_skipped_updates = model.max_skipped_updates};
+}
 
 algorithm::ModelContext HostedModel::context() const {
   algorithm::ModelContext context;

@@ -41,7 +41,7 @@ struct Operation {
 };
 
 /// Runs `work` and adds its time and a span; whatever it throws gets `where` in front and keeps
-/// its exit code.
+/// its class and exit code.
 template <class Work>
 void timed(const Operation& operation, metrics::TraceWriter* trace, comm::Reply& reply,
            const Work& work) {
@@ -50,12 +50,8 @@ void timed(const Operation& operation, metrics::TraceWriter* trace, comm::Reply&
   const base::Stopwatch watch;
   try {
     with_purpose(operation.memory, work);
-  } catch (const CheckpointError& error) {
-    throw CheckpointError(base::concat(where, ": ", error.what()));
-  } catch (const OutputError& error) {
-    throw OutputError(base::concat(where, ": ", error.what()));
   } catch (const std::exception& error) {
-    throw CallError(base::concat(where, ": ", error.what()));
+    rethrow_from(where, error);
   }
   reply.times.push_back({operation.time, watch.seconds()});
 }
@@ -238,8 +234,8 @@ void ModelWorker::run_handle(const comm::Request& request, comm::Reply& reply) {
   // What was written in the background meanwhile, or why it could not be.
   try {
     for (comm::SavedShard& shard : checkpoint_->finished()) reply.saved.push_back(std::move(shard));
-  } catch (const CheckpointError& error) {
-    throw CheckpointError(base::concat(where(request, "save"), ": ", error.what()));
+  } catch (const std::exception& error) {
+    rethrow_from(where(request, "save"), error);
   }
 }
 

@@ -35,8 +35,8 @@ bool is_worker_local(const comm::Hook& hook) {
 /// logged here.
 void report(comm::WorkerChannel& channel, comm::Reply& reply, const std::exception& error) {
   reply.error = error.what();
-  const auto* known = dynamic_cast<const Error*>(&error);
-  reply.exit_code = known != nullptr ? known->exit_code() : static_cast<int>(ExitCode::kCallFailed);
+  reply.exit_code = static_cast<int32_t>(exit_code_of(error));
+  reply.error_kind = kind_of(error);
   try {
     channel.reply(reply);
   } catch (...) {

@@ -9,10 +9,10 @@
 #include <fstream>
 #include <map>
 #include <mutex>
-#include <nlohmann/json.hpp>  // state files
 #include <utility>
 
 #include "orrery/base/error.h"  // ExitCode
+#include "orrery/base/json.h"   // state files
 #include "orrery/base/log.h"
 #include "orrery/base/text.h"
 
@@ -49,7 +49,8 @@ void write_state(const fs::path& file, const WorkerState& state) {
 
 std::optional<WorkerState> read_state(const fs::path& file) {
   std::ifstream in(file);
-  const nlohmann::json json = nlohmann::json::parse(in, nullptr, /*allow_exceptions=*/false);
+  const std::string text(std::istreambuf_iterator<char>(in), {});
+  const nlohmann::json json = base::parse_json(text).value;
   if (!json.is_object()) return std::nullopt;
   try {
     return WorkerState{.worker = json.at("worker"),

@@ -1,5 +1,6 @@
 #include "orrery/algorithm/spawner.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <poll.h>
@@ -7,6 +8,8 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <string>
+#include <vector>
 
 #include "algorithm/processes_for_test.h"
 #include "base/temporary_folder.h"
@@ -152,6 +155,60 @@ TEST(Spawner, LeavesNothingWhenTheProgramIsKilled) {
   EXPECT_TRUE(all_gone(mark));
   close(ready[0]);
   close(ready[1]);
+}
+
+TEST(Spawner, EndsDaemonsThatACommandLeftBehind) {
+  const std::string mark = base::concat("1000.", getpid(), "4");
+  {
+    Spawner spawner;
+    const Child child = spawner.spawn(
+        {"sh", "-c", base::concat("setsid sh -c 'sleep ", mark, " & sleep ", mark, "' & exit 0")});
+    for (int i = 0; i < 500 && processes_with(mark).size() < 3; ++i) poll(nullptr, 0, 10);
+    spawner.end(child.pid);
+    ASSERT_FALSE(processes_with(mark).empty()) << "it has a session of its own";
+  }
+  EXPECT_TRUE(all_gone(mark));
+}
+
+/// In a process with the standard descriptors of `closed` closed: a spawner starts a command, which
+/// answers, and ends; then, if `is_killed`, another one does when the process is killed.
+void check_with_closed(const std::vector<int>& closed, bool is_killed, const std::string& mark) {
+  int answer[2];
+  ASSERT_EQ(pipe(answer), 0);
+  const pid_t program = fork();
+  if (program == 0) {
+    const int result = fcntl(answer[1], F_DUPFD, 10);
+    for (const int descriptor : closed) close(descriptor);
+    {
+      Spawner spawner;
+      const Child child = spawner.spawn({"sh", "-c", "read line; echo $line again"});
+      const ssize_t sent = write(child.input.get(), "this\n", 5);
+      const std::string text = sent == 5 ? all_output(child) : "";
+      if (text != "this again\n") _exit(1);
+    }
+    Spawner other;
+    other.spawn({"sleep", mark});
+    if (write(result, "x", 1) != 1) _exit(2);
+    if (is_killed) pause();
+    _exit(0);  // without the destructor: as when a rank is ended
+  }
+  close(answer[1]);
+  char byte = 0;
+  pollfd polled = {answer[0], POLLIN, 0};
+  ASSERT_EQ(poll(&polled, 1, 20'000), 1) << "it hangs";
+  EXPECT_EQ(read(answer[0], &byte, 1), 1) << "the command did not answer";
+  if (is_killed) kill(program, SIGKILL);
+  waitpid(program, nullptr, 0);
+  EXPECT_TRUE(all_gone(mark));
+  close(answer[0]);
+}
+
+TEST(Spawner, WorksAndEndsWithClosedStandardStreams) {
+  const std::vector<std::vector<int>> all = {{0}, {1}, {2}, {0, 1}, {0, 2}, {1, 2}, {0, 1, 2}};
+  for (size_t i = 0; i < all.size(); ++i) {
+    SCOPED_TRACE(i);
+    check_with_closed(all[i], i % 2 == 0, base::concat("1000.", getpid(), "5", i));
+  }
 }
 
 TEST(Spawner, RefusesACommandThatIsTooLong) {

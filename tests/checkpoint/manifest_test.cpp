@@ -7,6 +7,8 @@
 
 #include "checkpoint/store_for_test.h"
 #include "digest.h"
+#include "mutated_text.h"
+#include "orrery/base/text.h"
 
 namespace orrery::checkpoint {
 namespace {
@@ -92,6 +94,10 @@ TEST(Manifest, SurvivesDeepNesting) {
   const std::string open(200'000, '[');
   EXPECT_THROW(parse_manifest(open, "m"), CheckpointError);
   EXPECT_THROW(parse_manifest(open + std::string(200'000, ']'), "m"), CheckpointError);
+  // Inside a whole one: what is checked first is a hash of its text, made level by level.
+  const std::string inside = base::concat(R"({"manifest":)", deep_json(), R"(,"xxh3":"0"})");
+  EXPECT_NE(error_of([&] { parse_manifest(inside, "m"); }).find("nested deeper"),
+            std::string::npos);
 }
 
 TEST(Manifest, NamesTheFileThatIsMissing) {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <zlib.h>
 
 #include <csignal>
 #include <cstring>
@@ -270,6 +271,82 @@ TEST(ShardFile, IsReadByH5dump) {
   EXPECT_NE(text.find("12, 13, 14"), std::string::npos);
   EXPECT_NE(text.find("ATTRIBUTE \"xxh3\""), std::string::npos);
   EXPECT_NE(text.find("DATASET \"actor_train\""), std::string::npos);
+}
+
+/// zlib's bytes of so many zeros.
+std::vector<unsigned char> packed_zeros(size_t n) {
+  const std::vector<unsigned char> zeros(n);
+  uLongf size = compressBound(n);
+  std::vector<unsigned char> packed(size);
+  EXPECT_EQ(compress2(packed.data(), &size, zeros.data(), n, 9), Z_OK);
+  packed.resize(size);
+  return packed;
+}
+
+TEST(ShardReader, AChunkThatUnpacksToMoreThanItIsIsRefused) {
+  const TemporaryDirectory directory;
+  const std::filesystem::path path = directory / "a.h5";
+  const Slab slab = {.name = "w",
+                     .dtype = data::DType::kF32,
+                     .rows = 32,
+                     .columns = 32,
+                     .n_rows = 32,
+                     .n_columns = 32};
+  std::vector<float> values(32 * 32, 1.5f);
+  {
+    ShardWriter writer(path, Compression::kDeflate);
+    writer.add(slab, values.data());
+    writer.finish();
+  }
+  const auto read = [&] {
+    ShardReader(path).read(0, {.n_rows = 32, .n_columns = 32}, values.data(), 32);
+  };
+  EXPECT_EQ(error_of(read), "no CheckpointError");
+  {
+    const hid_t file = H5Fopen(path.c_str(), H5F_ACC_RDWR, H5P_DEFAULT);
+    const hid_t dataset = H5Dopen2(file, "/slabs/w@0,0", H5P_DEFAULT);
+    ASSERT_GE(dataset, 0);
+    const std::vector<unsigned char> bomb = packed_zeros(size_t{4} << 20);  // 4 KiB of them
+    const hsize_t at[2] = {0, 0};
+    ASSERT_GE(H5Dwrite_chunk(dataset, H5P_DEFAULT, 0, at, bomb.size(), bomb.data()), 0);
+    H5Dclose(dataset);
+    H5Fclose(file);
+  }
+  const std::string error = error_of(read);
+  // Longer than any packed chunk of its size, or longer once it is unpacked.
+  EXPECT_NE(error.find("not as it was written"), std::string::npos) << error;
+  EXPECT_NE(error_of([&] { ShardReader(path).verify(); }), "no CheckpointError");
+}
+
+TEST(ShardReader, OtherFiltersAndLargerChunksAreRefused) {
+  const TemporaryDirectory directory;
+  const std::filesystem::path path = directory / "a.h5";
+  for (const bool has_large_chunk : {false, true}) {
+    {
+      ShardWriter writer(path, Compression::kNone);
+      writer.finish();
+      const hid_t file = H5Fopen(path.c_str(), H5F_ACC_RDWR, H5P_DEFAULT);
+      const hid_t group = H5Gcreate2(file, "blobs", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+      const hsize_t size = has_large_chunk ? hsize_t{5} << 20 : 4096;
+      const hid_t space = H5Screate_simple(1, &size, nullptr);
+      const hid_t layout = H5Pcreate(H5P_DATASET_CREATE);
+      H5Pset_chunk(layout, 1, &size);
+      if (!has_large_chunk) H5Pset_fletcher32(layout);
+      const hid_t dataset =
+          H5Dcreate2(group, "b", H5T_STD_U8LE, space, H5P_DEFAULT, layout, H5P_DEFAULT);
+      const std::vector<unsigned char> bytes(size);
+      ASSERT_GE(H5Dwrite(dataset, H5T_STD_U8LE, H5S_ALL, H5S_ALL, H5P_DEFAULT, bytes.data()), 0);
+      H5Dclose(dataset);
+      H5Pclose(layout);
+      H5Sclose(space);
+      H5Gclose(group);
+      H5Fclose(file);
+    }
+    const std::string error = error_of([&] { ShardReader(path).blob("b"); });
+    EXPECT_NE(error.find(has_large_chunk ? "chunks of at most 4.0 MiB" : "got filter 3"),
+              std::string::npos)
+        << error;
+  }
 }
 
 }  // namespace

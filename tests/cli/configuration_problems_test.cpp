@@ -99,5 +99,39 @@ TEST(GrpoGraph, TheReferenceCanBeSwitchedOnAsItsCommentSays) {
   EXPECT_EQ(job.graph.size(), 4);
 }
 
+TEST(ConfigurationProblems, CountsThatTogetherAreTooMany) {
+  const auto found = [](const std::vector<std::string>& sets) {
+    return base::join(problems(sets), "\n");
+  };
+  EXPECT_NE(found({"call.actor_gen.group_size=900000000"}).find("x group_size (900000000) is more"),
+            std::string::npos);
+  EXPECT_NE(found({"call.actor_train.n_minibatches=2000", "call.actor_train.sample_reuse=2000"})
+                .find("n_minibatches (2000) x sample_reuse (2000) is more than 1000000"),
+            std::string::npos);
+  EXPECT_NE(found({"call.actor_gen.max_new_tokens=1000000000", "call.actor_gen.group_size=10000"})
+                .find("x max_new_tokens (1000000000) is more than"),
+            std::string::npos);
+}
+
+TEST(ConfigurationProblems, AnAnswerMustNotBeLongerThanItMayBe) {
+  EXPECT_EQ(problems({"call.actor_gen.min_new_tokens=5", "call.actor_gen.max_new_tokens=4"}),
+            (std::vector<std::string>{
+                "  --set call.actor_gen.min_new_tokens=5: call.actor_gen.min_new_tokens: is 5, "
+                "more than max_new_tokens (4): lower it or raise max_new_tokens"}));
+  EXPECT_EQ(problems({"call.actor_gen.min_new_tokens=4", "call.actor_gen.max_new_tokens=4"}).size(),
+            0u);
+}
+
+TEST(ConfigurationProblems, SizesOfAModelAreBounded) {
+  const std::vector<std::string> layers = problems({"model.actor.n_layers=1000000000"});
+  ASSERT_EQ(layers.size(), 1u);
+  EXPECT_NE(layers[0].find("n_layers is 1000000000, expected at most 10000"), std::string::npos)
+      << layers[0];
+  const std::vector<std::string> wide =
+      problems({"model.actor.hidden_size=1000000000", "model.actor.intermediate_size=1000000000"});
+  EXPECT_NE(base::join(wide, "\n").find("parameters, more than any model has"), std::string::npos)
+      << base::join(wide, "\n");
+}
+
 }  // namespace
 }  // namespace orrery::cli

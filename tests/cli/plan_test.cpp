@@ -2,9 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
+#include <vector>
 
 #include "base/temporary_folder.h"
+#include "call_costs.h"
 #include "memory_plan.h"
 #include "node_memory.h"
 #include "orrery/base/text.h"
@@ -168,6 +171,19 @@ TEST(MemoryText, PutsNeighboursWithEqualLoadInOneLine) {
   EXPECT_EQ(base::split(text, '\n').size(), 5u) << text;  // head, 0, 1-2, 3, and the last line end
   expect_part(text, "\n0        0           0 B        0 B         0 B                  -\n");
   expect_part(text, "\n1-2      35168 ");
+}
+
+TEST(CallCosts, LayersThatRunAgainInBackwardAreCounted) {
+  const auto factors = [](const std::vector<std::string>& sets) {
+    const Job job =
+        prepare_job(ORRERY_SOURCE_DIR "/configs/grpo_tiny.cfg", sets, 2, DataCheck::kLeaveOut);
+    std::vector<int64_t> all;
+    for (const master::CallCost& cost : call_costs(job)) all.push_back(cost.train_factor);
+    return all;
+  };
+  for (const int64_t factor : factors({})) EXPECT_EQ(factor, 3);
+  const std::vector<int64_t> again = factors({"model.actor.recompute_activations=true"});
+  EXPECT_NE(std::find(again.begin(), again.end(), 4), again.end());
 }
 
 }  // namespace

@@ -8,6 +8,8 @@
 #include <limits>
 
 #include "../base/temporary_folder.h"
+#include "master_file.h"
+#include "mutated_text.h"
 #include "orrery/base/error.h"
 
 namespace orrery::cli {
@@ -49,6 +51,35 @@ TEST(WriteOutput, ReplacesAFileWhole) {
   write_output(folder / "out.json", "new");
   std::ifstream in(folder / "out.json");
   EXPECT_EQ(std::string(std::istreambuf_iterator<char>(in), {}), "new");
+}
+
+TEST(ReadTokenFile, DeepJsonIsRefused) {
+  const TemporaryFolder folder;
+  std::ofstream(folder / "t.json") << "{\"sequences\":" << deep_json() << "}";
+  std::ofstream(folder / "p.jsonl") << "{\"prompt\":" << deep_json() << "}\n";
+  for (const char* name : {"t.json", "p.jsonl"}) {
+    try {
+      if (name[0] == 't') {
+        read_token_file(folder / name, {.vocab_size = 10, .max_length = 10, .length_reason = "x"});
+      } else {
+        read_prompt_file(folder / name);
+      }
+      ADD_FAILURE() << name;
+    } catch (const DataError& error) {
+      EXPECT_NE(std::string(error.what()).find("nested deeper"), std::string::npos) << error.what();
+    }
+  }
+}
+
+TEST(ReadPromptFile, SpecialFilesAreRefused) {
+  for (const char* name : {"/dev/zero", "/dev/null"}) {
+    EXPECT_THROW(read_prompt_file(name), DataError) << name;
+    EXPECT_THROW(read_token_file(name, {}), DataError) << name;
+  }
+}
+
+TEST(MasterState, DeepJsonIsRefused) {
+  EXPECT_THROW(parse_state("{\"order\":" + deep_json() + "}"), CheckpointError);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "orrery/config/document.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>  // mkfifo
 
 #include "config_folder.h"
 
@@ -221,6 +222,69 @@ TEST(Sets, NeedSectionKeyAndValue) {
   ASSERT_EQ(problems.size(), 5u);
   EXPECT_EQ(problems[0].message(), "--set lr=1: write --set section.key=value");
   EXPECT_TRUE(document.entries.empty());
+}
+
+TEST(Include, HasADeepestOne) {
+  ConfigFolder folder;
+  for (int i = 0; i < 5000; ++i) {
+    folder.write(base::concat(i, ".cfg"), base::concat("include = ", i + 1, ".cfg\n[s]\nx = 1\n"));
+  }
+  std::vector<Problem> problems;
+
+  read_document(folder.path("0.cfg"), problems);
+
+  EXPECT_EQ(folder.messages(problems),
+            (Texts{"15.cfg:1: files include each other deeper than 16 files; the next would be "
+                   "16.cfg"}));
+}
+
+TEST(Include, SomeFilesIncludedTwiceByEachOtherEnd) {
+  ConfigFolder folder;
+  for (int i = 0; i < 15; ++i) {
+    folder.write(base::concat(i, ".cfg"),
+                 base::concat("include = ", i + 1, ".cfg\ninclude = ", i + 1, ".cfg\n"));
+  }
+  folder.write("15.cfg", "[s]\nx = 1\n");
+  std::vector<Problem> problems;
+
+  read_document(folder.path("0.cfg"), problems);
+
+  ASSERT_EQ(problems.size(), 1u);
+  EXPECT_NE(problems[0].text.find("more than 256 files are included"), std::string::npos)
+      << problems[0].text;
+}
+
+TEST(Include, SpecialFilesAreNotRead) {
+  ConfigFolder folder;
+  ASSERT_EQ(mkfifo(folder.path("pipe").c_str(), 0600), 0);
+  for (const auto& [name, kind] :
+       {std::pair{std::string("/dev/zero"), "a device"}, {folder.path("pipe"), "a pipe"}}) {
+    std::vector<Problem> problems;
+
+    read_document(name, problems);
+
+    ASSERT_EQ(problems.size(), 1u) << name;
+    EXPECT_NE(problems[0].text.find(base::concat("is ", kind, ", not")), std::string::npos)
+        << problems[0].text;
+  }
+}
+
+TEST(Document, HasALargestSize) {
+  ConfigFolder folder;
+  std::vector<Problem> problems;
+
+  read_document(folder.write("a.cfg", std::string(kMostFileBytes + 1, ' ')), problems);
+
+  ASSERT_EQ(problems.size(), 1u);
+  EXPECT_NE(problems[0].text.find("too large; expected at most 16.0 MiB"), std::string::npos)
+      << problems[0].text;
+}
+
+TEST(Document, HasSoManySections) {
+  std::string text;
+  for (size_t i = 0; i < 3 * kMostSections; ++i) text += base::concat("[s.", i, "]\nx = 1\n");
+
+  EXPECT_EQ(problems_of(text), (Texts{"x.cfg:2001: more than 1000 sections"}));
 }
 
 }  // namespace

@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <ctime>
+
 #include "config_folder.h"
 #include "orrery/base/error.h"
 
@@ -318,6 +321,58 @@ TEST(ThrowIfProblems, ListsAllAndExitsWithTwo) {
                  "  --set a.b=c: two\n  three");
     EXPECT_EQ(error.exit_code(), 2);
   }
+}
+
+/// Seconds of the processor to read so many unknown keys.
+double seconds_of(int n_keys) {
+  ConfigFolder folder;
+  Parts parts;
+  for (int i = 0; i < n_keys; ++i) parts.rest += base::concat("key_", i, " = ", i, "\n");
+  const std::clock_t begin = std::clock();
+  const LoadResult result = folder.load(parts.text());
+  EXPECT_EQ(result.problems.size(), static_cast<size_t>(n_keys));
+  EXPECT_THROW(throw_if_problems(result.problems), ConfigError);
+  return static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
+}
+
+TEST(Load, TimeGrowsWithTheNumberOfUnknownKeysAndNotWithItsSquare) {
+  const double few = std::max(seconds_of(5'000), 0.005);
+
+  EXPECT_LT(seconds_of(50'000), 40 * few);
+}
+
+TEST(Load, ShowsTheFirstOfVeryManyProblems) {
+  std::vector<Problem> problems(1234, Problem{.file = "x.cfg", .line = 1, .text = "wrong"});
+  try {
+    throw_if_problems(problems);
+    FAIL();
+  } catch (const ConfigError& error) {
+    const std::string text = error.what();
+    EXPECT_EQ(text.substr(0, 13), "1234 problems");
+    EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 101);
+    EXPECT_TRUE(text.ends_with("\n  and 1134 more")) << text.substr(text.size() - 40);
+  }
+}
+
+TEST(Load, CountsAndTimesHaveALargestValue) {
+  ConfigFolder folder;
+  Parts parts;
+  parts.experiment =
+      "[experiment]\ntotal_epochs = 1\ntotal_steps = 1000000001\nseed = 9223372036854775807\n";
+
+  EXPECT_EQ(folder.problems(parts.text()),
+            (Texts{"x.cfg:3: experiment.total_steps: must be at most 1000000000, got 1000000001"}));
+  EXPECT_EQ(folder.problems(Parts().text(), {"call.actor_gen.group_size=4611686018427387904",
+                                             "call.actor_gen.n_seqs=9223372036854775807",
+                                             "experiment.deadline_seconds=1e300",
+                                             "model.actor.max_grad_norm=1e300"}),
+            (Texts{"--set experiment.deadline_seconds=1e300: experiment.deadline_seconds: must be "
+                   "at most 1e+09 seconds, got 1e+300",
+                   "--set call.actor_gen.n_seqs=9223372036854775807: call.actor_gen.n_seqs: must "
+                   "be at most 1000000000, got 9223372036854775807",
+                   "--set call.actor_gen.group_size=4611686018427387904: "
+                   "call.actor_gen.group_size: must be at most 1000000000, got "
+                   "4611686018427387904"}));
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include <sstream>
 
 #include "data/temporary_file.h"
+#include "mutated_text.h"
 #include "orrery/base/error.h"
 
 namespace orrery::data {
@@ -349,6 +350,13 @@ TEST(JsonlIndex, SurvivesAMessage) {
   archive(received);
 
   EXPECT_EQ(received, sent);
+}
+
+TEST(JsonlIndex, ADeepRecordIsABadOne) {
+  const TemporaryFile file(kGood + "{\"prompt\": \"a\", \"x\": " + deep_json() + "}\n");
+  const std::string error = error_of([&] { index_of(file); });
+  EXPECT_TRUE(contains(error, "nested deeper")) << error.substr(0, 300);
+  EXPECT_EQ(index_of(file, "skip").n_rows(), 1);
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "mutated_text.h"
 #include "orrery/base/error.h"
 #include "orrery/data/bpe_tokenizer.h"
 
@@ -49,6 +50,10 @@ TEST(BpeTokenizer, RefusesAnIdFarBeyondItsVocabulary) {
   } catch (const ConfigError& error) {
     EXPECT_NE(std::string(error.what()).find("id 16000000"), std::string::npos) << error.what();
   }
+}
+
+TEST(BpeTokenizer, RefusesDeepJson) {
+  EXPECT_THROW(BpeTokenizer::parse("{\"model\": " + deep_json() + "}", "t.json"), ConfigError);
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Lets each write and each fsync of a checkpoint fail in turn, once, with EIO: whichever it is, the program
+# Lets each write, each fsync (its folders' too) and each open of a folder of a checkpoint fail in turn, once, with EIO: whichever it is, the program
 # says so with exit code 5 and leaves no checkpoint behind. (HDF5 tells of some failures only when a
 # dataset is closed, and forgets them then.)
 #
@@ -26,7 +26,7 @@ convert() { # call:error:N, name
     --from "$root/tests/fixtures/hf/llama-gqa" --to "$work/checkpoints/$2" >"$work/out.txt" 2>&1
 }
 
-for call in write fsync; do
+for call in write fsync open; do
   convert $call:EIO:0 whole_$call || { cat "$work/out.txt"; echo "0 passed, 1 failed, 0 skipped"; exit 1; }
   n_calls=$(sed -n 's/^failing_disk: \([0-9]*\) calls$/\1/p' "$work/out.txt")
   mapfile -t all < <(seq "${n_calls:-0}")

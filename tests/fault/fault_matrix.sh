@@ -199,10 +199,11 @@ case_disk_error() {
     return
   fi
   local kind rank at name
-  for kind in $(some_of 2 write:EIO write:ENOSPC fsync:EIO fsync:ENOSPC); do
+  for kind in $(some_of 2 write:EIO write:ENOSPC fsync:EIO fsync:ENOSPC open:EIO); do
     for rank in $(some_of 1 0 1 2); do
       at=$((1 + RANDOM % (rank == 0 ? 40 : 400)))
       [[ $kind == write* ]] || at=$((1 + RANDOM % 6))
+      [[ $kind != open* ]] || rank=0 # who publishes
       name=disk_${kind/:/_}_rank_$rank$moment
       run_rank_with "$name" "$rank" LD_PRELOAD="$failing_disk" ORRERY_DISK_FAULT="$kind:$at"
       verdict "$name" "5" "Input/output error|No space left"
@@ -318,6 +319,73 @@ signalled() { # name, signal, codes, report
   verdict "$1" "$3" "$4"
 }
 case_usr1() { signalled "usr1$moment" USR1 85 "stop requested"; }
+# A standard stream of the ranks is closed from the start.
+case_closed_stream() {
+  local stream name
+  for stream in $(some_of 2 0 1 2); do
+    name=closed_stream_$stream$moment
+    began=$SECONDS
+    mpirun --oversubscribe -n 3 bash -c "exec $stream>&-; exec \"\$@\"" bash $(command_of "$name") \
+      >"$work/$name.txt" 2>&1 &
+    launcher=$!
+    finish
+    cat "$output/$name/log.txt" >>"$work/$name.txt"
+    verdict "$name" "0" "run directory"
+  done
+}
+# The warning of the time limit comes before the first step: while ranks start, check and index.
+case_usr1_early() {
+  local name=usr1_early$moment rank
+  began=$SECONDS
+  start "$name"
+  for _ in $(seq 200); do # the rank itself: its libraries are loaded by the time it has a socket pair
+    [ "$(pgrep -f "experiment.name=$name " | wc -l)" -ge 7 ] && break
+    sleep 0.01
+  done
+  sleep "0.$((RANDOM % 5))"
+  for rank in 0 1 2; do kill -USR1 "$(rank_pid $rank)" 2>/dev/null; done
+  finish
+  verdict "$name" 85 "asked to stop before the first step|stop requested"
+}
+# One rank is another build of the program: the linker's mark in it is another one.
+case_other_build() {
+  local name=other_build$moment
+  python3 - "$program" "$work/other_orrery" <<'PY'
+import os, subprocess, sys
+data = bytearray(open(sys.argv[1], "rb").read())
+at = data.find(b"\x04\0\0\0\x14\0\0\0\x03\0\0\0GNU\0")
+data[at + 16] ^= 1
+open(sys.argv[2], "wb").write(data)
+os.chmod(sys.argv[2], 0o755)
+PY
+  began=$SECONDS
+  local command
+  command=$(command_of "$name")
+  mpirun --oversubscribe -n 2 $command : -n 1 "$work/other_orrery" ${command#"$program"} \
+    >"$work/$name.txt" 2>&1 &
+  launcher=$!
+  finish
+  verdict "$name" 2 "build .* on rank 2"
+}
+# A command leaves a daemon behind, in a session of its own, that holds what it was given.
+case_reward_daemon() {
+  local name=reward_daemon$moment daemon="sleep 987.$$"
+  write_judge
+  sed -i "2i import subprocess; subprocess.Popen('$daemon'.split(), start_new_session=True)" "$work/judge.py"
+  more="--set call.reward.interface=command_reward --set call.reward.command=$work/judge.py"
+  reference=""
+  began=$SECONDS
+  start "$name"
+  finish
+  verdict "$name" 0 "finished after step"
+  if pgrep -f "$daemon" >/dev/null; then
+    echo "| $name | the daemon is left |"
+    n_failed=$((n_failed + 1))
+    pkill -f "$daemon"
+  fi
+  more=""
+  reference=undisturbed
+}
 case_term() { signalled "term$moment" TERM "[1-9][0-9]*" "run directory"; }
 case_twice() {
   local name=twice$moment
@@ -433,7 +501,7 @@ cases=("$@")
 if [ ${#cases[@]} -eq 0 ]; then
   cases=(worker_killed master_killed launcher_killed worker_exits worker_hangs master_hangs worker_slow
          save_stages disk_error disk_full read_only read_only_in_run damage two_jobs usr1 term twice
-         nan_loss nan_loss_skipped out_of_memory reward)
+         nan_loss nan_loss_skipped out_of_memory reward closed_stream usr1_early other_build reward_daemon)
 fi
 run undisturbed || { tail -n 20 "$work/undisturbed.txt"; echo "0 passed, 1 failed"; exit 1; }
 compare undisturbed || { echo "0 passed, 1 failed"; exit 1; }

@@ -65,6 +65,23 @@ TEST(BadUsage, ResumeFromNothing) {
   expect_refused(orrery(2, tiny(folder, "--resume /nowhere")), "--resume /nowhere");
 }
 
+TEST(BadUsage, AStackThatIsTooSmall) {
+  const Result result =
+      run("ulimit -s 64; " ORRERY_PROGRAM " plan " + source("configs/grpo_tiny.cfg"));
+  EXPECT_EQ(result.exit_code, 2) << result.output;
+  EXPECT_NE(result.output.find("the stack of this process is too small"), std::string::npos)
+      << result.output;
+}
+
+TEST(BadUsage, ResultsForAClosedOutput) {
+  const TemporaryFolder folder;
+  std::ofstream(folder / "in.json") << R"({"sequences": [[1, 2, 3]]})";
+  const Result result =
+      run(ORRERY_PROGRAM " score --model " + source("tests/fixtures/hf/llama-gqa") + " --tokens " +
+          (folder / "in.json").string() + " --out - >&- 0<&-");
+  EXPECT_EQ(result.exit_code, 5) << result.output;
+}
+
 TEST(BadConfiguration, UnknownKeyWithTheNearestOne) {
   const TemporaryFolder folder;
   expect_refused(orrery(3, tiny(folder, "--set model.actor.n_layer=3")), "did you mean n_layers?");

@@ -42,8 +42,23 @@ int expect_permissions(const fs::path& root, mode_t mask) {
   return n_files;
 }
 
-TEST(Security, EveryFileHasThePermissionsOfTheUsersUmask) {
-  for (const mode_t mask : {mode_t{002}, mode_t{027}, mode_t{077}}) {
+/// Files below a folder that contain a text.
+std::vector<std::string> files_with(const fs::path& root, const std::string& text) {
+  std::vector<std::string> found;
+  for (const auto& entry : fs::recursive_directory_iterator(root)) {
+    if (!entry.is_regular_file()) continue;
+    std::ifstream in(entry.path(), std::ios::binary);
+    const std::string content(std::istreambuf_iterator<char>(in), {});
+    if (content.find(text) != std::string::npos) found.push_back(entry.path().string());
+  }
+  return found;
+}
+
+// Of umask 0 nothing is left for everyone to write.
+TEST(Security, EveryFileHasThePermissionsOfTheUsersUmaskAndNoSecretOfTheEnvironment) {
+  const std::string secret = "hf_secret_of_the_environment";
+  ::setenv("HF_TOKEN", secret.c_str(), 1);
+  for (const mode_t mask : {mode_t{0}, mode_t{027}, mode_t{077}}) {
     SCOPED_TRACE(mask);
     const TemporaryFolder folder;
     const Umask own(mask);
@@ -64,7 +79,9 @@ TEST(Security, EveryFileHasThePermissionsOfTheUsersUmask) {
     ASSERT_EQ(scored.exit_code, 0) << scored.output;
 
     // config.cfg, log.txt, metrics, samples, states, traces, events, models, checkpoints.
-    EXPECT_GT(expect_permissions(runs, mask), 20);
+    EXPECT_GT(expect_permissions(runs, mask | 002), 20);
+    EXPECT_EQ(files_with(folder.path(), secret), std::vector<std::string>{});
+    EXPECT_EQ(trained.output.find(secret), std::string::npos);
   }
 }
 

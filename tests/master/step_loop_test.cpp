@@ -44,7 +44,10 @@ class SimulatedChannel : public comm::ControlChannel {
     if (replies_.empty()) return std::nullopt;
     comm::Reply reply = std::move(replies_.front());
     replies_.erase(replies_.begin());
-    if (reply.call == failing_call && reply.worker == failing_worker) reply.error = "disk on fire";
+    if (reply.call == failing_call && reply.worker == failing_worker) {
+      reply.error = "disk on fire";
+      reply.error_kind = failing_kind;
+    }
     return reply;
   }
   std::optional<comm::Reply> wait(std::chrono::nanoseconds limit) override {
@@ -61,6 +64,7 @@ class SimulatedChannel : public comm::ControlChannel {
   int failing_call = -1;
   int failing_worker = -1;
   std::vector<comm::Reply> unasked;
+  ErrorKind failing_kind = ErrorKind::kCallError;
   bool drained = false;
 
  private:
@@ -182,6 +186,24 @@ TEST(StepLoop, NamesWhoDoesNotAnswerWhenTheDeadlineHasPassed) {
   }
   EXPECT_EQ(asked, 3) << "progress puts the deadline off";
   EXPECT_GE(watch.seconds(), 0.15);
+}
+
+template <class Kind>
+void expect_kind_of_a_workers_error(ErrorKind kind) {
+  const graph::Graph graph = grpo_graph(kLayouts);
+  Dispatcher dispatcher(graph, order_of(16, 4), options_for_test());
+  SimulatedChannel channel(graph, 2);
+  channel.failing_call = 1;
+  channel.failing_worker = 0;
+  channel.failing_kind = kind;
+  Recorder recorder;
+  EXPECT_THROW(run_steps(dispatcher, channel, recorder, {.error_collection_seconds = 0.01}), Kind);
+}
+
+TEST(StepLoop, AWorkersErrorKeepsItsClass) {
+#define ORRERY_CHECK(Name, code) expect_kind_of_a_workers_error<Name>(ErrorKind::k##Name);
+  ORRERY_ERROR_CLASSES(ORRERY_CHECK)
+#undef ORRERY_CHECK
 }
 
 }  // namespace

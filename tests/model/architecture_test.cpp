@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "mutated_text.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
 #include "orrery/config/experiment.h"
@@ -190,6 +191,21 @@ TEST(HfConfig, NamesAFileThatIsMissingOrNoJson) {
 
   EXPECT_NE(message(directory.path() / "config.json").find("is no JSON object"), std::string::npos);
   EXPECT_NE(message(directory.path() / "other.json").find("cannot read"), std::string::npos);
+}
+
+TEST(HfConfig, DeepJsonIsRefused) {
+  EXPECT_NE(refusal_of(R"(, "rope_scaling": )" + deep_json()).find("nested deeper"),
+            std::string::npos);
+}
+
+TEST(HfConfig, SizesAreBounded) {
+  EXPECT_NE(refusal_of(R"(, "num_hidden_layers": 1000000000)").find("n_layers is 1000000000"),
+            std::string::npos);
+  EXPECT_NE(refusal_of(R"(, "num_hidden_layers": 9223372036854775807)").find("n_layers"),
+            std::string::npos);
+  EXPECT_NE(refusal_of(R"(, "vocab_size": 1000000000, "hidden_size": 1000000)")
+                .find("parameters, more than any model has"),
+            std::string::npos);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "orrery/base/error.h"
+#include "orrery/model/hf_check.h"
 #include "orrery/model/safetensors.h"
 #include "reference_decoder.h"
 #include "temporary_directory.h"
@@ -89,7 +90,7 @@ class Tampered : public testing::Test {
     write_safetensors(directory.path() / "model" / "model.safetensors", tensors);
     try {
       load_hf(directory.path() / "model");
-    } catch (const CheckpointError& error) {
+    } catch (const ConfigError& error) {
       return error.what();
     }
     return "no error";
@@ -132,6 +133,69 @@ TEST(HfDirectory, RefusesAnotherArchitectureThanTheDecoderHas) {
 
   EXPECT_THROW(load_hf_parameters(directory.path() / "model", other), CheckpointError);
   EXPECT_THROW(load_hf(directory.path() / "absent"), ConfigError);
+}
+
+TEST(UnusedInHfDirectory, IsSaid) {
+  const TemporaryDirectory directory;
+  const std::filesystem::path model = directory.path() / "model";
+  const Decoder decoder = small_decoder("llama-tied", at::kFloat);
+  save_hf(model, decoder);
+  const Architecture a = decoder.architecture();
+  EXPECT_TRUE(unused_in_hf_directory(model, a).empty());
+
+  for (const char* name : {"model.safetensors.index.json", "adapter_config.json",
+                           "adapter_model.safetensors", "pytorch_model-00001-of-00002.bin"}) {
+    directory.write(std::string("model/") + name, "{}");
+  }
+  const std::vector<std::string> remarks = unused_in_hf_directory(model, a);
+
+  ASSERT_EQ(remarks.size(), 3u);
+  EXPECT_NE(remarks[0].find("beside model.safetensors.index.json"), std::string::npos);
+  EXPECT_NE(remarks[1].find("(adapter_config.json, adapter_model.safetensors)"), std::string::npos);
+  EXPECT_NE(remarks[2].find("pytorch_model-00001-of-00002.bin"), std::string::npos);
+}
+
+TEST(UnusedInHfDirectory, AHeadOfItsOwnBesideATiedOne) {
+  const TemporaryDirectory directory;
+  const std::filesystem::path model = directory.path() / "model";
+  const Decoder decoder = small_decoder("llama-tied", at::kFloat);
+  save_hf(model, decoder);
+  const auto remarks_with = [&](const at::Tensor& head) {
+    std::vector<NamedTensor> tensors;
+    for (size_t i = 0; i < decoder.parameters().table().parameters.size(); ++i) {
+      tensors.push_back(
+          {decoder.parameters().table().parameters[i].name, decoder.parameters().leaf(i).detach()});
+    }
+    tensors.push_back({"lm_head.weight", head});
+    write_safetensors(model / "model.safetensors", tensors);
+    return unused_in_hf_directory(model, decoder.architecture());
+  };
+  const at::Tensor embedding = decoder.parameters().leaf("model.embed_tokens.weight").detach();
+
+  EXPECT_TRUE(remarks_with(embedding.clone()).empty()) << "a copy is no head of its own";
+  EXPECT_EQ(remarks_with(embedding.to(at::kDouble)).size(), 1u);
+  at::Tensor other = embedding.clone();
+  other.view({-1})[other.numel() - 1] += 1;
+  ASSERT_EQ(remarks_with(other).size(), 1u);
+  EXPECT_NE(remarks_with(other)[0].find("lm_head.weight differs"), std::string::npos);
+}
+
+TEST(CheckHfTensors, AShapeOfAnotherConfigIsTheUsersMistake) {
+  const TemporaryDirectory directory;
+  const std::filesystem::path model = directory.path() / "model";
+  save_hf(model, small_decoder("llama", at::kFloat));
+  auto config = nlohmann::json::parse(directory.read("model/config.json"));
+  config["vocab_size"] = config["vocab_size"].get<int>() + 1;
+  directory.write("model/config.json", config.dump());
+
+  try {
+    check_hf_tensors(model, Architecture::from_hf_config(model / "config.json"));
+    FAIL();
+  } catch (const ConfigError& error) {
+    const std::string text = error.what();
+    EXPECT_NE(text.find("model.embed_tokens.weight: shape"), std::string::npos) << text;
+    EXPECT_NE(text.find("correct its sizes"), std::string::npos) << text;
+  }
 }
 
 }  // namespace

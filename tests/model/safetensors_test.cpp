@@ -5,6 +5,7 @@
 
 #include <cstring>
 
+#include "mutated_text.h"
 #include "orrery/base/error.h"
 #include "reference_decoder.h"
 #include "temporary_directory.h"
@@ -191,6 +192,20 @@ TEST(SafetensorsDirectory, FollowsTheIndexAndChecksItAgainstTheShards) {
             std::string::npos);
   EXPECT_NE(with_index(R"({"v":"../a.safetensors"})").find("a file name"), std::string::npos);
   EXPECT_NE(with_index("[]").find("weight_map"), std::string::npos);
+}
+
+TEST(SafetensorsFile, ADeepHeaderIsRefused) {
+  for (const std::string& header :
+       {"{\"a\":" + deep_json() + "}", "{\"__metadata__\":" + deep_json() + "}"}) {
+    const std::string text = message_of(file_of(header, kEight));
+    EXPECT_NE(text.find("nested deeper"), std::string::npos) << text.substr(0, 200);
+  }
+}
+
+TEST(SafetensorsDirectory, ADeepIndexIsRefused) {
+  const TemporaryDirectory directory;
+  directory.write("model.safetensors.index.json", "{\"weight_map\":" + deep_json() + "}");
+  EXPECT_THROW(SafetensorsDirectory{directory.path()}, CheckpointError);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 // before it; weight decay does not change over time.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "golden_file.h"
@@ -83,6 +84,32 @@ TEST(LrScheduleGolden, AsBuiltByBackend) {
       EXPECT_GT(learning_rate(ours, 1), learning_rate(ours, 0));
     }
   });
+}
+
+TEST(RateOfUpdate, ReachesThePeakAndEndsAtTheLeastRate) {
+  for (const int64_t warmup : {0, 1, 3}) {
+    for (const int64_t total : {1, 2, 5, 40}) {
+      if (warmup >= total) continue;
+      for (const DecayStyle style : {DecayStyle::kLinear, DecayStyle::kCosine}) {
+        SCOPED_TRACE(testing::Message() << warmup << " of " << total);
+        const LrScheduleOptions options{.max_lr = 2e-3,
+                                        .min_lr = 5e-4,
+                                        .warmup_steps = warmup,
+                                        .decay_steps = total,
+                                        .style = style};
+        double highest = 0;
+        for (int64_t i = 0; i < total; ++i) {
+          EXPECT_GT(rate_of_update(options, i), 0) << i;
+          highest = std::max(highest, rate_of_update(options, i));
+        }
+        EXPECT_DOUBLE_EQ(highest, 2e-3);
+        EXPECT_DOUBLE_EQ(rate_of_update(options, std::max<int64_t>(warmup - 1, 0)), 2e-3);
+        if (total > std::max<int64_t>(warmup, 1)) {
+          EXPECT_DOUBLE_EQ(rate_of_update(options, total - 1), 5e-4);
+        }
+      }
+    }
+  }
 }
 
 TEST(LearningRate, RefusesSchedulesThatCannotBe) {

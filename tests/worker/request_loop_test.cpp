@@ -163,5 +163,30 @@ TEST(RequestLoop, OfAWorkerThatCannotServeTellsWhyAndWaitsForTheEnd) {
   EXPECT_EQ(channel.replies[0].exit_code, 2);
 }
 
+TEST(RequestLoop, AReplySaysOfWhichClassAnErrorIs) {
+  class Failing final : public Handlers {
+   public:
+    void begin(const comm::Request&) override {}
+    void run_hook(const comm::Request&, const comm::Hook&, comm::Reply&) override {}
+    void run_handle(const comm::Request& request, comm::Reply&) override {
+      if (request.id == 1) throw DataError("a record");
+      throw std::runtime_error("no luck");
+    }
+  } handlers;
+  const auto reply_to = [&](uint64_t id) {
+    Log log;
+    ScriptedChannel channel(
+        {request(id, Handle::kInference), request(0, Handle::kFlush), request(0, Handle::kExit)},
+        log);
+    serve_requests(channel, handlers, 0);
+    return channel.replies.at(0);
+  };
+
+  EXPECT_EQ(reply_to(1).error_kind, ErrorKind::kDataError);
+  EXPECT_EQ(reply_to(1).exit_code, 2);
+  EXPECT_EQ(reply_to(2).error_kind, ErrorKind::kCallError);
+  EXPECT_EQ(reply_to(2).exit_code, 3);
+}
+
 }  // namespace
 }  // namespace orrery::worker

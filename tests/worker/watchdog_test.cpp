@@ -5,6 +5,8 @@
 #include <fstream>
 #include <future>
 
+#include "mutated_text.h"
+
 namespace orrery::worker {
 namespace {
 
@@ -45,6 +47,8 @@ TEST(WorkerState, IsAbsentWhenTornOrMissing) {
 
   EXPECT_FALSE(read_state(state_file(folder.path, 1)).has_value());
   EXPECT_FALSE(read_state(state_file(folder.path, 2)).has_value());
+  std::ofstream(state_file(folder.path, 3)) << "{\"worker\": " << deep_json() << "}";
+  EXPECT_FALSE(read_state(state_file(folder.path, 3)).has_value());
 }
 
 TEST(Watchdog, ReportsWhoWaitsOnWhomWhenNoPeerMoves) {

@@ -33,6 +33,7 @@ find_package(Threads REQUIRED)
 find_package(spdlog REQUIRED)
 set(HDF5_PREFER_PARALLEL OFF)  # one file per shard, written by one rank
 find_package(HDF5 REQUIRED COMPONENTS C)
+find_package(ZLIB REQUIRED)  # a part of HDF5's compression
 
 find_path(ORRERY_CEREAL_INCLUDE cereal/cereal.hpp REQUIRED)
 find_path(ORRERY_XXHASH_INCLUDE xxhash.h REQUIRED)

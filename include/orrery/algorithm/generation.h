@@ -2,6 +2,7 @@
 #pragma once
 
 #include "orrery/algorithm/interface.h"
+#include "orrery/algorithm/option_problem.h"
 #include "orrery/config/field.h"
 #include "orrery/model/generator.h"
 
@@ -33,6 +34,9 @@ struct GenerateOptions {
     field(&C::stop_at_eos, "stop_at_eos", "an end token ends the answer", config::anything());
     field(&C::max_batch, "max_batch", "sequences decoded at a time", config::at_least(1));
   }
+
+  /// An answer that must be longer than it may be.
+  std::vector<OptionProblem> problems(const config::CallConfig& call) const;
 };
 
 class Generate final : public Interface {

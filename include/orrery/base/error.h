@@ -3,6 +3,8 @@
 // only the outermost catch (a request's, the program's) ends anything.
 #pragma once
 
+#include <cstdint>
+#include <exception>
 #include <stdexcept>
 #include <string>
 
@@ -36,25 +38,48 @@ class Error : public std::runtime_error {
   ExitCode code_;
 };
 
-/// One class per kind of failure; the exit code follows from the class.
-#define ORRERY_ERROR_CLASS(Name, code)                                                      \
-  class Name : public Error {                                                               \
-   public:                                                                                  \
-    explicit Name(const std::string& what) : Error(what, code) {}                           \
-    Name(const std::string& what, const ErrorDetail& detail) : Error(what, detail, code) {} \
-  }
+/// One class per kind of failure; the exit code follows from the class. This list is the only one.
+#define ORRERY_ERROR_CLASSES(each)                                                  \
+  each(ConfigError, kBadConfiguration)     /* the user's configuration or usage */  \
+      each(DataError, kBadConfiguration)   /* the user's data */                    \
+      each(CallError, kCallFailed)         /* a model function call failed */       \
+      each(ShapeError, kCallFailed)        /* tensors that do not fit together */   \
+      each(CommError, kPeerLost)           /* a message or collective failed */     \
+      each(PeerError, kPeerLost)           /* a peer died or missed a deadline */   \
+      each(ProtocolError, kPeerLost)       /* messages out of order or malformed */ \
+      each(CheckpointError, kOutputFailed) /* a model or checkpoint on disk */      \
+      each(OutputError, kOutputFailed)     /* logs, metrics, samples on disk */
 
-ORRERY_ERROR_CLASS(ConfigError, ExitCode::kBadConfiguration);  // the user's configuration or usage
-ORRERY_ERROR_CLASS(DataError, ExitCode::kBadConfiguration);    // the user's data
-ORRERY_ERROR_CLASS(CallError, ExitCode::kCallFailed);          // a model function call failed
-ORRERY_ERROR_CLASS(ShapeError, ExitCode::kCallFailed);         // tensors that do not fit together
-ORRERY_ERROR_CLASS(CommError, ExitCode::kPeerLost);            // a message or collective failed
-ORRERY_ERROR_CLASS(PeerError, ExitCode::kPeerLost);            // a peer died or missed a deadline
-ORRERY_ERROR_CLASS(ProtocolError, ExitCode::kPeerLost);        // messages out of order or malformed
-ORRERY_ERROR_CLASS(CheckpointError, ExitCode::kOutputFailed);  // a model or checkpoint on disk
-ORRERY_ERROR_CLASS(OutputError, ExitCode::kOutputFailed);      // logs, metrics, samples on disk
-
+#define ORRERY_ERROR_CLASS(Name, code)                                      \
+  class Name : public Error {                                               \
+   public:                                                                  \
+    explicit Name(const std::string& what) : Error(what, ExitCode::code) {} \
+    Name(const std::string& what, const ErrorDetail& detail)                \
+        : Error(what, detail, ExitCode::code) {}                            \
+  };
+ORRERY_ERROR_CLASSES(ORRERY_ERROR_CLASS)
 #undef ORRERY_ERROR_CLASS
+
+/// The class of an error as a value, for messages to other ranks.
+enum class ErrorKind : int32_t {
+  kError,  // none of the others: a fault of Orrery
+#define ORRERY_ERROR_KIND(Name, code) k##Name,
+  ORRERY_ERROR_CLASSES(ORRERY_ERROR_KIND)
+#undef ORRERY_ERROR_KIND
+};
+
+/// What is no Error counts as a failed call.
+ErrorKind kind_of(const std::exception& error);
+
+/// Throws an error of the class; kError: an Error with `code`.
+[[noreturn]] void throw_error(ErrorKind kind, ExitCode code, const std::string& what);
+
+/// The code of an Error; of anything else that of a failed call.
+ExitCode exit_code_of(const std::exception& error);
+
+/// Throws `error` again with `where` and ": " in front: class and exit code stay. What is no Error
+/// becomes a CallError.
+[[noreturn]] void rethrow_from(const std::string& where, const std::exception& error);
 
 namespace base {
 [[noreturn]] void assertion_failed(const char* condition, const char* file, int line,

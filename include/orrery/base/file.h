@@ -1,6 +1,7 @@
 // Files that must not be lost or half written. Any rank; an object belongs to one thread.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <string_view>
@@ -17,8 +18,15 @@ struct FileDescriptorTraits {
 };
 using FileDescriptor = UniqueHandle<FileDescriptorTraits>;
 
-/// Whole content. Throws OutputError naming file and reason.
+/// What is there instead of a regular file: `a folder`, `a device`, `a pipe`, `a socket`. Empty: a
+/// regular file, or nothing that can be looked at. Reading the others may never end.
+std::string special_kind(const std::filesystem::path& file);
+
+/// Whole content of a regular file. Throws OutputError naming file and reason.
 std::string read_file(const std::filesystem::path& file);
+
+/// The same of a file that is refused when it has more than `most_bytes`.
+std::string read_file(const std::filesystem::path& file, uint64_t most_bytes);
 
 /// Whether there is something of that name. What cannot be looked at (permissions, an I/O error, a
 /// link to nothing, such as a file system that is not mounted) is no absence. Throws OutputError.
@@ -35,6 +43,9 @@ std::filesystem::path free_name(const std::filesystem::path& path, std::string_v
 /// Writes beside `file`, syncs, renames onto it and syncs the folder: afterwards, and after a crash
 /// at any moment, `file` has its old content or all of `content`. Throws OutputError.
 void publish_file(const std::filesystem::path& file, std::string_view content);
+
+/// What was renamed into or made in `folder` is there after a crash. Throws OutputError.
+void sync_folder(const std::filesystem::path& folder);
 
 /// A file that grows at its end. Every write reaches the operating system before it returns, so a
 /// killed program loses nothing that was written.

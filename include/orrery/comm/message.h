@@ -10,6 +10,7 @@
 #include <variant>
 #include <vector>
 
+#include "orrery/base/error.h"  // ErrorKind
 #include "orrery/data/batch_metadata.h"
 #include "orrery/data/row_ref.h"
 #include "orrery/data/sample_id.h"
@@ -203,8 +204,9 @@ struct Reply {
   int worker = -1;
   uint64_t request = kUnasked;  ///< Request::id
   int call = -1;
-  std::string error = {};           ///< empty: all went well
-  int32_t exit_code = 0;            ///< that goes with the error
+  std::string error = {};                        ///< empty: all went well
+  int32_t exit_code = 0;                         ///< that goes with the error
+  ErrorKind error_kind = ErrorKind::kCallError;  ///< its class
   data::BatchMetadata output = {};  ///< what the handle made; its tensors stay on the worker
   std::vector<metrics::Statistics> statistics = {};  ///< one per minibatch
   metrics::Statistics evaluation = {};
@@ -215,8 +217,8 @@ struct Reply {
 
   template <class Archive>
   void serialize(Archive& archive) {
-    archive(worker, request, call, error, exit_code, output, statistics, evaluation, times, body,
-            saved);
+    archive(worker, request, call, error, exit_code, error_kind, output, statistics, evaluation,
+            times, body, saved);
   }
 };
 

@@ -11,9 +11,14 @@
 // an earlier one. A value ends with its line.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <filesystem>
+#include <functional>
+#include <map>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "orrery/config/schema.h"  // Position
@@ -44,15 +49,34 @@ struct SectionStart {
   Position where;
 };
 
-struct Document {
+// What a file may ask for is bounded, so that no file takes more time or memory than it is worth.
+inline constexpr int kDeepestInclude = 16;                      ///< files inside each other
+inline constexpr int kMostFiles = 256;                          ///< includes that are read
+inline constexpr uint64_t kMostFileBytes = uint64_t{16} << 20;  ///< of one file
+inline constexpr size_t kMostSections = 1000;                   ///< of all files together
+
+class Document {
+ public:
   std::vector<SectionStart> sections;  ///< each once, in order of first appearance
   std::vector<Entry> entries;          ///< each key of a section once: the value that counts
 
   const SectionStart* find_section(std::string_view name) const;
   const Entry* find(std::string_view section, std::string_view key) const;
+
+  /// Keeps the first of a name.
+  void add_section(SectionStart section);
+  /// Keeps the last of a section and key.
+  void put(Entry entry);
+  /// All of `over`, which counts more.
+  void merge(const Document& over);
+
+ private:
+  std::map<std::string, size_t, std::less<>> section_places_;
+  std::map<std::string, size_t, std::less<>> entry_places_;  // by section, NUL, key
 };
 
-/// Reads a file and its includes. Mistakes are appended to `problems`, all of them.
+/// Reads a file and its includes. Mistakes are appended to `problems`, all of them; so is what is
+/// beyond the bounds above.
 Document read_document(const std::filesystem::path& file, std::vector<Problem>& problems);
 
 /// The same from text, as if it stood in `file`.

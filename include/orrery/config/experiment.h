@@ -33,7 +33,7 @@ struct ExperimentSection {
     field(&C::name, "name", "name of the run directory", folder_name());
     field(&C::output_dir, "output_dir",
           "folder that holds run directories; relative to the working directory", anything());
-    field(&C::seed, "seed", "key of every random draw", at_least(0));
+    field(&C::seed, "seed", "key of every random draw", any_natural());
     field(&C::total_steps, "total_steps", "stop after so many steps; 0: no limit", at_least(0));
     field(&C::total_epochs, "total_epochs", "stop after so many epochs; 0: no limit", at_least(0));
     field(&C::total_seconds, "total_seconds", "begin no step after so many seconds; 0: no limit",
@@ -225,6 +225,7 @@ struct ModelConfig {
   double beta2 = 0.95;
   double adam_eps = 1e-8;
   double max_grad_norm = 1;
+  double balance_coefficient = 0;
   std::string on_nonfinite = "skip";
   int64_t max_skipped_updates = 20;
 
@@ -278,6 +279,8 @@ struct ModelConfig {
     field(&C::adam_eps, "adam_eps", "Adam: added to the denominator", above(0));
     field(&C::max_grad_norm, "max_grad_norm", "clip the gradient to this norm; 0: never",
           at_least(0));
+    field(&C::balance_coefficient, "balance_coefficient",
+          "weight in the loss of how unevenly the experts are used; 0: not in it", at_least(0));
     field(
         &C::on_nonfinite, "on_nonfinite",
         "a loss or gradient that is NaN or infinite: leave the update out, counted, or end the job",

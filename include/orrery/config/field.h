@@ -13,6 +13,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 namespace orrery::config {
@@ -32,6 +33,8 @@ struct Check {
   std::function<std::optional<std::string>(const std::string& value)> problem;
   /// The value is the path of something that is read: relative to the file that states it.
   bool is_input_path = false;
+  /// An integer that is no count of anything, such as a seed: of any size.
+  bool takes_any_size = false;
   /// Words that stand for themselves where a path is expected.
   std::vector<std::string> words = {};
 
@@ -39,6 +42,8 @@ struct Check {
 };
 
 Check anything();
+/// A natural number that counts nothing: of any size.
+Check any_natural();
 Check in_range(double low, double high);
 Check at_least(double low);
 Check above(double low);
@@ -69,6 +74,25 @@ std::optional<std::string> read_value(std::string_view text, int& value);
 std::optional<std::string> read_value(std::string_view text, double& value);
 std::optional<std::string> read_value(std::string_view text, bool& value);
 std::optional<std::string> read_value(std::string_view text, std::vector<KeyBinding>& value);
+
+/// Why a number is larger than any of its kind can be meant to be, or nothing. Integers are counts,
+/// whose product of two must fit; a number that is named seconds becomes a time of the system.
+std::optional<std::string> size_problem(std::string_view name, int64_t value);
+std::optional<std::string> size_problem(std::string_view name, double value);
+
+/// Reads `text` into `value` as the field `name` with this check. Why it cannot be, or nothing.
+template <class Value>
+std::optional<std::string> read_field(std::string_view name, const std::string& text,
+                                      const Check& check, Value& value) {
+  if (auto wrong = read_value(text, value)) return wrong;
+  if constexpr (std::is_arithmetic_v<Value> && !std::is_same_v<Value, bool>) {
+    using Number = std::conditional_t<std::is_integral_v<Value>, int64_t, double>;
+    if (!check.takes_any_size) {
+      if (auto wrong = size_problem(name, Number{value})) return wrong;
+    }
+  }
+  return check.problem ? check.problem(text) : std::nullopt;
+}
 
 template <class T>
 constexpr std::string_view type_name();

@@ -48,10 +48,9 @@ struct SchemaVisitor {
 
   template <class Value, class Owner>  // T or a base of it
   void operator()(Value Owner::*member, const char* name, const char* help, Check check = {}) {
-    auto problem = [check](const std::string& text) -> std::optional<std::string> {
+    auto problem = [check, name](const std::string& text) -> std::optional<std::string> {
       Value ignored{};
-      if (auto wrong = read_value(text, ignored)) return wrong;
-      return check.problem ? check.problem(text) : std::nullopt;
+      return read_field(name, text, check, ignored);
     };
     auto canonical = [](const std::string& text) {
       Value value{};
@@ -83,8 +82,7 @@ struct OptionSetter {
   void operator()(Value Owner::*member, const char* field, const char*, const Check& check = {}) {
     if (name != field) return;
     found = true;
-    problem = read_value(text, target.*member);
-    if (!problem && check.problem) problem = check.problem(text);
+    problem = read_field(name, text, check, target.*member);
   }
 };
 

@@ -15,6 +15,7 @@ struct Failure {
   comm::Handle handle = comm::Handle::kEmpty;
   std::string error;  ///< begins with `worker 2 on HOST`, or with anything else
   int exit_code = 0;
+  ErrorKind kind = ErrorKind::kCallError;
 };
 
 /// A line for each different error in order of their arrival; after it the other workers that

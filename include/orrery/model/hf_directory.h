@@ -12,8 +12,9 @@ namespace orrery::model {
 
 /// Reads config.json and model.safetensors (or its shards by model.safetensors.index.json). Stored
 /// bf16, fp16, fp32 and fp64 are converted to `dtype` (kFloat or kDouble).
-/// Throws ConfigError for what config.json asks and we cannot do, CheckpointError for a missing,
-/// damaged, surplus or misshaped tensor and for one that is not finite, with its name and file.
+/// Throws ConfigError for what config.json asks and we cannot do and for tensors that are missing,
+/// surplus or misshaped; CheckpointError for a damaged file and for a tensor that is not finite. With
+/// name and file.
 Decoder load_hf(const std::filesystem::path& directory, at::ScalarType dtype = at::kFloat);
 
 /// The same into a decoder that exists, or into its shard of the model, of which only the shard's
@@ -22,7 +23,7 @@ Decoder load_hf(const std::filesystem::path& directory, at::ScalarType dtype = a
 void load_hf_parameters(const std::filesystem::path& directory, Decoder& decoder);
 
 /// Whether the files have the tensors of `architecture`, in its shapes: by their headers alone, so
-/// in no time whatever the size. Throws CheckpointError naming tensor and file.
+/// in no time whatever the size. Throws ConfigError naming tensor and file.
 void check_hf_tensors(const std::filesystem::path& directory, const Architecture& architecture);
 
 struct HfExport {

@@ -27,4 +27,9 @@ struct LrScheduleOptions {
 /// Throws ConfigError unless 0 <= min_lr <= max_lr and warmup_steps < decay_steps.
 double learning_rate(const LrScheduleOptions& options, int64_t step);
 
+/// Rate of the `update`-th of decay_steps updates (from 0): that of a step counted so that no
+/// update is made with the rate 0 of a warm-up's begin, update warmup_steps - 1 (without a warm-up:
+/// 0) has max_lr, and the last one min_lr, unless the style is constant.
+double rate_of_update(const LrScheduleOptions& options, int64_t update);
+
 }  // namespace orrery::parallel

@@ -36,6 +36,10 @@ struct HostedModel {
   algorithm::ModelContext context() const;
 };
 
+/// Of a role's section, for so many updates in all; 0: a number that is not known, so that the rate
+/// has no end to fall to.
+parallel::OptimizerOptions optimizer_options(const config::ModelConfig& model, int64_t n_updates);
+
 class HostedModels {
  public:
   /// Makes the shards of `worker`: reads them from `model.X.path`, or fills them at random by the

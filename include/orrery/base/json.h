@@ -1,0 +1,53 @@
+// The one way in for JSON text, whatever it is of: models' configurations, headers of safetensors,
+// manifests, tokens, records, answers of commands, tokenizers, states. The library parses any
+// depth, but what it then does with a value (to copy, to print, to end it) takes stack for each
+// level, so text that is nested deeper than any of these files is refused before. Local; any
+// thread. Only .cpp files include this: the library's header costs seconds.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace orrery::base {
+
+/// Objects and lists inside each other. What the files above have is below ten.
+inline constexpr int kDeepestJson = 64;
+
+/// Why `text` is nested too deep, or nothing. Text that is no JSON may pass: parsing finds that.
+std::optional<std::string> json_depth_problem(std::string_view text);
+
+/// What a parse error of the library says, without its numbering.
+std::string json_reason(const std::exception& error);
+
+template <class Json>
+struct ParsedJson {
+  Json value;           ///< null where there is a problem
+  std::string problem;  ///< empty: none
+};
+
+/// The value that `text` is, or why there is none. `watch` sees each part, as the library's
+/// callback.
+template <class Json = nlohmann::json>
+ParsedJson<Json> parse_json(std::string_view text,
+                            const typename Json::parser_callback_t& watch = nullptr) {
+  if (auto problem = json_depth_problem(text)) return {.value = {}, .problem = *problem};
+  try {
+    return {.value = Json::parse(text.begin(), text.end(), watch), .problem = {}};
+  } catch (const typename Json::exception& error) {
+    return {.value = {}, .problem = "not JSON: " + json_reason(error)};
+  }
+}
+
+/// Gives the parts of `text` to `handler`, one of nlohmann's json_sax, whose own parse_error gets
+/// what is wrong with the text. Why it is nested too deep, or nothing.
+template <class Handler>
+std::optional<std::string> scan_json(std::string_view text, Handler& handler) {
+  if (auto problem = json_depth_problem(text)) return problem;
+  nlohmann::json::sax_parse(text.begin(), text.end(), &handler);
+  return std::nullopt;
+}
+
+}  // namespace orrery::base
