@@ -191,11 +191,10 @@ std::map<std::string, Registration> built_in() {
        registration_of<Generate, GenerateOptions>(
            {{CallKind::kGenerate, {"packed_prompts"}, {}, kGenerated}}, {"temperature"})},
       {"sft", registration_of<Sft, SftOptions>({train_step_of(answered, {}, text)}, {"match"})},
-      {"rule_reward",
-       registration_of<RuleReward, RuleRewardOptions>(
-           {that_compares(
-               inference_of(with(answered, "answers"), {"fields"}, "rewards", ModelNeed::kNone))},
-           {"match"})},
+      {"rule_reward", registration_of<RuleReward, RuleRewardOptions>(
+                          {that_compares(inference_of(with(answered, "answers"), {"fields"},
+                                                      "rewards", ModelNeed::kNone))},
+                          {"match"})},
       {"command_reward", registration_of<CommandReward, CommandRewardOptions>({inference_of(
                              answered, {"answers", "fields"}, "rewards", ModelNeed::kNone)})},
       {"grpo", registration_of<PpoActor, GrpoOptions>({policy(kRewarded, {}), reference()},

@@ -13,8 +13,8 @@ namespace orrery::model {
 /// Reads config.json and model.safetensors (or its shards by model.safetensors.index.json). Stored
 /// bf16, fp16, fp32 and fp64 are converted to `dtype` (kFloat or kDouble).
 /// Throws ConfigError for what config.json asks and we cannot do and for tensors that are missing,
-/// surplus or misshaped; CheckpointError for a damaged file and for a tensor that is not finite. With
-/// name and file.
+/// surplus or misshaped; CheckpointError for a damaged file and for a tensor that is not finite.
+/// With name and file.
 Decoder load_hf(const std::filesystem::path& directory, at::ScalarType dtype = at::kFloat);
 
 /// The same into a decoder that exists, or into its shard of the model, of which only the shard's
