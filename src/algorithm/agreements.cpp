@@ -295,7 +295,8 @@ void inherit_options(config::Experiment& experiment, std::vector<config::Problem
   inherit_evaluation(experiment, warnings);
 }
 
-void check_needs(const config::Experiment& experiment, std::vector<config::Problem>& problems) {
+void check_needs(const config::Experiment& experiment, std::vector<config::Problem>& problems,
+                 std::vector<config::Problem>& warnings) {
   const Calls calls(experiment);
   for (const NamedCall& named : experiment.calls) {
     if (!named.second.enabled) continue;
@@ -311,9 +312,11 @@ void check_needs(const config::Experiment& experiment, std::vector<config::Probl
       const std::optional<std::string> problem = need.problem(own->text, there->text);
       if (!problem) continue;
       const Value& blamed = own->is_written || !there->is_written ? *own : *there;
-      problems.push_back({blamed.where.file, blamed.where.line,
-                          base::concat(blamed.key, ": ", own->description(), " and ",
-                                       there->description(), ": ", *problem)});
+      const bool is_warning = need.severity == OptionProblem::Severity::kWarning;
+      (is_warning ? warnings : problems)
+          .push_back({blamed.where.file, blamed.where.line,
+                      base::concat(blamed.key, ": ", own->description(), " and ",
+                                   there->description(), ": ", *problem)});
     }
   }
 }

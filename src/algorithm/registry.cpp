@@ -135,8 +135,10 @@ std::vector<Need> needs_of_estimation() {
   for (const char* option : {"group_adv_norm", "group_adv_norm_by_token", "leave_one_out",
                              "skip_uniform_groups", "best_of"}) {
     needs.push_back({option, "packed_input_ids", "group_size", two_answers});
-    needs.push_back({option, "packed_input_ids", "greedy", different_answers});
-    needs.push_back({option, "packed_input_ids", "top_k", more_than_one_token});
+    // Their log-probabilities may be what somebody wants to look at.
+    constexpr auto kWarning = OptionProblem::Severity::kWarning;
+    needs.push_back({option, "packed_input_ids", "greedy", different_answers, kWarning});
+    needs.push_back({option, "packed_input_ids", "top_k", more_than_one_token, kWarning});
   }
   needs.push_back({"best_of", "packed_input_ids", "group_size", several_to_choose_from});
   for (const char* option : {"mask_too_long", "mask_no_eos_with_zero"}) {
@@ -456,7 +458,7 @@ void check_calls(const config::Experiment& experiment, std::vector<config::Probl
   for (const auto& [name, call] : experiment.calls) {
     if (call.enabled) CallCheck(experiment, name, call, problems, warnings).run();
   }
-  check_needs(experiment, problems);
+  check_needs(experiment, problems, warnings);
 }
 
 }  // namespace orrery::algorithm

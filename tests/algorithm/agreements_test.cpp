@@ -268,14 +268,18 @@ TEST(Groups, OfOneAnswerAreRefusedByWhatNeedsAGroup) {
   EXPECT_THAT(outcome(kPpo, {}).problems, IsEmpty()) << "a critic needs none";
 }
 
-TEST(Groups, MustHaveAnswersThatDiffer) {
-  const auto with = [](const char* section, const char* line) {
-    return outcome(kGrpo, {{section, line}}).problems;
-  };
-  EXPECT_THAT(with("call.gen", "greedy = true"), ElementsAre(HasSubstr("greedy = true")));
-  EXPECT_THAT(with("call.gen", "top_k = 1"), ElementsAre(HasSubstr("top_k = 1")));
-  EXPECT_THAT(with("call.train", "best_of = 5"), ElementsAre(HasSubstr("best_of = 5")));
-  EXPECT_THAT(with("call.train", "best_of = 4"), IsEmpty());
+TEST(Groups, ShouldHaveAnswersThatDiffer) {
+  for (const char* line : {"greedy = true", "top_k = 1"}) {
+    const Outcome result = outcome(kGrpo, {{"call.gen", line}});
+    EXPECT_THAT(result.problems, IsEmpty()) << line;
+    EXPECT_THAT(result.warnings, Contains(HasSubstr(line)));
+  }
+}
+
+TEST(Groups, HaveAsManyAnswersAsAreChosen) {
+  EXPECT_THAT(outcome(kGrpo, {{"call.train", "best_of = 5"}}).problems,
+              ElementsAre(HasSubstr("best_of = 5")));
+  EXPECT_THAT(outcome(kGrpo, {{"call.train", "best_of = 4"}}).problems, IsEmpty());
 }
 
 TEST(Answers, ThatNeverEndCannotAllBeMasked) {

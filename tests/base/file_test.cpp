@@ -82,13 +82,13 @@ TEST(Exists, TellsAbsenceFromWhatCannotBeLookedAt) {
   std::filesystem::create_symlink("nowhere", folder / "link");
   std::filesystem::create_symlink("circle", folder / "circle");
 
-  EXPECT_TRUE(exists(folder / "file"));
-  EXPECT_TRUE(exists(folder.path()));
-  EXPECT_FALSE(exists(folder / "none"));
-  EXPECT_FALSE(exists(folder / "none" / "below"));
-  EXPECT_FALSE(exists(folder / "file" / "below"));
-  EXPECT_THROW(exists(folder / "link"), OutputError);
-  EXPECT_THROW(exists(folder / "circle" / "below"), OutputError);
+  EXPECT_TRUE(base::exists(folder / "file"));
+  EXPECT_TRUE(base::exists(folder.path()));
+  EXPECT_FALSE(base::exists(folder / "none"));
+  EXPECT_FALSE(base::exists(folder / "none" / "below"));
+  EXPECT_FALSE(base::exists(folder / "file" / "below"));
+  EXPECT_THROW(base::exists(folder / "link"), OutputError);
+  EXPECT_THROW(base::exists(folder / "circle" / "below"), OutputError);
 }
 
 TEST(ListFolder, ListsInOrderAndTakesNoErrorForAnEmptyFolder) {

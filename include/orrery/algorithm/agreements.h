@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "orrery/algorithm/option_problem.h"
 #include "orrery/config/document.h"  // Problem
 #include "orrery/config/experiment.h"
 
@@ -38,6 +39,7 @@ struct Need {
   /// Why the values do not fit, or nothing.
   std::function<std::optional<std::string>(const std::string& own, const std::string& there)>
       problem;
+  OptionProblem::Severity severity = OptionProblem::Severity::kError;
 };
 
 /// Gives every call the options that it takes from others, and `evaluate.max_new_tokens` the length
@@ -47,6 +49,7 @@ void inherit_options(config::Experiment& experiment, std::vector<config::Problem
                      std::vector<config::Problem>& warnings);
 
 /// Every need of a call that is not met. After inherit_options.
-void check_needs(const config::Experiment& experiment, std::vector<config::Problem>& problems);
+void check_needs(const config::Experiment& experiment, std::vector<config::Problem>& problems,
+                 std::vector<config::Problem>& warnings);
 
 }  // namespace orrery::algorithm
