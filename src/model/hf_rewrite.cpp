@@ -194,12 +194,21 @@ void publish_directory(const fs::path& directory,
       throw;
     }
     // Two renames: for a moment the name does not exist, but never with half of its files.
-    if (fs::exists(target)) {
+    const bool replaces = fs::exists(target);
+    if (replaces) {
       fs::remove_all(old);
       fs::rename(target, old);
     }
     fs::rename(beside, target);
-    base::sync_folder(target.has_parent_path() ? target.parent_path() : fs::path("."));
+    try {
+      base::sync_folder(target.has_parent_path() ? target.parent_path() : fs::path("."));
+    } catch (const OutputError&) {
+      // A name that may be gone after a crash is none: all is as it was before.
+      std::error_code ignored;  // the first error matters
+      fs::remove_all(target, ignored);
+      if (replaces) fs::rename(old, target, ignored);
+      throw;
+    }
     fs::remove_all(old);
   } catch (const fs::filesystem_error& error) {
     fail(target, error.code().message());

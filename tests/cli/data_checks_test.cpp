@@ -96,10 +96,10 @@ TEST_F(DataChecks, ARuleNeedsAnswersOfTheSetsThatItSeesOnly) {
               "but the evaluation compares with it");
   // A command may do without, and so may a set that nothing evaluates.
   expect_unsaid(said({train, "call.reward.interface=command_reward", "call.reward.command=cat"}),
-                "answer");
+                "is missing");
   expect_unsaid(said({"dataset.eval.path=" + lacking, "dataset.eval.use=evaluate",
                       "evaluate.dataset=", "evaluate.every_steps=0"}),
-                "\"answer\"");
+                "is missing");
 }
 
 TEST_F(DataChecks, AnswersThatARuleCanNeverFindAreCounted) {

@@ -10,8 +10,8 @@ namespace orrery::cli {
 namespace {
 
 std::string config_with(const std::string& section, const std::string& line) {
-  return "[" + section + "]\n" + (section.starts_with("call") ? "interface = grpo\n" : "") + line +
-         "\n";
+  return "[" + section + "]\n" +
+         (section.starts_with("call") ? "interface = grpo\n" : "id_field = key\n") + line + "\n";
 }
 
 ConfigChanges changes_of(const std::string& section, const std::string& before,

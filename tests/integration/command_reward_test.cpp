@@ -115,7 +115,7 @@ Result forgetful_run(const TemporaryFolder& folder, const std::string& name,
                "--set call.reward.interface=command_reward --set "
                "call.reward.command=\"python3 -u " +
                    (folder / "judge.py").string() + " " + (folder / (name + "-marks")).string() +
-                   "\" --set call.reward.restarts=0 --set call.reward.on_failed_answer=-1 "
+                   "\" --set call.reward.restarts=0 "
                    "--set experiment.name=" +
                    name +
                    " --set experiment.total_steps=10 "

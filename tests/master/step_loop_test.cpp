@@ -162,8 +162,9 @@ TEST(StepLoop, EndsWithTheErrorOfAWorkerThatCouldNotBeMade) {
   try {
     run_steps(dispatcher, channel, recorder, {.error_collection_seconds = 0.02});
     FAIL() << "no error";
-  } catch (const ConfigError& error) {
+  } catch (const Error& error) {
     EXPECT_STREQ(error.what(), "worker 1: model.actor: no such file (the same from worker 0)");
+    EXPECT_EQ(error.exit_code(), static_cast<int>(ExitCode::kBadConfiguration));
   }
 }
 

@@ -90,7 +90,7 @@ class Tampered : public testing::Test {
     write_safetensors(directory.path() / "model" / "model.safetensors", tensors);
     try {
       load_hf(directory.path() / "model");
-    } catch (const ConfigError& error) {
+    } catch (const Error& error) {
       return error.what();
     }
     return "no error";
