@@ -28,8 +28,10 @@ class OriginChecks {
     }
     for (const graph::Call& call : job.graph.calls()) {
       if (!call.post_realloc.empty()) changing_.insert(call.post_realloc);
-      const config::ModelConfig* model = job.experiment.find_model(call.role);
-      if (model != nullptr && !model->path.empty()) with_files_ = call.role;
+    }
+    for (const std::string& role : changing_) {
+      const config::ModelConfig* model = job.experiment.find_model(role);
+      if (model != nullptr && !model->path.empty()) with_files_ = role;
     }
   }
 
@@ -53,10 +55,11 @@ class OriginChecks {
 
   void check_random(const std::string& role) {
     if (!changing_.contains(role) && !with_files_.empty()) {
-      checks_.add(key_of(role),
-                  base::concat("it has no path, so its weights are random, and nothing trains it: "
-                               "what it says means nothing beside ",
-                               with_files_, ", which has one; set model.", role, ".path"));
+      checks_.add(
+          key_of(role),
+          base::concat("it has no path, so its weights are random, and nothing trains it: "
+                       "what it says means nothing to ",
+                       with_files_, ", which begins with files; set model.", role, ".path"));
       return;
     }
     checks_.warn(key_of(role), base::concat("it has no path: it begins with random weights",

@@ -117,12 +117,17 @@ TEST(TokenRun, DecodesByTheTableOfATokenizerThatOrreryDoesNotRead) {
   ASSERT_EQ(result.exit_code, 0) << result.output;
   std::set<std::string> prompts;
   for (const json& record : read_jsonl(tokens("records.jsonl"))) {
-    prompts.insert(" " + record["prompt"].get<std::string>());
+    prompts.insert(record["prompt"].get<std::string>());
   }
   for (const char* rank : {"0", "1"}) {
     for (const json& sample : read_jsonl(
              folder / ("grpo_tiny/samples/step-00000001-rank-" + std::string(rank) + ".jsonl"))) {
-      EXPECT_TRUE(prompts.contains(sample["prompt"].get<std::string>())) << sample["prompt"];
+      // Behind a blank, or behind a system text, some of whose letters this tokenizer does not
+      // know.
+      const auto text = sample["prompt"].get<std::string>();
+      EXPECT_TRUE(std::any_of(prompts.begin(), prompts.end(), [&](const std::string& prompt) {
+        return text.size() > prompt.size() && text.ends_with(prompt);
+      })) << text;
     }
   }
   EXPECT_TRUE(content(folder / "grpo_tiny/models/latest/actor/tokenizer.json") ==
