@@ -425,7 +425,7 @@ case_nan_loss_skipped() { # the update is left out: another training from there 
 case_out_of_memory() {
   local name=out_of_memory$moment
   run_rank_with "$name" $((1 + RANDOM % 2)) ORRERY_FAULT="worker.handle:memory:$((20 + RANDOM % 160))"
-  verdict "$name" "3" "worker [01] on .*step [0-9]+.*bad_alloc"
+  verdict "$name" "3" "worker [01] on .*step [0-9]+.*there is no memory for"
 }
 # The command that gives the rewards fails at one line that it is asked, once or from then on. An answer
 # that is late is left out, so another training follows; what ends the job is asked for again.

@@ -2,6 +2,7 @@
 // text and on tokens made beforehand.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 
 #include "base/temporary_folder.h"
