@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -69,7 +70,15 @@ RunLock::RunLock(const std::filesystem::path& run_directory) {
 }
 
 void RunLock::hold(const std::filesystem::path& run_directory) {
-  inside_ = take(run_directory / kInnerFile, run_directory);
+  struct stat held {
+  }, there{};
+  const std::filesystem::path file = run_directory / kInnerFile;
+  if (inside_.get() >= 0 && ::fstat(inside_.get(), &held) == 0 &&
+      ::stat(file.c_str(), &there) == 0 && held.st_dev == there.st_dev &&
+      held.st_ino == there.st_ino) {
+    return;  // a second lock of one process on one file would wait for the first
+  }
+  inside_ = take(file, run_directory);
 }
 
 }  // namespace orrery::checkpoint

@@ -89,6 +89,7 @@ TEST(RunLock, HoldsADirectoryThatIsMadeLater) {
   EXPECT_EQ(refusal(root / "link"), std::nullopt);
 
   lock.hold(root / "run");
+  lock.hold(root / "run");  // the same directory once more
 
   EXPECT_TRUE(refusal(root / "link"));
 }
