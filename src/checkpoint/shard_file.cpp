@@ -298,8 +298,9 @@ struct ShardReader::State {
   uint64_t size = 0;  // of the file
   FileHandle file;
   std::vector<Slab> slabs;
-  std::vector<std::string> paths;        // of the slabs
-  std::vector<bool> are_chunks_checked;  // before the first reading of a slab
+  std::vector<std::string> paths;         // of the slabs
+  std::vector<bool> are_chunks_checked;   // before the first reading of a slab
+  std::vector<bool> are_numbers_checked;  // at the first reading: they have their hash
 
   std::string where(const std::string& object) const {
     return base::concat(path.string(), ":", object);
@@ -309,6 +310,10 @@ struct ShardReader::State {
         ORRERY_HDF5(where(object), H5Dopen2(file.get(), object.c_str(), H5P_DEFAULT)));
   }
   Slab slab_at(const std::string& object, std::string name) const;
+  void read(size_t index, const Part& part, void* out, int64_t out_columns);
+  /// Reads all of a slab and compares it with its hash.
+  void check(size_t index);
+  void check(size_t index, uint64_t digest);
 };
 
 Slab ShardReader::State::slab_at(const std::string& object, std::string name) const {
@@ -357,6 +362,7 @@ ShardReader::ShardReader(fs::path file) : state_(std::make_unique<State>()) {
     state_->slabs.push_back(state_->slab_at(object, found.substr(0, found.rfind('@'))));
     state_->paths.push_back(object);
     state_->are_chunks_checked.push_back(false);
+    state_->are_numbers_checked.push_back(false);
   }
 }
 
@@ -397,18 +403,12 @@ std::string ShardReader::blob(const std::string& name) const {
   return bytes;
 }
 
-void ShardReader::read(size_t index, const Part& part, void* out, int64_t out_columns) const {
-  const LibraryLock lock;
-  const Slab& slab = state_->slabs.at(index);
-  const std::string where = state_->where(state_->paths[index]);
-  ORRERY_ASSERT(part.first_row >= slab.first_row && part.first_column >= slab.first_column &&
-                    part.first_row + part.n_rows <= slab.first_row + slab.n_rows &&
-                    part.first_column + part.n_columns <= slab.first_column + slab.n_columns,
-                "a part outside of its slab");
-  if (part.n_rows == 0 || part.n_columns == 0) return;
-  const DatasetHandle dataset = state_->open(state_->paths[index]);
-  if (!state_->are_chunks_checked[index]) check_chunks(dataset.get(), where);
-  state_->are_chunks_checked[index] = true;
+void ShardReader::State::read(size_t index, const Part& part, void* out, int64_t out_columns) {
+  const Slab& slab = slabs[index];
+  const std::string where = this->where(paths[index]);
+  const DatasetHandle dataset = open(paths[index]);
+  if (!are_chunks_checked[index]) check_chunks(dataset.get(), where);
+  are_chunks_checked[index] = true;
   const SpaceHandle file_space(ORRERY_HDF5(where, H5Dget_space(dataset.get())));
   const std::array<hsize_t, 2> start = {
       static_cast<hsize_t>(part.first_row - slab.first_row),
@@ -427,33 +427,58 @@ void ShardReader::read(size_t index, const Part& part, void* out, int64_t out_co
                              file_space.get(), H5P_DEFAULT, out));
 }
 
-void ShardReader::verify() const {
-  for (size_t i = 0; i < state_->slabs.size(); ++i) {
-    const Slab& slab = state_->slabs[i];
-    // In pieces of whole rows: a slab of zeros is a thousand times its size in the file.
-    const int64_t row_bytes = slab.n_columns * data::size_bytes(slab.dtype);
-    const int64_t most_rows =
-        std::clamp<int64_t>(static_cast<int64_t>(kPiece) * 16 / std::max<int64_t>(row_bytes, 1), 1,
-                            std::max<int64_t>(slab.n_rows, 1));
-    std::vector<char> bytes(static_cast<size_t>(most_rows * row_bytes));
-    Digest digest;
-    for (int64_t row = 0; row < slab.n_rows; row += most_rows) {
-      const int64_t n_rows = std::min(most_rows, slab.n_rows - row);
-      read(i,
-           {.first_row = slab.first_row + row,
-            .first_column = slab.first_column,
-            .n_rows = n_rows,
-            .n_columns = slab.n_columns},
-           bytes.data(), slab.n_columns);
-      digest.add(bytes.data(), static_cast<uint64_t>(n_rows * row_bytes));
-    }
-    const LibraryLock lock;
-    const std::string where = state_->where(state_->paths[i]);
-    const std::string written = read_text(state_->open(state_->paths[i]).get(), "xxh3", where);
-    if (digest_text(digest.value()) != written) {
-      throw CheckpointError(base::concat(where, ": the numbers are not those that were written"));
-    }
+void ShardReader::State::check(size_t index) {
+  const Slab& slab = slabs[index];
+  // In pieces of whole rows: a slab of zeros is a thousand times its size in the file.
+  const int64_t row_bytes = slab.n_columns * data::size_bytes(slab.dtype);
+  const int64_t most_rows =
+      std::clamp<int64_t>(static_cast<int64_t>(kPiece) * 16 / std::max<int64_t>(row_bytes, 1), 1,
+                          std::max<int64_t>(slab.n_rows, 1));
+  std::vector<char> bytes(static_cast<size_t>(most_rows * row_bytes));
+  Digest digest;
+  for (int64_t row = 0; row_bytes > 0 && row < slab.n_rows; row += most_rows) {
+    const int64_t n_rows = std::min(most_rows, slab.n_rows - row);
+    read(index,
+         {.first_row = slab.first_row + row,
+          .first_column = slab.first_column,
+          .n_rows = n_rows,
+          .n_columns = slab.n_columns},
+         bytes.data(), slab.n_columns);
+    digest.add(bytes.data(), static_cast<uint64_t>(n_rows * row_bytes));
   }
+  check(index, digest.value());
+}
+
+void ShardReader::State::check(size_t index, uint64_t digest) {
+  const std::string where = this->where(paths[index]);
+  const std::string written = read_text(open(paths[index]).get(), "xxh3", where);
+  if (digest_text(digest) != written) {
+    throw CheckpointError(base::concat(where, ": the numbers are not those that were written"),
+                          {.expected = base::concat("numbers with the hash ", written),
+                           .got = digest_text(digest),
+                           .advice = "use another checkpoint"});
+  }
+  are_numbers_checked[index] = true;
+}
+
+void ShardReader::read(size_t index, const Part& part, void* out, int64_t out_columns) const {
+  const LibraryLock lock;
+  const Slab& slab = state_->slabs.at(index);
+  ORRERY_ASSERT(part.first_row >= slab.first_row && part.first_column >= slab.first_column &&
+                    part.first_row + part.n_rows <= slab.first_row + slab.n_rows &&
+                    part.first_column + part.n_columns <= slab.first_column + slab.n_columns,
+                "a part outside of its slab");
+  if (part.n_rows == 0 || part.n_columns == 0) return;
+  const bool is_whole = part.n_rows == slab.n_rows && part.n_columns == slab.n_columns &&
+                        out_columns == slab.n_columns;
+  if (!is_whole && !state_->are_numbers_checked[index]) state_->check(index);
+  state_->read(index, part, out, out_columns);
+  if (is_whole) state_->check(index, digest_of(out, static_cast<uint64_t>(slab.size_bytes())));
+}
+
+void ShardReader::verify() const {
+  const LibraryLock lock;
+  for (size_t i = 0; i < state_->slabs.size(); ++i) state_->check(i);
   for (const std::string& name : blobs()) blob(name);
 }
 

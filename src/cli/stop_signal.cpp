@@ -12,7 +12,7 @@ namespace orrery::cli {
 
 namespace {
 
-constexpr int kStopSignals[] = {SIGUSR1, SIGTERM};
+constexpr int kStopSignals[] = {SIGUSR1, SIGTERM, SIGINT};
 
 std::atomic<bool> is_requested = false;
 static_assert(std::atomic<bool>::is_always_lock_free, "set in a signal handler");

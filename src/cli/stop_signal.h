@@ -1,6 +1,7 @@
-// The signals that ask a job to stop: SIGUSR1 (Slurm's warning of the time limit), SIGTERM. What
-// they do depends on how far the job is. They are dealt with from the first line of main on: the
-// default of both would end the process with 138 or 143, which tells a batch script to give up.
+// The signals that ask a job to stop: SIGUSR1 (Slurm's warning of the time limit), SIGTERM, SIGINT
+// (Ctrl-C under srun; mpirun makes SIGTERM of it). What they do depends on how far the job is. They
+// are dealt with from the first line of main on: their default would end the process with 138, 143
+// or 130, which tells a batch script to give up.
 //
 //   main ---- ranks check, index, look for a checkpoint ---- run directory ---- steps --------- end
 //        rank 0: ends the job with 85: nothing has begun    |  noted: checkpoint, exit 85

@@ -23,6 +23,7 @@
 #include "master_file.h"
 #include "orrery/algorithm/registry.h"
 #include "orrery/algorithm/spawner.h"
+#include "orrery/base/clock.h"
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"
 #include "orrery/base/exit_text.h"
@@ -235,10 +236,7 @@ int run_master(const Start& start, const comm::MpiSession& mpi, const comm::Node
 
   TrainingLog training_log(job, directory, start.state ? start.state->seconds : 0);
   BackgroundLog log(training_log);
-  TimeLimit limit(end_of_slurm_job(), log, [] {
-    return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch())
-        .count();
-  });
+  TimeLimit limit(end_of_slurm_job(), log, base::wall_seconds);
   WorkersProgress progress(directory.state(), job.n_workers);
   const comm::Activity activity;  // never in a wait: its watchdog only tells that it moves
   const worker::Watchdog watchdog(activity, {.directory = directory.state(),

@@ -169,6 +169,11 @@ void TrainingLog::on_finish(const master::FinishReport& report) {
   progress_.message(
       base::concat("finished after step ", report.steps_done, " (", master::text_of(report.reason),
                    "), ", base::duration_text(std::chrono::duration<double>(watch_.seconds()))));
+  if (report.reason == master::StopReason::kStopRequested) {
+    progress_.message(base::concat(
+        "stopped as asked: step ", report.steps_done, " is whole and its checkpoint written to ",
+        directory_.checkpoints().string(), "; the same command goes on from there"));
+  }
   const std::string reason = watch_learning_.reason_of_no_update();
   if (reason.empty() || report.reason == master::StopReason::kStopRequested) return;
   throw CallError(reason, {.expected = "at least one update in the run",

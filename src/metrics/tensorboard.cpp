@@ -4,11 +4,11 @@
 
 #include <atomic>
 #include <boost/crc.hpp>  // CRC-32C
-#include <chrono>
 #include <fstream>
 #include <iterator>
 #include <optional>
 
+#include "orrery/base/clock.h"  // wall_seconds
 #include "orrery/base/error.h"  // Error
 #include "orrery/base/file.h"   // AppendFile
 #include "orrery/base/text.h"   // concat
@@ -17,10 +17,6 @@
 namespace orrery::metrics {
 
 namespace {
-
-double wall_time() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
 
 template <class T>
 std::string little_endian(T value) {
@@ -53,8 +49,8 @@ std::string new_file_name() {
   static std::atomic<int> n_files{0};
   char host[256] = "host";
   gethostname(host, sizeof host - 1);
-  return base::concat("events.out.tfevents.", static_cast<int64_t>(wall_time()), ".", host, ".",
-                      getpid(), ".", n_files++);
+  return base::concat("events.out.tfevents.", static_cast<int64_t>(base::wall_seconds()), ".", host,
+                      ".", getpid(), ".", n_files++);
 }
 
 [[noreturn]] void throw_damaged(const std::filesystem::path& file, size_t offset,
@@ -79,7 +75,7 @@ TensorBoardWriter::TensorBoardWriter(const std::filesystem::path& directory) {
   path_ = directory / new_file_name();
   file_ = std::make_unique<base::AppendFile>(path_);
   events::Event version;
-  version.set_wall_time(wall_time());
+  version.set_wall_time(base::wall_seconds());
   version.set_file_version("brain.Event:2");
   file_->write(framed(version.SerializeAsString()));
 }
@@ -89,7 +85,7 @@ TensorBoardWriter::~TensorBoardWriter() = default;
 void TensorBoardWriter::write(int64_t step, const std::map<std::string, double>& values) {
   if (values.empty()) return;
   events::Event event;
-  event.set_wall_time(wall_time());
+  event.set_wall_time(base::wall_seconds());
   event.set_step(step);
   for (const auto& [tag, value] : values) {
     events::SummaryValue* scalar = event.mutable_summary()->add_value();

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "json_text.h"
+#include "orrery/base/clock.h"
 #include "orrery/base/error.h"  // Error
 #include "orrery/base/file.h"   // AppendFile
 #include "orrery/base/log.h"    // log_warning
@@ -29,10 +30,7 @@ TraceWriter::TraceWriter(const std::filesystem::path& file, int process,
 
 TraceWriter::~TraceWriter() = default;
 
-int64_t TraceWriter::now_us() {
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  return std::chrono::duration_cast<std::chrono::microseconds>(now).count();
-}
+int64_t TraceWriter::now_us() { return static_cast<int64_t>(base::wall_seconds() * 1e6); }
 
 void TraceWriter::write_line(const std::string& line) {
   if (file_ == nullptr) return;

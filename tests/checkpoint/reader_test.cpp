@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 
 #include "checkpoint/store_for_test.h"
 #include "orrery/base/philox.h"
@@ -152,6 +153,42 @@ TEST(CheckpointReader, RefusesAFileOfAnotherSizeUnopened) {
   const std::string text = error_of([&] { reader.names(); });
 
   EXPECT_NE(text.find("worker-0001.h5: the file is not whole"), std::string::npos) << text;
+}
+
+// Somebody changes a number and makes all hashes of the manifest anew: the file has them too, of
+// the numbers as they were in memory.
+TEST(CheckpointReader, RefusesChangedNumbersUnderAManifestMadeAnew) {
+  const TemporaryDirectory directory;
+  Manifest manifest = write_small_checkpoint(directory.path());
+  const auto file = directory / "worker-0000.h5";
+  std::string bytes = bytes_of(file);
+  const auto text_of = [](const std::array<float, 2>& pair) {
+    return std::string(reinterpret_cast<const char*>(pair.data()), sizeof pair);
+  };
+  const size_t place = bytes.find(text_of({3, 4}));
+  ASSERT_NE(place, std::string::npos);
+  bytes.replace(place, sizeof(float) * 2, text_of({3, 40}));
+  write_bytes(file, bytes);
+  for (FileRecord& record : manifest.files) record = record_of(directory / record.name);
+  write_bytes(directory / "manifest.json", manifest_text(manifest));
+  std::vector<float> out(15);
+
+  for (const FileRecord& record : manifest.files) {
+    EXPECT_EQ(problem_of(directory.path(), record), std::nullopt);
+  }
+  // All of it, and a rectangle that the change is not even in.
+  for (const int64_t n_columns : {3, 1}) {
+    CheckpointReader reader(directory.path());
+    const std::string text = error_of([&] {
+      reader.read({.name = "actor/parameters/w",
+                   .rows = 5,
+                   .columns = 3,
+                   .n_rows = n_columns == 3 ? 5 : 1,
+                   .n_columns = n_columns},
+                  out.data());
+    });
+    EXPECT_NE(text.find("the numbers are not those that were written"), std::string::npos) << text;
+  }
 }
 
 // tests/checkpoint/format-1 was written by the version that introduced the format and is never

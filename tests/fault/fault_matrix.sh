@@ -319,6 +319,15 @@ signalled() { # name, signal, codes, report
   verdict "$1" "$3" "$4"
 }
 case_usr1() { signalled "usr1$moment" USR1 85 "stop requested"; }
+case_interrupted() { # Ctrl-C of srun: every rank has the signal
+  local name=interrupted$moment rank
+  start "$name"
+  wait_for_step "$name" "$(some_step)"
+  began=$SECONDS
+  for rank in 2 1 0; do kill -INT "$(rank_pid $rank)"; done
+  finish
+  verdict "$name" 85 "stopped as asked: step [0-9]+ is whole"
+}
 # A standard stream of the ranks is closed from the start.
 case_closed_stream() {
   local stream name
@@ -500,7 +509,7 @@ PY
 cases=("$@")
 if [ ${#cases[@]} -eq 0 ]; then
   cases=(worker_killed master_killed launcher_killed worker_exits worker_hangs master_hangs worker_slow
-         save_stages disk_error disk_full read_only read_only_in_run damage two_jobs usr1 term twice
+         save_stages disk_error disk_full read_only read_only_in_run damage two_jobs usr1 interrupted term twice
          nan_loss nan_loss_skipped out_of_memory reward closed_stream usr1_early other_build reward_daemon)
 fi
 run undisturbed || { tail -n 20 "$work/undisturbed.txt"; echo "0 passed, 1 failed"; exit 1; }

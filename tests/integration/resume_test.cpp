@@ -115,6 +115,9 @@ TEST(ResumeOnPurpose, ASignalEndsTheStepWritesACheckpointAndExitsWith85) {
   const Result stopped =
       train(folder, kPpo, "cut", "", "SLURM_JOB_END_TIME=$(( $(date +%s) + 5 ))");
   EXPECT_EQ(stopped.exit_code, 85) << stopped.output;
+  EXPECT_NE(stopped.output.find("stopped as asked: step 0 is whole"), std::string::npos)
+      << stopped.output;
+  EXPECT_NE(stopped.output.find("the same command goes on"), std::string::npos) << stopped.output;
   const Result last = train(folder, kPpo, "cut");
 
   ASSERT_EQ(last.exit_code, 0) << last.output;

@@ -75,7 +75,9 @@ class ShardReader {
   std::string blob(const std::string& name) const;
 
   /// Part of slab number `index`, in coordinates of the whole matrix and inside the slab, into
-  /// `out`, whose rows are `out_columns` elements apart.
+  /// `out`, whose rows are `out_columns` elements apart. The numbers of a slab are compared with
+  /// their own hash when it is first read: a manifest can be made anew for changed files. Throws
+  /// CheckpointError.
   struct Part {
     int64_t first_row = 0;
     int64_t first_column = 0;
