@@ -301,6 +301,32 @@ def compact(text):
     return "".join(result)
 
 
+def lines_of(path):
+    """(line number, end of the line in the file, its bytes, problem): either bytes or a problem. Blank
+    lines at the end of the file are none."""
+    blank = []
+    with open(path, "rb") as file:
+        number = at = 0
+        while raw := file.readline(MAX_LINE + 2):
+            number, at = number + 1, at + len(raw)
+            if len(raw) > MAX_LINE and not raw.endswith(b"\n"):
+                while (rest := file.readline(MAX_LINE)) and not rest.endswith(b"\n"):
+                    at += len(rest)
+                at += len(rest)
+                yield number, at, None, f"longer than {MAX_LINE} bytes"
+                continue
+            if number == 1:
+                raw = raw.removeprefix(b"\xef\xbb\xbf")
+            raw = raw.rstrip(b"\n").removesuffix(b"\r")
+            if not raw.strip():
+                blank.append(number)
+                continue
+            for line in blank:
+                yield line, at, None, "an empty line"
+            blank.clear()
+            yield number, at, raw, None
+
+
 class Records:
     """The usable records of the data file; what is wrong with the others."""
 
@@ -373,32 +399,16 @@ class Records:
 
     def __iter__(self):
         """(line number, end of the line in the file, texts)"""
-        blank = []
-        with open(self.args.data, "rb") as file:
-            number = at = 0
-            while raw := file.readline(MAX_LINE + 2):
-                number, at = number + 1, at + len(raw)
-                if len(raw) > MAX_LINE and not raw.endswith(b"\n"):
-                    while (rest := file.readline(MAX_LINE)) and not rest.endswith(b"\n"):
-                        at += len(rest)
-                    at += len(rest)
-                    self.reject(number, f"longer than {MAX_LINE} bytes")
-                    continue
-                if number == 1:
-                    raw = raw.removeprefix(b"\xef\xbb\xbf")
-                raw = raw.rstrip(b"\n").removesuffix(b"\r")
-                if not raw.strip():
-                    blank.append(number)
-                    continue
-                for line in blank:
-                    self.reject(line, "an empty line")
-                blank.clear()
-                try:
-                    texts = self.parse(raw)
-                except ValueError as error:
-                    self.reject(number, str(error))
-                    continue
-                yield number, at, texts
+        for number, at, raw, problem in lines_of(self.args.data):
+            if problem:
+                self.reject(number, problem)
+                continue
+            try:
+                texts = self.parse(raw)
+            except ValueError as error:
+                self.reject(number, str(error))
+                continue
+            yield number, at, texts
 
     def report(self, used):
         lines = [f"{self.args.data}: {self.rejected} of {self.rejected + used} records rejected", *self.named]

@@ -84,27 +84,8 @@ class Source:
 
 class JsonLines(Source):
     def __iter__(self):
-        blank = []
-        with open(self.path, "rb") as file:
-            number = at = 0
-            while raw := file.readline(MAX_RECORD + 2):
-                number, at = number + 1, at + len(raw)
-                if len(raw) > MAX_RECORD and not raw.endswith(b"\n"):
-                    while (rest := file.readline(MAX_RECORD)) and not rest.endswith(b"\n"):
-                        at += len(rest)
-                    at += len(rest)
-                    yield Row(number, at, None, f"longer than {MAX_RECORD} bytes")
-                    continue
-                if number == 1:
-                    raw = raw.removeprefix(b"\xef\xbb\xbf")
-                raw = raw.rstrip(b"\n").removesuffix(b"\r")
-                if not raw.strip():
-                    blank.append(number)
-                    continue
-                for line in blank:
-                    yield Row(line, at, None, "an empty line")
-                blank.clear()
-                yield row_of(number, at, raw)
+        for number, at, raw, problem in tokens.lines_of(self.path):
+            yield Row(number, at, None, problem) if problem else row_of(number, at, raw)
 
 
 class JsonArray(Source):
