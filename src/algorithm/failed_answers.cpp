@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <fstream>
 #include <sstream>
 
 #include "orrery/base/error.h"
@@ -20,14 +19,6 @@ using Json = nlohmann::json;
 
 constexpr size_t kNamedInTexts = 8;
 constexpr size_t kLongestShown = 1000;
-
-/// A line that a killed job left without its end is none.
-bool ends_in_a_line(const fs::path& file) {
-  std::ifstream in(file, std::ios::binary | std::ios::ate);
-  if (!in || in.tellg() <= 0) return true;
-  in.seekg(-1, std::ios::end);
-  return in.get() == '\n';
-}
 
 }  // namespace
 
@@ -152,7 +143,7 @@ void FailedAnswerRecord::add(int64_t step, const std::vector<FailedAnswer>& fail
     std::error_code error;
     fs::create_directories(file_.parent_path(), error);
     if (error) throw OutputError(base::concat(file_.parent_path().string(), ": ", error.message()));
-    if (!ends_in_a_line(file_)) lines = "\n";
+    base::end_last_line(file_);
     out_ = std::make_unique<base::AppendFile>(file_);
   }
   for (const FailedAnswer& answer : failed) {

@@ -117,7 +117,10 @@ std::filesystem::path free_name(const std::filesystem::path& path, std::string_v
   std::filesystem::path candidate = plain;
   for (int i = 1;; ++i) {
     struct stat info {};
-    if (::lstat(candidate.c_str(), &info) != 0 && errno == ENOENT) return candidate;
+    if (::lstat(candidate.c_str(), &info) != 0) {
+      if (errno == ENOENT) return candidate;
+      fail(candidate, "look");  // no name would be found to be free
+    }
     candidate = plain;
     candidate += concat(".", i);
   }
@@ -140,6 +143,17 @@ void publish_file(const std::filesystem::path& file, std::string_view content) {
     throw;
   }
   sync_folder(file.has_parent_path() ? file.parent_path() : ".");
+}
+
+void end_last_line(const std::filesystem::path& file) {
+  if (!base::exists(file)) return;
+  const FileDescriptor descriptor(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
+  struct stat info {};
+  if (descriptor.get() < 0 || ::fstat(descriptor.get(), &info) != 0) fail(file, "open");
+  if (info.st_size == 0) return;
+  char last = 0;
+  if (::pread(descriptor.get(), &last, 1, info.st_size - 1) != 1) fail(file, "read");
+  if (last != '\n') AppendFile(file).write("\n");
 }
 
 void sync_folder(const std::filesystem::path& folder) {

@@ -91,13 +91,6 @@ void put_newer_aside(const RunDirectory& directory, const ResumePoint& point, in
   if (any) checkpoint::move_pointer(point.checkpoint);
 }
 
-/// A last line of the log that has no end would swallow the first one of this job.
-void end_last_line(const fs::path& log) {
-  if (!base::exists(log)) return;
-  const std::string content = base::read_file(log);
-  if (!content.empty() && content.back() != '\n') base::AppendFile(log).write("\n");
-}
-
 }  // namespace
 
 std::vector<fs::path> resume_candidates(const std::string& resume, const RunDirectory& directory) {
@@ -206,7 +199,7 @@ void continue_run_directory(const RunDirectory& directory, const ResumePoint& po
   put_newer_aside(directory, point, step);
   metrics::drop_records_after(directory.metrics(), step);
   metrics::drop_events_after(directory.tensorboard(), step);
-  end_last_line(directory.log());
+  base::end_last_line(directory.log());
   for (const fs::path& file : base::list_folder(directory.samples())) {
     const std::string name = file.filename().string();  // step-00000040-rank-0.jsonl
     if (!name.starts_with("step-") || file.extension() != ".jsonl") continue;

@@ -130,8 +130,7 @@ std::vector<std::string> datasets_with_other_bounds(const std::string& before,
     const auto old = old_values.find(key);
     if (!key.starts_with("dataset.") || old == old_values.end() || old->second == value) continue;
     const size_t begin = key.find('.') + 1;
-    if (is_any_of(key.substr(key.rfind('.') + 1),
-                  {"max_prompt_tokens", "max_tokens", "on_bad_record"})) {
+    if (meaning_of_change(key) == KeyChange::kNoted) {  // of a data set: the bounds of records
       names.insert(key.substr(begin, key.rfind('.') - begin));
     }
   }

@@ -59,10 +59,7 @@ fs::path create_run_directory(const RunDirectory& directory) {
   std::error_code error;
   fs::path kept;
   if (!is_unused(directory.root)) {
-    for (int i = 1; kept.empty() || base::exists(kept); ++i) {
-      kept = directory.root;
-      kept += base::concat(".", i);
-    }
+    kept = base::free_name(directory.root, "");  // taken, so name.1, name.2, ...
     fs::rename(directory.root, kept, error);
     if (error) refuse(directory.root, error);
   }

@@ -114,5 +114,25 @@ TEST(FreeName, NeverGivesANameThatIsTaken) {
   EXPECT_EQ(free_name(folder / "step-4", ".abandoned"), folder / "step-4.abandoned.2");
 }
 
+TEST(FreeName, IsNotLookedForWhereNothingCanBeLookedAt) {
+  const TemporaryFolder folder;
+  publish_file(folder / "file", "x");
+
+  EXPECT_THROW(free_name(folder / "file" / "below", ".1"), OutputError);
+}
+
+TEST(EndLastLine, EndsOneThatWasCutAndNoOther) {
+  const TemporaryFolder folder;
+  for (const auto& [before, after] : {std::pair{"", ""}, {"a\n", "a\n"}, {"a\nb", "a\nb\n"}}) {
+    publish_file(folder / "log", before);
+
+    end_last_line(folder / "log");
+
+    EXPECT_EQ(read_file(folder / "log"), after);
+  }
+  end_last_line(folder / "none");
+  EXPECT_FALSE(std::filesystem::exists(folder / "none"));
+}
+
 }  // namespace
 }  // namespace orrery::base

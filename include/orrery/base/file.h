@@ -47,6 +47,10 @@ void publish_file(const std::filesystem::path& file, std::string_view content);
 /// What was renamed into or made in `folder` is there after a crash. Throws OutputError.
 void sync_folder(const std::filesystem::path& folder);
 
+/// A last line that a killed job left without its end is ended, so that it swallows no other.
+/// Nothing happens where there is no such file. Throws OutputError.
+void end_last_line(const std::filesystem::path& file);
+
 /// A file that grows at its end. Every write reaches the operating system before it returns, so a
 /// killed program loses nothing that was written.
 class AppendFile {
