@@ -108,6 +108,14 @@ Variance variance_named(std::string_view name) {
                     {.expected = "population or sample", .got = std::string(name), .advice = {}});
 }
 
+std::vector<int32_t> group_sizes_of(const data::NestedLengths& tokens) {
+  std::vector<int32_t> sizes;
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    sizes.push_back(static_cast<int32_t>(tokens.of(i).size()));
+  }
+  return sizes;
+}
+
 EpsMode eps_mode_named(std::string_view name) {
   if (name == "added_to_std") return EpsMode::kAddedToStd;
   if (name == "added_to_variance") return EpsMode::kAddedToVariance;

@@ -48,11 +48,9 @@ at::Tensor advantages_of_answers(const Estimate& estimate, const data::NestedLen
   const at::Tensor everywhere = at::ones_like(estimate.policy.mask);
   const at::Tensor rewards =
       sums_by_sequence(estimate.policy.rewards.to(at::kDouble), everywhere, lengths);
-  std::vector<int32_t> group_sizes;
-  for (size_t i = 0; i < tokens.size(); ++i) {
-    group_sizes.push_back(static_cast<int32_t>(tokens.of(i).size()));
-  }
-  return per_action(group_advantages(rewards, group_sizes, estimate.kept, options, ranks), lengths)
+  return per_action(
+             group_advantages(rewards, group_sizes_of(tokens), estimate.kept, options, ranks),
+             lengths)
       .to(at::kFloat);
 }
 

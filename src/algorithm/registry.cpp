@@ -15,6 +15,7 @@
 #include "orrery/algorithm/sft.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
+#include "orrery/config/options.h"
 
 namespace orrery::algorithm {
 
@@ -352,13 +353,7 @@ class CallCheck {
     }
   }
 
-  int64_t count(const char* name) const {
-    int64_t value = 1;
-    for (const config::Option& option : call_.options) {
-      if (option.name == name) config::read_value(option.value, value);
-    }
-    return value;
-  }
+  int64_t count(const char* name) const { return config::option_or<int64_t>(call_, name, 1); }
 
   /// Counts that are sound one by one may ask together for more than any machine has.
   void check_products() {

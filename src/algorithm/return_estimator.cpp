@@ -14,15 +14,6 @@ namespace orrery::algorithm {
 
 namespace {
 
-/// How many answers each prompt has.
-std::vector<int32_t> group_sizes(const data::NestedLengths& tokens) {
-  std::vector<int32_t> sizes;
-  for (size_t i = 0; i < tokens.size(); ++i) {
-    sizes.push_back(static_cast<int32_t>(tokens.of(i).size()));
-  }
-  return sizes;
-}
-
 /// [N] tokens of each answer above `free`.
 at::Tensor tokens_above(const at::Tensor& prompt_mask, const std::vector<int32_t>& lengths,
                         int64_t free) {
@@ -125,7 +116,7 @@ at::Tensor ReturnEstimator::scores_of(const data::SequenceBatch& input, const at
     if (options_.mask_no_eos_with_zero) {
       scores = at::where(input.at("seq_no_eos_mask").to(at::kBool), 0.0, scores);
     }
-    scores = group_advantages(scores, group_sizes(tokens), kept,
+    scores = group_advantages(scores, group_sizes_of(tokens), kept,
                               {.estimator = GroupEstimator::kLeaveOneOut,
                                .single_answer = single_answer_named(options_.single_answer)})
                  .to(at::kFloat);
@@ -177,7 +168,7 @@ Estimate ReturnEstimator::estimate(const data::SequenceBatch& input,
   }
   if (options_.skip_uniform_groups || options_.best_of > 0) {
     policy_input.selected = selected_answers(
-        input.at("rewards"), group_sizes(tokens), result.kept,
+        input.at("rewards"), group_sizes_of(tokens), result.kept,
         {.skip_uniform_groups = options_.skip_uniform_groups, .best_of = options_.best_of});
   }
 

@@ -1,5 +1,6 @@
 #include "call_costs.h"
 
+#include "orrery/config/options.h"
 #include "orrery/metrics/flops.h"
 
 namespace orrery::cli {
@@ -14,9 +15,8 @@ std::vector<master::CallCost> call_costs(const Job& job) {
     if (const auto known = job.architectures.find(call.role); known != job.architectures.end()) {
       cost.shape = known->second.flops_shape();
     }
-    for (const config::Option& option : job.experiment.find_call(call.name)->options) {
-      if (option.name == "max_new_tokens") config::read_value(option.value, cost.n_new_tokens);
-    }
+    cost.n_new_tokens = config::option_or(*job.experiment.find_call(call.name), "max_new_tokens",
+                                          cost.n_new_tokens);
     costs.push_back(cost);
   }
   return costs;

@@ -7,20 +7,13 @@ namespace orrery::cli {
 
 namespace {
 
-/// The keys of a section `dataset.X` or `model.X`; none of others.
-config::Schema schema_of_section(const std::string& section) {
-  if (section.starts_with("dataset.")) return config::schema_of<config::DatasetConfig>();
-  if (section.starts_with("model.")) return config::schema_of<config::ModelConfig>();
-  return {};
-}
-
 std::string section_of(const std::string& key) { return key.substr(0, key.rfind('.')); }
 
 }  // namespace
 
 bool Checks::is_default(const std::string& key, const std::string& value) {
   const std::string name = key.substr(key.rfind('.') + 1);
-  const config::Schema schema = schema_of_section(section_of(key));
+  const config::Schema schema = config::schema_of_section(section_of(key));
   return std::any_of(schema.begin(), schema.end(), [&](const config::FieldInfo& field) {
     return field.name == name && field.default_text == value;
   });
@@ -31,7 +24,7 @@ bool Checks::is_written(const std::string& key) const {
   if (!positions.contains(key)) return false;
   // One that an older version wrote lacks the keys that are new.
   const std::string section = section_of(key);
-  const config::Schema schema = schema_of_section(section);
+  const config::Schema schema = config::schema_of_section(section);
   size_t n_stated = 0;
   for (const config::FieldInfo& field : schema) {
     n_stated += positions.contains(base::concat(section, ".", field.name)) ? 1 : 0;

@@ -7,6 +7,7 @@
 #include "orrery/algorithm/registry.h"
 #include "orrery/algorithm/rule_match.h"
 #include "orrery/base/text.h"
+#include "orrery/config/options.h"
 
 namespace orrery::cli {
 
@@ -66,9 +67,10 @@ class NeedsOfDataset {
                options.min_new_tokens > 1 ? concat(" of min_new_tokens = ", options.min_new_tokens)
                                           : std::string());
     needs_.roomy_prompt = std::min(needs_.roomy_prompt, positions - options.max_new_tokens);
-    for (const graph::Call& reader : job_.graph.calls()) {
+    for (const int child : job_.graph.children(job_.graph.find(call.name))) {
+      const graph::Call& reader = job_.graph.call(child);
       const model::Architecture* a = architecture_of(reader.role);
-      if (a == nullptr || !reads_output(reader, call) || a->max_positions >= positions) continue;
+      if (a == nullptr || a->max_positions >= positions) continue;
       needs_.prompt.lower_to(
           {a->max_positions - options.max_new_tokens,
            concat("which with max_new_tokens = ", options.max_new_tokens, " of ", call.name,
@@ -82,13 +84,6 @@ class NeedsOfDataset {
     needs_.prompt.lower_to(
         {positions - n_tokens, concat("which leaves no room for an answer", which, ": role ", role,
                                       " has ", positions, " positions")});
-  }
-
-  static bool reads_output(const graph::Call& reader, const graph::Call& writer) {
-    return std::any_of(reader.inputs.begin(), reader.inputs.end(), [&](const auto& input) {
-      return std::any_of(writer.outputs.begin(), writer.outputs.end(),
-                         [&](const auto& output) { return output.graph_key == input.graph_key; });
-    });
   }
 
   /// A call that scores by comparing, if it reads the answers of the records.
@@ -113,11 +108,9 @@ class NeedsOfDataset {
 
   void compare(const std::string& reader, const graph::Call& call) {
     if (needs_.answer_reader.empty()) needs_.answer_reader = reader;
-    std::string rule = "exact";  // the default of all that compare
-    for (const config::Option& option : job_.experiment.find_call(call.name)->options) {
-      if (option.name == "match") rule = option.value;
-    }
-    rules_.push_back(algorithm::match_rule_named(rule));
+    // `exact` is the default of all that compare.
+    rules_.push_back(algorithm::match_rule_named(
+        config::option_or<std::string>(*job_.experiment.find_call(call.name), "match", "exact")));
     if (rules_.back() == algorithm::MatchRule::kExact) accepts_any_ = true;
   }
 

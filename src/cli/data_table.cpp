@@ -22,35 +22,28 @@ std::string lengths_text(const data::LengthSummary& lengths) {
                       lengths.longest);
 }
 
-/// Of the samples that are drawn, as DataOrder mixes them.
-double share_of(const Job& job, size_t place) {
-  const auto part_of = [&](size_t i) {
-    const double weight = job.experiment.datasets[i].second.weight;
-    return weight > 0 ? weight : static_cast<double>(job.indices[i].n_rows());
-  };
-  double all = 0;
-  for (const int training : job.training_places()) all += part_of(static_cast<size_t>(training));
-  return all > 0 ? part_of(place) / all : 0;
-}
-
 }  // namespace
 
 std::string data_table(const Job& job) {
   const std::vector<int> training = job.training_places();
+  const std::vector<double> shares = job.make_order().shares();  // in the order of `training`
   std::vector<TableRow> rows;
   for (size_t i = 0; i < job.indices.size(); ++i) {
     const auto& [name, dataset] = job.experiment.datasets[i];
     const data::DatasetIndex& index = job.indices[i];
     const data::RecordSummary& summary = index.summary();
-    const bool is_trained_on =
-        std::find(training.begin(), training.end(), static_cast<int>(i)) != training.end();
+    const auto place = std::find(training.begin(), training.end(), static_cast<int>(i));
+    const bool is_trained_on = place != training.end();
     std::vector<std::string> uses;
     if (is_trained_on) uses.emplace_back("train");
     if (job.experiment.evaluate.dataset == name) uses.emplace_back("evaluate");
+    std::string share = "-";
+    if (is_trained_on) {
+      share = one_digit(100 * shares[static_cast<size_t>(place - training.begin())]) + " %";
+    }
     rows.push_back({name, dataset.kind, uses.empty() ? "nothing" : base::join(uses, ", "),
-                    std::to_string(index.n_rows()), std::to_string(index.n_rejected()),
-                    is_trained_on ? one_digit(100 * share_of(job, i)) + " %" : "-", dataset.add_bos,
-                    lengths_text(summary.prompts), lengths_text(summary.sequences),
+                    std::to_string(index.n_rows()), std::to_string(index.n_rejected()), share,
+                    dataset.add_bos, lengths_text(summary.prompts), lengths_text(summary.sequences),
                     std::to_string(summary.n_cramped)});
   }
   return base::concat(

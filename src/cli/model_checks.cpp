@@ -8,6 +8,7 @@
 #include "orrery/algorithm/generation.h"
 #include "orrery/algorithm/registry.h"
 #include "orrery/base/text.h"
+#include "orrery/config/options.h"
 #include "orrery/graph/replica.h"
 #include "orrery/model/checkpoint_model.h"
 #include "orrery/model/hf_check.h"
@@ -50,9 +51,9 @@ class ModelChecks {
     for (const graph::Call& call : job_.graph.calls()) {
       check_post_realloc(call);
       check_head(call);
-      check_reads_tokens(call);
       check_minibatches(call);
     }
+    for (const graph::Edge& edge : job_.graph.edges()) check_reads_tokens(edge);
   }
 
   /// What concerns all roles together.
@@ -114,33 +115,26 @@ class ModelChecks {
   }
 
   /// Whoever reads what a call generates must know every token that it can draw.
-  void check_reads_tokens(const graph::Call& call) {
+  void check_reads_tokens(const graph::Edge& edge) {
+    const graph::Call& call = job_.graph.call(edge.consumer);
+    const graph::Call& other = job_.graph.call(edge.producer);
     const auto reader = job_.architectures.find(call.role);
-    if (reader == job_.architectures.end()) return;
-    for (const graph::Call& other : job_.graph.calls()) {
-      const auto writer = job_.architectures.find(other.role);
-      if (other.kind != graph::CallKind::kGenerate || writer == job_.architectures.end()) continue;
-      const bool is_read =
-          std::any_of(call.inputs.begin(), call.inputs.end(), [&](const config::KeyBinding& input) {
-            return std::any_of(other.outputs.begin(), other.outputs.end(),
-                               [&](const config::KeyBinding& output) {
-                                 return output.graph_key == input.graph_key;
-                               });
-          });
-      if (!is_read || reader->second.vocab_size >= writer->second.vocab_size) continue;
-      add(base::concat("call.", call.name, ".model"),
-          base::concat("role ", call.role, " has a vocabulary of ", reader->second.vocab_size,
-                       ", but ", other.role, ", whose answers it reads, one of ",
-                       writer->second.vocab_size, "; use models of one tokenizer"));
+    const auto writer = job_.architectures.find(other.role);
+    if (other.kind != graph::CallKind::kGenerate || reader == job_.architectures.end() ||
+        writer == job_.architectures.end() ||
+        reader->second.vocab_size >= writer->second.vocab_size) {
+      return;
     }
+    add(base::concat("call.", call.name, ".model"),
+        base::concat("role ", call.role, " has a vocabulary of ", reader->second.vocab_size,
+                     ", but ", other.role, ", whose answers it reads, one of ",
+                     writer->second.vocab_size, "; use models of one tokenizer"));
   }
 
   /// An update that has no sample on some data rank is a mistake in n_seqs or n_minibatches.
   void check_minibatches(const graph::Call& call) {
-    int64_t n_minibatches = 1;
-    for (const config::Option& option : job_.experiment.find_call(call.name)->options) {
-      if (option.name == "n_minibatches") config::read_value(option.value, n_minibatches);
-    }
+    const auto n_minibatches =
+        config::option_or<int64_t>(*job_.experiment.find_call(call.name), "n_minibatches", 1);
     if (call.kind != graph::CallKind::kTrainStep || n_minibatches <= 1) return;
     const int64_t per_sample = sequences_per_sample(call);
     const int64_t n = call.n_seqs * per_sample;

@@ -7,7 +7,7 @@
 
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
-#include "orrery/config/experiment.h"
+#include "orrery/config/load.h"  // schema_of_section
 
 namespace orrery::cli {
 
@@ -106,16 +106,10 @@ std::string default_of(const std::string& key, const Values& values,
   const std::string in_section = key.substr(0, key.rfind('.') + 1);
   const auto after = values.lower_bound(in_section);
   if (after == values.end() || !after->first.starts_with(in_section)) return {};
-  if (section == "experiment") {
-    return default_in(config::schema_of<config::ExperimentSection>(), name);
-  }
   if (section == "dataset" && name == "add_bos") return "false";  // nothing was added
-  if (section == "dataset") return default_in(config::schema_of<config::DatasetConfig>(), name);
-  if (section == "model") return default_in(config::schema_of<config::ModelConfig>(), name);
-  if (section != "call") return {};
-  if (std::string text = default_in(config::schema_of<config::CallConfig>(), name); !text.empty()) {
-    return text;
-  }
+  const std::string section_name = in_section.substr(0, in_section.size() - 1);
+  std::string text = default_in(config::schema_of_section(section_name), name);
+  if (section != "call" || !text.empty()) return text;
   const auto interface = interfaces.find(value_in(values, in_section + "interface"));
   return interface == interfaces.end() ? std::string() : default_in(interface->second, name);
 }

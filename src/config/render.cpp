@@ -3,6 +3,7 @@
 
 #include "orrery/base/text.h"
 #include "orrery/config/load.h"
+#include "orrery/config/options.h"
 
 namespace orrery::config {
 
@@ -91,14 +92,21 @@ std::string resolved_config(const Experiment& experiment, const InterfaceSchemas
     const auto schema = interfaces.find(call.interface);
     if (schema == interfaces.end()) continue;
     for (const FieldInfo& field : schema->second) {
-      std::string value = field.default_text;
-      for (const Option& option : call.options) {
-        if (option.name == field.name) value = option.value;
-      }
-      write_key(out, field.name, value);
+      write_key(out, field.name, option_or(call, field.name, field.default_text));
     }
   }
   return std::move(out).str();
+}
+
+Schema schema_of_section(std::string_view section) {
+  const size_t dot = section.find('.');
+  const std::string kind(section.substr(0, dot));
+  const std::string row_name = dot == std::string_view::npos ? kind : kind + ".X";
+  Schema found;
+  for_each_section([&](std::string_view name, std::string_view, const Schema& schema) {
+    if (name == row_name) found = schema;
+  });
+  return found;
 }
 
 std::string configuration_help(const InterfaceSchemas& interfaces) {

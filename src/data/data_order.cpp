@@ -138,6 +138,12 @@ int64_t DataOrder::take_row(std::size_t dataset) {
   return row;
 }
 
+std::vector<double> DataOrder::shares() const {
+  std::vector<double> result;
+  for (const OrderedDataset& dataset : datasets_) result.push_back(share(dataset, datasets_));
+  return result;
+}
+
 std::vector<RowRef> DataOrder::next(int64_t n) {
   std::vector<RowRef> rows;
   rows.reserve(static_cast<std::size_t>(n));

@@ -132,12 +132,6 @@ constexpr Metric kLearning[] = {
      .unit = "count",
      .definition = "answers without a reward: they have weight 0 and are in no other number",
      .source = kLearners},
-    {.name = "<call>/uniform_group_ratio",
-     .unit = "share",
-     .definition =
-         "prompts whose rewarded answers all got one reward, of all prompts with two or more",
-     .source = kLearners,
-     .when = "there is a prompt with two rewarded answers"},
     {.name = "<call>/clipped_rewards",
      .unit = "count",
      .definition = "answers whose reward was beyond max_reward_clip",

@@ -7,6 +7,7 @@
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
+#include "orrery/config/options.h"
 #include "orrery/graph/topology.h"
 #include "orrery/model/checkpoint_model.h"
 #include "orrery/model/hf_directory.h"
@@ -21,15 +22,6 @@ at::ScalarType dtype_named(const std::string& name) {
   return name == "fp64" ? at::kDouble : at::kFloat;
 }
 
-/// Number of an interface's option, or 1.
-int64_t count_option(const config::CallConfig& call, const std::string& name) {
-  int64_t value = 1;
-  for (const config::Option& option : call.options) {
-    if (option.name == name) config::read_value(option.value, value);
-  }
-  return value;
-}
-
 constexpr int64_t kMostUpdates = 1'000'000'000'000'000;  // more are never made
 
 /// How often the role's optimizer moves in `n_steps` steps of the graph.
@@ -38,10 +30,11 @@ int64_t optimizer_steps(const config::Experiment& experiment, const graph::Graph
   for (int i = 0; i < graph.size(); ++i) {
     const graph::Call& call = graph.call(i);
     if (call.role != role || call.kind != graph::CallKind::kTrainStep) continue;
-    const config::CallConfig& config = *experiment.find_call(call.name);
+    const config::CallConfig& call_config = *experiment.find_call(call.name);
     int64_t updates = n_steps;
-    for (const int64_t factor : {graph.calls_per_step(i), count_option(config, "n_minibatches"),
-                                 count_option(config, "sample_reuse")}) {
+    for (const int64_t factor :
+         {graph.calls_per_step(i), config::option_or<int64_t>(call_config, "n_minibatches", 1),
+          config::option_or<int64_t>(call_config, "sample_reuse", 1)}) {
       if (factor > 0 && updates > kMostUpdates / factor) return kMostUpdates;
       updates *= factor;
     }
@@ -173,18 +166,21 @@ HostedModels::HostedModels(const config::Experiment& experiment, const graph::Gr
                                          .n_tensor = replica.layout.tensor},
                                .tensor = hosted.groups.tensor,
                                .pipe = hosted.groups.pipe};
-      hosted.decoder = with_purpose(parameters_of(config, replica, shard.place), [&] {
-        return make_decoder(config, replica, static_cast<uint64_t>(experiment.experiment.seed),
-                            shard);
-      });
+      hosted.decoder = with_purpose([&] { return parameters_of(config, replica, shard.place); },
+                                    [&] {
+                                      return make_decoder(
+                                          config, replica,
+                                          static_cast<uint64_t>(experiment.experiment.seed), shard);
+                                    });
     }
     if (replica.is_trained) {
-      hosted.engine = with_purpose(training_of(replica, *hosted.decoder), [&] {
-        return std::make_unique<parallel::TrainEngine>(
-            *hosted.decoder,
-            optimizer_options(config, optimizer_steps(experiment, graph, replica.id.role, n_steps)),
-            hosted.groups);
-      });
+      hosted.engine = with_purpose(
+          [&] { return training_of(replica, *hosted.decoder); },
+          [&] {
+            const int64_t steps = optimizer_steps(experiment, graph, replica.id.role, n_steps);
+            return std::make_unique<parallel::TrainEngine>(
+                *hosted.decoder, optimizer_options(config, steps), hosted.groups);
+          });
     }
     models_.emplace(replica.id, std::move(hosted));
   }

@@ -37,19 +37,18 @@ struct Operation {
   std::string span;            // in the trace: `actor_train`, `param_realloc`
   std::string_view category;   // in the trace
   metrics::TraceArguments of;  // call and step
-  AllocationPurpose memory;
 };
 
-/// Runs `work` and adds its time and a span; whatever it throws gets `where` in front and keeps
-/// its class and exit code.
-template <class Work>
+/// Runs `work`, whose memory is for what `memory` tells, and adds its time and a span; whatever it
+/// throws gets `where` in front and keeps its class and exit code.
+template <class Purpose, class Work>
 void timed(const Operation& operation, metrics::TraceWriter* trace, comm::Reply& reply,
-           const Work& work) {
+           const Purpose& memory, const Work& work) {
   const std::string& where = operation.where;
   const metrics::TraceSpan span(trace, operation.category, operation.span, operation.of);
   const base::Stopwatch watch;
   try {
-    with_purpose(operation.memory, work);
+    with_purpose(memory, work);
   } catch (const std::exception& error) {
     rethrow_from(where, error);
   }
@@ -181,9 +180,9 @@ void ModelWorker::run_hook(const comm::Request& request, const comm::Hook& hook,
                             .time = phase + name,
                             .span = name,
                             .category = is_transfer ? "transfer" : "hook",
-                            .of = trace_arguments(request),
-                            .memory = memory_for(request, name)};
-  timed(operation, trace_, reply, [&] {
+                            .of = trace_arguments(request)};
+  const auto memory = [&] { return memory_for(request, name); };
+  timed(operation, trace_, reply, memory, [&] {
     if (const auto* transfer = std::get_if<comm::DataTransferHook>(&hook)) {
       run_transfers(transfer->transfers, registry_.workers(), store_);
     } else if (const auto* save = std::get_if<comm::SaveHook>(&hook)) {
@@ -207,9 +206,9 @@ void ModelWorker::run_handle(const comm::Request& request, comm::Reply& reply) {
                             .time = "main",
                             .span = is_call ? job_.graph.call(request.call).name : handle,
                             .category = "call",
-                            .of = trace_arguments(request),
-                            .memory = memory_for(request, handle)};
-  timed(operation, trace_, reply, [&] {
+                            .of = trace_arguments(request)};
+  const auto memory = [&] { return memory_for(request, handle); };
+  timed(operation, trace_, reply, memory, [&] {
     base::fault_point("worker.handle");
     switch (request.handle) {
       case comm::Handle::kLoad:

@@ -22,16 +22,16 @@ using testing::IsEmpty;
 using testing::Not;
 using testing::SizeIs;
 
-/// A PPO graph with a rule and a reference; lines 1 to 44 or so.
-constexpr const char* kPpo = R"([experiment]
+/// What every graph here begins with.
+const std::string kDataAndActor = R"([experiment]
 name = x
 [dataset.train]
 path = x.jsonl
 [model.actor]
 hidden_size = 32
-[model.critic]
-head = value
-[model.rule]
+)";
+
+const std::string kGenerate = R"([model.rule]
 architecture = none
 [call.gen]
 model = actor
@@ -40,14 +40,20 @@ interface = generate
 inputs = packed_prompts
 outputs = packed_input_ids, prompt_mask, packed_logprobs, seq_no_eos_mask
 n_seqs = 4
-[call.reward]
+)";
+
+const std::string kReward = R"([call.reward]
 model = rule
 kind = inference
 interface = rule_reward
 inputs = packed_input_ids, prompt_mask, answers
 outputs = rewards
 n_seqs = 4
-[call.ref_inf]
+)";
+
+/// A PPO graph with a rule and a reference.
+const std::string kPpo = kDataAndActor + "[model.critic]\nhead = value\n" + kGenerate + kReward +
+                         R"([call.ref_inf]
 model = ref
 kind = inference
 interface = ppo_actor
@@ -76,30 +82,7 @@ n_seqs = 4
 )";
 
 /// A GRPO graph.
-constexpr const char* kGrpo = R"([experiment]
-name = x
-[dataset.train]
-path = x.jsonl
-[model.actor]
-hidden_size = 32
-[model.rule]
-architecture = none
-[call.gen]
-model = actor
-kind = generate
-interface = generate
-inputs = packed_prompts
-outputs = packed_input_ids, prompt_mask, packed_logprobs, seq_no_eos_mask
-n_seqs = 4
-group_size = 4
-[call.reward]
-model = rule
-kind = inference
-interface = rule_reward
-inputs = packed_input_ids, prompt_mask, answers
-outputs = rewards
-n_seqs = 4
-[call.train]
+const std::string kGrpo = kDataAndActor + kGenerate + "group_size = 4\n" + kReward + R"([call.train]
 model = actor
 kind = train_step
 interface = grpo
@@ -382,7 +365,7 @@ TEST(Interfaces, OfTheUsersCannotForgetTo) {
 
   register_interface("hot",
                      registration_of<Hot, HotOptions>({hot({agreement})}, {"leave_one_out"}));
-  const Outcome got = outcome(std::string(kGrpo) + R"([call.hot]
+  const Outcome got = outcome(kGrpo + R"([call.hot]
 model = actor
 kind = inference
 interface = hot

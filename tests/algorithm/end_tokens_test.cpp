@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "model_for_test.h"
 #include "orrery/algorithm/evaluation.h"
 #include "orrery/algorithm/generation.h"
 
@@ -33,15 +34,8 @@ class EndTokens : public testing::Test {
   EndTokens() : decoder_(architecture(), at::kDouble) { decoder_.parameters().initialise(5); }
 
   static model::Architecture architecture() {
-    model::Architecture a;
-    a.vocab_size = data::ByteTokenizer::kVocabSize;
-    a.hidden_size = 16;
-    a.intermediate_size = 24;
+    model::Architecture a = tiny_architecture();
     a.n_layers = 1;
-    a.n_heads = 2;
-    a.n_kv_heads = 1;
-    a.head_dim = 8;
-    a.max_positions = 64;
     return a;
   }
 

@@ -6,6 +6,7 @@
 #include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
+#include "model_for_test.h"
 #include "orrery/algorithm/evaluation.h"
 #include "orrery/algorithm/log_probs.h"
 #include "orrery/algorithm/mismatch.h"
@@ -19,15 +20,8 @@ namespace {
 constexpr int64_t kPadded = data::ByteTokenizer::kVocabSize + 40;
 
 model::Architecture architecture() {
-  model::Architecture a;
+  model::Architecture a = tiny_architecture();
   a.vocab_size = kPadded;
-  a.hidden_size = 16;
-  a.intermediate_size = 24;
-  a.n_layers = 2;
-  a.n_heads = 2;
-  a.n_kv_heads = 1;
-  a.head_dim = 8;
-  a.max_positions = 64;
   return a;
 }
 

@@ -7,6 +7,7 @@
 #include <map>
 #include <mutex>
 
+#include "model_for_test.h"
 #include "orrery/algorithm/log_probs.h"
 #include "orrery/algorithm/registry.h"
 #include "orrery/base/philox.h"
@@ -15,16 +16,8 @@
 namespace orrery::algorithm {
 namespace {
 
-model::Architecture tiny_architecture(bool value_head) {
-  model::Architecture a;
-  a.vocab_size = data::ByteTokenizer::kVocabSize;
-  a.hidden_size = 16;
-  a.intermediate_size = 24;
-  a.n_layers = 2;
-  a.n_heads = 2;
-  a.n_kv_heads = 1;
-  a.head_dim = 8;
-  a.max_positions = 64;
+model::Architecture tiny_architecture_with(bool value_head) {
+  model::Architecture a = tiny_architecture();
   a.value_head = value_head;
   return a;
 }
@@ -93,7 +86,7 @@ Outcome run(const Example& example, int n_ranks) {
   Outcome outcome;
   std::mutex mutex;
   comm::run_as_threads(n_ranks, [&](comm::Communicator& group) {
-    model::Decoder decoder(tiny_architecture(example.value_head), at::kDouble);
+    model::Decoder decoder(tiny_architecture_with(example.value_head), at::kDouble);
     decoder.parameters().initialise(3);
     parallel::OptimizerOptions optimizer;
     optimizer.schedule.max_lr = 1e-2;
@@ -320,7 +313,7 @@ TEST(Options, EachChangesWhatIsLearned) {
 }
 
 at::Tensor initial_parameters() {
-  model::Decoder fresh(tiny_architecture(false), at::kDouble);
+  model::Decoder fresh(tiny_architecture_with(false), at::kDouble);
   fresh.parameters().initialise(3);
   return fresh.parameters().values();
 }

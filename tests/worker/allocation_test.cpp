@@ -11,13 +11,14 @@
 namespace orrery::worker {
 namespace {
 
-const AllocationPurpose kPurpose = {.what = "parameters of role actor",
-                                    .advice = "use more tensor ranks"};
+AllocationPurpose purpose() {
+  return {.what = "parameters of role actor", .advice = "use more tensor ranks"};
+}
 
 template <class Work>
 std::string error_of(const Work& work) {
   try {
-    with_purpose(kPurpose, work);
+    with_purpose(purpose, work);
   } catch (const CallError& error) {
     return error.what();
   }
@@ -42,10 +43,10 @@ TEST(Allocation, OfTheStandardLibraryIsNamedToo) {
 }
 
 TEST(Allocation, OtherErrorsPass) {
-  EXPECT_THROW(with_purpose(kPurpose, [] { throw DataError("x"); }), DataError);
-  EXPECT_THROW(with_purpose(kPurpose, [] { at::empty({-1}); }), std::exception);
+  EXPECT_THROW(with_purpose(purpose, [] { throw DataError("x"); }), DataError);
+  EXPECT_THROW(with_purpose(purpose, [] { at::empty({-1}); }), std::exception);
   EXPECT_EQ(error_of([] {}), "no CallError");
-  EXPECT_EQ(with_purpose(kPurpose, [] { return 7; }), 7);
+  EXPECT_EQ(with_purpose(purpose, [] { return 7; }), 7);
 }
 
 }  // namespace

@@ -11,8 +11,12 @@
 
 #include "orrery/algorithm/advantages.h"  // Variance
 #include "orrery/comm/communicator.h"
+#include "orrery/data/nested_lengths.h"
 
 namespace orrery::algorithm {
+
+/// How many answers each prompt of a batch has: the sizes of its groups.
+std::vector<int32_t> group_sizes_of(const data::NestedLengths& tokens);
 
 enum class GroupEstimator {
   kStandardised,  ///< (r - mean of the group) / deviation (Shao et al. 2024, GRPO)

@@ -37,6 +37,10 @@ void throw_if_problems(const std::vector<Problem>& problems);
 /// reading it gives the same experiment.
 std::string resolved_config(const Experiment& experiment, const InterfaceSchemas& interfaces);
 
+/// The fields of a section by its name in a file: `experiment`, `model.actor`, ...; none for a name
+/// that no section has. Of a call those that all calls have.
+Schema schema_of_section(std::string_view section);
+
 /// What `orrery train --help` prints about configuration keys.
 std::string configuration_help(const InterfaceSchemas& interfaces);
 

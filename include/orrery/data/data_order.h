@@ -64,6 +64,8 @@ class DataOrder {
   /// The next n samples. O(n * data sets), and O(rows) once for each epoch.
   std::vector<RowRef> next(int64_t n);
 
+  /// Of each data set: its part of the samples that are drawn, by weight or by rows.
+  std::vector<double> shares() const;
   /// Rows of all data sets: the number of samples that counts as one epoch of the experiment.
   int64_t samples_per_epoch() const { return n_rows_; }
   /// Samples given out so far.

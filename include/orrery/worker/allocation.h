@@ -20,14 +20,14 @@ std::optional<std::string> failed_allocation(const std::exception& error);
 /// Throws CallError for memory of this purpose. `size` as failed_allocation() gives it.
 [[noreturn]] void throw_no_memory(const AllocationPurpose& purpose, const std::string& size);
 
-/// Runs `work`; memory that it does not get becomes a CallError that names `purpose`. Other errors
-/// pass.
-template <class Work>
-auto with_purpose(const AllocationPurpose& purpose, const Work& work) {
+/// Runs `work`; memory that it does not get becomes a CallError that names what `purpose` returns,
+/// which is asked only then. Other errors pass.
+template <class Purpose, class Work>
+auto with_purpose(const Purpose& purpose, const Work& work) {
   try {
     return work();
   } catch (const std::exception& error) {
-    if (const auto size = failed_allocation(error)) throw_no_memory(purpose, *size);
+    if (const auto size = failed_allocation(error)) throw_no_memory(purpose(), *size);
     throw;
   }
 }
