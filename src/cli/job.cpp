@@ -99,6 +99,7 @@ Job prepare_job(const std::string& config_file, const std::vector<std::string>& 
   config::LoadResult loaded = config::load_experiment(config_file, sets, schemas);
   Job job;
   job.experiment = std::move(loaded.experiment);
+  job.warnings = std::move(loaded.notices);
   resolve_tokenizers(job.experiment);
   job.n_workers = n_workers > 0 ? n_workers : workers_named(job.experiment);
 

@@ -10,7 +10,8 @@ namespace orrery::master {
 namespace {
 
 Failure failure(int worker, const std::string& error) {
-  return {.worker = worker, .call = "reward", .handle = comm::Handle::kInference, .error = error};
+  return {
+      .worker = worker, .call = "reward", .kind = comm::RequestKind::kInference, .error = error};
 }
 
 Failure named_failure(int worker, const std::string& what) {

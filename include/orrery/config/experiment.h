@@ -19,6 +19,7 @@ struct ExperimentSection {
   std::string name = "experiment";
   std::string output_dir = "runs";
   int64_t seed = 1;
+  int64_t prompts_per_step = 0;
   int64_t total_steps = 0;
   int64_t total_epochs = 0;
   double total_seconds = 0;
@@ -34,6 +35,11 @@ struct ExperimentSection {
     field(&C::output_dir, "output_dir",
           "folder that holds run directories; relative to the working directory", anything());
     field(&C::seed, "seed", "key of every random draw", any_natural());
+    field(
+        &C::prompts_per_step, "prompts_per_step",
+        "samples (prompts, pairs or texts) of a step: n_seqs of each call that does not state its "
+        "own; 0: every call states it",
+        at_least(0));
     field(&C::total_steps, "total_steps", "stop after so many steps; 0: no limit", at_least(0));
     field(&C::total_epochs, "total_epochs", "stop after so many epochs; 0: no limit", at_least(0));
     field(&C::total_seconds, "total_seconds", "begin no step after so many seconds; 0: no limit",
@@ -156,7 +162,7 @@ struct DatasetConfig {
   static void visit_fields(Visitor& field) {
     using C = DatasetConfig;
     field(&C::path, "path",
-          "JSONL file, one record a line, or a file of tokens that tools/tokenize.py made",
+          "JSONL file, one record a line, or a pre-tokenized dataset that tools/tokenize.py made",
           input_path());
     field(&C::kind, "kind",
           "prompts: prompts and reference answers; completions: prompts with answers to learn; "
@@ -188,7 +194,8 @@ struct DatasetConfig {
           "auto: trained on unless evaluate.dataset names it and there are others",
           one_of({"auto", "train", "evaluate"}));
     field(&C::add_bos, "add_bos",
-          "whether prompts get the tokenizer's beginning mark, unless they begin with it; auto: as "
+          "whether prompts get the tokenizer's beginning-of-sequence token, unless they begin with "
+          "it; auto: as "
           "the tokenizer's own template does",
           one_of({"auto", "true", "false"}));
     field(&C::weight, "weight", "share among several datasets; 0: by number of rows", at_least(0));
@@ -235,13 +242,14 @@ struct ModelConfig {
     field(&C::path, "path", "Hugging Face directory; empty: random weights of the sizes below",
           input_path());
     field(&C::dtype, "dtype",
-          "type of parameters and computation; bf16: parameters, with fp32 masters where they are "
+          "type of parameters and computation; bf16: parameters, with fp32 master weights where "
+          "they are "
           "trained, and on a CPU computation in fp32",
           one_of({"fp32", "fp64", "bf16"}));
     field(
         &C::recompute_activations, "recompute_activations",
         "training keeps the input of each layer only and runs it again in backward: about a tenth "
-        "of the memory, a third more products",
+        "of the memory, a third more matmuls",
         anything());
     field(&C::architecture, "architecture",
           "none: a role without parameters, such as a rule that gives rewards",
@@ -251,8 +259,10 @@ struct ModelConfig {
           "random on a language model's files)",
           one_of({"language", "value"}));
     field(&C::tokenizer, "tokenizer",
-          "byte: one token a byte; a path: a directory with a tokenizer.json, or a file of tokens; "
-          "auto: the table of the data sets if all are files of tokens, else that of `path` if it "
+          "byte: one token a byte; a path: a directory with a tokenizer.json, or a pre-tokenized "
+          "dataset; "
+          "auto: the table of the data sets if all are pre-tokenized datasets, else that of `path` "
+          "if it "
           "has one, else that of the other roles, else byte",
           input_path_or({"auto", "byte"}));
     field(&C::vocab_size, "vocab_size", "tokens", at_least(1));
@@ -303,7 +313,7 @@ struct CallConfig {
   int64_t n_micro_batches = 1;
   bool log_return_value = false;
   std::string post_realloc;
-  double eta = 1;
+  double ema_decay = 0;
   std::vector<Option> options;  ///< the other keys of the section, for the interface
 
   template <class Visitor>
@@ -316,7 +326,8 @@ struct CallConfig {
     field(&C::inputs, "inputs", "keys it reads: `key` or `interface_key:graph_key`, by commas",
           anything());
     field(&C::outputs, "outputs", "keys it writes, in the same form", anything());
-    field(&C::n_seqs, "n_seqs", "samples of one run of the call", at_least(1));
+    field(&C::n_seqs, "n_seqs",
+          "samples of one run of the call; unless given, experiment.prompts_per_step", at_least(1));
     field(&C::layout, "layout", "such as d2t1p1@0-1; empty: layout.default", anything());
     field(&C::enabled, "enabled", "false: as if the section were not there", anything());
     field(&C::max_tokens_per_micro_batch, "max_tokens_per_micro_batch",
@@ -325,7 +336,8 @@ struct CallConfig {
     field(&C::log_return_value, "log_return_value", "also log the mean of each output", anything());
     field(&C::post_realloc, "post_realloc",
           "role that gets the trained parameters after the call; empty: none", anything());
-    field(&C::eta, "eta", "of that: new = eta * trained + (1 - eta) * old", in_range(0, 1));
+    field(&C::ema_decay, "ema_decay", "of that: new = ema_decay * old + (1 - ema_decay) * trained",
+          in_range(0, 1));
   }
 };
 

@@ -10,10 +10,10 @@
 namespace orrery::model {
 
 /// Hands out matrices from one allocation, one behind another. They keep the allocation alive.
-class Slab {
+class Arena {
  public:
-  Slab() = default;
-  explicit Slab(at::Tensor memory) : memory_(std::move(memory)) {}
+  Arena() = default;
+  explicit Arena(at::Tensor memory) : memory_(std::move(memory)) {}
 
   /// Numbers that a matrix takes, rounded up to whole cache lines.
   static int64_t size_of(int64_t rows, int64_t columns) { return (rows * columns + 15) / 16 * 16; }
@@ -27,12 +27,12 @@ class Slab {
 };
 
 /// Slabs of one type. A slab is free again when nothing refers to its memory any more.
-class SlabPool {
+class ArenaPool {
  public:
-  explicit SlabPool(at::ScalarType dtype) : dtype_(dtype) {}
+  explicit ArenaPool(at::ScalarType dtype) : dtype_(dtype) {}
 
   /// A slab of at least `numel` numbers.
-  Slab take(int64_t numel);
+  Arena take(int64_t numel);
 
  private:
   at::ScalarType dtype_;
