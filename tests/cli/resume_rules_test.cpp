@@ -63,14 +63,16 @@ TEST(ResumeRules, AcceptWhatIsNamed) {
   const ConfigChanges refused = changes_of("call.train", "clip_range = 0.2", "clip_range = 0.3");
   const ConfigChanges accepted =
       changes_of("call.train", "clip_range = 0.2", "clip_range = 0.3", {key});
-  const ConfigChanges same = changes_of("call.train", "clip_range = 0.3", "clip_range = 0.3", {key});
+  const ConfigChanges same =
+      changes_of("call.train", "clip_range = 0.3", "clip_range = 0.3", {key});
 
   EXPECT_EQ(refused.refused, std::vector<std::string>{key + ": was 0.2, is 0.3"});
   EXPECT_EQ(accepted.accepted, refused.refused);
   EXPECT_TRUE(accepted.refused.empty());
   EXPECT_TRUE(same.accepted.empty());
-  EXPECT_THROW(changes_of("call.train", "clip_range = 0.3", "clip_range = 0.3", {"call.train.clip"}),
-               ConfigError);
+  EXPECT_THROW(
+      changes_of("call.train", "clip_range = 0.3", "clip_range = 0.3", {"call.train.clip"}),
+      ConfigError);
 }
 
 TEST(ResumeRules, TakeTheDefaultForAKeyThatAnEarlierVersionDidNotHave) {
