@@ -80,7 +80,13 @@ std::vector<int64_t> ids_without_token(const Tokenizer& tokenizer, int64_t n_ids
 }
 
 std::string StreamingDecoder::push(int32_t id) {
-  pending_ += tokenizer_.bytes_of(id);
+  const std::string_view bytes = tokenizer_.bytes_of(id);
+  if (has_begun_) {
+    pending_ += bytes;
+  } else if (!bytes.empty()) {
+    pending_ += tokenizer_.bytes_at_start(id);
+    has_begun_ = true;
+  }
   const std::size_t held = incomplete_tail(pending_);
   std::string rest = pending_.substr(pending_.size() - held);
   pending_.resize(pending_.size() - held);

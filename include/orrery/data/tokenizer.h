@@ -27,6 +27,8 @@ class Tokenizer {
   /// The bytes of one token, perhaps a part of a character; none for special tokens and ids of no
   /// token.
   virtual std::string_view bytes_of(int32_t id) const = 0;
+  /// What the token gives at the beginning of a text, where decode() may leave out a space.
+  virtual std::string bytes_at_start(int32_t id) const { return std::string(bytes_of(id)); }
 
   /// Ids are in [0, vocab_size).
   virtual int32_t vocab_size() const = 0;
@@ -62,7 +64,7 @@ class ByteTokenizer final : public Tokenizer {
   int32_t pad_id() const override { return kPad; }
 };
 
-/// `byte`, the path of a Hugging Face directory (or of its tokenizer.json): byte-level BPE, or that
+/// `byte`, the path of a Hugging Face directory (or of its tokenizer.json): BPE, or that
 /// of a pre-tokenized dataset: its TokenTable. Throws ConfigError or DataError naming the
 /// tokenizers that there are, or what is wrong with the files.
 std::unique_ptr<Tokenizer> make_tokenizer(std::string_view name);
@@ -72,7 +74,8 @@ std::unique_ptr<Tokenizer> make_tokenizer(std::string_view name);
 std::vector<int64_t> ids_without_token(const Tokenizer& tokenizer, int64_t n_ids);
 
 /// Text of tokens that come one at a time: characters whose bytes are spread over several tokens
-/// come out whole. One thread; `tokenizer` must outlive it.
+/// come out whole. It is that of decode(), but that what was given is not taken back when bytes
+/// behind it are no UTF-8. One thread; `tokenizer` must outlive it.
 class StreamingDecoder {
  public:
   explicit StreamingDecoder(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
@@ -84,6 +87,7 @@ class StreamingDecoder {
 
  private:
   const Tokenizer& tokenizer_;
+  bool has_begun_ = false;
   std::string pending_;
 };
 
