@@ -49,6 +49,18 @@ int64_t Architecture::window_of(int64_t layer) const {
                                                                                  : 0;
 }
 
+Rotary Architecture::rotary_of(int64_t layer) const {
+  if (learned_positions) return Rotary::kNone;
+  if (!unrotated_layers.empty() && unrotated_layers.at(static_cast<size_t>(layer))) {
+    return Rotary::kNone;
+  }
+  return local_rope_theta > 0 && window_of(layer) > 0 ? Rotary::kLocal : Rotary::kGlobal;
+}
+
+double Architecture::score_scale() const {
+  return 1.0 / std::sqrt(query_scale > 0 ? query_scale : static_cast<double>(head_dim));
+}
+
 bool Architecture::has_experts(int64_t layer) const {
   return experts.count > 0 &&
          (experts.layers.empty() || experts.layers.at(static_cast<size_t>(layer)));
@@ -104,6 +116,17 @@ std::vector<std::string> Architecture::problems() const {
                                  n_layers == 1 ? " layer" : " layers"));
   };
   one_a_layer("layer_types", sliding_layers);
+  one_a_layer("no_rope_layers", unrotated_layers);
+  if (!(local_rope_theta >= 0) || !std::isfinite(local_rope_theta)) {
+    found.push_back(
+        base::concat("the local rope_theta is ", local_rope_theta, ", expected more than 0"));
+  }
+  if (!(query_scale >= 0) || !std::isfinite(query_scale)) {
+    found.push_back(base::concat("query_scale is ", query_scale, ", expected more than 0"));
+  }
+  if (has_norms_after() && (experts.count > 0 || norm == NormKind::kLayer)) {
+    found.push_back("norms after the branches are there for dense layers with rms norms only");
+  }
   one_a_layer("the list of layers with experts", experts.layers);
   if (experts.count < 0) found.push_back(base::concat("the number of experts is ", experts.count));
   if (experts.count > 0) {

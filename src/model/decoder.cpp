@@ -2,6 +2,7 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -146,6 +147,13 @@ void Decoder::State::extend_rope_table(int64_t n_positions) {
   sines = at::empty({rows, half}, parameters.values().options());
   with_type(cosines.scalar_type(), [&]<class T>() {
     fill_rope_table<T>(architecture, rows, cosines.data_ptr<T>(), sines.data_ptr<T>());
+  });
+  if (architecture.local_rope_theta == 0) return;
+  local_cosines = at::empty_like(cosines);
+  local_sines = at::empty_like(sines);
+  with_type(cosines.scalar_type(), [&]<class T>() {
+    fill_rope_table<T>(local_rope(architecture), rows, local_cosines.data_ptr<T>(),
+                       local_sines.data_ptr<T>());
   });
 }
 

@@ -29,6 +29,9 @@ struct Decoder::State {
       anchor;  // [1], requires a gradient and never gets one: it makes results differentiable
   at::Tensor cosines;  // [positions so far, D / 2]
   at::Tensor sines;
+  at::Tensor
+      local_cosines;  // likewise of the layers with Rotary::kLocal; undefined: there are none
+  at::Tensor local_sines;
 
   double balance = 0;  // weight of the balance loss, for each token
 

@@ -18,8 +18,10 @@ constexpr const char* kHead = "lm_head.weight";
 
 /// The name under which the files have the embedding.
 std::string embedding_in(const SafetensorsDirectory& stored) {
-  for (const char* name : {"model.embed_tokens.weight", "embed_tokens.weight",
-                           "transformer.wte.weight", "wte.weight"}) {
+  for (const char* name :
+       {"model.embed_tokens.weight", "embed_tokens.weight",
+        "language_model.model.embed_tokens.weight", "model.language_model.embed_tokens.weight",
+        "transformer.wte.weight", "wte.weight"}) {
     if (stored.tensors().contains(name)) return name;
   }
   return {};

@@ -50,6 +50,29 @@ const FamilyTraits& traits_of(ConfigReader& reader, const std::filesystem::path&
        .advice = "use a model of one of these families"});
 }
 
+/// The part of a configuration that describes a decoder of text: all of it, or text_config of a
+/// model that has other parts as well, with what the whole file says of heads and special tokens.
+json text_part(json object) {
+  const json type = object.value("model_type", json());
+  const FamilyTraits* family =
+      type.is_string() ? find_wrapped_family(type.get<std::string>()) : nullptr;
+  if (family == nullptr || !object.contains("text_config") || !object["text_config"].is_object()) {
+    return object;
+  }
+  json text = object["text_config"];
+  text["model_type"] = family->model_type;
+  text.erase("architectures");
+  for (const char* key : {"architectures", "bos_token_id", "eos_token_id", "tie_word_embeddings",
+                          "quantization_config", "compression_config"}) {
+    if (object.contains(key) && !text.contains(key)) text[key] = object[key];
+  }
+  if (text.contains("architectures") &&
+      text["architectures"] == json::array({family->wrapper_class})) {
+    text.erase("architectures");
+  }
+  return text;
+}
+
 /// A classifier of one label is a reward model: one number a token. Reads the class, and refuses
 /// one that is not of the family's model_type.
 bool has_value_head(ConfigReader& reader, const FamilyTraits& family) {
@@ -115,7 +138,7 @@ std::vector<int64_t> token_ids(ConfigReader& reader, const char* key) {
 }  // namespace
 
 Architecture Architecture::from_hf_config(const std::filesystem::path& config_json) {
-  const json object = parse_file(config_json);
+  const json object = text_part(parse_file(config_json));
   ConfigReader reader(object);
   const FamilyTraits& family = traits_of(reader, config_json);
   const Defaults& defaults = family.defaults;

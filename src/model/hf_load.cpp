@@ -15,6 +15,7 @@
 namespace orrery::model {
 namespace {
 
+constexpr std::string_view kHead = "lm_head.weight";
 constexpr std::string_view kValueHead = "score.weight";
 
 /// Tensors that checkpoints carry and nobody needs: tables that are made from the configuration,
@@ -23,7 +24,8 @@ bool is_redundant(const std::string& name, const Architecture& architecture) {
   const FamilyTraits& family = traits(architecture.family);
   return name.ends_with("rotary_emb.inv_freq") ||
          (family.is_redundant != nullptr && family.is_redundant(name)) ||
-         ((architecture.tie_embeddings || architecture.value_head) && name == "lm_head.weight");
+         ((architecture.tie_embeddings || architecture.value_head) &&
+          (name == kHead || (family.wrapper_head != nullptr && name == family.wrapper_head)));
 }
 
 /// The part of a stored tensor that a shard's parameter is.
@@ -61,19 +63,31 @@ void check_same_sizes(const Architecture& stored, const Architecture& wanted,
 struct StoredModel {
   Architecture architecture;
   SafetensorsDirectory files;
-  bool has_prefix = true;  // files of the trunk alone have none
-  std::string prefix;
+  std::string prefix;                 // of names as the family has them
+  std::string stored_prefix;          // of these files: none where they hold the trunk alone
+  const char* stored_head = nullptr;  // the name of lm_head.weight, where it is another one
 
   StoredModel(const std::filesystem::path& directory, const Architecture& wanted)
       : architecture(Architecture::from_hf_config(directory / "config.json")),
         files(directory),
         prefix(trunk_prefix(wanted)) {
-    has_prefix = std::any_of(files.tensors().begin(), files.tensors().end(),
-                             [&](const auto& entry) { return entry.first.starts_with(prefix); });
+    if (any_starts_with(prefix)) stored_prefix = prefix;
+    const FamilyTraits& family = traits(wanted.family);
+    for (const char* nested : family.wrapper_prefixes) {
+      if (any_starts_with(nested)) stored_prefix = nested;
+    }
+    if (family.wrapper_head != nullptr && files.tensors().contains(family.wrapper_head)) {
+      stored_head = family.wrapper_head;
+    }
+  }
+  bool any_starts_with(const std::string& start) const {
+    return std::any_of(files.tensors().begin(), files.tensors().end(),
+                       [&](const auto& entry) { return entry.first.starts_with(start); });
   }
   std::string name_of(const StoredPlace& place) const {
-    return !has_prefix && place.name.starts_with(prefix) ? place.name.substr(prefix.size())
-                                                         : place.name;
+    if (place.name == kHead && stored_head != nullptr) return stored_head;
+    if (!place.name.starts_with(prefix)) return place.name;
+    return stored_prefix + place.name.substr(prefix.size());
   }
 };
 

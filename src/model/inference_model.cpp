@@ -3,7 +3,7 @@
 #include <ATen/ops/from_blob.h>
 
 #include <algorithm>  // copy_n, max
-#include <cmath>      // sqrt, exp
+#include <cmath>      // exp
 
 #include "activation_function.h"
 #include "orrery/base/error.h"
@@ -15,6 +15,7 @@
 #include "rope_table.h"
 #include "routing.h"
 #include "row_norm.h"
+#include "whole_norm.h"
 
 namespace orrery::model {
 namespace {
@@ -31,10 +32,6 @@ at::Tensor tensor_over(T* memory, at::IntArrayRef sizes) {
   return at::from_blob(memory, sizes, c10::CppTypeToScalarType<T>::value);
 }
 
-double score_scale(const Architecture& a) {
-  return 1.0 / std::sqrt(static_cast<double>(a.head_dim));
-}
-
 }  // namespace
 
 template <class T>
@@ -44,6 +41,7 @@ InferenceModel<T>::InferenceModel(const Decoder& decoder, const InferenceWeights
       architecture_(shard_architecture(decoder.architecture(), shard_.place)),
       vocab_size_(decoder.architecture().vocab_size),
       vocabulary_(vocabulary_of(vocab_size_, shard_.place)),
+      kv_copies_(std::max<int64_t>(1, shard_.place.n_tensor / decoder.architecture().n_kv_heads)),
       weights_(weights) {
   const Architecture& a = architecture_;
   if (!a.learned_positions) {
@@ -51,6 +49,11 @@ InferenceModel<T>::InferenceModel(const Decoder& decoder, const InferenceWeights
     cosines_.resize(half);
     sines_.resize(half);
     fill_rope_table<T>(a, max_context, cosines_.data(), sines_.data());
+    if (a.local_rope_theta > 0) {
+      local_cosines_.resize(half);
+      local_sines_.resize(half);
+      fill_rope_table<T>(local_rope(a), max_context, local_cosines_.data(), local_sines_.data());
+    }
   }
 
   positions_.resize(static_cast<size_t>(max_rows));
@@ -74,7 +77,8 @@ InferenceModel<T>::InferenceModel(const Decoder& decoder, const InferenceWeights
   }
   up_ = numbers<T>(max_rows * (a.gated_mlp ? 2 : 1) * width);
   hidden_ = numbers<T>(max_rows * width);
-  if (shard_.tensor != nullptr || has_experts) partial_ = numbers<T>(max_rows * a.hidden_size);
+  if (shard_.tensor != nullptr || has_experts || a.has_norms_after())
+    partial_ = numbers<T>(max_rows * a.hidden_size);
   attention_scratch_ = numbers<T>(
       kernels::decode_attention_scratch(a.n_heads, a.n_kv_heads, a.head_dim, max_context));
 }
@@ -139,6 +143,26 @@ void InferenceModel<T>::add_matmul(const Matrix& weight, const T* x, int64_t n_r
   for (int64_t i = 0; i < n; ++i) x_[i] += partial_[i];
 }
 
+/// x += the matmul, summed over the tensor ranks and normed where the model does that.
+template <class T>
+void InferenceModel<T>::add_branch(const Matrix& weight, const NormWeights<T>& after, const T* x,
+                                   int64_t n_rows) {
+  if (!after.is_there()) return add_matmul(weight, x, n_rows);
+  matmul(weight, x, n_rows, partial_.get());
+  if (shard_.tensor != nullptr) sum_over_tensor_ranks(partial_.get(), n_rows);
+  norm(partial_.get(), after, n_rows, normed_.get());
+  const int64_t n = n_rows * architecture_.hidden_size;
+  for (int64_t i = 0; i < n; ++i) x_[i] += normed_[i];
+}
+
+/// x as it goes into a branch.
+template <class T>
+const T* InferenceModel<T>::branch_input(const NormWeights<T>& before, int64_t n_rows) {
+  if (!before.is_there()) return x_.get();
+  norm(x_.get(), before, n_rows, normed_.get());
+  return normed_.get();
+}
+
 /// Completes the embedded tokens, or receives what the stage before made of them.
 template <class T>
 void InferenceModel<T>::begin_stage(int64_t n_rows) {
@@ -196,8 +220,7 @@ void InferenceModel<T>::compute_logits(int64_t n_rows, T* logits) {
 template <class T>
 void InferenceModel<T>::project_and_rotate(const Layer& layer, int64_t n_rows) {
   const Architecture& a = architecture_;
-  norm(x_.get(), layer.input_norm, n_rows, normed_.get());
-  matmul(layer.qkv, normed_.get(), n_rows, qkv_.get());
+  matmul(layer.qkv, branch_input(layer.input_norm, n_rows), n_rows, qkv_.get());
   const auto norm_heads = [&](const std::vector<T>& weight, int64_t first_head, int64_t n_heads) {
     T* heads = qkv_.get() + first_head * a.head_dim;
     kernels::rms_norm<T>({.x = heads,
@@ -210,15 +233,28 @@ void InferenceModel<T>::project_and_rotate(const Layer& layer, int64_t n_rows) {
                           .y_stride = a.qkv_size(),
                           .eps = a.norm_eps});
   };
-  if (a.qk_norm) {
+  if (a.qk_norm_whole) {
+    norm_whole<T>({.x = qkv_.get(),
+                   .x_stride = a.qkv_size(),
+                   .q_weight = layer.q_norm.data(),
+                   .k_weight = layer.k_norm.data(),
+                   .y = qkv_.get(),
+                   .y_stride = a.qkv_size(),
+                   .n_tokens = n_rows,
+                   .q_width = a.query_size(),
+                   .k_width = a.kv_size(),
+                   .eps = a.norm_eps,
+                   .ranks = {shard_.tensor, kv_copies_}});
+  } else if (a.qk_norm) {
     norm_heads(layer.q_norm, 0, a.n_heads);
     norm_heads(layer.k_norm, a.n_heads, a.n_kv_heads);
   }
-  if (a.learned_positions) return;
+  if (layer.rotary == Rotary::kNone) return;
+  const bool is_local = layer.rotary == Rotary::kLocal;
   kernels::rope<T>({.x = qkv_.get(),
                     .positions = positions_.data(),
-                    .cosines = cosines_.data(),
-                    .sines = sines_.data(),
+                    .cosines = (is_local ? local_cosines_ : cosines_).data(),
+                    .sines = (is_local ? local_sines_ : sines_).data(),
                     .n_tokens = n_rows,
                     .n_heads = a.n_heads + a.n_kv_heads,
                     .head_dim = a.head_dim,
@@ -304,11 +340,11 @@ void InferenceModel<T>::add_experts(const Layer& layer, int64_t n_rows) {
 /// attention -> output matmul onto the residual stream -> MLP or experts onto it.
 template <class T>
 void InferenceModel<T>::finish_layer(const Layer& layer, int64_t n_rows) {
-  add_matmul(layer.output, attention_.get(), n_rows);
-  norm(x_.get(), layer.post_attention_norm, n_rows, normed_.get());
+  add_branch(layer.output, layer.attention_after_norm, attention_.get(), n_rows);
+  const T* in = branch_input(layer.post_attention_norm, n_rows);
   if (layer.has_experts()) return add_experts(layer, n_rows);
-  run_mlp(layer.mlp, normed_.get(), n_rows, up_.get());
-  add_matmul(layer.mlp.down, hidden_.get(), n_rows);
+  run_mlp(layer.mlp, in, n_rows, up_.get());
+  add_branch(layer.mlp.down, layer.mlp_after_norm, hidden_.get(), n_rows);
 }
 
 template <class T>
@@ -345,7 +381,7 @@ void InferenceModel<T>::prefill(std::span<const PrefillItem> prompts, PagePool<T
                                             .n_kv_heads = a.n_kv_heads,
                                             .head_dim = a.head_dim,
                                             .window = layer.window,
-                                            .scale = score_scale(a)},
+                                            .scale = a.score_scale()},
                                   .q = qkv_.get(),
                                   .k = qkv_.get() + a.query_size(),
                                   .v = qkv_.get() + a.query_size() + a.kv_size(),
@@ -397,7 +433,7 @@ void InferenceModel<T>::decode(const DecodeInput& input, PagePool<T>& pages, T* 
                                   .n_kv_heads = a.n_kv_heads,
                                   .head_dim = a.head_dim,
                                   .window = layer.window,
-                                  .scale = score_scale(a)});
+                                  .scale = a.score_scale()});
     finish_layer(layer, n_rows);
   }
   end_stage(n_rows);

@@ -53,6 +53,8 @@ class InferenceModel {
 
   void matmul(const Matrix& weight, const T* x, int64_t n_rows, T* y, const T* residual = nullptr);
   void add_matmul(const Matrix& weight, const T* x, int64_t n_rows);
+  void add_branch(const Matrix& weight, const NormWeights<T>& after, const T* x, int64_t n_rows);
+  const T* branch_input(const NormWeights<T>& before, int64_t n_rows);
   void sum_over_tensor_ranks(T* rows, int64_t n_rows);
   void begin_stage(int64_t n_rows);
   void end_stage(int64_t n_rows);
@@ -69,8 +71,10 @@ class InferenceModel {
   const Architecture architecture_;  // of the shard: its heads, blocks, vocabulary
   const int64_t vocab_size_;         // of the model
   const IndexRange vocabulary_;
+  const int64_t kv_copies_;  // tensor ranks that have the same key and value heads
   const InferenceWeights<T>& weights_;
-  std::vector<T> cosines_, sines_;  // [max_context, D / 2]
+  std::vector<T> cosines_, sines_;              // [max_context, D / 2]
+  std::vector<T> local_cosines_, local_sines_;  // likewise of the layers with Rotary::kLocal
 
   // Rows of the running pass; n_rows of them are in use. Not initialised: a call that decodes few
   // tokens would spend its time on that.

@@ -5,6 +5,7 @@
 #include "orrery/base/hash.h"
 #include "orrery/base/text.h"
 #include "orrery/kernels/packed_gemm.h"
+#include "row_norm.h"
 
 namespace orrery::model {
 namespace {
@@ -109,6 +110,28 @@ void InferenceWeights<T>::pack_experts(const Decoder& decoder, const Architectur
 }
 
 template <class T>
+void InferenceWeights<T>::add_norms(const Decoder& decoder, const Architecture& a,
+                                    const std::string& prefix, Layer& layer) {
+  const bool after = a.has_norms_after();
+  if (a.has_norms_before()) {
+    layer.input_norm = norm_of<T>(decoder, prefix + "input_layernorm");
+    layer.post_attention_norm = norm_of<T>(
+        decoder, prefix + (after ? "pre_feedforward_layernorm" : "post_attention_layernorm"));
+  }
+  if (after) {
+    layer.attention_after_norm = norm_of<T>(decoder, prefix + "post_attention_layernorm");
+    layer.mlp_after_norm = norm_of<T>(decoder, prefix + "post_feedforward_layernorm");
+  }
+  if (!a.qk_norm) return;
+  const auto heads = [&](const char* name, int64_t width) {
+    const NormScale<T> scale(a.norm, parameter<T>(decoder, prefix + name), width);
+    return std::vector<T>(scale.data(), scale.data() + width);
+  };
+  layer.q_norm = heads("self_attn.q_norm.weight", a.qk_norm_whole ? a.query_size() : a.head_dim);
+  layer.k_norm = heads("self_attn.k_norm.weight", a.qk_norm_whole ? a.kv_size() : a.head_dim);
+}
+
+template <class T>
 InferenceWeights<T>::InferenceWeights(const Decoder& decoder) {
   const Shard& shard = decoder.shard();
   const Architecture a = shard_architecture(decoder.architecture(), shard.place);
@@ -120,12 +143,8 @@ InferenceWeights<T>::InferenceWeights(const Decoder& decoder) {
     const std::string p = layer_prefix(block);
     Layer layer;
     layer.window = a.window_of(block);
-    layer.input_norm = norm_of<T>(decoder, p + "input_layernorm");
-    layer.post_attention_norm = norm_of<T>(decoder, p + "post_attention_layernorm");
-    if (a.qk_norm) {
-      layer.q_norm = copy_of<T>(decoder, p + "self_attn.q_norm.weight", a.head_dim);
-      layer.k_norm = copy_of<T>(decoder, p + "self_attn.k_norm.weight", a.head_dim);
-    }
+    layer.rotary = a.rotary_of(block);
+    add_norms(decoder, a, p, layer);
     layer.qkv = pack(decoder, p + "self_attn.q_proj.weight", a.qkv_size(), a.hidden_size,
                      a.qkv_bias ? p + "self_attn.q_proj.bias" : std::string());
     const bool adds = a.output_bias && shard.place.tensor == 0;

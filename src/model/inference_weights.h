@@ -25,6 +25,8 @@ template <class T>
 struct NormWeights {
   std::vector<T> weight;
   std::vector<T> bias;  // empty: none
+
+  bool is_there() const { return !weight.empty(); }
 };
 
 template <class T>
@@ -36,7 +38,9 @@ class InferenceWeights {
   };
   struct Layer {
     int64_t window = 0;  // of its attention; 0: none
-    NormWeights<T> input_norm, post_attention_norm;
+    Rotary rotary = Rotary::kGlobal;
+    NormWeights<T> input_norm, attention_after_norm, post_attention_norm,
+        mlp_after_norm;  // layer.h
     std::vector<T> q_norm, k_norm;
     PackedMatrix<T> qkv, output;
     Mlp mlp;                      // in a layer without experts
@@ -63,6 +67,8 @@ class InferenceWeights {
                        int64_t n_in, const std::string& first_bias = {});
   Mlp pack_mlp(const Decoder& decoder, const Architecture& a, const std::string& prefix,
                int64_t width, bool has_bias);
+  void add_norms(const Decoder& decoder, const Architecture& a, const std::string& prefix,
+                 Layer& layer);
   void pack_experts(const Decoder& decoder, const Architecture& a, const std::string& prefix,
                     Layer& layer);
 

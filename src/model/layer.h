@@ -3,7 +3,8 @@
 // Megatron-LM) and, between the matmuls, its rows (row_exchange.h).
 //   n = norm(x); q, k, v = n Wqkv^T (+ bias), rotated; m = x + attention(q, k, v) Wo^T (+ bias);
 //   y = m + (f(norm(m) Wg^T) * norm(m) Wu^T) Wd^T, or f(norm(m) Wu^T) Wd^T (+ biases), or a mixture
-//   of experts (experts.h)
+//   of experts (experts.h). Some families norm what a branch adds, in place of what goes into it or
+//   as well (NormPlacement).
 // Shape letters: T packed tokens, H hidden, F = (heads + 2 kv heads) * D fused q, k, v, I
 // intermediate, Q query heads, K key and value heads, all of the shard; R own rows (T with one
 // tensor rank).
@@ -25,16 +26,19 @@ namespace orrery::model {
 /// Views of the flat buffer (values, or gradients with the same shapes).
 struct LayerWeights {
   int64_t window = 0;                   // of its attention; 0: none
-  at::Tensor input_norm;                // [H]
+  Rotary rotary = Rotary::kGlobal;      // its positions
+  at::Tensor input_norm;                // [H]; undefined with norms after the branches only
   at::Tensor input_norm_bias;           // [H] or undefined
   at::Tensor qkv;                       // [F, H]
   at::Tensor qkv_bias;                  // [F] or undefined
-  at::Tensor q_norm;                    // [D] or undefined
-  at::Tensor k_norm;                    // [D] or undefined
+  at::Tensor q_norm;                    // [D], [Q D] with qk_norm_whole, or undefined
+  at::Tensor k_norm;                    // [D], [K D] likewise, or undefined
   at::Tensor output;                    // [H, Q D]
   at::Tensor output_bias;               // [H] or undefined
-  at::Tensor post_attention_norm;       // [H]
+  at::Tensor attention_after_norm;      // [H] of what attention adds, or undefined
+  at::Tensor post_attention_norm;       // [H] before the MLP, or undefined
   at::Tensor post_attention_norm_bias;  // [H] or undefined
+  at::Tensor mlp_after_norm;            // [H] of what the MLP adds, or undefined
   MlpWeights mlp;                       // undefined in a layer of experts
   ExpertWeights experts;                // undefined in any other
 
@@ -45,31 +49,43 @@ struct LayerWeights {
 LayerWeights layer_weights(const Architecture& architecture, const ParameterTable& table,
                            const at::Tensor& flat, int64_t block);
 
+/// [positions, D / 2] each; the local ones are undefined where no layer has them.
+struct RopeTables {
+  const at::Tensor& cosines;
+  const at::Tensor& sines;
+  const at::Tensor& local_cosines;
+  const at::Tensor& local_sines;
+};
+
 /// What all layers of one pass share.
 struct PassInput {
   const Architecture& architecture;        // of the shard: its heads, its part of the MLP
   const std::vector<int32_t>& cu_seqlens;  // [N + 1]
   const std::vector<int32_t>& positions;   // [T]
-  const at::Tensor& cosines;               // [positions, D / 2]
-  const at::Tensor& sines;                 // [positions, D / 2]
+  RopeTables rope;
   PassRows rows;
-  double balance = 0;  // weight of the balance loss in backward (experts.h)
+  int64_t kv_copies = 1;  // tensor ranks that have the same key and value heads
+  double balance = 0;     // weight of the balance loss in backward (experts.h)
 
   int64_t n_tokens() const { return rows.n_tokens; }
 };
 
 /// What backward reads again, besides the layer's input.
 struct LayerActivations {
-  at::Tensor input_rstd;   // [R, 1]
+  at::Tensor input_rstd;   // [R, 1]; undefined, like middle_rstd, without norms before the branches
   at::Tensor qkv;          // [T, F] rotated; with q/k norm as the matmul left it
   at::Tensor rotated;      // [T, (Q + K) D] normed and rotated q and k; undefined without q/k norm
-  at::Tensor qk_rstd;      // [T, Q + K]; undefined without q/k norm
+  at::Tensor qk_rstd;      // [T, Q + K]; undefined without q/k norm; [T, 2] over all heads
   at::Tensor attention;    // [T, Q D]
   at::Tensor logsumexp;    // [T, Q]
   at::Tensor middle;       // [R, H]
   at::Tensor middle_rstd;  // [R, 1]
   at::Tensor up;           // [T, 2 I] gate and up, or [T, I]; not of experts
   Routing routing;         // of experts
+  at::Tensor attention_out;   // [R, H] what a norm after the branch reads; undefined without
+  at::Tensor attention_rstd;  // [R, 1]
+  at::Tensor mlp_out;         // [R, H] likewise
+  at::Tensor mlp_rstd;        // [R, 1]
 
   static int64_t size_of(const Architecture& a, const PassRows& rows);
   static LayerActivations from(Arena& slab, const Architecture& a, const PassRows& rows);
@@ -83,6 +99,7 @@ struct LayerScratch {
   at::Tensor dattention;  // [T, Q D]; backward only
   at::Tensor dnormed;     // [R, H]; backward only
   at::Tensor full;        // [n_gathered, H]: all rows, or partial sums of them
+  at::Tensor dbranch;     // [R, H]; backward only, with norms after the branches
 
   static int64_t size_of(const Architecture& a, const PassRows& rows);
   static LayerScratch from(Arena& slab, const Architecture& a, const PassRows& rows);

@@ -68,7 +68,7 @@ class BlockBuilder {
     const bool is_kv_copy =
         place_.n_tensor > a_.n_kv_heads && place_.tensor % (place_.n_tensor / a_.n_kv_heads) != 0;
 
-    norm("input_layernorm", h, a_.norm);
+    if (a_.has_norms_before()) norm("input_layernorm", h, a_.norm);
     rows("self_attn.q_proj.weight", {a_.query_size(), h}, queries, false);
     rows("self_attn.k_proj.weight", {a_.kv_size(), h}, kv, is_kv_copy);
     rows("self_attn.v_proj.weight", {a_.kv_size(), h}, kv, is_kv_copy);
@@ -77,18 +77,23 @@ class BlockBuilder {
       rows("self_attn.k_proj.bias", {a_.kv_size()}, kv, is_kv_copy);
       rows("self_attn.v_proj.bias", {a_.kv_size()}, kv, is_kv_copy);
     }
-    if (a_.qk_norm) {
-      norm("self_attn.q_norm", a_.head_dim, NormKind::kRms);
-      norm("self_attn.k_norm", a_.head_dim, NormKind::kRms);
+    if (a_.qk_norm_whole) {
+      part_of_norm("self_attn.q_norm.weight", a_.query_size(), queries, false);
+      part_of_norm("self_attn.k_norm.weight", a_.kv_size(), kv, is_kv_copy);
+    } else if (a_.qk_norm) {
+      norm("self_attn.q_norm", a_.head_dim, a_.norm);
+      norm("self_attn.k_norm", a_.head_dim, a_.norm);
     }
     columns("self_attn.o_proj.weight", {h, a_.query_size()}, queries);
     if (a_.output_bias) whole("self_attn.o_proj.bias", {h}, InitRule::kZeros, 0);
     norm("post_attention_layernorm", h, a_.norm);
+    if (a_.norm_placement == NormPlacement::kAround) norm("pre_feedforward_layernorm", h, a_.norm);
     if (a_.has_experts(layer_ - 1)) {
       add_experts();
     } else {
       add_mlp("mlp.", a_.intermediate_size, a_.mlp_bias);
     }
+    if (a_.has_norms_after()) norm("post_feedforward_layernorm", h, a_.norm);
   }
 
  private:
@@ -126,6 +131,18 @@ class BlockBuilder {
     whole(name + ".weight", {width},
           kind == NormKind::kRmsPlusOne ? InitRule::kZeros : InitRule::kOnes, 0);
     if (kind == NormKind::kLayer) whole(name + ".bias", {width}, InitRule::kZeros, 0);
+  }
+
+  /// The weights of a norm over all heads: each tensor rank has those of its own.
+  void part_of_norm(const std::string& name, int64_t width, const IndexRange& part, bool is_copy) {
+    table_.add({.name = prefix_ + name,
+                .full_shape = {width},
+                .shape = {part.count},
+                .first = {part.first, 0},
+                .layer = layer_,
+                .split = TensorSplit::kRows,
+                .init = a_.norm == NormKind::kRmsPlusOne ? InitRule::kZeros : InitRule::kOnes,
+                .is_copy = is_copy});
   }
 
   /// The same on all tensor ranks.

@@ -55,6 +55,12 @@ std::vector<double> rope_frequencies(const Architecture& a) {
   return frequencies;
 }
 
+Architecture local_rope(Architecture architecture) {
+  architecture.rope_theta = architecture.local_rope_theta;
+  architecture.rope = {};
+  return architecture;
+}
+
 template <class T>
 void fill_rope_table(const Architecture& a, int64_t n_positions, T* cosines, T* sines) {
   const std::vector<double> frequencies = rope_frequencies(a);

@@ -13,6 +13,9 @@ namespace orrery::model {
 /// Radians a position of each pair of dims, [head_dim / 2].
 std::vector<double> rope_frequencies(const Architecture& architecture);
 
+/// What the layers of Rotary::kLocal turn by: local_rope_theta, not scaled.
+Architecture local_rope(Architecture architecture);
+
 /// cosines and sines [n_positions, head_dim / 2].
 template <class T>
 void fill_rope_table(const Architecture& architecture, int64_t n_positions, T* cosines, T* sines);

@@ -1,17 +1,9 @@
 #include "row_norm.h"
 
 #include <cmath>  // sqrt
-#include <vector>
 
 namespace orrery::model {
 namespace {
-
-template <class T>
-std::vector<T> plus_one(const T* weight, int64_t width) {
-  std::vector<T> result(weight, weight + width);
-  for (T& w : result) w += T(1);
-  return result;
-}
 
 template <class T>
 T mean_of(const T* row, int64_t width) {
@@ -69,12 +61,18 @@ void layer_norm_backward(const RowNormBackwardArgs<T>& args) {
 }  // namespace
 
 template <class T>
+NormScale<T>::NormScale(NormKind kind, const T* weight, int64_t width) : weight_(weight) {
+  if (kind != NormKind::kRmsPlusOne) return;
+  shifted_.assign(weight, weight + width);
+  for (T& w : shifted_) w += T(1);
+}
+
+template <class T>
 void norm_rows(const RowNormArgs<T>& args) {
   if (args.kind == NormKind::kLayer) return layer_norm(args);
-  std::vector<T> shifted;
-  if (args.kind == NormKind::kRmsPlusOne) shifted = plus_one(args.weight, args.width);
+  const NormScale<T> scale(args.kind, args.weight, args.width);
   kernels::rms_norm<T>({.x = args.x,
-                        .weight = shifted.empty() ? args.weight : shifted.data(),
+                        .weight = scale.data(),
                         .y = args.y,
                         .rstd = args.rstd,
                         .n_tokens = args.n_rows,
@@ -87,10 +85,9 @@ void norm_rows(const RowNormArgs<T>& args) {
 template <class T>
 void norm_rows_backward(const RowNormBackwardArgs<T>& args) {
   if (args.kind == NormKind::kLayer) return layer_norm_backward(args);
-  std::vector<T> shifted;
-  if (args.kind == NormKind::kRmsPlusOne) shifted = plus_one(args.weight, args.width);
+  const NormScale<T> scale(args.kind, args.weight, args.width);
   kernels::rms_norm_backward<T>({.x = args.x,
-                                 .weight = shifted.empty() ? args.weight : shifted.data(),
+                                 .weight = scale.data(),
                                  .rstd = args.rstd,
                                  .dy = args.dy,
                                  .dx = args.dx,
@@ -103,6 +100,8 @@ void norm_rows_backward(const RowNormBackwardArgs<T>& args) {
                                  .dx_output = args.dx_output});
 }
 
+template class NormScale<float>;
+template class NormScale<double>;
 template void norm_rows<float>(const RowNormArgs<float>&);
 template void norm_rows<double>(const RowNormArgs<double>&);
 template void norm_rows_backward<float>(const RowNormBackwardArgs<float>&);

@@ -3,11 +3,24 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "orrery/kernels/rms_norm.h"
 #include "orrery/model/architecture.h"
 
 namespace orrery::model {
+
+/// A weight as it multiplies: 1 + w where the model has that. A view of `weight` otherwise.
+template <class T>
+class NormScale {
+ public:
+  NormScale(NormKind kind, const T* weight, int64_t width);
+  const T* data() const { return shifted_.empty() ? weight_ : shifted_.data(); }
+
+ private:
+  const T* weight_;
+  std::vector<T> shifted_;
+};
 
 template <class T>
 struct RowNormArgs {

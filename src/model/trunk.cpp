@@ -138,6 +138,14 @@ void final_norm_backward(Decoder::State& state, const at::Tensor& x, const at::T
                          .width = state.architecture.hidden_size});
 }
 
+RopeTables rope_tables(const Decoder::State& state) {
+  return {state.cosines, state.sines, state.local_cosines, state.local_sines};
+}
+
+int64_t kv_copies(const Decoder::State& state) {
+  return std::max<int64_t>(1, state.shard.place.n_tensor / state.architecture.n_kv_heads);
+}
+
 /// Carves the matrices of one pass out of one slab.
 void lay_out(Decoder::State& state, TrunkRecord& record, size_t n_inputs, size_t n_activations) {
   const Architecture& a = state.local;
@@ -175,7 +183,7 @@ at::Tensor forward_trunk(Decoder::State& state, const PackedTokens& batch, const
   lay_out(state, r, record != nullptr ? n_layers + 1 : 2, keep_all ? n_layers : 1);
   Arena scratch_slab = state.pool.take(LayerScratch::size_of(a, r.rows));
   LayerScratch scratch = LayerScratch::from(scratch_slab, a, r.rows);
-  const PassInput pass{a, r.cu_seqlens, r.positions, state.cosines, state.sines, r.rows};
+  const PassInput pass{a, r.cu_seqlens, r.positions, rope_tables(state), r.rows, kv_copies(state)};
 
   if (state.shard.place.is_first_stage()) {
     with_type(state.parameters.values().scalar_type(),
@@ -207,8 +215,8 @@ at::Tensor backward_trunk(Decoder::State& state, TrunkRecord& record, const at::
   LayerScratch scratch = LayerScratch::from(slab, a, record.rows);
   at::Tensor dx = slab.matrix(record.rows.n_own, a.hidden_size);
   const at::Tensor doutput = gradient.contiguous();
-  const PassInput pass{a,           record.cu_seqlens, record.positions,        state.cosines,
-                       state.sines, record.rows,       state.balance_of_layer()};
+  const PassInput pass{a,           record.cu_seqlens, record.positions,        rope_tables(state),
+                       record.rows, kv_copies(state),  state.balance_of_layer()};
 
   if (state.shard.place.is_last_stage()) {
     with_type(dx.scalar_type(), [&]<class T>() {

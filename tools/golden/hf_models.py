@@ -62,6 +62,31 @@ MODELS = {
         COMMON, model_type="gemma", head_dim=16, num_labels=1, pad_token_id=0,
         tie_word_embeddings=True, rms_norm_eps=1e-6,
         rope_parameters=dict(rope_type="default", rope_theta=10000.0))),
+    "gemma3": ("Gemma3ForCausalLM", "float32", "v5", None, dict(
+        COMMON, model_type="gemma3_text", num_hidden_layers=4, head_dim=16, tie_word_embeddings=True,
+        rms_norm_eps=1e-6, sliding_window=6, query_pre_attn_scalar=24,
+        layer_types=["sliding_attention", "sliding_attention", "full_attention", "sliding_attention"],
+        rope_parameters=dict(
+            full_attention=dict(rope_type="linear", factor=4.0, rope_theta=1e5),
+            sliding_attention=dict(rope_type="default", rope_theta=100.0)))),
+    # As the files of text and images have it: nested, with a prefix, and a part that is no text.
+    "gemma3-nested": ("Gemma3ForCausalLM", "bfloat16", "v4", None, dict(
+        COMMON, model_type="gemma3_text", num_hidden_layers=3, head_dim=8, tie_word_embeddings=True,
+        rms_norm_eps=1e-6, sliding_window=5, sliding_window_pattern=2, query_pre_attn_scalar=8,
+        rope_theta=1e5, rope_local_base_freq=50.0, rope_scaling=dict(rope_type="linear", factor=8.0))),
+    "olmo2": ("Olmo2ForCausalLM", "float32", "v4", None, dict(
+        COMMON, model_type="olmo2", num_hidden_layers=3, rms_norm_eps=1e-6, rope_theta=1000.0)),
+    "smollm3": ("SmolLM3ForCausalLM", "float32", "v4", None, dict(
+        COMMON, model_type="smollm3", pad_token_id=0, num_hidden_layers=4, tie_word_embeddings=True, rms_norm_eps=1e-6,
+        rope_theta=1000.0, no_rope_layers=[1, 0, 1, 0])),
+    "smollm3-window": ("SmolLM3ForCausalLM", "float32", "v5", None, dict(
+        COMMON, model_type="smollm3", pad_token_id=0, num_hidden_layers=4, attention_bias=True, mlp_bias=True,
+        use_sliding_window=True, sliding_window=5, no_rope_layer_interval=2,
+        rope_parameters=dict(rope_type="default", rope_theta=1000.0))),
+    "gemma3-reward": ("Gemma3TextForSequenceClassification", "float32", "v4", None, dict(
+        COMMON, model_type="gemma3_text", num_hidden_layers=2, head_dim=16, num_labels=1, pad_token_id=0,
+        tie_word_embeddings=True, rms_norm_eps=1e-6, sliding_window=6, sliding_window_pattern=2,
+        query_pre_attn_scalar=16, rope_theta=1e5, rope_local_base_freq=100.0)),
 }
 LENGTHS = [1, 2, 7, 23, 40]
 
@@ -139,7 +164,10 @@ def generation(model, generator, vocab):
     for i, (tokens, _) in enumerate(answers):
         for at, t in enumerate(tokens):
             counts.setdefault(t, {}).setdefault(i, at)
-    eos = min((t for t in counts if min(counts[t].values()) > 2), key=lambda t: (len(counts[t]) == 3, min(counts[t].values())))
+    late = [t for t in counts if min(counts[t].values()) > 2]
+    if not late:  # answers that begin with all they have: another seed
+        return None, 0
+    eos = min((t for t in late), key=lambda t: (len(counts[t]) == 3, min(counts[t].values())))
     cases = []
     for prompt, (tokens, margin) in zip(prompts, answers):
         end = tokens.index(eos) + 1 if eos in tokens else len(tokens)
@@ -232,9 +260,9 @@ def make(out, name, seed):
     numbers, eos = {}, None
     if not is_reward:
         expected["generation"], margin = generation(model, generator, vocab)
-        eos = expected["generation"]["eos_token_id"]
         if margin < 2e-3:
             return make(out, name, seed + 1000)
+        eos = expected["generation"]["eos_token_id"]
     loss, of = (reward_numbers if is_reward else language_numbers)(model, sequences, expected, numbers)
     loss.backward()
     tied = bool(keys["tie_word_embeddings"])
@@ -249,8 +277,9 @@ def make(out, name, seed):
 
     folder = out / name
     folder.mkdir(parents=True, exist_ok=True)
+    act = "hidden_activation" if keys["model_type"] == "gemma3_text" else "hidden_act"
     written = {"architectures": [cls], **keys, "eos_token_id": eos,
-               "hidden_act": "gelu_pytorch_tanh" if keys["model_type"] == "gemma" else "silu",
+               act: "gelu_pytorch_tanh" if keys["model_type"].startswith("gemma") else "silu",
                "torch_dtype" if style == "v4" else "dtype": stored}
     if is_reward:
         written.update(id2label={"0": "LABEL_0"}, label2id={"LABEL_0": 0})
@@ -260,6 +289,14 @@ def make(out, name, seed):
             written["layer_types"] = config.layer_types
     if is_reward:
         written["pad_token_id"] = 0
+    if name.endswith("-nested"):
+        written = {"architectures": ["Gemma3ForConditionalGeneration"], "model_type": "gemma3",
+                   "eos_token_id": written.pop("eos_token_id"), "torch_dtype": written.pop("torch_dtype"),
+                   "text_config": {k: v for k, v in written.items() if k != "architectures"},
+                   "vision_config": {"model_type": "siglip_vision_model", "hidden_size": 8}}
+        tensors = {f"language_model.{n}": t for n, t in tensors.items()}
+        tensors["vision_tower.vision_model.post_layernorm.weight"] = torch.ones(8)
+        tensors["multi_modal_projector.mm_soft_emb_norm.weight"] = torch.ones(8)
     (folder / "config.json").write_text(json.dumps(written, indent=1, sort_keys=True) + "\n")
     if not is_reward:
         (folder / "generation_config.json").write_text(json.dumps(

@@ -30,7 +30,10 @@ enum class Family {
   kGpt2,
   kMixtral,
   kQwen2Moe,
-  kQwen3Moe
+  kQwen3Moe,
+  kGemma3,
+  kOlmo2,
+  kSmolLm3
 };
 
 /// The model_type of config.json.
@@ -41,6 +44,16 @@ enum class NormKind {
   kRmsPlusOne,  // x / rms(x) * (1 + w)
   kLayer,       // (x - mean) / deviation * w + b
 };
+
+/// Where the norms of a layer stand, around each of its two branches (attention, MLP).
+enum class NormPlacement {
+  kBefore,  // x + branch(norm(x))
+  kAfter,   // x + norm(branch(x))
+  kAround,  // x + norm(branch(norm(x)))
+};
+
+/// The rotary positions of one layer.
+enum class Rotary { kNone, kGlobal, kLocal };
 
 /// Between the matmuls of the MLP.
 enum class ActivationFunction { kSilu, kGeluTanh, kGelu, kRelu };
@@ -91,8 +104,11 @@ struct Architecture {
   std::vector<bool> sliding_layers;  // [n_layers] which have the window; empty: all of them
   double rope_theta = 10000;
   RopeScaling rope;
-  bool learned_positions = false;  // a table of positions instead of rotary ones
+  double local_rope_theta = 0;  // of layers with the window, not scaled; 0: as the other layers
+  std::vector<bool> unrotated_layers;  // [n_layers] which have no positions at all; empty: none
+  bool learned_positions = false;      // a table of positions instead of rotary ones
   NormKind norm = NormKind::kRms;
+  NormPlacement norm_placement = NormPlacement::kBefore;
   double norm_eps = 1e-5;
   double embedding_scale = 1;  // on embedded tokens, not in the head
   ActivationFunction activation_function = ActivationFunction::kSilu;
@@ -101,7 +117,9 @@ struct Architecture {
   bool output_bias = false;  // of the matmul after attention
   bool mlp_bias = false;
   Experts experts;
-  bool qk_norm = false;  // rms norm over head_dim on each query and key head, before rope
+  bool qk_norm = false;        // rms norm over head_dim on each query and key head, before rope
+  bool qk_norm_whole = false;  // with qk_norm: over all query heads together, and all key heads
+  double query_scale = 0;      // scores are divided by its square root; 0: head_dim
   bool tie_embeddings = false;
   bool value_head = false;          // one number a token instead of logits: critics, reward models
   int64_t bos_token = -1;           // -1: none
@@ -111,6 +129,10 @@ struct Architecture {
   int64_t kv_size() const { return n_kv_heads * head_dim; }
   int64_t qkv_size() const { return query_size() + 2 * kv_size(); }
   int64_t window_of(int64_t layer) const;  // 0: none
+  Rotary rotary_of(int64_t layer) const;
+  double score_scale() const;  // of q k^T
+  bool has_norms_before() const { return norm_placement != NormPlacement::kAfter; }
+  bool has_norms_after() const { return norm_placement != NormPlacement::kBefore; }
   bool has_experts(int64_t layer) const;
   bool has_dense_layers() const;
   /// Rows of the matmul that goes into the activation function: gate and up, or up alone.

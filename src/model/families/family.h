@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "../hf_names.h"
 #include "config_reader.h"
@@ -50,10 +51,12 @@ struct FamilyTraits {
   /// Tensors of files that nobody needs, beyond those that all families may have.
   bool (*is_redundant)(std::string_view name) = nullptr;
 
-  /// The model_type and class of files that hold this family in `text_config` beside other parts;
-  /// null: none.
+  /// Files that hold this family in `text_config` beside other parts: their model_type and class,
+  /// what stands there in place of trunk_prefix, and the name of the head. Null: there are none.
   const char* wrapper_type = nullptr;
   const char* wrapper_class = nullptr;
+  std::vector<const char*> wrapper_prefixes = {};
+  const char* wrapper_head = nullptr;
 };
 
 /// All of them.
@@ -61,6 +64,8 @@ std::span<const FamilyTraits> families();
 const FamilyTraits& traits(Family family);
 /// Null: no such model_type.
 const FamilyTraits* find_family(std::string_view model_type);
+/// The one whose wrapper_type this is, or null.
+const FamilyTraits* find_wrapped_family(std::string_view model_type);
 /// What a model_type that people ask for has and no family here does; empty: not known.
 std::string_view missing_part(std::string_view model_type);
 /// "llama, mistral or qwen2": the model_types; `complete_only`: of those made from sizes alone.
@@ -75,5 +80,8 @@ FamilyTraits gpt2_family();
 FamilyTraits mixtral_family();
 FamilyTraits qwen2_moe_family();
 FamilyTraits qwen3_moe_family();
+FamilyTraits gemma3_family();
+FamilyTraits olmo2_family();
+FamilyTraits smollm3_family();
 
 }  // namespace orrery::model

@@ -55,16 +55,6 @@ void read_yarn(ConfigReader& reader, const json& rope, const std::string& prefix
   }
 }
 
-/// One entry a layer, of as many as a sound file has.
-template <class Rule>
-std::vector<bool> one_a_layer(const Architecture& a, const Rule& rule) {
-  std::vector<bool> result;
-  for (int64_t layer = 0; layer < std::clamp<int64_t>(a.n_layers, 0, 100'000); ++layer) {
-    result.push_back(rule(layer));
-  }
-  return result;
-}
-
 bool has(const std::vector<bool>& values, bool value) {
   return std::find(values.begin(), values.end(), value) != values.end();
 }
@@ -81,9 +71,17 @@ bool read_layer_types(const json& types, std::vector<bool>& slides) {
 }
 
 constexpr const char* kLayerTypes =
-    "one of full_attention and (Mistral, Mixtral, Qwen) sliding_attention a layer";
+    "one of full_attention and (in families with a window) sliding_attention a layer";
 
 }  // namespace
+
+std::vector<bool> one_a_layer(const Architecture& a, const std::function<bool(int64_t)>& rule) {
+  std::vector<bool> result;
+  for (int64_t layer = 0; layer < std::clamp<int64_t>(a.n_layers, 0, 100'000); ++layer) {
+    result.push_back(rule(layer));
+  }
+  return result;
+}
 
 void read_sizes(ConfigReader& reader, const Defaults& defaults, Architecture& a) {
   a.hidden_size = reader.integer("hidden_size", defaults.hidden_size);

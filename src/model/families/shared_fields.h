@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
 
 #include "family.h"
 
@@ -20,6 +22,9 @@ void read_rope(ConfigReader& reader, const Defaults& defaults, Architecture& a);
 /// One object of rope numbers, under `key` in messages; a.rope_theta and a.rope.
 void read_rope_object(ConfigReader& reader, const nlohmann::json& rope, const std::string& key,
                       Architecture& a);
+
+/// One entry a layer, of as many as a sound file has.
+std::vector<bool> one_a_layer(const Architecture& a, const std::function<bool(int64_t)>& rule);
 
 /// Of a family whose layers may have a window.
 struct WindowRule {

@@ -10,8 +10,9 @@ namespace orrery::model {
 
 std::span<const FamilyTraits> families() {
   static const std::array kFamilies = {
-      llama_family(), mistral_family(), qwen2_family(),     qwen3_family(),     gemma_family(),
-      gpt2_family(),  mixtral_family(), qwen2_moe_family(), qwen3_moe_family(),
+      llama_family(),     mistral_family(), qwen2_family(),   qwen3_family(),
+      gemma_family(),     gpt2_family(),    mixtral_family(), qwen2_moe_family(),
+      qwen3_moe_family(), gemma3_family(),  olmo2_family(),   smollm3_family(),
   };
   return kFamilies;
 }
@@ -27,6 +28,13 @@ const FamilyTraits& traits(Family family) {
 const FamilyTraits* find_family(std::string_view model_type) {
   for (const FamilyTraits& entry : families()) {
     if (entry.model_type == model_type) return &entry;
+  }
+  return nullptr;
+}
+
+const FamilyTraits* find_wrapped_family(std::string_view model_type) {
+  for (const FamilyTraits& entry : families()) {
+    if (entry.wrapper_type != nullptr && entry.wrapper_type == model_type) return &entry;
   }
   return nullptr;
 }
