@@ -137,8 +137,9 @@ struct CommandReward::Round {
 };
 
 std::vector<OptionProblem> CommandRewardOptions::problems(const config::CallConfig&) const {
-  if (const auto text = command_problem(command)) return {{"command", *text}};
-  return {};
+  std::vector<OptionProblem> found = overlong_problems();
+  if (const auto text = command_problem(command)) found.push_back({"command", *text});
+  return found;
 }
 
 CommandReward::CommandReward(CommandRewardOptions options)
@@ -178,6 +179,7 @@ data::SequenceBatch CommandReward::inference(ModelContext& model, const data::Se
   const std::vector<FailedAnswer> all = gather_failed(round.failed, *model.data_group);
   share_.add(call.step, round.n_answers, round.n_expected, all);
   report(round);
+  statistics_.merge(add_overlong_penalty(options_, answer_lengths(round.responses), round.rewards));
   if (options_.dump_samples && !call.samples.empty()) {
     dump_responses(call.samples, call.step, call.data_rank, round.responses, round.rewards);
   }

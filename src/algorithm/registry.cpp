@@ -186,6 +186,12 @@ InterfaceSignature with_options(InterfaceSignature signature, std::vector<std::s
   return signature;
 }
 
+/// Own options of an interface that scores answers: each has its penalty for long ones.
+std::vector<std::string> with_overlong_options(std::vector<std::string> options) {
+  for (std::string& name : names_of_options<OverlongOptions>()) options.push_back(std::move(name));
+  return options;
+}
+
 std::map<std::string, Registration> built_in() {
   const std::vector<std::string> text = {"prompts", "completions"};
   const std::vector<std::string> answered = {"packed_input_ids", "prompt_mask"};
@@ -197,9 +203,11 @@ std::map<std::string, Registration> built_in() {
       {"rule_reward", registration_of<RuleReward, RuleRewardOptions>(
                           {that_compares(inference_of(with(answered, "answers"), {"fields"},
                                                       "rewards", ModelNeed::kNone))},
-                          {"match"})},
-      {"command_reward", registration_of<CommandReward, CommandRewardOptions>({inference_of(
-                             answered, {"answers", "fields"}, "rewards", ModelNeed::kNone)})},
+                          with_overlong_options({"match"}))},
+      {"command_reward",
+       registration_of<CommandReward, CommandRewardOptions>(
+           {inference_of(answered, {"answers", "fields"}, "rewards", ModelNeed::kNone)},
+           with_overlong_options({}))},
       {"grpo", registration_of<PpoActor, GrpoOptions>({policy(kRewarded, {}), reference()},
                                                       names_of_options<GrpoOptions>())},
       {"ppo_actor", registration_of<PpoActor, PpoActorOptions>(

@@ -20,6 +20,7 @@
 #include "orrery/algorithm/failed_answers.h"
 #include "orrery/algorithm/interface.h"
 #include "orrery/algorithm/option_problem.h"
+#include "orrery/algorithm/overlong_penalty.h"
 #include "orrery/config/field.h"
 
 namespace orrery::algorithm {
@@ -27,7 +28,7 @@ namespace orrery::algorithm {
 /// `stop`, `leave_out` or a number that is finite in fp32.
 config::Check failed_answer_choice();
 
-struct CommandRewardOptions {
+struct CommandRewardOptions : OverlongOptions {
   std::string command;
   double timeout_seconds = 60;
   int64_t restarts = 1;
@@ -60,11 +61,12 @@ struct CommandRewardOptions {
           config::in_range(0, 1));
     field(&C::max_failed_share_20_steps, "max_failed_share_20_steps", "the same over 20 steps",
           config::in_range(0, 1));
+    OverlongOptions::visit_fields(field);
     field(&C::dump_samples, "dump_samples", "write prompts, answers and rewards to samples/",
           config::anything());
   }
 
-  /// A command that cannot be started.
+  /// A command that cannot be started, or a penalty for long answers that contradicts itself.
   std::vector<OptionProblem> problems(const config::CallConfig& call) const;
 };
 

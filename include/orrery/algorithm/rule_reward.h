@@ -2,12 +2,13 @@
 #pragma once
 
 #include "orrery/algorithm/interface.h"
+#include "orrery/algorithm/overlong_penalty.h"
 #include "orrery/algorithm/rule_match.h"
 #include "orrery/config/field.h"
 
 namespace orrery::algorithm {
 
-struct RuleRewardOptions {
+struct RuleRewardOptions : OverlongOptions {
   std::string match = "exact";
   double correct = 1;
   double wrong = 0;
@@ -21,8 +22,14 @@ struct RuleRewardOptions {
           config::one_of({"exact", "numeric"}));
     field(&C::correct, "correct", "reward of a right answer", config::in_range(-1e30, 1e30));
     field(&C::wrong, "wrong", "reward of a wrong answer", config::in_range(-1e30, 1e30));
+    OverlongOptions::visit_fields(field);
     field(&C::dump_samples, "dump_samples", "write prompts, answers and rewards to samples/",
           config::anything());
+  }
+
+  /// A penalty for long answers that contradicts itself.
+  std::vector<OptionProblem> problems(const config::CallConfig&) const {
+    return overlong_problems();
   }
 };
 
