@@ -9,6 +9,7 @@
 
 #include "command_ranks.h"
 #include "commands.h"
+#include "master_file.h"
 #include "model_source.h"
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"
@@ -126,6 +127,15 @@ std::string hdf5_text(const fs::path& path) {
   return base::concat(text, "\n", table_text({"data set", "type", "shape", "size"}, rows));
 }
 
+/// Of a run that samples dynamically: what it knows of its prompts, and what it has in hand.
+std::string sampling_text(checkpoint::CheckpointReader& reader) {
+  const std::optional<master::RefillState> state = read_refill(reader);
+  if (!state) return {};
+  return base::concat("dynamic sampling: ", base::counted(state->carried.size(), "group"),
+                      " carried over, ", base::counted(state->upcoming.rows.size(), "prompt"),
+                      " drawn for the next round\n", master::text_of(state->prompts), "\n");
+}
+
 std::string checkpoint_text(const fs::path& directory) {
   const checkpoint::Manifest manifest = checkpoint::read_manifest(directory);
   std::string text = base::concat(
@@ -170,7 +180,8 @@ std::string checkpoint_text(const fs::path& directory) {
                     std::to_string(sum.matrices), sum.dtype, std::to_string(sum.elements),
                     base::bytes_text(sum.bytes)});
   }
-  return text + table_text({"content", "layout", "matrices", "type", "elements", "size"}, rows);
+  return text + sampling_text(reader) +
+         table_text({"content", "layout", "matrices", "type", "elements", "size"}, rows);
 }
 
 /// The last line of a file that has one object a line, or nothing.

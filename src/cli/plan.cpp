@@ -13,6 +13,7 @@
 #include "orrery/config/command_line.h"
 #include "orrery/graph/communicators.h"
 #include "orrery/graph/plan_text.h"
+#include "sampling_options.h"
 
 namespace orrery::cli {
 
@@ -46,6 +47,7 @@ std::string plan_text(const Job& job, const NodeMemory& node) {
       << graph::hooks_text(job.graph, {})
       << "\nparameters and memory of each worker, without activations and samples\n"
       << memory_text(memory) << fit_text(job, memory, node);
+  out << sampling_plan_text(job);
   if (!job.indices.empty()) out << "\ndata sets\n" << data_table(job);
   if (!job.warnings.empty()) out << "\nwarnings\n";
   for (const config::Problem& warning : job.warnings) {

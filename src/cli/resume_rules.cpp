@@ -68,6 +68,8 @@ const SectionRules kRules[] = {
      .free = {"path", "use"},
      .noted = {"max_prompt_tokens", "max_tokens", "on_bad_record"},
      .never = {"kind", "weight"}},
+    // What was drawn and what was carried over belongs to these.
+    {.section = "dynamic_sampling", .never = {"enabled", "rewards", "groups_per_round"}},
     {.section = "model",
      .free = {},
      .noted = {"lr", "lr_schedule", "min_lr_ratio", "warmup_steps", "warmup_proportion",

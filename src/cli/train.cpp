@@ -50,6 +50,7 @@
 #include "resume.h"
 #include "resume_rules.h"
 #include "run_directory.h"
+#include "sampling_options.h"
 #include "stop_signal.h"
 #include "time_limit.h"
 #include "training_log.h"
@@ -118,6 +119,17 @@ Prepared prepare(const config::TrainOptions& options, const comm::MpiSession& mp
   return prepared;
 }
 
+/// Of a data set that was changed the rows are others: what is known of them goes, and what was
+/// drawn but not used. Groups that were carried over have all that they need.
+void forget_prompts(master::RefillState& state) {
+  base::log_warning(base::concat(
+      "the data has other rows than before: ", base::counted(state.upcoming.rows.size(), "prompt"),
+      " that were drawn and not used are passed over, and the statistics of ",
+      base::counted(state.prompts.records().size(), "prompt"), " begin again"));
+  state.upcoming = {};
+  state.prompts = {};
+}
+
 /// Rank 0: makes the run directory, or makes the old one ready to go on after the checkpoint, whose
 /// state it returns.
 std::optional<master::MasterState> open_run_directory(const Job& job,
@@ -138,6 +150,9 @@ std::optional<master::MasterState> open_run_directory(const Job& job,
     // Throws for other data, before anything is touched.
     order.restore(master.state.order, datasets_with_other_bounds(master.resolved_config, config));
     state = std::move(master.state);
+    if (state->refill && !(state->order == order.state())) {
+      forget_prompts(*state->refill);  // their rows are others now
+    }
     state->order = order.state();
   }
   if (state && checkpoint.parent_path() == directory.checkpoints()) {
@@ -201,6 +216,7 @@ master::DispatcherOptions dispatcher_options(const Job& job, const RunDirectory&
   options.checkpoint.at_end = options.checkpoint.frequency.is_ever();
   options.checkpoint.directory = directory.checkpoints().string();
   options.costs = call_costs(job);
+  options.refill = refill_options(job);
   return options;
 }
 

@@ -48,6 +48,7 @@ std::string_view name_of(const Hook& hook) {
       return "unknown";
     }
     std::string_view operator()(const EvaluateHook&) const { return "evaluate"; }
+    std::string_view operator()(const KeepSamplesHook&) const { return "keep_samples"; }
     std::string_view operator()(const SaveHook&) const { return "save"; }
   };
   return std::visit(Namer{}, hook);

@@ -78,6 +78,7 @@ class Loader {
     read_section("checkpoint", experiment.checkpoint);
     read_section("evaluate", experiment.evaluate);
     read_section("export", experiment.export_);
+    read_section("dynamic_sampling", experiment.dynamic_sampling);
     for (const SectionStart& section : document_.sections) read_named(section);
     std::error_code ignored;
     const fs::path output = fs::absolute(experiment.experiment.output_dir, ignored);
@@ -167,7 +168,7 @@ class Loader {
           section.where,
           base::concat("unknown section [", section.name, "]", meant_section(section.name, kind),
                        "; there are [experiment], [layout], [checkpoint], [evaluate], "
-                       "[export], [dataset.X], [model.X], [call.X]"));
+                       "[export], [dynamic_sampling], [dataset.X], [model.X], [call.X]"));
     }
   }
 
@@ -259,8 +260,9 @@ class Loader {
     return synonym.empty() ? did_you_mean(kind, {kSections.begin(), kSections.end()}) : synonym;
   }
 
-  inline static const std::set<std::string> kSections = {
-      "experiment", "layout", "checkpoint", "evaluate", "export", "dataset", "model", "call"};
+  inline static const std::set<std::string> kSections = {"experiment", "layout", "checkpoint",
+                                                         "evaluate",   "export", "dynamic_sampling",
+                                                         "dataset",    "model",  "call"};
 
   const Document& document_;
   std::map<std::string, std::vector<const Entry*>> entries_of_;  // by section

@@ -33,6 +33,7 @@ class RequestBuilder {
     for (size_t rank = 0; rank < call.workers.size(); ++rank) {
       comm::Request& request = request_to(call.workers[rank]);
       request.handle = payload_.handle;
+      request.body = payload_.report;
       if (!payload_.batches.empty()) {
         request.batch = payload_.batches[at(call.data_rank[rank])];
         request.pre_hooks.emplace_back(comm::DataTransferHook{});

@@ -10,6 +10,7 @@
 #include "orrery/base/clock.h"
 #include "orrery/base/error.h"
 #include "orrery/base/fault.h"
+#include "orrery/base/json.h"  // reported values
 #include "orrery/base/text.h"
 #include "orrery/model/hf_directory.h"
 #include "orrery/parallel/whole_model.h"
@@ -53,6 +54,20 @@ void timed(const Operation& operation, metrics::TraceWriter* trace, comm::Reply&
     rethrow_from(where, error);
   }
   reply.times.push_back({operation.time, watch.seconds()});
+}
+
+/// The numbers of each sample as a JSON list; null where one is not finite.
+///   values  [sum of lengths]
+std::vector<std::string> values_of(const at::Tensor& values, const data::NestedLengths& lengths) {
+  const at::Tensor wide = values.to(at::kCPU, at::kDouble).contiguous();
+  const double* next = wide.const_data_ptr<double>();
+  std::vector<std::string> texts;
+  for (size_t i = 0; i < lengths.size(); ++i) {
+    nlohmann::json list = nlohmann::json::array();
+    for (int64_t k = 0; k < lengths.total(i); ++k) list.push_back(*next++);
+    texts.push_back(list.dump());
+  }
+  return texts;
 }
 
 std::vector<std::unique_ptr<data::Dataset>> open_datasets(const config::Experiment& experiment,
@@ -187,6 +202,8 @@ void ModelWorker::run_hook(const comm::Request& request, const comm::Hook& hook,
       run_transfers(transfer->transfers, registry_.workers(), store_);
     } else if (const auto* save = std::get_if<comm::SaveHook>(&hook)) {
       export_model(request, *save);
+    } else if (const auto* keep = std::get_if<comm::KeepSamplesHook>(&hook)) {
+      keep_samples(*keep);
     } else if (std::holds_alternative<comm::EvaluateHook>(hook)) {
       evaluate(request, reply);
     } else if (const auto* realloc = std::get_if<comm::ReallocHook>(&hook)) {
@@ -243,7 +260,19 @@ void ModelWorker::save(const comm::Request& request) {
   for (const auto& call : calls_) {
     if (call != nullptr) interfaces[call->call->name] = call->interface->state();
   }
-  checkpoint_->start(request.body, request.step.step, std::move(interfaces));
+  checkpoint_->start(request.body, request.step.step, std::move(interfaces),
+                     std::exchange(kept_, {}));
+}
+
+void ModelWorker::keep_samples(const comm::KeepSamplesHook& hook) {
+  kept_.clear();
+  for (const data::BatchMetadata& wanted : hook.batches) kept_.push_back(store_.gather(wanted));
+}
+
+void ModelWorker::load_kept(const comm::Request& request, comm::Reply& reply) {
+  checkpoint::CheckpointReader reader(job_.resume);
+  store_.put(read_samples(reader, request.batch));
+  reply.output = request.batch;
 }
 
 void ModelWorker::restore(const std::filesystem::path& directory) {
@@ -258,6 +287,7 @@ void ModelWorker::restore(const std::filesystem::path& directory) {
 }
 
 void ModelWorker::load(const comm::Request& request, comm::Reply& reply) {
+  if (!request.batch.ids.empty()) return load_kept(request, reply);
   const auto by_dataset = [&](const std::vector<data::RowRef>& rows, size_t dataset) {
     std::pair<std::vector<int64_t>, std::vector<data::SampleId>> chosen;
     for (const data::RowRef& row : rows) {
@@ -319,6 +349,10 @@ void ModelWorker::run_call(const comm::Request& request, comm::Reply& reply) {
   if (!statistics.empty()) reply.statistics.push_back(std::move(statistics));
   store_.put(output);
   reply.output = std::move(output.meta);
+  if (!request.body.empty()) {
+    reply.output.extra[comm::kReportedValues] =
+        values_of(output.at(request.body), reply.output.at(request.body).lengths);
+  }
 }
 
 void ModelWorker::evaluate(const comm::Request& request, comm::Reply& reply) {

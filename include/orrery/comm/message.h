@@ -24,7 +24,7 @@ enum class Handle : uint8_t {
   kGenerate = 1,    ///< call of that kind
   kInference = 2,   ///< call of that kind
   kTrainStep = 3,   ///< call of that kind
-  kLoad = 4,        ///< read `rows` into the store
+  kLoad = 4,        ///< read `rows`, or `batch` of the checkpoint of before, into the store
   kEvaluate = 5,    ///< run the evaluation
   kSave = 6,        ///< copy what survives and begin to write it to `body`
   kClear = 7,       ///< forget the samples `clear`
@@ -113,7 +113,19 @@ struct SaveHook {
   }
 };
 
-using Hook = std::variant<DataTransferHook, ReallocHook, ResidencyHook, EvaluateHook, SaveHook>;
+/// Copies these samples, for the kSave that follows to write them too: those that a resumed run
+/// needs.
+struct KeepSamplesHook {
+  std::vector<data::BatchMetadata> batches = {};  ///< each: keys that all of its samples have here
+
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(batches);
+  }
+};
+
+using Hook = std::variant<DataTransferHook, ReallocHook, ResidencyHook, EvaluateHook, SaveHook,
+                          KeepSamplesHook>;
 
 /// Name of the kind of hook, as in time records: `data_transfer`, `param_realloc`, ...
 std::string_view name_of(const Hook& hook);
@@ -158,7 +170,9 @@ struct Request {
   std::vector<data::RowRef> rows = {};  ///< kLoad: what to read now
   std::vector<data::RowRef> prefetch = {};  ///< what will be asked for next
   std::vector<data::SampleId> clear = {};   ///< forget these, before the hooks
-  std::string body = {};                    ///< kConfigure: the resolved configuration, ...
+  /// kConfigure: the resolved configuration; kSave: where to; of calls: a key whose values the
+  /// reply reports (kReportedValues).
+  std::string body = {};
   /// What serialise_shared() made of a SharedPart; null: none. Empty on arrival.
   std::shared_ptr<const std::string> shared = {};
 
@@ -195,6 +209,10 @@ struct SavedShard {
   }
   bool operator==(const SavedShard&) const = default;
 };
+
+/// In Reply::output.extra: the values of the key that the request's body names, of each sample as a
+/// JSON list of numbers; null where one is not finite.
+inline constexpr const char* kReportedValues = "reported_values";
 
 /// Request of a reply that answers none: of a worker that cannot serve any. It has an error.
 inline constexpr uint64_t kUnasked = 0;

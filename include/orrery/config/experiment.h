@@ -131,6 +131,66 @@ struct ExportConfig {
   }
 };
 
+struct DynamicSamplingConfig {
+  bool enabled = false;
+  std::string rewards = "rewards";
+  std::string accept = "accuracy";
+  double correct_above = 0;
+  double low = 0;
+  double high = 1;
+  double min_spread = 0;
+  int64_t groups_per_round = 0;
+  int64_t max_rounds = 8;
+  std::string on_limit = "refuse";
+  std::string surplus = "carry_over";
+  int64_t filter_after_answers = 0;
+  double min_pass_rate = 0;
+  double max_pass_rate = 1;
+  int64_t retry_after = 4;
+  int64_t easy_first_steps = 0;
+  double easy_first_from = 0.5;
+
+  template <class Visitor>
+  static void visit_fields(Visitor& field) {
+    using C = DynamicSamplingConfig;
+    field(&C::enabled, "enabled",
+          "generate again until a step has as many groups of answers to learn from as it takes",
+          anything());
+    field(&C::rewards, "rewards", "key of the graph by which groups are judged", anything());
+    field(&C::accept, "accept",
+          "accuracy: low < share of right answers < high; reward_spread: largest - smallest reward "
+          "> min_spread",
+          one_of({"accuracy", "reward_spread"}));
+    field(&C::correct_above, "correct_above", "accuracy: an answer with a reward above it is right",
+          in_range(-1e30, 1e30));
+    field(&C::low, "low", "accuracy: lower bound, itself not accepted; -1: none", in_range(-1, 1));
+    field(&C::high, "high", "accuracy: upper bound, itself not accepted; 2: none", in_range(0, 2));
+    field(&C::min_spread, "min_spread", "reward_spread: bound, itself not accepted",
+          in_range(0, 1e30));
+    field(&C::groups_per_round, "groups_per_round",
+          "groups that are generated and judged together; 0: as many as a step takes", at_least(0));
+    field(&C::max_rounds, "max_rounds",
+          "rounds of a step; 0: until every prompt has been drawn once", at_least(0));
+    field(&C::on_limit, "on_limit",
+          "a step that is not full then: refuse ends the job, use_partial trains on what there is",
+          one_of({"refuse", "use_partial"}));
+    field(&C::surplus, "surplus", "accepted groups that the step does not take",
+          one_of({"carry_over", "discard"}));
+    field(&C::filter_after_answers, "filter_after_answers",
+          "a prompt with so many answers is drawn by its last pass rate only; 0: every prompt is",
+          at_least(0));
+    field(&C::min_pass_rate, "min_pass_rate", "drawn from this pass rate ...", in_range(0, 1));
+    field(&C::max_pass_rate, "max_pass_rate", "... to this one", in_range(0, 1));
+    field(&C::retry_after, "retry_after",
+          "a prompt that was passed over so often is tried again; 0: never", at_least(0));
+    field(&C::easy_first_steps, "easy_first_steps",
+          "so many steps the lower bound falls, from easy_first_from to min_pass_rate; 0: it is "
+          "always that",
+          at_least(0));
+    field(&C::easy_first_from, "easy_first_from", "where it begins", in_range(0, 1));
+  }
+};
+
 struct DatasetConfig {
   std::string path;
   std::string kind = "prompts";
@@ -339,6 +399,7 @@ struct Experiment {
   CheckpointConfig checkpoint;
   EvaluateConfig evaluate;
   ExportConfig export_;
+  DynamicSamplingConfig dynamic_sampling;
   Named<DatasetConfig> datasets;
   Named<ModelConfig> models;
   Named<CallConfig> calls;

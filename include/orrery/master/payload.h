@@ -29,6 +29,7 @@ struct CallPayload {
   std::vector<data::BatchMetadata> batches = {};            ///< [data ranks]; empty: no batch
   std::vector<std::vector<comm::Transfer>> transfers = {};  ///< [phases]
   ParameterHooks hooks = {};
+  std::string report = {};  ///< Request::body of the shards' requests
   std::optional<comm::EvaluateHook> evaluate = {};
   std::optional<comm::SaveHook> save = {};
 };
