@@ -173,7 +173,7 @@ void Dispatcher::load_carried() {
   for (const auto& [where, groups] : parts) {
     Outgoing outgoing{.worker = where.first, .request = {}};
     outgoing.request.call = source_;
-    outgoing.request.handle = comm::Handle::kLoad;
+    outgoing.request.kind = comm::RequestKind::kLoad;
     outgoing.request.step.step = steps_done_;
     outgoing.request.batch = data::gather(groups);
     send(std::move(outgoing), number, -1);

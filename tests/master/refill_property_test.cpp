@@ -93,8 +93,8 @@ class FakeWorkers {
     reply.request = request.id;
     reply.call = request.call;
     Held& own = stores_[index(out)];
-    switch (request.handle) {
-      case comm::Handle::kLoad:
+    switch (request.kind) {
+      case comm::RequestKind::kLoad:
         copy(request.batch, disk_[restored_from], own);
         reply.output = request.batch;
         for (const data::RowRef& row : request.rows) {
@@ -104,12 +104,12 @@ class FakeWorkers {
         }
         if (!request.rows.empty()) write(own, reply, "packed_prompts", 1);
         break;
-      case comm::Handle::kGenerate:
+      case comm::RequestKind::kGenerate:
         check_inputs(own, request);
         reply.output.ids = request.batch.ids;
         write(own, reply, "packed_input_ids", request.step.step);
         break;
-      case comm::Handle::kInference:
+      case comm::RequestKind::kInference:
         check_inputs(own, request);
         EXPECT_EQ(request.body, "rewards");
         reply.output.ids = request.batch.ids;
@@ -118,14 +118,14 @@ class FakeWorkers {
           reply.output.extra[comm::kReportedValues].push_back(rewards_of(id));
         }
         break;
-      case comm::Handle::kTrainStep:
+      case comm::RequestKind::kTrainStep:
         check_inputs(own, request);
         for (const data::SampleId id : request.batch.ids) {
           EXPECT_FALSE(trained[request.step.step].contains(id.value)) << "twice in a step";
           trained[request.step.step][id.value] = own.at({id.value, "packed_input_ids"});
         }
         break;
-      case comm::Handle::kSave:
+      case comm::RequestKind::kSave:
         reply.saved = {{.step = request.step.step, .file = "f", .size = 1, .hash = 1}};
         break;
       default:

@@ -14,7 +14,7 @@ using Texts = std::vector<std::string>;
 Texts sent(const std::vector<Outgoing>& outgoing) {
   Texts result;
   for (const Outgoing& out : outgoing) {
-    if (out.worker != kEveryWorker) result.emplace_back(comm::name_of(out.request.handle));
+    if (out.worker != kEveryWorker) result.emplace_back(comm::name_of(out.request.kind));
   }
   return result;
 }
