@@ -10,17 +10,21 @@ namespace orrery::algorithm {
 
 namespace {
 
-/// forward(tokens) -> as many numbers for each sequence as `lengths` says, in the batch's order.
+/// forward(tokens) -> as many rows for each sequence as `lengths` says, in the batch's order.
+/// `width` numbers a row; 0: one, without an extent of its own.
 template <class Forward>
 at::Tensor run_by_sequence(ModelContext& model, const data::SequenceBatch& batch,
                            const data::NestedLengths& lengths,
-                           const parallel::MicroBatchLimits& limits, const Forward& forward) {
+                           const parallel::MicroBatchLimits& limits, const Forward& forward,
+                           int64_t width = 0) {
   const at::NoGradGuard no_grad;
   const std::string keys[] = {"packed_input_ids"};
   const data::SequenceBatch sequences = by_sequence(batch.select(keys));
   const std::vector<int64_t> offsets =
       data::NestedLengths::of_single(lengths.flat()).element_offsets();
-  at::Tensor all = at::empty({offsets.back()}, model.decoder->dtype());
+  const std::vector<int64_t> sizes = width > 0 ? std::vector<int64_t>{offsets.back(), width}
+                                               : std::vector<int64_t>{offsets.back()};
+  at::Tensor all = at::empty(sizes, model.decoder->dtype());
   for (const data::SequenceBatch& part : parallel::micro_batches(sequences, limits)) {
     const at::Tensor own = forward(model::pack_tokens(
         part.at("packed_input_ids"), part.meta.at("packed_input_ids").lengths.flat()));
@@ -32,7 +36,7 @@ at::Tensor run_by_sequence(ModelContext& model, const data::SequenceBatch& batch
       begin += n;
     }
   }
-  if (model.is_dp_head) check_finite(all, "log-probabilities or values");
+  if (model.is_dp_head) check_finite(all, "log-probabilities, values or hidden states");
   return all;
 }
 
@@ -73,6 +77,14 @@ at::Tensor current_values(ModelContext& model, const data::SequenceBatch& batch,
   return run_by_sequence(
       model, batch, batch.meta.at("packed_input_ids").lengths, limits,
       [&](const model::PackedTokens& tokens) { return model.decoder->values(tokens); });
+}
+
+at::Tensor current_hidden(ModelContext& model, const data::SequenceBatch& batch,
+                          const parallel::MicroBatchLimits& limits) {
+  return run_by_sequence(
+      model, batch, batch.meta.at("packed_input_ids").lengths, limits,
+      [&](const model::PackedTokens& tokens) { return model.decoder->hidden(tokens); },
+      model.decoder->architecture().hidden_size);
 }
 
 }  // namespace orrery::algorithm

@@ -6,8 +6,10 @@
 #include <utility>
 
 #include "orrery/algorithm/command_reward.h"
+#include "orrery/algorithm/distill.h"
 #include "orrery/algorithm/dpo.h"
 #include "orrery/algorithm/generation.h"
+#include "orrery/algorithm/label_checks.h"
 #include "orrery/algorithm/ppo_actor.h"
 #include "orrery/algorithm/ppo_critic.h"
 #include "orrery/algorithm/reward_model.h"
@@ -175,9 +177,30 @@ InterfaceSignature critic() {
 }
 
 InterfaceSignature preferences() {
+  InterfaceSignature signature = train_step_of(
+      {"packed_input_ids", "prompt_mask"},
+      {"ref_seqlogp", "desirable", "kl_input_ids", "kl_prompt_mask", "kl_ref_seqlogp"},
+      {"preferences"});
+  signature.of_other_roles = {"ref_seqlogp", "kl_ref_seqlogp"};
+  return signature;
+}
+
+/// On-policy distillation: the student's answers with its own and the teacher's log-probabilities.
+InterfaceSignature student() {
   InterfaceSignature signature =
-      train_step_of({"packed_input_ids", "prompt_mask", "ref_seqlogp"}, {}, {"preferences"});
-  signature.of_other_roles = {"ref_seqlogp"};
+      train_step_of({"packed_input_ids", "prompt_mask", "packed_logprobs", "teacher_logprobs"}, {},
+                    {"prompts", "completions"});
+  signature.agreements = {temperature_of("packed_logprobs"), temperature_of("packed_input_ids"),
+                          temperature_of("teacher_logprobs")};
+  signature.of_other_roles = {"teacher_logprobs"};
+  return signature;
+}
+
+/// The same of whole distributions.
+InterfaceSignature student_of_distributions() {
+  InterfaceSignature signature = train_step_of(
+      {"packed_input_ids", "prompt_mask", "teacher_hidden"}, {}, {"prompts", "completions"});
+  signature.of_other_roles = {"teacher_hidden"};
   return signature;
 }
 
@@ -211,14 +234,22 @@ std::map<std::string, Registration> built_in() {
                                                  {})})},
       {"reward_model",
        registration_of<RewardModel, RewardModelOptions>(
-           {with_options(of_value_head(
-                             train_step_of({"packed_input_ids"}, {"prompt_mask"}, {"preferences"})),
-                         {"n_minibatches"}),
+           {with_options(of_value_head(train_step_of({"packed_input_ids"},
+                                                     {"prompt_mask", "margins"}, {"preferences"})),
+                         {"n_minibatches", "centering_coef"}),
             with_options(inference_of({"packed_input_ids"}, {"prompt_mask", "answers", "fields"},
                                       "rewards", ModelNeed::kValueHead),
                          {"output_scaling", "output_bias", "dump_samples"})})},
-      {"dpo", registration_of<Dpo, DpoOptions>(
-                  {preferences(), with_options(inference_of(answered, {}, "seqlogp"), {})})},
+      {"dpo",
+       registration_of<Dpo, DpoOptions>(
+           {preferences(), with_options(inference_of(answered, {}, "seqlogp"), {})}, {"beta"})},
+      {"distill", registration_of<Distill, DistillOptions>({student(), reference()},
+                                                           names_of_options<DistillOptions>())},
+      {"distill_full",
+       registration_of<DistillFull, DistillFullOptions>(
+           {student_of_distributions(),
+            with_options(inference_of({"packed_input_ids"}, {}, "teacher_hidden"), {})},
+           names_of_options<DistillFullOptions>())},
   };
 }
 
@@ -454,6 +485,7 @@ void check_calls(const config::Experiment& experiment, std::vector<config::Probl
     if (call.enabled) CallCheck(experiment, name, call, problems, warnings).run();
   }
   check_needs(experiment, problems, warnings);
+  check_labels(experiment, problems, warnings);
 }
 
 }  // namespace orrery::algorithm

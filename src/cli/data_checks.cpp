@@ -68,13 +68,16 @@ class ReadDataset {
     const bool has_tokens = index_.tokens() != nullptr;
     const bool is_prompts = dataset_.kind == "prompts";
     const bool is_pairs = dataset_.kind == "preferences";
+    const bool is_labelled = dataset_.kind == "labelled";
     const int64_t unknown = has_tokens ? -1 : index_.n_rows();  // needed: every record has it
     const int64_t unread = -1;
-    for (const NamedField& field : std::array<NamedField, 7>{
+    for (const NamedField& field : std::array<NamedField, 9>{
              {{"prompt_field", &dataset_.prompt_field, unknown},
               {"answer_field", &dataset_.answer_field, is_prompts ? summary.n_with_answer : unread},
               {"completion_field", &dataset_.completion_field,
-               dataset_.kind == "completions" ? unknown : unread},
+               dataset_.kind == "completions" || is_labelled ? unknown : unread},
+              {"label_field", &dataset_.label_field, is_labelled ? unknown : unread},
+              {"margin_field", &dataset_.margin_field, is_pairs ? unknown : unread},
               {"chosen_field", &dataset_.chosen_field, is_pairs ? unknown : unread},
               {"rejected_field", &dataset_.rejected_field, is_pairs ? unknown : unread},
               {"id_field", &dataset_.id_field,

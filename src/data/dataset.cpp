@@ -41,6 +41,25 @@ at::Tensor packed_text(const std::vector<TokenizedRow>& rows, std::string Tokeni
   return packed;
 }
 
+/// kl_input_ids and kl_prompt_mask of rows of kind labelled.
+void add_mismatched(const std::vector<TokenizedRow>& rows, SequenceBatch& batch) {
+  NestedLengths lengths;
+  for (const TokenizedRow& row : rows) {
+    lengths.add_sample(static_cast<int32_t>(row.mismatched.size()));
+  }
+  at::Tensor tokens = at::empty({lengths.grand_total()}, at::kLong);
+  at::Tensor mask = at::zeros({lengths.grand_total()}, at::kBool);
+  auto* token = tokens.mutable_data_ptr<int64_t>();
+  bool* is_prompt = mask.mutable_data_ptr<bool>();
+  for (const TokenizedRow& row : rows) {
+    token = std::copy(row.mismatched.begin(), row.mismatched.end(), token);
+    std::fill_n(is_prompt, row.n_prompt, true);
+    is_prompt += row.mismatched.size();
+  }
+  batch.set("kl_input_ids", std::move(tokens), lengths);
+  batch.set("kl_prompt_mask", std::move(mask), std::move(lengths));
+}
+
 at::Tensor packed_prompt_mask(const std::vector<TokenizedRow>& rows, int64_t total) {
   at::Tensor packed = at::zeros({total}, at::kBool);
   auto* out = packed.mutable_data_ptr<bool>();
@@ -51,6 +70,29 @@ at::Tensor packed_prompt_mask(const std::vector<TokenizedRow>& rows, int64_t tot
     }
   }
   return packed;
+}
+
+/// One number a sample.
+template <class T>
+void set_number(const std::vector<TokenizedRow>& rows, T TokenizedRow::*number, const char* key,
+                at::ScalarType type, SequenceBatch& batch) {
+  std::vector<double> numbers;
+  for (const TokenizedRow& row : rows) numbers.push_back(static_cast<double>(row.*number));
+  NestedLengths lengths;
+  for (std::size_t i = 0; i < rows.size(); ++i) lengths.add_sample(int32_t{1});
+  batch.set(key, at::tensor(numbers, at::kDouble).to(type), std::move(lengths));
+}
+
+/// What kinds of data sets say of their answers beyond the tokens.
+void add_facts_of_answers(const std::vector<TokenizedRow>& rows, RecordKind kind,
+                          SequenceBatch& batch) {
+  if (kind == RecordKind::kPreferences) {
+    set_number(rows, &TokenizedRow::margin, "margins", at::kFloat, batch);
+  }
+  if (kind == RecordKind::kLabelled) {
+    set_number(rows, &TokenizedRow::is_good, "desirable", at::kBool, batch);
+    add_mismatched(rows, batch);
+  }
 }
 
 /// kRecordOfSample of a row.
@@ -154,7 +196,7 @@ std::unique_ptr<Dataset> Dataset::open(const config::DatasetConfig& dataset, Dat
                                        const Tokenizer& tokenizer) {
   Facts facts{.path = index.path(),
               .n_rows = index.n_rows(),
-              .has_answers = record_kind(dataset) == RecordKind::kPrompts,
+              .kind = record_kind(dataset),
               .id_field = dataset.id_field};
   return std::unique_ptr<Dataset>(
       new Dataset(std::move(facts), open_rows(dataset, std::move(index), tokenizer)));
@@ -194,7 +236,7 @@ SequenceBatch Dataset::read(std::span<const int64_t> rows, std::span<const Sampl
     records.push_back(record_text(sample, facts_.id_field));
   }
   const int64_t n_tokens = token_lengths.grand_total();
-  if (facts_.has_answers) {
+  if (facts_.kind == RecordKind::kPrompts) {
     at::Tensor answers = packed_text(samples, &TokenizedRow::answer, answer_lengths.grand_total());
     at::Tensor fields = packed_text(samples, &TokenizedRow::fields, field_lengths.grand_total());
     batch.set("packed_prompts", packed_tokens(samples, n_tokens), std::move(token_lengths));
@@ -203,6 +245,7 @@ SequenceBatch Dataset::read(std::span<const int64_t> rows, std::span<const Sampl
   } else {
     batch.set("packed_input_ids", packed_tokens(samples, n_tokens), token_lengths);
     batch.set("prompt_mask", packed_prompt_mask(samples, n_tokens), std::move(token_lengths));
+    add_facts_of_answers(samples, facts_.kind, batch);
   }
   batch.check();  // ids given twice
   return batch;

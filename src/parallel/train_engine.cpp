@@ -86,7 +86,7 @@ struct TrainEngine::Totals {
 };
 
 TrainEngine::Totals TrainEngine::forward_backward(const data::SequenceBatch& minibatch,
-                                                  const OutputLoss& loss,
+                                                  const OutputLossFunction& loss,
                                                   const MicroBatchLimits& limits, size_t n_watched,
                                                   metrics::Statistics& statistics) {
   Totals own{.watched = std::vector<double>(n_watched)};
@@ -168,7 +168,8 @@ metrics::Statistics TrainEngine::step(const data::SequenceBatch& minibatch, doub
 }
 
 metrics::Statistics TrainEngine::step_by(const data::SequenceBatch& minibatch, double loss_weight,
-                                         const OutputLoss& loss, const MicroBatchLimits& limits,
+                                         const OutputLossFunction& loss,
+                                         const MicroBatchLimits& limits,
                                          std::span<const double> ceilings) {
   decoder_.parameters().zero_gradients();
   weigh_balance(minibatch, loss_weight);

@@ -296,6 +296,7 @@ void ModelWorker::run_call(const comm::Request& request, comm::Reply& reply) {
   const data::SequenceBatch input = store_.gather(request.batch).remap(hosted.graph_to_interface);
   const algorithm::CallContext call = call_context(request, hosted);
   algorithm::ModelContext model = hosted.model->context();
+  model.teacher = teacher_of(*hosted.call);
   if (request.handle == comm::Handle::kTrainStep) {
     reply.statistics = hosted.interface->train_step(model, input, call);
     return;
@@ -319,6 +320,19 @@ void ModelWorker::run_call(const comm::Request& request, comm::Reply& reply) {
   if (!statistics.empty()) reply.statistics.push_back(std::move(statistics));
   store_.put(output);
   reply.output = std::move(output.meta);
+}
+
+/// The shard, in the same place, of the role whose hidden states the call reads; null: none.
+const model::Decoder* ModelWorker::teacher_of(const graph::Call& call) {
+  for (const config::KeyBinding& input : call.inputs) {
+    const int writer =
+        input.interface_key == "teacher_hidden" ? job_.graph.producer(input.graph_key) : -1;
+    if (writer < 0) continue;
+    const graph::Call& teacher = job_.graph.call(writer);
+    if (teacher.layout != call.layout) return nullptr;
+    return models_.at({teacher.role, teacher.replica}).decoder.get();
+  }
+  return nullptr;
 }
 
 void ModelWorker::evaluate(const comm::Request& request, comm::Reply& reply) {

@@ -59,6 +59,14 @@ data::SequenceBatch rewarded_batch() {
   batch.set("seq_no_eos_mask", at::tensor({0, 1, 0, 0, 0, 0, 1, 0}, at::kInt).to(at::kBool),
             one_each(tokens));
   batch.set("ref_seqlogp", numbers(8, 6, -30, -20), one_each(tokens));
+  batch.set("desirable", at::tensor({1, 0, 0, 1, 1, 1, 0, 1}, at::kInt).to(at::kBool),
+            one_each(tokens));
+  batch.set("kl_input_ids", batch.at("packed_input_ids").flip(0), tokens);
+  batch.set("kl_prompt_mask", batch.at("prompt_mask"), tokens);
+  batch.set("kl_ref_seqlogp", numbers(8, 7, -40, -30), one_each(tokens));
+  batch.set("margins", numbers(4, 8, 0, 2), {{1}, {1}, {1}, {1}});
+  batch.set("teacher_logprobs", numbers(n_actions, 9, -6, -5), action_lengths(tokens));
+  batch.set("teacher_hidden", numbers(n_tokens * 16, 10, -2, 2).view({n_tokens, 16}), tokens);
   return batch;
 }
 
@@ -92,10 +100,13 @@ Outcome run(const Example& example, int n_ranks) {
     optimizer.schedule.max_lr = 1e-2;
     parallel::TrainEngine engine(decoder, optimizer, group);
     const data::ByteTokenizer tokenizer;
+    model::Decoder teacher(tiny_architecture(), at::kDouble);
+    teacher.parameters().initialise(9);
     ModelContext model{.decoder = &decoder,
                        .engine = &engine,
                        .tokenizer = &tokenizer,
                        .data_group = &group,
+                       .teacher = &teacher,
                        .is_dp_head = true};
     const int per_rank = 4 / n_ranks;
     data::SequenceBatch all = rewarded_batch();
@@ -224,7 +235,32 @@ INSTANTIATE_TEST_SUITE_P(
                 true},
         Example{"ppo_critic", kInfer, {}, true}, Example{"ppo_actor", kInfer},
         Example{"reward_model", kTrain, {}, true}, Example{"reward_model", kInfer, {}, true},
+        Example{"reward_model", kTrain, {option("centering_coef", "0.1")}, true},
         Example{"dpo", kTrain}, Example{"dpo", kInfer},
+        Example{"dpo",
+                kTrain,
+                {option("label_smoothing", "0.1"), option("nll_coef", "0.5"),
+                 option("length_normalization", "mean")}},
+        Example{"dpo", kTrain, {option("loss", "robust_dpo"), option("label_smoothing", "0.2")}},
+        Example{"dpo",
+                kTrain,
+                {option("loss", "ipo"), option("nll_coef", "1"),
+                 option("nll_reduction", "sequence_mean")}},
+        Example{"dpo", kTrain, {option("loss", "hinge")}},
+        Example{"dpo", kTrain, {option("loss", "simpo"), option("gamma", "0.3")}},
+        Example{"dpo", kTrain, {option("loss", "cpo"), option("nll_coef", "1")}},
+        Example{"dpo", kTrain, {option("loss", "orpo"), option("nll_coef", "1")}},
+        Example{"dpo", kTrain, {option("loss", "kto"), option("undesirable_weight", "1.3")}},
+        Example{"distill", kTrain}, Example{"distill", kInfer},
+        Example{"distill",
+                kTrain,
+                {option("discount", "0.9"), option("student_log_probs", "current"),
+                 option("surrogate", "reinforce"), option("coef", "0.5")}},
+        Example{"distill_full", kTrain}, Example{"distill_full", kInfer},
+        Example{"distill_full",
+                kTrain,
+                {option("divergence", "jsd"), option("beta", "0.2"),
+                 option("softmax_temperature", "2")}},
         Example{"generate",
                 graph::CallKind::kGenerate,
                 {option("group_size", "3"), option("max_new_tokens", "5")}}),

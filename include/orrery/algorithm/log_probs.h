@@ -24,6 +24,10 @@ at::Tensor current_log_probs(ModelContext& model, const data::SequenceBatch& bat
 at::Tensor current_values(ModelContext& model, const data::SequenceBatch& batch,
                           const parallel::MicroBatchLimits& limits);
 
+/// Before the head: [T, H] in the decoder's type, the output of the last norm.
+at::Tensor current_hidden(ModelContext& model, const data::SequenceBatch& batch,
+                          const parallel::MicroBatchLimits& limits);
+
 /// Throws CallError that says `what` a model gave, when one of the numbers is NaN or infinite:
 /// nobody can learn from that, and no rule should judge the text that it makes.
 void check_finite(const at::Tensor& numbers, const char* what);

@@ -139,6 +139,8 @@ struct DatasetConfig {
   std::string completion_field = "completion";
   std::string chosen_field = "chosen";
   std::string rejected_field = "rejected";
+  std::string margin_field;
+  std::string label_field = "label";
   std::string id_field = "id";
   std::string system_field = "system";
   std::string system_prefix;
@@ -160,13 +162,20 @@ struct DatasetConfig {
           input_path());
     field(&C::kind, "kind",
           "prompts: prompts and reference answers; completions: prompts with answers to learn; "
-          "preferences: prompts with a better and a worse answer",
-          one_of({"prompts", "completions", "preferences"}));
+          "preferences: prompts with a better and a worse answer; labelled: prompts with an answer "
+          "that is good or bad",
+          one_of({"prompts", "completions", "preferences", "labelled"}));
     field(&C::prompt_field, "prompt_field", "field of the prompt", anything());
     field(&C::answer_field, "answer_field", "field of the reference answer", anything());
-    field(&C::completion_field, "completion_field", "field of the answer to learn", anything());
+    field(&C::completion_field, "completion_field",
+          "field of the answer to learn, or that is good or bad", anything());
     field(&C::chosen_field, "chosen_field", "field of the better answer", anything());
     field(&C::rejected_field, "rejected_field", "field of the worse answer", anything());
+    field(&C::margin_field, "margin_field",
+          "field of how much better the better answer is, a number from 0 on; empty: none",
+          anything());
+    field(&C::label_field, "label_field",
+          "field that says whether the answer is good: true or false", anything());
     field(&C::id_field, "id_field", "field of the record's id, unique if present", anything());
     field(&C::system_field, "system_field",
           "field of an instruction that comes before the prompt; a record may lack it", anything());
