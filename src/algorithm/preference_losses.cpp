@@ -26,7 +26,7 @@ Pairs pairs_of(const at::Tensor& per_sequence) {
                                                      .got = base::concat(per_sequence.numel()),
                                                      .advice = {}});
   }
-  const at::Tensor table = per_sequence.view({-1, 2});
+  const at::Tensor table = per_sequence.view({per_sequence.numel() / 2, 2});
   return {table.select(1, 0), table.select(1, 1)};
 }
 
