@@ -64,7 +64,7 @@ std::vector<metrics::Statistics> Distill::train_step(ModelContext& model,
       prepared(input, {"packed_input_ids", "packed_logprobs", "teacher_logprobs"});
   std::vector<metrics::Statistics> records;
   for (const std::vector<int>& sequences :
-       minibatches_of(batch, call, options_.n_minibatches, /*sample_reuse=*/1)) {
+       minibatches_of(batch, call, options_.n_minibatches, /*ppo_epochs=*/1)) {
     const data::SequenceBatch minibatch = batch.select_samples(sequences);
     records.push_back(model.engine->step(
         minibatch, options_.temperature, count_of(minibatch),
@@ -135,7 +135,7 @@ std::vector<metrics::Statistics> DistillFull::train_step(ModelContext& model,
   const data::SequenceBatch batch = prepared(input, {"packed_input_ids", "teacher_hidden"});
   std::vector<metrics::Statistics> records;
   for (const std::vector<int>& sequences :
-       minibatches_of(batch, call, options_.n_minibatches, /*sample_reuse=*/1)) {
+       minibatches_of(batch, call, options_.n_minibatches, /*ppo_epochs=*/1)) {
     const data::SequenceBatch minibatch = batch.select_samples(sequences);
     records.push_back(model.engine->step_on_output(
         minibatch, count_of(minibatch),

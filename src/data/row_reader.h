@@ -27,7 +27,7 @@ struct TokenizedRow {
   bool is_good = false;  // of kind labelled
   // Of kind labelled: the same prompt with the answer of another one, as one more sequence.
   std::vector<int32_t> mismatched;
-  int64_t line = 0;  // of the data file, from 1; of a file of tokens the record's number
+  int64_t line = 0;  // of the data file, from 1; of a pre-tokenized dataset the record's number
 
   /// A sequence of this prompt and what follows it.
   void add_sequence(std::span<const int32_t> prompt, std::span<const int32_t> completion,

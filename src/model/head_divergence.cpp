@@ -9,9 +9,9 @@
 #include <algorithm>  // clamp, min
 
 #include "decoder_state.h"
+#include "matmul.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
-#include "product.h"
 
 namespace orrery::model {
 namespace {
