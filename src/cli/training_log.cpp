@@ -14,6 +14,8 @@
 #include "orrery/checkpoint/directory.h"
 #include "orrery/config/load.h"
 #include "orrery/graph/replica.h"
+#include "orrery/metrics/jsonl_writer.h"
+#include "orrery/metrics/tensorboard.h"
 
 namespace orrery::cli {
 
@@ -54,8 +56,6 @@ TrainingLog::TrainingLog(const Job& job, RunDirectory directory, double seconds_
     : job_(job),
       directory_(std::move(directory)),
       seconds_before_(seconds_before),
-      jsonl_(directory_.metrics()),
-      tensorboard_(directory_.tensorboard()),
       progress_({.limits = {.total_steps = job.n_steps,
                             .total_seconds = job.experiment.experiment.total_seconds,
                             .seconds_before = seconds_before},
@@ -63,15 +63,17 @@ TrainingLog::TrainingLog(const Job& job, RunDirectory directory, double seconds_
                  .n_workers = job.n_workers,
                  .style = metrics::detect_progress_style(),
                  .record = base::log_to_file},
-                std::cerr) {}
+                std::cerr) {
+  sinks_.push_back(std::make_unique<metrics::JsonlWriter>(directory_.metrics()));
+  sinks_.push_back(std::make_unique<metrics::TensorBoardWriter>(directory_.tensorboard()));
+}
 
 void TrainingLog::write(int64_t step, const std::string& call,
                         const std::map<std::string, double>& metrics) {
   metrics::MetricsRecord record{
       .step = step, .time_s = seconds_before_ + watch_.seconds(), .call = {}, .metrics = metrics};
   if (!call.empty()) record.call = call;
-  jsonl_.write(record);
-  tensorboard_.write(step, metrics);
+  for (const auto& sink : sinks_) sink->write(record);
 }
 
 void TrainingLog::on_step(const master::StepReport& report) {

@@ -11,6 +11,7 @@
 #include "orrery/base/error.h"
 #include "orrery/base/fault.h"
 #include "orrery/base/text.h"
+#include "orrery/metrics/resident_memory.h"
 #include "orrery/model/hf_directory.h"
 #include "orrery/parallel/whole_model.h"
 #include "orrery/worker/data_transfer.h"
@@ -45,14 +46,17 @@ template <class Purpose, class Work>
 void timed(const Operation& operation, metrics::TraceWriter* trace, comm::Reply& reply,
            const Purpose& memory, const Work& work) {
   const std::string& where = operation.where;
-  const metrics::TraceSpan span(trace, operation.category, operation.span, operation.of);
   const base::Stopwatch watch;
   try {
+    const metrics::TraceSpan span(trace, operation.category, operation.span, operation.of);
     with_purpose(memory, work);
   } catch (const std::exception& error) {
     rethrow_from(where, error);
   }
   reply.times.push_back({operation.time, watch.seconds()});
+  if (trace != nullptr && operation.category == "call") {
+    trace->counter("resident_bytes", static_cast<double>(metrics::resident_bytes()));
+  }
 }
 
 std::vector<std::unique_ptr<data::Dataset>> open_datasets(const config::Experiment& experiment,

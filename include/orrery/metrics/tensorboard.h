@@ -11,24 +11,27 @@
 #include <string_view>
 #include <vector>
 
+#include "orrery/metrics/metric_sink.h"
+
 namespace orrery::base {
 class AppendFile;
 }
 
 namespace orrery::metrics {
 
-class TensorBoardWriter {
+class TensorBoardWriter final : public MetricSink {
  public:
   /// Creates the directory and a new event file in it; a resumed run gets a further file, which
   /// TensorBoard joins with the earlier ones. Throws Error when that fails.
   explicit TensorBoardWriter(const std::filesystem::path& directory);
   TensorBoardWriter(const TensorBoardWriter&) = delete;
   TensorBoardWriter& operator=(const TensorBoardWriter&) = delete;
-  ~TensorBoardWriter();
+  ~TensorBoardWriter() override;
 
   /// Values of one step under their tags, as one record. TensorBoard stores float32 and draws
   /// numbers that are not finite as gaps. Throws Error when it cannot be written.
   void write(int64_t step, const std::map<std::string, double>& values);
+  void write(const MetricsRecord& record) override { write(record.step, record.metrics); }
 
   const std::filesystem::path& file() const { return path_; }
 

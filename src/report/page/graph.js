@@ -1,0 +1,60 @@
+// The graph of calls with their layouts, and all that `orrery plan` says.
+
+function graphView(view) {
+  for (const run of runs) {
+    view.append(element("h2", {}, run.label));
+    if (run.plan.problem) {
+      view.append(element("p", {class: "note"}, "The plan of this run cannot be made here: "), element("pre", {}, run.plan.problem));
+    }
+    if (run.plan.calls.length) view.append(element("div", {class: "card", style: "overflow:auto"}, graphPicture(run.plan)));
+    if (run.plan.text) view.append(element("pre", {}, run.plan.text));
+  }
+}
+
+function graphPicture(plan) {
+  const kWidth = 250, kHeight = 74, kAcross = 60, kDown = 66;
+  const levels = [];
+  for (const call of plan.calls) (levels[call.level] = levels[call.level] || []).push(call);
+  const widest = Math.max(...levels.map((level) => level.length));
+  const width = widest * (kWidth + kAcross) + kAcross;
+  const height = levels.length * (kHeight + kDown) + 20;
+  const places = new Map();
+  levels.forEach((level, row) => level.forEach((call, column) => {
+    const free = width - level.length * (kWidth + kAcross) + kAcross;
+    places.set(call.name, {x: free / 2 + column * (kWidth + kAcross), y: 10 + row * (kHeight + kDown)});
+  }));
+  const picture = drawn("svg", {width, height, viewBox: `0 0 ${width} ${height}`, role: "img"});
+  picture.append(drawn("defs", {}, drawn("marker", {id: "arrow", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto"},
+      drawn("path", {d: "M0 0L8 4L0 8z", fill: styleValue("--soft")}))));
+  plan.edges.forEach(([from, to, keys], index) => {
+    const a = places.get(from), b = places.get(to);
+    if (!a || !b) return;
+    const siblings = plan.edges.filter((edge) => edge[1] === to);
+    const shift = (siblings.findIndex((edge) => edge[0] === from) - (siblings.length - 1) / 2) * 46;
+    const x1 = a.x + kWidth / 2, y1 = a.y + kHeight, x2 = b.x + kWidth / 2 + shift, y2 = b.y - 1;
+    const far = y2 - y1 > kDown + 2;
+    const bend = far ? (x2 >= width / 2 ? 1 : -1) * (kWidth / 2 + 34) : 0;
+    const path = far ? `M${x1} ${y1}C${x1 + bend * 1.5} ${y1 + 60} ${x2 + bend * 1.5} ${y2 - 60} ${x2} ${y2}`
+                     : `M${x1} ${y1}C${x1} ${y1 + 34} ${x2} ${y2 - 34} ${x2} ${y2}`;
+    const edge = drawn("path", {d: path, class: "edge", "marker-end": "url(#arrow)"});
+    edge.append(drawn("title", {}, `${from} → ${to}: ${keys}`));
+    picture.append(edge);
+    const short = keys.length > 30 ? keys.slice(0, 28) + "…" : keys;
+    const label = drawn("text", {class: "soft", x: far ? x2 + bend * 1.1 : (x1 + x2) / 2 + 8, y: far ? (y1 + y2) / 2 : y2 - kDown / 2 + 4 + (index % 2) * 13,
+                                 "text-anchor": far && bend < 0 ? "end" : "start"}, short);
+    label.append(drawn("title", {}, keys));
+    picture.append(label);
+  });
+  for (const call of plan.calls) {
+    const {x, y} = places.get(call.name);
+    const group = drawn("g", {});
+    group.append(drawn("rect", {x, y, width: kWidth, height: kHeight, rx: 7, class: "box " + call.kind}));
+    const line = (text, row, soft) => group.append(drawn("text", {x: x + 12, y: y + 20 + row * 16, class: soft ? "soft" : "", "font-weight": row ? 400 : 650}, text));
+    line(call.name, 0);
+    line(`${call.kind} · ${call.interface}`, 1, true);
+    line(`${call.role}  ${call.layout}`, 2, true);
+    line(`${call.n_seqs} samples` + (call.runs > 1 ? `, ${call.runs} times a step` : ""), 3, true);
+    picture.append(group);
+  }
+  return picture;
+}
