@@ -128,7 +128,7 @@ def write_job_array(template, program, config, points, folder, further, workers)
             f'mapfile -t -d $\'\\t\' arguments < <(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" {shlex.quote(str(table))} | tr -d \'\\n\')',
             'set -- "${arguments[@]}"']
     if program != ["build/release/orrery"]:
-        pick.append(f"export ORRERY_PROGRAM={shlex.quote(program[0])}")
+        pick.append(f"export ORRERY_PROGRAM={shlex.quote(os.path.abspath(program[0]))}")
         lines[body:body + 1] = [*pick, lines[body]]
     else:
         lines[body:body + 1] = [lines[body], *pick]

@@ -1,5 +1,6 @@
 // `orrery compare`: what differs between two runs.
 #include <iostream>
+#include <set>
 
 #include "commands.h"
 #include "orrery/base/counted.h"
@@ -29,12 +30,23 @@ last evaluations.
 std::string config_text(const report::Comparison& comparison, const std::string& a,
                         const std::string& b) {
   if (comparison.config.empty()) return "configuration: the same\n";
+  // A section that one run alone has is one line.
   std::vector<TableRow> rows;
+  std::set<std::string> said;
   for (const report::ConfigDifference& one : comparison.config) {
+    const std::string section = one.key.substr(0, one.key.rfind('.'));
+    if (comparison.sections_of_one.contains(section)) {
+      if (said.insert(section).second) {
+        rows.push_back({"[" + section + "]", one.a ? "there" : "(not there)",
+                        one.b ? "there" : "(not there)"});
+      }
+      continue;
+    }
     rows.push_back({one.key, one.a ? terminal_text(*one.a, 60) : "(not there)",
                     one.b ? terminal_text(*one.b, 60) : "(not there)"});
   }
-  return base::concat("configuration: ", base::counted(rows.size(), "key"), " differ\n",
+  return base::concat("configuration: ", base::counted(comparison.config.size(), "key"),
+                      comparison.config.size() == 1 ? " differs\n" : " differ\n",
                       table_text({"key", a, b}, rows));
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <map>
 
 namespace orrery::report {
@@ -33,6 +34,15 @@ std::vector<ConfigDifference> config_differences(const RunRecord& a, const RunRe
     if (difference.a != difference.b) differences.push_back(std::move(difference));
   }
   return differences;
+}
+
+std::set<std::string> sections_of_one(const RunRecord& a, const RunRecord& b) {
+  std::set<std::string> of_a, of_b, one;
+  for (const ConfigValue& value : a.config) of_a.insert(value.section);
+  for (const ConfigValue& value : b.config) of_b.insert(value.section);
+  std::set_symmetric_difference(of_a.begin(), of_a.end(), of_b.begin(), of_b.end(),
+                                std::inserter(one, one.begin()));
+  return one;
 }
 
 bool is_equal(double a, double b, double tolerance) {
@@ -69,7 +79,11 @@ bool depends_on_machine(const std::string& metric) {
 }
 
 Comparison compare_runs(const RunRecord& a, const RunRecord& b, double tolerance, bool with_times) {
-  Comparison result{.config = config_differences(a, b), .metrics = {}, .only_a = {}, .only_b = {}};
+  Comparison result{.sections_of_one = sections_of_one(a, b),
+                    .config = config_differences(a, b),
+                    .metrics = {},
+                    .only_a = {},
+                    .only_b = {}};
   for (const auto& [name, curve] : a.curves) {
     if (!with_times && depends_on_machine(name)) continue;
     const auto other = b.curves.find(name);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <map>
 #include <set>
 #include <string_view>
@@ -50,7 +51,18 @@ void write_curves(ScriptText& out, const RunRecord& run, size_t most_points) {
   out.key("curves").begin_object();
   for (const auto& [name, curve] : run.curves) {
     out.key(name);
-    write_curve(out, lists, thinned(curve, most_points));
+    write_curve(out, lists,
+                name.starts_with("time/") ? stretch_means(curve, most_points)
+                                          : thinned(curve, most_points));
+  }
+  out.end_object();
+  out.key("totals").begin_object();
+  for (const auto& [name, curve] : run.curves) {
+    if (!name.starts_with("time/")) continue;
+    double sum = 0;
+    for (const double value : curve.values) sum += std::isfinite(value) ? value : 0;
+    out.key(name).begin_list().number(sum);
+    out.integer(static_cast<int64_t>(curve.values.size())).end_list();
   }
   out.end_object();
   Curve times;
@@ -197,6 +209,25 @@ Curve thinned(const Curve& curve, size_t most_points) {
   }
   take(n - 1);
   return result;
+}
+
+Curve stretch_means(const Curve& curve, size_t most_points) {
+  const size_t n = curve.steps.size();
+  const size_t length = (n + most_points - 1) / std::max<size_t>(1, most_points);
+  if (length <= 1) return curve;
+  Curve means;
+  for (size_t begin = 0; begin < n; begin += length) {
+    double sum = 0;
+    size_t count = 0;
+    for (size_t i = begin; i < std::min(n, begin + length); ++i) {
+      if (!std::isfinite(curve.values[i])) continue;
+      sum += curve.values[i];
+      ++count;
+    }
+    means.put(curve.steps[begin], count > 0 ? sum / static_cast<double>(count)
+                                            : std::numeric_limits<double>::quiet_NaN());
+  }
+  return means;
 }
 
 std::string page_html(const std::vector<ReportRun>& runs, const PageOptions& options) {

@@ -245,9 +245,9 @@ Curve smoothed(const Curve& curve, double weight) {
   double mean = 0, norm = 0;
   for (double& value : result.values) {
     if (!std::isfinite(value)) continue;
-    mean = weight * mean + (1 - weight) * value;
     norm = weight * norm + (1 - weight);
-    value = mean / norm;
+    mean += (1 - weight) / norm * (value - mean);  // of equal values exactly their value
+    value = mean;
   }
   return result;
 }

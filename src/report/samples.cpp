@@ -214,7 +214,7 @@ std::string choice_text(const SampleLimits& limits) {
   return base::concat(
       "at most ", limits.samples, " answers and ",
       base::bytes_text(static_cast<int64_t>(limits.bytes)),
-      " a page; where there are more: of each step, in equal shares, the first, the "
+      " of a run; where there are more: of each step, in equal shares, the first, the "
       "last, the best and the worst answer, then others drawn at random; and of the ",
       limits.changed,
       " records whose mean reward changed most all answers of their "

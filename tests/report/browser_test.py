@@ -125,7 +125,7 @@ def check_samples(page):
     assert page.text("#sample-list mark") == ["needle of this"] * 2
     page.picture("search", full=False)
     page.choose("run", "0")
-    assert page.text("#sample-count") == ["1 answers"]
+    assert page.text("#sample-count") == ["1 answer"]
     page.type("sample-text", "window.hacked")
     assert int(page.text("#sample-count")[0].split()[0]) > 0
     check_is_closed(page)

@@ -82,5 +82,16 @@ TEST(Thinned, KeepsEndsAndExtremes) {
   EXPECT_THAT(thin.values, ::testing::Contains(5));
 }
 
+TEST(StretchMeans, KeepsTheSameStepsForCurvesWithTheSameSteps) {
+  Curve a, b;
+  for (int64_t step = 1; step <= 10; ++step) {
+    a.put(step, static_cast<double>(step));
+    b.put(step, -1);
+  }
+  EXPECT_THAT(stretch_means(a, 5).steps, ::testing::ElementsAre(1, 3, 5, 7, 9));
+  EXPECT_THAT(stretch_means(a, 5).values, ::testing::ElementsAre(1.5, 3.5, 5.5, 7.5, 9.5));
+  EXPECT_EQ(stretch_means(a, 5).steps, stretch_means(b, 5).steps);
+}
+
 }  // namespace
 }  // namespace orrery::report

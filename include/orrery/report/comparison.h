@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -26,8 +27,9 @@ struct Parting {
 };
 
 struct Comparison {
-  std::vector<ConfigDifference> config;  ///< in the order of the first run's file
-  std::vector<Parting> metrics;          ///< by first step, then by name; equal ones last
+  std::set<std::string> sections_of_one;  ///< that only one of the files has
+  std::vector<ConfigDifference> config;   ///< in the order of the first run's file
+  std::vector<Parting> metrics;           ///< by first step, then by name; equal ones last
   std::vector<std::string> only_a, only_b;
 };
 

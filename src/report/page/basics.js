@@ -33,8 +33,12 @@ function numberText(value) {
 
 function axisText(value) {
   const size = Math.abs(value);
-  if (size >= 1e5 || (size > 0 && size < 1e-3)) return numberText(Number(value.toPrecision(6)));
-  return String(Number(value.toPrecision(6)));
+  const short = (number) => String(Number(number.toPrecision(6)));
+  if (size >= 1e15 || (size > 0 && size < 1e-3)) return Number(value.toPrecision(6)).toExponential();
+  for (const [unit, name] of [[1e12, " T"], [1e9, " G"], [1e6, " M"]]) {
+    if (size >= unit) return short(value / unit) + name;
+  }
+  return short(value);
 }
 
 function secondsText(value) {
@@ -80,6 +84,8 @@ function table(heading, rows, attributes = {}) {
           element("tbody", {}, rows.map(row))));
 }
 const asNumber = (text) => ({text: text, class: "number"});
+
+const counted = (n, what) => `${n} ${what}${n === 1 ? "" : "s"}`;
 
 /// Calls `act` when nothing more has happened for a moment.
 function settled(act, milliseconds = 120) {

@@ -86,7 +86,7 @@ function metricSeries(name, settings) {
     const curve = curveOf(run, name);
     if (curve === null) continue;
     const x = settings.axis === "time" ? timesOf(run, curve.steps) : curve.steps;
-    const smooth = settings.smoothing > 0 && curve.values.length > 3;
+    const smooth = settings.smoothing > 0 && curve.values.length > 40;
     if (smooth) {
       series.push({label: run.label + " (raw)", colour: run.colour + "40", x, y: curve.values, raw: true, width: 1});
     }

@@ -9,7 +9,7 @@ function configView(view) {
     for (const [section, key, value] of run.config) {
       const name = (section ? section + "." : "") + key;
       map.set(name, value);
-      if (!map.seen) keys.push(name);
+      keys.push(name);
     }
     return map;
   });

@@ -45,9 +45,9 @@ function smoothed(values, weight) {
   let mean = 0, norm = 0;
   return values.map((value) => {
     if (value === null || value === undefined) return value;
-    mean = weight * mean + (1 - weight) * value;
     norm = weight * norm + (1 - weight);
-    return mean / norm;
+    mean += (1 - weight) / norm * (value - mean);  // of equal values exactly their value
+    return mean;
   });
 }
 

@@ -1,13 +1,23 @@
 // The graph of calls with their layouts, and all that `orrery plan` says.
 
 function graphView(view) {
+  const shown = new Map();  // runs of one graph share a picture
   for (const run of runs) {
-    view.append(element("h2", {}, run.label));
+    const name = JSON.stringify([run.plan.calls, run.plan.edges, run.plan.problem]);
+    if (!shown.has(name)) shown.set(name, []);
+    shown.get(name).push(run);
+  }
+  for (const members of shown.values()) {
+    const run = members[0];
+    view.append(element("h2", {}, members.map((member) => member.label).join(", ")));
     if (run.plan.problem) {
       view.append(element("p", {class: "note"}, "The plan of this run cannot be made here: "), element("pre", {}, run.plan.problem));
     }
     if (run.plan.calls.length) view.append(element("div", {class: "card", style: "overflow:auto"}, graphPicture(run.plan)));
-    if (run.plan.text) view.append(element("pre", {}, run.plan.text));
+    for (const member of members) {
+      if (!member.plan.text) continue;
+      view.append(element("details", {open: members.length === 1}, element("summary", {}, `all of the plan of ${member.label}`), element("pre", {}, member.plan.text)));
+    }
   }
 }
 
@@ -16,11 +26,12 @@ function graphPicture(plan) {
   const levels = [];
   for (const call of plan.calls) (levels[call.level] = levels[call.level] || []).push(call);
   const widest = Math.max(...levels.map((level) => level.length));
-  const width = widest * (kWidth + kAcross) + kAcross;
-  const height = levels.length * (kHeight + kDown) + 20;
+  const body = widest * (kWidth + kAcross) + kAcross;
+  const width = body + 260;  // room for edges that pass a level, and their keys
+  const height = levels.length * (kHeight + kDown) - kDown + 24;
   const places = new Map();
   levels.forEach((level, row) => level.forEach((call, column) => {
-    const free = width - level.length * (kWidth + kAcross) + kAcross;
+    const free = body - level.length * (kWidth + kAcross) + kAcross;
     places.set(call.name, {x: free / 2 + column * (kWidth + kAcross), y: 10 + row * (kHeight + kDown)});
   }));
   const picture = drawn("svg", {width, height, viewBox: `0 0 ${width} ${height}`, role: "img"});
@@ -33,15 +44,14 @@ function graphPicture(plan) {
     const shift = (siblings.findIndex((edge) => edge[0] === from) - (siblings.length - 1) / 2) * 46;
     const x1 = a.x + kWidth / 2, y1 = a.y + kHeight, x2 = b.x + kWidth / 2 + shift, y2 = b.y - 1;
     const far = y2 - y1 > kDown + 2;
-    const bend = far ? (x2 >= width / 2 ? 1 : -1) * (kWidth / 2 + 34) : 0;
-    const path = far ? `M${x1} ${y1}C${x1 + bend * 1.5} ${y1 + 60} ${x2 + bend * 1.5} ${y2 - 60} ${x2} ${y2}`
+    const side = Math.max(a.x, b.x) + kWidth + 40;
+    const path = far ? `M${x1 + 60} ${y1}C${x1 + 90} ${y1 + 30} ${side} ${y1 + 10} ${side} ${(y1 + y2) / 2}S${x2 + 40} ${y2 - 40} ${x2} ${y2}`
                      : `M${x1} ${y1}C${x1} ${y1 + 34} ${x2} ${y2 - 34} ${x2} ${y2}`;
     const edge = drawn("path", {d: path, class: "edge", "marker-end": "url(#arrow)"});
     edge.append(drawn("title", {}, `${from} → ${to}: ${keys}`));
     picture.append(edge);
     const short = keys.length > 30 ? keys.slice(0, 28) + "…" : keys;
-    const label = drawn("text", {class: "soft", x: far ? x2 + bend * 1.1 : (x1 + x2) / 2 + 8, y: far ? (y1 + y2) / 2 : y2 - kDown / 2 + 4 + (index % 2) * 13,
-                                 "text-anchor": far && bend < 0 ? "end" : "start"}, short);
+    const label = drawn("text", {class: "soft", x: far ? side + 8 : (x1 + x2) / 2 + 8, y: far ? (y1 + y2) / 2 : y2 - kDown / 2 + 4 + (index % 2) * 13}, short);
     label.append(drawn("title", {}, keys));
     picture.append(label);
   });

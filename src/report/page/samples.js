@@ -77,18 +77,19 @@ function showSamples(list, count, all, settings) {
   list.replaceChildren();
   if (settings.order === "changed") {
     const changes = changedRecords(chosen);
-    count.textContent = `${changes.length} records with answers at several steps`;
+    count.textContent = counted(changes.length, "record") + " with answers at several steps";
     showInParts(list, changes, (change) => changeCard(change, settings.text), 15);
     return;
   }
   const missing = settings.order === "best" ? -Infinity : Infinity;
   const reward = (sample) => (sample.reward === null ? missing : sample.reward);
   const orders = {
-    last: (a, b) => b.step - a.step, first: (a, b) => a.step - b.step,
+    last: (a, b) => (b.step - a.step) || (a.id - b.id) || (a.member - b.member),
+    first: (a, b) => (a.step - b.step) || (a.id - b.id) || (a.member - b.member),
     best: (a, b) => (reward(b) - reward(a)) || (b.step - a.step), worst: (a, b) => (reward(a) - reward(b)) || (b.step - a.step),
   };
   chosen.sort((a, b) => orders[settings.order](a, b) || 0);
-  count.textContent = `${chosen.length} answers`;
+  count.textContent = counted(chosen.length, "answer");
   showInParts(list, chosen, (sample) => sampleCard(sample, settings.text), kSamplesAtOnce);
 }
 
@@ -151,6 +152,17 @@ function rewardChip(sample) {
   return element("span", {class: "chip " + (sample.reward > 0 ? "good" : "bad")}, "reward " + numberText(sample.reward));
 }
 
+/// {"line": 24, "id": "tiny"} as words; anything else as it is.
+function recordText(record) {
+  try {
+    const value = JSON.parse(record);
+    if (value !== null && typeof value === "object") return Object.entries(value).map(([name, of]) => `${name} ${of}`).join(", ");
+  } catch {
+    // A name, not an object.
+  }
+  return "record " + record;
+}
+
 function samplePart(name, content) {
   return element("div", {}, element("div", {class: "part-name"}, name), content);
 }
@@ -161,7 +173,7 @@ function sampleCard(sample, wanted) {
           element("span", {class: "chip"}, "step " + sample.step), rewardChip(sample),
           sample.finish === "length" ? element("span", {class: "chip warn"}, "cut off") : null,
           sample.dataset ? element("span", {class: "chip"}, sample.dataset) : null,
-          `sample ${sample.id}, answer ${sample.member}` + (sample.record ? `, record ${sample.record}` : "")),
+          `sample ${sample.id}, answer ${sample.member}` + (sample.record ? ", " + recordText(sample.record) : "")),
       element("div", {class: "parts"}, samplePart("prompt", marked(sample.prompt, wanted)),
           samplePart("answer", sample.tokens && wanted === "" ? tokenText(sample) : marked(sample.response, wanted)),
           samplePart("reference", marked(sample.answer, wanted))));
@@ -174,7 +186,7 @@ function changeCard(change, wanted) {
   return element("div", {class: "card sample"},
       element("div", {}, runs.length > 1 ? element("span", {class: "dot", style: "background:" + runs[first.run].colour}) : null,
           element("span", {class: "chip " + (change.change > 0 ? "good" : "bad")}, (change.change > 0 ? "+" : "") + numberText(change.change)),
-          first.dataset ? element("span", {class: "chip"}, first.dataset) : null, first.record ? `record ${first.record}` : "",
+          first.dataset ? element("span", {class: "chip"}, first.dataset) : null, first.record ? recordText(first.record) : "",
           first.answer ? `, reference ${first.answer}` : ""),
       element("div", {class: "parts", style: "grid-template-columns:minmax(0,.7fr) minmax(0,1fr) minmax(0,1fr)"},
           samplePart("prompt", marked(first.prompt, wanted)), side(change.before), side(change.after)));

@@ -28,8 +28,8 @@ function timeParts(run, by) {
   for (const name of Object.keys(run.curves)) {
     const whole = /^time\/(.+)\/total$/.exec(name);
     const phase = /^time\/(.+?)\/((?:load\/)?main|pre\/[^/]+|post\/[^/]+)\/max$/.exec(name);
-    if (by === "call" && whole) parts.push({name: whole[1], curve: curveOf(run, name)});
-    if (by === "phase" && phase) parts.push({name: phase[1] + " " + phase[2], curve: curveOf(run, name)});
+    if (by === "call" && whole) parts.push({name: whole[1], metric: name, curve: curveOf(run, name)});
+    if (by === "phase" && phase) parts.push({name: phase[1] + " " + phase[2], metric: name, curve: curveOf(run, name)});
   }
   return parts;
 }
@@ -50,6 +50,7 @@ function timeView(view) {
 
 function drawTime(body, run, by) {
   const parts = timeParts(run, by);
+  const [all, n] = run.totals["time/step"] || [0, 0];
   const whole = curveOf(run, "time/step");
   if (!whole || !parts.length) {
     body.append(element("p", {class: "note"}, "This run has no times yet."));
@@ -75,21 +76,16 @@ function drawTime(body, run, by) {
   body.append(element("h2", {}, "Seconds of a step"),
       element("p", {class: "note"}, (by === "phase" ? "Of a phase the seconds of its slowest worker. " : "Of a call the seconds from its dispatch to the last reply. ") +
           "Calls on different workers overlap: the sum may be more than the step took." +
-          (whole.steps.length > kStretches ? ` A point is the mean of ${Math.ceil(whole.steps.length / kStretches)} steps.` : "")),
+          (whole.steps.length > kStretches ? ` A point is the mean of ${Math.ceil(n / kStretches)} steps.` : "")),
       chartCard("time", "time per step", "s", "", (box) => drawChart(box, series, {height: 340, value: secondsText, range: (_, low, high) => [0, high * 1.05]})));
-  const sum = (values) => values.reduce((all, value) => all + (value || 0), 0);
-  const all = sum(whole.values);
-  const rows = parts.map((part) => ({name: part.name, seconds: sum(part.curve.values), n: part.curve.values.length}));
+  const rows = parts.map((part) => ({name: part.name, seconds: run.totals[part.metric][0]}));
   rows.sort((a, b) => b.seconds - a.seconds);
   body.append(element("h2", {}, "Over the whole run"), table(
       ["part", {text: "seconds", class: "number"}, "share of all steps", {text: "mean a step", class: "number"}],
       rows.map((row) => [row.name, asNumber(secondsText(row.seconds)),
                          element("span", {}, element("span", {class: "bar", style: `width:${Math.min(220, 200 * row.seconds / all)}px`}),
                                  (100 * row.seconds / all).toFixed(1) + " %"),
-                         asNumber(secondsText(row.seconds / Math.max(1, whole.values.length)))])));
-  if (whole.steps.length >= data.most_points - 1) {
-    body.append(element("p", {class: "note"}, "Curves of this page are thinned: sums are those of the points that are left."));
-  }
+                         asNumber(secondsText(row.seconds / n))])));
 }
 
 const workerSettings = {run: 0};
@@ -148,8 +144,8 @@ function drawWorkers(body, run) {
       ["worker", "busy", {text: "lowest", class: "number"}].concat(spans.slice(0, 12).map((name) => ({text: name, class: "number"}))),
       workers.map((worker, index) => {
         const share = mean(shares[index].values);
-        return [worker.name,
-                element("span", {}, element("span", {class: "bar", style: `width:${100 * (share || 0)}px`}), share === null ? "–" : (100 * share).toFixed(0) + " %"),
+        return [{text: worker.name, class: "whole"},
+                element("span", {class: "whole"}, element("span", {class: "bar", style: `width:${100 * (share || 0)}px`}), share === null ? "–" : (100 * share).toFixed(0) + " %"),
                 asNumber(shares[index].values.length ? (100 * shares[index].values.reduce((a, b) => Math.min(a, b), 1)).toFixed(0) + " %" : "–")]
             .concat(spans.slice(0, 12).map((name) => asNumber(name in worker.spans ? secondsText(worker.spans[name]) : "")));
       })));
