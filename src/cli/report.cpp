@@ -65,7 +65,7 @@ class Runs {
       report::ReportRun run;
       run.record = readers_[i].update();
       if (fs::is_directory(paths_[i])) {
-        run.workers = report::read_worker_times(paths_[i]);
+        run.workers = report::read_worker_times(paths_[i], report::kWholeTrace);
         run.samples = report::index_samples(paths_[i]);
         run.chosen = report::choose_samples(run.samples.places, limits);
         if (!plans_[i] && base::exists(fs::path(paths_[i]) / "config.cfg")) {
@@ -125,16 +125,27 @@ void say_what(const std::string& out, size_t bytes, const std::vector<report::Re
   std::cout << std::endl;
 }
 
-void write_main_page(const config::ReportOptions& options,
-                     const std::vector<report::ReportRun>& runs,
-                     const report::SampleLimits& limits) {
+constexpr size_t kMostPageBytes = 60'000'000;
+
+void write_main_page(const config::ReportOptions& options, std::vector<report::ReportRun> runs,
+                     report::SampleLimits limits) {
   report::PageOptions page = page_options(title_of(options, runs));
-  page.sample_rule = report::choice_text(limits);
-  if (options.follow && goes_on(runs))
+  if (options.follow && goes_on(runs)) {
     page.refresh_seconds = static_cast<int>(options.every_seconds);
-  const std::string html = report::page_html(runs, page);
-  base::publish_file(options.out, html);
-  say_what(options.out, html.size(), runs);
+  }
+  for (;;) {
+    page.sample_rule = report::choice_text(limits);
+    const std::string html = report::page_html(runs, page);
+    if (html.size() <= kMostPageBytes || limits.bytes < 100'000) {
+      base::publish_file(options.out, html);
+      say_what(options.out, html.size(), runs);
+      return;
+    }
+    limits.bytes /= 2;  // texts that grow when they are escaped
+    for (report::ReportRun& run : runs) {
+      run.chosen = report::choose_samples(run.samples.places, limits);
+    }
+  }
 }
 
 /// Pages with all answers of the steps, as many as it takes.

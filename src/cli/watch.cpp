@@ -25,6 +25,8 @@ ended. Where the output is no terminal it prints one picture.
 
 )";
 
+constexpr uint64_t kRecentTrace = 1 << 20;  // some thousand events: more than 20 steps
+
 std::string frame_of(report::RunReader& reader, const config::WatchOptions& options,
                      report::RunState& state) {
   const report::RunRecord& run = reader.update();
@@ -34,7 +36,9 @@ std::string frame_of(report::RunReader& reader, const config::WatchOptions& opti
   if (frame.metrics.empty()) frame.metrics = important_metrics(run, 4);
   const bool is_directory = std::filesystem::is_directory(run.root);
   return report::watch_frame(
-      run, is_directory ? report::read_worker_times(run.root) : std::vector<report::WorkerTimes>{},
+      run,
+      is_directory ? report::read_worker_times(run.root, kRecentTrace)
+                   : std::vector<report::WorkerTimes>{},
       is_directory ? report::latest_samples(run.root, 3) : std::vector<report::Sample>{}, frame);
 }
 

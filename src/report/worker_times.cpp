@@ -94,7 +94,7 @@ WorkerTimes worker_times(std::string_view trace) {
   return reader.take();
 }
 
-std::vector<WorkerTimes> read_worker_times(const fs::path& run) {
+std::vector<WorkerTimes> read_worker_times(const fs::path& run, uint64_t most_bytes) {
   std::map<int64_t, fs::path> files;
   for (const fs::path& file : base::list_folder(run / "trace")) {
     const std::string name = file.filename().string();
@@ -107,8 +107,14 @@ std::vector<WorkerTimes> read_worker_times(const fs::path& run) {
     TraceReader reader;
     std::ifstream in(file, std::ios::binary);
     if (!in) throw OutputError(base::concat(file.string(), ": cannot be read"));
+    const uint64_t size = fs::file_size(file);
+    bool in_head = size > most_bytes;  // of which only the worker's name is wanted
     for (std::string line; std::getline(in, line) && !in.eof();) {
       if (line.size() > 1) reader.add(line);
+      if (!in_head || line.size() <= 1) continue;
+      in_head = false;
+      in.seekg(static_cast<std::streamoff>(size - most_bytes));
+      std::getline(in, line);  // the rest of a line
     }
     times.push_back(reader.take());
     if (times.back().name.empty()) times.back().name = base::concat("worker ", worker);

@@ -2,6 +2,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "run_for_test.h"
 
 namespace orrery::report {
 namespace {
@@ -29,6 +30,24 @@ TEST(WorkerTimes, CountsWhatOverlapsOnce) {
 
 TEST(WorkerTimes, KeepsTheLargestMemoryOfAStep) {
   EXPECT_THAT(worker_times(kTrace).resident_bytes.values, ElementsAre(500.0));
+}
+
+TEST(WorkerTimes, ReadsTheEndOfALongTraceAndTheNameAtItsHead) {
+  const RunForTest run;
+  std::string trace =
+      "[\n{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":0,\"args\":{\"name\":\"worker 3\"}},\n";
+  for (const char* step : {"1", "2", "3"}) {
+    trace += std::string("{\"ph\":\"X\",\"name\":\"a\",\"ts\":0,\"dur\":5,\"args\":{\"step\":\"") +
+             step + "\"}},\n";
+  }
+  run.write("trace/worker-3.json", trace);
+  const auto end = read_worker_times(run.root(), 100);
+
+  ASSERT_EQ(end.size(), 1U);
+  EXPECT_EQ(end[0].name, "worker 3");
+  EXPECT_THAT(end[0].busy_seconds.steps, ElementsAre(3));
+  EXPECT_THAT(read_worker_times(run.root(), kWholeTrace)[0].busy_seconds.steps,
+              ElementsAre(1, 2, 3));
 }
 
 }  // namespace

@@ -22,8 +22,11 @@ struct WorkerTimes {
 /// One worker's trace. Events that are damaged (a killed job's last one) are left out.
 WorkerTimes worker_times(std::string_view trace);
 
+inline constexpr uint64_t kWholeTrace = UINT64_MAX;
+
 /// Of all workers, by their number. A resumed run's trace begins where it was resumed. No such
 /// folder: nothing. Throws OutputError when a file cannot be read.
-std::vector<WorkerTimes> read_worker_times(const std::filesystem::path& run);
+///   most_bytes  of each file its end of that many bytes, whole lines only; or kWholeTrace
+std::vector<WorkerTimes> read_worker_times(const std::filesystem::path& run, uint64_t most_bytes);
 
 }  // namespace orrery::report
