@@ -13,7 +13,6 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using ::testing::IsSupersetOf;
 
 /// `per_step` answers of 10 bytes for each of `n_steps` steps, rewards 0.
 std::vector<SamplePlace> places_of(int64_t n_steps, size_t per_step) {
@@ -27,6 +26,10 @@ std::vector<SamplePlace> places_of(int64_t n_steps, size_t per_step) {
   return places;
 }
 
+void expect_contains(const std::vector<size_t>& chosen, const std::vector<size_t>& wanted) {
+  for (const size_t index : wanted) EXPECT_THAT(chosen, ::testing::Contains(index));
+}
+
 TEST(ChooseSamples, TakesAllWhereTheyFit) {
   EXPECT_THAT(choose_samples(places_of(2, 2), {}), ElementsAre(0, 1, 2, 3));
 }
@@ -38,7 +41,7 @@ TEST(ChooseSamples, TakesFirstLastBestAndWorstOfEachStep) {
   const auto chosen = choose_samples(places, {.samples = 15, .changed = 0});
 
   EXPECT_EQ(chosen.size(), 15U);
-  EXPECT_THAT(chosen, IsSupersetOf({0, 99, 100, 150, 160, 199, 200, 299}));
+  expect_contains(chosen, {0, 99, 100, 150, 160, 199, 200, 299});
 }
 
 TEST(ChooseSamples, SpacesTheStepsEvenlyWhereEachCannotHaveAShare) {
@@ -61,7 +64,7 @@ TEST(ChooseSamples, TakesTheRecordsWhoseRewardChangedMost) {
   places[5 + 20 * 99].reward = 1;
   const auto chosen = choose_samples(places, {.samples = 40, .changed = 1});
 
-  EXPECT_THAT(chosen, IsSupersetOf({5, 5 + 20 * 99}));
+  expect_contains(chosen, {5, 5 + 20 * 99});
 }
 
 TEST(ChooseSamples, DoesNotStumbleOverAnswersWithoutAReward) {
@@ -71,7 +74,7 @@ TEST(ChooseSamples, DoesNotStumbleOverAnswersWithoutAReward) {
   const auto chosen = choose_samples(places, {.samples = 200});
 
   EXPECT_EQ(chosen.size(), 200U);
-  EXPECT_THAT(chosen, IsSupersetOf({0, 7, 9}));
+  expect_contains(chosen, {0, 7, 9});
 }
 
 TEST(IndexSamples, OrdersByStepAndNamesDamagedLines) {

@@ -10,6 +10,18 @@ const resizing = new ResizeObserver((entries) => {
   }
 });
 
+/// Distances between marks of an axis of steps: no fractions.
+const kWholeSteps = [];
+for (let power = 1; power <= 1e9; power *= 10) kWholeSteps.push(power, 2 * power, 5 * power);
+
+/// What an axis of values shows: some room around a line that does not move.
+function rangeOf(_, low, high) {
+  if (low === null || low === undefined) return [0, 1];
+  if (low !== high) return uPlot.rangeNum(low, high, 0.1, true);
+  const room = low === 0 ? 1 : Math.abs(low) / 2;
+  return [low - room, low + room];
+}
+
 /// series: [{label, colour, x: [], y: [], raw, width, fill}]. Steps that only other series have are
 /// bridged; null is a gap.
 function drawChart(box, series, options = {}) {
@@ -31,7 +43,7 @@ function drawChart(box, series, options = {}) {
   const chart = new uPlot({
     width: Math.max(200, Math.floor(box.clientWidth || 400)), height,
     pxAlign: 0.5,
-    scales: {x: {time: false}, y: Object.assign({}, options.logarithmic ? {distr: 3} : {}, options.range ? {range: options.range} : {})},
+    scales: {x: {time: false}, y: Object.assign({}, options.logarithmic ? {distr: 3} : {}, options.logarithmic ? {} : {range: options.range || rangeOf})},
     cursor: {sync: options.sync ? {key: options.sync} : undefined, drag: {x: true, y: false}, points: {size: 6}},
     legend: {live: true},
     series: [{label: options.xLabel || "step", value: (_, x) => (x === null || x === undefined ? "–" : (options.xText || numberText)(x))}].concat(
@@ -39,12 +51,12 @@ function drawChart(box, series, options = {}) {
           label: one.label, stroke: one.colour, width: one.width || 1.4, class: one.raw ? "raw" : undefined,
           fill: one.fill, spanGaps: false, points: points(one.x.length <= 40 && !one.fill && !one.raw),
           value: (chart, shown, index, at) => {
-            const own = at === null || at === undefined ? shown : one.shown ? one.shown[place.get(xs[at]) === undefined ? -1 : at] : shown;
+            const own = one.shown && at !== null && at !== undefined ? one.shown[at] : shown;
             return own === null || own === undefined ? "–" : value(own);
           },
         }))),
     bands: options.bands,
-    axes: [Object.assign({values: (_, ticks) => ticks.map((x) => (options.xText || axisText)(x))}, axis, {size: 32}),
+    axes: [Object.assign({values: (_, ticks) => ticks.map((x) => (options.xText || axisText)(x))}, axis, {size: 32}, options.xText ? {} : {incrs: kWholeSteps}),
            Object.assign({values: (_, ticks) => ticks.map((y) => (y === null ? "" : (options.value && options.axisValue ? options.axisValue : axisText)(y))),
                           size: 62}, axis)],
   }, [xs].concat(columns), box);

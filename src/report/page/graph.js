@@ -22,7 +22,7 @@ function graphView(view) {
 }
 
 function graphPicture(plan) {
-  const kWidth = 250, kHeight = 74, kAcross = 60, kDown = 66;
+  const kWidth = 250, kHeight = 74, kAcross = 60, kDown = 96;
   const levels = [];
   for (const call of plan.calls) (levels[call.level] = levels[call.level] || []).push(call);
   const widest = Math.max(...levels.map((level) => level.length));
@@ -37,21 +37,25 @@ function graphPicture(plan) {
   const picture = drawn("svg", {width, height, viewBox: `0 0 ${width} ${height}`, role: "img"});
   picture.append(drawn("defs", {}, drawn("marker", {id: "arrow", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto"},
       drawn("path", {d: "M0 0L8 4L0 8z", fill: styleValue("--soft")}))));
-  plan.edges.forEach(([from, to, keys], index) => {
+  let farEdges = 0;
+  plan.edges.forEach(([from, to, keys]) => {
     const a = places.get(from), b = places.get(to);
     if (!a || !b) return;
-    const siblings = plan.edges.filter((edge) => edge[1] === to);
-    const shift = (siblings.findIndex((edge) => edge[0] === from) - (siblings.length - 1) / 2) * 46;
+    const siblings = plan.edges.filter((edge) => edge[1] === to && places.has(edge[0]) && b.y - places.get(edge[0]).y <= kHeight + kDown);
+    const order = siblings.findIndex((edge) => edge[0] === from);
+    const shift = order < 0 ? 0 : (order - (siblings.length - 1) / 2) * 46 - 20;
     const x1 = a.x + kWidth / 2, y1 = a.y + kHeight, x2 = b.x + kWidth / 2 + shift, y2 = b.y - 1;
     const far = y2 - y1 > kDown + 2;
-    const side = Math.max(a.x, b.x) + kWidth + 40;
-    const path = far ? `M${x1 + 60} ${y1}C${x1 + 90} ${y1 + 30} ${side} ${y1 + 10} ${side} ${(y1 + y2) / 2}S${x2 + 40} ${y2 - 40} ${x2} ${y2}`
-                     : `M${x1} ${y1}C${x1} ${y1 + 34} ${x2} ${y2 - 34} ${x2} ${y2}`;
+    // An edge that passes a level goes along the right side, each on a line of its own.
+    const side = body - kAcross + 14 + 16 * (farEdges += far ? 1 : 0);
+    const enters = b.y - 8 - 7 * farEdges, into = b.x + kWidth - 24;
+    const path = far ? `M${a.x + kWidth} ${a.y + kHeight / 2}H${side - 8}q8 0 8 8V${enters - 8}q0 8 -8 8H${into}V${b.y - 1}`
+                     : `M${x1} ${y1}C${x1} ${y1 + 40} ${x2} ${y2 - 60} ${x2} ${y2}`;
     const edge = drawn("path", {d: path, class: "edge", "marker-end": "url(#arrow)"});
     edge.append(drawn("title", {}, `${from} → ${to}: ${keys}`));
     picture.append(edge);
     const short = keys.length > 30 ? keys.slice(0, 28) + "…" : keys;
-    const label = drawn("text", {class: "soft", x: far ? side + 8 : (x1 + x2) / 2 + 8, y: far ? (y1 + y2) / 2 : y2 - kDown / 2 + 4 + (index % 2) * 13}, short);
+    const label = drawn("text", {class: "soft", x: far ? side + 8 : x2 + 6, y: far ? y1 + 40 + 18 * farEdges : y2 - 26 - 14 * ((siblings.length - 1 - order) % 3)}, short);
     label.append(drawn("title", {}, keys));
     picture.append(label);
   });
