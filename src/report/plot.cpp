@@ -101,7 +101,9 @@ class Canvas {
   void line(int x0, int y0, int x1, int y1, int series) {
     const int n = std::max({std::abs(x1 - x0), std::abs(y1 - y0), 1});
     for (int i = 0; i <= n; ++i) {
-      set(x0 + (x1 - x0) * i / n, y0 + (y1 - y0) * i / n, series);
+      const double share = static_cast<double>(i) / n;
+      set(x0 + static_cast<int>(std::lround((x1 - x0) * share)),
+          y0 + static_cast<int>(std::lround((y1 - y0) * share)), series);
     }
   }
 
