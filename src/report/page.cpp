@@ -196,9 +196,9 @@ Curve thinned(const Curve& curve, size_t most_points) {
   const auto take = [&](size_t i) { result.put(curve.steps[i], curve.values[i]); };
   const size_t n_stretches = std::max<size_t>(1, (most_points - 2) / 2);
   take(0);
-  for (size_t stretch = 0; stretch < n_stretches; ++stretch) {
-    const size_t begin = stretch * n / n_stretches;
-    const size_t end = (stretch + 1) * n / n_stretches;
+  for (size_t partition = 0; partition < n_stretches; ++partition) {
+    const size_t begin = partition * n / n_stretches;
+    const size_t end = (partition + 1) * n / n_stretches;
     size_t low = begin, high = begin;
     for (size_t i = begin; i < end; ++i) {
       if (!(curve.values[i] >= curve.values[low])) low = i;  // NaN counts as both: a gap shows

@@ -21,15 +21,15 @@ struct Stretch {
 };
 
 /// Length of the union.
-double seconds_of(std::vector<Stretch>& stretches) {
-  std::sort(stretches.begin(), stretches.end(),
+double seconds_of(std::vector<Stretch>& partitions) {
+  std::sort(partitions.begin(), partitions.end(),
             [](const Stretch& a, const Stretch& b) { return a.begin_us < b.begin_us; });
   int64_t sum = 0;
   int64_t end = INT64_MIN;
-  for (const Stretch& stretch : stretches) {
-    const int64_t begin = std::max(stretch.begin_us, end);
-    if (stretch.end_us > begin) sum += stretch.end_us - begin;
-    end = std::max(end, stretch.end_us);
+  for (const Stretch& partition : partitions) {
+    const int64_t begin = std::max(partition.begin_us, end);
+    if (partition.end_us > begin) sum += partition.end_us - begin;
+    end = std::max(end, partition.end_us);
   }
   return static_cast<double>(sum) * 1e-6;
 }
@@ -47,7 +47,7 @@ class TraceReader {
     }
   }
   WorkerTimes take() {
-    for (auto& [step, stretches] : busy_) times_.busy_seconds.put(step, seconds_of(stretches));
+    for (auto& [step, partitions] : busy_) times_.busy_seconds.put(step, seconds_of(partitions));
     return std::move(times_);
   }
 

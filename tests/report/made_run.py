@@ -28,7 +28,7 @@ def write_metrics(path, steps, draw):
             out.write(line(step, "reward", {"reward/reward": reward, "reward/reward_min": 0, "reward/reward_max": 1, "reward/reward_std": 0.3,
                                             "time/reward/total": 0.05 * seconds, "time/reward/main/max": 0.04 * seconds}))
             train = {f"actor_train/{name}": draw.gauss(1, 0.2) * scale for name, scale in (
-                ("loss", 0.1), ("grad_norm", 2), ("entropy", 1 - 0.8 * share), ("approx_kl", 1e-4), ("clip_ratio", 0.1), ("lr", 1e-4),
+                ("loss", 0.1), ("grad_norm", 2), ("entropy", 1 - 0.8 * share), ("approx_kl", 1e-4), ("clip_fraction", 0.1), ("lr", 1e-4),
                 ("actor_loss", 0.1), ("advantage", 0.01), ("importance_weight", 1), ("new_logp", -0.5), ("old_logp", -0.5))}
             if step % 97 == 0:
                 train["actor_train/grad_norm"] = None

@@ -1,4 +1,4 @@
-// Curves by uPlot: several series over one axis, hover values below, a dragged stretch is enlarged
+// Curves by uPlot: several series over one axis, hover values below, a dragged partition is enlarged
 // and a double click shows all again.
 
 const liveCharts = new Set();

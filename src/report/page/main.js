@@ -23,7 +23,7 @@ for (const [name, text] of views) {
   document.getElementById("tabs").append(element("button", {role: "tab", "data-view": name, onclick: () => { location.hash = name; }}, text));
 }
 document.getElementById("footer").textContent = `Written ${data.made} by orrery ${data.program}. Curves of more than ${data.most_points} points are thinned to ` +
-    "the smallest and largest value of each stretch. Charts by uPlot (MIT licence).";
+    "the smallest and largest value of each partition. Charts by uPlot (MIT licence).";
 window.addEventListener("hashchange", () => open(location.hash.slice(1)));
 open(location.hash.slice(1));
 if (data.refresh > 0) {

@@ -2,7 +2,7 @@
 
 const kMatters = ["eval/accuracy", "eval/loss", /\/task_reward$/, /^[^/]*reward[^/]*\/reward$/, /\/reward$/, /\/accuracy$/, /\/loss$/,
                   /\/entropy$/, /\/approx_kl$/, /\/ref_divergence$/, /\/grad_norm$/, /\/response_length$/,
-                  /\/no_eos_ratio$/, /\/clip_ratio$/, /\/tokens_per_second$/, "time/step"];
+                  /\/no_eos_ratio$/, /\/clip_fraction$/, /\/tokens_per_second$/, "time/step"];
 
 function importantMetrics(most) {
   const chosen = [];

@@ -3,7 +3,7 @@
 const timeSettings = {run: 0, by: "phase"};
 const kStretches = 240;
 
-/// Means over stretches of steps, so that a long run is still an area.
+/// Means over partitions of steps, so that a long run is still an area.
 function stretched(curve, steps) {
   const at = new Map(curve.steps.map((step, index) => [step, curve.values[index]]));
   const size = Math.max(1, Math.ceil(steps.length / kStretches));
