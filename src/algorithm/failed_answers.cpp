@@ -34,6 +34,8 @@ std::string_view name_of(FailureReason reason) {
       return "not_finite";
     case FailureReason::kAbstained:
       return "abstained";
+    case FailureReason::kRaised:
+      return "raised";
   }
   return "?";
 }

@@ -194,12 +194,14 @@ std::map<std::string, Registration> built_in() {
        registration_of<Generate, GenerateOptions>(
            {{CallKind::kGenerate, {"packed_prompts"}, {}, kGenerated}}, {"temperature"})},
       {"sft", registration_of<Sft, SftOptions>({train_step_of(answered, {}, text)}, {"match"})},
-      {"rule_reward", registration_of<RuleReward, RuleRewardOptions>(
-                          {that_compares(inference_of(with(answered, "answers"), {"fields"},
-                                                      "rewards", ModelNeed::kNone))},
-                          {"match"})},
-      {"command_reward", registration_of<CommandReward, CommandRewardOptions>({inference_of(
-                             answered, {"answers", "fields"}, "rewards", ModelNeed::kNone)})},
+      {"rule_reward",
+       registration_of<RuleReward, RuleRewardOptions>(
+           {that_compares(inference_of(with(answered, "answers"), {"fields", "prompt_texts"},
+                                       "rewards", ModelNeed::kNone))},
+           {"match"})},
+      {"command_reward",
+       registration_of<CommandReward, CommandRewardOptions>({inference_of(
+           answered, {"answers", "fields", "prompt_texts"}, "rewards", ModelNeed::kNone)})},
       {"grpo", registration_of<PpoActor, GrpoOptions>({policy(kRewarded, {}), reference()},
                                                       names_of_options<GrpoOptions>())},
       {"ppo_actor", registration_of<PpoActor, PpoActorOptions>(
@@ -214,7 +216,8 @@ std::map<std::string, Registration> built_in() {
            {with_options(of_value_head(
                              train_step_of({"packed_input_ids"}, {"prompt_mask"}, {"preferences"})),
                          {"n_minibatches"}),
-            with_options(inference_of({"packed_input_ids"}, {"prompt_mask", "answers", "fields"},
+            with_options(inference_of({"packed_input_ids"},
+                                      {"prompt_mask", "answers", "fields", "prompt_texts"},
                                       "rewards", ModelNeed::kValueHead),
                          {"output_scaling", "output_bias", "dump_samples"})})},
       {"dpo", registration_of<Dpo, DpoOptions>(

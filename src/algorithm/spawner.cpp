@@ -176,6 +176,8 @@ void Spawner::start() {
   }
 }
 
+bool Spawner::is_running() { return spawner_of_this_program() != nullptr; }
+
 Spawner& Spawner::running() {
   if (spawner_of_this_program() == nullptr) {
     throw CallError("external commands cannot be started: Spawner::start() was not called in main");

@@ -78,7 +78,8 @@ const SectionRules kRules[] = {
                "max_positions", "rope_theta", "norm_eps", "tie_embeddings"}},
     {.section = "call",
      .free = {"layout", "max_tokens_per_micro_batch", "n_micro_batches", "log_return_value",
-              "concurrency", "max_failed_share", "max_failed_share_20_steps"},
+              "concurrency", "python", "batch_size", "max_memory_gib", "max_failed_share",
+              "max_failed_share_20_steps"},
      // What one does about a verifier that is too slow: it decides about answers to come.
      .noted = {"timeout_seconds", "restarts"},
      .never = {"model", "kind", "interface", "inputs", "outputs", "n_seqs", "enabled",

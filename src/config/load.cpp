@@ -49,6 +49,12 @@ std::optional<std::string> line_break_problem(const std::string& text) {
   return "a value cannot contain a line break";
 }
 
+/// Relative paths are relative to the file that states them.
+std::string absolute_path(const Entry& entry, const std::string& path) {
+  std::error_code ignored;
+  return fs::absolute(entry.folder / path, ignored).lexically_normal().string();
+}
+
 ///   written  what `path` was before it was made absolute
 std::optional<std::string> missing_file_problem(const std::string& path,
                                                 const std::string& written) {
@@ -104,10 +110,7 @@ class Loader {
       found = true;
       std::string text = entry.value;
       const bool is_path = check.is_path(text);
-      if (is_path) {
-        std::error_code ignored;
-        text = fs::absolute(entry.folder / text, ignored).lexically_normal().string();
-      }
+      if (is_path) text = absolute_path(entry, text);
       Value value{};
       auto wrong = line_break_problem(text);
       if (!wrong) wrong = read_field(name, text, check, value);
@@ -222,10 +225,16 @@ class Loader {
     }
     auto wrong = line_break_problem(entry.value);
     if (!wrong) wrong = option->problem(entry.value);
+    std::string text = entry.value;
+    if (!wrong && option->check.is_path(text)) {
+      text = absolute_path(entry, text);
+      const size_t end = option->check.is_function ? text.rfind(':') : text.size();
+      wrong = missing_file_problem(text.substr(0, end), entry.value);
+    }
     if (wrong) {
       problem(entry.where, base::concat(entry.section, ".", entry.key, ": ", *wrong));
     } else {
-      call.options.push_back({entry.key, entry.value, entry.where});
+      call.options.push_back({entry.key, text, entry.where});
     }
   }
 

@@ -232,7 +232,7 @@ std::vector<Call> read_calls(const config::Experiment& experiment, int n_workers
 
 const DatasetKinds& standard_dataset_kinds() {
   static const DatasetKinds kinds = {
-      {"prompts", {"packed_prompts", "answers", "fields"}},
+      {"prompts", {"packed_prompts", "answers", "fields", "prompt_texts"}},
       {"completions", {"packed_input_ids", "prompt_mask"}},
       {"preferences", {"packed_input_ids", "prompt_mask"}},
   };

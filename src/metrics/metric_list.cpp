@@ -50,7 +50,14 @@ constexpr Metric kRewards[] = {
      .definition =
          "the same by reason: timeout (no answer in time), died (the command ended at this "
          "answer), malformed (something else than a reward), not_finite (NaN or infinite as "
-         "fp32), abstained (the command said null)",
+         "fp32), abstained (the command said null), raised (the Python function raised an "
+         "exception)",
+     .source = "command_reward"},
+    {.name = "<call>/reward/<part>",
+     .unit = "reward",
+     .definition =
+         "mean of a part of the reward, as it is named by the function that gives it, over "
+         "the answers that have it",
      .source = "command_reward"},
     {.name = "<call>/dataset/<data set>/reward",
      .unit = "reward",

@@ -44,6 +44,7 @@ class Spawner {
   static void start();
   /// Throws CallError unless start() was called.
   static Spawner& running();
+  static bool is_running();
 
   /// Forks now: for start() and for tests.
   Spawner();
