@@ -5,8 +5,10 @@
 #include <set>
 #include <utility>
 
+#include "orrery/algorithm/combined_reward.h"
 #include "orrery/algorithm/command_reward.h"
 #include "orrery/algorithm/dpo.h"
+#include "orrery/algorithm/format_reward.h"
 #include "orrery/algorithm/generation.h"
 #include "orrery/algorithm/ppo_actor.h"
 #include "orrery/algorithm/ppo_critic.h"
@@ -55,6 +57,11 @@ InterfaceSignature inference_of(std::vector<std::string> inputs, std::vector<std
 
 InterfaceSignature that_compares(InterfaceSignature signature) {
   signature.compares_answers = true;
+  return signature;
+}
+
+InterfaceSignature that_combines(InterfaceSignature signature) {
+  signature.takes_other_inputs = true;
   return signature;
 }
 
@@ -198,10 +205,17 @@ std::map<std::string, Registration> built_in() {
        registration_of<RuleReward, RuleRewardOptions>(
            {that_compares(inference_of(with(answered, "answers"), {"fields", "prompt_texts"},
                                        "rewards", ModelNeed::kNone))},
-           {"match"})},
+           {"match", "correct", "wrong"})},
       {"command_reward",
        registration_of<CommandReward, CommandRewardOptions>({inference_of(
            answered, {"answers", "fields", "prompt_texts"}, "rewards", ModelNeed::kNone)})},
+      {"combined_reward",
+       registration_of<CombinedReward, CombinedRewardOptions>({that_combines(inference_of(
+           answered, {"answers", "fields", "prompt_texts"}, "rewards", ModelNeed::kNone))})},
+      {"format_reward", registration_of<FormatReward, FormatRewardOptions>(
+                            {inference_of(answered, {"answers", "fields", "prompt_texts"},
+                                          "rewards", ModelNeed::kNone)},
+                            {"correct", "wrong"})},
       {"grpo", registration_of<PpoActor, GrpoOptions>({policy(kRewarded, {}), reference()},
                                                       names_of_options<GrpoOptions>())},
       {"ppo_actor", registration_of<PpoActor, PpoActorOptions>(
@@ -342,6 +356,7 @@ class CallCheck {
       }
     }
     for (const config::KeyBinding& input : call_.inputs) {
+      if (signature.takes_other_inputs) break;
       if (!contains(signature.required_inputs, input.interface_key) &&
           !contains(signature.optional_inputs, input.interface_key)) {
         problem("inputs", base::concat("interface ", call_.interface, " does not read the key ",

@@ -15,7 +15,7 @@ constexpr Metric kRewards[] = {
      .definition =
          "mean over the answers of the step of what the verifier gave, before any scaling, "
          "clipping or penalty",
-     .source = "rule_reward, command_reward, reward_model (inference)"},
+     .source = "rule_reward, format_reward, command_reward, combined_reward, reward_model (inference)"},
     {.name = "<call>/reward_std",
      .unit = "reward",
      .definition = "standard deviation of the same over all answers of the step (divided by their "
@@ -30,8 +30,12 @@ constexpr Metric kRewards[] = {
      .when = "generation with group_size > 1"},
     {.name = "<call>/correct",
      .unit = "share",
-     .definition = "answers that match the reference answer by the rule",
-     .source = "rule_reward"},
+     .definition = "answers that match the reference answer by the rule, or have the form",
+     .source = "rule_reward, format_reward"},
+    {.name = "<call>/undecided",
+     .unit = "count",
+     .definition = "answers with which the pattern took too many steps: they count as wrong",
+     .source = "format_reward"},
     {.name = "<call>/command_restarts",
      .unit = "count",
      .definition = "processes of the command that were started again because one died, hung or "
@@ -56,9 +60,9 @@ constexpr Metric kRewards[] = {
     {.name = "<call>/reward/<part>",
      .unit = "reward",
      .definition =
-         "mean of a part of the reward, as it is named by the function that gives it, over "
-         "the answers that have it",
-     .source = "command_reward"},
+         "mean of a part of the reward, before its weight, over the answers that have it; parts are "
+         "what a Python function names, and the rewards that are added",
+     .source = "command_reward, combined_reward"},
     {.name = "<call>/dataset/<data set>/reward",
      .unit = "reward",
      .definition = "mean reward of the answers to prompts of this data set",

@@ -162,7 +162,7 @@ struct ActorOptions : EstimationOptions {
     field(&C::early_stop_kl, "early_stop_kl",
           "skip a minibatch whose mean approx_kl is above this; 0: never", at_least(0));
     field(&C::match, "match", "when an evaluated answer is right",
-          config::one_of({"exact", "numeric"}));
+          config::one_of({"exact", "numeric", "math"}));
   }
 
   bool needs_reference() const { return kl_ctl > 0 || kl_loss > 0; }
