@@ -112,6 +112,33 @@ TEST(FunctionReward, AResumedRunIsTheSameBitForBit) {
   }
 }
 
+TEST(CombinedReward, AddsTheRewardsOfTwoCallsWithTheirWeights) {
+  const TemporaryFolder folder;
+  const std::string configuration = (folder / "run.cfg").string();
+  const std::string call =
+      "model = rule\nkind = inference\nn_seqs = 8\ninputs = packed_input_ids, prompt_mask, answers\n";
+  std::ofstream(configuration) << "include = " << source("configs/grpo_tiny.cfg")
+                               << "\n[experiment]\noutput_dir = " << folder.path().string()
+                               << "\n[call.sum]\n" << call
+                               << "interface = rule_reward\noutputs = rewards:sum\n"
+                               << "[call.form]\n" << call
+                               << "interface = format_reward\npattern = [0-9a-m]\n"
+                               << "outputs = rewards:form\n"
+                               << "[call.reward]\ninterface = combined_reward\n"
+                               << "rewards = sum:1, form:0.25\n"
+                               << "inputs = packed_input_ids, prompt_mask, answers, sum, form\n";
+
+  const Result result = orrery(3, "train " + configuration);
+
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  const auto form = values_of(folder / "grpo_tiny", "reward/reward/form");
+  ASSERT_EQ(form.size(), 4u);
+  EXPECT_EQ(form, values_of(folder / "grpo_tiny", "form/reward"));
+  const auto sum = values_of(folder / "grpo_tiny", "reward/reward/sum");
+  const auto both = values_of(folder / "grpo_tiny", "actor_train/task_reward");
+  for (size_t i = 0; i < both.size(); ++i) EXPECT_NEAR(both[i], sum[i] + form[i] / 4, 1e-6);
+}
+
 TEST(FunctionReward, ThatCannotBeUsedIsRefusedBeforeTheRunWithFileAndLine) {
   const TemporaryFolder folder;
   std::ofstream(folder / "broken.py") << "import no_such_module\n";

@@ -69,5 +69,6 @@ class WithoutThePackage(unittest.TestCase):
 if __name__ == "__main__":
     result = unittest.main(exit=False, verbosity=1).result
     for test, why in result.skipped:
-        print(f"skipped: {test}: {why}")
+        print(f"skipped: {test.id()}: {why.splitlines()[0]}")
+    print(f"{len(result.skipped)} of {result.testsRun} tests skipped")
     sys.exit(1 if not result.wasSuccessful() else 77 if result.skipped else 0)
