@@ -18,7 +18,6 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
-using testing::UnorderedElementsAre;
 
 /// One sample with these answers to `p`.
 data::SequenceBatch answers(const std::vector<std::string>& texts) {
@@ -45,7 +44,9 @@ data::SequenceBatch answers(const std::vector<std::string>& texts) {
 std::vector<float> rewards_of(Interface& interface, const data::SequenceBatch& batch) {
   const data::ByteTokenizer tokenizer;
   ModelContext model{.tokenizer = &tokenizer};
-  const at::Tensor got = interface.inference(model, batch, {.call = "reward"}).at("rewards");
+  CallContext call;
+  call.call = "reward";
+  const at::Tensor got = interface.inference(model, batch, call).at("rewards");
   return {got.const_data_ptr<float>(), got.const_data_ptr<float>() + got.numel()};
 }
 
@@ -76,14 +77,15 @@ TEST(FormatReward, TriesTextsThatAreCutInsideACharacterOrHostile) {
 }
 
 TEST(FormatReward, BoundsTheLengthInTokens) {
-  EXPECT_THAT(rewards_of({.min_tokens = 2, .max_tokens = 3}, {"a", "ab", "abc", "abcd"}),
+  EXPECT_THAT(rewards_of({.pattern = "", .min_tokens = 2, .max_tokens = 3}, {"a", "ab", "abc", "abcd"}),
               ElementsAre(0, 1, 1, 0));
 }
 
 data::SequenceBatch with_rewards(data::SequenceBatch batch, const char* key,
                                  const std::vector<float>& values) {
-  batch.set(key, at::tensor(values, at::kFloat),
-            data::NestedLengths{{std::vector<int32_t>(values.size(), 1)}});
+  data::NestedLengths lengths;
+  lengths.add_sample(std::vector<int32_t>(values.size(), 1));
+  batch.set(key, at::tensor(values, at::kFloat), lengths);
   return batch;
 }
 

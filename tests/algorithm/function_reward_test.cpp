@@ -105,13 +105,16 @@ class FunctionRewardTest : public testing::Test {
                            .prompt = "p",
                            .record_prompt = "p",
                            .text = texts[i],
+                           .answer = {},
+                           .fields = {},
                            .tokens = {1, 2, static_cast<int32_t>(i)}});
       responses.back().record = base::concat("{\"line\":", i, "}");
     }
-    return verdicts(responses, function, concurrency);
+    return verdicts_on(responses, function, concurrency);
   }
-  std::vector<Verdict> verdicts(const std::vector<Response>& responses,
-                                const PythonFunction& function, int64_t concurrency = 1) {
+
+  std::vector<Verdict> verdicts_on(const std::vector<Response>& responses,
+                                   const PythonFunction& function, int64_t concurrency = 1) {
     AnswerJudge judge(spawner_,
                       {.command = runner_command(function),
                        .timeout = std::chrono::seconds(3),
@@ -249,7 +252,7 @@ TEST_F(FunctionRewardTest, IsGivenWhatIsKnownOfAnAnswer) {
   responses[0].dataset = "\"train\"";
   responses[0].record = "{\"line\":7}";
 
-  EXPECT_EQ(verdicts(responses, function("names"))[0].reward, 1);
+  EXPECT_EQ(verdicts_on(responses, function("names"))[0].reward, 1);
 }
 
 TEST_F(FunctionRewardTest, ThatCannotBeImportedIsNamedBeforeTheRun) {
