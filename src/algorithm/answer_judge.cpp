@@ -78,17 +78,18 @@ void AnswerJudge::meet_function() {
   if (has_met_) return;
   const std::string id = "import";
   std::string problem;
-  pool_.ask({base::concat("{\"id\":\"", id, "\"}")},
-            [&](size_t, const std::string& line) { return read_function_line(line, id).check; },
-            [&](size_t, const CommandAnswer& answer) {
-              if (!is_answered(answer)) {
-                problem = answer.text;
-                return;
-              }
-              const FunctionLine line = read_function_line(answer.text, id);
-              problem = line.problem;
-              wants_tokens_ = line.wants_tokens;
-            });
+  pool_.ask(
+      {base::concat("{\"id\":\"", id, "\"}")},
+      [&](size_t, const std::string& line) { return read_function_line(line, id).check; },
+      [&](size_t, const CommandAnswer& answer) {
+        if (!is_answered(answer)) {
+          problem = answer.text;
+          return;
+        }
+        const FunctionLine line = read_function_line(answer.text, id);
+        problem = line.problem;
+        wants_tokens_ = line.wants_tokens;
+      });
   if (!problem.empty()) {
     throw CallError(base::concat("the ", name_, " cannot be used on this node"),
                     {.expected = "what could be imported before the run began",
@@ -100,8 +101,7 @@ void AnswerJudge::meet_function() {
 }
 
 void AnswerJudge::ask_function(const std::vector<const Response*>& responses,
-                               const std::vector<std::string>& questions,
-                               const Decided& decided) {
+                               const std::vector<std::string>& questions, const Decided& decided) {
   if (responses.empty()) return;
   meet_function();
   const Asking asking{.responses = responses, .questions = questions, .decided = decided};
@@ -111,8 +111,9 @@ void AnswerJudge::ask_function(const std::vector<const Response*>& responses,
   const std::vector<size_t> left = ask_in_batches(
       asking, all, static_cast<size_t>(std::clamp<int64_t>(function_->batch_size, 1, share)));
   if (left.empty()) return;
-  base::log_warning(base::concat("the ", name_, " is given ", left.size(),
-                                 " answers one by one, since it gave no rewards for them together"));
+  base::log_warning(
+      base::concat("the ", name_, " is given ", left.size(),
+                   " answers one by one, since it gave no rewards for them together"));
   ask_in_batches(asking, left, 1);
 }
 
@@ -146,15 +147,15 @@ std::vector<size_t> AnswerJudge::ask_in_batches(const Asking& asking,
         if (!is_answered(answer)) return asking.decided(members.front(), failed(answer));
         BatchLine line = read_batch_line(answer.text, ids[batch], members.size());
         if (!line.problem.empty()) {
-          throw CallError(base::concat("the ", name_, " could not be imported again: ",
-                                       line.problem));
+          throw CallError(
+              base::concat("the ", name_, " could not be imported again: ", line.problem));
         }
         for (size_t k = 0; k < members.size(); ++k) {
           Verdict& verdict = line.verdicts[k];
           if (members.size() == 1) verdict.restarts = answer.restarts;
           if (verdict.failure && verdict.failure != FailureReason::kAbstained) {
-            verdict.what = base::concat("record ", asking.responses[members[k]]->record, ": ",
-                                        verdict.what);
+            verdict.what =
+                base::concat("record ", asking.responses[members[k]]->record, ": ", verdict.what);
           }
           asking.decided(members[k], std::move(verdict));
         }

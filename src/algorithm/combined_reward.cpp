@@ -62,7 +62,8 @@ std::vector<OptionProblem> CombinedRewardOptions::problems(const config::CallCon
   }
   for (const WeightedReward& reward : std::get<0>(weighted_rewards(rewards))) {
     if (unweighted.erase(reward.name) > 0) continue;
-    problems.push_back({"rewards", base::concat(reward.name, " is not among the inputs of the call; "
+    problems.push_back({"rewards", base::concat(reward.name,
+                                                " is not among the inputs of the call; "
                                                 "the call that gives it has outputs = rewards:",
                                                 reward.name)});
   }

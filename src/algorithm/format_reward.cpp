@@ -12,8 +12,9 @@ std::vector<OptionProblem> FormatRewardOptions::problems(const config::CallConfi
     return {{"pattern", "every answer has the form: write a pattern, min_tokens or max_tokens"}};
   }
   if (max_tokens > 0 && min_tokens > max_tokens) {
-    return {{"min_tokens", base::concat("no answer has ", min_tokens, " tokens or more and at most ",
-                                        max_tokens, ", which is max_tokens")}};
+    return {
+        {"min_tokens", base::concat("no answer has ", min_tokens, " tokens or more and at most ",
+                                    max_tokens, ", which is max_tokens")}};
   }
   return {};
 }
@@ -28,8 +29,9 @@ data::SequenceBatch FormatReward::inference(ModelContext& model, const data::Seq
   std::vector<float> rewards;
   double n_right = 0, n_undecided = 0;
   for (const Response& response : responses) {
-    const bool is_in_bounds = response.n_tokens >= options_.min_tokens &&
-                              (options_.max_tokens == 0 || response.n_tokens <= options_.max_tokens);
+    const bool is_in_bounds =
+        response.n_tokens >= options_.min_tokens &&
+        (options_.max_tokens == 0 || response.n_tokens <= options_.max_tokens);
     auto match = TextPattern::Match::kYes;
     if (is_in_bounds && pattern_ != nullptr) match = pattern_->match(response.text);
     const bool is_right = is_in_bounds && match == TextPattern::Match::kYes;

@@ -107,13 +107,30 @@ std::optional<string_view> last_number(string_view text) {
 /// Without the signs of mathematics, spacing and fonts of LaTeX around and inside.
 string bare(string_view given) {
   string text(base::trim(given));
-  for (const auto& [from, to] : std::initializer_list<std::pair<const char*, const char*>>{
-           {"\\left", ""},     {"\\right", ""},     {"\\displaystyle", ""}, {"\\dfrac", "\\frac"},
-           {"\\tfrac", "\\frac"}, {"\\cfrac", "\\frac"}, {"\\!", ""},       {"\\,", " "},
-           {"\\;", " "},       {"\\:", " "},        {"\\ ", " "},           {"~", " "},
-           {"{,}", ","},       {"\u2212", "-"},     {"\u00d7", "\\times"},  {"\\%", "%"},
-           {"^{\\circ}", "\u00b0"}, {"^\\circ", "\u00b0"}, {"\\(", ""},     {"\\)", ""},
-           {"\\[", ""},        {"\\]", ""},         {"**", ""}}) {
+  for (const auto& [from, to] :
+       std::initializer_list<std::pair<const char*, const char*>>{{"\\left", ""},
+                                                                  {"\\right", ""},
+                                                                  {"\\displaystyle", ""},
+                                                                  {"\\dfrac", "\\frac"},
+                                                                  {"\\tfrac", "\\frac"},
+                                                                  {"\\cfrac", "\\frac"},
+                                                                  {"\\!", ""},
+                                                                  {"\\,", " "},
+                                                                  {"\\;", " "},
+                                                                  {"\\:", " "},
+                                                                  {"\\ ", " "},
+                                                                  {"~", " "},
+                                                                  {"{,}", ","},
+                                                                  {"\u2212", "-"},
+                                                                  {"\u00d7", "\\times"},
+                                                                  {"\\%", "%"},
+                                                                  {"^{\\circ}", "\u00b0"},
+                                                                  {"^\\circ", "\u00b0"},
+                                                                  {"\\(", ""},
+                                                                  {"\\)", ""},
+                                                                  {"\\[", ""},
+                                                                  {"\\]", ""},
+                                                                  {"**", ""}}) {
     replace_all(text, from, to);
   }
   for (const char* font : {"\\text", "\\textbf", "\\mathrm", "\\mathbf", "\\mbox", "\\textit"}) {
@@ -212,7 +229,8 @@ std::optional<Rational> decimal(string_view text) {
     string_view digits = text.substr(e + 1);
     const bool is_negative = digits.starts_with('-');
     if (is_negative || digits.starts_with('+')) digits.remove_prefix(1);
-    if (digits.empty() || digits.size() > 3 || !std::all_of(digits.begin(), digits.end(), is_digit)) {
+    if (digits.empty() || digits.size() > 3 ||
+        !std::all_of(digits.begin(), digits.end(), is_digit)) {
       return std::nullopt;
     }
     exponent = std::stoll(string(digits)) * (is_negative ? -1 : 1);
@@ -270,7 +288,8 @@ std::optional<Rational> unsigned_number(string_view text) {
     string ten = without_blanks(text.substr(at + string_view(times).size()));
     if (!ten.starts_with("10^")) return std::nullopt;
     ten = ten.substr(3);
-    if (ten.size() > 2 && ten.front() == '{' && ten.back() == '}') ten = ten.substr(1, ten.size() - 2);
+    if (ten.size() > 2 && ten.front() == '{' && ten.back() == '}')
+      ten = ten.substr(1, ten.size() - 2);
     return decimal(base::concat(base::trim(text.substr(0, at)), "e", ten));
   }
   if (const size_t slash = text.find('/'); slash != text.npos) {
@@ -299,14 +318,15 @@ std::optional<Rational> number(string_view text) {
 }
 
 constexpr std::array kUnits = {
-    "m",       "cm",      "mm",     "km",     "meter",  "meters", "inches",  "inch",    "feet",
-    "foot",    "ft",      "yards",  "yard",   "miles",  "mile",   "seconds", "second",  "sec",
-    "minutes", "minute",  "min",    "hours",  "hour",   "hrs",    "days",    "day",     "weeks",
-    "week",    "months",  "month",  "years",  "year",   "g",      "kg",      "mg",      "grams",
-    "gram",    "pounds",  "pound",  "lbs",    "ounces", "oz",     "liters",  "liter",   "l",
-    "ml",      "dollars", "dollar", "cents",  "cent",   "euros",  "degrees", "degree",  "percent",
-    "units",   "unit",    "mph",    "km/h",   "m/s",    "square", "cubic",   "centimeters",
-    "people",  "times",   "pieces", "points", "apples", "usd",    "per"};
+    "m",      "cm",     "mm",      "km",      "meter",  "meters",      "inches",  "inch",
+    "feet",   "foot",   "ft",      "yards",   "yard",   "miles",       "mile",    "seconds",
+    "second", "sec",    "minutes", "minute",  "min",    "hours",       "hour",    "hrs",
+    "days",   "day",    "weeks",   "week",    "months", "month",       "years",   "year",
+    "g",      "kg",     "mg",      "grams",   "gram",   "pounds",      "pound",   "lbs",
+    "ounces", "oz",     "liters",  "liter",   "l",      "ml",          "dollars", "dollar",
+    "cents",  "cent",   "euros",   "degrees", "degree", "percent",     "units",   "unit",
+    "mph",    "km/h",   "m/s",     "square",  "cubic",  "centimeters", "people",  "times",
+    "pieces", "points", "apples",  "usd",     "per"};
 
 /// A number and what it is of.
 struct Quantity {
@@ -387,7 +407,8 @@ bool is_word(string_view text) {
 
 bool is_choice(string_view text) {
   const auto letter = choice(text);
-  return letter && without_blanks(text).find_first_not_of(string("().:") + *letter + lower(*letter)) == string::npos;
+  return letter && without_blanks(text).find_first_not_of(string("().:") + *letter +
+                                                          lower(*letter)) == string::npos;
 }
 
 }  // namespace
@@ -473,7 +494,8 @@ bool are_equal_answers(string_view given_text, string_view wanted_text) {
     return !are_of_two_kinds && is_same(*a, *b);
   }
   string x = without_blanks(given), y = without_blanks(wanted);
-  for (string* text : {&x, &y}) text->erase(std::remove(text->begin(), text->end(), '$'), text->end());
+  for (string* text : {&x, &y})
+    text->erase(std::remove(text->begin(), text->end(), '$'), text->end());
   return x == y || (is_word(x) && lowered(x) == lowered(y));
 }
 

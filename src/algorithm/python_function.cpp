@@ -57,13 +57,14 @@ std::optional<std::string> import_problem(Spawner& spawner, const PythonFunction
   const std::string id = "import";
   std::string problem;
   try {
-    pool.ask({base::concat("{\"id\":\"", id, "\"}")},
-             [&](size_t, const std::string& line) { return read_function_line(line, id).check; },
-             [&](size_t, const CommandAnswer& answer) {
-               problem = answer.end == CommandAnswer::End::kAnswered
-                             ? read_function_line(answer.text, id).problem
-                             : base::concat("it cannot be imported: ", answer.text);
-             });
+    pool.ask(
+        {base::concat("{\"id\":\"", id, "\"}")},
+        [&](size_t, const std::string& line) { return read_function_line(line, id).check; },
+        [&](size_t, const CommandAnswer& answer) {
+          problem = answer.end == CommandAnswer::End::kAnswered
+                        ? read_function_line(answer.text, id).problem
+                        : base::concat("it cannot be imported: ", answer.text);
+        });
   } catch (const CallError& error) {
     problem = error.what();
   }

@@ -31,9 +31,8 @@ Verdict failed(FailureReason reason, std::string what) {
 }
 
 RewardLine not_finite(const std::string& line, bool names_question) {
-  return {.verdict = failed(FailureReason::kNotFinite,
-                            base::concat("not a finite number in fp32: ",
-                                         line.substr(0, kShownOfLine))),
+  return {.verdict = failed(FailureReason::kNotFinite, base::concat("not a finite number in fp32: ",
+                                                                    line.substr(0, kShownOfLine))),
           .check = {.names_question = names_question}};
 }
 
@@ -138,9 +137,8 @@ RewardLine read_reward_line(const std::string& line, const std::string& id) {
   if (reward.is_null()) {
     result.verdict = failed(FailureReason::kAbstained, "null");
   } else if (!reward.is_number()) {
-    result.verdict =
-        failed(FailureReason::kMalformed,
-               base::concat("the reward is no number: ", line.substr(0, kShownOfLine)));
+    result.verdict = failed(FailureReason::kMalformed, base::concat("the reward is no number: ",
+                                                                    line.substr(0, kShownOfLine)));
   } else if (!is_finite_fp32(reward.get<double>())) {
     return not_finite(line, result.check.names_question);
   } else {

@@ -40,7 +40,8 @@ bool is_match(MatchRule rule, std::string_view response, std::string_view answer
     const auto given = final_answer(response);
     if (!given) return false;
     // A whole solution may stand where the answer is expected.
-    const bool is_marked = answer.find("####") != answer.npos || answer.find("boxed") != answer.npos;
+    const bool is_marked =
+        answer.find("####") != answer.npos || answer.find("boxed") != answer.npos;
     const auto wanted = is_marked ? final_answer(answer) : std::optional(std::string(answer));
     return wanted && are_equal_answers(*given, *wanted);
   }

@@ -42,10 +42,10 @@ TextPattern::TextPattern(const std::string& pattern) : code_(std::make_unique<Co
   int error = 0;
   PCRE2_SIZE at = 0;
   if (pattern.size() <= kLongestPattern) {
-    code_->code = pcre2_compile(
-        reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
-        PCRE2_UTF | PCRE2_UCP | PCRE2_MATCH_INVALID_UTF | PCRE2_NEVER_BACKSLASH_C, &error, &at,
-        nullptr);
+    code_->code =
+        pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
+                      PCRE2_UTF | PCRE2_UCP | PCRE2_MATCH_INVALID_UTF | PCRE2_NEVER_BACKSLASH_C,
+                      &error, &at, nullptr);
   }
   if (code_->code == nullptr) {
     throw ConfigError(

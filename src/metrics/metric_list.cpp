@@ -15,7 +15,8 @@ constexpr Metric kRewards[] = {
      .definition =
          "mean over the answers of the step of what the verifier gave, before any scaling, "
          "clipping or penalty",
-     .source = "rule_reward, format_reward, command_reward, combined_reward, reward_model (inference)"},
+     .source =
+         "rule_reward, format_reward, command_reward, combined_reward, reward_model (inference)"},
     {.name = "<call>/reward_std",
      .unit = "reward",
      .definition = "standard deviation of the same over all answers of the step (divided by their "
@@ -59,9 +60,9 @@ constexpr Metric kRewards[] = {
      .source = "command_reward"},
     {.name = "<call>/reward/<part>",
      .unit = "reward",
-     .definition =
-         "mean of a part of the reward, before its weight, over the answers that have it; parts are "
-         "what a Python function names, and the rewards that are added",
+     .definition = "mean of a part of the reward, before its weight, over the answers that have "
+                   "it; parts are "
+                   "what a Python function names, and the rewards that are added",
      .source = "command_reward, combined_reward"},
     {.name = "<call>/dataset/<data set>/reward",
      .unit = "reward",

@@ -77,8 +77,9 @@ TEST(FormatReward, TriesTextsThatAreCutInsideACharacterOrHostile) {
 }
 
 TEST(FormatReward, BoundsTheLengthInTokens) {
-  EXPECT_THAT(rewards_of({.pattern = "", .min_tokens = 2, .max_tokens = 3}, {"a", "ab", "abc", "abcd"}),
-              ElementsAre(0, 1, 1, 0));
+  EXPECT_THAT(
+      rewards_of({.pattern = "", .min_tokens = 2, .max_tokens = 3}, {"a", "ab", "abc", "abcd"}),
+      ElementsAre(0, 1, 1, 0));
 }
 
 data::SequenceBatch with_rewards(data::SequenceBatch batch, const char* key,
@@ -91,8 +92,8 @@ data::SequenceBatch with_rewards(data::SequenceBatch batch, const char* key,
 
 TEST(CombinedReward, IsTheWeightedSumAndKeepsTheParts) {
   CombinedReward interface({.rewards = "math:1.0, format:0.5"});
-  const data::SequenceBatch batch = with_rewards(
-      with_rewards(answers({"a", "b"}), "math", {1, 0}), "format", {0, 3});
+  const data::SequenceBatch batch =
+      with_rewards(with_rewards(answers({"a", "b"}), "math", {1, 0}), "format", {0, 3});
 
   EXPECT_THAT(rewards_of(interface, batch), ElementsAre(1, 1.5));
   const metrics::Statistics statistics = interface.take_statistics();
@@ -103,8 +104,8 @@ TEST(CombinedReward, IsTheWeightedSumAndKeepsTheParts) {
 
 TEST(CombinedReward, LeavesOutWhatOneOfThemLeavesOut) {
   CombinedReward interface({.rewards = "math:1.0, format:0"});
-  const data::SequenceBatch batch = with_rewards(
-      with_rewards(answers({"a", "b"}), "math", {1, 1}), "format", {NAN, 3});
+  const data::SequenceBatch batch =
+      with_rewards(with_rewards(answers({"a", "b"}), "math", {1, 1}), "format", {NAN, 3});
 
   const std::vector<float> got = rewards_of(interface, batch);
 

@@ -175,7 +175,7 @@ TEST_F(FunctionRewardTest, NamesTheRecordAndTheTraceback) {
 }
 
 TEST_F(FunctionRewardTest, IsKeptFromTheProtocolAndFromOtherAnswers) {
-  const std::vector<std::string> texts = {"print", "chdir", "where", "fork",  "well",
+  const std::vector<std::string> texts = {"print", "chdir", "where", "fork", "well",
                                           "leave", "stdin", "well",  "true"};
 
   const std::vector<Verdict> got = verdicts(texts, {.where = function().where, .batch_size = 1});
@@ -203,7 +203,8 @@ TEST_F(FunctionRewardTest, IsStartedAgainWhenItHoldsTooMuchMemoryAndNothingIsLos
 
 TEST_F(FunctionRewardTest, GivesTheSameWhateverTheBatchesAndProcesses) {
   std::vector<std::string> texts;
-  for (int i = 0; i < 50; ++i) texts.push_back(i % 7 == 3 ? "raise" : i % 5 == 2 ? "parts" : "well");
+  for (int i = 0; i < 50; ++i)
+    texts.push_back(i % 7 == 3 ? "raise" : i % 5 == 2 ? "parts" : "well");
   const std::vector<Verdict> expected = verdicts(texts, function());
 
   for (const int64_t batch_size : {1, 3, 50}) {
@@ -261,8 +262,9 @@ TEST_F(FunctionRewardTest, ThatCannotBeImportedIsNamedBeforeTheRun) {
   const std::chrono::seconds limit(20);
 
   EXPECT_EQ(import_problem(spawner_, function(), limit), std::nullopt);
-  EXPECT_THAT(import_problem(spawner_, {.where = file + ":reward"}, limit).value(),
-              AllOf(HasSubstr("broken.py\", line 1"), HasSubstr("No module named 'no_such_module'")));
+  EXPECT_THAT(
+      import_problem(spawner_, {.where = file + ":reward"}, limit).value(),
+      AllOf(HasSubstr("broken.py\", line 1"), HasSubstr("No module named 'no_such_module'")));
   EXPECT_THAT(import_problem(spawner_, function("rewards"), limit).value(),
               AllOf(HasSubstr("has no function rewards; it has"), HasSubstr("reward")));
   EXPECT_THAT(import_problem(spawner_, function("held"), limit).value(), HasSubstr("is a list"));

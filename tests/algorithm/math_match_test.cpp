@@ -78,17 +78,17 @@ TEST(EqualAnswers, APercentageIsItsNumberAndItsHundredth) {
 }
 
 TEST(EqualAnswers, DifferInUnitsDigitsAndCommas) {
-  for (const auto& [a, b] : std::initializer_list<std::pair<const char*, const char*>>{
-           {"5 cm", "5 m"},
-           {"0.33", "1/3"},
-           {"12,34", "1234"},
-           {"1,234", "1.234"},
-           {"1/0", "1"},
-           {"9**9**9**9", "9"},
-           {"1e999999999", "1"},
-           {"", ""},
-           {"A", "B"},
-           {"5", "B"}}) {
+  for (const auto& [a, b] :
+       std::initializer_list<std::pair<const char*, const char*>>{{"5 cm", "5 m"},
+                                                                  {"0.33", "1/3"},
+                                                                  {"12,34", "1234"},
+                                                                  {"1,234", "1.234"},
+                                                                  {"1/0", "1"},
+                                                                  {"9**9**9**9", "9"},
+                                                                  {"1e999999999", "1"},
+                                                                  {"", ""},
+                                                                  {"A", "B"},
+                                                                  {"5", "B"}}) {
     EXPECT_FALSE(are_equal_answers(a, b)) << a << " and " << b;
   }
 }
@@ -102,7 +102,8 @@ TEST(MathMatch, NeverAcceptsWhatAlgebraRejects) {
     const std::vector<std::string> cells = base::split(line, '\t');
     if (line.starts_with('#') || cells.size() != 4) continue;
     std::string response = cells[2];
-    for (size_t at; (at = response.find("\\n#")) != std::string::npos;) response.replace(at, 2, "\n");
+    for (size_t at; (at = response.find("\\n#")) != std::string::npos;)
+      response.replace(at, 2, "\n");
     const bool is_accepted = is_match(MatchRule::kMath, response, cells[3]);
     EXPECT_FALSE(is_accepted && cells[1] == "0") << response << " and " << cells[3];
     if (cells[1] == "0") continue;

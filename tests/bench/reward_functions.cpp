@@ -36,7 +36,8 @@ std::vector<Response> responses(size_t n) {
   std::vector<Response> result;
   for (size_t i = 0; i < n; ++i) {
     std::string text(kCharacters, ' ');
-    for (size_t k = 0; k < text.size(); ++k) text[k] = static_cast<char>('a' + (i * 31 + k * 7) % 26);
+    for (size_t k = 0; k < text.size(); ++k)
+      text[k] = static_cast<char>('a' + (i * 31 + k * 7) % 26);
     result.push_back({.sample = {i},
                       .prompt = "What comes at the end?",
                       .record_prompt = "What comes at the end?",
@@ -56,9 +57,8 @@ double answers_per_second(AnswerJudge& judge, const std::vector<Response>& respo
     questions.push_back(judge.question(response));
   }
   size_t n_rewards = 0;
-  judge.ask(pointers, questions, [&](size_t, const Verdict& verdict) {
-    n_rewards += verdict.failure ? 0 : 1;
-  });
+  judge.ask(pointers, questions,
+            [&](size_t, const Verdict& verdict) { n_rewards += verdict.failure ? 0 : 1; });
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
   if (n_rewards != responses.size()) std::printf("only %zu rewards\n", n_rewards);
   return static_cast<double>(n_rewards) / took.count();
@@ -79,8 +79,9 @@ void run(size_t n) {
   for (int round = 0; round < 5; ++round) {
     const double function_rate = answers_per_second(by_function, many);
     const double program_rate = answers_per_second(by_program, few);
-    std::printf("answers of %zu characters: %.0f/s by a function, %.0f/s by a program, %.1f times\n",
-                kCharacters, function_rate, program_rate, function_rate / program_rate);
+    std::printf(
+        "answers of %zu characters: %.0f/s by a function, %.0f/s by a program, %.1f times\n",
+        kCharacters, function_rate, program_rate, function_rate / program_rate);
   }
   std::filesystem::remove(file + ".py");
   std::filesystem::remove(file + "-program.py");
@@ -89,6 +90,4 @@ void run(size_t n) {
 }  // namespace
 }  // namespace orrery::algorithm
 
-int main(int argc, char** argv) {
-  orrery::algorithm::run(argc > 1 ? std::stoul(argv[1]) : 20'000);
-}
+int main(int argc, char** argv) { orrery::algorithm::run(argc > 1 ? std::stoul(argv[1]) : 20'000); }

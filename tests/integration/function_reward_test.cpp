@@ -41,15 +41,15 @@ std::string with_function(const std::string& where, const std::string& more = ""
 Result run_with(const TemporaryFolder& folder, const std::string& more = "",
                 const std::string& environment = "") {
   std::ofstream(folder / "judge.py") << kFunction;
-  return run(environment +
-                 " OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 "
-                 "PMIX_MCA_psec=native OMP_NUM_THREADS=1 OMPI_MCA_mpi_yield_when_idle=1 mpirun "
-                 "--oversubscribe -n 3 " +
-                 ORRERY_PROGRAM + " " +
-                 tiny(folder, with_function((folder / "judge.py").string() + ":reward",
-                                            "--set call.reward.max_failed_share_20_steps=0.5 " +
-                                                more)),
-             120);
+  return run(
+      environment +
+          " OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 "
+          "PMIX_MCA_psec=native OMP_NUM_THREADS=1 OMPI_MCA_mpi_yield_when_idle=1 mpirun "
+          "--oversubscribe -n 3 " +
+          ORRERY_PROGRAM + " " +
+          tiny(folder, with_function((folder / "judge.py").string() + ":reward",
+                                     "--set call.reward.max_failed_share_20_steps=0.5 " + more)),
+      120);
 }
 
 TEST(FunctionReward, GivesTheRewardsOfARunWithTheirParts) {
@@ -116,13 +116,14 @@ TEST(CombinedReward, AddsTheRewardsOfTwoCallsWithTheirWeights) {
   const TemporaryFolder folder;
   const std::string configuration = (folder / "run.cfg").string();
   const std::string call =
-      "model = rule\nkind = inference\nn_seqs = 8\ninputs = packed_input_ids, prompt_mask, answers\n";
+      "model = rule\nkind = inference\nn_seqs = 8\ninputs = packed_input_ids, prompt_mask, "
+      "answers\n";
   std::ofstream(configuration) << "include = " << source("configs/grpo_tiny.cfg")
                                << "\n[experiment]\noutput_dir = " << folder.path().string()
-                               << "\n[call.sum]\n" << call
-                               << "interface = rule_reward\noutputs = rewards:sum\n"
-                               << "[call.form]\n" << call
-                               << "interface = format_reward\npattern = [0-9a-m]\n"
+                               << "\n[call.sum]\n"
+                               << call << "interface = rule_reward\noutputs = rewards:sum\n"
+                               << "[call.form]\n"
+                               << call << "interface = format_reward\npattern = [0-9a-m]\n"
                                << "outputs = rewards:form\n"
                                << "[call.reward]\ninterface = combined_reward\n"
                                << "rewards = sum:1, form:0.25\n"

@@ -22,11 +22,11 @@ namespace orrery::algorithm {
 
 /// What became of one answer.
 struct Verdict {
-  double reward = 0;                           ///< finite in fp32
-  std::map<std::string, double> parts = {};    ///< what it is made of; of a function only
-  std::optional<FailureReason> failure = {};   ///< it has no reward
-  std::string what = {};                       ///< what was seen of the failure
-  int64_t restarts = 0;                        ///< processes that were ended for it
+  double reward = 0;                          ///< finite in fp32
+  std::map<std::string, double> parts = {};   ///< what it is made of; of a function only
+  std::optional<FailureReason> failure = {};  ///< it has no reward
+  std::string what = {};                      ///< what was seen of the failure
+  int64_t restarts = 0;                       ///< processes that were ended for it
 };
 
 class AnswerJudge {
@@ -44,8 +44,8 @@ class AnswerJudge {
   using Decided = std::function<void(size_t answer, Verdict verdict)>;
   /// Asks about all; questions[i] is question(*responses[i]). Throws CallError when what judges is
   /// broken: as CommandPool::ask, and when the function cannot be imported.
-  void ask(const std::vector<const Response*>& responses,
-           const std::vector<std::string>& questions, const Decided& decided);
+  void ask(const std::vector<const Response*>& responses, const std::vector<std::string>& questions,
+           const Decided& decided);
 
   /// As CommandPool's.
   int64_t take_restarts() { return pool_.take_restarts(); }
@@ -68,8 +68,8 @@ class AnswerJudge {
   std::optional<PythonFunction> function_;
   std::string name_;
   int64_t concurrency_ = 1;
-  int64_t n_batches_ = 0;     // ever
-  bool has_met_ = false;      // it is known that the function is there
+  int64_t n_batches_ = 0;  // ever
+  bool has_met_ = false;   // it is known that the function is there
   bool wants_tokens_ = false;
 };
 

@@ -34,7 +34,8 @@ struct FormatRewardOptions {
           config::at_least(0));
     field(&C::max_tokens, "max_tokens", "longest answer, in tokens, the end token included; 0: any",
           config::at_least(0));
-    field(&C::correct, "correct", "reward of an answer of this form", config::in_range(-1e30, 1e30));
+    field(&C::correct, "correct", "reward of an answer of this form",
+          config::in_range(-1e30, 1e30));
     field(&C::wrong, "wrong", "reward of another one", config::in_range(-1e30, 1e30));
     field(&C::dump_samples, "dump_samples", "write prompts, answers and rewards to samples/",
           config::anything());

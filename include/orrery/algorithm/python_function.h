@@ -13,10 +13,10 @@
 namespace orrery::algorithm {
 
 struct PythonFunction {
-  std::string where;                ///< FILE.py:NAME
-  std::string python = "python3";   ///< by PATH, or a path
-  int64_t batch_size = 64;          ///< answers that it is given at once, at most
-  double max_memory_gib = 8;        ///< of a process, above which it is started again
+  std::string where;               ///< FILE.py:NAME
+  std::string python = "python3";  ///< by PATH, or a path
+  int64_t batch_size = 64;         ///< answers that it is given at once, at most
+  double max_memory_gib = 8;       ///< of a process, above which it is started again
 };
 
 /// tools/rewards/runner.py of the source tree that this program was built in, or

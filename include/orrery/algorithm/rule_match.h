@@ -20,7 +20,8 @@ MatchRule match_rule_named(std::string_view name);
 /// -0); nothing when it is something else. Of any length.
 std::optional<std::string> canonical_integer(std::string_view text);
 
-/// Whether any response can match: exact and math want a text that is not blank, numeric an integer.
+/// Whether any response can match: exact and math want a text that is not blank, numeric an
+/// integer.
 bool can_match(MatchRule rule, std::string_view answer);
 
 /// False where can_match() is: an answer that is not there is not matched by nothing.
