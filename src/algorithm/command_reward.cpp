@@ -73,8 +73,7 @@ std::vector<OptionProblem> CommandRewardOptions::problems(const config::CallConf
     }
     // Where nothing may be started (orrery plan), only the files are looked for.
     if (!Spawner::is_running()) return {};
-    if (const auto text = import_problem(Spawner::running(), python_function(),
-                                         std::chrono::duration<double>(timeout_seconds))) {
+    if (const auto text = import_problem(Spawner::running(), python_function())) {
       return {{"function", base::concat(function, ": ", *text)}};
     }
   } catch (const Error& error) {
@@ -102,6 +101,7 @@ void CommandReward::prepare(const ModelContext& model, const CallContext& call) 
     judge_ = std::make_unique<AnswerJudge>(Spawner::running(), std::move(pool));
   } else {
     pool.command = runner_command(options_.python_function());
+    pool.start = kFunctionStart;
     judge_ = std::make_unique<AnswerJudge>(Spawner::running(), std::move(pool),
                                            options_.python_function());
   }

@@ -118,6 +118,7 @@ class FunctionRewardTest : public testing::Test {
     AnswerJudge judge(spawner_,
                       {.command = runner_command(function),
                        .timeout = std::chrono::seconds(3),
+                       .start = kFunctionStart,
                        .concurrency = concurrency},
                       function);
     std::vector<const Response*> pointers;
@@ -259,15 +260,14 @@ TEST_F(FunctionRewardTest, IsGivenWhatIsKnownOfAnAnswer) {
 TEST_F(FunctionRewardTest, ThatCannotBeImportedIsNamedBeforeTheRun) {
   std::ofstream(folder_ / "broken.py") << "import no_such_module\n";
   const std::string file = (folder_ / "broken.py").string();
-  const std::chrono::seconds limit(20);
 
-  EXPECT_EQ(import_problem(spawner_, function(), limit), std::nullopt);
+  EXPECT_EQ(import_problem(spawner_, function()), std::nullopt);
   EXPECT_THAT(
-      import_problem(spawner_, {.where = file + ":reward"}, limit).value(),
+      import_problem(spawner_, {.where = file + ":reward"}).value(),
       AllOf(HasSubstr("broken.py\", line 1"), HasSubstr("No module named 'no_such_module'")));
-  EXPECT_THAT(import_problem(spawner_, function("rewards"), limit).value(),
+  EXPECT_THAT(import_problem(spawner_, function("rewards")).value(),
               AllOf(HasSubstr("has no function rewards; it has"), HasSubstr("reward")));
-  EXPECT_THAT(import_problem(spawner_, function("held"), limit).value(), HasSubstr("is a list"));
+  EXPECT_THAT(import_problem(spawner_, function("held")).value(), HasSubstr("is a list"));
 }
 
 }  // namespace

@@ -48,8 +48,11 @@ class Streams:
             os._exit(1)
 
     def write(self, answer):
-        self.answers.write(json.dumps(answer, allow_nan=False, separators=(",", ":")).encode() + b"\n")
-        self.answers.flush()
+        try:
+            self.answers.write(json.dumps(answer, allow_nan=False, separators=(",", ":")).encode() + b"\n")
+            self.answers.flush()
+        except BrokenPipeError:  # the job has given this process up
+            os._exit(1)
 
 
 def text_of(error):

@@ -61,8 +61,9 @@ struct CommandRewardOptions {
           "a process of the function that holds more memory after its answers is started again",
           config::above(0));
     field(&C::timeout_seconds, "timeout_seconds",
-          "how long one answer may take, or the answers given to a function at once; the first one "
-          "with the start",
+          "how long one answer may take, the first one with the command's start; or the answers "
+          "that a "
+          "function is given at once, the first ones 60 s longer",
           config::above(0));
     field(&C::restarts, "restarts",
           "how often an answer at which the command ended or spoke nonsense is asked for again",

@@ -19,6 +19,9 @@ struct PythonFunction {
   double max_memory_gib = 8;       ///< of a process, above which it is started again
 };
 
+/// What starting Python and importing a function may take, beside what its answers may.
+inline constexpr std::chrono::seconds kFunctionStart{60};
+
 /// tools/rewards/runner.py of the source tree that this program was built in, or
 /// share/orrery/rewards/runner.py beside its bin/. Throws ConfigError when there is neither.
 std::filesystem::path runner_file();
@@ -29,6 +32,6 @@ std::string runner_command(const PythonFunction& function);
 /// Why the function cannot be used here, with the end of a traceback, or nothing: starts the runner
 /// and waits for it to import the function. Local.
 std::optional<std::string> import_problem(Spawner& spawner, const PythonFunction& function,
-                                          std::chrono::duration<double> timeout);
+                                          std::chrono::duration<double> timeout = kFunctionStart);
 
 }  // namespace orrery::algorithm
