@@ -52,7 +52,7 @@ def value(record):
             time.sleep(1000)
         return 1.0
     if response == "leak":
-        held.append(bytearray(300 << 20))
+        held.append(bytearray(96 << 20))
         return 1.0
     if response == "stdin":
         return float(sys.stdin.read() == "")
@@ -117,7 +117,7 @@ class FunctionRewardTest : public testing::Test {
                                    const PythonFunction& function, int64_t concurrency = 1) {
     AnswerJudge judge(spawner_,
                       {.command = runner_command(function),
-                       .timeout = std::chrono::seconds(3),
+                       .timeout = std::chrono::seconds(5),
                        .start = kFunctionStart,
                        .concurrency = concurrency},
                       function);
@@ -194,7 +194,7 @@ TEST_F(FunctionRewardTest, IsKeptFromTheProtocolAndFromOtherAnswers) {
 TEST_F(FunctionRewardTest, IsStartedAgainWhenItHoldsTooMuchMemoryAndNothingIsLost) {
   PythonFunction leaking = function();
   leaking.batch_size = 1;
-  leaking.max_memory_gib = 0.25;
+  leaking.max_memory_gib = 0.08;
 
   const std::vector<Verdict> got = verdicts({"leak", "well", "leak", "well"}, leaking);
 
