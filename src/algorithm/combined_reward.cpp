@@ -60,7 +60,8 @@ std::vector<OptionProblem> CombinedRewardOptions::problems(const config::CallCon
   for (const config::KeyBinding& input : call.inputs) {
     if (!kOfTheAnswers.contains(input.interface_key)) unweighted.insert(input.interface_key);
   }
-  for (const WeightedReward& reward : std::get<0>(weighted_rewards(rewards))) {
+  const auto weights = weighted_rewards(rewards);
+  for (const WeightedReward& reward : std::get<0>(weights)) {
     if (unweighted.erase(reward.name) > 0) continue;
     problems.push_back({"rewards", base::concat(reward.name,
                                                 " is not among the inputs of the call; "
