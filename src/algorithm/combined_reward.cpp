@@ -75,6 +75,7 @@ std::vector<OptionProblem> CombinedRewardOptions::problems(const config::CallCon
 }
 
 CombinedReward::CombinedReward(CombinedRewardOptions options) : options_(std::move(options)) {
+  if (options_.rewards.empty()) return;  // problems() says so before any run
   const auto read = weighted_rewards(options_.rewards);
   if (const std::string* const problem = std::get_if<std::string>(&read)) {
     throw ConfigError(base::concat("rewards: ", *problem));

@@ -15,6 +15,7 @@
 namespace orrery::algorithm {
 namespace {
 
+using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
@@ -138,11 +139,11 @@ TEST(CombinedReward, ItsWeightsAndInputsBelongTogether) {
   EXPECT_THAT(problems_of(", math, format", combined + "math:1"),
               ElementsAre(HasSubstr("the key format has no weight")));
   EXPECT_THAT(problems_of(", math", combined + "math"),
-              ElementsAre(HasSubstr("must be a list as math:1.0, format:0.2")));
+              Contains(HasSubstr("must be a list as math:1.0, format:0.2")));
   EXPECT_THAT(problems_of(", math", combined + "math:much"),
-              ElementsAre(HasSubstr("'much' is not a number")));
+              Contains(HasSubstr("'much' is not a number")));
   EXPECT_THAT(problems_of(", math", combined + "math:1, math:2"),
-              ElementsAre(HasSubstr("math stands there twice")));
+              Contains(HasSubstr("math stands there twice")));
 }
 
 TEST(FormatReward, RefusesWhatCannotBeMeant) {
@@ -150,7 +151,7 @@ TEST(FormatReward, RefusesWhatCannotBeMeant) {
   EXPECT_THAT(problems_of("", form + "pattern = ^a$"), IsEmpty());
   EXPECT_THAT(problems_of("", form), ElementsAre(HasSubstr("every answer has the form")));
   EXPECT_THAT(problems_of("", form + "pattern = (a"),
-              ElementsAre(HasSubstr("is no regular expression: at character 3, missing closing")));
+              Contains(HasSubstr("is no regular expression: at character 3, missing closing")));
   EXPECT_THAT(problems_of("", form + "min_tokens = 5\nmax_tokens = 4"),
               ElementsAre(HasSubstr("no answer has 5 tokens or more and at most 4")));
 }
