@@ -8,7 +8,7 @@
 //                fields            [bytes]  uint8  JSON object of the record's other fields
 //                prompt_texts      [bytes]  uint8  the prompt as the record has it, without
 //                template;
-//                                                  no byte of a file of tokens
+//                                                  no byte of a pre-tokenized dataset
 //   completions  packed_input_ids  [tokens] int64  prompt, completion, end token
 //                prompt_mask       [tokens] bool   1 on the prompt
 //   preferences  the same, two sequences a sample: with the better answer, with the worse one
@@ -34,8 +34,8 @@ namespace orrery::data {
 class RowReader;
 
 /// Name under which a sample says where it comes from, as a JSON object: {"line":12,"id":"a7"}, the
-/// line of its data file (of a file of tokens: the number of the record) from 1 and, of prompts,
-/// the record's id as the record has it, if it has one.
+/// line of its data file (of a pre-tokenized dataset: the number of the record) from 1 and, of
+/// prompts, the record's id as the record has it, if it has one.
 inline constexpr const char* kRecordOfSample = "record";
 
 class Dataset {
