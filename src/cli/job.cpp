@@ -10,6 +10,7 @@
 #include "data_checks.h"
 #include "model_checks.h"
 #include "origin_checks.h"
+#include "orrery/algorithm/methods.h"
 #include "orrery/algorithm/registry.h"
 #include "orrery/base/text.h"
 #include "orrery/master/step_clock.h"
@@ -106,6 +107,7 @@ Job prepare_job(const std::string& config_file, const std::vector<std::string>& 
   Checks checks(job, std::move(loaded.problems));
   if (job.experiment.calls.empty()) config::throw_if_problems(checks.problems());
   check_uses(job, checks);
+  algorithm::expand_methods(job.experiment, job.warnings);
   algorithm::inherit_options(job.experiment, checks.problems(), job.warnings);
   algorithm::check_calls(job.experiment, checks.problems(), job.warnings);
   job.graph = graph::build_graph(job.experiment, job.n_workers, checks.problems());

@@ -300,7 +300,8 @@ constexpr std::array kOnePerToken = {"input_ids",   "packed_input_ids",   "greed
 constexpr std::array kOnePerAction = {"packed_logprobs", "logprobs",      "packed_ref_logprobs",
                                       "ref_logprobs",    "old_logp",      "ref_logp",
                                       "prox_logp",       "advantages",    "returns",
-                                      "kl_rewards",      "ppo_loss_mask", "sampling_logprobs"};
+                                      "kl_rewards",      "ppo_loss_mask", "sampling_logprobs",
+                                      "versions"};
 
 template <std::size_t N>
 bool is_one_of(const std::array<const char*, N>& names, std::string_view key) {

@@ -159,10 +159,11 @@ metrics::Statistics TrainEngine::step(const data::SequenceBatch& minibatch, doub
 metrics::Statistics TrainEngine::step(const data::SequenceBatch& minibatch, double temperature,
                                       double loss_weight, const PolicyLossFunction& loss,
                                       const MicroBatchLimits& limits,
-                                      std::span<const double> ceilings) {
+                                      std::span<const double> ceilings,
+                                      model::EntropyGradient entropy) {
   const auto of_output = [&](const model::PackedTokens& tokens, const at::Tensor& output,
                              const data::SequenceBatch& part) {
-    return loss(decoder_.head_measured_log_probs(tokens, output, temperature), part);
+    return loss(decoder_.head_measured_log_probs(tokens, output, temperature, entropy), part);
   };
   return step_by(minibatch, loss_weight, of_output, limits, ceilings);
 }
