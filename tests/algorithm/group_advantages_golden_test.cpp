@@ -17,7 +17,7 @@ std::string vectors() {
 GroupOptions deviation_of(const nlohmann::json& given) {
   GroupOptions options;
   options.variance = variance_named(word(given, "std"));
-  options.eps = given.at("eps").get<double>();
+  options.eps = optional_number(given, "eps").value_or(NAN);
   options.eps_mode = eps_mode_named(word(given, "eps_mode"));
   return options;
 }
@@ -32,7 +32,7 @@ GroupOptions options_of(const nlohmann::json& given) {
   }
   options.estimator = group_estimator_named(name);
   if (name == "rloo") options.single_answer = single_answer_named(word(given, "single_member"));
-  if (name == "pass_at_k") options.k = golden::to_int64(given.at("k"));
+  if (name == "pass_at_k") options.k = optional_integer(given, "k").value_or(0);
   return options;
 }
 

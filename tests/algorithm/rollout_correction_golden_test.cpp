@@ -3,6 +3,7 @@
 #include "algorithm/objective_cases.h"
 #include "algorithm/tensors_for_test.h"
 #include "orrery/algorithm/mismatch.h"
+#include "orrery/algorithm/policy_objective.h"
 #include "orrery/algorithm/rollout_correction.h"
 #include "orrery/base/error.h"
 
@@ -80,16 +81,38 @@ void expect_versions(const CorrectionInput& input, int64_t current, const nlohma
   }
 }
 
+struct Computed {
+  RolloutCorrection correction;
+  double loss_sum = 0;  ///< of the given losses, weighted as those of a policy are
+};
+
+/// The losses of the actions enter as log-probabilities of REINFORCE with advantages of -1.
+Computed compute(const golden::Case& c) {
+  const CorrectionInput input = input_of(c);
+  Computed result{.correction = rollout_correction(input, options_of(c["options"]))};
+  ObjectiveInput weighted{.lengths = input.lengths,
+                          .log_probs = double_tensor(c["per_action_loss"]),
+                          .old_log_probs = input.old_log_probs,
+                          .advantages = -at::ones_like(input.old_log_probs),
+                          .rollout_weights = result.correction.weights,
+                          .mask = input.mask};
+  ObjectiveOptions options;
+  options.surrogate.kind = SurrogateKind::kReinforce;
+  result.loss_sum = policy_objective(weighted, options, {}).policy_sum.item<double>();
+  return result;
+}
+
 TEST(RolloutCorrectionGolden, IsThatOfTheVectors) {
   const Tolerance tolerance = Tolerance::of(vectors());
   const golden::Count count = golden::for_each_case(vectors(), "cases", [&](const auto& c) {
     if (c.expects_error()) {
-      EXPECT_THROW(rollout_correction(input_of(c), options_of(c["options"])), Error);
+      EXPECT_THROW(compute(c), Error);
       return;
     }
     const CorrectionInput input = input_of(c);
     const CorrectionOptions options = options_of(c["options"]);
-    const RolloutCorrection got = rollout_correction(input, options);
+    const Computed computed = compute(c);
+    const RolloutCorrection& got = computed.correction;
 
     const nlohmann::json& expected = c.expect();
     tolerance.expect_all(got.weights, expected.at("weights"), "weights");
@@ -102,10 +125,7 @@ TEST(RolloutCorrectionGolden, IsThatOfTheVectors) {
     tolerance.expect(share(got.weight_sum), expected.at("mean_weight"), "mean_weight");
     tolerance.expect(got.effective_sample_fraction(), expected.at("effective_sample_fraction"),
                      "effective_sample_fraction");
-    const double loss =
-        at::where(got.kept, got.weights * double_tensor(c["per_action_loss"]), 0.0)
-            .sum()
-            .template item<double>();
+    const double loss = computed.loss_sum;
     tolerance.expect(share(loss), expected.at("loss_over_valid"), "loss_over_valid");
     tolerance.expect(got.n_kept > 0 ? loss / got.n_kept : 0, expected.at("loss_over_kept"),
                      "loss_over_kept");
