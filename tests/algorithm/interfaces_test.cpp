@@ -323,7 +323,7 @@ const std::vector<Knob> kKnobs = {
     {"grpo", option("surrogate", "reinforce")},
     {"grpo", option("surrogate", "importance_sampling")},
     {"grpo", option("surrogate", "dppo_tv")},
-    {"grpo", option("surrogate", "dppo_kl"), {option("dppo_threshold", "0.0001")}},
+    {"grpo", option("surrogate", "dppo_kl"), {option("dppo_threshold", "0.000001")}},
     {"grpo", option("dppo_threshold", "0.0001"), {option("surrogate", "dppo_tv")}},
     {"grpo", option("ratio_level", "sequence")},
     {"grpo", option("ratio_level", "sequence_token"), {option("kl_ctl", "0.3")}},
@@ -409,7 +409,7 @@ const std::vector<Knob> kKnobs = {
 
 TEST(Options, EachChangesWhatIsLearned) {
   for (const Knob& knob : kKnobs) {
-    SCOPED_TRACE(knob.interface + (" " + knob.changed.name));
+    SCOPED_TRACE(knob.interface + (" " + knob.changed.name) + " " + knob.changed.value);
     Example without{knob.interface, kTrain, knob.around,
                     knob.interface == std::string("ppo_critic")};
     without.n_calls = 3;  // moments of returns differ from the second update on

@@ -28,6 +28,8 @@ struct Loaded {
 /// A graph of three calls whose train_step has these lines beside what it needs.
 Loaded load(const std::string& train, const std::string& inputs = "") {
   const std::string text = base::concat(R"(
+[experiment]
+total_steps = 2
 [dataset.d]
 path = .
 [model.actor]
