@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <optional>
+#include <string>
+#include <string_view>
 
 #include "orrery/algorithm/registry.h"
 #include "orrery/base/text.h"
@@ -11,7 +13,6 @@ namespace orrery::algorithm {
 
 namespace {
 
-/// The clip of PPO and the answers' own means, as most methods have them.
 const std::vector<Method>& table() {
   static const std::vector<Method> kMethods = {
       {"grpo", "arXiv 2402.03300",
@@ -117,7 +118,7 @@ class Expansion {
     const auto method = std::find_if(table().begin(), table().end(), [&](const Method& each) {
       return each.name == named->value;
     });
-    if (method == table().end()) return;  // none, or an unknown one, which a check names
+    if (method == table().end()) return;  // none
     const config::Position where = named->where;
     for (const MethodOption& option : method->options) {
       set(name, call, *method, option.name, option.value, where);
@@ -152,17 +153,6 @@ class Expansion {
 }  // namespace
 
 std::span<const Method> methods() { return table(); }
-
-bool is_method(std::string_view name) {
-  return std::any_of(table().begin(), table().end(),
-                     [&](const Method& method) { return method.name == name; });
-}
-
-std::vector<std::string> method_names() {
-  std::vector<std::string> names;
-  for (const Method& method : table()) names.emplace_back(method.name);
-  return names;
-}
 
 void expand_methods(config::Experiment& experiment, std::vector<config::Problem>& warnings) {
   Expansion expansion(experiment, warnings);

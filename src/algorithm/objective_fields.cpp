@@ -25,7 +25,6 @@ class Rules {
       : options_(options), call_(call) {}
 
   std::vector<OptionProblem> run() {
-    method();
     advantages();
     surrogate();
     aggregation();
@@ -52,13 +51,6 @@ class Rules {
     });
   }
   bool is(const char* kind) const { return options_.surrogate == kind; }
-
-  void method() {
-    if (options_.method.empty()) return;
-    error_if(!is_method(options_.method), "method",
-             base::concat("there is no method ", options_.method, "; there are ",
-                          base::join(method_names(), ", ")));
-  }
 
   void advantages() {
     const std::string& name = options_.estimator;
@@ -227,6 +219,12 @@ class Rules {
 };
 
 }  // namespace
+
+std::vector<std::string> method_choices() {
+  std::vector<std::string> choices = {"none"};
+  for (const Method& method : methods()) choices.emplace_back(method.name);
+  return choices;
+}
 
 ObjectiveOptions objective_of(const ActorOptions& options) {
   ObjectiveOptions objective;

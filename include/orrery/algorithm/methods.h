@@ -3,8 +3,6 @@
 #pragma once
 
 #include <span>
-#include <string>
-#include <string_view>
 #include <vector>
 
 #include "orrery/config/document.h"  // Problem
@@ -25,8 +23,6 @@ struct Method {
 
 /// In the order of docs/algorithms.md.
 std::span<const Method> methods();
-bool is_method(std::string_view name);
-std::vector<std::string> method_names();
 
 /// Writes the options of its method into every enabled call that names one, where the call does not
 /// state them; constant_length of a method that divides by it is the generating call's

@@ -17,8 +17,11 @@ namespace orrery::algorithm {
 
 struct ActorOptions;
 
+/// `none` and the names of all methods (methods.h).
+std::vector<std::string> method_choices();
+
 struct ObjectiveFields {
-  std::string method;
+  std::string method = "none";
   std::string estimator = "by_options";
   int64_t pass_k = 0;
   std::string whiten_scope = "actions";
@@ -63,8 +66,8 @@ struct ObjectiveFields {
     using config::one_of;
     field(&C::method, "method",
           "sets options to those of a method (docs/algorithms.md), which config.cfg of the run "
-          "shows; an option that is written holds instead, with a notice; empty: none",
-          anything());
+          "shows; an option that is written holds instead, with a notice",
+          one_of(method_choices()));
     field(&C::estimator, "estimator",
           "advantages: of the answers of a prompt among each other (grpo, dr_grpo, rloo, gdpo, opo, "
           "maxrl, pass_at_k, leave_one_out_max), of actions without a baseline or with the prompt's "
