@@ -79,9 +79,8 @@ bool takes_group_mean(std::string_view estimator) {
 WhitenScope whiten_scope_named(std::string_view name) {
   if (name == "actions") return WhitenScope::kActions;
   if (name == "sequences") return WhitenScope::kSequences;
-  throw ConfigError("scope of whitening", {.expected = "actions or sequences",
-                                           .got = std::string(name),
-                                           .advice = {}});
+  throw ConfigError("scope of whitening",
+                    {.expected = "actions or sequences", .got = std::string(name), .advice = {}});
 }
 
 ActionAdvantages action_advantages(const ActionAdvantageInput& input,
@@ -92,13 +91,11 @@ ActionAdvantages action_advantages(const ActionAdvantageInput& input,
   const at::Tensor kept =
       input.kept.defined() ? input.kept : at::ones({input.rewards.numel()}, at::kBool);
   // With the group's mean, and checked in either case.
-  const at::Tensor centred =
-      group_advantages(input.rewards, input.group_sizes, kept,
-                       {.estimator = GroupEstimator::kMeanOnly});
-  const at::Tensor rewards =
-      options.takes_group_mean
-          ? centred
-          : at::where(kept, input.rewards.to(at::kDouble), 0.0).contiguous();
+  const at::Tensor centred = group_advantages(input.rewards, input.group_sizes, kept,
+                                              {.estimator = GroupEstimator::kMeanOnly});
+  const at::Tensor rewards = options.takes_group_mean
+                                 ? centred
+                                 : at::where(kept, input.rewards.to(at::kDouble), 0.0).contiguous();
   const at::Tensor mask = sequences.spread(kept).logical_and(input.mask).contiguous();
 
   ActionAdvantages result;

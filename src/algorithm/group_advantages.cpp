@@ -119,9 +119,8 @@ void check_functions(const std::vector<at::Tensor>& rewards, const std::vector<d
 
 void check_options(const GroupOptions& options, const std::vector<int32_t>& lengths, int64_t n) {
   if (!(options.eps >= 0)) {
-    throw ConfigError("epsilon of a deviation", {.expected = "at least 0",
-                                                 .got = base::concat(options.eps),
-                                                 .advice = {}});
+    throw ConfigError("epsilon of a deviation",
+                      {.expected = "at least 0", .got = base::concat(options.eps), .advice = {}});
   }
   if (options.estimator == GroupEstimator::kPassAtK && options.k < 1) {
     throw ConfigError("k of pass@k",
@@ -358,8 +357,7 @@ at::Tensor standardised(const at::Tensor& x, const at::Tensor& kept, const Group
                         comm::Communicator* ranks) {
   const at::Tensor wide = x.to(at::kDouble).contiguous();
   const double* value = wide.const_data_ptr<double>();
-  const std::vector<int64_t> places =
-      groups_of(x, {static_cast<int32_t>(x.numel())}, kept).front();
+  const std::vector<int64_t> places = groups_of(x, {static_cast<int32_t>(x.numel())}, kept).front();
   at::Tensor result = at::zeros({x.numel()}, at::kDouble);
   const bool is_equal = is_uniform_over(places, value, ranks);
   const Moments moments = moments_of(places, value, ranks);

@@ -52,9 +52,9 @@ double quantile(std::vector<double>& values, double q) {
 at::Tensor high_entropy_mask(const at::Tensor& entropies, const at::Tensor& mask, double fraction,
                              comm::Communicator* ranks) {
   if (!(fraction > 0 && fraction <= 1)) {
-    throw ConfigError("fraction of high-entropy tokens", {.expected = "above 0, at most 1",
-                                                          .got = base::concat(fraction),
-                                                          .advice = {}});
+    throw ConfigError(
+        "fraction of high-entropy tokens",
+        {.expected = "above 0, at most 1", .got = base::concat(fraction), .advice = {}});
   }
   if (entropies.sizes() != mask.sizes()) {
     throw ShapeError("entropies and mask differ in size",

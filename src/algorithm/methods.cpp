@@ -15,72 +15,84 @@ namespace {
 
 const std::vector<Method>& table() {
   static const std::vector<Method> kMethods = {
-      {"grpo", "arXiv 2402.03300",
-       {{"estimator", "grpo"}, {"aggregation", "seq_mean_token_mean"}}},
+      {"grpo", "arXiv 2402.03300", {{"estimator", "grpo"}, {"aggregation", "seq_mean_token_mean"}}},
       {"dr_grpo", "arXiv 2503.20783", {{"estimator", "dr_grpo"}, {"aggregation", "constant"}}},
-      {"dapo", "arXiv 2503.14476",
+      {"dapo",
+       "arXiv 2503.14476",
        {{"estimator", "grpo"},
         {"eps_clip", "0.2"},
         {"clip_range_high", "0.28"},
         {"aggregation", "token_mean"},
         {"skip_uniform_groups", "true"}}},
-      {"gspo", "arXiv 2507.18071",
+      {"gspo",
+       "arXiv 2507.18071",
        {{"estimator", "grpo"},
         {"ratio_level", "sequence"},
         {"eps_clip", "0.0003"},
         {"clip_range_high", "0.0004"},
         {"aggregation", "seq_mean_token_mean"}}},
-      {"gspo_token", "arXiv 2507.18071",
+      {"gspo_token",
+       "arXiv 2507.18071",
        {{"estimator", "grpo"},
         {"ratio_level", "sequence_token"},
         {"eps_clip", "0.0003"},
         {"clip_range_high", "0.0004"},
         {"aggregation", "seq_mean_token_mean"}}},
-      {"cispo", "arXiv 2506.13585; range 2510.13786",
+      {"cispo",
+       "arXiv 2506.13585; range 2510.13786",
        {{"estimator", "grpo"},
         {"surrogate", "cispo"},
         {"clip_range_high", "4"},
         {"aggregation", "token_mean"}}},
-      {"sapo", "arXiv 2511.20347",
+      {"sapo",
+       "arXiv 2511.20347",
        {{"estimator", "grpo"}, {"surrogate", "sapo"}, {"aggregation", "seq_mean_token_mean"}}},
-      {"gmpo", "arXiv 2507.20673",
+      {"gmpo",
+       "arXiv 2507.20673",
        {{"estimator", "grpo"}, {"surrogate", "gmpo"}, {"aggregation", "seq_mean_token_mean"}}},
-      {"dppo", "arXiv 2602.04879",
+      {"dppo",
+       "arXiv 2602.04879",
        {{"estimator", "grpo"}, {"surrogate", "dppo_tv"}, {"aggregation", "token_mean"}}},
-      {"rloo", "arXiv 2402.14740",
-       {{"estimator", "rloo"},
-        {"surrogate", "reinforce"},
-        {"aggregation", "seq_mean_token_sum"}}},
-      {"reinforce_plus_plus", "arXiv 2501.03262",
+      {"rloo",
+       "arXiv 2402.14740",
+       {{"estimator", "rloo"}, {"surrogate", "reinforce"}, {"aggregation", "seq_mean_token_sum"}}},
+      {"reinforce_plus_plus",
+       "arXiv 2501.03262",
        {{"estimator", "reinforce_plus_plus"},
         {"group_std_kind", "population"},
         {"group_eps", "1e-8"},
         {"group_eps_mode", "variance_floor"},
         {"aggregation", "token_mean"}}},
-      {"reinforce_plus_plus_baseline", "arXiv 2501.03262",
+      {"reinforce_plus_plus_baseline",
+       "arXiv 2501.03262",
        {{"estimator", "reinforce_plus_plus_baseline"},
         {"group_std_kind", "population"},
         {"group_eps", "1e-8"},
         {"group_eps_mode", "variance_floor"},
         {"aggregation", "token_mean"}}},
-      {"gdpo", "arXiv 2601.05242",
+      {"gdpo",
+       "arXiv 2601.05242",
        {{"estimator", "gdpo"},
         {"group_std_kind", "sample"},
         {"group_eps", "0.0001"},
         {"aggregation", "token_mean"}}},
       {"opo", "arXiv 2505.23585", {{"estimator", "opo"}, {"aggregation", "token_mean"}}},
       {"maxrl", "arXiv 2602.02710", {{"estimator", "maxrl"}, {"aggregation", "token_mean"}}},
-      {"pass_at_k", "arXiv 2508.10751",
+      {"pass_at_k",
+       "arXiv 2508.10751",
        {{"estimator", "pass_at_k"}, {"pass_k", "2"}, {"aggregation", "token_mean"}}},
-      {"leave_one_out_max", "arXiv 2503.19595",
+      {"leave_one_out_max",
+       "arXiv 2503.19595",
        {{"estimator", "leave_one_out_max"}, {"aggregation", "token_mean"}}},
-      {"high_entropy", "arXiv 2506.01939",
+      {"high_entropy",
+       "arXiv 2506.01939",
        {{"estimator", "grpo"},
         {"eps_clip", "0.2"},
         {"clip_range_high", "0.28"},
         {"aggregation", "token_mean"},
         {"top_entropy_fraction", "0.2"}}},
-      {"a3po", "arXiv 2512.06547",
+      {"a3po",
+       "arXiv 2512.06547",
        {{"estimator", "grpo"}, {"interpolate_proximal", "true"}, {"aggregation", "token_mean"}}},
   };
   return kMethods;
@@ -115,9 +127,8 @@ class Expansion {
   void expand(const std::string& name, config::CallConfig& call) {
     const config::Option* named = config::find_option(call, "method");
     if (!call.enabled || named == nullptr || field_of(schemas_, call, "method") == nullptr) return;
-    const auto method = std::find_if(table().begin(), table().end(), [&](const Method& each) {
-      return each.name == named->value;
-    });
+    const auto method = std::find_if(table().begin(), table().end(),
+                                     [&](const Method& each) { return each.name == named->value; });
     if (method == table().end()) return;  // none
     const config::Position where = named->where;
     for (const MethodOption& option : method->options) {
@@ -140,9 +151,10 @@ class Expansion {
       return;
     }
     if (field->canonical(written->value) == field->canonical(value)) return;
-    warnings_.push_back({written->where.file, written->where.line,
-                         base::concat("call.", name, ".", option, ": ", written->value,
-                                      " holds, although method = ", method.name, " means ", value)});
+    warnings_.push_back(
+        {written->where.file, written->where.line,
+         base::concat("call.", name, ".", option, ": ", written->value,
+                      " holds, although method = ", method.name, " means ", value)});
   }
 
   config::Experiment& experiment_;

@@ -46,9 +46,8 @@ class Rules {
                          OptionProblem::Severity::kWarning});
   }
   bool reads(const char* key) const {
-    return std::any_of(call_.inputs.begin(), call_.inputs.end(), [&](const auto& input) {
-      return input.interface_key == key;
-    });
+    return std::any_of(call_.inputs.begin(), call_.inputs.end(),
+                       [&](const auto& input) { return input.interface_key == key; });
   }
   bool is(const char* kind) const { return options_.surrogate == kind; }
 
@@ -117,8 +116,8 @@ class Rules {
               "surrogate = sapo");
     unused_if(options_.gmpo_clip_low != 0.4 && !is("gmpo"), "gmpo_clip_low", "surrogate = gmpo");
     unused_if(options_.gmpo_clip_high != 0.4 && !is("gmpo"), "gmpo_clip_high", "surrogate = gmpo");
-    unused_if(options_.dppo_threshold != 0.15 && !is("dppo_tv") && !is("dppo_kl"),
-              "dppo_threshold", "surrogate = dppo_tv or dppo_kl");
+    unused_if(options_.dppo_threshold != 0.15 && !is("dppo_tv") && !is("dppo_kl"), "dppo_threshold",
+              "surrogate = dppo_tv or dppo_kl");
   }
 
   bool needs_eps_clip() const { return options_.cispo_lower || options_.clip_range_high == 0; }
@@ -161,8 +160,8 @@ class Rules {
 
   void correction() {
     const bool has_bounds = options_.rollout_lower > 0 || options_.rollout_upper > 0;
-    const bool drops = options_.veto_ratio_min > 0 || options_.veto_ratio_max > 0 ||
-                       options_.max_staleness >= 0;
+    const bool drops =
+        options_.veto_ratio_min > 0 || options_.veto_ratio_max > 0 || options_.max_staleness >= 0;
     if (!options_.has_correction()) {
       for (const auto& [option, is_on] :
            {std::pair{"rollout_lower", options_.rollout_lower > 0},
@@ -173,8 +172,9 @@ class Rules {
             {"veto_ratio_min", options_.veto_ratio_min > 0},
             {"veto_ratio_max", options_.veto_ratio_max > 0},
             {"max_staleness", options_.max_staleness >= 0}}) {
-        error_if(is_on, option, "there is no correction; write rollout_correction = truncate or "
-                                "mask, or leave this out");
+        error_if(is_on, option,
+                 "there is no correction; write rollout_correction = truncate or "
+                 "mask, or leave this out");
       }
       return;
     }

@@ -127,9 +127,9 @@ Proximal proximal_named(std::string_view name) {
 }
 
 FreshToken fresh_token_named(std::string_view name) {
-  return named<FreshToken>("proximal policy of fresh tokens", name,
-                           {{"behaviour", FreshToken::kBehaviour},
-                            {"current", FreshToken::kCurrent}});
+  return named<FreshToken>(
+      "proximal policy of fresh tokens", name,
+      {{"behaviour", FreshToken::kBehaviour}, {"current", FreshToken::kCurrent}});
 }
 
 EntropyAggregation entropy_aggregation_named(std::string_view name) {

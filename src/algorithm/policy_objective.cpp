@@ -21,13 +21,16 @@ namespace {
 
 void check_sizes(const ObjectiveInput& input) {
   const int64_t n = std::accumulate(input.lengths.begin(), input.lengths.end(), int64_t{0});
-  for (const auto& [name, tensor] :
-       {std::pair{"log_probs", input.log_probs}, {"old_log_probs", input.old_log_probs},
-        {"proximal_log_probs", input.proximal_log_probs},
-        {"ref_log_probs", input.ref_log_probs}, {"advantages", input.advantages},
-        {"entropies", input.entropies}, {"high_entropy", input.high_entropy},
-        {"rollout_weights", input.rollout_weights}, {"versions", input.versions},
-        {"mask", input.mask}}) {
+  for (const auto& [name, tensor] : {std::pair{"log_probs", input.log_probs},
+                                     {"old_log_probs", input.old_log_probs},
+                                     {"proximal_log_probs", input.proximal_log_probs},
+                                     {"ref_log_probs", input.ref_log_probs},
+                                     {"advantages", input.advantages},
+                                     {"entropies", input.entropies},
+                                     {"high_entropy", input.high_entropy},
+                                     {"rollout_weights", input.rollout_weights},
+                                     {"versions", input.versions},
+                                     {"mask", input.mask}}) {
     if (!tensor.defined() || tensor.numel() == n) continue;
     throw ShapeError("policy loss: inputs differ in size",
                      {.expected = base::concat(n, " actions everywhere"),
@@ -45,9 +48,10 @@ void need(const at::Tensor& tensor, const char* option, const char* name) {
 
 void check_inputs(const ObjectiveInput& input, const ObjectiveOptions& options) {
   check_sizes(input);
-  for (const auto& [name, tensor] :
-       {std::pair{"log_probs", input.log_probs}, {"old_log_probs", input.old_log_probs},
-        {"advantages", input.advantages}, {"mask", input.mask}}) {
+  for (const auto& [name, tensor] : {std::pair{"log_probs", input.log_probs},
+                                     {"old_log_probs", input.old_log_probs},
+                                     {"advantages", input.advantages},
+                                     {"mask", input.mask}}) {
     need(tensor, "policy loss", name);
   }
   if (options.kl.coefficient != 0) need(input.ref_log_probs, "KL term", "ref_log_probs");
@@ -76,8 +80,7 @@ bool needs_sequences(const ObjectiveOptions& options) {
 at::Tensor ratio_of(const at::Tensor& log_ratio, const at::Tensor& mask, RatioLevel level,
                     const SequenceActions* sequences, double limit) {
   if (level == RatioLevel::kToken) return at::where(mask, bounded(log_ratio, limit).exp(), 0.0);
-  const at::Tensor value =
-      sequences->spread(bounded(sequences->means(log_ratio), limit).exp());
+  const at::Tensor value = sequences->spread(bounded(sequences->means(log_ratio), limit).exp());
   if (level == RatioLevel::kSequence) return at::where(mask, value, 0.0);
   return at::where(mask, value.detach() * (log_ratio - log_ratio.detach()).exp(), 0.0);
 }
@@ -119,8 +122,8 @@ class Computation {
     if (proximal.kind == Proximal::kGiven) denominator_ = input_.proximal_log_probs;
     if (proximal.kind == Proximal::kInterpolated) {
       result_.current_weight = current_weights(input_.versions, proximal);
-      denominator_ = interpolated_log_probs(input_.log_probs, input_.old_log_probs,
-                                            result_.current_weight);
+      denominator_ =
+          interpolated_log_probs(input_.log_probs, input_.old_log_probs, result_.current_weight);
     }
     if (proximal.kind != Proximal::kNone) result_.proximal_log_probs = denominator_;
   }
@@ -194,10 +197,8 @@ class Computation {
     const bool is_as_loss = entropy.aggregation == EntropyAggregation::kSameAsLoss;
     result_.entropy_sum =
         weighted_sum(input_.entropies, is_as_loss ? weights_ : at::Tensor(), counted);
-    const double factor =
-        totals.entropy_weight > 0 ? totals.weight / totals.entropy_weight : 0;
-    result_.loss_sum =
-        result_.loss_sum - entropy.coefficient * factor * result_.entropy_sum;
+    const double factor = totals.entropy_weight > 0 ? totals.weight / totals.entropy_weight : 0;
+    result_.loss_sum = result_.loss_sum - entropy.coefficient * factor * result_.entropy_sum;
   }
 
   const ObjectiveInput& input_;

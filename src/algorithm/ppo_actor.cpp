@@ -11,9 +11,9 @@
 #include "orrery/algorithm/masked_statistics.h"
 #include "orrery/algorithm/minibatches.h"
 #include "orrery/algorithm/mismatch.h"
-#include "orrery/algorithm/rollout_correction.h"
 #include "orrery/algorithm/policy_advantages.h"
 #include "orrery/algorithm/policy_objective.h"
+#include "orrery/algorithm/rollout_correction.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
 
@@ -32,8 +32,7 @@ at::Tensor if_there(const data::SequenceBatch& batch, const char* key) {
 
 /// (sum w)^2 / (n sum w^2) over all ranks. Collective over them.
 double effective_share(const RolloutCorrection& own, comm::Communicator& ranks) {
-  at::Tensor sums =
-      at::tensor({own.n_valid, own.weight_sum, own.weight_square_sum}, at::kDouble);
+  at::Tensor sums = at::tensor({own.n_valid, own.weight_sum, own.weight_square_sum}, at::kDouble);
   if (ranks.size() > 1) ranks.all_reduce(sums, comm::ReduceOp::kSum);
   RolloutCorrection all;
   all.n_valid = sums.const_data_ptr<double>()[0];
@@ -51,8 +50,7 @@ void record_correction(metrics::Statistics& statistics, const RolloutCorrection&
   statistics.mean("rollout/below", correction.n_below, n);
   statistics.mean("rollout/kept", correction.n_kept, n);
   statistics.mean("rollout/weight", correction.weight_sum, n);
-  statistics.sum("rollout/vetoed_answers",
-                 static_cast<double>(correction.vetoed_sequences.size()));
+  statistics.sum("rollout/vetoed_answers", static_cast<double>(correction.vetoed_sequences.size()));
 }
 
 }  // namespace
@@ -77,8 +75,7 @@ PpoActor::Prepared PpoActor::prepare(ModelContext& model, const data::SequenceBa
   Estimate estimate = estimator_.estimate(input, *model.data_group);
   const PolicyBatch& policy = estimate.policy;
   const data::NestedLengths& tokens = input.meta.at("packed_input_ids").lengths;
-  const at::Tensor advantages =
-      policy_advantages(options_, estimate, input, *model.data_group);
+  const at::Tensor advantages = policy_advantages(options_, estimate, input, *model.data_group);
 
   Prepared prepared;
   const data::NestedLengths actions = action_lengths(tokens);
@@ -110,10 +107,8 @@ bool PpoActor::needs_pass_before() const {
 /// What the weights before the train step say of the batch, and what follows from it.
 void PpoActor::look_at_policy(ModelContext& model, const data::SequenceBatch& input,
                               const CallContext& call, const PolicyBatch& policy,
-                              data::SequenceBatch& batch,
-                              metrics::Statistics& statistics) const {
-  const data::NestedLengths actions =
-      action_lengths(input.meta.at("packed_input_ids").lengths);
+                              data::SequenceBatch& batch, metrics::Statistics& statistics) const {
+  const data::NestedLengths actions = action_lengths(input.meta.at("packed_input_ids").lengths);
   model::LogProbs now;
   if (options_.top_entropy_fraction > 0) {
     now = current_policy(model, input, options_.temperature, call.limits);
@@ -133,21 +128,18 @@ void PpoActor::correct_rollout(ModelContext& model, const data::SequenceBatch& i
                                const CallContext& call, const at::Tensor& of_engine,
                                const PolicyBatch& policy, data::SequenceBatch& batch,
                                metrics::Statistics& statistics) const {
-  const data::NestedLengths actions =
-      action_lengths(input.meta.at("packed_input_ids").lengths);
+  const data::NestedLengths actions = action_lengths(input.meta.at("packed_input_ids").lengths);
   CorrectionOptions options = correction_of(options_);
   const at::Tensor versions = if_there(input, "versions");
   if (versions.defined()) options.current_version = current_version(call);
-  const at::Tensor& generated = input.has_data("sampling_logprobs")
-                                    ? input.at("sampling_logprobs")
-                                    : input.at("packed_logprobs");
-  const RolloutCorrection correction =
-      rollout_correction({.lengths = actions.flat(),
-                          .behaviour_log_probs = generated,
-                          .old_log_probs = of_engine,
-                          .versions = versions,
-                          .mask = policy.mask},
-                         options);
+  const at::Tensor& generated = input.has_data("sampling_logprobs") ? input.at("sampling_logprobs")
+                                                                    : input.at("packed_logprobs");
+  const RolloutCorrection correction = rollout_correction({.lengths = actions.flat(),
+                                                           .behaviour_log_probs = generated,
+                                                           .old_log_probs = of_engine,
+                                                           .versions = versions,
+                                                           .mask = policy.mask},
+                                                          options);
   record_correction(statistics, correction, *model.data_group);
   if (versions.defined()) {
     record_versions(statistics,
@@ -218,8 +210,7 @@ parallel::LossResult PpoActor::loss(const model::LogProbs& policy, const data::S
   statistics.mean("old_logp", masked_sum(part.at("old_log_probs"), mask), weight);
   if (actor.behaviour_mask.defined()) {
     record_spread(statistics, "behave_imp_weight", actor.behaviour_weight, actor.behaviour_mask);
-    statistics.mean("behave_approx_kl",
-                    masked_sum(actor.behaviour_log_ratio, actor.behaviour_mask),
+    statistics.mean("behave_approx_kl", masked_sum(actor.behaviour_log_ratio, actor.behaviour_mask),
                     actor.behaviour_mask.sum().item<double>());
   }
   if (objective.entropy.top_fraction) {

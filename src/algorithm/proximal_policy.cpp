@@ -11,11 +11,11 @@ namespace orrery::algorithm {
 at::Tensor current_weights(const at::Tensor& versions, const ProximalOptions& options) {
   const at::Tensor age = (*options.current_version - versions.to(at::kLong)).to(at::kDouble);
   if (age.numel() > 0 && age.min().item<double>() < 0) {
-    throw CallError("versions of the weights that generated",
-                    {.expected = base::concat("at most the current one, ",
-                                              *options.current_version),
-                     .got = base::concat(versions.max().item<int64_t>()),
-                     .advice = {}});
+    throw CallError(
+        "versions of the weights that generated",
+        {.expected = base::concat("at most the current one, ", *options.current_version),
+         .got = base::concat(versions.max().item<int64_t>()),
+         .advice = {}});
   }
   const double fresh = options.fresh_token == FreshToken::kCurrent ? 1 : 0;
   return at::where(age.gt(0), (age - 1) / age.clamp_min(1), fresh);

@@ -23,8 +23,8 @@ namespace {
 
 using graph::CallKind;
 
-const std::vector<std::string> kGenerated = {"packed_input_ids", "prompt_mask", "packed_logprobs",
-                                             "sampling_logprobs", "versions", "seq_no_eos_mask"};
+const std::vector<std::string> kGenerated = {"packed_input_ids",  "prompt_mask", "packed_logprobs",
+                                             "sampling_logprobs", "versions",    "seq_no_eos_mask"};
 
 /// What a policy or a critic learns from.
 const std::vector<std::string> kRewarded = {"packed_input_ids", "prompt_mask", "packed_logprobs",

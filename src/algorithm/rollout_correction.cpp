@@ -29,8 +29,7 @@ void check_bounds(const char* what, const std::optional<double>& low,
 }
 
 void check_input(const CorrectionInput& input, const CorrectionOptions& options) {
-  for (const at::Tensor& each :
-       {input.behaviour_log_probs, input.old_log_probs, input.versions}) {
+  for (const at::Tensor& each : {input.behaviour_log_probs, input.old_log_probs, input.versions}) {
     if (!each.defined() || each.numel() == input.mask.numel()) continue;
     throw ShapeError("rollout correction: inputs differ in size",
                      {.expected = base::concat(input.mask.numel(), " actions everywhere"),
@@ -39,19 +38,20 @@ void check_input(const CorrectionInput& input, const CorrectionOptions& options)
   }
   for (const at::Tensor& each : {input.behaviour_log_probs, input.old_log_probs}) {
     if (at::isfinite(each).logical_or(input.mask.logical_not()).all().item<bool>()) continue;
-    throw CallError("rollout correction: log-probabilities",
-                    {.expected = "finite ones of all valid actions", .got = "others", .advice = {}});
+    throw CallError(
+        "rollout correction: log-probabilities",
+        {.expected = "finite ones of all valid actions", .got = "others", .advice = {}});
   }
   if (options.max_staleness && !(input.versions.defined() && options.current_version)) {
     refuse("largest staleness", "versions of the actions and the current one", "none");
   }
   if (input.versions.defined() && options.current_version && input.versions.numel() > 0 &&
       input.versions.max().item<int64_t>() > *options.current_version) {
-    throw CallError("versions of the weights that generated",
-                    {.expected = base::concat("at most the current one, ",
-                                              *options.current_version),
-                     .got = base::concat(input.versions.max().item<int64_t>()),
-                     .advice = {}});
+    throw CallError(
+        "versions of the weights that generated",
+        {.expected = base::concat("at most the current one, ", *options.current_version),
+         .got = base::concat(input.versions.max().item<int64_t>()),
+         .advice = {}});
   }
 }
 
@@ -117,10 +117,9 @@ RolloutCorrection rollout_correction(const CorrectionInput& input,
   check(options);
   const SequenceActions sequences(input.lengths, input.mask);
   check_input(input, options);
-  const at::Tensor log_ratio =
-      at::where(input.mask,
-                input.old_log_probs.to(at::kDouble) - input.behaviour_log_probs.to(at::kDouble),
-                0.0);
+  const at::Tensor log_ratio = at::where(
+      input.mask, input.old_log_probs.to(at::kDouble) - input.behaviour_log_probs.to(at::kDouble),
+      0.0);
   const at::Tensor ratio = ratio_at(options.level, sequences, log_ratio);
   const at::Tensor above = is_above(ratio, options.upper).logical_and(input.mask);
   const at::Tensor below = is_below(ratio, options.lower).logical_and(input.mask);

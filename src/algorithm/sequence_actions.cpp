@@ -24,8 +24,7 @@ SequenceActions::SequenceActions(const std::vector<int32_t>& lengths, const at::
 }
 
 at::Tensor SequenceActions::sums(const at::Tensor& per_action) const {
-  const at::Tensor zeros =
-      at::zeros({counts_.numel()}, per_action.options().requires_grad(false));
+  const at::Tensor zeros = at::zeros({counts_.numel()}, per_action.options().requires_grad(false));
   return zeros.index_add(0, places_, at::where(mask_, per_action, 0.0));
 }
 

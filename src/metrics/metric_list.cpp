@@ -359,8 +359,9 @@ constexpr Metric kPolicy[] = {
      .source = kActors},
     {.name = "<call>/ref_kl",
      .unit = "nats",
-     .definition = "mean over these tokens of the estimate of the KL divergence that kl_loss weighs "
-                   "(kl_loss_estimator), without a limit",
+     .definition =
+         "mean over these tokens of the estimate of the KL divergence that kl_loss weighs "
+         "(kl_loss_estimator), without a limit",
      .source = kActors,
      .when = "kl_loss > 0"},
     {.name = "<call>/importance_weight",

@@ -1,8 +1,8 @@
-// Every method learns, in miniature: a decoder with random weights is rewarded for answers that begin
-// with a token of a kind, a quarter of the vocabulary. Generation, advantages and loss are those of a
-// run. A method has learned when in each of three seeds the mean reward of the last tenth of the
-// steps is above that of the first tenth by three standard errors or more; with advantages of zero
-// (every answer is given one reward) the same measure must not say so.
+// Every method learns, in miniature: a decoder with random weights is rewarded for answers that
+// begin with a token of a kind, a quarter of the vocabulary. Generation, advantages and loss are
+// those of a run. A method has learned when in each of three seeds the mean reward of the last
+// tenth of the steps is above that of the first tenth by three standard errors or more; with
+// advantages of zero (every answer is given one reward) the same measure must not say so.
 //
 // Prints the table of docs/algorithms.md.
 #include <ATen/ATen.h>
@@ -95,9 +95,9 @@ Progress train(const Method& method, uint64_t seed, Rewards given) {
                        .tokenizer = &tokenizer,
                        .data_group = &group,
                        .is_dp_head = true};
-    const auto generate = make_interface(
-        "generate", {option("group_size", std::to_string(kGroup)),
-                     option("max_new_tokens", std::to_string(kNewTokens))});
+    const auto generate =
+        make_interface("generate", {option("group_size", std::to_string(kGroup)),
+                                    option("max_new_tokens", std::to_string(kNewTokens))});
     std::vector<config::Option> options = {option("n_minibatches", "2")};
     for (const MethodOption& each : method.options) {
       options.push_back(option(each.name, each.value));

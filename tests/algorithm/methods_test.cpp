@@ -1,9 +1,10 @@
-// What `method = NAME` makes of a configuration, and which combinations of options are refused before
-// a run.
+// What `method = NAME` makes of a configuration, and which combinations of options are refused
+// before a run.
+#include "orrery/algorithm/methods.h"
+
 #include <gtest/gtest.h>
 
 #include "orrery/algorithm/agreements.h"
-#include "orrery/algorithm/methods.h"
 #include "orrery/algorithm/registry.h"
 #include "orrery/base/text.h"
 #include "orrery/config/load.h"
@@ -78,7 +79,8 @@ TEST(Methods, AreSoundAndStandInTheResolvedConfiguration) {
   for (const Method& method : methods()) {
     SCOPED_TRACE(method.name);
     const bool needs_versions = std::string(method.name) == "a3po";
-    const Loaded got = load(base::concat("method = ", method.name), needs_versions ? ", versions" : "");
+    const Loaded got =
+        load(base::concat("method = ", method.name), needs_versions ? ", versions" : "");
 
     EXPECT_EQ(texts(got.problems), "");
     EXPECT_EQ(texts(got.warnings), "");

@@ -23,10 +23,9 @@ ObjectiveOptions options_of(const nlohmann::json& given) {
                        .log_clip_low = optional_number(given, "log_clip_low"),
                        .log_clip_high = optional_number(given, "log_clip_high"),
                        .divergence_threshold = optional_number(given, "divergence_threshold")};
-  options.aggregation = {
-      .kind = aggregation_named(word(given, "aggregation")),
-      .constant_length = optional_integer(given, "constant_length").value_or(0),
-      .count_empty_sequences = given.at("count_empty_sequences").get<bool>()};
+  options.aggregation = {.kind = aggregation_named(word(given, "aggregation")),
+                         .constant_length = optional_integer(given, "constant_length").value_or(0),
+                         .count_empty_sequences = given.at("count_empty_sequences").get<bool>()};
   options.kl.coefficient = given.at("kl_coef").get<double>();
   if (options.kl.coefficient != 0) {
     options.kl.estimator = kl_estimator_named(word(given, "kl_estimator"));
@@ -113,8 +112,8 @@ TEST(PolicyObjectiveGolden, IsThatOfTheVectors) {
     const Computed got = compute(c);
     const nlohmann::json& expected = c.expect();
     const at::Tensor& mask = got.input.mask;
-    const at::Tensor loss = got.totals.weight > 0 ? got.loss.loss_sum / got.totals.weight
-                                                  : got.loss.loss_sum * 0;
+    const at::Tensor loss =
+        got.totals.weight > 0 ? got.loss.loss_sum / got.totals.weight : got.loss.loss_sum * 0;
     loss.backward();
 
     tolerance.expect(loss.template item<double>(), expected.at("loss"), "loss");
@@ -130,8 +129,9 @@ TEST(PolicyObjectiveGolden, IsThatOfTheVectors) {
                        expected.at("ref_kl"), "ref_kl");
     }
     if (expected.contains("entropy")) {
-      tolerance.expect(over(got.loss.entropy_sum.template item<double>(), got.totals.entropy_weight),
-                       expected.at("entropy"), "entropy");
+      tolerance.expect(
+          over(got.loss.entropy_sum.template item<double>(), got.totals.entropy_weight),
+          expected.at("entropy"), "entropy");
       tolerance.expect_all(gradient_of(got.input.entropies), expected.at("grad_entropies"),
                            "grad_entropies");
     }
@@ -140,8 +140,8 @@ TEST(PolicyObjectiveGolden, IsThatOfTheVectors) {
                            "high_entropy_mask");
     }
     if (expected.contains("current_weight")) {
-      tolerance.expect_all(got.loss.current_weight, expected.at("current_weight"),
-                           "current_weight", mask);
+      tolerance.expect_all(got.loss.current_weight, expected.at("current_weight"), "current_weight",
+                           mask);
       tolerance.expect_all(got.loss.proximal_log_probs, expected.at("proximal_log_probs"),
                            "proximal_log_probs", mask);
     }

@@ -81,8 +81,7 @@ bool is_stopped_early(const golden::Case& c, const PolicyLoss& loss, const at::T
   const auto above = [&](const char* limit, const at::Tensor& watched) {
     return c.has(limit) && masked_sum(watched, mask) / count > c[limit].get<double>();
   };
-  return above("early_stop_imp_ratio", loss.ratio) ||
-         above("early_stop_kl", loss.log_ratio);
+  return above("early_stop_imp_ratio", loss.ratio) || above("early_stop_kl", loss.log_ratio);
 }
 
 TEST(PpoLossGolden, LossFromLogitsHasTheReferencesGradient) {

@@ -1,6 +1,6 @@
 // Advantages of actions without a critic (REINFORCE++, arXiv 2501.03262): discounted returns of the
-// answer's reward and of KL rewards, whitened over the batch. In double. Shape letters: N sequences,
-// A actions.
+// answer's reward and of KL rewards, whitened over the batch. In double. Shape letters: N
+// sequences, A actions.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -16,13 +16,13 @@
 namespace orrery::algorithm {
 
 struct ActionAdvantageInput {
-  at::Tensor rewards = {};                     ///< [N] of the answers
+  at::Tensor rewards = {};                ///< [N] of the answers
   std::vector<int32_t> group_sizes = {};  ///< answers to each prompt
-  at::Tensor kept = {};                        ///< [N] bool; undefined: all
+  at::Tensor kept = {};                   ///< [N] bool; undefined: all
   std::vector<int32_t> lengths = {};      ///< [N] actions
-  at::Tensor mask = {};                        ///< [A] bool
-  at::Tensor log_probs = {};                   ///< [A] with kl_coef
-  at::Tensor ref_log_probs = {};               ///< [A] with kl_coef
+  at::Tensor mask = {};                   ///< [A] bool
+  at::Tensor log_probs = {};              ///< [A] with kl_coef
+  at::Tensor ref_log_probs = {};          ///< [A] with kl_coef
 };
 
 enum class WhitenScope {

@@ -1,6 +1,6 @@
-// From losses of actions to one number that does not depend on how a minibatch was cut: every action
-// gets a weight that its own sequence gives it, and the weighted sums of all micro-batches and data
-// ranks are divided by one weight of the whole minibatch. Local. Shape letter: A actions.
+// From losses of actions to one number that does not depend on how a minibatch was cut: every
+// action gets a weight that its own sequence gives it, and the weighted sums of all micro-batches
+// and data ranks are divided by one weight of the whole minibatch. Local. Shape letter: A actions.
 #pragma once
 
 #include <ATen/core/Tensor.h>

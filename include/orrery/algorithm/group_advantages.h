@@ -19,13 +19,13 @@ namespace orrery::algorithm {
 std::vector<int32_t> group_sizes_of(const data::NestedLengths& tokens);
 
 enum class GroupEstimator {
-  kStandardised,     ///< (r - mean of the group) / deviation (Shao et al. 2024, GRPO)
-  kMeanOnly,         ///< r - mean of the group (Liu et al. 2025, Dr. GRPO)
-  kLeaveOneOut,      ///< r - mean of the other answers (Kool et al. 2019; Ahmadian et al. 2024, RLOO)
-  kLengthWeighted,   ///< r - mean of the group weighted by length (OPO, arXiv 2505.23585)
-  kMaxRl,            ///< (r - mean) / mean, 0 for a mean of 0 (arXiv 2602.02710)
-  kPassAtK,          ///< rewards 0 or 1: what an answer adds to pass@k (arXiv 2508.10751)
-  kLeaveOneOutMax,   ///< best of all - best of the others (arXiv 2503.19595)
+  kStandardised,  ///< (r - mean of the group) / deviation (Shao et al. 2024, GRPO)
+  kMeanOnly,      ///< r - mean of the group (Liu et al. 2025, Dr. GRPO)
+  kLeaveOneOut,   ///< r - mean of the other answers (Kool et al. 2019; Ahmadian et al. 2024, RLOO)
+  kLengthWeighted,  ///< r - mean of the group weighted by length (OPO, arXiv 2505.23585)
+  kMaxRl,           ///< (r - mean) / mean, 0 for a mean of 0 (arXiv 2602.02710)
+  kPassAtK,         ///< rewards 0 or 1: what an answer adds to pass@k (arXiv 2508.10751)
+  kLeaveOneOutMax,  ///< best of all - best of the others (arXiv 2503.19595)
 };
 
 /// Whose deviation an answer is divided by.
@@ -46,10 +46,10 @@ enum class SingleAnswer { kZero, kKeepsReward };
 
 /// By the words of the configuration. Throw ConfigError for another one.
 GroupEstimator group_estimator_named(std::string_view name);  // grpo, dr_grpo, rloo, opo, ...
-StdScope std_scope_named(std::string_view name);          // group, batch
-Variance variance_named(std::string_view name);           // population, sample
-EpsMode eps_mode_named(std::string_view name);            // added_to_std, ...
-SingleAnswer single_answer_named(std::string_view name);  // zero, keep_reward
+StdScope std_scope_named(std::string_view name);              // group, batch
+Variance variance_named(std::string_view name);               // population, sample
+EpsMode eps_mode_named(std::string_view name);                // added_to_std, ...
+SingleAnswer single_answer_named(std::string_view name);      // zero, keep_reward
 
 struct GroupOptions {
   GroupEstimator estimator = GroupEstimator::kStandardised;
@@ -66,9 +66,9 @@ struct GroupOptions {
 /// kept rewards of a group are equal, or there is one, the advantage is exactly 0.
 /// With StdScope::kBatch collective over `ranks` (null: this rank is all there is); else local.
 /// `lengths` [N], actions of each answer, for kLengthWeighted.
-/// Throws ShapeError when the sizes disagree, CallError for a kept reward that is not finite, or not
-/// what the estimator is defined for (kMaxRl: at least 0; kPassAtK: 0 or 1, and k answers or more
-/// in every group that has any).
+/// Throws ShapeError when the sizes disagree, CallError for a kept reward that is not finite, or
+/// not what the estimator is defined for (kMaxRl: at least 0; kPassAtK: 0 or 1, and k answers or
+/// more in every group that has any).
 at::Tensor group_advantages(const at::Tensor& rewards, const std::vector<int32_t>& group_sizes,
                             const at::Tensor& kept, const GroupOptions& options,
                             comm::Communicator* ranks = nullptr,

@@ -14,10 +14,10 @@ namespace orrery::algorithm {
 /// With d = trained - generated at the actions of the mask: mismatch/abs_mean and mismatch/abs_max
 /// of |d|, mismatch/k1 = mean(-d) and mismatch/k3 = mean(exp(d) - 1 - d), two estimates of the KL
 /// divergence of the generator's policy from the engine's (Schulman); mismatch/prob_abs_mean and
-/// mismatch/prob_abs_max of |exp(trained) - exp(generated)|; mismatch/chi2_token = mean(exp(2 d)) - 1,
-/// and over the sequences with an action mismatch/chi2_sequence = mean(exp(2 sum d)) - 1,
-/// mismatch/trained_perplexity, mismatch/generated_perplexity = mean(exp(-mean log-probability)) and
-/// mismatch/perplexity_ratio = mean(exp(-mean d)). Nothing without an action.
+/// mismatch/prob_abs_max of |exp(trained) - exp(generated)|; mismatch/chi2_token = mean(exp(2 d)) -
+/// 1, and over the sequences with an action mismatch/chi2_sequence = mean(exp(2 sum d)) - 1,
+/// mismatch/trained_perplexity, mismatch/generated_perplexity = mean(exp(-mean log-probability))
+/// and mismatch/perplexity_ratio = mean(exp(-mean d)). Nothing without an action.
 ///   all [A]; lengths [N] actions of each sequence
 void record_mismatch(metrics::Statistics& statistics, const at::Tensor& trained,
                      const at::Tensor& generated, const at::Tensor& mask,

@@ -68,12 +68,13 @@ struct ObjectiveFields {
           "sets options to those of a method (docs/algorithms.md), which config.cfg of the run "
           "shows; an option that is written holds instead, with a notice",
           one_of(method_choices()));
-    field(&C::estimator, "estimator",
-          "advantages: of the answers of a prompt among each other (grpo, dr_grpo, rloo, gdpo, opo, "
-          "maxrl, pass_at_k, leave_one_out_max), of actions without a baseline or with the prompt's "
-          "mean (reinforce_plus_plus), or what group_adv_norm, leave_one_out and adv_norm say",
-          one_of({"by_options", "grpo", "dr_grpo", "rloo", "gdpo", "opo", "maxrl", "pass_at_k",
-                  "leave_one_out_max", "reinforce_plus_plus", "reinforce_plus_plus_baseline"}));
+    field(
+        &C::estimator, "estimator",
+        "advantages: of the answers of a prompt among each other (grpo, dr_grpo, rloo, gdpo, opo, "
+        "maxrl, pass_at_k, leave_one_out_max), of actions without a baseline or with the prompt's "
+        "mean (reinforce_plus_plus), or what group_adv_norm, leave_one_out and adv_norm say",
+        one_of({"by_options", "grpo", "dr_grpo", "rloo", "gdpo", "opo", "maxrl", "pass_at_k",
+                "leave_one_out_max", "reinforce_plus_plus", "reinforce_plus_plus_baseline"}));
     field(&C::pass_k, "pass_k", "k of estimator pass_at_k", at_least(0));
     field(&C::whiten_scope, "whiten_scope",
           "reinforce_plus_plus: mean and deviation over all actions, or over answers, each counted "
@@ -84,12 +85,13 @@ struct ObjectiveFields {
     field(&C::surrogate, "surrogate", "what the advantage multiplies in the loss",
           one_of({"ppo_clip", "cispo", "sapo", "gmpo", "reinforce", "importance_sampling",
                   "dppo_tv", "dppo_kl"}));
-    field(&C::ratio_level, "ratio_level",
-          "ratio of each action, of its sequence (GSPO), or of its sequence with a gradient through "
-          "the own action only",
-          one_of({"token", "sequence", "sequence_token"}));
-    field(&C::clip_range_high, "clip_range_high",
-          "upper range of the ratio, 1 + this; 0: as below", at_least(0));
+    field(
+        &C::ratio_level, "ratio_level",
+        "ratio of each action, of its sequence (GSPO), or of its sequence with a gradient through "
+        "the own action only",
+        one_of({"token", "sequence", "sequence_token"}));
+    field(&C::clip_range_high, "clip_range_high", "upper range of the ratio, 1 + this; 0: as below",
+          at_least(0));
     field(&C::cispo_lower, "cispo_lower", "cispo bounds the ratio from below as well", anything());
     field(&C::sapo_tau_positive, "sapo_tau_positive", "steepness of sapo, positive advantages",
           above(0));
@@ -131,12 +133,13 @@ struct ObjectiveFields {
           anything());
     field(&C::fresh_token_proximal, "fresh_token_proximal",
           "that policy for tokens of the current version", one_of({"behaviour", "current"}));
-    field(&C::rollout_correction, "rollout_correction",
-          "importance weights of what generation recorded (sampling_logprobs where bound, else "
-          "packed_logprobs) against the training engine's log-probabilities before the step, which "
-          "the ratio is to then: truncated to the bounds, or dropped outside them; one more forward "
-          "pass",
-          one_of({"none", "truncate", "mask"}));
+    field(
+        &C::rollout_correction, "rollout_correction",
+        "importance weights of what generation recorded (sampling_logprobs where bound, else "
+        "packed_logprobs) against the training engine's log-probabilities before the step, which "
+        "the ratio is to then: truncated to the bounds, or dropped outside them; one more forward "
+        "pass",
+        one_of({"none", "truncate", "mask"}));
     field(&C::rollout_level, "rollout_level",
           "weight of each token, of its answer, or the geometric mean over its answer",
           one_of({"token", "sequence", "geometric"}));

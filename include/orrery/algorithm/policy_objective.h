@@ -15,10 +15,10 @@ namespace orrery::algorithm {
 
 /// All [A]; what is masked may hold anything. Undefined: not given.
 struct ObjectiveInput {
-  std::vector<int32_t> lengths = {};  ///< [N] actions of each sequence
-  at::Tensor log_probs = {};               ///< of the model being trained, differentiable
-  at::Tensor old_log_probs = {};           ///< of the policy that generated
-  at::Tensor proximal_log_probs = {};      ///< Proximal::kGiven: before this train step
+  std::vector<int32_t> lengths = {};   ///< [N] actions of each sequence
+  at::Tensor log_probs = {};           ///< of the model being trained, differentiable
+  at::Tensor old_log_probs = {};       ///< of the policy that generated
+  at::Tensor proximal_log_probs = {};  ///< Proximal::kGiven: before this train step
   at::Tensor ref_log_probs = {};
   at::Tensor advantages = {};
   at::Tensor entropies = {};        ///< differentiable
@@ -43,19 +43,20 @@ MinibatchTotals summed_over(const MinibatchTotals& own, comm::Communicator* rank
 
 /// Only what is called so is differentiable. Undefined: there is no such term.
 struct PolicyLoss {
-  at::Tensor loss_sum = {};     ///< [] differentiable; the loss is this divided by totals.weight
-  at::Tensor policy_sum = {};   ///< [] without KL divergence and entropy
-  at::Tensor kl_sum = {};       ///< [] before its coefficient
-  at::Tensor entropy_sum = {};  ///< [] before its coefficient; to be divided by totals.entropy_weight
-  at::Tensor loss = {};         ///< [A] after the factors; not masked
-  at::Tensor kl = {};           ///< [A] what is summed, 0 where masked
-  at::Tensor ratio = {};        ///< [A] as used (gmpo: of tokens), without a limit, 0 where masked
-  at::Tensor log_ratio = {};    ///< [A] of tokens, without a limit, not masked
+  at::Tensor loss_sum = {};    ///< [] differentiable; the loss is this divided by totals.weight
+  at::Tensor policy_sum = {};  ///< [] without KL divergence and entropy
+  at::Tensor kl_sum = {};      ///< [] before its coefficient
+  at::Tensor entropy_sum =
+      {};                     ///< [] before its coefficient; to be divided by totals.entropy_weight
+  at::Tensor loss = {};       ///< [A] after the factors; not masked
+  at::Tensor kl = {};         ///< [A] what is summed, 0 where masked
+  at::Tensor ratio = {};      ///< [A] as used (gmpo: of tokens), without a limit, 0 where masked
+  at::Tensor log_ratio = {};  ///< [A] of tokens, without a limit, not masked
   at::Tensor clipped_low = {};  ///< [A] bool
   at::Tensor clipped_high = {};
   at::Tensor clipped_dual = {};
-  at::Tensor bounded_mask = {};         ///< [A] bool: a log-ratio was beyond the limit
-  at::Tensor behaviour_weight = {};     ///< [A] exp(proximal - old), 0 where masked or above the cap
+  at::Tensor bounded_mask = {};      ///< [A] bool: a log-ratio was beyond the limit
+  at::Tensor behaviour_weight = {};  ///< [A] exp(proximal - old), 0 where masked or above the cap
   at::Tensor behaviour_log_ratio = {};  ///< [A] proximal - old, likewise
   at::Tensor behaviour_mask = {};       ///< [A] bool: kept by the cap
   at::Tensor current_weight = {};       ///< [A] Proximal::kInterpolated

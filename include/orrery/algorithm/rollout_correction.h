@@ -43,16 +43,16 @@ struct CorrectionOptions {
 void check(const CorrectionOptions& options);
 
 struct CorrectionInput {
-  std::vector<int32_t> lengths = {};  ///< [N] actions
-  at::Tensor behaviour_log_probs = {};     ///< [A] by the generator
-  at::Tensor old_log_probs = {};           ///< [A] by the training engine, before the step
-  at::Tensor versions = {};                ///< [A] int64, of the weights that generated; may be undefined
-  at::Tensor mask = {};                    ///< [A] bool
+  std::vector<int32_t> lengths = {};    ///< [N] actions
+  at::Tensor behaviour_log_probs = {};  ///< [A] by the generator
+  at::Tensor old_log_probs = {};        ///< [A] by the training engine, before the step
+  at::Tensor versions = {};  ///< [A] int64, of the weights that generated; may be undefined
+  at::Tensor mask = {};      ///< [A] bool
 };
 
 struct RolloutCorrection {
-  at::Tensor weights = {};                          ///< [A] fp64, 0 where dropped or masked
-  at::Tensor kept = {};                             ///< [A] bool
+  at::Tensor weights = {};                     ///< [A] fp64, 0 where dropped or masked
+  at::Tensor kept = {};                        ///< [A] bool
   std::vector<int64_t> vetoed_sequences = {};  ///< ascending
   double n_valid = 0;
   double n_above = 0;  ///< valid actions whose ratio is above the upper bound, vetoes aside

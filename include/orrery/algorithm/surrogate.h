@@ -9,15 +9,15 @@
 
 namespace orrery::algorithm {
 
-/// Everything [A]; where the mask is false the numbers mean nothing, except that ratio and log_ratio
-/// are 0 there.
+/// Everything [A]; where the mask is false the numbers mean nothing, except that ratio and
+/// log_ratio are 0 there.
 struct SurrogateInput {
   at::Tensor log_probs = {};    ///< differentiable
   at::Tensor denominator = {};  ///< log-probabilities of the policy that the ratio is to
   at::Tensor log_ratio = {};    ///< of each action alone, differentiable
   at::Tensor ratio = {};        ///< at the level of the options, differentiable
   at::Tensor advantages = {};
-  at::Tensor mask = {};                             ///< bool
+  at::Tensor mask = {};                        ///< bool
   const SequenceActions* sequences = nullptr;  ///< gmpo
 };
 

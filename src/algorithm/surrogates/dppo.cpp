@@ -24,12 +24,10 @@ Surrogate dppo(const SurrogateInput& input, const SurrogateOptions& options) {
   const at::Tensor divergence = options.kind == SurrogateKind::kDppoTv
                                     ? (now.exp() - before.exp()).abs()
                                     : binary_kl(before, now);
-  const at::Tensor is_far =
-      divergence.gt(*options.divergence_threshold).logical_and_(input.mask);
+  const at::Tensor is_far = divergence.gt(*options.divergence_threshold).logical_and_(input.mask);
 
   Surrogate result;
-  result.clipped_high =
-      input.advantages.gt(0).logical_and_(now.gt(before)).logical_and_(is_far);
+  result.clipped_high = input.advantages.gt(0).logical_and_(now.gt(before)).logical_and_(is_far);
   result.clipped_low = input.advantages.lt(0).logical_and_(now.lt(before)).logical_and_(is_far);
   const at::Tensor is_blocked = result.clipped_high.logical_or(result.clipped_low);
   result.loss = at::where(is_blocked, 0.0, -input.advantages * input.ratio);

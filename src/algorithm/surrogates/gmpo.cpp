@@ -21,8 +21,7 @@ Surrogate gmpo(const SurrogateInput& input, const SurrogateOptions& options) {
   // Masked: else a garbage advantage would reach the mean, and with it the whole sequence.
   result.loss = -input.advantages * at::where(input.mask, mean, 0.0);
   const at::Tensor fixed = log_ratio.detach();
-  result.clipped_low =
-      fixed.lt(low).logical_and_(input.advantages.lt(0)).logical_and_(input.mask);
+  result.clipped_low = fixed.lt(low).logical_and_(input.advantages.lt(0)).logical_and_(input.mask);
   result.clipped_high = fixed.gt(high).logical_and_(is_positive).logical_and_(input.mask);
   return result;
 }
