@@ -25,6 +25,7 @@ class Rules {
       : options_(options), call_(call) {}
 
   std::vector<OptionProblem> run() {
+    rewards();
     advantages();
     surrogate();
     aggregation();
@@ -50,6 +51,26 @@ class Rules {
                        [&](const auto& input) { return input.interface_key == key; });
   }
   bool is(const char* kind) const { return options_.surrogate == kind; }
+
+  void rewards() {
+    unused_if(options_.reward_weight_2 != 1 && !reads("rewards_2"), "reward_weight_2",
+              "the input rewards_2");
+    unused_if(options_.reward_weight_3 != 1 && !reads("rewards_3"), "reward_weight_3",
+              "the input rewards_3");
+    error_if((reads("rewards_2") || reads("rewards_3")) && reads("values"), "inputs",
+             "a critic learns from the one reward that it reads; add several up in the call that "
+             "gives it");
+    if (options_.estimator != "gdpo") return;
+    for (const auto& [option, is_on] :
+         {std::pair{"kl_ctl", options_.kl_ctl > 0},
+          {"length_penalty", options_.length_penalty > 0},
+          {"reward_scaling", options_.reward_scaling != 1},
+          {"reward_bias", options_.reward_bias != 0},
+          {"max_reward_clip", options_.max_reward_clip > 0},
+          {"mask_no_eos_with_zero", options_.mask_no_eos_with_zero}}) {
+      error_if(is_on, option, "estimator gdpo standardises each reward function as it is");
+    }
+  }
 
   void advantages() {
     const std::string& name = options_.estimator;

@@ -8,6 +8,7 @@
 #include "orrery/algorithm/advantages.h"
 #include "orrery/algorithm/group_advantages.h"
 #include "orrery/algorithm/preference_losses.h"  // sums_by_sequence
+#include "orrery/algorithm/reward_functions.h"
 
 namespace orrery::algorithm {
 
@@ -84,13 +85,18 @@ at::Tensor advantages_of_answers(const ActorOptions& options, const Estimate& es
   const at::Tensor rewards = sums_of_answers(estimate.policy.rewards, lengths);
   at::Tensor kept = estimate.kept;
   if (group.estimator == GroupEstimator::kPassAtK) kept = kept_in_groups_of(group.k, kept, sizes);
+  if (options.estimator == "gdpo") {
+    const RewardFunctions functions = reward_functions(input, options);
+    return per_action(decoupled_group_advantages(functions.rewards, functions.weights, sizes, kept,
+                                                 group, &ranks),
+                      lengths)
+        .to(at::kFloat);
+  }
+  const std::vector<int32_t> weights_of_answers = group.estimator == GroupEstimator::kLengthWeighted
+                                                      ? answer_lengths(input, lengths)
+                                                      : std::vector<int32_t>();
   const at::Tensor advantages =
-      options.estimator == "gdpo"
-          ? decoupled_group_advantages({rewards}, {1.0}, sizes, kept, group, &ranks)
-          : group_advantages(rewards, sizes, kept, group, &ranks,
-                             group.estimator == GroupEstimator::kLengthWeighted
-                                 ? answer_lengths(input, lengths)
-                                 : std::vector<int32_t>());
+      group_advantages(rewards, sizes, kept, group, &ranks, weights_of_answers);
   return per_action(advantages, lengths).to(at::kFloat);
 }
 

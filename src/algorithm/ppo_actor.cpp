@@ -13,6 +13,7 @@
 #include "orrery/algorithm/mismatch.h"
 #include "orrery/algorithm/policy_advantages.h"
 #include "orrery/algorithm/policy_objective.h"
+#include "orrery/algorithm/reward_functions.h"
 #include "orrery/algorithm/rollout_correction.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
@@ -72,7 +73,7 @@ PpoActor::PpoActor(ActorOptions options)
 
 PpoActor::Prepared PpoActor::prepare(ModelContext& model, const data::SequenceBatch& input,
                                      const CallContext& call) {
-  Estimate estimate = estimator_.estimate(input, *model.data_group);
+  Estimate estimate = estimator_.estimate(with_one_reward(input, options_), *model.data_group);
   const PolicyBatch& policy = estimate.policy;
   const data::NestedLengths& tokens = input.meta.at("packed_input_ids").lengths;
   const at::Tensor advantages = policy_advantages(options_, estimate, input, *model.data_group);

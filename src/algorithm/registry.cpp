@@ -158,9 +158,11 @@ std::vector<Need> needs_of_estimation() {
 }
 
 InterfaceSignature policy(std::vector<std::string> inputs, std::vector<Agreement> agreements) {
-  InterfaceSignature signature = train_step_of(
-      std::move(inputs), {"packed_ref_logprobs", "dense_rewards", "sampling_logprobs", "versions"},
-      {"prompts", "completions"});
+  InterfaceSignature signature =
+      train_step_of(std::move(inputs),
+                    {"packed_ref_logprobs", "dense_rewards", "sampling_logprobs", "versions",
+                     "rewards_2", "rewards_3"},
+                    {"prompts", "completions"});
   signature.agreements = agreements_of_policy(std::move(agreements));
   signature.needs = needs_of_estimation();
   signature.of_other_roles = {"packed_ref_logprobs"};

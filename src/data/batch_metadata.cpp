@@ -290,9 +290,11 @@ BatchMetadata gather(std::span<const BatchMetadata> parts,
 
 namespace {
 
-constexpr std::array kOnePerSequence = {"seq_no_eos_mask", "greedy_seq_no_eos_mask", "loss_mask",
-                                        "rewards",         "greedy_rewards",         "base_scores",
-                                        "task_ids"};
+constexpr std::array kOnePerSequence = {"seq_no_eos_mask", "greedy_seq_no_eos_mask",
+                                        "loss_mask",       "rewards",
+                                        "greedy_rewards",  "base_scores",
+                                        "task_ids",        "rewards_2",
+                                        "rewards_3"};
 constexpr std::array kOnePerToken = {"input_ids",   "packed_input_ids",   "greedy_packed_input_ids",
                                      "seq",         "packed_seq",         "packed_prompts",
                                      "prompt_mask", "greedy_prompt_mask", "logits_mask",

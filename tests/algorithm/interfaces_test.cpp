@@ -58,6 +58,7 @@ data::SequenceBatch rewarded_batch() {
   batch.set("versions", numbers(n_actions, 9, -3, 0).to(at::kLong), action_lengths(tokens));
   batch.set("values", numbers(n_tokens, 4, -1, 1), tokens);
   batch.set("rewards", numbers(8, 5, -1, 1), one_each(tokens));
+  batch.set("rewards_2", numbers(8, 10, -1, 1), one_each(tokens));
   batch.set("seq_no_eos_mask", at::tensor({0, 1, 0, 0, 0, 0, 1, 0}, at::kInt).to(at::kBool),
             one_each(tokens));
   batch.set("ref_seqlogp", numbers(8, 6, -30, -20), one_each(tokens));
@@ -363,6 +364,9 @@ const std::vector<Knob> kKnobs = {
     {"grpo",
      option("kl_reward_estimator", "k3"),
      {option("estimator", "reinforce_plus_plus"), option("kl_ctl", "0.3")}},
+    {"grpo", option("reward_weight", "0.3")},
+    {"grpo", option("reward_weight_2", "0.3")},
+    {"grpo", option("reward_weight_2", "0.3"), {option("estimator", "gdpo")}},
     {"grpo", option("whiten_scope", "sequences"), {option("estimator", "reinforce_plus_plus")}},
     {"grpo", option("group_adv_norm", "false")},
     {"grpo", option("group_std", "none")},

@@ -24,6 +24,9 @@ struct ObjectiveFields {
   std::string method = "none";
   std::string estimator = "by_options";
   int64_t pass_k = 0;
+  double reward_weight = 1;
+  double reward_weight_2 = 1;
+  double reward_weight_3 = 1;
   std::string whiten_scope = "actions";
   std::string kl_reward_estimator = "k1";
   std::string surrogate = "ppo_clip";
@@ -76,6 +79,13 @@ struct ObjectiveFields {
         one_of({"by_options", "grpo", "dr_grpo", "rloo", "gdpo", "opo", "maxrl", "pass_at_k",
                 "leave_one_out_max", "reinforce_plus_plus", "reinforce_plus_plus_baseline"}));
     field(&C::pass_k, "pass_k", "k of estimator pass_at_k", at_least(0));
+    field(
+        &C::reward_weight, "reward_weight",
+        "of the input rewards beside those of rewards_2 and rewards_3: an answer's reward is their "
+        "weighted sum; gdpo standardises each first",
+        anything());
+    field(&C::reward_weight_2, "reward_weight_2", "of the input rewards_2", anything());
+    field(&C::reward_weight_3, "reward_weight_3", "of the input rewards_3", anything());
     field(&C::whiten_scope, "whiten_scope",
           "reinforce_plus_plus: mean and deviation over all actions, or over answers, each counted "
           "once",

@@ -12,7 +12,7 @@
 namespace orrery::algorithm {
 
 /// [A] fp32, or the type of the estimate's advantages where nothing normalises them.
-///   input  packed_input_ids, prompt_mask [T]
+///   input  packed_input_ids, prompt_mask [T], rewards [N] and where bound rewards_2, rewards_3
 /// Collective over `ranks`, the data ranks. Throws as group_advantages and action_advantages.
 at::Tensor policy_advantages(const ActorOptions& options, const Estimate& estimate,
                              const data::SequenceBatch& input, comm::Communicator& ranks);
