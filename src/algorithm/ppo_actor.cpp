@@ -31,6 +31,16 @@ at::Tensor if_there(const data::SequenceBatch& batch, const char* key) {
   return batch.has_data(key) ? batch.at(key) : at::Tensor();
 }
 
+/// Whether any rank has an action that counts. Where aggregation counts answers without one as
+/// well, the weight of a minibatch does not say so. Collective over the ranks then.
+bool has_action(const at::Tensor& mask, const AggregationOptions& aggregation,
+                comm::Communicator& ranks) {
+  if (aggregation.kind != Aggregation::kConstant && !aggregation.count_empty_sequences) return true;
+  at::Tensor n = mask.sum().to(at::kDouble).reshape({1});
+  if (ranks.size() > 1) ranks.all_reduce(n, comm::ReduceOp::kSum);
+  return n.item<double>() > 0;
+}
+
 /// (sum w)^2 / (n sum w^2) over all ranks. Collective over them.
 double effective_share(const RolloutCorrection& own, comm::Communicator& ranks) {
   at::Tensor sums = at::tensor({own.n_valid, own.weight_sum, own.weight_square_sum}, at::kDouble);
@@ -244,10 +254,11 @@ std::vector<metrics::Statistics> PpoActor::train_step(ModelContext& model,
     // Only the entropy's share of the loss depends on what the other data ranks have.
     const bool has_entropy = objective.entropy.coefficient != 0;
     const MinibatchTotals all = has_entropy ? summed_over(own, model.data_group) : own;
+    const bool is_learned_from = has_action(mask, objective.aggregation, *model.data_group);
     // Before the first update the policy is the one that generated: what differs is the engine.
     const bool measures_mismatch = records.empty() && !needs_pass_before();
     records.push_back(model.engine->step(
-        minibatch, options_.temperature, own.weight,
+        minibatch, options_.temperature, is_learned_from ? own.weight : 0,
         [&](const model::LogProbs& policy, const data::SequenceBatch& part) {
           parallel::LossResult result = loss(policy, part, objective, all);
           if (measures_mismatch) {

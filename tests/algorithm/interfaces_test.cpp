@@ -455,6 +455,19 @@ TEST(LeftOutAnswers, OfAWholeBatchChangeNothingAndAreCounted) {
   }
 }
 
+TEST(LeftOutAnswers, OfAWholeBatchAreNoUpdateWhateverTheLossIsDividedBy) {
+  const Outcome got = run({"grpo",
+                           kTrain,
+                           {option("aggregation", "constant"), option("constant_length", "5")},
+                           false,
+                           1,
+                           {0, 1, 2, 3, 4, 5, 6, 7}},
+                          2);
+
+  EXPECT_EQ(got.records[0].value("skipped_steps"), 1.0);
+  EXPECT_TRUE(at::equal(got.parameters, initial_parameters()));
+}
+
 TEST(LeftOutAnswers, TeachWhatTheOthersTeachWithoutThem) {
   const Outcome without = run({"grpo", kTrain, {}, false, 1, {4, 5, 6, 7}}, 1);
   const Outcome with = run({"grpo", kTrain, {}, false, 1, {}}, 1);
