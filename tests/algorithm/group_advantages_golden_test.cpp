@@ -1,5 +1,5 @@
 // The statistics of groups against the vectors of objectives, and what the vectors do not say.
-#include "algorithm/objective_cases.h"
+#include "algorithm/objectives_for_test.h"
 #include "algorithm/tensors_for_test.h"
 #include "orrery/algorithm/action_advantages.h"
 #include "orrery/algorithm/group_advantages.h"

@@ -1,5 +1,5 @@
 // The policy loss against the vectors of objectives: values, gradients, statistics.
-#include "algorithm/objective_cases.h"
+#include "algorithm/objectives_for_test.h"
 #include "algorithm/tensors_for_test.h"
 #include "orrery/algorithm/high_entropy.h"
 #include "orrery/algorithm/masked_statistics.h"

@@ -1,6 +1,6 @@
 // Importance weights of rollouts, their vetoes and the metrics of the mismatch, against the vectors
 // of objectives.
-#include "algorithm/objective_cases.h"
+#include "algorithm/objectives_for_test.h"
 #include "algorithm/tensors_for_test.h"
 #include "orrery/algorithm/mismatch.h"
 #include "orrery/algorithm/policy_objective.h"
