@@ -62,7 +62,7 @@ class Rules {
              "gives it");
     if (options_.estimator != "gdpo") return;
     for (const auto& [option, is_on] :
-         {std::pair{"kl_ctl", options_.kl_ctl > 0},
+         {std::pair{"kl_coef", options_.kl_coef > 0},
           {"length_penalty", options_.length_penalty > 0},
           {"reward_scaling", options_.reward_scaling != 1},
           {"reward_bias", options_.reward_bias != 0},
@@ -83,10 +83,10 @@ class Rules {
     error_if(options_.kl_reward_estimator != "k1" && !whitens, "kl_reward_estimator",
              "only estimator reinforce_plus_plus has another KL reward than k1");
     error_if(options_.whiten_scope == "sequences" && whitens &&
-                 (options_.kl_ctl > 0 || options_.discount != 1),
+                 (options_.kl_coef > 0 || options_.discount != 1),
              "whiten_scope",
              "sequences whitens one number an answer, which a KL reward or a discount would make "
-             "differ by action; write kl_ctl = 0 and discount = 1, or whiten_scope = actions");
+             "differ by action; write kl_coef = 0 and discount = 1, or whiten_scope = actions");
     if (!options_.has_estimator()) return;
     error_if(reads("values"), "estimator",
              "advantages without a critic have no use for its values; write estimator = "
@@ -104,7 +104,7 @@ class Rules {
     error_if(options_.group_std != "group" && name != "grpo", "group_std",
              base::concat("estimator = ", name, " does not choose whose deviation it takes"));
     const bool is_of_outcomes = name == "pass_at_k" || name == "maxrl";
-    error_if(is_of_outcomes && options_.kl_ctl > 0, "kl_ctl",
+    error_if(is_of_outcomes && options_.kl_coef > 0, "kl_coef",
              base::concat("estimator = ", name,
                           " is defined for rewards of outcomes; write kl_loss instead"));
     error_if(is_of_outcomes && options_.length_penalty > 0, "length_penalty",
@@ -128,8 +128,8 @@ class Rules {
                           " has no dual clip; write 0, or surrogate = ppo_clip"));
     error_if(options_.clip_range_high > 0 && !clips, "clip_range_high",
              base::concat("surrogate ", options_.surrogate, " has no such bound; write 0"));
-    unused_if(options_.eps_clip != 0.2 && !(is("ppo_clip") || (is("cispo") && needs_eps_clip())),
-              "eps_clip", "surrogate = ppo_clip (or cispo)");
+    unused_if(options_.clip_range != 0.2 && !(is("ppo_clip") || (is("cispo") && needs_eps_clip())),
+              "clip_range", "surrogate = ppo_clip (or cispo)");
     unused_if(options_.cispo_lower && !is("cispo"), "cispo_lower", "surrogate = cispo");
     unused_if((options_.sapo_tau_positive != 1) && !is("sapo"), "sapo_tau_positive",
               "surrogate = sapo");
@@ -252,9 +252,9 @@ ObjectiveOptions objective_of(const ActorOptions& options) {
   SurrogateOptions& surrogate = objective.surrogate;
   surrogate.kind = surrogate_named(options.surrogate);
   surrogate.ratio_level = ratio_level_named(options.ratio_level);
-  surrogate.eps_high = options.clip_range_high > 0 ? options.clip_range_high : options.eps_clip;
+  surrogate.eps_high = options.clip_range_high > 0 ? options.clip_range_high : options.clip_range;
   if (surrogate.kind != SurrogateKind::kCispo || options.cispo_lower) {
-    surrogate.eps_low = options.eps_clip;
+    surrogate.eps_low = options.clip_range;
   }
   surrogate.dual_clip = above_0(options.c_clip);
   surrogate.tau_positive = options.sapo_tau_positive;

@@ -212,10 +212,10 @@ parallel::LossResult PpoActor::loss(const model::LogProbs& policy, const data::S
   const double n_low = actor.clipped_low.sum().item<double>();
   const double n_high = actor.clipped_high.sum().item<double>();
   statistics.mean("approx_kl", kl_sum, weight);
-  statistics.mean("clip_ratio", n_low + n_high, weight);
+  statistics.mean("clip_fraction", n_low + n_high, weight);
   statistics.mean("clip_ratio_low", n_low, weight);
   statistics.mean("clip_ratio_high", n_high, weight);
-  statistics.mean("dual_clip_ratio", actor.clipped_dual.sum().item<double>(), weight);
+  statistics.mean("dual_clip_fraction", actor.clipped_dual.sum().item<double>(), weight);
   statistics.mean("entropy", masked_sum(policy.entropy, mask), weight);
   statistics.mean("new_logp", masked_sum(log_probs, mask), weight);
   statistics.mean("old_logp", masked_sum(part.at("old_log_probs"), mask), weight);
@@ -240,7 +240,7 @@ std::vector<metrics::Statistics> PpoActor::train_step(ModelContext& model,
   ObjectiveOptions objective = objective_;
   objective.proximal.current_version = current_version(call);
   for (const std::vector<int>& sequences :
-       minibatches_of(prepared.batch, call, options_.n_minibatches, options_.sample_reuse)) {
+       minibatches_of(prepared.batch, call, options_.n_minibatches, options_.ppo_epochs)) {
     data::SequenceBatch minibatch = prepared.batch.select_samples(sequences);
     const at::Tensor& mask = minibatch.at("action_mask");
     if (objective.entropy.top_fraction) {

@@ -38,12 +38,12 @@ const data::Tokenizer& Checks::tokenizer(const std::string& name) {
   return *known;
 }
 
-std::vector<int32_t> Checks::own_template_marks(const std::string& directory) {
+std::vector<int32_t> Checks::own_template_tokens(const std::string& directory) {
   std::error_code error;
   const std::filesystem::path file = std::filesystem::path(directory) / "tokenizer.json";
   if (directory.empty() || !std::filesystem::exists(file, error)) return {};
   try {
-    return tokenizer(directory).template_marks();
+    return tokenizer(directory).template_tokens();
   } catch (const Error&) {
     return {};  // a tokenizer that this program cannot run
   }

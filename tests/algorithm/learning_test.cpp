@@ -58,7 +58,7 @@ data::NestedLengths one_an_answer() {
   return lengths;
 }
 
-/// Rewards of the answers of a stretch of steps.
+/// Rewards of the answers of a partition of steps.
 struct Sample {
   double n = 0, sum = 0, squares = 0;
 

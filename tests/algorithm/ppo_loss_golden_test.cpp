@@ -126,7 +126,7 @@ TEST(PpoLossGolden, CriticLossAndGradientAreThoseOfTheReference) {
                          .old_values = float_tensor(c["old_value"]),
                          .targets = float_tensor(c["target_value"]),
                          .mask = mask},
-                        {.eps_clip = c["value_eps_clip"].get<double>(),
+                        {.clip_range = c["value_eps_clip"].get<double>(),
                          .distance = value_distance_named(c["loss_fn_type"].get<std::string>())});
         const at::Tensor mean =
             at::where(mask, loss.loss, 0.0).sum() / std::max(1.0, mask.sum().item<double>());
@@ -157,7 +157,7 @@ TEST(PpoLossGolden, CriticLossOfTokensDropsEachSequencesLastValue) {
                      .old_values = without_last(float_tensor(c["values"]), lengths),
                      .targets = float_tensor(c["returns"]),
                      .mask = mask},
-                    {.eps_clip = c["value_eps_clip"].get<double>()});
+                    {.clip_range = c["value_eps_clip"].get<double>()});
     const at::Tensor mean = at::where(mask, loss.loss, 0.0).sum() / mask.sum();
     mean.backward();
 
