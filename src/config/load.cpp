@@ -10,6 +10,7 @@
 #include "consistency.h"
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"
+#include "orrery/base/file.h"
 #include "orrery/base/text.h"
 #include "orrery/config/path_advice.h"
 #include "orrery/config/synonyms.h"
@@ -52,9 +53,11 @@ std::optional<std::string> line_break_problem(const std::string& text) {
 ///   written  what `path` was before it was made absolute
 std::optional<std::string> missing_file_problem(const std::string& path,
                                                 const std::string& written) {
-  std::error_code error;
-  if (fs::exists(path, error)) return std::nullopt;
-  if (error) return base::concat("cannot look at ", path, ": ", error.message());
+  try {
+    if (base::exists(path)) return std::nullopt;
+  } catch (const OutputError& error) {
+    return error.what();
+  }
   return base::concat("no such file or folder: ", path, path_advice(written));
 }
 

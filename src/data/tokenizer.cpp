@@ -54,11 +54,8 @@ std::string_view ByteTokenizer::bytes_of(int32_t id) const {
 
 std::unique_ptr<Tokenizer> make_tokenizer(std::string_view name) {
   if (name == "byte") return std::make_unique<ByteTokenizer>();
-  std::error_code error;
   const std::string path(name);
-  if (std::filesystem::is_regular_file(path, error) && is_token_file(path)) {
-    return TokenTable::open(path);
-  }
+  if (base::is_file(path) && is_token_file(path)) return TokenTable::open(path);
   if (base::exists(path)) return BpeTokenizer::open(name);
   throw ConfigError(
       base::concat("unknown tokenizer ", name),

@@ -51,7 +51,8 @@ struct TensorBoardScalar {
 std::vector<TensorBoardScalar> read_tensorboard(const std::filesystem::path& file);
 
 /// Removes the events of steps after `step` from all event files of a directory: a run resumed from
-/// that step writes them again. Throws as read_tensorboard, and OutputError.
+/// that step writes them again. What follows a damaged record goes too, with a warning: a machine
+/// that went down leaves such. Throws OutputError.
 void drop_events_after(const std::filesystem::path& directory, int64_t step);
 
 /// CRC-32C (Castagnoli) of bytes, rotated and offset as the record framing wants it.
