@@ -123,12 +123,13 @@ struct Spawner::Connection {
 
   [[noreturn]] void throw_gone() const {
     const bool is_silent = errno == EAGAIN;
-    throw CallError(base::concat("the spawner process ", process, " of this program ",
-                                 is_silent ? "does not answer" : "has gone"),
-                    {.expected = "it lives as long as the program",
-                     .got = is_silent ? base::concat("nothing for ", deadlines.answer.count(), " ms")
-                                      : std::strerror(errno),
-                     .advice = "look for who killed it (out of memory?)"});
+    throw CallError(
+        base::concat("the spawner process ", process, " of this program ",
+                     is_silent ? "does not answer" : "has gone"),
+        {.expected = "it lives as long as the program",
+         .got = is_silent ? base::concat("nothing for ", deadlines.answer.count(), " ms")
+                          : std::strerror(errno),
+         .advice = "look for who killed it (out of memory?)"});
   }
 
   void send(const std::string& bytes) const {

@@ -120,7 +120,7 @@ std::vector<fs::path> list_checkpoints(const fs::path& root) {
 
 std::optional<std::string> problem_of(const fs::path& directory, const FileRecord& record) {
   const fs::path file = directory / record.name;
-  if (!base::exists(file)) return base::concat(file.string(), ": no such file");
+  if (!base::exists(file)) return base::concat(file.string(), ": No such file or directory");
   if (const uint64_t size = base::file_size(file); size != record.size) {
     return base::concat(file.string(), ": has ", base::counted(size, "byte"), " instead of ",
                         record.size);

@@ -97,7 +97,7 @@ Manifest parse_manifest(const std::string& text, const std::string& where) {
 
 Manifest read_manifest(const std::filesystem::path& directory) {
   const std::filesystem::path file = directory / "manifest.json";
-  if (!base::exists(file)) refuse(file.string(), "no such file");
+  if (!base::exists(file)) refuse(file.string(), "No such file or directory");
   if (const std::string kind = base::special_kind(file); !kind.empty()) refuse(file.string(), kind);
   return parse_manifest(base::read_file(file), file.string());
 }

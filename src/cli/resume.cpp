@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <optional>
 #include <string_view>
 #include <system_error>
 
@@ -74,33 +75,45 @@ struct Finding {
   std::string text = {};
 };
 
-/// The part of one rank: each reads some of the files. Rank 0 decides what is missing: where
-/// another does not see what rank 0 sees, its machine lacks the file system or shows an older state
-/// of it.
-Finding look_at_part(const fs::path& directory, int rank, int n_ranks) {
-  const auto damage = [rank](const fs::path& file, std::string text) {
-    const bool is_missing_here = rank != 0 && !base::exists(file);
-    return Finding{is_missing_here ? State::kUnreadable : State::kDamaged,
-                   base::concat("rank ", rank, ": ", text, "\n")};
-  };
+/// What is wrong with `file` of a checkpoint. Rank 0 decides what is missing: where another rank
+/// does not see what rank 0 sees, its machine lacks the file system or shows an older state of it.
+Finding fault_of(const fs::path& file, int rank, const std::string& text) {
+  const bool is_missing_here = rank != 0 && !base::exists(file);
+  return {is_missing_here ? State::kUnreadable : State::kDamaged,
+          base::concat("rank ", rank, ": ", text, "\n")};
+}
+
+/// The part of one rank: each reads some of the files. Throws what keeps it from reading them.
+Finding read_part(const fs::path& directory, int rank, int n_ranks) {
+  checkpoint::Manifest manifest;
   try {
-    const checkpoint::Manifest manifest = checkpoint::read_manifest(directory);
-    const size_t n_files = manifest.files.size();
-    for (size_t i = 0; rank == 0 && i < n_files; ++i) {
-      const fs::path file = directory / manifest.files[i].name;
-      if (!base::exists(file)) return damage(file, file.string() + ": no such file");
-    }
-    for (auto i = static_cast<size_t>(rank); i < n_files; i += static_cast<size_t>(n_ranks)) {
-      if (auto problem = checkpoint::problem_of(directory, manifest.files[i])) {
-        return damage(directory / manifest.files[i].name, std::move(*problem));
-      }
-    }
+    manifest = checkpoint::read_manifest(directory);
   } catch (const CheckpointError& error) {
-    return damage(directory / "manifest.json", error.what());
+    return fault_of(directory / "manifest.json", rank, error.what());
+  }
+  Finding all;
+  for (size_t i = 0; i < manifest.files.size(); ++i) {
+    const fs::path file = directory / manifest.files[i].name;
+    std::optional<std::string> problem;
+    if (static_cast<int>(i % static_cast<size_t>(n_ranks)) == rank) {
+      problem = checkpoint::problem_of(directory, manifest.files[i]);
+    } else if (rank == 0 && !base::exists(file)) {
+      problem = file.string() + ": No such file or directory";
+    }
+    if (!problem) continue;
+    const Finding fault = fault_of(file, rank, *problem);
+    all.state = std::max(all.state, fault.state);
+    all.text += fault.text;
+  }
+  return all;
+}
+
+Finding look_at_part(const fs::path& directory, int rank, int n_ranks) {
+  try {
+    return read_part(directory, rank, n_ranks);
   } catch (const std::exception& error) {
     return {State::kUnreadable, base::concat("rank ", rank, ": ", error.what(), "\n")};
   }
-  return {};
 }
 
 /// Moves a checkpoint out of the list of checkpoints; it is not lost.

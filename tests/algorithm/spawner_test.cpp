@@ -215,8 +215,8 @@ TEST(Spawner, WorksAndEndsWithClosedStandardStreams) {
 TEST(Spawner, ThatIsStoppedNeitherKeepsACallNorTheEnd) {
   const auto began = std::chrono::steady_clock::now();
   {
-    Spawner spawner({.answer = std::chrono::milliseconds(200),
-                     .parting = std::chrono::milliseconds(200)});
+    Spawner spawner(
+        {.answer = std::chrono::milliseconds(200), .parting = std::chrono::milliseconds(200)});
     spawner.spawn({"true"});
     const std::vector<pid_t> processes = children_of(getpid());
     ASSERT_EQ(processes.size(), 1u);

@@ -105,7 +105,7 @@ TEST(Kinds, AreThoseOfWhatLinksLeadTo) {
   EXPECT_FALSE(is_folder(folder / "file"));
   EXPECT_TRUE(is_link(folder / "to_file"));
   EXPECT_FALSE(is_link(folder / "file"));
-  EXPECT_EQ(file_size(folder / "to_file"), 4u);
+  EXPECT_EQ(base::file_size(folder / "to_file"), 4u);
   for (const auto& is : {is_file, is_folder, is_link}) EXPECT_FALSE(is(folder / "none"));
 }
 
@@ -117,12 +117,12 @@ TEST(Kinds, OfWhatCannotBeLookedAtAreNoAbsence) {
   for (const char* name : {"gone", "gone/below", "circle", "circle/below"}) {
     EXPECT_THROW(is_file(folder / name), OutputError) << name;
     EXPECT_THROW(is_folder(folder / name), OutputError) << name;
-    EXPECT_THROW(file_size(folder / name), OutputError) << name;
+    EXPECT_THROW(base::file_size(folder / name), OutputError) << name;
     EXPECT_THROW(read_beginning(folder / name, 1), OutputError) << name;
   }
   EXPECT_TRUE(is_link(folder / "gone"));
   EXPECT_THROW(is_link(folder / "gone" / "below"), OutputError);
-  EXPECT_THROW(file_size(folder / "none"), OutputError);
+  EXPECT_THROW(base::file_size(folder / "none"), OutputError);
 }
 
 TEST(ReadBeginning, IsAllOfAShortFileAndNothingOfAFolder) {

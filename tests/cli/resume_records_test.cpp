@@ -82,8 +82,7 @@ TEST_F(ResumedRecords, TracesAreWholeLines) {
     const metrics::TraceSpan first(&trace, "call", "actor_gen");
     const metrics::TraceSpan second(&trace, "call", "actor_train");
   }
-  expect_whole_lines(file, base::read_file(file),
-                     run_.trace() / "until-step-10" / "worker-0.json");
+  expect_whole_lines(file, base::read_file(file), run_.trace() / "until-step-10" / "worker-0.json");
 }
 
 TEST_F(ResumedRecords, TracesOfAnEarlierAttemptFromTheSameStepStay) {

@@ -1,5 +1,5 @@
-// What is there and cannot be read, or never ends, is an error of exit code 2 at once: neither a wait
-// nor the same as a file that is not there.
+// What is there and cannot be read, or never ends, is an error of exit code 2 at once: neither a
+// wait nor the same as a file that is not there.
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
@@ -39,9 +39,7 @@ Result plan(const std::string& set) {
 
 class UnreadableBesideAModel : public testing::TestWithParam<const char*> {
  protected:
-  UnreadableBesideAModel() {
-    fs::copy(source("tests/fixtures/hf/llama-gqa"), model_);
-  }
+  UnreadableBesideAModel() { fs::copy(source("tests/fixtures/hf/llama-gqa"), model_); }
 
   TemporaryFolder folder_;
   fs::path model_ = folder_ / "model";
