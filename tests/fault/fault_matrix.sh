@@ -78,8 +78,8 @@ some_of() { # n, variants...: n of them, or all
   if $is_full; then echo "$@" && return; fi
   local variant # RANDOM would be another one here, in the process of a substitution
   for variant in "$@"; do
-    echo "$(cksum <<<"$seed $moment ${kind:-} $variant" | cut -d' ' -f1) $variant"
-  done | sort -n | head -n "$n" | cut -d' ' -f2
+    echo "$(md5sum <<<"$seed $moment ${kind:-} $variant" | cut -d" " -f1) $variant"
+  done | sort | head -n "$n" | cut -d' ' -f2
 }
 rank_pid() { pgrep -P "$launcher" | sort -n | sed -n "$(($1 + 1))p"; }
 wait_for_step() { # name, step
