@@ -3,7 +3,7 @@
 
     tools/bench_datasets.py [--records 2000000] [--steps 20] [--program build/bench/orrery]
 
-Writes records of additions as JSON lines, and the same as a file of tokens, and trains a tiny model on
+Writes records of additions as JSON lines, and the same as a pre-tokenized dataset, and trains a tiny model on
 each with a master and two workers. `small` is the same with 1,000 records: what the program needs for
 itself. Peak memory is that of the whole process (ru_maxrss).
 cost: about 3 minutes and 0.7 GB of disk; needs: mpirun; pip install tokenizers h5py for the file of
@@ -108,7 +108,7 @@ def main():
             made = subprocess.run([sys.executable, ROOT / "tools/tokenize.py", "--quiet", "--tokenizer", tokenizer, "--kind",
                                    "completions", data, tokens], capture_output=True, text=True)
             if made.returncode != 0:
-                print(f"bench_datasets.py: no file of tokens: {made.stderr.strip()}")
+                print(f"bench_datasets.py: no pre-tokenized dataset: {made.stderr.strip()}")
                 continue
             print(f"  tokenize.py: {time.monotonic() - began:.1f} s")
             train(program, folder, f"{label}, tokens", tokens, "auto", args.steps)

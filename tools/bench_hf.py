@@ -8,8 +8,8 @@ the machine does meets both; each figure is the best of its turns. Both decode g
 same weights and prompts (the share of equal tokens is printed: fp32 sums in another order now and
 then prefer another token) and take optimizer steps on the same sequences (the losses are compared).
 Hugging Face trains padded, sorted by length into quarters, and packed into one row; the best
-counts. `roof` is the ratio that a program would reach that only reads its weights once a step, at
-the rate of reading as much memory, or only computes its products, at the rate of a large one, both
+counts. `roofline` is the ratio that a program would reach that only reads its weights once a step, at
+the rate of reading as much memory, or only computes its matmuls, at the rate of a large one, both
 measured here; keys, values and sampling cost nothing there.
 The whole steps of GRPO and PPO are compared with TRL's on the same job, every answer of 24 tokens.
 TRL has PPO up to 0.2x only: `--only rl` in an environment with trl==0.19.1 transformers==4.53.3.
@@ -174,7 +174,7 @@ def make_model(size, directory):
     model.save_pretrained(directory)
 
 
-def product_flops(size):
+def matmul_flops(size):
     """Of one token through the layers and the head, forwards."""
     s = SIZES[size]
     layer = 4 * s["hidden"] ** 2 + 3 * s["hidden"] * s["middle"]
@@ -206,11 +206,11 @@ def decode(size, rounds, ours, theirs, rates, row):
             seconds, tokens = theirs.generate(batch, PROMPT, new)
             other.append(seconds)
         equal = sum(a == b for a, b in zip(answer["tokens"], tokens)) / len(tokens)
-        # A step reads the weights once, or computes `batch` tokens' products; prefill likewise.
-        flops = product_flops(size) * batch
-        step = max(flops / rates["GFLOP/s"] / 1e9, product_flops(size) * 2 / rates["GB/s"] / 1e9)
-        roof = new * step + flops * PROMPT / rates["GFLOP/s"] / 1e9
-        row("decode", f"{size}, batch {batch}", batch * new, min(mine), min(other), target, roof,
+        # A step reads the weights once, or computes `batch` tokens' matmuls; prefill likewise.
+        flops = matmul_flops(size) * batch
+        step = max(flops / rates["GFLOP/s"] / 1e9, matmul_flops(size) * 2 / rates["GB/s"] / 1e9)
+        roofline = new * step + flops * PROMPT / rates["GFLOP/s"] / 1e9
+        row("decode", f"{size}, batch {batch}", batch * new, min(mine), min(other), target, roofline,
             f"{equal:.0%} of the tokens equal")
 
 
@@ -230,9 +230,9 @@ def train(size, rounds, ours, theirs, rates, row):
         for way, times in other.items():
             times.append(theirs.train(way, sequences)[0])
     best = min(other, key=lambda way: min(other[way]))
-    roof = 3 * product_flops(size) * sum(lengths) / rates["GFLOP/s"] / 1e9
+    roofline = 3 * matmul_flops(size) * sum(lengths) / rates["GFLOP/s"] / 1e9
     row("train", f"{size}, {len(lengths)} sequences", sum(lengths), min(mine), min(other[best]),
-        TARGETS["train", size], roof,
+        TARGETS["train", size], roofline,
         "best: " + best + "; " + ", ".join(f"{w} {min(t):.3g} s" for w, t in other.items()))
 
 
@@ -435,17 +435,17 @@ def main():
     cpu = next(l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name"))
     print(f"{cpu}, {os.cpu_count()} cores; torch {torch.__version__}, transformers "
           f"{transformers.__version__}; one thread each")
-    print(f"{'':8} {'':22} {'Orrery':>10} {'HF':>10} {'ratio':>6} {'target':>6} {'roof':>6}")
+    print(f"{'':8} {'':22} {'Orrery':>10} {'HF':>10} {'ratio':>6} {'target':>6} {'roofline':>6}")
     out = open(args.json, "a") if args.json else None
 
-    def row(kind, what, tokens, mine, other, target, roof, note):
-        bound = f"{other / roof:6.2f}" if roof else f"{'':6}"
+    def row(kind, what, tokens, mine, other, target, roofline, note):
+        bound = f"{other / roofline:6.2f}" if roofline else f"{'':6}"
         print(f"{kind:8} {what:22} {tokens / mine:10.0f} {tokens / other:10.0f} {other / mine:6.2f} "
               f"{target:6.2f} {bound}  {note}", flush=True)
         if out:
             print(json.dumps(dict(kind=kind, what=what, tokens=tokens, orrery_s=mine, hf_s=other,
                                   ratio=other / mine, target=target,
-                                  roof=other / roof if roof else None, note=note)),
+                                  roofline=other / roofline if roofline else None, note=note)),
                   file=out, flush=True)
 
     for size in args.sizes.split(",") if {"decode", "train"} & set(parts) else []:

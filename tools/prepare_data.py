@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Turns data as people have it into files of tokens: chat template, columns, splits.
+"""Turns data as people have it into pre-tokenized datasets: chat template, columns, splits.
 
     tools/prepare_data.py IN OUT --model DIR [--style gsm8k] [--split eval=0.05] [...]
 

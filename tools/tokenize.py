@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Turns a file of JSON lines into a file of tokens, with any tokenizer.json.
+"""Turns a file of JSON lines into a pre-tokenized dataset, with any tokenizer.json.
 
     tools/tokenize.py --tokenizer DIR DATA.jsonl DATA.h5 [--kind completions] [...]
 
 For models whose tokenizer Orrery does not read itself (Unigram, WordPiece, byte_fallback, ...), and
 for data that is read over and over: `dataset.NAME.path = DATA.h5` then needs no tokenizing any
 more. The file carries the tokens of all records, the bytes of every token id and the ids of the
-marks, so a run needs nothing else (docs/data.md describes the format). The result appears under its
+special tokens, so a run needs nothing else (docs/data.md describes the format). The result appears under its
 name when it is whole.
 
 --help lists the options. They have the names of the [dataset.X] keys that they stand for.
@@ -110,8 +110,8 @@ def token_bytes(token, steps, alphabet):
     return text.encode()
 
 
-class Marks:
-    """Ids of the marks: from the command line, else from the files beside tokenizer.json, in the
+class SpecialTokens:
+    """Ids of the special tokens: from the command line, else from the files beside tokenizer.json, in the
     order that Orrery itself has."""
 
     def __init__(self, folder, tokenizer, args):
@@ -148,19 +148,19 @@ class Marks:
             raise Problem(f"{option} {text}: the tokenizer has no such token")
         return id
 
-    def ids(self, content, mark):
-        found = content.get(f"{mark}_token_id")
+    def ids(self, content, special_token):
+        found = content.get(f"{special_token}_token_id")
         found = found if isinstance(found, list) else [found]
         return [id for id in found if isinstance(id, int) and id >= 0 and self.tokenizer.id_to_token(id) is not None]
 
-    def found(self, mark):
+    def found(self, special_token):
         for content in self.files.values():
-            token = content.get(f"{mark}_token")
+            token = content.get(f"{special_token}_token")
             if isinstance(token, dict):
                 token = token.get("content")
             if isinstance(token, str) and self.tokenizer.token_to_id(token) is not None:
                 return self.tokenizer.token_to_id(token)
-            if ids := self.ids(content, mark):
+            if ids := self.ids(content, special_token):
                 return ids[0]
         return None
 
@@ -189,25 +189,25 @@ class Vocabulary:
             as_is = id in added and not by_level
             self.bytes[id] = token.encode() if as_is else token_bytes(token, steps, alphabet)
             self.special[id] = int(id in special)
-        marks = Marks(file.parent, self.tokenizer, args)
-        self.bos, self.eos, self.pad = marks.bos, marks.eos, marks.pad
-        self.beginning = self.beginning_marks(file.parent, args)
+        special_tokens = SpecialTokens(file.parent, self.tokenizer, args)
+        self.bos, self.eos, self.pad = special_tokens.bos, special_tokens.eos, special_tokens.pad
+        self.beginning = self.beginning_tokens(file.parent, args)
 
-    def beginning_marks(self, folder, args):
+    def beginning_tokens(self, folder, args):
         """What prompts begin with besides their text: as the tokenizer's own template, or as --add-bos says."""
         if args.add_bos == "false":
             return []
         text, alone = "a", self.encode(["a"])[0]
         marked = self.tokenizer.encode(text, add_special_tokens=True).ids
         begin = next((i for i in range(len(marked)) if alone and marked[i:i + len(alone)] == alone), 0)
-        marks = marked[:begin]
+        special_tokens = marked[:begin]
         try:
             adds = json.loads((folder / "tokenizer_config.json").read_text()).get("add_bos_token")
         except (OSError, ValueError, AttributeError):
             adds = None
         if isinstance(adds, bool):
-            marks = [self.bos] * adds + [mark for mark in marks if mark != self.bos]
-        return marks or [self.bos] * (args.add_bos == "true")
+            special_tokens = [self.bos] * adds + [special_token for special_token in special_tokens if special_token != self.bos]
+        return special_tokens or [self.bos] * (args.add_bos == "true")
 
     def encode(self, texts):
         # The fast one leaves out where in the text each token was; older versions lack it.
@@ -215,8 +215,8 @@ class Vocabulary:
         return [encoding.ids for encoding in encode(texts, add_special_tokens=False)]
 
     def encode_prompts(self, texts):
-        marks = self.beginning
-        return [ids if ids[:len(marks)] == marks else marks + ids for ids in self.encode(texts)]
+        special_tokens = self.beginning
+        return [ids if ids[:len(special_tokens)] == special_tokens else special_tokens + ids for ids in self.encode(texts)]
 
     def decode(self, ids):
         return b"".join(self.bytes[id] for id in ids if not self.special[id]).decode(errors="replace")
@@ -566,7 +566,7 @@ def convert(args):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=pathlib.Path, metavar="DATA.jsonl", help="records, one JSON object a line")
-    parser.add_argument("out", type=pathlib.Path, metavar="DATA.h5", help="file of tokens that is made")
+    parser.add_argument("out", type=pathlib.Path, metavar="DATA.h5", help="pre-tokenized dataset that is made")
     parser.add_argument("--tokenizer", type=pathlib.Path, required=True, metavar="DIR",
                         help="directory with a tokenizer.json, or that file")
     parser.add_argument("--kind", choices=["prompts", "completions", "preferences"], default="prompts",
@@ -580,7 +580,7 @@ def main():
             parser.add_argument(f"--{part}-{place}", default="", metavar="TEXT",
                                 help=f"text {where} the {part}, with the escapes \\n, \\r, \\t and \\\\")
     parser.add_argument("--add-bos", choices=["auto", "true", "false"], default="auto",
-                        help="whether prompts get the tokenizer's beginning mark; auto: as its own template does")
+                        help="whether prompts get the tokenizer's beginning-of-sequence token; auto: as its own template does")
     parser.add_argument("--on-bad-record", choices=["fail", "skip"], default="fail",
                         help="what to do with a record that cannot be used (default: %(default)s)")
     parser.add_argument("--eos", action="append", default=[], metavar="TOKEN",

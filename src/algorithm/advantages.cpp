@@ -67,8 +67,8 @@ ActionRewards action_rewards(const RewardInput& input, const RewardOptions& opti
 
   ActionRewards result;
   result.kl_rewards = input.ref_log_probs.defined()
-                          ? -options.kl_ctl * bounded(input.log_probs - input.ref_log_probs,
-                                                      options.log_ratio_limit)
+                          ? -options.kl_coef * bounded(input.log_probs - input.ref_log_probs,
+                                                       options.log_ratio_limit)
                           : at::zeros_like(input.log_probs);
   result.rewards = result.kl_rewards.to(at::kFloat).clone();
   float* rewards = result.rewards.mutable_data_ptr<float>();

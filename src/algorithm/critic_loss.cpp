@@ -36,8 +36,8 @@ CriticLoss critic_loss(const CriticLossInput& input, const CriticLossOptions& op
                       .advice = {}});
   }
   const at::Tensor clipped =
-      at::clamp(input.values, input.old_values - options.eps_clip,
-                input.old_values + options.eps_clip);  // within them the value itself, to the bit
+      at::clamp(input.values, input.old_values - options.clip_range,
+                input.old_values + options.clip_range);  // within them the value itself, to the bit
   const at::Tensor plain_loss = distance(input.values, input.targets, options.distance);
   const at::Tensor clipped_loss = distance(clipped, input.targets, options.distance);
 

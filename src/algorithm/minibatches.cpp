@@ -53,9 +53,9 @@ std::vector<std::vector<int>> cut_minibatches(const std::vector<int>& order, int
 
 std::vector<std::vector<int>> minibatches_of(const data::SequenceBatch& batch,
                                              const CallContext& call, int64_t n_minibatches,
-                                             int64_t sample_reuse) {
+                                             int64_t ppo_epochs) {
   std::vector<std::vector<int>> all;
-  for (int64_t reuse = 0; reuse < sample_reuse; ++reuse) {
+  for (int64_t reuse = 0; reuse < ppo_epochs; ++reuse) {
     const std::vector<int> order = minibatch_order(
         {.seed = call.seed, .step = call.step, .reuse = reuse, .data_rank = call.data_rank},
         static_cast<int>(batch.size()));

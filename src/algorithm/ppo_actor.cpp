@@ -120,7 +120,7 @@ parallel::LossResult PpoActor::loss(const model::LogProbs& policy,
                                     const data::SequenceBatch& part) const {
   const at::Tensor& log_probs = policy.log_probs;
   const at::Tensor& mask = part.at("action_mask");
-  ActorLossOptions options{.eps_clip = options_.eps_clip,
+  ActorLossOptions options{.clip_range = options_.clip_range,
                            .c_clip = {},
                            .behaviour_weight_cap = {},
                            .log_ratio_limit = options_.log_ratio_limit};
@@ -159,8 +159,8 @@ parallel::LossResult PpoActor::loss(const model::LogProbs& policy,
   record_spread(statistics, "importance_weight", actor.importance_weight, mask);
   const double kl_sum = masked_sum(actor.approx_kl, mask);
   statistics.mean("approx_kl", kl_sum, weight);
-  statistics.mean("clip_ratio", actor.clip_mask.sum().item<double>(), weight);
-  statistics.mean("dual_clip_ratio", actor.dual_clip_mask.sum().item<double>(), weight);
+  statistics.mean("clip_fraction", actor.clip_mask.sum().item<double>(), weight);
+  statistics.mean("dual_clip_fraction", actor.dual_clip_mask.sum().item<double>(), weight);
   statistics.mean("entropy", masked_sum(policy.entropy, mask), weight);
   statistics.mean("new_logp", masked_sum(log_probs, mask), weight);
   statistics.mean("old_logp", masked_sum(part.at("old_log_probs"), mask), weight);
@@ -180,7 +180,7 @@ std::vector<metrics::Statistics> PpoActor::train_step(ModelContext& model,
   const Prepared prepared = prepare(model, input, call);
   std::vector<metrics::Statistics> records;
   for (const std::vector<int>& sequences :
-       minibatches_of(prepared.batch, call, options_.n_minibatches, options_.sample_reuse)) {
+       minibatches_of(prepared.batch, call, options_.n_minibatches, options_.ppo_epochs)) {
     const data::SequenceBatch minibatch = prepared.batch.select_samples(sequences);
     // Before the first update the policy is the one that generated: what differs is the engine.
     const bool measures_mismatch = records.empty() && !options_.recompute_log_probs;

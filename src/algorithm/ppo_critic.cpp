@@ -10,7 +10,7 @@ namespace orrery::algorithm {
 
 PpoCritic::PpoCritic(PpoCriticOptions options)
     : options_(std::move(options)),
-      loss_options_({.eps_clip = options_.value_eps_clip,
+      loss_options_({.clip_range = options_.value_clip_range,
                      .distance = value_distance_named(options_.value_loss)}),
       estimator_(options_) {}
 
@@ -37,7 +37,7 @@ parallel::LossResult PpoCritic::loss(const at::Tensor& values,
   const double weight = mask.sum().item<double>();
   record_spread(result.statistics, "value_loss", critic.loss, mask);
   record_spread(result.statistics, "value", own, mask);
-  result.statistics.mean("clip_ratio", critic.clip_mask.sum().item<double>(), weight);
+  result.statistics.mean("clip_fraction", critic.clip_mask.sum().item<double>(), weight);
   result.statistics.sum("n_valid_tokens", weight);
   return result;
 }
@@ -57,7 +57,7 @@ std::vector<metrics::Statistics> PpoCritic::train_step(ModelContext& model,
 
   std::vector<metrics::Statistics> records;
   for (const std::vector<int>& sequences :
-       minibatches_of(prepared, call, options_.n_minibatches, options_.sample_reuse)) {
+       minibatches_of(prepared, call, options_.n_minibatches, options_.ppo_epochs)) {
     const data::SequenceBatch minibatch = prepared.select_samples(sequences);
     records.push_back(model.engine->step(
         minibatch, 1.0, minibatch.at("action_mask").sum().item<double>(),

@@ -42,7 +42,7 @@ ActorLoss actor_loss(const ActorLossInput& input, const ActorLossOptions& option
   const at::Tensor ratio = at::where(input.mask, limited.exp(), 0.0);
   const at::Tensor plain = -input.advantages * ratio;
   const at::Tensor clipped =
-      -input.advantages * ratio.clamp(1 - options.eps_clip, 1 + options.eps_clip);
+      -input.advantages * ratio.clamp(1 - options.clip_range, 1 + options.clip_range);
 
   ActorLoss result;
   result.bounded_mask = limited.detach().ne(log_ratio.detach());

@@ -32,9 +32,9 @@ std::vector<OptionProblem> problems_of_estimation(const EstimationOptions& optio
                                                   const config::CallConfig& call) {
   std::vector<OptionProblem> found;
   if (call.kind != "train_step") return found;
-  if (options.adaptive_kl && options.kl_ctl == 0) {
+  if (options.adaptive_kl && options.kl_coef == 0) {
     found.push_back({"adaptive_kl",
-                     "kl_ctl is 0 and a factor cannot change that; write a kl_ctl "
+                     "kl_coef is 0 and a factor cannot change that; write a kl_coef "
                      "above 0 to begin with"});
   }
   if (options.reward_scaling == 0) {
@@ -54,7 +54,7 @@ std::vector<OptionProblem> problems_of_estimation(const EstimationOptions& optio
 std::vector<OptionProblem> ActorOptions::problems(const config::CallConfig& call) const {
   std::vector<OptionProblem> found = problems_of_estimation(*this, call);
   if (needs_reference()) {
-    for (auto& each : missing_reference(call, kl_ctl > 0 ? "kl_ctl" : "kl_loss")) {
+    for (auto& each : missing_reference(call, kl_coef > 0 ? "kl_coef" : "kl_loss")) {
       found.push_back(std::move(each));
     }
   }
@@ -100,8 +100,8 @@ std::vector<OptionProblem> ActorOptions::problems(const config::CallConfig& call
 
 std::vector<OptionProblem> PpoCriticOptions::problems(const config::CallConfig& call) const {
   std::vector<OptionProblem> found = problems_of_estimation(*this, call);
-  if (kl_ctl > 0) {
-    for (auto& each : missing_reference(call, "kl_ctl")) found.push_back(std::move(each));
+  if (kl_coef > 0) {
+    for (auto& each : missing_reference(call, "kl_coef")) found.push_back(std::move(each));
   }
   return found;
 }

@@ -64,7 +64,7 @@ InterfaceSignature of_value_head(InterfaceSignature signature) {
 }
 
 /// Of one call alone, whatever its interface.
-const std::set<std::string> kOfOneCall = {"n_minibatches", "sample_reuse", "dump_samples"};
+const std::set<std::string> kOfOneCall = {"n_minibatches", "ppo_epochs", "dump_samples"};
 
 template <class Options>
 std::vector<std::string> names_of_options() {
@@ -368,14 +368,14 @@ class CallCheck {
     };
     const int64_t n_seqs = call_.n_seqs, group = count("group_size");
     const int64_t longest = count("max_new_tokens");
-    const int64_t n_minibatches = count("n_minibatches"), reuse = count("sample_reuse");
+    const int64_t n_minibatches = count("n_minibatches"), reuse = count("ppo_epochs");
     if (!check("group_size", n_seqs, group, kMostSequences,
                base::concat("n_seqs (", n_seqs, ") x group_size (", group, ")"))) {
       check("max_new_tokens", n_seqs * group, longest, kMostTokens,
             base::concat(n_seqs * group, " answers x max_new_tokens (", longest, ")"));
     }
     check("n_minibatches", n_minibatches, reuse, kMostUpdates,
-          base::concat("n_minibatches (", n_minibatches, ") x sample_reuse (", reuse, ")"));
+          base::concat("n_minibatches (", n_minibatches, ") x ppo_epochs (", reuse, ")"));
   }
 
   const config::Experiment& experiment_;

@@ -58,9 +58,9 @@ void check_finite(const at::Tensor& scores, const data::SequenceBatch& input) {
 }
 
 KlController controller_of(const EstimationOptions& options) {
-  if (!options.adaptive_kl) return KlController::fixed(options.kl_ctl);
-  return KlController::adaptive(options.kl_ctl, {.target = options.adaptive_kl_target,
-                                                 .horizon = options.adaptive_kl_horizon});
+  if (!options.adaptive_kl) return KlController::fixed(options.kl_coef);
+  return KlController::adaptive(options.kl_coef, {.target = options.adaptive_kl_target,
+                                                  .horizon = options.adaptive_kl_horizon});
 }
 
 }  // namespace
@@ -72,27 +72,27 @@ ReturnEstimator::ReturnEstimator(const EstimationOptions& options)
                    .beta = options.value_norm_beta,
                    .epsilon = options.value_norm_eps}) {}
 
-void ReturnEstimator::restore(double kl_ctl, const ValueNormState& value_norm) {
-  kl_.restore(kl_ctl);
+void ReturnEstimator::restore(double kl_coef, const ValueNormState& value_norm) {
+  kl_.restore(kl_coef);
   value_norm_.restore(value_norm);
 }
 
 std::string ReturnEstimator::state() const {
   const ValueNormState& norm = value_norm_.state();
   char text[200];  // hexadecimal: every bit comes back
-  std::snprintf(text, sizeof(text), "kl_ctl %a value_norm %a %a %a %a", kl_.value(), norm.raw_mean,
+  std::snprintf(text, sizeof(text), "kl_coef %a value_norm %a %a %a %a", kl_.value(), norm.raw_mean,
                 norm.raw_mean_square, norm.debias, norm.count);
   return text;
 }
 
 void ReturnEstimator::restore(const std::string& state) {
-  double kl_ctl = 0;
+  double kl_coef = 0;
   ValueNormState norm;
-  if (std::sscanf(state.c_str(), "kl_ctl %la value_norm %la %la %la %la", &kl_ctl, &norm.raw_mean,
+  if (std::sscanf(state.c_str(), "kl_coef %la value_norm %la %la %la %la", &kl_coef, &norm.raw_mean,
                   &norm.raw_mean_square, &norm.debias, &norm.count) != 5) {
     throw CheckpointError(base::concat("this is no state of a policy or critic: \"", state, "\""));
   }
-  restore(kl_ctl, norm);
+  restore(kl_coef, norm);
 }
 
 /// [N] scores of the answers; 0 where they are left out.
@@ -130,7 +130,7 @@ void ReturnEstimator::measure_divergence(const PolicyBatch& policy, int64_t n_se
   if (!policy.ref_log_probs.defined()) return;
   const at::Tensor divergence = policy.log_probs - policy.ref_log_probs;
   record_spread(statistics, "ref_divergence", divergence, policy.mask);
-  statistics.scalar("kl_ctl", kl_.value());
+  statistics.scalar("kl_coef", kl_.value());
   const at::Tensor steered = bounded(divergence, options_.log_ratio_limit);
   statistics.sum("bounded_kl_rewards", steered.ne(divergence).sum().item<double>());
   at::Tensor sums = at::tensor({masked_sum(steered, policy.mask), policy.mask.sum().item<double>(),
@@ -156,7 +156,7 @@ Estimate ReturnEstimator::estimate(const data::SequenceBatch& input,
                            .kept = result.kept,
                            .selected = {},
                            .no_eos = input.at("seq_no_eos_mask")};
-  if (options_.kl_ctl > 0) policy_input.ref_log_probs = input.at("packed_ref_logprobs");
+  if (options_.kl_coef > 0) policy_input.ref_log_probs = input.at("packed_ref_logprobs");
   if (input.has_data("values")) {
     policy_input.values = input.at("values");
     if (options_.value_norm) policy_input.values = value_norm_.denormalize(policy_input.values);
@@ -176,7 +176,7 @@ Estimate ReturnEstimator::estimate(const data::SequenceBatch& input,
   const bool is_baseline_off = options_.leave_one_out;
   result.policy = prepare_policy_batch(
       policy_input,
-      {.rewards = {.kl_ctl = options_.kl_ctl > 0 ? kl_.value() : 0,
+      {.rewards = {.kl_coef = options_.kl_coef > 0 ? kl_.value() : 0,
                    .clip = is_baseline_off ? 0 : options_.max_reward_clip,
                    .log_ratio_limit = options_.log_ratio_limit,
                    .mask_no_eos_with_zero = options_.mask_no_eos_with_zero && !is_baseline_off,

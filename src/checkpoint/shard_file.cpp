@@ -143,7 +143,7 @@ void begin_writing_out(int descriptor) {
   ::sync_file_range(descriptor, 0, 0, SYNC_FILE_RANGE_WRITE);
 }
 
-/// Twice the read-ahead. To ask for stretches of a file (WILLNEED) made it slower.
+/// Twice the read-ahead. To ask for ranges of a file (WILLNEED) made it slower.
 void expect_reading_in_order(int descriptor) {
   ::posix_fadvise(descriptor, 0, 0, POSIX_FADV_SEQUENTIAL);
 }

@@ -42,12 +42,12 @@ const data::Tokenizer& Checks::tokenizer(const std::string& name) {
   return *known;
 }
 
-std::vector<int32_t> Checks::own_template_marks(const std::string& directory) {
+std::vector<int32_t> Checks::own_template_tokens(const std::string& directory) {
   if (directory.empty()) return {};
   data::check_tokenizer_files(directory);
   if (!base::exists(std::filesystem::path(directory) / "tokenizer.json")) return {};
   try {
-    return tokenizer(directory).template_marks();
+    return tokenizer(directory).template_tokens();
   } catch (const Error&) {
     return {};  // a tokenizer that this program cannot run
   }

@@ -50,7 +50,7 @@ class Checks {
   const data::Tokenizer& tokenizer(const std::string& name);
   /// What the tokenizer of a model's directory puts before a text; nothing where there is none that
   /// this program can run. Throws ConfigError for files that cannot be read.
-  std::vector<int32_t> own_template_marks(const std::string& directory);
+  std::vector<int32_t> own_template_tokens(const std::string& directory);
 
  private:
   config::Problem at(const std::string& key, const std::string& text) const {

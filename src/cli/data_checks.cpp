@@ -113,13 +113,13 @@ class ReadDataset {
                           ") have an answer that is no integer: match = numeric of ",
                           needs.answer_reader, " finds no answer to them right"));
     }
-    if (!needs.template_marks.empty() && index_.tokens() != nullptr &&
-        summary.n_with_marks < index_.n_rows()) {
-      checks_.warn(
-          key_of(name_, "path"),
-          concat(index_.n_rows() - summary.n_with_marks, " of ", records_text(index_.n_rows()),
-                 " do not begin as the model's own tokenizer begins a text; make the file "
-                 "again with tools/tokenize.py --add-bos auto"));
+    if (!needs.template_tokens.empty() && index_.tokens() != nullptr &&
+        summary.n_with_template_tokens < index_.n_rows()) {
+      checks_.warn(key_of(name_, "path"),
+                   concat(index_.n_rows() - summary.n_with_template_tokens, " of ",
+                          records_text(index_.n_rows()),
+                          " do not begin as the model's own tokenizer begins a text; make the file "
+                          "again with tools/tokenize.py --add-bos auto"));
     }
   }
 
@@ -142,10 +142,11 @@ class ReadDataset {
     const int64_t n = index_.n_rows();
     if (field.n_with < 0) {
       if (!checks_.is_default(key, *field.name)) {
-        checks_.warn(key, concat("has no effect on ",
-                                 has_tokens ? "a file of tokens: tools/tokenize.py has read the "
-                                              "fields when it was made"
-                                            : concat("a data set of kind ", dataset_.kind)));
+        checks_.warn(key,
+                     concat("has no effect on ",
+                            has_tokens ? "a pre-tokenized dataset: tools/tokenize.py has read the "
+                                         "fields when it was made"
+                                       : concat("a data set of kind ", dataset_.kind)));
       }
     } else if (field.n_with == 0) {
       checks_.add(key, concat("none of ", records_text(n), " of ", dataset_.path, " has ",
@@ -256,9 +257,9 @@ void check_templates(Job& job, Checks& checks) {
       continue;
     }
     if (tokenizer == nullptr) continue;
-    const std::vector<int32_t> marks = tokenizer->template_marks();
-    if (dataset.add_bos == "auto") dataset.add_bos = marks.empty() ? "false" : "true";
-    if (dataset.add_bos == "false" && !marks.empty()) {
+    const std::vector<int32_t> special_tokens = tokenizer->template_tokens();
+    if (dataset.add_bos == "auto") dataset.add_bos = special_tokens.empty() ? "false" : "true";
+    if (dataset.add_bos == "false" && !special_tokens.empty()) {
       checks.warn(key_of(name, "add_bos"),
                   "prompts do not begin as the tokenizer's own template begins a text");
     }
@@ -279,7 +280,7 @@ void read_data(Job& job, Checks& checks, data::RecordNeeds::Lengths lengths) {
       data::RecordNeeds needs = needs_of(job, name);
       needs.lengths = lengths;
       if (data::is_token_file(dataset.path)) {
-        needs.template_marks = checks.own_template_marks(model_directory(job));
+        needs.template_tokens = checks.own_template_tokens(model_directory(job));
       }
       index = data::DatasetIndex::build(dataset, *tokenizer, needs);
       if (watch.seconds() > 1) {  // worth a line, and what the start waited for

@@ -15,8 +15,8 @@ void check_uses(const Job& job, Checks& checks);
 /// An evaluation needs a call that trains on the like.
 void check_evaluation(const Job& job, Checks& checks);
 
-/// Says for each data set whether its prompts get a beginning mark: add_bos is no longer auto; and
-/// what in the texts around prompts is not as the model's own tokenizer has it.
+/// Says for each data set whether its prompts get a beginning-of-sequence token: add_bos is no
+/// longer auto; and what in the texts around prompts is not as the model's own tokenizer has it.
 void check_templates(Job& job, Checks& checks);
 
 /// Reads and checks all data files: fills job.indices.

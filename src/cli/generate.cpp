@@ -37,7 +37,7 @@ out:  {"sequences": [[...], ...],     what was generated, without the prompt, in
        "logprobs": [[...], ...],      of each of these tokens under the model at temperature T,
                                       over its whole vocabulary
        "sampling_logprobs": [[...]],  under the distribution that it was drawn from: after top-p,
-                                      top-k and barred tokens (with --greedy 0)
+                                      top-k and masked tokens (with --greedy 0)
        "finish": ["eos"|"length"]}    an end token came, or N tokens or the model's context are full
       with --prompts also "texts"     without the end token
 The same input, options and seed give the same tokens on every layout. Ids that are no token of the
@@ -112,7 +112,7 @@ std::vector<int64_t> ids_never_drawn(const config::GenerateOptions& options,
     tokenizer = data::make_tokenizer(source.directory.string());
   } catch (const Error& error) {
     if (!options.prompts.empty()) throw;
-    base::log_warning(base::concat("ids beyond the tokenizer are not barred: ", error.what()));
+    base::log_warning(base::concat("ids beyond the tokenizer are not masked: ", error.what()));
     return {};
   }
   require_vocabulary(source, *tokenizer);
@@ -130,13 +130,13 @@ TokenSequences read_prompts(const config::GenerateOptions& options, const ModelS
                                                          ", and one must be left to generate")};
   if (options.prompts.empty()) return read_token_file(options.run.tokens, limits);
   const std::unique_ptr<data::Tokenizer> tokenizer = tokenizer_for(source);
-  const std::vector<int32_t> marks = data::beginning_marks(options.add_bos, *tokenizer);
+  const std::vector<int32_t> special_tokens = data::beginning_tokens(options.add_bos, *tokenizer);
   TokenSequences sequences;
   std::vector<std::string> places;
   for (const std::string& prompt : read_prompt_file(options.prompts)) {
     places.push_back(base::concat(options.prompts, ": prompt ", sequences.size() + 1));
     std::vector<int32_t> ids = tokenizer->encode(prompt);
-    data::put_before(marks, ids);
+    data::put_before(special_tokens, ids);
     sequences.emplace_back(ids.begin(), ids.end());
   }
   check_sequences(sequences, limits, places);

@@ -9,7 +9,7 @@
 #include "orrery/graph/topology.h"
 #include "orrery/kernels/decode_attention.h"  // kPageTokens, page_size
 #include "orrery/model/parameter_table.h"
-#include "orrery/parallel/gradient_reduction.h"  // owned_stretch
+#include "orrery/parallel/gradient_reduction.h"  // owned_partition
 
 namespace orrery::cli {
 
@@ -131,11 +131,11 @@ std::vector<WorkerMemory> plan_memory(const Job& job) {
       worker.n_parameters += table.numel;
       worker.parameter_bytes += table.numel * parameter_width(config);
       if (replica.is_trained) {
-        // Gradients of the shard, and the optimizer's state of the stretch that this rank owns.
+        // Gradients of the shard, and the optimizer's state of the partition that this rank owns.
         const int64_t owned =
-            parallel::owned_stretch(table.numel, at.data, replica.layout.data).count;
+            parallel::owned_partition(table.numel, at.data, replica.layout.data).count;
         worker.training_bytes += table.numel * width + owned * 2 * width;
-        if (config.dtype == "bf16") worker.training_bytes += owned * width;  // masters
+        if (config.dtype == "bf16") worker.training_bytes += owned * width;  // master weights
       }
       // One call runs at a time.
       for (const Load& load : loads) {

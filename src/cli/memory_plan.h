@@ -14,7 +14,7 @@ struct WorkerMemory {
   std::vector<std::string> replicas;  ///< such as `actor.0 (trained)`, those with parameters
   int64_t n_parameters = 0;
   int64_t parameter_bytes = 0;
-  /// Gradients, and of the owned stretch the two moments of AdamW and the masters of bf16.
+  /// Gradients, and of the owned partition the two moments of AdamW and the master weights of bf16.
   int64_t training_bytes = 0;
   /// At most, while a generate call or an evaluation runs: packed weights and the pages of keys and
   /// values of the longest prompts and answers that the configuration allows.

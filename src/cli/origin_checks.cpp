@@ -122,7 +122,7 @@ class OriginChecks {
           base::concat("the run's tokenizer is byte, but ", model.path, " has ", name,
                        ": this model does not read bytes; save its fast tokenizer there "
                        "(AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR) writes a "
-                       "tokenizer.json), or make files of tokens with tools/tokenize.py");
+                       "tokenizer.json), or make pre-tokenized datasets with tools/tokenize.py");
       checks_.is_written(key) ? checks_.warn(key, text) : checks_.add(key, text);
       return;
     }
@@ -133,7 +133,8 @@ class OriginChecks {
                                    " and no tokenizer.json: was it trained on bytes?"));
   }
 
-  /// The table of a file of tokens against the model's own tokenizer, where that can be read.
+  /// The table of a pre-tokenized dataset against the model's own tokenizer, where that can be
+  /// read.
   void check_table(const std::string& key, const config::ModelConfig& model) {
     data::check_tokenizer_files(model.path);
     try {
@@ -148,7 +149,7 @@ class OriginChecks {
         return;
       }
     } catch (const Error&) {
-      // A tokenizer that this program cannot run is why there is a file of tokens.
+      // A tokenizer that this program cannot run is why there is a pre-tokenized dataset.
     }
   }
 

@@ -185,10 +185,11 @@ ConfigChanges compare_configs(const std::string& before, const std::string& now,
   // The same command goes on: what was accepted before is no difference by then.
   for (const std::string& key : unused) {
     if (new_values.contains(key)) continue;
-    throw ConfigError(base::concat("--accept ", key, ": this experiment has no such key"),
-                      {.expected = "a key as config.cfg has it, such as call.actor_train.eps_clip",
-                       .got = key,
-                       .advice = "look into config.cfg of the run directory"});
+    throw ConfigError(
+        base::concat("--accept ", key, ": this experiment has no such key"),
+        {.expected = "a key as config.cfg has it, such as call.actor_train.clip_range",
+         .got = key,
+         .advice = "look into config.cfg of the run directory"});
   }
   return changes;
 }

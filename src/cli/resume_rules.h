@@ -17,7 +17,7 @@ enum class KeyChange {
   kNever,     ///< another experiment: model, tokenizer, seed, order of the data, graph
 };
 
-/// Of a key such as `model.actor.lr` or `call.actor_train.eps_clip`.
+/// Of a key such as `model.actor.lr` or `call.actor_train.clip_range`.
 KeyChange meaning_of_change(std::string_view key);
 
 /// Keys of two resolved configurations that differ, each as `key: was A, is B`.

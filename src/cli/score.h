@@ -17,7 +17,7 @@ struct ScorePiece {
 
 /// Neighbours, at most `max_tokens` of them together; a longer sequence goes alone. Follows from
 /// the lengths only, not from the layout: so all data parallel layouts compute the very same
-/// products. Small inputs are cut into about sixteen pieces all the same, for the data ranks to
+/// matmuls. Small inputs are cut into about sixteen pieces all the same, for the data ranks to
 /// share. Pure.
 std::vector<ScorePiece> plan_score_pieces(std::span<const int64_t> lengths, int64_t max_tokens);
 

@@ -11,8 +11,8 @@ namespace orrery::cli {
 
 namespace {
 
-/// The first file of tokens, if no data set is text and no role names a tokenizer: its table is all
-/// that the run needs. Else nothing.
+/// The first pre-tokenized dataset, if no data set is text and no role names a tokenizer: its table
+/// is all that the run needs. Else nothing.
 std::string token_file_of(const config::Experiment& experiment) {
   const bool is_named =
       std::any_of(experiment.models.begin(), experiment.models.end(),

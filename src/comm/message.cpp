@@ -2,31 +2,31 @@
 
 namespace orrery::comm {
 
-std::string_view name_of(Handle handle) {
-  switch (handle) {
-    case Handle::kEmpty:
+std::string_view name_of(RequestKind kind) {
+  switch (kind) {
+    case RequestKind::kEmpty:
       return "empty";
-    case Handle::kGenerate:
+    case RequestKind::kGenerate:
       return "generate";
-    case Handle::kInference:
+    case RequestKind::kInference:
       return "inference";
-    case Handle::kTrainStep:
+    case RequestKind::kTrainStep:
       return "train_step";
-    case Handle::kLoad:
+    case RequestKind::kLoad:
       return "load";
-    case Handle::kEvaluate:
+    case RequestKind::kEvaluate:
       return "evaluate";
-    case Handle::kSaveEnd:
+    case RequestKind::kSaveEnd:
       return "save_end";
-    case Handle::kSave:
+    case RequestKind::kSave:
       return "save";
-    case Handle::kClear:
+    case RequestKind::kClear:
       return "clear";
-    case Handle::kFlush:
+    case RequestKind::kFlush:
       return "flush";
-    case Handle::kExit:
+    case RequestKind::kExit:
       return "exit";
-    case Handle::kConfigure:
+    case RequestKind::kConfigure:
       return "configure";
   }
   return "unknown";

@@ -92,7 +92,8 @@ po::options_description generate_description(GenerateOptions& options, std::stri
       "instead of --tokens: lines {\"prompt\": \"text\"}, read by the model's tokenizer");
   add("add-bos",
       po::value(&options.add_bos)->value_name("auto|true|false")->default_value(options.add_bos),
-      "whether --prompts get the tokenizer's beginning mark; auto: as its own template does");
+      "whether --prompts get the tokenizer's beginning-of-sequence token; auto: as its own "
+      "template does");
   add("max-new-tokens", po::value(&options.max_new_tokens)->value_name("N"),
       "tokens generated for a sequence, at most");
   add("min-new-tokens",

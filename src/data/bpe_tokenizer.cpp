@@ -83,8 +83,8 @@ struct BpeTokenizer::Parts {
   std::vector<Splitter> splitters;
   std::optional<AddedTokenMatcher> added;             // in the text as written
   std::optional<AddedTokenMatcher> added_normalized;  // in the normalised text
-  std::vector<int32_t> marks_before;
-  std::vector<int32_t> marks_behind;
+  std::vector<int32_t> tokens_before;
+  std::vector<int32_t> tokens_behind;
   mutable WordCache cache;
 
   Parts(TokenizerFile file, const std::string& name) {
@@ -102,13 +102,13 @@ struct BpeTokenizer::Parts {
       }
       splitters.push_back(std::move(splitter));
     }
-    for (const std::vector<int32_t>* marks : {&file.marks_before, &file.marks_behind}) {
-      for (const int32_t id : *marks) {
+    for (const std::vector<int32_t>* special_tokens : {&file.tokens_before, &file.tokens_behind}) {
+      for (const int32_t id : *special_tokens) {
         if (entry_of(id) == nullptr) fail(name, concat("post_processor names id ", id));
       }
     }
-    marks_before = std::move(file.marks_before);
-    marks_behind = std::move(file.marks_behind);
+    tokens_before = std::move(file.tokens_before);
+    tokens_behind = std::move(file.tokens_behind);
   }
 
   [[noreturn]] static void fail(const std::string& name, const std::string& problem) {
@@ -265,7 +265,7 @@ struct BpeTokenizer::Parts {
 };
 
 BpeTokenizer::BpeTokenizer(std::unique_ptr<Parts> parts)
-    : parts_(std::move(parts)), template_marks_(parts_->marks_before) {}
+    : parts_(std::move(parts)), template_tokens_(parts_->tokens_before) {}
 BpeTokenizer::~BpeTokenizer() = default;
 
 std::unique_ptr<BpeTokenizer> BpeTokenizer::parse(std::string_view json, const std::string& name) {
@@ -314,11 +314,11 @@ void BpeTokenizer::encode_piece(std::string_view text, std::vector<int32_t>& ids
   }
 }
 
-std::vector<int32_t> BpeTokenizer::encode_with_marks(std::string_view text) const {
-  std::vector<int32_t> ids = parts_->marks_before;
+std::vector<int32_t> BpeTokenizer::encode_with_special_tokens(std::string_view text) const {
+  std::vector<int32_t> ids = parts_->tokens_before;
   const std::vector<int32_t> inside = encode(text);
   ids.insert(ids.end(), inside.begin(), inside.end());
-  ids.insert(ids.end(), parts_->marks_behind.begin(), parts_->marks_behind.end());
+  ids.insert(ids.end(), parts_->tokens_behind.begin(), parts_->tokens_behind.end());
   return ids;
 }
 

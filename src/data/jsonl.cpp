@@ -39,7 +39,7 @@ class JsonlIndex::Builder {
         tokenizer_(tokenizer),
         needs_(needs),
         summarizer_(needs),
-        marks_(beginning_marks(dataset.add_bos, tokenizer)),
+        beginning_tokens_(beginning_tokens(dataset.add_bos, tokenizer)),
         parser_(dataset),
         template_(dataset),
         kind_(record_kind(dataset)) {
@@ -139,15 +139,15 @@ class JsonlIndex::Builder {
   }
 
   int64_t count_prompt(std::string_view prompt) const {
-    if (marks_.empty()) return tokenizer_.count(prompt);
+    if (beginning_tokens_.empty()) return tokenizer_.count(prompt);
     std::vector<int32_t> ids = tokenizer_.encode(prompt);
-    put_before(marks_, ids);
+    put_before(beginning_tokens_, ids);
     return static_cast<int64_t>(ids.size());
   }
 
   /// Most records are so short that nobody needs to know how many tokens they have.
   bool is_surely_short(std::string_view prompt) {
-    n_prompt_ = tokenizer_.count_at_most(prompt) + static_cast<int64_t>(marks_.size());
+    n_prompt_ = tokenizer_.count_at_most(prompt) + static_cast<int64_t>(beginning_tokens_.size());
     if (n_prompt_ > most_prompt_) return false;
     if (kind_ == RecordKind::kPrompts) return true;
     const int64_t answer = std::max(tokenizer_.count_at_most(record_.completion),
@@ -186,7 +186,7 @@ class JsonlIndex::Builder {
   const Tokenizer& tokenizer_;
   const RecordNeeds& needs_;
   RecordSummarizer summarizer_;
-  std::vector<int32_t> marks_;  // before every prompt
+  std::vector<int32_t> beginning_tokens_;  // before every prompt
   RecordParser parser_;
   PromptTemplate template_;
   RecordKind kind_;

@@ -26,7 +26,7 @@ class JsonlRows final : public RowReader {
         parser_(dataset),
         template_(dataset),
         tokenizer_(tokenizer),
-        marks_(beginning_marks(dataset.add_bos, tokenizer)),
+        beginning_tokens_(beginning_tokens(dataset.add_bos, tokenizer)),
         file_(open_data_file(index_.path())) {
     const off_t size = ::lseek(file_.get(), 0, SEEK_END);
     if (size != index_.file_size_bytes()) {
@@ -45,7 +45,7 @@ class JsonlRows final : public RowReader {
     std::string buffer;
     std::vector<int32_t> prompt =
         tokenizer_.encode(template_.prompt(record.system, record.prompt, buffer));
-    put_before(marks_, prompt);
+    put_before(beginning_tokens_, prompt);
     result.n_prompt = prompt.size();
     if (kind_ == RecordKind::kPrompts) {
       result.answer = std::move(record.answer);
@@ -87,7 +87,7 @@ class JsonlRows final : public RowReader {
   RecordParser parser_;
   PromptTemplate template_;
   const Tokenizer& tokenizer_;
-  std::vector<int32_t> marks_;  // before every prompt
+  std::vector<int32_t> beginning_tokens_;  // before every prompt
   base::FileDescriptor file_;
 };
 

@@ -22,23 +22,23 @@ std::string_view PromptTemplate::prompt(std::string_view system, std::string_vie
   return buffer.append(prompt_prefix_).append(prompt).append(prompt_suffix_);
 }
 
-std::vector<int32_t> beginning_marks(const config::DatasetConfig& dataset,
-                                     const Tokenizer& tokenizer) {
+std::vector<int32_t> beginning_tokens(const config::DatasetConfig& dataset,
+                                      const Tokenizer& tokenizer) {
   if (is_token_file(dataset.path)) return {};
-  return beginning_marks(dataset.add_bos, tokenizer);
+  return beginning_tokens(dataset.add_bos, tokenizer);
 }
 
-std::vector<int32_t> beginning_marks(std::string_view add_bos, const Tokenizer& tokenizer) {
+std::vector<int32_t> beginning_tokens(std::string_view add_bos, const Tokenizer& tokenizer) {
   if (add_bos == "false") return {};
-  std::vector<int32_t> marks = tokenizer.template_marks();
-  if (marks.empty() && add_bos == "true") marks.push_back(tokenizer.bos_id());
-  return marks;
+  std::vector<int32_t> special_tokens = tokenizer.template_tokens();
+  if (special_tokens.empty() && add_bos == "true") special_tokens.push_back(tokenizer.bos_id());
+  return special_tokens;
 }
 
-void put_before(const std::vector<int32_t>& marks, std::vector<int32_t>& ids) {
-  const bool are_there =
-      ids.size() >= marks.size() && std::equal(marks.begin(), marks.end(), ids.begin());
-  if (!are_there) ids.insert(ids.begin(), marks.begin(), marks.end());
+void put_before(const std::vector<int32_t>& special_tokens, std::vector<int32_t>& ids) {
+  const bool are_there = ids.size() >= special_tokens.size() &&
+                         std::equal(special_tokens.begin(), special_tokens.end(), ids.begin());
+  if (!are_there) ids.insert(ids.begin(), special_tokens.begin(), special_tokens.end());
 }
 
 std::vector<std::string> marks_taken_as_text(const config::DatasetConfig& dataset,

@@ -26,7 +26,7 @@ bool RecordSummarizer::is_blank(std::string_view answer) { return base::trim(ans
 void RecordSummarizer::add(const Seen& record) {
   summary_.n_with_id += record.has_id ? 1 : 0;
   summary_.n_with_system += record.has_system ? 1 : 0;
-  summary_.n_with_marks += record.has_marks ? 1 : 0;
+  summary_.n_with_template_tokens += record.has_template_tokens ? 1 : 0;
   summary_.n_with_answer += record.answer.empty() ? 0 : 1;
   if (record.n_prompt > needs_.roomy_prompt && summary_.n_cramped++ == 0) {
     summary_.first_cramped = record.line;

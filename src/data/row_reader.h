@@ -23,7 +23,7 @@ struct TokenizedRow {
   std::size_t n_prompt = 0;      // of each sequence
   std::string answer;
   std::string fields;  // JSON object of the record's other fields
-  int64_t line = 0;    // of the data file, from 1; of a file of tokens the record's number
+  int64_t line = 0;    // of the data file, from 1; of a pre-tokenized dataset the record's number
 
   /// A sequence of this prompt and what follows it.
   void add_sequence(std::span<const int32_t> prompt, std::span<const int32_t> completion,

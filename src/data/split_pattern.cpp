@@ -17,7 +17,7 @@ namespace {
 using base::concat;
 
 /// The property White_Space, and word characters as Oniguruma has them: PCRE2's \s has U+180E in
-/// addition, its \w lacks marks.
+/// addition, its \w lacks combining marks.
 constexpr std::string_view kSpaces = R"(\p{Z}\x09-\x0d\x{85})";
 constexpr std::string_view kWordCharacters = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc})";
 

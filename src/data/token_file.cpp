@@ -209,7 +209,7 @@ class Inspector {
   base::Hdf5File handle_;
 };
 
-int32_t mark(const Inspector& file, int64_t id, const char* name, int64_t n_tokens) {
+int32_t special_token(const Inspector& file, int64_t id, const char* name, int64_t n_tokens) {
   if (id < 0 || id >= n_tokens) {
     file.fail(name, concat("an id below ", n_tokens), concat(id));
   }
@@ -235,7 +235,7 @@ void check_signature(const OpenFile& file) {
 
 void throw_bad_token_file(const std::string& path, const std::string& problem,
                           const std::string& expected, const std::string& got) {
-  throw DataError(concat("file of tokens ", path, ": ", problem),
+  throw DataError(concat("pre-tokenized dataset ", path, ": ", problem),
                   {.expected = expected,
                    .got = got,
                    .advice = "make it with tools/tokenize.py, or again if it was cut off"});
@@ -278,7 +278,7 @@ StoredColumn::Place StoredColumn::place_of(int64_t entry) const {
   offsets.read<int64_t>(entry, ends);
   const int64_t count = ends[1] - ends[0];
   if (ends[0] < 0 || count < 0 || count > kMaxEntry) {
-    throw DataError(concat("file of tokens ", offsets.place(), ", entry ", entry + 1),
+    throw DataError(concat("pre-tokenized dataset ", offsets.place(), ", entry ", entry + 1),
                     {.expected = "the file that was there when the job started",
                      .got = concat("from ", ends[0], " to ", ends[1]),
                      .advice = "do not change data files while a job runs"});
@@ -344,10 +344,10 @@ TokenFile TokenFile::open(const std::string& path) {
     file.fail("vocabulary/special", concat("1 to ", kMaxTokens, " tokens"), concat(n_tokens));
   }
   result.table = file.column("vocabulary", H5T_STD_U8LE, 1, n_tokens);
-  result.bos = mark(file, file.number("vocabulary", "bos_id"), "bos_id", n_tokens);
-  result.pad = mark(file, file.number("vocabulary", "pad_id"), "pad_id", n_tokens);
+  result.bos = special_token(file, file.number("vocabulary", "bos_id"), "bos_id", n_tokens);
+  result.pad = special_token(file, file.number("vocabulary", "pad_id"), "pad_id", n_tokens);
   for (const int64_t id : file.numbers("vocabulary", "eos_ids", 1024)) {
-    result.eos.push_back(mark(file, id, "eos_ids", n_tokens));
+    result.eos.push_back(special_token(file, id, "eos_ids", n_tokens));
   }
   return result;
 }

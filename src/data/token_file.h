@@ -1,7 +1,7 @@
-// A file of tokens, opened for reading: HDF5, in the form that docs/data.md describes. HDF5 itself
-// is asked once, at opening, where everything lies; then rows are read from their places in the
-// file, by any thread and without HDF5's lock, which a checkpoint that is being written holds for
-// as long as that takes.
+// A pre-tokenized dataset, opened for reading: HDF5, in the form that docs/data.md describes. HDF5
+// itself is asked once, at opening, where everything lies; then rows are read from their places in
+// the file, by any thread and without HDF5's lock, which a checkpoint that is being written holds
+// for as long as that takes.
 #pragma once
 
 #include <cstdint>
@@ -102,7 +102,7 @@ struct TokenFile {
   std::unique_ptr<TokenTable> read_table() const;
 };
 
-/// Throws DataError: `path` is not a file of tokens for this reason.
+/// Throws DataError: `path` is not a pre-tokenized dataset for this reason.
 [[noreturn]] void throw_bad_token_file(const std::string& path, const std::string& problem,
                                        const std::string& expected, const std::string& got);
 

@@ -51,10 +51,11 @@ class ColumnScan {
     }
     if (n == 1 || (n < ends_.size() && !is_whole(ends_[n - 1], ends_[n]))) {
       const int64_t bad = entry_ + static_cast<int64_t>(n) - 1;
-      throw DataError(concat("file of tokens ", column_.offsets.place(), ", entry ", bad + 1),
-                      {.expected = concat("0 to ", StoredColumn::kMaxEntry, " elements"),
-                       .got = concat("from ", ends_[n - 1], " to ", ends_[n]),
-                       .advice = "the file is damaged: make it again with tools/tokenize.py"});
+      throw DataError(
+          concat("pre-tokenized dataset ", column_.offsets.place(), ", entry ", bad + 1),
+          {.expected = concat("0 to ", StoredColumn::kMaxEntry, " elements"),
+           .got = concat("from ", ends_[n - 1], " to ", ends_[n]),
+           .advice = "the file is damaged: make it again with tools/tokenize.py"});
     }
     ends_.resize(n);
     values_.resize(static_cast<std::size_t>(ends_.back() - ends_[0]));
@@ -228,9 +229,10 @@ class TokenIndex::Builder {
     RecordSummarizer::Seen seen{.line = record + 1,
                                 .answer = {parts.answer.data(), parts.answer.size()},
                                 .n_prompt = prompt};
-    const std::vector<int32_t>& marks = needs_.template_marks;
-    seen.has_marks = parts.prompt.size() >= marks.size() &&
-                     std::equal(marks.begin(), marks.end(), parts.prompt.begin());
+    const std::vector<int32_t>& special_tokens = needs_.template_tokens;
+    seen.has_template_tokens =
+        parts.prompt.size() >= special_tokens.size() &&
+        std::equal(special_tokens.begin(), special_tokens.end(), parts.prompt.begin());
     const std::string_view fields(parts.fields.data(), parts.fields.size());
     seen.has_id = !dataset_.id_field.empty() && fields.find(id_key_) != std::string_view::npos;
     std::vector<int64_t> n_sequences;

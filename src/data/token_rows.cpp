@@ -1,4 +1,4 @@
-// Rows of a file of tokens: read from their places when they are asked for.
+// Rows of a pre-tokenized dataset: read from their places when they are asked for.
 #include <utility>  // move
 
 #include "orrery/base/error.h"

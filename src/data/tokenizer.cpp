@@ -59,7 +59,8 @@ std::unique_ptr<Tokenizer> make_tokenizer(std::string_view name) {
   if (base::exists(path)) return BpeTokenizer::open(name);
   throw ConfigError(
       base::concat("unknown tokenizer ", name),
-      {.expected = "byte, a Hugging Face directory with a tokenizer.json, or a file of tokens",
+      {.expected =
+           "byte, a Hugging Face directory with a tokenizer.json, or a pre-tokenized dataset",
        .got = std::string(name),
        .advice =
            "set tokenizer = byte, or the path of the directory, in the section of the model"});

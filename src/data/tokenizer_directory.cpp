@@ -1,4 +1,4 @@
-// Opening the tokenizer of a Hugging Face directory, and which of its tokens are the marks.
+// Opening the tokenizer of a Hugging Face directory, and which of its tokens are the special ones.
 
 #include <array>
 
@@ -53,11 +53,11 @@ json beside(const fs::path& folder, const char* name) {
   return root;
 }
 
-/// The numbers under `mark`_token_id, one or a list, that are tokens.
-std::vector<int32_t> ids_in(const json& root, const std::string& mark,
+/// The numbers under `special_token`_token_id, one or a list, that are tokens.
+std::vector<int32_t> ids_in(const json& root, const std::string& special_token,
                             const BpeTokenizer& tokenizer) {
   std::vector<int32_t> ids;
-  const auto field = root.find(mark + "_token_id");
+  const auto field = root.find(special_token + "_token_id");
   if (field == root.end()) return ids;
   const json list = field->is_array() ? *field : json::array({*field});
   for (const json& id : list) {
@@ -69,16 +69,17 @@ std::vector<int32_t> ids_in(const json& root, const std::string& mark,
   return ids;
 }
 
-/// The id that `root` gives for a mark: its text under `text_key`, or its number under `id_key`.
-std::optional<int32_t> mark_in(const json& root, const std::string& mark,
-                               const BpeTokenizer& tokenizer) {
+/// The id that `root` gives for a special token: its text under `text_key`, or its number under
+/// `id_key`.
+std::optional<int32_t> special_token_in(const json& root, const std::string& special_token,
+                                        const BpeTokenizer& tokenizer) {
   if (!root.is_object()) return std::nullopt;
-  if (const auto text = root.find(mark + "_token"); text != root.end()) {
+  if (const auto text = root.find(special_token + "_token"); text != root.end()) {
     const json* content = &*text;
     if (content->is_object() && content->contains("content")) content = &(*content)["content"];
     if (content->is_string()) return tokenizer.find(content->get<std::string>());
   }
-  const std::vector<int32_t> ids = ids_in(root, mark, tokenizer);
+  const std::vector<int32_t> ids = ids_in(root, special_token, tokenizer);
   return ids.empty() ? std::nullopt : std::optional(ids.front());
 }
 
@@ -115,10 +116,10 @@ std::unique_ptr<BpeTokenizer> BpeTokenizer::open(const fs::path& path) {
   std::vector<int32_t> end_tokens;  // of the first file that is there and says so
   for (const char* name : kMarkFiles) {
     const json root = beside(folder, name);
-    for (const auto& [mark, id] :
+    for (const auto& [special_token, id] :
          {std::pair{"bos", &tokenizer->bos_}, std::pair{"eos", &tokenizer->eos_},
           std::pair{"pad", &tokenizer->pad_}}) {
-      if (*id < 0) *id = mark_in(root, mark, *tokenizer).value_or(-1);
+      if (*id < 0) *id = special_token_in(root, special_token, *tokenizer).value_or(-1);
     }
     if (!adds_bos && root.is_object() && root.contains("add_bos_token") &&
         root["add_bos_token"].is_boolean()) {
@@ -139,9 +140,9 @@ std::unique_ptr<BpeTokenizer> BpeTokenizer::open(const fs::path& path) {
     if (id != tokenizer->eos_) tokenizer->more_eos_.push_back(id);
   }
   if (adds_bos && tokenizer->bos_ >= 0) {
-    std::vector<int32_t>& marks = tokenizer->template_marks_;
-    std::erase(marks, tokenizer->bos_);
-    if (*adds_bos) marks.insert(marks.begin(), tokenizer->bos_);
+    std::vector<int32_t>& special_tokens = tokenizer->template_tokens_;
+    std::erase(special_tokens, tokenizer->bos_);
+    if (*adds_bos) special_tokens.insert(special_tokens.begin(), tokenizer->bos_);
   }
   if (tokenizer->bos_ < 0) tokenizer->bos_ = tokenizer->eos_;
   if (tokenizer->pad_ < 0) tokenizer->pad_ = tokenizer->eos_;

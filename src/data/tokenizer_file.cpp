@@ -278,9 +278,10 @@ class FileReader {
             text(member(token, "id", "post_processor.single"), "post_processor.single.id");
         const json& known = member(processor, "special_tokens", "post_processor");
         const json& entry = member(known, name.c_str(), "post_processor.special_tokens");
-        for (const json& mark : list(member(entry, "ids", "post_processor.special_tokens"),
-                                     "post_processor.special_tokens.ids")) {
-          (texts == 0 ? before : behind).push_back(id(mark, "post_processor.special_tokens.ids"));
+        for (const json& special_token : list(member(entry, "ids", "post_processor.special_tokens"),
+                                              "post_processor.special_tokens.ids")) {
+          (texts == 0 ? before : behind)
+              .push_back(id(special_token, "post_processor.special_tokens.ids"));
         }
       } else {
         const json& sequence = member(piece, "Sequence", "post_processor.single");
@@ -292,8 +293,8 @@ class FileReader {
     }
     if (texts != 1) fail("post_processor.single", "the text once", json(texts));
     // Each processor works on what the one before it has made.
-    file_.marks_before.insert(file_.marks_before.begin(), before.begin(), before.end());
-    file_.marks_behind.insert(file_.marks_behind.end(), behind.begin(), behind.end());
+    file_.tokens_before.insert(file_.tokens_before.begin(), before.begin(), before.end());
+    file_.tokens_behind.insert(file_.tokens_behind.end(), behind.begin(), behind.end());
   }
 
   void read_decoder(const json& decoder) {

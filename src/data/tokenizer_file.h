@@ -38,8 +38,8 @@ struct TokenizerFile {
   std::vector<AddedToken> added;
   std::vector<Normalization> normalizations;
   std::vector<PreTokenizerStep> pre_tokenizer;
-  std::vector<int32_t> marks_before;  // what the post-processor puts around a text
-  std::vector<int32_t> marks_behind;
+  std::vector<int32_t> tokens_before;  // what the post-processor puts around a text
+  std::vector<int32_t> tokens_behind;
 
   /// `name` stands in errors. Throws ConfigError.
   static TokenizerFile parse(std::string_view json, const std::string& name);

@@ -91,8 +91,8 @@ void token_log_probs_backward(const TokenLogProbsBackwardArgs<T>& args) {
   kernel_table<T>().token_log_probs_backward(args);
 }
 template <class T>
-void packed_product(const PackedProductArgs<T>& args) {
-  kernel_table<T>().packed_product(args);
+void packed_gemm(const PackedGemmArgs<T>& args) {
+  kernel_table<T>().packed_gemm(args);
 }
 template <class T>
 void decode_attention(const DecodeAttentionArgs<T>& args) {
@@ -125,7 +125,7 @@ void varlen_attention_backward(const VarlenAttentionBackwardArgs<T>& args) {
   template void silu_mul_backward<T>(const SiluMulBackwardArgs<T>&);              \
   template void token_log_probs<T>(const TokenLogProbsArgs<T>&);                  \
   template void token_log_probs_backward<T>(const TokenLogProbsBackwardArgs<T>&); \
-  template void packed_product<T>(const PackedProductArgs<T>&);                   \
+  template void packed_gemm<T>(const PackedGemmArgs<T>&);                         \
   template void decode_attention<T>(const DecodeAttentionArgs<T>&);               \
   template void varlen_attention<T>(const VarlenAttentionArgs<T>&);               \
   template void varlen_attention_backward<T>(const VarlenAttentionBackwardArgs<T>&)

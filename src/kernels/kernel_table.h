@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "orrery/kernels/decode_attention.h"
-#include "orrery/kernels/packed_product.h"
+#include "orrery/kernels/packed_gemm.h"
 #include "orrery/kernels/rms_norm.h"
 #include "orrery/kernels/rope.h"
 #include "orrery/kernels/silu_mul.h"
@@ -25,7 +25,7 @@ struct KernelTable {
   T (*row_max)(const T* x, int64_t n);
   void (*token_log_probs)(const TokenLogProbsArgs<T>&);
   void (*token_log_probs_backward)(const TokenLogProbsBackwardArgs<T>&);
-  void (*packed_product)(const PackedProductArgs<T>&);
+  void (*packed_gemm)(const PackedGemmArgs<T>&);
   int64_t (*attention_scratch)(const AttentionShape&, int64_t max_length);
   void (*attention)(const VarlenAttentionArgs<T>&, T* scratch, int64_t max_length);
   int64_t (*attention_backward_scratch)(const AttentionShape&, int64_t max_length);

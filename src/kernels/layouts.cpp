@@ -3,7 +3,7 @@
 #include <cmath>      // cos, pow, sin
 
 #include "orrery/kernels/decode_attention.h"
-#include "orrery/kernels/packed_product.h"
+#include "orrery/kernels/packed_gemm.h"
 #include "orrery/kernels/rope.h"
 
 namespace orrery::kernels {

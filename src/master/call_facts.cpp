@@ -17,16 +17,16 @@ std::vector<int> numbers_of(const std::vector<config::KeyBinding>& bindings, Key
   return numbers;
 }
 
-comm::Handle handle_of(graph::CallKind kind) {
+comm::RequestKind request_kind_of(graph::CallKind kind) {
   switch (kind) {
     case graph::CallKind::kGenerate:
-      return comm::Handle::kGenerate;
+      return comm::RequestKind::kGenerate;
     case graph::CallKind::kInference:
-      return comm::Handle::kInference;
+      return comm::RequestKind::kInference;
     case graph::CallKind::kTrainStep:
-      return comm::Handle::kTrainStep;
+      return comm::RequestKind::kTrainStep;
   }
-  return comm::Handle::kEmpty;
+  return comm::RequestKind::kEmpty;
 }
 
 }  // namespace
@@ -38,7 +38,7 @@ CallFacts facts_of(const graph::Graph& graph, int call, KeyTable& keys) {
   facts.index = call;
   facts.name = source.name;
   facts.kind = source.kind;
-  facts.handle = handle_of(source.kind);
+  facts.request_kind = request_kind_of(source.kind);
   facts.n_seqs = source.n_seqs;
   facts.workers = source.layout.workers;
   facts.group_workers.resize(static_cast<size_t>(source.layout.data));

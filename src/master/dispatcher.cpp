@@ -139,7 +139,7 @@ void Dispatcher::proceed() {
           const int run = open_run({.kind = RunKind::kConfigure});
           for (int worker = 0; worker < options_.n_workers; ++worker) {
             Outgoing outgoing{.worker = worker, .request = {}};
-            outgoing.request.handle = comm::Handle::kConfigure;
+            outgoing.request.kind = comm::RequestKind::kConfigure;
             outgoing.request.shared = options_.configure;
             send(std::move(outgoing), run, -1);
           }
@@ -183,7 +183,7 @@ void Dispatcher::proceed() {
         if (n_outstanding_ > 0) break;
         reports_.emplace_back(FinishReport{.reason = *stop_reason_, .steps_done = steps_done_});
         out_.push_back({.worker = kEveryWorker, .request = {}});
-        out_.back().request.handle = comm::Handle::kExit;
+        out_.back().request.kind = comm::RequestKind::kExit;
         n_flushed_ = out_.size();
         phase_ = Phase::kFinished;
         break;
@@ -271,11 +271,8 @@ void Dispatcher::send(Outgoing outgoing, int run, int rank) {
   request.id = first_id_ + outstanding_.size();
   std::vector<data::SampleId>& clear = clear_[at(outgoing.worker)];
   if (!clear.empty()) request.clear = std::exchange(clear, {});
-  outstanding_.push_back({.run = run,
-                          .worker = outgoing.worker,
-                          .rank = rank,
-                          .handle = request.handle,
-                          .since = now_});
+  outstanding_.push_back(
+      {.run = run, .worker = outgoing.worker, .rank = rank, .kind = request.kind, .since = now_});
   ++runs_.at(run).replies_missing;
   ++n_outstanding_;
   out_.push_back(std::move(outgoing));
@@ -284,7 +281,7 @@ void Dispatcher::send(Outgoing outgoing, int run, int rank) {
 void Dispatcher::append_flush() {
   if (out_.size() == n_flushed_) return;
   out_.push_back({.worker = kEveryWorker, .request = {}});
-  out_.back().request.handle = comm::Handle::kFlush;
+  out_.back().request.kind = comm::RequestKind::kFlush;
   n_flushed_ = out_.size();
   replicas_.begin_flush();
 }
@@ -300,7 +297,7 @@ std::optional<Waiting> Dispatcher::oldest_waiting() const {
     if (request.answered) continue;
     return Waiting{.worker = request.worker,
                    .call = call_name(runs_.at(request.run).call),
-                   .handle = request.handle,
+                   .kind = request.kind,
                    .since = request.since};
   }
   return std::nullopt;
@@ -312,7 +309,7 @@ std::vector<Waiting> Dispatcher::all_waiting() const {
     if (request.answered) continue;
     waiting.push_back({.worker = request.worker,
                        .call = call_name(runs_.at(request.run).call),
-                       .handle = request.handle,
+                       .kind = request.kind,
                        .since = request.since});
   }
   return waiting;

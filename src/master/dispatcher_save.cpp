@@ -27,7 +27,7 @@ bool Dispatcher::evaluate_now() {
     for (size_t rank = 0; rank < facts.workers.size(); ++rank) {
       Outgoing outgoing{.worker = facts.workers[rank], .request = {}};
       outgoing.request.call = call;
-      outgoing.request.handle = comm::Handle::kEvaluate;
+      outgoing.request.kind = comm::RequestKind::kEvaluate;
       outgoing.request.step.step = steps_done_;
       send(std::move(outgoing), number, static_cast<int>(rank));
     }
@@ -49,7 +49,7 @@ bool Dispatcher::export_now() {
     for (size_t rank = 0; rank < facts.workers.size(); ++rank) {
       Outgoing outgoing{.worker = facts.workers[rank], .request = {}};
       outgoing.request.call = facts.index;
-      outgoing.request.handle = comm::Handle::kEmpty;
+      outgoing.request.kind = comm::RequestKind::kEmpty;
       outgoing.request.step.step = steps_done_;
       outgoing.request.post_hooks.emplace_back(
           comm::SaveHook{.step = steps_done_, .directory = directory});
@@ -73,7 +73,7 @@ bool Dispatcher::checkpoint_now() {
   const int number = open_run({.kind = RunKind::kSave});
   for (int worker = 0; worker < options_.n_workers; ++worker) {
     Outgoing outgoing{.worker = worker, .request = {}};
-    outgoing.request.handle = comm::Handle::kSave;
+    outgoing.request.kind = comm::RequestKind::kSave;
     outgoing.request.step.step = steps_done_;
     outgoing.request.body = directory;
     send(std::move(outgoing), number, -1);
@@ -88,7 +88,7 @@ void Dispatcher::await_checkpoint() {
     for (int worker = 0; worker < options_.n_workers; ++worker) {
       if (!saving.shards[at(worker)].file.empty()) continue;
       Outgoing outgoing{.worker = worker, .request = {}};
-      outgoing.request.handle = comm::Handle::kSaveEnd;
+      outgoing.request.kind = comm::RequestKind::kSaveEnd;
       outgoing.request.step.step = saving.step;
       send(std::move(outgoing), number, -1);
     }

@@ -42,7 +42,7 @@ void Dispatcher::load_samples() {
   for (int data = 0; data < source.data_size(); ++data) {
     Outgoing outgoing{.worker = source.head_worker(data), .request = {}};
     outgoing.request.call = source_;
-    outgoing.request.handle = comm::Handle::kLoad;
+    outgoing.request.kind = comm::RequestKind::kLoad;
     outgoing.request.step = step_info();
     outgoing.request.rows = std::move(now[at(data)]);
     outgoing.request.prefetch = std::move(soon[at(data)]);
@@ -96,7 +96,7 @@ void Dispatcher::dispatch_call(int call) {
       redistribute(options_.redistribution, facts, run.rows, samples);
   progress.report.bytes_redistributed += redistribution.bytes;
 
-  CallPayload payload{.call = &facts, .handle = facts.handle, .step = step_info()};
+  CallPayload payload{.call = &facts, .kind = facts.request_kind, .step = step_info()};
   for (const std::vector<int>& rows : run.rows) {
     payload.batches.push_back(describe(rows, facts.input_keys, samples));
     payload.batches.back().extra = metadata_.assemble_extra(rows);

@@ -32,7 +32,7 @@ class RequestBuilder {
     result_.requests.reserve(call.workers.size() * 2);
     for (size_t rank = 0; rank < call.workers.size(); ++rank) {
       comm::Request& request = request_to(call.workers[rank]);
-      request.handle = payload_.handle;
+      request.kind = payload_.kind;
       if (!payload_.batches.empty()) {
         request.batch = payload_.batches[at(call.data_rank[rank])];
         request.pre_hooks.emplace_back(comm::DataTransferHook{});
@@ -51,7 +51,7 @@ class RequestBuilder {
       Outgoing& outgoing = result_.requests.emplace_back();
       outgoing.worker = worker;
       outgoing.request.call = payload_.call->index;
-      outgoing.request.handle = comm::Handle::kEmpty;
+      outgoing.request.kind = comm::RequestKind::kEmpty;
       outgoing.request.step = payload_.step;
     }
     return result_.requests[at(place)].request;

@@ -15,7 +15,7 @@ namespace {
 size_t at(int index) { return static_cast<size_t>(index); }
 
 /// All samples that go from one source under one key to the same targets.
-struct Transfer {
+struct Broadcast {
   int source = 0;
   int key = 0;
   std::vector<int> targets;  // ascending
@@ -103,7 +103,7 @@ class BroadcastPlanner {
     return load_[at(worker)] < load_[at(other)];
   }
 
-  Transfer& transfer_to(Lane& lane, int key, std::vector<int> targets) {
+  Broadcast& transfer_to(Lane& lane, int key, std::vector<int> targets) {
     for (auto i = lane.transfers.rbegin(); i != lane.transfers.rend(); ++i) {
       if (transfers_[at(*i)].targets == targets) return transfers_[at(*i)];
     }
@@ -127,7 +127,7 @@ class BroadcastPlanner {
               });
             });
         if (next == lane.transfers.end()) continue;
-        Transfer& transfer = transfers_[at(*next)];
+        Broadcast& transfer = transfers_[at(*next)];
         sent_in_round[at(lane.source)] = round;
         for (const int target : transfer.targets) received_in_round[at(target)] = round;
         PlanStep step{.kind = StepKind::kBroadcast, .root = transfer.source, .peers = {}};
@@ -150,7 +150,7 @@ class BroadcastPlanner {
   std::vector<int> targets_on_node_;  // of the sample at hand
   std::vector<int> slots_;
   std::vector<std::vector<int>> wanting_;  // by slot
-  std::vector<Transfer> transfers_;
+  std::vector<Broadcast> transfers_;
   std::vector<Lane> lanes_;   // in order of their first transfer
   std::vector<int> lane_of_;  // [worker][key place]
 };

@@ -81,7 +81,7 @@ class StepLoop {
     for (const Outgoing& out : outgoing) {
       if (out.worker != kEveryWorker) {
         channel_.send(out.worker, out.request);
-      } else if (out.request.handle == comm::Handle::kExit) {
+      } else if (out.request.kind == comm::RequestKind::kExit) {
         channel_.send_exit();
       } else {
         channel_.flush();
@@ -119,7 +119,7 @@ class StepLoop {
         break;
       }
       named.push_back(concat("worker ", request.worker, " (call ", request.call, ", ",
-                             comm::name_of(request.handle), ", asked ", now - request.since,
+                             comm::name_of(request.kind), ", asked ", now - request.since,
                              " s ago)"));
     }
     throw PeerError("master: no worker answers",

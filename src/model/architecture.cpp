@@ -14,7 +14,7 @@
 namespace orrery::model {
 namespace {
 
-/// Beyond it a number in a file is damage; a product of two still fits.
+/// Beyond it a number in a file is damage; one multiplied by another still fits.
 constexpr int64_t kLargestSize = 1'000'000'000;
 constexpr int64_t kMostLayers = 10'000;
 constexpr int64_t kMostExperts = 1'000'000;  // of all layers together: each has its parameters
@@ -168,12 +168,12 @@ Architecture Architecture::from_config(const config::ModelConfig& config) {
   } else if (config.architecture == "gemma") {
     a.family = Family::kGemma;
     a.norm = NormKind::kRmsPlusOne;
-    a.hidden_function = HiddenFunction::kGeluTanh;
+    a.activation_function = ActivationFunction::kGeluTanh;
     a.embedding_scale = std::sqrt(static_cast<double>(config.hidden_size));
   } else if (config.architecture == "gpt2") {
     a.family = Family::kGpt2;
     a.norm = NormKind::kLayer;
-    a.hidden_function = HiddenFunction::kGeluTanh;
+    a.activation_function = ActivationFunction::kGeluTanh;
     a.learned_positions = true;
     a.gated_mlp = false;
     a.qkv_bias = a.output_bias = a.mlp_bias = true;

@@ -69,7 +69,7 @@ void check_temperature(double temperature) {
 namespace {
 
 std::vector<LayerWeights> all_layer_weights(const Decoder::State& state, const at::Tensor& flat) {
-  const Span blocks = blocks_of(state.architecture.n_layers, state.shard.place);
+  const IndexRange blocks = blocks_of(state.architecture.n_layers, state.shard.place);
   std::vector<LayerWeights> layers;
   for (int64_t block = blocks.first; block < blocks.end(); ++block) {
     layers.push_back(layer_weights(state.local, state.parameters.table(), flat, block));

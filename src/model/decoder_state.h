@@ -9,9 +9,9 @@
 #include <optional>
 #include <vector>
 
+#include "arena.h"
 #include "layer.h"
 #include "orrery/model/decoder.h"
-#include "slab.h"
 
 namespace orrery::model {
 
@@ -21,10 +21,10 @@ struct Decoder::State {
   Architecture architecture;  // of the model
   Shard shard;
   Architecture local;  // of the shard: its heads, its part of the MLP, its blocks, its vocabulary
-  Span vocabulary;     // rows of embedding and head
+  IndexRange vocabulary;  // rows of embedding and head
   FlatParameters parameters;
   Activations activations = Activations::kKeep;
-  SlabPool pool;
+  ArenaPool pool;
   at::Tensor
       anchor;  // [1], requires a gradient and never gets one: it makes results differentiable
   at::Tensor cosines;  // [positions so far, D / 2]
@@ -59,7 +59,7 @@ struct TrunkRecord {
   std::vector<int64_t> tokens;
   std::vector<int32_t> cu_seqlens;
   std::vector<int32_t> positions;
-  Slab slab;
+  Arena arena;
   PassRows rows;
   std::vector<at::Tensor> inputs;  // [layers + 1] of [R, H]; the last is the final norm's
   std::vector<LayerActivations> activations;  // of each layer, or of one when they are recomputed

@@ -6,9 +6,9 @@
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
+#include "activation_function.h"
 #include "dispatch.h"
-#include "hidden_function.h"
-#include "product.h"
+#include "matmul.h"
 #include "routing.h"
 
 namespace orrery::model {
@@ -39,8 +39,9 @@ Assignments assignments_of(const Routing& routing, int64_t expert) {
   return found;
 }
 
-HiddenShape hidden_shape(const Architecture& a, const at::Tensor& down, int64_t n_rows) {
-  return {.function = a.hidden_function, .is_gated = true, .n_rows = n_rows, .width = down.size(1)};
+ActivationShape activation_shape(const Architecture& a, const at::Tensor& down, int64_t n_rows) {
+  return {
+      .function = a.activation_function, .is_gated = true, .n_rows = n_rows, .width = down.size(1)};
 }
 
 /// One MLP with what its backward pass needs.
@@ -55,8 +56,8 @@ MlpPass forward_mlp(const Architecture& a, const MlpWeights& w, const at::Tensor
   pass.up = multiplied(x, w.up.t());
   pass.hidden = at::empty({x.size(0), w.down.size(1)}, x.options());
   with_type(x.scalar_type(), [&]<class T>() {
-    apply_hidden<T>(hidden_shape(a, w.down, x.size(0)), pass.up.const_data_ptr<T>(),
-                    pass.hidden.data_ptr<T>());
+    apply_activation<T>(activation_shape(a, w.down, x.size(0)), pass.up.const_data_ptr<T>(),
+                        pass.hidden.data_ptr<T>());
   });
   pass.out = multiplied(pass.hidden, w.down.t());
   return pass;
@@ -68,7 +69,7 @@ at::Tensor backward_mlp(const Architecture& a, const MlpWeights& w, MlpWeights& 
   multiply_onto(dw.down, dout.t(), pass.hidden);
   at::Tensor dhidden = multiplied(dout, w.down);
   with_type(x.scalar_type(), [&]<class T>() {
-    apply_hidden_backward<T>(hidden_shape(a, w.down, x.size(0)), pass.up.const_data_ptr<T>(),
+    apply_hidden_backward<T>(activation_shape(a, w.down, x.size(0)), pass.up.const_data_ptr<T>(),
                              dhidden.const_data_ptr<T>(), pass.up.data_ptr<T>(),
                              dhidden.data_ptr<T>());
   });

@@ -344,23 +344,23 @@ void check(const Architecture& architecture, const PackedTokens& prompts,
   if (architecture.value_head) {
     problems.push_back("the model has a value head: it gives no probabilities of tokens");
   }
-  std::vector<bool> is_barred(static_cast<size_t>(architecture.vocab_size));
-  const auto bar = [&](const std::vector<int64_t>& ids, const char* name) {
+  std::vector<bool> is_masked(static_cast<size_t>(architecture.vocab_size));
+  const auto mask = [&](const std::vector<int64_t>& ids, const char* name) {
     for (const int64_t id : ids) {
       if (id >= 0 && id < architecture.vocab_size) {
-        is_barred[static_cast<size_t>(id)] = true;
+        is_masked[static_cast<size_t>(id)] = true;
         continue;
       }
       problems.push_back(
           base::concat(name, id, " is outside the vocabulary of ", architecture.vocab_size));
     }
   };
-  bar(options.never_ids, "barred id ");
-  if (options.min_new_tokens > 0) bar(options.stop_ids, "stop id ");
-  if (std::find(is_barred.begin(), is_barred.end(), false) == is_barred.end()) {
-    problems.push_back("every token is barred: none is left to draw");
+  mask(options.never_ids, "masked token ");
+  if (options.min_new_tokens > 0) mask(options.stop_ids, "stop id ");
+  if (std::find(is_masked.begin(), is_masked.end(), false) == is_masked.end()) {
+    problems.push_back("every token is masked: none is left to draw");
   }
-  if (options.min_new_tokens == 0) bar(options.stop_ids, "stop id ");
+  if (options.min_new_tokens == 0) mask(options.stop_ids, "stop id ");
   if (!problems.empty()) {
     throw ConfigError("impossible generation options", {.expected = "values in range",
                                                         .got = base::join(problems, "; "),

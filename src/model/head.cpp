@@ -12,9 +12,9 @@
 
 #include "decoder_state.h"
 #include "dispatch.h"
+#include "matmul.h"
 #include "orrery/base/error.h"
 #include "orrery/kernels/token_log_probs.h"
-#include "product.h"
 
 namespace orrery::model {
 namespace {
@@ -22,7 +22,7 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-/// A chunk's logits stay in the second-level cache, more or less, but for large vocabularies: each
+/// A chunk's logits stay in the L2 cache, more or less, but for large vocabularies: each
 /// chunk reads the head and its gradient once, which fewer rows would not pay for (32 rows of a
 /// vocabulary of 50,304: a quarter of a whole training step of 125 M parameters).
 constexpr int64_t kCachedChunkBytes = 4 << 20;
@@ -45,7 +45,7 @@ struct Actions {
   int64_t size() const { return static_cast<int64_t>(rows.size()); }
 };
 
-Actions actions_of(const PackedTokens& batch, const Span& vocabulary) {
+Actions actions_of(const PackedTokens& batch, const IndexRange& vocabulary) {
   Actions actions;
   actions.rows.reserve(static_cast<size_t>(batch.n_actions()));
   actions.targets.reserve(static_cast<size_t>(batch.n_actions()));
@@ -86,10 +86,10 @@ class Chunks {
     const int64_t vocab_size = state.local.vocab_size;
     rows_ = std::min(n_actions, chunk_rows(vocab_size * state.head.element_size()));
     const bool own_logits = !all_logits_.defined();
-    Slab slab = state.pool.take(Slab::size_of(rows_, state.architecture.hidden_size) +
-                                (own_logits ? Slab::size_of(rows_, vocab_size) : 0));
-    hidden_ = slab.matrix(rows_, state.architecture.hidden_size);
-    if (own_logits) logits_ = slab.matrix(rows_, vocab_size);
+    Arena arena = state.pool.take(Arena::size_of(rows_, state.architecture.hidden_size) +
+                                  (own_logits ? Arena::size_of(rows_, vocab_size) : 0));
+    hidden_ = arena.matrix(rows_, state.architecture.hidden_size);
+    if (own_logits) logits_ = arena.matrix(rows_, vocab_size);
   }
 
   enum class Logits { kCompute, kAreThere };
@@ -128,7 +128,7 @@ at::Tensor kept_logits(Decoder::State& state, int64_t n_actions) {
   const int64_t vocab_size = state.local.vocab_size;
   const int64_t bytes = n_actions * vocab_size * state.head.element_size();
   if (n_actions == 0 || bytes > kMaxKeptBytes) return {};
-  return state.pool.take(Slab::size_of(n_actions, vocab_size)).matrix(n_actions, vocab_size);
+  return state.pool.take(Arena::size_of(n_actions, vocab_size)).matrix(n_actions, vocab_size);
 }
 
 template <class T>
@@ -306,7 +306,7 @@ at::Tensor all_columns(const Decoder::State& state, const at::Tensor& own) {
   tensor->all_gather(parts, padded);
   at::Tensor all = at::empty({own.size(0), state.architecture.vocab_size}, own.options());
   for (; place.tensor < place.n_tensor; ++place.tensor) {
-    const Span part = vocabulary_of(state.architecture.vocab_size, place);
+    const IndexRange part = vocabulary_of(state.architecture.vocab_size, place);
     all.narrow(1, part.first, part.count)
         .copy_(parts.select(0, place.tensor).narrow(0, 0, part.count).t());
   }

@@ -25,7 +25,7 @@ std::string embedding_in(const SafetensorsDirectory& stored) {
   return {};
 }
 
-/// Whether two stretches of bytes differ. Of long ones only some stretches are looked at: weights
+/// Whether two ranges of bytes differ. Of long ones only some ranges are looked at: weights
 /// that were trained apart differ everywhere.
 bool differ(std::span<const std::byte> a, std::span<const std::byte> b) {
   constexpr size_t kWhole = size_t{16} << 20;

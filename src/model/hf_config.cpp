@@ -194,7 +194,7 @@ void refuse_what_changes_the_result(ConfigReader& reader) {
   }
 }
 
-HiddenFunction hidden_function_of(ConfigReader& reader, Family family) {
+ActivationFunction activation_function_of(ConfigReader& reader, Family family) {
   const char* key = family == Family::kGpt2 ? "activation_function" : "hidden_act";
   const char* fallback = family == Family::kGpt2    ? "gelu_new"
                          : family == Family::kGemma ? "gelu_pytorch_tanh"
@@ -204,16 +204,16 @@ HiddenFunction hidden_function_of(ConfigReader& reader, Family family) {
     key = "hidden_activation";
   }
   const std::string name = reader.text(key, fallback);
-  if (name == "silu" || name == "swish") return HiddenFunction::kSilu;
+  if (name == "silu" || name == "swish") return ActivationFunction::kSilu;
   if (name == "gelu_new" || name == "gelu_pytorch_tanh" || name == "gelu_fast") {
-    return HiddenFunction::kGeluTanh;
+    return ActivationFunction::kGeluTanh;
   }
   if (name == "gelu") {
-    return family == Family::kGemma ? HiddenFunction::kGeluTanh : HiddenFunction::kGelu;
+    return family == Family::kGemma ? ActivationFunction::kGeluTanh : ActivationFunction::kGelu;
   }
-  if (name == "relu") return HiddenFunction::kRelu;
+  if (name == "relu") return ActivationFunction::kRelu;
   reader.problem(key, "silu, gelu, gelu_new, gelu_pytorch_tanh, gelu_fast or relu", name);
-  return HiddenFunction::kSilu;
+  return ActivationFunction::kSilu;
 }
 
 /// A number of the rope object; absent or null: `fallback`.
@@ -426,7 +426,7 @@ void read_experts(ConfigReader& reader, Architecture& a) {
   e.balance_coefficient = reader.number("router_aux_loss_coef", 0.001);
 }
 
-/// Which products have a bias.
+/// Which matmuls have a bias.
 void read_biases(ConfigReader& reader, Architecture& a) {
   switch (a.family) {
     case Family::kGpt2:
@@ -527,7 +527,7 @@ Architecture Architecture::from_hf_config(const std::filesystem::path& config_js
     a.norm = NormKind::kRmsPlusOne;
     a.embedding_scale = std::sqrt(static_cast<double>(a.hidden_size));
   }
-  a.hidden_function = hidden_function_of(reader, a.family);
+  a.activation_function = activation_function_of(reader, a.family);
   read_biases(reader, a);
   read_experts(reader, a);
   a.qk_norm = a.family == Family::kQwen3 || a.family == Family::kQwen3Moe;

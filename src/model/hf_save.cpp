@@ -47,15 +47,15 @@ std::string class_name(const Architecture& a) {
   return base::concat(stem, a.family == Family::kGpt2 ? "LMHeadModel" : "ForCausalLM");
 }
 
-const char* name(HiddenFunction function, Family family) {
+const char* name(ActivationFunction function, Family family) {
   switch (function) {
-    case HiddenFunction::kSilu:
+    case ActivationFunction::kSilu:
       return "silu";
-    case HiddenFunction::kGeluTanh:
+    case ActivationFunction::kGeluTanh:
       return family == Family::kGpt2 ? "gelu_new" : "gelu_pytorch_tanh";
-    case HiddenFunction::kGelu:
+    case ActivationFunction::kGelu:
       return "gelu";
-    case HiddenFunction::kRelu:
+    case ActivationFunction::kRelu:
       break;
   }
   return "relu";
@@ -108,7 +108,7 @@ ordered_json gpt2_sizes(const Architecture& a) {
           {"n_positions", a.max_positions},
           {"n_ctx", a.max_positions},
           {"layer_norm_epsilon", a.norm_eps},
-          {"activation_function", name(a.hidden_function, a.family)},
+          {"activation_function", name(a.activation_function, a.family)},
           {"attn_pdrop", 0.0},
           {"embd_pdrop", 0.0},
           {"resid_pdrop", 0.0},
@@ -126,7 +126,7 @@ ordered_json common_sizes(const Architecture& a) {
           {"rms_norm_eps", a.norm_eps},
           {"rope_theta", a.rope_theta},
           {"rope_scaling", rope_scaling_of(a.rope)},
-          {"hidden_act", name(a.hidden_function, a.family)},
+          {"hidden_act", name(a.activation_function, a.family)},
           {"attention_dropout", 0.0}};
 }
 

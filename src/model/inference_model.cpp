@@ -5,10 +5,10 @@
 #include <algorithm>  // copy_n, max
 #include <cmath>      // sqrt, exp
 
-#include "hidden_function.h"
+#include "activation_function.h"
 #include "orrery/base/error.h"
 #include "orrery/kernels/decode_attention.h"
-#include "orrery/kernels/packed_product.h"
+#include "orrery/kernels/packed_gemm.h"
 #include "orrery/kernels/rms_norm.h"
 #include "orrery/kernels/rope.h"
 #include "orrery/kernels/varlen_attention.h"
@@ -80,18 +80,18 @@ InferenceModel<T>::InferenceModel(const Decoder& decoder, const InferenceWeights
 }
 
 template <class T>
-void InferenceModel<T>::compute_product(const Matrix& weight, const T* x, int64_t n_rows, T* y,
-                                        const T* residual) {
-  kernels::packed_product<T>({.x = x,
-                              .packed = weight.packed,
-                              .bias = weight.bias.empty() ? nullptr : weight.bias.data(),
-                              .residual = residual,
-                              .y = y,
-                              .n_rows = n_rows,
-                              .n_in = weight.n_in,
-                              .n_out = weight.n_out,
-                              .x_stride = weight.n_in,
-                              .y_stride = weight.n_out});
+void InferenceModel<T>::matmul(const Matrix& weight, const T* x, int64_t n_rows, T* y,
+                               const T* residual) {
+  kernels::packed_gemm<T>({.x = x,
+                           .packed = weight.packed,
+                           .bias = weight.bias.empty() ? nullptr : weight.bias.data(),
+                           .residual = residual,
+                           .y = y,
+                           .n_rows = n_rows,
+                           .n_in = weight.n_in,
+                           .n_out = weight.n_out,
+                           .x_stride = weight.n_in,
+                           .y_stride = weight.n_out});
 }
 
 template <class T>
@@ -129,11 +129,11 @@ void InferenceModel<T>::sum_over_tensor_ranks(T* rows, int64_t n_rows) {
   shard_.tensor->all_reduce(sums, comm::ReduceOp::kSum);
 }
 
-/// x += the product, summed over the tensor ranks.
+/// x += the matmul, summed over the tensor ranks.
 template <class T>
-void InferenceModel<T>::add_product(const Matrix& weight, const T* x, int64_t n_rows) {
-  if (shard_.tensor == nullptr) return compute_product(weight, x, n_rows, x_.get(), x_.get());
-  compute_product(weight, x, n_rows, partial_.get());
+void InferenceModel<T>::add_matmul(const Matrix& weight, const T* x, int64_t n_rows) {
+  if (shard_.tensor == nullptr) return matmul(weight, x, n_rows, x_.get(), x_.get());
+  matmul(weight, x, n_rows, partial_.get());
   sum_over_tensor_ranks(partial_.get(), n_rows);
   const int64_t n = n_rows * architecture_.hidden_size;
   for (int64_t i = 0; i < n; ++i) x_[i] += partial_[i];
@@ -171,21 +171,20 @@ void InferenceModel<T>::end_stage(int64_t n_rows) {
 /// normed_ [n_rows, H] -> logits [n_rows, V].
 template <class T>
 void InferenceModel<T>::compute_logits(int64_t n_rows, T* logits) {
-  if (shard_.tensor == nullptr)
-    return compute_product(weights_.head, normed_.get(), n_rows, logits);
+  if (shard_.tensor == nullptr) return matmul(weights_.head, normed_.get(), n_rows, logits);
   // Parts differ in size by one: equal ones are exchanged, each rank's rows one behind another.
   ShardPlace place = shard_.place;
   const int64_t part = n_rows * (vocab_size_ / place.n_tensor + 1);
   const auto room = static_cast<size_t>((place.n_tensor + 1) * part);
   if (parts_.size() < room) parts_.resize(room);
   T* const own = parts_.data();
-  compute_product(weights_.head, normed_.get(), n_rows, own);
+  matmul(weights_.head, normed_.get(), n_rows, own);
   std::fill_n(own + n_rows * vocabulary_.count, part - n_rows * vocabulary_.count, T(0));
   T* const all = own + part;
   at::Tensor gathered = tensor_over(all, {place.n_tensor, part});
   shard_.tensor->all_gather(gathered, tensor_over(own, {part}));
   for (place.tensor = 0; place.tensor < place.n_tensor; ++place.tensor) {
-    const Span columns = vocabulary_of(vocab_size_, place);
+    const IndexRange columns = vocabulary_of(vocab_size_, place);
     for (int64_t row = 0; row < n_rows; ++row) {
       std::copy_n(all + place.tensor * part + row * columns.count, columns.count,
                   logits + row * vocab_size_ + columns.first);
@@ -198,7 +197,7 @@ template <class T>
 void InferenceModel<T>::project_and_rotate(const Layer& layer, int64_t n_rows) {
   const Architecture& a = architecture_;
   norm(x_.get(), layer.input_norm, n_rows, normed_.get());
-  compute_product(layer.qkv, normed_.get(), n_rows, qkv_.get());
+  matmul(layer.qkv, normed_.get(), n_rows, qkv_.get());
   const auto norm_heads = [&](const std::vector<T>& weight, int64_t first_head, int64_t n_heads) {
     T* heads = qkv_.get() + first_head * a.head_dim;
     kernels::rms_norm<T>({.x = heads,
@@ -239,15 +238,15 @@ void InferenceModel<T>::write_row(const PagePool<T>& pages, int64_t layer, int64
                                .head_dim = a.head_dim});
 }
 
-/// x [n_rows, H] -> the rows that go into the second product, in hidden_.
+/// x [n_rows, H] -> the rows that go into the second matmul, in hidden_.
 template <class T>
 void InferenceModel<T>::run_mlp(const Mlp& mlp, const T* x, int64_t n_rows, T* up) {
-  compute_product(mlp.up, x, n_rows, up);
-  apply_hidden<T>({.function = architecture_.hidden_function,
-                   .is_gated = architecture_.gated_mlp,
-                   .n_rows = n_rows,
-                   .width = mlp.down.n_in},
-                  up, hidden_.get());
+  matmul(mlp.up, x, n_rows, up);
+  apply_activation<T>({.function = architecture_.activation_function,
+                       .is_gated = architecture_.gated_mlp,
+                       .n_rows = n_rows,
+                       .width = mlp.down.n_in},
+                      up, hidden_.get());
 }
 
 /// The experts of normed_ onto x. A row adds its experts in their order, whatever other rows do.
@@ -255,7 +254,7 @@ template <class T>
 void InferenceModel<T>::add_experts(const Layer& layer, int64_t n_rows) {
   const Experts& experts = architecture_.experts;
   const int64_t width = architecture_.hidden_size;
-  compute_product(layer.router, normed_.get(), n_rows, router_.get());
+  matmul(layer.router, normed_.get(), n_rows, router_.get());
   route<T>({.logits = router_.get(),
             .index = route_index_.data(),
             .weight = route_weight_.get(),
@@ -279,7 +278,7 @@ void InferenceModel<T>::add_experts(const Layer& layer, int64_t n_rows) {
     const auto count = static_cast<int64_t>(expert_rows_.size());
     if (count == 0) continue;
     run_mlp(layer.experts[own], expert_in_.get(), count, up_.get());
-    compute_product(layer.experts[own].down, hidden_.get(), count, expert_out_.get());
+    matmul(layer.experts[own].down, hidden_.get(), count, expert_out_.get());
     for (int64_t i = 0; i < count; ++i) {
       const T weight = route_weight_[expert_places_[static_cast<size_t>(i)]];
       T* sum = partial_.get() + expert_rows_[static_cast<size_t>(i)] * width;
@@ -289,8 +288,8 @@ void InferenceModel<T>::add_experts(const Layer& layer, int64_t n_rows) {
   }
   if (layer.shared_gate.packed != nullptr) {
     run_mlp(layer.shared, normed_.get(), n_rows, up_.get());
-    compute_product(layer.shared.down, hidden_.get(), n_rows, expert_out_.get());
-    compute_product(layer.shared_gate, normed_.get(), n_rows, router_.get());
+    matmul(layer.shared.down, hidden_.get(), n_rows, expert_out_.get());
+    matmul(layer.shared_gate, normed_.get(), n_rows, router_.get());
     for (int64_t row = 0; row < n_rows; ++row) {
       const T gate = 1 / (1 + std::exp(-router_[row]));
       for (int64_t j = row * width; j < (row + 1) * width; ++j) {
@@ -302,14 +301,14 @@ void InferenceModel<T>::add_experts(const Layer& layer, int64_t n_rows) {
   for (int64_t i = 0; i < n_rows * width; ++i) x_[i] += partial_[i];
 }
 
-/// attention -> output product onto the residual stream -> MLP or experts onto it.
+/// attention -> output matmul onto the residual stream -> MLP or experts onto it.
 template <class T>
 void InferenceModel<T>::finish_layer(const Layer& layer, int64_t n_rows) {
-  add_product(layer.output, attention_.get(), n_rows);
-  norm(x_.get(), layer.middle_norm, n_rows, normed_.get());
+  add_matmul(layer.output, attention_.get(), n_rows);
+  norm(x_.get(), layer.post_attention_norm, n_rows, normed_.get());
   if (layer.has_experts()) return add_experts(layer, n_rows);
   run_mlp(layer.mlp, normed_.get(), n_rows, up_.get());
-  add_product(layer.mlp.down, hidden_.get(), n_rows);
+  add_matmul(layer.mlp.down, hidden_.get(), n_rows);
 }
 
 template <class T>

@@ -1,5 +1,5 @@
 // The decoder as generation runs it: packed weights, buffers made once, own kernels throughout, no
-// tensor and no allocation per token. compute_product() in the .cpp is the one place where products
+// tensor and no allocation per token. matmul() in the .cpp is the one place where matmuls
 // happen: another kernel for them goes there.
 #pragma once
 
@@ -51,9 +51,8 @@ class InferenceModel {
   using Layer = typename InferenceWeights<T>::Layer;
   using Mlp = typename InferenceWeights<T>::Mlp;
 
-  void compute_product(const Matrix& weight, const T* x, int64_t n_rows, T* y,
-                       const T* residual = nullptr);
-  void add_product(const Matrix& weight, const T* x, int64_t n_rows);
+  void matmul(const Matrix& weight, const T* x, int64_t n_rows, T* y, const T* residual = nullptr);
+  void add_matmul(const Matrix& weight, const T* x, int64_t n_rows);
   void sum_over_tensor_ranks(T* rows, int64_t n_rows);
   void begin_stage(int64_t n_rows);
   void end_stage(int64_t n_rows);
@@ -69,7 +68,7 @@ class InferenceModel {
   const Shard shard_;
   const Architecture architecture_;  // of the shard: its heads, blocks, vocabulary
   const int64_t vocab_size_;         // of the model
-  const Span vocabulary_;
+  const IndexRange vocabulary_;
   const InferenceWeights<T>& weights_;
   std::vector<T> cosines_, sines_;  // [max_context, D / 2]
 

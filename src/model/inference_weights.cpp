@@ -4,7 +4,7 @@
 
 #include "orrery/base/hash.h"
 #include "orrery/base/text.h"
-#include "orrery/kernels/packed_product.h"
+#include "orrery/kernels/packed_gemm.h"
 
 namespace orrery::model {
 namespace {
@@ -36,7 +36,7 @@ std::string layer_prefix(int64_t block) { return base::concat("model.layers.", b
 
 /// Numbers that the matrices of a shard take when they are packed.
 template <class T>
-int64_t packed_numbers(const Decoder& decoder, const Architecture& a, const Span& blocks) {
+int64_t packed_numbers(const Decoder& decoder, const Architecture& a, const IndexRange& blocks) {
   const int64_t h = a.hidden_size;
   const auto mlp = [&](int64_t width) {
     return kernels::packed_size<T>((a.gated_mlp ? 2 : 1) * width, h) +
@@ -51,7 +51,7 @@ int64_t packed_numbers(const Decoder& decoder, const Architecture& a, const Span
     }
     total += kernels::packed_size<T>(a.experts.count, h) + kernels::packed_size<T>(1, h);
     if (a.experts.shared_intermediate_size > 0) total += mlp(a.experts.shared_intermediate_size);
-    const Span own = experts_of(a.experts.count, decoder.shard().place);
+    const IndexRange own = experts_of(a.experts.count, decoder.shard().place);
     total += own.count * mlp(a.experts.intermediate_size);
   }
   if (decoder.shard().place.is_last_stage() && !a.value_head) {
@@ -96,7 +96,7 @@ template <class T>
 void InferenceWeights<T>::pack_experts(const Decoder& decoder, const Architecture& a,
                                        const std::string& prefix, Layer& layer) {
   layer.router = pack(decoder, prefix + "gate.weight", a.experts.count, a.hidden_size);
-  const Span own = experts_of(a.experts.count, decoder.shard().place);
+  const IndexRange own = experts_of(a.experts.count, decoder.shard().place);
   layer.first_expert = own.first;
   for (int64_t e = own.first; e < own.end(); ++e) {
     layer.experts.push_back(pack_mlp(decoder, a, base::concat(prefix, "experts.", e, "."),
@@ -112,7 +112,7 @@ template <class T>
 InferenceWeights<T>::InferenceWeights(const Decoder& decoder) {
   const Shard& shard = decoder.shard();
   const Architecture a = shard_architecture(decoder.architecture(), shard.place);
-  const Span blocks = blocks_of(decoder.architecture().n_layers, shard.place);
+  const IndexRange blocks = blocks_of(decoder.architecture().n_layers, shard.place);
   memory_ =
       base::LargeMemory(static_cast<size_t>(packed_numbers<T>(decoder, a, blocks)) * sizeof(T));
   next_ = static_cast<T*>(memory_.data());
@@ -121,7 +121,7 @@ InferenceWeights<T>::InferenceWeights(const Decoder& decoder) {
     Layer layer;
     layer.window = a.window_of(block);
     layer.input_norm = norm_of<T>(decoder, p + "input_layernorm");
-    layer.middle_norm = norm_of<T>(decoder, p + "post_attention_layernorm");
+    layer.post_attention_norm = norm_of<T>(decoder, p + "post_attention_layernorm");
     if (a.qk_norm) {
       layer.q_norm = copy_of<T>(decoder, p + "self_attn.q_norm.weight", a.head_dim);
       layer.k_norm = copy_of<T>(decoder, p + "self_attn.k_norm.weight", a.head_dim);

@@ -1,6 +1,6 @@
 // The weights of a shard as generation reads them: every matrix in panels
-// (kernels/packed_product.h), all of them in one block in the order in which a token meets them, so
-// that what is asked for ahead of one product is the beginning of the next.
+// (kernels/packed_gemm.h), all of them in one block in the order in which a token meets them, so
+// that what is asked for ahead of one matmul is the beginning of the next.
 #pragma once
 
 #include <cstdint>
@@ -36,7 +36,7 @@ class InferenceWeights {
   };
   struct Layer {
     int64_t window = 0;  // of its attention; 0: none
-    NormWeights<T> input_norm, middle_norm;
+    NormWeights<T> input_norm, post_attention_norm;
     std::vector<T> q_norm, k_norm;
     PackedMatrix<T> qkv, output;
     Mlp mlp;                      // in a layer without experts

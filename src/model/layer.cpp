@@ -5,13 +5,13 @@
 #include <cmath>  // sqrt
 #include <string>
 
+#include "activation_function.h"
 #include "dispatch.h"
-#include "hidden_function.h"
+#include "matmul.h"
 #include "orrery/base/text.h"
 #include "orrery/kernels/rms_norm.h"
 #include "orrery/kernels/rope.h"
 #include "orrery/kernels/varlen_attention.h"
-#include "product.h"
 #include "row_norm.h"
 
 namespace orrery::model {
@@ -97,7 +97,7 @@ void rotate(const PassInput& pass, T* x, int64_t stride, kernels::Rotation rotat
                     .rotation = rotation});
 }
 
-/// Where q and k are read from: the fused product, or the normed copy.
+/// Where q and k are read from: the fused matmul, or the normed copy.
 template <class T>
 struct QueriesAndKeys {
   T* q;
@@ -221,8 +221,8 @@ void attend_backward(const PassInput& pass, int64_t window, const LayerActivatio
 }
 
 /// out [R, H] = residual [R, H] + x [T, n] weight^T [n, H], summed over the tensor ranks.
-void add_product(const PassInput& pass, at::Tensor out, const at::Tensor& residual,
-                 const at::Tensor& x, const at::Tensor& weight, LayerScratch& scratch) {
+void add_matmul(const PassInput& pass, at::Tensor out, const at::Tensor& residual,
+                const at::Tensor& x, const at::Tensor& weight, LayerScratch& scratch) {
   if (pass.rows.tensor == nullptr) {
     out.copy_(residual);
     multiply_onto(out, x, weight.t());
@@ -234,7 +234,7 @@ void add_product(const PassInput& pass, at::Tensor out, const at::Tensor& residu
   out.add_(residual);
 }
 
-/// Gradient [R, H] by the input of a product: dy [T, n] weight [n, H], summed over the tensor
+/// Gradient [R, H] by the input of a matmul: dy [T, n] weight [n, H], summed over the tensor
 /// ranks.
 void input_gradient(const PassInput& pass, const at::Tensor& dy, const at::Tensor& weight,
                     LayerScratch& scratch) {
@@ -256,9 +256,9 @@ void add_partial(const PassInput& pass, at::Tensor out, const at::Tensor& residu
   out.add_(residual);
 }
 
-HiddenShape hidden_shape(const PassInput& pass) {
+ActivationShape activation_shape(const PassInput& pass) {
   const Architecture& a = pass.architecture;
-  return {.function = a.hidden_function,
+  return {.function = a.activation_function,
           .is_gated = a.gated_mlp,
           .n_rows = pass.n_tokens(),
           .width = a.intermediate_size};
@@ -268,7 +268,7 @@ HiddenShape hidden_shape(const PassInput& pass) {
 template <class T>
 void forward_mlp(const PassInput& pass, const LayerWeights& w, LayerActivations& act,
                  LayerScratch& scratch, at::Tensor& output) {
-  norm<T>(pass, act.middle, w.middle_norm, w.middle_norm_bias, scratch.normed,
+  norm<T>(pass, act.middle, w.post_attention_norm, w.post_attention_norm_bias, scratch.normed,
           act.middle_rstd.data_ptr<T>());
   const at::Tensor rows = gather_rows(pass.rows, scratch.normed, scratch.full);
   if (w.has_experts()) {
@@ -281,8 +281,9 @@ void forward_mlp(const PassInput& pass, const LayerWeights& w, LayerActivations&
   multiply_into(act.up, rows, w.mlp.up.t());
   if (w.mlp.up_bias.defined()) add_bias<T>(act.up, w.mlp.up_bias);
   if (!output.defined()) return;
-  apply_hidden<T>(hidden_shape(pass), act.up.const_data_ptr<T>(), scratch.gated.data_ptr<T>());
-  add_product(pass, output, act.middle, scratch.gated, w.mlp.down, scratch);
+  apply_activation<T>(activation_shape(pass), act.up.const_data_ptr<T>(),
+                      scratch.gated.data_ptr<T>());
+  add_matmul(pass, output, act.middle, scratch.gated, w.mlp.down, scratch);
   if (w.mlp.down_bias.defined()) add_bias<T>(output, w.mlp.down_bias);
 }
 
@@ -293,7 +294,8 @@ void backward_mlp(const PassInput& pass, const LayerWeights& w, LayerWeights& dw
   at::Tensor dy = gather_rows(pass.rows, gradient, scratch.full);
   if (w.has_experts()) {
     if (pass.rows.tensor != nullptr) dy = dy.clone();  // the rows are gathered to the same place
-    norm<T>(pass, act.middle, w.middle_norm, w.middle_norm_bias, scratch.normed, nullptr);
+    norm<T>(pass, act.middle, w.post_attention_norm, w.post_attention_norm_bias, scratch.normed,
+            nullptr);
     const at::Tensor rows = gather_rows(pass.rows, scratch.normed, scratch.full);
     // The balance loss is one number of all tensor ranks: the first one counts it.
     const bool counts = pass.rows.tensor == nullptr || pass.rows.tensor->rank() == 0;
@@ -310,13 +312,14 @@ void backward_mlp(const PassInput& pass, const LayerWeights& w, LayerWeights& dw
   }
   if (w.mlp.down_bias.defined()) add_column_sums<T>(gradient, dw.mlp.down_bias);
   multiply_into(scratch.gated, dy, w.mlp.down);
-  apply_hidden_backward<T>(hidden_shape(pass), act.up.const_data_ptr<T>(),
+  apply_hidden_backward<T>(activation_shape(pass), act.up.const_data_ptr<T>(),
                            scratch.gated.const_data_ptr<T>(), act.up.data_ptr<T>(),
                            scratch.gated.data_ptr<T>());
   const at::Tensor& dup = act.up;
   multiply_onto(dw.mlp.down, dy.t(), scratch.gated);
   if (w.mlp.up_bias.defined()) add_column_sums<T>(dup, dw.mlp.up_bias);
-  norm<T>(pass, act.middle, w.middle_norm, w.middle_norm_bias, scratch.normed, nullptr);
+  norm<T>(pass, act.middle, w.post_attention_norm, w.post_attention_norm_bias, scratch.normed,
+          nullptr);
   multiply_onto(dw.mlp.up, dup.t(), gather_rows(pass.rows, scratch.normed, scratch.full));
   input_gradient(pass, dup, w.mlp.up, scratch);
 }
@@ -336,7 +339,7 @@ void forward(const PassInput& pass, const LayerWeights& w, const at::Tensor& inp
   const QueriesAndKeys<T> qk = queries_and_keys<T>(a, act);
   rotate<T>(pass, qk.q, qk.stride, kernels::Rotation::kForward);
   attend<T>(pass, w.window, act);
-  add_product(pass, act.middle, input, act.attention, w.output, scratch);
+  add_matmul(pass, act.middle, input, act.attention, w.output, scratch);
   // On own rows, after the sum over the tensor ranks: counted once.
   if (a.output_bias) add_bias<T>(act.middle, w.output_bias);
   forward_mlp<T>(pass, w, act, scratch, output);
@@ -348,8 +351,8 @@ void backward(const PassInput& pass, const LayerWeights& w, LayerWeights& dw,
               at::Tensor& gradient) {
   const Architecture& a = pass.architecture;
   backward_mlp<T>(pass, w, dw, act, scratch, gradient);
-  norm_backward<T>(pass, act.middle, w.middle_norm, act.middle_rstd, scratch.dnormed, gradient,
-                   dw.middle_norm, dw.middle_norm_bias);
+  norm_backward<T>(pass, act.middle, w.post_attention_norm, act.middle_rstd, scratch.dnormed,
+                   gradient, dw.post_attention_norm, dw.post_attention_norm_bias);
 
   if (a.output_bias) add_column_sums<T>(gradient, dw.output_bias);
   const at::Tensor dmiddle = gather_rows(pass.rows, gradient, scratch.full);
@@ -369,7 +372,7 @@ void backward(const PassInput& pass, const LayerWeights& w, LayerWeights& dw,
                    dw.input_norm, dw.input_norm_bias);
 }
 
-/// The MLP under `prefix`, with `up_rows` rows in its first product.
+/// The MLP under `prefix`, with `up_rows` rows in its first matmul.
 MlpWeights mlp_weights(const Architecture& a, const ParameterTable& table, const at::Tensor& flat,
                        const std::string& prefix, int64_t width, bool has_bias) {
   const int64_t up_rows = (a.gated_mlp ? 2 : 1) * width;
@@ -414,7 +417,8 @@ LayerWeights layer_weights(const Architecture& a, const ParameterTable& table,
   w.input_norm = vector_view(table, flat, prefix + "input_layernorm.weight", h);
   if (a.norm == NormKind::kLayer) {
     w.input_norm_bias = vector_view(table, flat, prefix + "input_layernorm.bias", h);
-    w.middle_norm_bias = vector_view(table, flat, prefix + "post_attention_layernorm.bias", h);
+    w.post_attention_norm_bias =
+        vector_view(table, flat, prefix + "post_attention_layernorm.bias", h);
   }
   w.qkv = fused_view(table, flat, prefix + "self_attn.q_proj.weight", a.qkv_size(), h);
   if (a.qkv_bias) {
@@ -425,7 +429,7 @@ LayerWeights layer_weights(const Architecture& a, const ParameterTable& table,
     w.k_norm = vector_view(table, flat, prefix + "self_attn.k_norm.weight", a.head_dim);
   }
   w.output = fused_view(table, flat, prefix + "self_attn.o_proj.weight", h, a.query_size());
-  w.middle_norm = vector_view(table, flat, prefix + "post_attention_layernorm.weight", h);
+  w.post_attention_norm = vector_view(table, flat, prefix + "post_attention_layernorm.weight", h);
   if (a.output_bias) w.output_bias = vector_view(table, flat, prefix + "self_attn.o_proj.bias", h);
   if (a.has_experts(block)) {
     w.experts = expert_weights(a, table, flat, prefix + "mlp.");
@@ -437,49 +441,50 @@ LayerWeights layer_weights(const Architecture& a, const ParameterTable& table,
 
 int64_t LayerActivations::size_of(const Architecture& a, const PassRows& rows) {
   const int64_t n_tokens = rows.n_tokens;
-  int64_t total = 2 * Slab::size_of(rows.n_own, 1) + Slab::size_of(n_tokens, a.qkv_size()) +
-                  Slab::size_of(n_tokens, a.query_size()) + Slab::size_of(n_tokens, a.n_heads) +
-                  Slab::size_of(rows.n_own, a.hidden_size) +
-                  Slab::size_of(n_tokens, a.has_dense_layers() ? a.up_size() : 0);
+  int64_t total = 2 * Arena::size_of(rows.n_own, 1) + Arena::size_of(n_tokens, a.qkv_size()) +
+                  Arena::size_of(n_tokens, a.query_size()) + Arena::size_of(n_tokens, a.n_heads) +
+                  Arena::size_of(rows.n_own, a.hidden_size) +
+                  Arena::size_of(n_tokens, a.has_dense_layers() ? a.up_size() : 0);
   if (a.qk_norm) {
-    total += Slab::size_of(n_tokens, a.query_size() + a.kv_size()) +
-             Slab::size_of(n_tokens, a.n_heads + a.n_kv_heads);
+    total += Arena::size_of(n_tokens, a.query_size() + a.kv_size()) +
+             Arena::size_of(n_tokens, a.n_heads + a.n_kv_heads);
   }
   return total;
 }
 
-LayerActivations LayerActivations::from(Slab& slab, const Architecture& a, const PassRows& rows) {
+LayerActivations LayerActivations::from(Arena& arena, const Architecture& a, const PassRows& rows) {
   const int64_t n_tokens = rows.n_tokens;
   LayerActivations act;
-  act.input_rstd = slab.matrix(rows.n_own, 1);
-  act.qkv = slab.matrix(n_tokens, a.qkv_size());
+  act.input_rstd = arena.matrix(rows.n_own, 1);
+  act.qkv = arena.matrix(n_tokens, a.qkv_size());
   if (a.qk_norm) {
-    act.rotated = slab.matrix(n_tokens, a.query_size() + a.kv_size());
-    act.qk_rstd = slab.matrix(n_tokens, a.n_heads + a.n_kv_heads);
+    act.rotated = arena.matrix(n_tokens, a.query_size() + a.kv_size());
+    act.qk_rstd = arena.matrix(n_tokens, a.n_heads + a.n_kv_heads);
   }
-  act.attention = slab.matrix(n_tokens, a.query_size());
-  act.logsumexp = slab.matrix(n_tokens, a.n_heads);
-  act.middle = slab.matrix(rows.n_own, a.hidden_size);
-  act.middle_rstd = slab.matrix(rows.n_own, 1);
-  act.up = slab.matrix(n_tokens, a.has_dense_layers() ? a.up_size() : 0);
+  act.attention = arena.matrix(n_tokens, a.query_size());
+  act.logsumexp = arena.matrix(n_tokens, a.n_heads);
+  act.middle = arena.matrix(rows.n_own, a.hidden_size);
+  act.middle_rstd = arena.matrix(rows.n_own, 1);
+  act.up = arena.matrix(n_tokens, a.has_dense_layers() ? a.up_size() : 0);
   return act;
 }
 
 int64_t LayerScratch::size_of(const Architecture& a, const PassRows& rows) {
-  return 2 * Slab::size_of(rows.n_own, a.hidden_size) +
-         Slab::size_of(rows.n_tokens, a.has_dense_layers() ? a.intermediate_size : 0) +
-         Slab::size_of(rows.n_tokens, a.qkv_size()) + Slab::size_of(rows.n_tokens, a.query_size()) +
-         Slab::size_of(rows.n_gathered, a.hidden_size);
+  return 2 * Arena::size_of(rows.n_own, a.hidden_size) +
+         Arena::size_of(rows.n_tokens, a.has_dense_layers() ? a.intermediate_size : 0) +
+         Arena::size_of(rows.n_tokens, a.qkv_size()) +
+         Arena::size_of(rows.n_tokens, a.query_size()) +
+         Arena::size_of(rows.n_gathered, a.hidden_size);
 }
 
-LayerScratch LayerScratch::from(Slab& slab, const Architecture& a, const PassRows& rows) {
+LayerScratch LayerScratch::from(Arena& arena, const Architecture& a, const PassRows& rows) {
   LayerScratch scratch;
-  scratch.normed = slab.matrix(rows.n_own, a.hidden_size);
-  scratch.gated = slab.matrix(rows.n_tokens, a.has_dense_layers() ? a.intermediate_size : 0);
-  scratch.dqkv = slab.matrix(rows.n_tokens, a.qkv_size());
-  scratch.dattention = slab.matrix(rows.n_tokens, a.query_size());
-  scratch.dnormed = slab.matrix(rows.n_own, a.hidden_size);
-  scratch.full = slab.matrix(rows.n_gathered, a.hidden_size);
+  scratch.normed = arena.matrix(rows.n_own, a.hidden_size);
+  scratch.gated = arena.matrix(rows.n_tokens, a.has_dense_layers() ? a.intermediate_size : 0);
+  scratch.dqkv = arena.matrix(rows.n_tokens, a.qkv_size());
+  scratch.dattention = arena.matrix(rows.n_tokens, a.query_size());
+  scratch.dnormed = arena.matrix(rows.n_own, a.hidden_size);
+  scratch.full = arena.matrix(rows.n_gathered, a.hidden_size);
   return scratch;
 }
 

@@ -1,6 +1,6 @@
-// One decoder layer forwards and backwards: the library's products, own kernels for the rest. On
+// One decoder layer forwards and backwards: the library's matmuls, own kernels for the rest. On
 // several tensor ranks each has its heads and its part of the MLP (Shoeybi et al. 2019,
-// Megatron-LM) and, between the products, its rows (row_exchange.h).
+// Megatron-LM) and, between the matmuls, its rows (row_exchange.h).
 //   n = norm(x); q, k, v = n Wqkv^T (+ bias), rotated; m = x + attention(q, k, v) Wo^T (+ bias);
 //   y = m + (f(norm(m) Wg^T) * norm(m) Wu^T) Wd^T, or f(norm(m) Wu^T) Wd^T (+ biases), or a mixture
 //   of experts (experts.h)
@@ -14,29 +14,29 @@
 #include <cstdint>
 #include <vector>
 
+#include "arena.h"
 #include "experts.h"
 #include "orrery/model/architecture.h"
 #include "orrery/model/parameter_table.h"
 #include "row_exchange.h"
-#include "slab.h"
 
 namespace orrery::model {
 
 /// Views of the flat buffer (values, or gradients with the same shapes).
 struct LayerWeights {
-  int64_t window = 0;           // of its attention; 0: none
-  at::Tensor input_norm;        // [H]
-  at::Tensor input_norm_bias;   // [H] or undefined
-  at::Tensor qkv;               // [F, H]
-  at::Tensor qkv_bias;          // [F] or undefined
-  at::Tensor q_norm;            // [D] or undefined
-  at::Tensor k_norm;            // [D] or undefined
-  at::Tensor output;            // [H, Q D]
-  at::Tensor output_bias;       // [H] or undefined
-  at::Tensor middle_norm;       // [H]
-  at::Tensor middle_norm_bias;  // [H] or undefined
-  MlpWeights mlp;               // undefined in a layer of experts
-  ExpertWeights experts;        // undefined in any other
+  int64_t window = 0;                   // of its attention; 0: none
+  at::Tensor input_norm;                // [H]
+  at::Tensor input_norm_bias;           // [H] or undefined
+  at::Tensor qkv;                       // [F, H]
+  at::Tensor qkv_bias;                  // [F] or undefined
+  at::Tensor q_norm;                    // [D] or undefined
+  at::Tensor k_norm;                    // [D] or undefined
+  at::Tensor output;                    // [H, Q D]
+  at::Tensor output_bias;               // [H] or undefined
+  at::Tensor post_attention_norm;       // [H]
+  at::Tensor post_attention_norm_bias;  // [H] or undefined
+  MlpWeights mlp;                       // undefined in a layer of experts
+  ExpertWeights experts;                // undefined in any other
 
   bool has_experts() const { return experts.router.defined(); }
 };
@@ -61,7 +61,7 @@ struct PassInput {
 /// What backward reads again, besides the layer's input.
 struct LayerActivations {
   at::Tensor input_rstd;   // [R, 1]
-  at::Tensor qkv;          // [T, F] rotated; with q/k norm as the product left it
+  at::Tensor qkv;          // [T, F] rotated; with q/k norm as the matmul left it
   at::Tensor rotated;      // [T, (Q + K) D] normed and rotated q and k; undefined without q/k norm
   at::Tensor qk_rstd;      // [T, Q + K]; undefined without q/k norm
   at::Tensor attention;    // [T, Q D]
@@ -72,7 +72,7 @@ struct LayerActivations {
   Routing routing;         // of experts
 
   static int64_t size_of(const Architecture& a, const PassRows& rows);
-  static LayerActivations from(Slab& slab, const Architecture& a, const PassRows& rows);
+  static LayerActivations from(Arena& arena, const Architecture& a, const PassRows& rows);
 };
 
 /// Matrices that no one reads after the layer.
@@ -85,7 +85,7 @@ struct LayerScratch {
   at::Tensor full;        // [n_gathered, H]: all rows, or partial sums of them
 
   static int64_t size_of(const Architecture& a, const PassRows& rows);
-  static LayerScratch from(Slab& slab, const Architecture& a, const PassRows& rows);
+  static LayerScratch from(Arena& arena, const Architecture& a, const PassRows& rows);
 };
 
 /// input [R, H] -> output [R, H], which must not be `input`. An undefined output is not computed:

@@ -38,12 +38,14 @@ class TableBuilder {
 };
 
 /// The part of rank t of T of `n` things that are cut evenly.
-Span even_part(int64_t n, const ShardPlace& place) {
+IndexRange even_part(int64_t n, const ShardPlace& place) {
   const int64_t count = n / place.n_tensor;
   return {place.tensor * count, count};
 }
 
-Span scaled(const Span& span, int64_t factor) { return {span.first * factor, span.count * factor}; }
+IndexRange scaled(const IndexRange& span, int64_t factor) {
+  return {span.first * factor, span.count * factor};
+}
 
 /// Adds the parameters of one block.
 class BlockBuilder {
@@ -60,8 +62,8 @@ class BlockBuilder {
 
   void add_all() {
     const int64_t h = a_.hidden_size;
-    const Span queries = scaled(even_part(a_.n_heads, place_), a_.head_dim);
-    const Span kv = scaled(kv_heads_of(a_.n_kv_heads, place_), a_.head_dim);
+    const IndexRange queries = scaled(even_part(a_.n_heads, place_), a_.head_dim);
+    const IndexRange kv = scaled(kv_heads_of(a_.n_kv_heads, place_), a_.head_dim);
     // Ranks that share a key and value head: the first one counts it.
     const bool is_kv_copy =
         place_.n_tensor > a_.n_kv_heads && place_.tensor % (place_.n_tensor / a_.n_kv_heads) != 0;
@@ -93,7 +95,7 @@ class BlockBuilder {
   /// The MLP that tensor ranks share: each has some of its hidden units.
   void add_mlp(const std::string& name, int64_t size, bool has_bias) {
     const int64_t h = a_.hidden_size;
-    const Span inner = even_part(size, place_);
+    const IndexRange inner = even_part(size, place_);
     if (a_.gated_mlp) rows(name + "gate_proj.weight", {size, h}, inner, false);
     rows(name + "up_proj.weight", {size, h}, inner, false);
     if (has_bias) {
@@ -108,7 +110,7 @@ class BlockBuilder {
     const Experts& experts = a_.experts;
     const int64_t h = a_.hidden_size, size = experts.intermediate_size;
     whole("mlp.gate.weight", {experts.count, h}, InitRule::kNormal, std_in_);
-    const Span own = experts_of(experts.count, place_);
+    const IndexRange own = experts_of(experts.count, place_);
     for (int64_t e = own.first; e < own.end(); ++e) {
       const std::string expert = base::concat("mlp.experts.", e, ".");
       rows(expert + "gate_proj.weight", {size, h}, {0, size}, false);
@@ -139,7 +141,8 @@ class BlockBuilder {
   }
 
   /// A weight, or (one extent) a bias.
-  void rows(const std::string& name, std::vector<int64_t> full, const Span& part, bool is_copy) {
+  void rows(const std::string& name, std::vector<int64_t> full, const IndexRange& part,
+            bool is_copy) {
     std::vector<int64_t> shape = full;
     shape[0] = part.count;
     const bool is_weight = full.size() == 2;
@@ -154,7 +157,7 @@ class BlockBuilder {
                 .is_copy = is_copy});
   }
 
-  void columns(const std::string& name, std::vector<int64_t> full, const Span& part) {
+  void columns(const std::string& name, std::vector<int64_t> full, const IndexRange& part) {
     const int64_t n_rows = full[0];
     table_.add({.name = prefix_ + name,
                 .full_shape = std::move(full),
@@ -213,27 +216,27 @@ const ParameterSpec* ParameterTable::find(std::string_view name) const {
 namespace {
 
 /// Part `i` of `n` things in `n_parts`, the first ones one larger.
-Span balanced_part(int64_t n, int64_t i, int64_t n_parts) {
+IndexRange balanced_part(int64_t n, int64_t i, int64_t n_parts) {
   const int64_t each = n / n_parts, more = n % n_parts;
   return {i * each + std::min(i, more), each + (i < more ? 1 : 0)};
 }
 
 }  // namespace
 
-Span blocks_of(int64_t n_layers, const ShardPlace& place) {
+IndexRange blocks_of(int64_t n_layers, const ShardPlace& place) {
   return balanced_part(n_layers, place.pipe, place.n_pipe);
 }
 
-Span vocabulary_of(int64_t vocab_size, const ShardPlace& place) {
+IndexRange vocabulary_of(int64_t vocab_size, const ShardPlace& place) {
   return balanced_part(vocab_size, place.tensor, place.n_tensor);
 }
 
-Span kv_heads_of(int64_t n_kv_heads, const ShardPlace& place) {
+IndexRange kv_heads_of(int64_t n_kv_heads, const ShardPlace& place) {
   if (n_kv_heads >= place.n_tensor) return even_part(n_kv_heads, place);
   return {place.tensor * n_kv_heads / place.n_tensor, 1};
 }
 
-Span experts_of(int64_t n_experts, const ShardPlace& place) {
+IndexRange experts_of(int64_t n_experts, const ShardPlace& place) {
   return balanced_part(n_experts, place.tensor, place.n_tensor);
 }
 
@@ -253,7 +256,7 @@ ParameterTable parameter_table(const Architecture& a, const ShardPlace& place) {
   // trained from nothing here; what adds to the residual stream is scaled by 1 / sqrt(2 layers).
   const double std_in = std::sqrt(2.0 / (5.0 * static_cast<double>(a.hidden_size)));
   const double std_out = std_in / std::sqrt(2.0 * static_cast<double>(a.n_layers));
-  const Span vocabulary = vocabulary_of(a.vocab_size, place);
+  const IndexRange vocabulary = vocabulary_of(a.vocab_size, place);
   TableBuilder table;
   const auto add_vocabulary = [&](const char* name, int64_t layer, bool is_copy) {
     table.add({.name = name,
@@ -286,7 +289,7 @@ ParameterTable parameter_table(const Architecture& a, const ShardPlace& place) {
                 InitRule::kNormal);
     }
   }
-  const Span blocks = blocks_of(a.n_layers, place);
+  const IndexRange blocks = blocks_of(a.n_layers, place);
   for (int64_t block = blocks.first; block < blocks.end(); ++block) {
     BlockBuilder(table, a, place, block, std_in, std_out).add_all();
   }

@@ -24,7 +24,7 @@ double yarn_pair(const Architecture& a, double turns) {
          (2 * std::log(a.rope_theta));
 }
 
-void stretch_yarn(const Architecture& a, std::vector<double>& frequencies) {
+void scale_yarn(const Architecture& a, std::vector<double>& frequencies) {
   double low = yarn_pair(a, a.rope.beta_fast), high = yarn_pair(a, a.rope.beta_slow);
   if (a.rope.truncate) {
     low = std::floor(low);
@@ -47,7 +47,7 @@ std::vector<double> rope_frequencies(const Architecture& a) {
     frequencies[pair] =
         std::pow(a.rope_theta, -2.0 * static_cast<double>(pair) / static_cast<double>(a.head_dim));
   }
-  if (a.rope.kind == RopeKind::kYarn) stretch_yarn(a, frequencies);
+  if (a.rope.kind == RopeKind::kYarn) scale_yarn(a, frequencies);
   for (double& frequency : frequencies) {
     if (a.rope.kind == RopeKind::kLinear) frequency /= a.rope.factor;
     if (a.rope.kind == RopeKind::kLlama3) frequency = llama3_frequency(frequency, a.rope);

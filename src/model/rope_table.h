@@ -1,4 +1,4 @@
-// Cosines and sines of rotary positions, with the frequencies stretched as the model asks: linear
+// Cosines and sines of rotary positions, with the frequencies scaled as the model asks: linear
 // (Chen et al. 2023), llama3 (Llama 3.1), yarn (Peng et al. 2023). All in double, whatever the
 // table's type. Private to src/model.
 #pragma once

@@ -1,8 +1,8 @@
-// Sequence parallelism: between the products of a layer each tensor rank holds some rows of the
+// Sequence parallelism: between the matmuls of a layer each tensor rank holds some rows of the
 // packed tokens, all columns; inside them all rows, some columns (Korthikanti et al. 2022, Reducing
 // Activation Recomputation in Large Transformer Models). Private to src/model.
 //
-//   own rows [R, H]  -- gather -->  all rows [T, H]  -> products cut by columns, then by rows ->
+//   own rows [R, H]  -- gather -->  all rows [T, H]  -> matmuls cut by columns, then by rows ->
 //   partial sums [T, H]  -- reduce -->  own rows [R, H]
 //
 // Shape letters: T packed tokens, R = ceil(T / tensor ranks) own rows. Rows past T are zeros.

@@ -32,8 +32,8 @@ int64_t longest(const std::vector<int32_t>& cu_seqlens) {
 
 /// out [T, H]: rows of the own part of the table; zeros for tokens of other ranks' parts.
 template <class T>
-void look_up(const at::Tensor& table, const Span& vocabulary, const std::vector<int64_t>& tokens,
-             at::Tensor& out) {
+void look_up(const at::Tensor& table, const IndexRange& vocabulary,
+             const std::vector<int64_t>& tokens, at::Tensor& out) {
   const size_t width = static_cast<size_t>(table.size(1));
   const T* rows = table.const_data_ptr<T>();
   T* to = out.data_ptr<T>();
@@ -91,7 +91,7 @@ void embed_backward_own(Decoder::State& state, const TrunkRecord& record, at::Te
 
 /// gradient [T, H] by the embedded tokens -> added to the own part of the table's.
 template <class T>
-void embed_backward(const at::Tensor& gradient, const Span& vocabulary,
+void embed_backward(const at::Tensor& gradient, const IndexRange& vocabulary,
                     const std::vector<int64_t>& tokens, at::Tensor& dtable) {
   const int64_t width = dtable.size(1);
   const T* from = gradient.const_data_ptr<T>();
@@ -138,21 +138,21 @@ void final_norm_backward(Decoder::State& state, const at::Tensor& x, const at::T
                          .width = state.architecture.hidden_size});
 }
 
-/// Carves the matrices of one pass out of one slab.
+/// Carves the matrices of one pass out of one arena.
 void lay_out(Decoder::State& state, TrunkRecord& record, size_t n_inputs, size_t n_activations) {
   const Architecture& a = state.local;
-  const int64_t input_size = Slab::size_of(record.rows.n_own, a.hidden_size);
-  record.slab = state.pool.take(static_cast<int64_t>(n_inputs) * input_size +
-                                static_cast<int64_t>(n_activations) *
-                                    LayerActivations::size_of(a, record.rows) +
-                                Slab::size_of(record.rows.n_own, 1));
+  const int64_t input_size = Arena::size_of(record.rows.n_own, a.hidden_size);
+  record.arena = state.pool.take(static_cast<int64_t>(n_inputs) * input_size +
+                                 static_cast<int64_t>(n_activations) *
+                                     LayerActivations::size_of(a, record.rows) +
+                                 Arena::size_of(record.rows.n_own, 1));
   for (size_t i = 0; i < n_inputs; ++i) {
-    record.inputs.push_back(record.slab.matrix(record.rows.n_own, a.hidden_size));
+    record.inputs.push_back(record.arena.matrix(record.rows.n_own, a.hidden_size));
   }
   for (size_t i = 0; i < n_activations; ++i) {
-    record.activations.push_back(LayerActivations::from(record.slab, a, record.rows));
+    record.activations.push_back(LayerActivations::from(record.arena, a, record.rows));
   }
-  record.final_rstd = record.slab.matrix(record.rows.n_own, 1);
+  record.final_rstd = record.arena.matrix(record.rows.n_own, 1);
 }
 
 }  // namespace
@@ -173,7 +173,7 @@ at::Tensor forward_trunk(Decoder::State& state, const PackedTokens& batch, const
 
   const size_t n_layers = state.layers.size();
   lay_out(state, r, record != nullptr ? n_layers + 1 : 2, keep_all ? n_layers : 1);
-  Slab scratch_slab = state.pool.take(LayerScratch::size_of(a, r.rows));
+  Arena scratch_slab = state.pool.take(LayerScratch::size_of(a, r.rows));
   LayerScratch scratch = LayerScratch::from(scratch_slab, a, r.rows);
   const PassInput pass{a, r.cu_seqlens, r.positions, state.cosines, state.sines, r.rows};
 
@@ -202,10 +202,10 @@ at::Tensor backward_trunk(Decoder::State& state, TrunkRecord& record, const at::
   Decoder::State::Gradients& gradients = state.gradients();
   const size_t n_layers = state.layers.size();
   const bool kept = record.activations.size() == n_layers;
-  Slab slab = state.pool.take(LayerScratch::size_of(a, record.rows) +
-                              Slab::size_of(record.rows.n_own, a.hidden_size));
-  LayerScratch scratch = LayerScratch::from(slab, a, record.rows);
-  at::Tensor dx = slab.matrix(record.rows.n_own, a.hidden_size);
+  Arena arena = state.pool.take(LayerScratch::size_of(a, record.rows) +
+                                Arena::size_of(record.rows.n_own, a.hidden_size));
+  LayerScratch scratch = LayerScratch::from(arena, a, record.rows);
+  at::Tensor dx = arena.matrix(record.rows.n_own, a.hidden_size);
   const at::Tensor doutput = gradient.contiguous();
   const PassInput pass{a,           record.cu_seqlens, record.positions,        state.cosines,
                        state.sines, record.rows,       state.balance_of_layer()};

@@ -12,21 +12,21 @@ namespace orrery::parallel {
 AdamW::AdamW(model::FlatParameters& parameters, AdamWOptions options)
     : AdamW(parameters, options, {0, parameters.numel()}) {}
 
-AdamW::AdamW(model::FlatParameters& parameters, AdamWOptions options, model::Span owned)
+AdamW::AdamW(model::FlatParameters& parameters, AdamWOptions options, model::IndexRange owned)
     : parameters_(parameters),
       options_(options),
       owned_(owned),
       first_moment_(at::zeros({owned.count}, parameters.values().options())),
       second_moment_(at::zeros({owned.count}, parameters.values().options())) {
-  if (parameters.dtype() == at::kBFloat16) masters_ = owned_values().clone();
+  if (parameters.dtype() == at::kBFloat16) master_weights_ = owned_values().clone();
   for (const model::ParameterSpec& spec : parameters.table().parameters) {
     const int64_t begin = std::max(spec.offset, owned.first);
     const int64_t end = std::min(spec.offset + spec.numel, owned.end());
     if (begin >= end) continue;
-    if (stretches_.empty() || stretches_.back().decays != spec.weight_decay) {
-      stretches_.push_back({begin - owned.first, 0, spec.weight_decay});
+    if (decay_ranges_.empty() || decay_ranges_.back().decays != spec.weight_decay) {
+      decay_ranges_.push_back({begin - owned.first, 0, spec.weight_decay});
     }
-    stretches_.back().end = end - owned.first;
+    decay_ranges_.back().end = end - owned.first;
   }
 }
 
@@ -39,35 +39,34 @@ void AdamW::step(const at::Tensor& gradients, double lr, double gradient_scale) 
   ++steps_done_;
   const double t = static_cast<double>(steps_done_);
   AT_DISPATCH_FLOATING_TYPES(parameters_.values().scalar_type(), "adamw", [&] {
-    scalar_t* const values = masters_.defined()
-                                 ? masters_.data_ptr<scalar_t>()
+    scalar_t* const values = master_weights_.defined()
+                                 ? master_weights_.data_ptr<scalar_t>()
                                  : parameters_.values().data_ptr<scalar_t>() + owned_.first;
-    for (const Stretch& stretch : stretches_) {
+    for (const DecayRange& range : decay_ranges_) {
       const AdamWCoefficients<scalar_t> c = {
           .gradient_scale = static_cast<scalar_t>(gradient_scale),
           .beta1 = static_cast<scalar_t>(options_.beta1),
           .beta2 = static_cast<scalar_t>(options_.beta2),
           .lr = static_cast<scalar_t>(lr),
-          .decay = static_cast<scalar_t>(stretch.decays ? options_.weight_decay : 0),
+          .decay = static_cast<scalar_t>(range.decays ? options_.weight_decay : 0),
           .correction1 = static_cast<scalar_t>(1 - std::pow(options_.beta1, t)),
           .root_correction2 = static_cast<scalar_t>(std::sqrt(1 - std::pow(options_.beta2, t))),
           .eps = static_cast<scalar_t>(options_.eps)};
-      adamw_update(values + stretch.begin, gradients.const_data_ptr<scalar_t>() + stretch.begin,
-                   first_moment_.data_ptr<scalar_t>() + stretch.begin,
-                   second_moment_.data_ptr<scalar_t>() + stretch.begin, stretch.end - stretch.begin,
-                   c);
+      adamw_update(values + range.begin, gradients.const_data_ptr<scalar_t>() + range.begin,
+                   first_moment_.data_ptr<scalar_t>() + range.begin,
+                   second_moment_.data_ptr<scalar_t>() + range.begin, range.end - range.begin, c);
     }
   });
-  if (!masters_.defined()) return;
+  if (!master_weights_.defined()) return;
   const at::Tensor stored = parameters_.stored().narrow(0, owned_.first, owned_.count);
-  stored.copy_(masters_);
+  stored.copy_(master_weights_);
   owned_values().copy_(stored);
 }
 
 void AdamW::restore(int64_t steps_done, const at::Tensor& first_moment,
-                    const at::Tensor& second_moment, const at::Tensor& masters) {
-  for (const at::Tensor* moment : {&first_moment, &second_moment, &masters}) {
-    if (moment == &masters && !masters.defined()) continue;
+                    const at::Tensor& second_moment, const at::Tensor& master_weights) {
+  for (const at::Tensor* moment : {&first_moment, &second_moment, &master_weights}) {
+    if (moment == &master_weights && !master_weights.defined()) continue;
     if (moment->sizes() == first_moment_.sizes() &&
         moment->scalar_type() == first_moment_.scalar_type()) {
       continue;
@@ -82,7 +81,8 @@ void AdamW::restore(int64_t steps_done, const at::Tensor& first_moment,
   steps_done_ = steps_done;
   first_moment_.copy_(first_moment);
   second_moment_.copy_(second_moment);
-  if (masters_.defined()) masters_.copy_(masters.defined() ? masters : owned_values());
+  if (master_weights_.defined())
+    master_weights_.copy_(master_weights.defined() ? master_weights : owned_values());
 }
 
 }  // namespace orrery::parallel

@@ -8,18 +8,18 @@ namespace orrery::parallel {
 namespace {
 
 /// A part of what a collective sums, and the gradient that it belongs to.
-struct SharedPart {
+struct SharedParameter {
   at::Tensor gradient;  // view of the flat buffer, [part.numel()]
   int64_t offset = 0;   // in the buffer that is summed
 };
 
 /// What tensor ranks share: all of a norm, or some of the key and value heads. The buffer has room
 /// for the whole parameter of each, so that ranks with different heads do not meet.
-std::vector<SharedPart> shared_parts(model::Decoder& decoder, int64_t& buffer_numel) {
+std::vector<SharedParameter> shared_parts(model::Decoder& decoder, int64_t& buffer_numel) {
   const int64_t n_kv = decoder.architecture().n_kv_heads;
   const bool shares_heads = n_kv < decoder.shard().place.n_tensor;
   const at::Tensor& flat = decoder.parameters().gradients();
-  std::vector<SharedPart> parts;
+  std::vector<SharedParameter> parts;
   buffer_numel = 0;
   for (const model::ParameterSpec& spec : decoder.parameters().table().parameters) {
     const bool is_kv = spec.name.find("self_attn.k_proj") != std::string::npos ||
@@ -36,12 +36,12 @@ std::vector<SharedPart> shared_parts(model::Decoder& decoder, int64_t& buffer_nu
 
 /// Elements of each rank's block in bucket `first`, and where the block lies.
 struct Blocks {
-  int64_t stretch = 0;  // ceil(numel / ranks)
+  int64_t partition = 0;  // ceil(numel / ranks)
   int64_t numel = 0;
 
-  int64_t begin(int rank, int64_t first) const { return std::min(numel, rank * stretch + first); }
+  int64_t begin(int rank, int64_t first) const { return std::min(numel, rank * partition + first); }
   int64_t count(int rank, int64_t first, int64_t size) const {
-    const int64_t end = std::min(numel, (rank + 1) * stretch);
+    const int64_t end = std::min(numel, (rank + 1) * partition);
     return std::clamp<int64_t>(end - begin(rank, first), 0, size);
   }
 };
@@ -51,13 +51,13 @@ struct Blocks {
 void sum_shared_gradients(model::Decoder& decoder, const ReplicaGroups& groups) {
   if (groups.tensor != nullptr && groups.tensor->size() > 1) {
     int64_t numel = 0;
-    const std::vector<SharedPart> parts = shared_parts(decoder, numel);
+    const std::vector<SharedParameter> parts = shared_parts(decoder, numel);
     at::Tensor buffer = at::zeros({numel}, decoder.parameters().gradients().options());
-    for (const SharedPart& part : parts) {
+    for (const SharedParameter& part : parts) {
       buffer.narrow(0, part.offset, part.gradient.numel()).copy_(part.gradient);
     }
     groups.tensor->all_reduce(buffer, comm::ReduceOp::kSum);
-    for (const SharedPart& part : parts) {
+    for (const SharedParameter& part : parts) {
       part.gradient.copy_(buffer.narrow(0, part.offset, part.gradient.numel()));
     }
   }
@@ -67,7 +67,7 @@ void sum_shared_gradients(model::Decoder& decoder, const ReplicaGroups& groups) 
   }
 }
 
-model::Span owned_stretch(int64_t numel, int data_rank, int n_data) {
+model::IndexRange owned_partition(int64_t numel, int data_rank, int n_data) {
   const int64_t each = (numel + n_data - 1) / n_data;
   const int64_t first = std::min(numel, data_rank * each);
   return {first, std::min(numel, first + each) - first};
@@ -78,12 +78,12 @@ at::Tensor reduce_to_owners(const at::Tensor& gradients, comm::Communicator& gro
   if (group.size() == 1) return gradients;
   const int n = group.size();
   const Blocks blocks{(gradients.numel() + n - 1) / n, gradients.numel()};
-  const int64_t size = std::max<int64_t>(1, std::min(blocks.stretch, bucket_elements / n));
+  const int64_t size = std::max<int64_t>(1, std::min(blocks.partition, bucket_elements / n));
   at::Tensor owned =
-      at::empty({owned_stretch(gradients.numel(), group.rank(), n).count}, gradients.options());
+      at::empty({owned_partition(gradients.numel(), group.rank(), n).count}, gradients.options());
   at::Tensor in = at::zeros({n, size}, gradients.options());
   at::Tensor out = at::empty({size}, gradients.options());
-  for (int64_t first = 0; first < blocks.stretch; first += size) {
+  for (int64_t first = 0; first < blocks.partition; first += size) {
     for (int rank = 0; rank < n; ++rank) {
       const int64_t count = blocks.count(rank, first, size);
       in.select(0, rank)
@@ -102,10 +102,10 @@ void gather_from_owners(const at::Tensor& values, comm::Communicator& group,
   if (group.size() == 1) return;
   const int n = group.size();
   const Blocks blocks{(values.numel() + n - 1) / n, values.numel()};
-  const int64_t size = std::max<int64_t>(1, std::min(blocks.stretch, bucket_elements / n));
+  const int64_t size = std::max<int64_t>(1, std::min(blocks.partition, bucket_elements / n));
   at::Tensor in = at::zeros({size}, values.options());
   at::Tensor out = at::empty({n, size}, values.options());
-  for (int64_t first = 0; first < blocks.stretch; first += size) {
+  for (int64_t first = 0; first < blocks.partition; first += size) {
     const int64_t own = blocks.count(group.rank(), first, size);
     in.narrow(0, 0, own).copy_(values.narrow(0, blocks.begin(group.rank(), first), own));
     group.all_gather(out, in);
@@ -118,16 +118,16 @@ void gather_from_owners(const at::Tensor& values, comm::Communicator& group,
 }
 
 double counted_square_sum(const at::Tensor& owned, const model::ParameterTable& table,
-                          const model::Span& stretch) {
+                          const model::IndexRange& partition) {
   double sum = 0;
   const auto add = [&](int64_t begin, int64_t end) {
-    begin = std::max(begin, stretch.first);
-    end = std::min(end, stretch.end());
+    begin = std::max(begin, partition.first);
+    end = std::min(end, partition.end());
     if (begin >= end) return;
-    const double norm = owned.narrow(0, begin - stretch.first, end - begin).norm().item<double>();
+    const double norm = owned.narrow(0, begin - partition.first, end - begin).norm().item<double>();
     sum += norm * norm;
   };
-  // Neighbours that are counted are one stretch.
+  // Neighbours that are counted are one range.
   int64_t begin = 0, end = 0;
   for (const model::ParameterSpec& spec : table.parameters) {
     if (spec.is_copy) {

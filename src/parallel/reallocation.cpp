@@ -26,7 +26,7 @@ using Copies = std::span<const StridedCopy>;
 constexpr int64_t kDirectElements = int64_t{16} << 10;
 
 /// What a transfer is sent as, on both sides: large copies one by one, the rest together.
-std::vector<Copies> messages_of(const Transfer& transfer) {
+std::vector<Copies> messages_of(const ParameterTransfer& transfer) {
   const auto is_direct = [](const StridedCopy& copy) { return copy.numel() >= kDirectElements; };
   const Copies all = transfer.copies;
   std::vector<Copies> messages;
@@ -107,12 +107,12 @@ ReallocationResult reallocate(const ReallocationPlan& plan, comm::Communicator& 
                               at::ScalarType wire, double eta) {
   ReallocationResult result;
   const int own = workers.rank();
-  for (const std::vector<Transfer>& round : plan.rounds) {
+  for (const std::vector<ParameterTransfer>& round : plan.rounds) {
     std::vector<comm::Send> sends;
     std::vector<comm::Receive> receives;
     std::vector<Copies> incoming;  // by receive
     int64_t buffered = 0;
-    for (const Transfer& transfer : round) {
+    for (const ParameterTransfer& transfer : round) {
       if (transfer.from == own && transfer.to == own) {
         for (const StridedCopy& copy : transfer.copies) {
           copy_here(copy, source, destination, eta);

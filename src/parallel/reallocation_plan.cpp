@@ -141,7 +141,7 @@ class RoundBuilder {
 
   void close() {
     if (round_.empty()) return;
-    std::vector<Transfer> transfers;
+    std::vector<ParameterTransfer> transfers;
     for (auto& [pair, copies] : round_) {
       transfers.push_back({pair.first, pair.second, std::move(copies)});
     }
@@ -217,7 +217,7 @@ std::vector<ShardBlocks> shards_of(const model::Architecture& architecture,
   return shards;
 }
 
-int64_t Transfer::numel() const {
+int64_t ParameterTransfer::numel() const {
   int64_t sum = 0;
   for (const StridedCopy& copy : copies) sum += copy.numel();
   return sum;
@@ -271,8 +271,8 @@ ReallocationVolume volume_of(const ReallocationPlan& plan, const std::vector<int
   };
   ReallocationVolume volume;
   std::map<int, int64_t> sent, received;
-  for (const std::vector<Transfer>& round : plan.rounds) {
-    for (const Transfer& transfer : round) {
+  for (const std::vector<ParameterTransfer>& round : plan.rounds) {
+    for (const ParameterTransfer& transfer : round) {
       const int64_t numel = transfer.numel();
       if (transfer.from == transfer.to) {
         volume.local += numel;

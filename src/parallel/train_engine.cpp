@@ -55,7 +55,7 @@ TrainEngine::TrainEngine(model::Decoder& decoder, OptimizerOptions options, Repl
       groups_(groups),
       optimizer_(
           decoder.parameters(), options_.adamw,
-          owned_stretch(decoder.parameters().numel(), groups.data->rank(), groups.data->size())) {
+          owned_partition(decoder.parameters().numel(), groups.data->rank(), groups.data->size())) {
   learning_rate(options_.schedule, 0);  // a schedule that cannot be is an error now, not later
 }
 

@@ -34,7 +34,7 @@ int64_t optimizer_steps(const config::Experiment& experiment, const graph::Graph
     int64_t updates = n_steps;
     for (const int64_t factor :
          {graph.calls_per_step(i), config::option_or<int64_t>(call_config, "n_minibatches", 1),
-          config::option_or<int64_t>(call_config, "sample_reuse", 1)}) {
+          config::option_or<int64_t>(call_config, "ppo_epochs", 1)}) {
       if (factor > 0 && updates > kMostUpdates / factor) return kMostUpdates;
       updates *= factor;
     }

@@ -124,13 +124,13 @@ AllocationPurpose ModelWorker::memory_for(const comm::Request& request,
   std::string advice;
   if (operation == "evaluate") {
     advice = "lower evaluate.max_prompts or evaluate.max_new_tokens";
-  } else if (request.handle == comm::Handle::kGenerate) {
+  } else if (request.kind == comm::RequestKind::kGenerate) {
     advice =
         base::concat("lower ", key, "max_batch, ", key, "max_new_tokens or ", key, "group_size");
   } else {
     advice =
         base::concat("set ", key, "max_tokens_per_micro_batch, or raise ", key, "n_micro_batches");
-    if (request.handle == comm::Handle::kTrainStep) {
+    if (request.kind == comm::RequestKind::kTrainStep) {
       advice += base::concat(", or set model.", call.role, ".recompute_activations = true");
     }
   }
@@ -197,11 +197,11 @@ void ModelWorker::run_hook(const comm::Request& request, const comm::Hook& hook,
   });
 }
 
-void ModelWorker::run_handle(const comm::Request& request, comm::Reply& reply) {
-  const std::string handle(comm::name_of(request.handle));
-  const bool is_call = request.handle == comm::Handle::kGenerate ||
-                       request.handle == comm::Handle::kInference ||
-                       request.handle == comm::Handle::kTrainStep;
+void ModelWorker::run_request(const comm::Request& request, comm::Reply& reply) {
+  const std::string handle(comm::name_of(request.kind));
+  const bool is_call = request.kind == comm::RequestKind::kGenerate ||
+                       request.kind == comm::RequestKind::kInference ||
+                       request.kind == comm::RequestKind::kTrainStep;
   const Operation operation{.where = where(request, handle),
                             .time = "main",
                             .span = is_call ? job_.graph.call(request.call).name : handle,
@@ -210,21 +210,21 @@ void ModelWorker::run_handle(const comm::Request& request, comm::Reply& reply) {
   const auto memory = [&] { return memory_for(request, handle); };
   timed(operation, trace_, reply, memory, [&] {
     base::fault_point("worker.handle");
-    switch (request.handle) {
-      case comm::Handle::kLoad:
+    switch (request.kind) {
+      case comm::RequestKind::kLoad:
         return load(request, reply);
-      case comm::Handle::kGenerate:
-      case comm::Handle::kInference:
-      case comm::Handle::kTrainStep:
+      case comm::RequestKind::kGenerate:
+      case comm::RequestKind::kInference:
+      case comm::RequestKind::kTrainStep:
         return run_call(request, reply);
-      case comm::Handle::kEvaluate:
+      case comm::RequestKind::kEvaluate:
         return evaluate(request, reply);
-      case comm::Handle::kSave:
+      case comm::RequestKind::kSave:
         return save(request);
-      case comm::Handle::kSaveEnd:
+      case comm::RequestKind::kSaveEnd:
         reply.saved = checkpoint_->wait();
         return;
-      case comm::Handle::kClear:
+      case comm::RequestKind::kClear:
         return;
       default:
         throw CallError(base::concat("this version has no ", handle));
@@ -296,11 +296,11 @@ void ModelWorker::run_call(const comm::Request& request, comm::Reply& reply) {
   const data::SequenceBatch input = store_.gather(request.batch).remap(hosted.graph_to_interface);
   const algorithm::CallContext call = call_context(request, hosted);
   algorithm::ModelContext model = hosted.model->context();
-  if (request.handle == comm::Handle::kTrainStep) {
+  if (request.kind == comm::RequestKind::kTrainStep) {
     reply.statistics = hosted.interface->train_step(model, input, call);
     return;
   }
-  data::SequenceBatch output = request.handle == comm::Handle::kGenerate
+  data::SequenceBatch output = request.kind == comm::RequestKind::kGenerate
                                    ? hosted.interface->generate(model, input, call)
                                    : hosted.interface->inference(model, input, call);
   metrics::Statistics statistics = hosted.interface->take_statistics();

@@ -66,7 +66,7 @@ class Flush {
       }
     };
     const auto handle = [this](Pending& p) {
-      if (p.request.handle != comm::Handle::kEmpty) handlers_.run_handle(p.request, p.reply);
+      if (p.request.kind != comm::RequestKind::kEmpty) handlers_.run_request(p.request, p.reply);
       for (const comm::Hook& hook : p.request.post_hooks) {
         if (is_worker_local(hook)) handlers_.run_hook(p.request, hook, p.reply);
       }
@@ -108,7 +108,7 @@ void serve_error(comm::WorkerChannel& channel, const std::exception& error, int 
   report(channel, reply, error);
   while (true) {
     const comm::Activity::Waiting wait(activity, "end of the job", "the control channel", kPeers);
-    if (channel.receive().handle == comm::Handle::kExit) return;
+    if (channel.receive().kind == comm::RequestKind::kExit) return;
   }
 }
 
@@ -123,10 +123,10 @@ void serve_requests(comm::WorkerChannel& channel, Handlers& handlers, int worker
   bool failed = false;
   while (true) {
     comm::Request request = receive();
-    switch (request.handle) {
-      case comm::Handle::kExit:
+    switch (request.kind) {
+      case comm::RequestKind::kExit:
         return;
-      case comm::Handle::kFlush:
+      case comm::RequestKind::kFlush:
         if (!failed) failed = !Flush(std::exchange(waiting, {}), handlers, worker).run(channel);
         break;
       default:

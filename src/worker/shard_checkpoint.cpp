@@ -27,14 +27,14 @@ std::string file_name(int worker) {
   return name;
 }
 
-/// All slabs of a table within a stretch; copies of what other shards write are left out.
+/// All slabs of a table within a partition; copies of what other shards write are left out.
 std::vector<PlacedSlab> slabs_to_write(const model::ParameterTable& table,
-                                       const model::Span& stretch, const std::string& prefix,
-                                       data::DType dtype) {
+                                       const model::IndexRange& partition,
+                                       const std::string& prefix, data::DType dtype) {
   std::vector<PlacedSlab> slabs;
   for (const model::ParameterSpec& spec : table.parameters) {
     if (spec.is_copy) continue;
-    const std::vector<PlacedSlab> some = slabs_of(spec, stretch, prefix, dtype);
+    const std::vector<PlacedSlab> some = slabs_of(spec, partition, prefix, dtype);
     slabs.insert(slabs.end(), some.begin(), some.end());
   }
   return slabs;
@@ -48,27 +48,29 @@ void add_all(checkpoint::ShardWriter& file, const Snapshot& snapshot, int64_t fi
   }
 }
 
-/// Reads a stretch of a flat buffer; `values` [stretch.count].
+/// Reads a partition of a flat buffer; `values` [partition.count].
 void read_all(checkpoint::CheckpointReader& reader, const model::ParameterTable& table,
-              const model::Span& stretch, const std::string& prefix, const at::Tensor& values) {
+              const model::IndexRange& partition, const std::string& prefix,
+              const at::Tensor& values) {
   const auto element = static_cast<int64_t>(values.element_size());
   auto* bytes = static_cast<char*>(values.mutable_data_ptr());
   for (const model::ParameterSpec& spec : table.parameters) {
     for (const PlacedSlab& placed :
-         slabs_of(spec, stretch, prefix, data::dtype_of(values.scalar_type()))) {
-      reader.read(placed.slab, bytes + (placed.offset - stretch.first) * element);
+         slabs_of(spec, partition, prefix, data::dtype_of(values.scalar_type()))) {
+      reader.read(placed.slab, bytes + (placed.offset - partition.first) * element);
     }
   }
 }
 
 }  // namespace
 
-std::vector<PlacedSlab> slabs_of(const model::ParameterSpec& spec, const model::Span& stretch,
-                                 const std::string& prefix, data::DType dtype) {
+std::vector<PlacedSlab> slabs_of(const model::ParameterSpec& spec,
+                                 const model::IndexRange& partition, const std::string& prefix,
+                                 data::DType dtype) {
   const bool is_matrix = spec.full_shape.size() > 1;
   const int64_t width = is_matrix ? spec.shape[1] : 1;
-  const int64_t begin = std::max(stretch.first, spec.offset) - spec.offset;
-  const int64_t end = std::min(stretch.end(), spec.offset + spec.numel) - spec.offset;
+  const int64_t begin = std::max(partition.first, spec.offset) - spec.offset;
+  const int64_t end = std::min(partition.end(), spec.offset + spec.numel) - spec.offset;
   std::vector<PlacedSlab> slabs;
   for (int64_t at = begin; at < end;) {
     const int64_t row = at / width;
@@ -114,12 +116,13 @@ void ShardCheckpoint::start(const std::filesystem::path& directory, int64_t step
     if (!is_state(model)) continue;
     const model::FlatParameters& parameters = model.decoder->parameters();
     const model::ParameterTable& table = parameters.table();
-    const auto take = [&](const at::Tensor& values, const model::Span& stretch, const char* what) {
+    const auto take = [&](const at::Tensor& values, const model::IndexRange& partition,
+                          const char* what) {
       snapshots->emplace_back(
           Snapshot{.values = values.clone(),
-                   .slabs = slabs_to_write(table, stretch, base::concat(id.role, "/", what, "/"),
+                   .slabs = slabs_to_write(table, partition, base::concat(id.role, "/", what, "/"),
                                            data::dtype_of(values.scalar_type()))},
-          stretch.first);
+          partition.first);
     };
     if (model.at.data == 0) {  // data ranks hold the same parameters
       take(parameters.values(), {.first = 0, .count = table.numel}, "parameters");
@@ -132,8 +135,8 @@ void ShardCheckpoint::start(const std::filesystem::path& directory, int64_t step
     const parallel::AdamW& optimizer = model.engine->optimizer();
     take(optimizer.first_moment(), optimizer.owned(), "first_moment");
     take(optimizer.second_moment(), optimizer.owned(), "second_moment");
-    if (optimizer.masters().defined()) {
-      take(optimizer.masters(), optimizer.owned(), "masters");
+    if (optimizer.master_weights().defined()) {
+      take(optimizer.master_weights(), optimizer.owned(), "masters");
       blobs["masters/" + id.role] = "1";
     }
     blobs["optimizer/" + id.role] = std::to_string(optimizer.steps_done());
@@ -189,12 +192,12 @@ void ShardCheckpoint::restore(checkpoint::CheckpointReader& reader) {
       throw CheckpointError(base::concat(reader.directory().string(), ": the number of updates of ",
                                          id.role, " is missing"));
     }
-    at::Tensor masters;
-    if (optimizer.masters().defined() && reader.blob("masters/" + id.role)) {
-      masters = at::empty_like(optimizer.masters());
-      read_all(reader, table, optimizer.owned(), id.role + "/masters/", masters);
+    at::Tensor master_weights;
+    if (optimizer.master_weights().defined() && reader.blob("masters/" + id.role)) {
+      master_weights = at::empty_like(optimizer.master_weights());
+      read_all(reader, table, optimizer.owned(), id.role + "/masters/", master_weights);
     }
-    optimizer.restore(n_steps, first, second, masters);
+    optimizer.restore(n_steps, first, second, master_weights);
   }
 }
 

@@ -1,7 +1,7 @@
 // This worker's part of a checkpoint: what of its shards no file or other worker could give back.
 //
 //   ROLE/parameters/NAME      of roles that change: trained, or followed by post_realloc
-//   ROLE/first_moment/NAME    of AdamW, the stretch that this data rank owns
+//   ROLE/first_moment/NAME    of AdamW, the partition that this data rank owns
 //   ROLE/second_moment/NAME
 //   blob optimizer/ROLE       number of updates
 //   blob call/NAME            state of the call's interface
@@ -32,11 +32,12 @@ struct PlacedSlab {
   int64_t offset = 0;
 };
 
-/// The part of a parameter that lies in a stretch of the shard's flat buffer, as rectangles: up to
-/// one broken row, whole rows, one broken row. Pure.
+/// The part of a parameter that lies in a partition of the shard's flat buffer, as rectangles: up
+/// to one broken row, whole rows, one broken row. Pure.
 ///   prefix  in front of the parameter's name
-std::vector<PlacedSlab> slabs_of(const model::ParameterSpec& spec, const model::Span& stretch,
-                                 const std::string& prefix, data::DType dtype);
+std::vector<PlacedSlab> slabs_of(const model::ParameterSpec& spec,
+                                 const model::IndexRange& partition, const std::string& prefix,
+                                 data::DType dtype);
 
 class ShardCheckpoint {
  public:

@@ -42,7 +42,7 @@ TEST(AdvantagesGolden, RewardsOfActionsAreThoseOfTheReference) {
 
     const ActionRewards rewards = action_rewards(
         input,
-        {.kl_ctl = c["kl_ctl"].get<double>(),
+        {.kl_coef = c["kl_ctl"].get<double>(),
          .clip = c["clip_reward_value"].get<double>(),
          .mask_no_eos_with_zero = c.has("mask_no_eos_with_zero") && c["mask_no_eos_with_zero"],
          .reward_delta = !c.has("reward_delta") || c["reward_delta"].get<bool>()},
@@ -116,8 +116,8 @@ double option(const golden::Case& c, const char* name, double otherwise) {
 EstimationOptions options_of(const golden::Case& c) {
   EstimationOptions options;
   options.n_minibatches = static_cast<int64_t>(option(c, "n_minibatches", 1));
-  options.sample_reuse = static_cast<int64_t>(option(c, "sample_reuse", 1));
-  options.kl_ctl = option(c, "kl_ctl", 0.1);
+  options.ppo_epochs = static_cast<int64_t>(option(c, "sample_reuse", 1));
+  options.kl_coef = option(c, "kl_ctl", 0.1);
   options.discount = option(c, "discount", 1);
   options.gae_lambda = option(c, "gae_lambda", c["interface"] == "critic" ? 0.95 : 1);
   options.max_reward_clip = option(c, "max_reward_clip", 5);
@@ -167,7 +167,7 @@ TEST(AdvantagesGolden, TrainStepsArePreparedAsTheReferenceDoes) {
           for (const auto& update : c["value_norm_updates_before"]) {
             before.update(float_tensor(update), {});
           }
-          estimator.restore(options.kl_ctl, before.state());
+          estimator.restore(options.kl_coef, before.state());
         }
 
         Estimate got;
@@ -204,7 +204,7 @@ TEST(AdvantagesGolden, TrainStepsArePreparedAsTheReferenceDoes) {
         }
         // The cut into minibatches; which sequence goes where is our own order (Philox).
         const auto parts = minibatches_of(by_sequence(batch.select(kIds)), {},
-                                          options.n_minibatches, options.sample_reuse);
+                                          options.n_minibatches, options.ppo_epochs);
         ASSERT_EQ(expected["minibatches"].size(), parts.size());
         for (size_t i = 0; i < parts.size(); ++i) {
           EXPECT_EQ(expected["minibatches"][i]["sequences"].size(), parts[i].size());

@@ -199,7 +199,7 @@ TEST(ActorAndCritic, ShareWhatEitherStates) {
 TEST(ActorAndCritic, ThatDifferInAnyOfThemAreRefused) {
   size_t n_checked = 0;
   for (const config::FieldInfo& field : config::schema_of<EstimationOptions>()) {
-    if (field.name == "n_minibatches" || field.name == "sample_reuse") continue;
+    if (field.name == "n_minibatches" || field.name == "ppo_epochs") continue;
     SCOPED_TRACE(field.name);
     std::pair<const char*, const char*> values = {"0.5", "0.25"};
     if (field.type == "true or false") values = {"true", "false"};
@@ -275,7 +275,7 @@ TEST(Answers, ThatNeverEndCannotAllBeMasked) {
 
 TEST(Options, ThatContradictOrDoNothingAreNamed) {
   const auto train = [](const char* line) { return outcome(kGrpo, {{"call.train", line}}); };
-  EXPECT_THAT(train("adaptive_kl = true").problems, ElementsAre(HasSubstr("kl_ctl is 0")));
+  EXPECT_THAT(train("adaptive_kl = true").problems, ElementsAre(HasSubstr("kl_coef is 0")));
   EXPECT_THAT(train("reward_scaling = 0").problems, SizeIs(1));
   EXPECT_THAT(train("group_adv_norm_by_token = true").problems, SizeIs(1));
   for (const char* line : {"length_free = 3", "value_norm = true", "behav_imp_weight_cap = 2",
@@ -288,8 +288,8 @@ TEST(Options, ThatContradictOrDoNothingAreNamed) {
       outcome(kPpo, {{"call.train", "group_adv_norm = true"}, {"call.gen", "group_size = 4"}})
           .problems,
       ElementsAre(HasSubstr("use interface grpo")));
-  EXPECT_THAT(outcome(kPpo, {{"call.ref_inf", "kl_ctl = 0.3"}}).warnings,
-              ElementsAre(AllOf(HasSubstr("call.ref_inf.kl_ctl"), HasSubstr("does not use it"))));
+  EXPECT_THAT(outcome(kPpo, {{"call.ref_inf", "kl_coef = 0.3"}}).warnings,
+              ElementsAre(AllOf(HasSubstr("call.ref_inf.kl_coef"), HasSubstr("does not use it"))));
 }
 
 TEST(Roles, ThatAreTheirOwnReferenceAreNamed) {

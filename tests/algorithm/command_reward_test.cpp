@@ -303,7 +303,7 @@ TEST_F(CommandRewardTest, ItsStateIsTheLastStepsAndGoesOn) {
   EXPECT_THAT(resumed.state(), HasSubstr("[5,2,\"abstained\"]"));
   EXPECT_EQ(resumed.state(), interface.state());
   EXPECT_THROW(rewards(resumed, {"1", "1", "null"}), CallError) << "the twentieth";
-  EXPECT_THROW(resumed.restore("kl_ctl 0x1p+0"), CheckpointError);
+  EXPECT_THROW(resumed.restore("kl_coef 0x1p+0"), CheckpointError);
 }
 
 TEST(CommandRewardOptions, OnFailedAnswerIsAWordOrANumber) {

@@ -215,14 +215,14 @@ TEST(Generation, NeverDrawsAnIdBeyondTheTokenizer) {
   ModelContext model = policy.context(nullptr);
   const WholeVocabulary whole;
   model.tokenizer = &whole;
-  const at::Tensor unbarred =
+  const at::Tensor unmasked =
       Generate(options).generate(model, prompts(), {}).at("packed_input_ids");
 
   const data::SequenceBatch batch = policy.generate(options);
 
-  EXPECT_GE(unbarred.max().item<int64_t>(), data::ByteTokenizer::kVocabSize)
-      << "nothing was there to be barred";
-  EXPECT_FALSE(unbarred.eq(7).any().item<bool>()) << "an id that the vocabulary leaves out";
+  EXPECT_GE(unmasked.max().item<int64_t>(), data::ByteTokenizer::kVocabSize)
+      << "nothing was there to be masked";
+  EXPECT_FALSE(unmasked.eq(7).any().item<bool>()) << "an id that the vocabulary leaves out";
   EXPECT_LT(batch.at("packed_input_ids").max().item<int64_t>(), data::ByteTokenizer::kVocabSize);
   EXPECT_TRUE(batch.at("sampling_logprobs").ge(batch.at("packed_logprobs")).all().item<bool>());
 }

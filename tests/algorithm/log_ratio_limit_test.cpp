@@ -67,7 +67,7 @@ TEST(LogRatioLimit, HoldsInTheRewardsOfTheDivergence) {
                       .scores = at::zeros({1}, at::kFloat),
                       .dense_scores = {},
                       .no_eos = at::zeros({1}, at::kBool)},
-                     {.kl_ctl = 0.1, .log_ratio_limit = 20}, {3});
+                     {.kl_coef = 0.1, .log_ratio_limit = 20}, {3});
 
   EXPECT_TRUE(at::allclose(rewards.kl_rewards, at::tensor({-0.05, 2.0}, at::kFloat)));
 }

@@ -25,7 +25,7 @@ ActorLossInput input_of(const golden::Case& c, const at::Tensor& log_probs) {
 }
 
 ActorLossOptions options_of(const golden::Case& c) {
-  return {.eps_clip = c["eps_clip"].get<double>(),
+  return {.clip_range = c["eps_clip"].get<double>(),
           .c_clip = optional_number(c, "c_clip"),
           .behaviour_weight_cap = optional_number(c, "behav_imp_weight_cap")};
 }
@@ -118,7 +118,7 @@ TEST(PpoLossGolden, CriticLossAndGradientAreThoseOfTheReference) {
                          .old_values = float_tensor(c["old_value"]),
                          .targets = float_tensor(c["target_value"]),
                          .mask = mask},
-                        {.eps_clip = c["value_eps_clip"].get<double>(),
+                        {.clip_range = c["value_eps_clip"].get<double>(),
                          .distance = value_distance_named(c["loss_fn_type"].get<std::string>())});
         const at::Tensor mean =
             at::where(mask, loss.loss, 0.0).sum() / std::max(1.0, mask.sum().item<double>());
@@ -149,7 +149,7 @@ TEST(PpoLossGolden, CriticLossOfTokensDropsEachSequencesLastValue) {
                      .old_values = without_last(float_tensor(c["values"]), lengths),
                      .targets = float_tensor(c["returns"]),
                      .mask = mask},
-                    {.eps_clip = c["value_eps_clip"].get<double>()});
+                    {.clip_range = c["value_eps_clip"].get<double>()});
     const at::Tensor mean = at::where(mask, loss.loss, 0.0).sum() / mask.sum();
     mean.backward();
 

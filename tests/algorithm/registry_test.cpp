@@ -89,8 +89,8 @@ TEST(CheckCalls, NamesARoleWithoutParameters) {
 }
 
 TEST(CheckCalls, NamesAnInputThatAnOptionWants) {
-  EXPECT_THAT(problems_of(call(std::string(kGoodGrpo) + "kl_ctl = 0.1\n")),
-              Contains(AllOf(HasSubstr("call.c.kl_ctl"), HasSubstr("packed_ref_logprobs"))));
+  EXPECT_THAT(problems_of(call(std::string(kGoodGrpo) + "kl_coef = 0.1\n")),
+              Contains(AllOf(HasSubstr("call.c.kl_coef"), HasSubstr("packed_ref_logprobs"))));
   EXPECT_THAT(problems_of(call(std::string(kGoodGrpo) + "c_clip = 0.5\n")),
               Contains(AllOf(HasSubstr("call.c.c_clip"), HasSubstr("above 1"))));
 }

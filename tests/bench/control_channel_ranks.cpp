@@ -17,7 +17,7 @@ constexpr int kCalls = 5000;
 void answer(WorkerChannel& channel, int worker) {
   while (true) {
     const Request request = channel.receive();
-    if (request.handle == Handle::kExit) return;
+    if (request.kind == RequestKind::kExit) return;
     Reply reply;
     reply.worker = worker;
     reply.request = request.id;

@@ -4,7 +4,7 @@
 //   bench_hf_model DIR
 //     generate BATCH PROMPT NEW   greedy; token t of prompt i is prompt_token(i, t)
 //     train N LENGTH...           N optimizer steps over sequences of these lengths
-//     rates                       GFLOP/s of a large fp32 product, GB/s of reading as many bytes as
+//     rates                       GFLOP/s of a large fp32 matmul, GB/s of reading as many bytes as
 //                                 the model has, again and again
 //     load                        the directory once more
 //   each answers with one line: numbers by name, seconds being processor time of this thread
@@ -129,12 +129,12 @@ void print_rates(int64_t n_parameters) {
   auto* const numbers = static_cast<float*>(memory.data());
   std::fill_n(numbers, count, 1.0F);
   const int64_t repeats = std::max<int64_t>(1, (int64_t{1} << 26) / count);
-  double products = 0, bytes = 0;
+  double matmuls = 0, bytes = 0;
   float sums[64] = {};
   for (int i = 0; i < 5; ++i) {
     const Stopwatch watch;
     at::mm_out(c, a, b);
-    products = std::max(products, 2e-9 * double(n) * double(n) * double(n) / watch.seconds());
+    matmuls = std::max(matmuls, 2e-9 * double(n) * double(n) * double(n) / watch.seconds());
     const Stopwatch reading;
     for (int64_t repeat = 0; repeat < repeats; ++repeat) {
       for (int64_t k = 0; k < count; k += 64) {
@@ -144,7 +144,7 @@ void print_rates(int64_t n_parameters) {
     bytes = std::max(bytes, 4e-9 * double(count * repeats) / reading.seconds());
   }
   // The sums are used, so that they are made.
-  std::cout << "GFLOP/s " << products << " GB/s " << bytes << " sum " << sums[0] + sums[63];
+  std::cout << "GFLOP/s " << matmuls << " GB/s " << bytes << " sum " << sums[0] + sums[63];
 }
 
 /// Reading the directory once more.

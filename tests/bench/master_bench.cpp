@@ -196,13 +196,13 @@ std::vector<comm::Reply> answers(const graph::Graph& graph, const std::vector<Ou
     reply.request = out.request.id;
     reply.call = out.request.call;
     reply.times = {{"pre/data_transfer", 0.1}, {"main", 1.0}};
-    if (out.request.handle == comm::Handle::kLoad) {
+    if (out.request.kind == comm::RequestKind::kLoad) {
       for (const data::RowRef& row : out.request.rows) reply.output.ids.push_back(row.id);
       reply.output.keys.push_back(metadata("packed_prompts", 1, reply.output.ids));
-    } else if (out.request.handle == comm::Handle::kTrainStep) {
+    } else if (out.request.kind == comm::RequestKind::kTrainStep) {
       reply.statistics.resize(4);
       for (metrics::Statistics& statistics : reply.statistics) statistics.mean("loss", 1, 1);
-    } else if (out.request.handle != comm::Handle::kEmpty) {
+    } else if (out.request.kind != comm::RequestKind::kEmpty) {
       reply.output.ids = out.request.batch.ids;
       for (const config::KeyBinding& key : graph.call(out.request.call).outputs) {
         const bool is_score = key.graph_key == "rewards" || key.graph_key == "seq_no_eos_mask";

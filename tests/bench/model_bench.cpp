@@ -1,8 +1,8 @@
 // Training step and decoding of the quickstart's 0.9 M model and of a 20 M one, on one thread, each
-// beside the rate of this machine's fp32 matrix products measured in the same run: `of_products` is
-// the share of that rate which a training step reaches, counting only its products.
+// beside the rate of this machine's fp32 matmuls measured in the same run: `of_matmuls` is
+// the share of that rate which a training step reaches, counting only its matmuls.
 //
-//   bench_model --benchmark_filter=Train        (or Decode, Generate, Products)
+//   bench_model --benchmark_filter=Train        (or Decode, Generate, Matmuls)
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
@@ -56,8 +56,8 @@ class Stopwatch {
   std::clock_t start_ = std::clock();
 };
 
-/// GFLOP/s of one large fp32 product: the best of a few, measured once.
-double product_rate() {
+/// GFLOP/s of one large fp32 matmul: the best of a few, measured once.
+double matmul_rate() {
   static const double rate = [] {
     const int64_t n = 1536;
     const at::Tensor a = at::rand({n, n}), b = at::rand({n, n});
@@ -85,18 +85,18 @@ Decoder decoder_of(bool is_small) {
   return decoder;
 }
 
-/// Products per token of one forward pass, the head included.
-double product_flops(const Architecture& a) {
+/// Matmuls per token of one forward pass, the head included.
+double matmul_flops(const Architecture& a) {
   const double layer =
       double(a.hidden_size) * double(a.qkv_size() + a.query_size() + 3 * a.intermediate_size);
   return 2 * (double(a.n_layers) * layer + double(a.vocab_size * a.hidden_size));
 }
 
-/// tokens/s, and the share of the product rate that `flops_per_token` in `seconds` makes.
+/// tokens/s, and the share of the matmul rate that `flops_per_token` in `seconds` makes.
 void report(benchmark::State& state, double tokens, double flops_per_token, double seconds) {
   state.counters["tokens/s"] = tokens / seconds;
-  state.counters["of_products"] = 1e-9 * flops_per_token * tokens / seconds / product_rate();
-  state.counters["products_GFLOP/s"] = product_rate();
+  state.counters["of_matmuls"] = 1e-9 * flops_per_token * tokens / seconds / matmul_rate();
+  state.counters["products_GFLOP/s"] = matmul_rate();
 }
 
 /// Arguments: 1 small or 0 medium, sequences, tokens of each.
@@ -110,7 +110,7 @@ void Train(benchmark::State& state) {
     decoder.log_probs(batch).sum().backward();
   }
   const double tokens = double(batch.size()) * double(state.iterations());
-  report(state, tokens, 3 * product_flops(decoder.architecture()), watch.seconds());
+  report(state, tokens, 3 * matmul_flops(decoder.architecture()), watch.seconds());
 }
 BENCHMARK(Train)
     ->Args({1, 64, 10})
@@ -128,7 +128,7 @@ void Infer(benchmark::State& state) {
   const Stopwatch watch;
   for (auto _ : state) benchmark::DoNotOptimize(decoder.log_probs(batch));
   const double tokens = double(batch.size()) * double(state.iterations());
-  report(state, tokens, product_flops(decoder.architecture()), watch.seconds());
+  report(state, tokens, matmul_flops(decoder.architecture()), watch.seconds());
 }
 BENCHMARK(Infer)->Args({1, 256})->Args({0, 64})->Unit(benchmark::kMillisecond);
 
@@ -143,7 +143,7 @@ void run_generation(benchmark::State& state, int64_t sequences, int64_t prompt_t
   const Stopwatch watch;
   for (auto _ : state) benchmark::DoNotOptimize(generator.generate(prompts, keys, options));
   const double tokens = double(sequences * new_tokens) * double(state.iterations());
-  report(state, tokens, product_flops(decoder.architecture()), watch.seconds());
+  report(state, tokens, matmul_flops(decoder.architecture()), watch.seconds());
 }
 
 /// Arguments: 1 small or 0 medium, batch. 64 tokens from a prompt of 16.

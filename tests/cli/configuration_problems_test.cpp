@@ -89,7 +89,7 @@ TEST(GrpoGraph, TheReferenceCanBeSwitchedOnAsItsCommentSays) {
       "model.ref.n_heads=2",
       "model.ref.n_kv_heads=1",
       "model.ref.max_positions=64",
-      "call.actor_train.kl_ctl=0.1",
+      "call.actor_train.kl_coef=0.1",
       "call.actor_train.inputs=packed_input_ids, prompt_mask, packed_logprobs, rewards, "
       "seq_no_eos_mask, packed_ref_logprobs"};
 
@@ -105,8 +105,8 @@ TEST(ConfigurationProblems, CountsThatTogetherAreTooMany) {
   };
   EXPECT_NE(found({"call.actor_gen.group_size=900000000"}).find("x group_size (900000000) is more"),
             std::string::npos);
-  EXPECT_NE(found({"call.actor_train.n_minibatches=2000", "call.actor_train.sample_reuse=2000"})
-                .find("n_minibatches (2000) x sample_reuse (2000) is more than 1000000"),
+  EXPECT_NE(found({"call.actor_train.n_minibatches=2000", "call.actor_train.ppo_epochs=2000"})
+                .find("n_minibatches (2000) x ppo_epochs (2000) is more than 1000000"),
             std::string::npos);
   EXPECT_NE(found({"call.actor_gen.max_new_tokens=1000000000", "call.actor_gen.group_size=10000"})
                 .find("x max_new_tokens (1000000000) is more than"),

@@ -25,7 +25,7 @@ TEST(ResumeRules, SayWhatBecomesOfAKey) {
   EXPECT_EQ(meaning_of_change("evaluate.every_steps"), KeyChange::kFree);
   EXPECT_EQ(meaning_of_change("call.actor_gen.layout"), KeyChange::kFree);
   EXPECT_EQ(meaning_of_change("model.actor.lr"), KeyChange::kNoted);
-  EXPECT_EQ(meaning_of_change("call.actor_train.eps_clip"), KeyChange::kAccepted);
+  EXPECT_EQ(meaning_of_change("call.actor_train.clip_range"), KeyChange::kAccepted);
   EXPECT_EQ(meaning_of_change("dataset.train.prompt_prefix"), KeyChange::kAccepted);
   EXPECT_EQ(meaning_of_change("a_section_of_another_version.key"), KeyChange::kNever);
 }
@@ -58,7 +58,7 @@ TEST(ResumeRules, NeverAcceptAnotherExperiment) {
 }
 
 TEST(ResumeRules, AcceptWhatIsNamed) {
-  const std::string key = "call.train.eps_clip";
+  const std::string key = "call.train.clip_range";
 
   const ConfigChanges refused = changes_of("call.train", "eps_clip = 0.2", "eps_clip = 0.3");
   const ConfigChanges accepted =
@@ -78,7 +78,7 @@ TEST(ResumeRules, TakeTheDefaultForAKeyThatAnEarlierVersionDidNotHave) {
   EXPECT_TRUE(changes_of("model.actor", "", "recompute_activations = false").refused.empty());
   EXPECT_TRUE(changes_of("dataset.train", "", "system_field = system").refused.empty());
   EXPECT_EQ(changes_of("call.train", "", "eps_clip = 0.5").refused,
-            std::vector<std::string>{"call.train.eps_clip: was 0.2, is 0.5"});
+            std::vector<std::string>{"call.train.clip_range: was 0.2, is 0.5"});
 }
 
 }  // namespace

@@ -22,8 +22,8 @@ TEST(LocalControlChannel, CarriesRequestsInOrderAndRepliesBack) {
       std::vector<uint64_t> ids;
       while (true) {
         const Request request = channel.receive();
-        if (request.handle == Handle::kExit) return;
-        if (request.handle != Handle::kFlush) {
+        if (request.kind == RequestKind::kExit) return;
+        if (request.kind != RequestKind::kFlush) {
           ids.push_back(request.id);
           continue;
         }

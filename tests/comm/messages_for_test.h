@@ -27,7 +27,7 @@ inline Request request_for_test() {
   Request request;
   request.id = 41;
   request.call = 2;
-  request.handle = Handle::kTrainStep;
+  request.kind = RequestKind::kTrainStep;
   request.step = {.step = 12, .epoch = 1, .epoch_step = 3};
   request.pre_hooks = {
       DataTransferHook{{{.source = 0, .destinations = {1, 2}, .batch = batch_for_test()}}}};

@@ -34,8 +34,8 @@ double cpu_seconds() {
 void serve(WorkerChannel& channel, int worker) {
   while (true) {
     const Request request = channel.receive();
-    if (request.handle == Handle::kExit) break;
-    if (request.handle == Handle::kFlush) continue;
+    if (request.kind == RequestKind::kExit) break;
+    if (request.kind == RequestKind::kFlush) continue;
     Reply reply = reply_for_test(worker);
     reply.request = request.id;
     reply.body = request.body;
@@ -143,7 +143,7 @@ TEST(MpiControlChannel, DoesNotWaitForABusyWorker) {
     const auto channel = make_mpi_worker_channel(world());
     std::this_thread::sleep_for(800ms);
     EXPECT_EQ(channel->receive().body.size(), 8u << 20);
-    EXPECT_EQ(channel->receive().handle, Handle::kExit);
+    EXPECT_EQ(channel->receive().kind, RequestKind::kExit);
   }
   MPI_Barrier(world());
 }
@@ -185,7 +185,7 @@ TEST(MpiControlChannel, CostsAnIdleRankLessThanATwentiethOfACore) {
     channel->drain(20s);
   } else {
     const auto channel = make_mpi_worker_channel(world());
-    EXPECT_EQ(channel->receive().handle, Handle::kExit);
+    EXPECT_EQ(channel->receive().kind, RequestKind::kExit);
   }
   const double used = cpu_seconds() - before;
   const double elapsed = std::chrono::duration<double>(steady_clock::now() - start).count();

@@ -36,7 +36,7 @@ TEST(Serialise, BringsBackEveryFieldOfARequest) {
   EXPECT_EQ(got.sequence, 5u);
   EXPECT_EQ(got.id, sent.id);
   EXPECT_EQ(got.call, sent.call);
-  EXPECT_EQ(got.handle, sent.handle);
+  EXPECT_EQ(got.kind, sent.kind);
   EXPECT_EQ(got.step, sent.step);
   EXPECT_EQ(got.batch, sent.batch);
   EXPECT_EQ(got.rows, sent.rows);
@@ -161,7 +161,7 @@ TEST(Serialise, NeedsAboutFortyBytesPerSampleAndKey) {
 }
 
 TEST(Message, NamesHandlesAndHooks) {
-  EXPECT_EQ(name_of(Handle::kTrainStep), "train_step");
+  EXPECT_EQ(name_of(RequestKind::kTrainStep), "train_step");
   EXPECT_EQ(name_of(Hook(ReallocHook{})), "param_realloc");
   EXPECT_EQ(name_of(Hook(ResidencyHook{.action = ResidencyHook::kOffload})), "offload");
 }

@@ -34,14 +34,14 @@ TEST(Synonyms, NameTheKeyOfTheSameSection) {
 
 TEST(Synonyms, SayWhereAKeyOfAnotherSectionIs) {
   EXPECT_EQ(advice("experiment", "learning_rate", {"seed"}), "; that is model.X.lr here");
-  EXPECT_EQ(advice("call.actor_train", "num_generations", {"n_seqs", "kl_ctl"}),
+  EXPECT_EQ(advice("call.actor_train", "num_generations", {"n_seqs", "kl_coef"}),
             "; that is call.X.group_size of interface generate here");
 }
 
 TEST(Synonyms, NeverSuggestAKeyThatTheInterfaceLacks) {
   EXPECT_EQ(
-      advice("call.actor_train", "beta", {"n_seqs", "kl_ctl", "kl_loss"}),
-      "; did you mean kl_ctl or kl_loss? (beta is dpo's, a KL reward's weight is kl_ctl, that "
+      advice("call.actor_train", "beta", {"n_seqs", "kl_coef", "kl_loss"}),
+      "; did you mean kl_coef or kl_loss? (beta is dpo's, a KL reward's weight is kl_coef, that "
       "of a KL loss is kl_loss)");
 }
 

@@ -1,4 +1,4 @@
-// Writes a file of tokens with HDF5 itself, right or spoiled in one place.
+// Writes a pre-tokenized dataset with HDF5 itself, right or spoiled in one place.
 #pragma once
 
 #include <cstdint>

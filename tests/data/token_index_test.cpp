@@ -1,4 +1,4 @@
-// Files of tokens: the same rows as the text that they were made from, and a named error for
+// Pre-tokenized datasets: the same rows as the text that they were made from, and a named error for
 // everything that they may not be.
 #include "orrery/data/token_index.h"
 
@@ -199,7 +199,7 @@ TEST_F(SmallTokenFile, ChecksWhatARunNeeds) {
       TokenIndex::build(dataset, *table,
                         {.answer_reader = "call reward",
                          .prompt = {.tokens = 2, .reason = "which leaves no room"},
-                         .template_marks = {2},
+                         .template_tokens = {2},
                          .lengths = RecordNeeds::Lengths::kOfAll});
 
   EXPECT_EQ(all.summary().n_with_answer, 2);
@@ -209,7 +209,7 @@ TEST_F(SmallTokenFile, ChecksWhatARunNeeds) {
             "it has no answer, but call reward compares with it (line 11 of source.jsonl)");
   EXPECT_EQ(compared.rejected()[1].problem,
             "prompt of 3 tokens, which leaves no room (line 12 of source.jsonl)");
-  EXPECT_EQ(compared.summary().n_with_marks, 1);  // the first one begins with token 2
+  EXPECT_EQ(compared.summary().n_with_template_tokens, 1);  // the first one begins with token 2
   EXPECT_EQ(compared.summary().prompts.longest, 2);
 }
 

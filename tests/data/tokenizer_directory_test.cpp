@@ -59,7 +59,7 @@ TEST(TokenizerDirectory, WithoutAnEndTokenIsRefused) {
 TEST(TokenizerDirectory, ItsTemplateSaysWhatAPromptBeginsWith) {
   const auto marks_with = [](const std::string& more) {
     return tokenizer_with({{"tokenizer_config.json", R"({"eos_token": "<|eos|>")" + more + "}"}})
-        ->template_marks();
+        ->template_tokens();
   };
 
   EXPECT_EQ(marks_with(""), (Ids{0}));  // of tokenizer.json
@@ -87,8 +87,8 @@ TEST(TokenizerDirectory, BeginningMarksComeOnceAndAsTheDataSetSays) {
   EXPECT_EQ(prompts_with("auto"), (Ids{0, 320, 0, 320}));
   EXPECT_EQ(prompts_with("true"), (Ids{0, 320, 0, 320}));
   EXPECT_EQ(prompts_with("false"), (Ids{320, 0, 320}));
-  EXPECT_EQ(beginning_marks("auto", ByteTokenizer()), Ids{});
-  EXPECT_EQ(beginning_marks("true", ByteTokenizer()), Ids{ByteTokenizer::kBos});
+  EXPECT_EQ(beginning_tokens("auto", ByteTokenizer()), Ids{});
+  EXPECT_EQ(beginning_tokens("true", ByteTokenizer()), Ids{ByteTokenizer::kBos});
 }
 
 TEST(TokenizerDirectory, BeginningMarksCountAsTokensOfThePrompt) {

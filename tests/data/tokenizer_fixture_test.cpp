@@ -77,7 +77,7 @@ TEST(TokenizerFixture, EncodesAsTheLibrary) {
       EXPECT_LE(static_cast<int64_t>(ids.size()), tokenizer.count_at_most(text));
       EXPECT_EQ(tokenizer.encode(text), ids) << "the second time, from the cache";
       if (one.contains("ids_with_special")) {
-        EXPECT_EQ(tokenizer.encode_with_marks(text), ids_of(one.at("ids_with_special")));
+        EXPECT_EQ(tokenizer.encode_with_special_tokens(text), ids_of(one.at("ids_with_special")));
       }
       if (one.contains("tokens")) {
         std::vector<std::string> tokens;

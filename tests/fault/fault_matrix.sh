@@ -405,7 +405,7 @@ case_unreadable() {
     verdict "$name" 5 "cannot (be read|follow this link|list this folder|look)|Not a directory"
   done
 }
-# Root may read everything: another user runs, saves and goes on, and may not read what is barred.
+# Root may read everything: another user runs, saves and goes on, and may not read what is masked.
 case_other_user() {
   local what name run
   if [ "$(id -u)" != 0 ] || ! command -v setpriv >/dev/null; then

@@ -69,9 +69,9 @@ class CollectiveWorker final : public worker::Handlers {
     }
   }
 
-  void run_handle(const comm::Request& request, comm::Reply& reply) override {
-    switch (request.handle) {
-      case comm::Handle::kLoad: {
+  void run_request(const comm::Request& request, comm::Reply& reply) override {
+    switch (request.kind) {
+      case comm::RequestKind::kLoad: {
         std::vector<data::SampleId> ids;
         for (const data::RowRef& row : request.rows) ids.push_back(row.id);
         const data::SequenceBatch batch = batch_of(ids, graph_.dataset_keys());
@@ -79,9 +79,9 @@ class CollectiveWorker final : public worker::Handlers {
         reply.output = batch.meta;
         return;
       }
-      case comm::Handle::kGenerate:
-      case comm::Handle::kInference:
-      case comm::Handle::kTrainStep:
+      case comm::RequestKind::kGenerate:
+      case comm::RequestKind::kInference:
+      case comm::RequestKind::kTrainStep:
         return run_call(request, reply);
       default:
         return;

@@ -301,10 +301,10 @@ TEST(ResumeAccept, ChangesAKeyThatIsNamedAndRecordsIt) {
   const TemporaryFolder folder;
   ASSERT_EQ(train(folder, kPpo, "cut").exit_code, 0);
   const std::string change =
-      "--set call.actor_train.eps_clip=0.3 --set experiment.total_steps=11 "
-      "--accept call.actor_train.eps_clip,call.actor_train.c_clip";
+      "--set call.actor_train.clip_range=0.3 --set experiment.total_steps=11 "
+      "--accept call.actor_train.clip_range,call.actor_train.c_clip";
 
-  const Result refused = train(folder, kPpo, "cut", "--set call.actor_train.eps_clip=0.3");
+  const Result refused = train(folder, kPpo, "cut", "--set call.actor_train.clip_range=0.3");
   const Result result = train(folder, kPpo, "cut", change);
   const Result never =
       train(folder, kPpo, "cut", "--set experiment.seed=2 --accept experiment.seed");
@@ -313,13 +313,13 @@ TEST(ResumeAccept, ChangesAKeyThatIsNamedAndRecordsIt) {
   EXPECT_NE(refused.output.find("--accept"), std::string::npos) << refused.output;
   ASSERT_EQ(result.exit_code, 0) << result.output;
   EXPECT_NE(
-      result.output.find("accepted after step 10: call.actor_train.eps_clip: was 0.2, is 0.3"),
+      result.output.find("accepted after step 10: call.actor_train.clip_range: was 0.2, is 0.3"),
       std::string::npos)
       << result.output;
   std::ifstream config(folder / "cut/config.cfg");
   std::string first;
   std::getline(config, first);
-  EXPECT_EQ(first, "# accepted after step 10: call.actor_train.eps_clip: was 0.2, is 0.3");
+  EXPECT_EQ(first, "# accepted after step 10: call.actor_train.clip_range: was 0.2, is 0.3");
   EXPECT_EQ(never.exit_code, 2);
   EXPECT_NE(never.output.find("can never be accepted"), std::string::npos) << never.output;
 }

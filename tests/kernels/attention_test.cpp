@@ -1,6 +1,6 @@
 // Packed attention and its gradients against the definition, one sequence at a time.
+#include "kernel_references.h"
 #include "naive_attention.h"
-#include "twins.h"
 
 namespace orrery::kernels {
 namespace {

@@ -2,7 +2,7 @@
 // over the same rounded numbers.
 #include "blocks/decode_attention.h"
 #include "gpu_for_test.h"
-#include "twins.h"
+#include "kernel_references.h"
 
 namespace orrery::kernels {
 namespace {
@@ -85,13 +85,13 @@ struct Case {
 
 /// The answer of the CPU in float, whatever T is.
 std::vector<double> twin_of(const Shape& shape, const std::vector<int32_t>& contexts) {
-  Case<float> twin(shape, contexts);
+  Case<float> reference(shape, contexts);
   std::vector<float> scratch(
       size_t(decode_attention_scratch(shape.n_heads, shape.n_kv_heads, shape.head_dim, 1009)));
-  DecodeAttentionArgs<float> args = twin.args();
+  DecodeAttentionArgs<float> args = reference.args();
   args.scratch = scratch.data();
   decode_attention<float>(args);
-  return as_doubles(twin.out);
+  return as_doubles(reference.out);
 }
 
 /// bf16 keeps 8 bits of the result; sums are in float either way.

@@ -1,8 +1,8 @@
 // Paged attention of the last token against the definition over the same keys and values.
 #include "orrery/kernels/decode_attention.h"
 
+#include "kernel_references.h"
 #include "naive_attention.h"
-#include "twins.h"
 
 namespace orrery::kernels {
 namespace {

@@ -3,7 +3,7 @@
 
 #include "blocks/gae.h"
 #include "gpu_for_test.h"
-#include "twins.h"
+#include "kernel_references.h"
 
 namespace orrery::kernels {
 namespace {
@@ -48,22 +48,22 @@ std::vector<std::vector<int64_t>> batches() {
 
 /// Doubling multiplies at most 7 times where the loop adds; sums of up to 1 / (1 - 0.94) terms.
 template <class T>
-void expect_same(const Case<T>& got, const Case<T>& twin) {
-  expect_near(got.advantages, as_doubles(twin.advantages));
-  expect_near(got.returns, as_doubles(twin.returns));
+void expect_same(const Case<T>& got, const Case<T>& reference) {
+  expect_near(got.advantages, as_doubles(reference.advantages));
+  expect_near(got.returns, as_doubles(reference.returns));
 }
 
 template <class T>
 void compare_blocks() {
   for (const auto& lengths : batches()) {
     SCOPED_TRACE(testing::PrintToString(lengths));
-    Case<T> twin(lengths), forward(lengths), backward(lengths);
-    gae<T>(twin.args());
+    Case<T> reference(lengths), forward(lengths), backward(lengths);
+    gae<T>(reference.args());
 
     blocks::simulate<blocks::GaeProgram<T>>(forward.args());
     blocks::simulate<blocks::GaeProgram<T>>(backward.args(), blocks::ThreadOrder::kBackward);
 
-    expect_same(forward, twin);
+    expect_same(forward, reference);
     EXPECT_EQ(forward.advantages, backward.advantages) << "threads race";
   }
 }
@@ -77,8 +77,8 @@ template <class T>
 void compare_on_gpu() {
   for (const auto& lengths : batches()) {
     SCOPED_TRACE(testing::PrintToString(lengths));
-    Case<T> twin(lengths), got(lengths);
-    gae<T>(twin.args());
+    Case<T> reference(lengths), got(lengths);
+    gae<T>(reference.args());
     const OnGpu rewards(got.rewards), values(got.values), advantages(got.advantages),
         returns(got.returns);
     const OnGpu cu_seqlens(got.cu_seqlens);
@@ -95,7 +95,7 @@ void compare_on_gpu() {
 
     got.advantages = advantages.host();
     got.returns = returns.host();
-    expect_same(got, twin);
+    expect_same(got, reference);
   }
 }
 

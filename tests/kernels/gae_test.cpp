@@ -5,7 +5,7 @@
 #include <memory>
 
 #include "golden_file.h"
-#include "twins.h"
+#include "kernel_references.h"
 
 namespace orrery::kernels {
 namespace {

@@ -1,4 +1,5 @@
-// Attention by its definition, in double, one query at a time: the twin of both attention kernels.
+// Attention by its definition, in double, one query at a time: the reference of both attention
+// kernels.
 #pragma once
 
 #include <algorithm>

@@ -1,5 +1,5 @@
 // Norm, rope, gate and log-probabilities against the obvious loops in double.
-#include "twins.h"
+#include "kernel_references.h"
 
 namespace orrery::kernels {
 namespace {

@@ -4,8 +4,8 @@
 
 #include "blocks/sample_rows.h"
 #include "gpu_for_test.h"
+#include "kernel_references.h"
 #include "orrery/kernels/sampling.h"
-#include "twins.h"
 
 namespace orrery::kernels {
 namespace {
@@ -98,7 +98,7 @@ struct Case {
   }
 };
 
-/// Calls compare(case, twin) for equal cases of every rule, kind of logits and size.
+/// Calls compare(case, reference) for equal cases of every rule, kind of logits and size.
 template <class T, class Compare>
 void for_each_case(const Compare& compare) {
   for (size_t r = 0; r < kRules.size(); ++r) {
@@ -106,9 +106,9 @@ void for_each_case(const Compare& compare) {
       for (const int64_t n : kGpuSizes) {
         SCOPED_TRACE(testing::Message() << "rule " << r << ", logits " << int(kind) << ", " << n);
         const int64_t rows = n == 0 ? 0 : n > 33 ? 3 : 9, vocab = n == 0 ? 33 : n;
-        Case<T> got(rows, vocab, kRules[r], kind), twin(rows, vocab, kRules[r], kind);
-        sample_rows<T>(twin.args());
-        compare(got, twin);
+        Case<T> got(rows, vocab, kRules[r], kind), reference(rows, vocab, kRules[r], kind);
+        sample_rows<T>(reference.args());
+        compare(got, reference);
       }
     }
   }
@@ -117,19 +117,19 @@ void for_each_case(const Compare& compare) {
 /// Log-probabilities differ by the order of sums, and of float by the exponentials of a processor
 /// without fused multiply-add.
 template <class T>
-void expect_same(const Case<T>& got, const Case<T>& twin) {
-  EXPECT_EQ(got.tokens, twin.tokens);
-  EXPECT_EQ(got.logits, twin.logits) << "others were removed";
-  expect_near(got.log_probs, twin.log_probs, sizeof(T) == 4 ? 1e-6 : 1e-13);
-  expect_near(got.sampling_log_probs, twin.sampling_log_probs, sizeof(T) == 4 ? 1e-6 : 1e-13);
+void expect_same(const Case<T>& got, const Case<T>& reference) {
+  EXPECT_EQ(got.tokens, reference.tokens);
+  EXPECT_EQ(got.logits, reference.logits) << "others were removed";
+  expect_near(got.log_probs, reference.log_probs, sizeof(T) == 4 ? 1e-6 : 1e-13);
+  expect_near(got.sampling_log_probs, reference.sampling_log_probs, sizeof(T) == 4 ? 1e-6 : 1e-13);
 }
 
 template <class T>
 void compare_blocks() {
-  for_each_case<T>([](Case<T>& got, const Case<T>& twin) {
+  for_each_case<T>([](Case<T>& got, const Case<T>& reference) {
     Case<T> other = got;
     blocks::simulate<blocks::SampleRowsProgram<T>>(got.args());
-    expect_same(got, twin);
+    expect_same(got, reference);
     blocks::simulate<blocks::SampleRowsProgram<T>>(other.args(), blocks::ThreadOrder::kBackward);
     EXPECT_EQ(got.tokens, other.tokens) << "threads race";
     EXPECT_EQ(got.log_probs, other.log_probs) << "threads race";
@@ -195,7 +195,7 @@ TEST(DrawKey, GivesEachTokenANumberOfItsOwn) {
 
 template <class T>
 void compare_on_gpu() {
-  for_each_case<T>([](Case<T>& got, const Case<T>& twin) {
+  for_each_case<T>([](Case<T>& got, const Case<T>& reference) {
     const OnGpu logits(got.logits), weights(got.weights);
     const OnGpu keys(got.keys);
     const OnGpu tokens(got.tokens), stop_ids(got.stop_ids), never_ids(got.never_ids);
@@ -216,7 +216,7 @@ void compare_on_gpu() {
     got.tokens = tokens.host();
     got.log_probs = log_probs.host();
     got.sampling_log_probs = sampling_log_probs.host();
-    expect_same(got, twin);
+    expect_same(got, reference);
   });
 }
 

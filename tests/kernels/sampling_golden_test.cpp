@@ -2,8 +2,8 @@
 #include <limits>
 
 #include "golden_file.h"
+#include "kernel_references.h"
 #include "orrery/kernels/sampling.h"
-#include "twins.h"
 
 namespace orrery::kernels {
 namespace {
@@ -57,7 +57,7 @@ SamplingRule rule_of(const golden::Case& c, const std::vector<int64_t>& stop_ids
           .stop_ids = stop_ids};
 }
 
-/// What the quirk asks for is what our order of steps gives as well: a barred logit that the
+/// What the quirk asks for is what our order of steps gives as well: a masked logit that the
 /// temperature then moved is not marked unless a filter removes it.
 const golden::QuirkChoices kQuirks = {
     {"barred-end-token-not-in-mask", {golden::Quirk::kAsReference, ""}}};

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <numeric>
 
-#include "twins.h"
+#include "kernel_references.h"
 
 namespace orrery::kernels {
 namespace {
@@ -149,7 +149,7 @@ TEST(SamplingRule, BarsStopIdsUntilTheMinimumIsReached) {
   EXPECT_EQ(greedy_at(2), 1);
 }
 
-/// Rules that bar or filter in every way, alone and together.
+/// Rules that mask or filter in every way, alone and together.
 std::vector<SamplingRule> rules(std::span<const int64_t> stop_ids,
                                 std::span<const int64_t> never_ids) {
   std::vector<SamplingRule> all;
@@ -184,7 +184,7 @@ TEST(SampleToken, RecordsThePolicyAndTheDistributionDrawnFrom) {
   const std::vector<int64_t> stop_ids{2, 5}, never_ids{0, 30, 36};
   std::vector<double> logits = random_numbers<double>(37, 3);
   for (double& logit : logits) logit *= 3;
-  logits[5] = logits[36] = 9;  // what may be barred is the likeliest
+  logits[5] = logits[36] = 9;  // what may be masked is the likeliest
   auto scratch = scratch_for(37);
   for (const SamplingRule& rule : rules(stop_ids, never_ids)) {
     for (const int64_t n_generated : {0, 1, 2}) {

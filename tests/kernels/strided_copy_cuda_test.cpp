@@ -2,7 +2,7 @@
 // CPU's, bit for bit.
 #include "blocks/strided_copy.h"
 #include "gpu_for_test.h"
-#include "twins.h"
+#include "kernel_references.h"
 
 namespace orrery::kernels {
 namespace {

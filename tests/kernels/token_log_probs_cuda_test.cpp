@@ -3,7 +3,7 @@
 
 #include "blocks/token_log_probs.h"
 #include "gpu_for_test.h"
-#include "twins.h"
+#include "kernel_references.h"
 
 namespace orrery::kernels {
 namespace {
@@ -64,11 +64,11 @@ template <class T>
 constexpr double kLimit = sizeof(T) == 4 ? 1e-4 : 1e-12;
 
 template <class T>
-void expect_same_forward(const Case<T>& got, const Case<T>& twin) {
-  expect_near(got.log_probs, as_doubles(twin.log_probs), kLimit<T>);
-  expect_near(got.target_logits, as_doubles(twin.target_logits), kLimit<T>);
-  expect_near(got.logsumexp, as_doubles(twin.logsumexp), kLimit<T>);
-  expect_near(got.entropy, as_doubles(twin.entropy), kLimit<T>);
+void expect_same_forward(const Case<T>& got, const Case<T>& reference) {
+  expect_near(got.log_probs, as_doubles(reference.log_probs), kLimit<T>);
+  expect_near(got.target_logits, as_doubles(reference.target_logits), kLimit<T>);
+  expect_near(got.logsumexp, as_doubles(reference.logsumexp), kLimit<T>);
+  expect_near(got.entropy, as_doubles(reference.entropy), kLimit<T>);
 }
 
 /// Calls compare(rows, vocabulary) for rows and vocabularies of every size, though not every pair.
@@ -84,17 +84,17 @@ void for_each_size(const Compare& compare) {
 template <class T>
 void compare_blocks() {
   for_each_size([](int64_t rows, int64_t vocab) {
-    Case<T> twin(rows, vocab), got(rows, vocab), other(rows, vocab);
-    token_log_probs<T>(twin.forward());
+    Case<T> reference(rows, vocab), got(rows, vocab), other(rows, vocab);
+    token_log_probs<T>(reference.forward());
     blocks::simulate<blocks::TokenLogProbsProgram<T>>(got.forward());
     blocks::simulate<blocks::TokenLogProbsProgram<T>>(other.forward(),
                                                       blocks::ThreadOrder::kBackward);
-    expect_same_forward(got, twin);
+    expect_same_forward(got, reference);
     EXPECT_EQ(got.entropy, other.entropy) << "threads race";
 
-    token_log_probs_backward<T>(twin.backward());
+    token_log_probs_backward<T>(reference.backward());
     blocks::simulate<blocks::TokenLogProbsBackwardProgram<T>>(got.backward());
-    expect_near(got.logits, as_doubles(twin.logits), kLimit<T>);
+    expect_near(got.logits, as_doubles(reference.logits), kLimit<T>);
   });
 }
 
@@ -104,29 +104,29 @@ TEST(TokenLogProbsBlocks, GiveWhatTheCpuGives) {
 }
 
 TEST(TokenLogProbsBlocks, LeaveOutWhatIsNotWanted) {
-  Case<float> twin(3, 33), got(3, 33);
+  Case<float> reference(3, 33), got(3, 33);
   const auto fewer = [](Case<float>& c) {
     TokenLogProbsArgs<float> args = c.forward();
     args.target_logits = args.entropy = nullptr;
     return args;
   };
-  token_log_probs<float>(fewer(twin));
+  token_log_probs<float>(fewer(reference));
   blocks::simulate<blocks::TokenLogProbsProgram<float>>(fewer(got));
-  expect_same_forward(got, twin);
+  expect_same_forward(got, reference);
 
-  TokenLogProbsBackwardArgs<float> twin_args = twin.backward(), args = got.backward();
-  twin_args.dentropy = args.dentropy = nullptr;
-  twin_args.entropy = args.entropy = nullptr;
-  token_log_probs_backward<float>(twin_args);
+  TokenLogProbsBackwardArgs<float> reference_args = reference.backward(), args = got.backward();
+  reference_args.dentropy = args.dentropy = nullptr;
+  reference_args.entropy = args.entropy = nullptr;
+  token_log_probs_backward<float>(reference_args);
   blocks::simulate<blocks::TokenLogProbsBackwardProgram<float>>(args);
-  expect_near(got.logits, as_doubles(twin.logits), kLimit<float>);
+  expect_near(got.logits, as_doubles(reference.logits), kLimit<float>);
 }
 
 template <class T>
 void compare_on_gpu() {
   for_each_size([](int64_t rows, int64_t vocab) {
-    Case<T> twin(rows, vocab), got(rows, vocab);
-    token_log_probs<T>(twin.forward());
+    Case<T> reference(rows, vocab), got(rows, vocab);
+    token_log_probs<T>(reference.forward());
     const OnGpu logits(got.logits), log_probs(got.log_probs), target_logits(got.target_logits),
         logsumexp(got.logsumexp), entropy(got.entropy), dlog_probs(got.dlog_probs),
         dentropy(got.dentropy);
@@ -145,9 +145,9 @@ void compare_on_gpu() {
     got.target_logits = target_logits.host();
     got.logsumexp = logsumexp.host();
     got.entropy = entropy.host();
-    expect_same_forward(got, twin);
+    expect_same_forward(got, reference);
 
-    token_log_probs_backward<T>(twin.backward());
+    token_log_probs_backward<T>(reference.backward());
     TokenLogProbsBackwardArgs<T> backward = got.backward();
     backward.logits = logits.get();
     backward.targets = targets.get();
@@ -158,7 +158,7 @@ void compare_on_gpu() {
 
     token_log_probs_backward_cuda<T>(backward, nullptr);
 
-    expect_near(logits.host(), as_doubles(twin.logits), kLimit<T>);
+    expect_near(logits.host(), as_doubles(reference.logits), kLimit<T>);
   });
 }
 

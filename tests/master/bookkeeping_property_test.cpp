@@ -1,5 +1,5 @@
-// Sequence buffer and storage tracker against plain twins that look everything up from scratch, on
-// random histories.
+// Sequence buffer and storage tracker against plain references that look everything up from
+// scratch, on random histories.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -86,7 +86,7 @@ class PlainBuffer {
   std::vector<SequenceBuffer::Reader> readers_;
 };
 
-TEST(SequenceBuffer, AgreesWithThePlainTwinOnRandomHistories) {
+TEST(SequenceBuffer, AgreesWithThePlainReferenceOnRandomHistories) {
   for (int round = 0; round < 200; ++round) {
     SCOPED_TRACE("round " + std::to_string(round));
     Random random(round);
@@ -147,12 +147,12 @@ TEST(SequenceBuffer, AgreesWithThePlainTwinOnRandomHistories) {
 TEST(SequenceBuffer, RefusesWhatDoesNotFit) {
   SequenceBuffer buffer(2, 1, {{{0}, 1}});
   const std::vector<data::SampleId> three = {{1}, {2}, {3}};
-  const std::vector<data::SampleId> twins = {{4}, {4}};
+  const std::vector<data::SampleId> same_id_twice = {{4}, {4}};
 
   EXPECT_THROW(buffer.put(three, {}, std::vector<int64_t>{1, 2, 3}), CallError);
   EXPECT_EQ(buffer.size(), 0);
-  EXPECT_THROW(buffer.put(twins, {}, std::vector<int64_t>{1}), CallError);
-  EXPECT_THROW(buffer.put(twins, {}, std::vector<int64_t>{1, 2}), CallError);
+  EXPECT_THROW(buffer.put(same_id_twice, {}, std::vector<int64_t>{1}), CallError);
+  EXPECT_THROW(buffer.put(same_id_twice, {}, std::vector<int64_t>{1, 2}), CallError);
   EXPECT_THROW(buffer.amend(std::vector<int>{1}, std::vector<int>{0}), CallError);
   EXPECT_THROW(buffer.take(0), CallError);
 }

@@ -109,7 +109,7 @@ class Pass {
     const auto rows_of_rank = split_batch(call, rows, metadata_);
     const Redistribution plan =
         redistribute(Pattern::kGatherScatter, call, rows_of_rank, samples());
-    CallPayload payload{.call = &call, .handle = call.handle};
+    CallPayload payload{.call = &call, .kind = call.request_kind};
     for (const std::vector<int>& of_rank : rows_of_rank) {
       payload.batches.push_back(describe(of_rank, call.input_keys, samples()));
     }
@@ -292,7 +292,7 @@ class Pass {
       const Outgoing& got = requests.requests[i];
       const json& want = expect["requests"][i];
       EXPECT_EQ(got.worker, want["worker"].get<int>());
-      EXPECT_EQ(comm::name_of(got.request.handle), want["handle_name"].get<std::string>());
+      EXPECT_EQ(comm::name_of(got.request.kind), want["handle_name"].get<std::string>());
       EXPECT_EQ(names_of(got.request.pre_hooks), want["pre_hooks"]);
       EXPECT_EQ(names_of(got.request.post_hooks), want["post_hooks"]);
       if (i >= at(requests.n_main)) continue;

@@ -12,14 +12,14 @@
 namespace orrery::master {
 namespace {
 
-using comm::Handle;
+using comm::RequestKind;
 
 /// `worker:handle` of each request, `*:flush` for all.
 std::vector<std::string> sent(const std::vector<Outgoing>& outgoing) {
   std::vector<std::string> result;
   for (const Outgoing& out : outgoing) {
     const std::string worker = out.worker == kEveryWorker ? "*" : std::to_string(out.worker);
-    result.push_back(worker + ":" + std::string(comm::name_of(out.request.handle)));
+    result.push_back(worker + ":" + std::string(comm::name_of(out.request.kind)));
   }
   return result;
 }
@@ -38,7 +38,7 @@ comm::Reply answer(const Outgoing& out) {
 comm::Reply answer(const Outgoing& out, const Texts& keys, int32_t length = 3) {
   comm::Reply reply = answer(out);
   reply.output.ids = out.request.batch.ids;
-  if (out.request.handle == Handle::kLoad) {
+  if (out.request.kind == RequestKind::kLoad) {
     for (const data::RowRef& row : out.request.rows) reply.output.ids.push_back(row.id);
   }
   for (const std::string& key : keys) {
@@ -188,10 +188,9 @@ std::vector<Outgoing> run_to_end(Dispatcher& dispatcher, const graph::Graph& gra
   return all;
 }
 
-int count(const std::vector<Outgoing>& outgoing, Handle handle) {
-  return static_cast<int>(std::count_if(outgoing.begin(), outgoing.end(), [&](const Outgoing& o) {
-    return o.request.handle == handle;
-  }));
+int count(const std::vector<Outgoing>& outgoing, RequestKind kind) {
+  return static_cast<int>(std::count_if(outgoing.begin(), outgoing.end(),
+                                        [&](const Outgoing& o) { return o.request.kind == kind; }));
 }
 
 TEST(Dispatcher, EvaluatesAtTheStartInBetweenAndAtTheEndOnceEach) {
@@ -213,7 +212,7 @@ TEST(Dispatcher, EvaluatesAtTheStartInBetweenAndAtTheEndOnceEach) {
     }
   }
   EXPECT_EQ(steps, (std::vector<int64_t>{0, 2, 4}));
-  EXPECT_EQ(count(all, Handle::kEvaluate), 3);
+  EXPECT_EQ(count(all, RequestKind::kEvaluate), 3);
 }
 
 TEST(Dispatcher, StopsOnceAnEvaluationIsRightAsOftenAsAskedFor) {
@@ -377,7 +376,7 @@ TEST(Dispatcher, KeepsAnErrorAlsoOfASideRequestAndSendsNothingMore) {
   ASSERT_EQ(dispatcher.failures().size(), 1u);
   EXPECT_EQ(dispatcher.failures()[0].worker, 1);
   EXPECT_EQ(dispatcher.failures()[0].call, "reward");
-  EXPECT_EQ(dispatcher.failures()[0].handle, Handle::kEmpty);
+  EXPECT_EQ(dispatcher.failures()[0].request_kind, RequestKind::kEmpty);
   EXPECT_EQ(dispatcher.failures()[0].error, "out of memory");
 }
 

@@ -26,8 +26,10 @@ bool is_worker_local(const comm::Hook& hook) {
 
 /// Whether all workers of a call's layout do it together.
 bool is_of_call(const comm::Request& request) {
-  return request.handle == comm::Handle::kGenerate || request.handle == comm::Handle::kInference ||
-         request.handle == comm::Handle::kTrainStep || request.handle == comm::Handle::kEvaluate;
+  return request.kind == comm::RequestKind::kGenerate ||
+         request.kind == comm::RequestKind::kInference ||
+         request.kind == comm::RequestKind::kTrainStep ||
+         request.kind == comm::RequestKind::kEvaluate;
 }
 
 bool is_transfer(const comm::Hook* hook) {
@@ -75,13 +77,13 @@ SimulatedWorkers::SimulatedWorkers(const graph::Graph& graph, int n_workers)
 
 void SimulatedWorkers::receive(const std::vector<Outgoing>& outgoing) {
   if (outgoing.empty()) return;
-  const comm::Handle last = outgoing.back().request.handle;
-  EXPECT_TRUE(last == comm::Handle::kFlush || last == comm::Handle::kExit);
+  const comm::RequestKind last = outgoing.back().request.kind;
+  EXPECT_TRUE(last == comm::RequestKind::kFlush || last == comm::RequestKind::kExit);
   for (const Outgoing& out : outgoing) {
     EXPECT_FALSE(exited_) << "a request after the exit";
     if (out.worker != kEveryWorker) {
       workers_[at(out.worker)].waiting.push_back(std::make_shared<comm::Request>(out.request));
-    } else if (out.request.handle == comm::Handle::kExit) {
+    } else if (out.request.kind == comm::RequestKind::kExit) {
       exited_ = true;
     } else {
       for (size_t worker = 0; worker < workers_.size(); ++worker) flush(static_cast<int>(worker));
@@ -107,7 +109,7 @@ void SimulatedWorkers::flush(int index) {
     for (const comm::Hook& hook : request->pre_hooks) {
       worker.actions.push_back({request, reply, &hook});
     }
-    if (request->handle != comm::Handle::kEmpty) handles.push_back({request, reply});
+    if (request->kind != comm::RequestKind::kEmpty) handles.push_back({request, reply});
     for (const comm::Hook& hook : request->post_hooks) {
       (is_worker_local(hook) ? handles : post_hooks).push_back({request, reply, &hook});
     }
@@ -128,12 +130,12 @@ double SimulatedWorkers::duration_of(const Action& action) const {
     if (std::holds_alternative<comm::EvaluateHook>(*action.hook)) return 7;
     return std::holds_alternative<comm::ReallocHook>(*action.hook) ? 3 : 1;
   }
-  switch (action.request->handle) {
-    case comm::Handle::kGenerate:
-    case comm::Handle::kInference:
-    case comm::Handle::kTrainStep:
+  switch (action.request->kind) {
+    case comm::RequestKind::kGenerate:
+    case comm::RequestKind::kInference:
+    case comm::RequestKind::kTrainStep:
       return 4 + action.request->call * 5 % 17;
-    case comm::Handle::kEvaluate:
+    case comm::RequestKind::kEvaluate:
       return 7;
     default:
       return 1;
@@ -258,7 +260,7 @@ std::vector<int> SimulatedWorkers::participants(const Action& action) const {
 bool SimulatedWorkers::matches(const Action& a, const Action& b) const {
   if (a.is_reply || b.is_reply || (a.hook == nullptr) != (b.hook == nullptr)) return false;
   if (a.hook == nullptr) {
-    return a.request->call == b.request->call && a.request->handle == b.request->handle &&
+    return a.request->call == b.request->call && a.request->kind == b.request->kind &&
            a.request->step == b.request->step;
   }
   const auto* x = std::get_if<comm::ReallocHook>(a.hook);
@@ -289,7 +291,7 @@ bool SimulatedWorkers::run_collective(const std::vector<int>& participants) {
     if (action.hook != nullptr) {
       run_hook(index, *action.hook);
     } else {
-      run_handle(index, action);
+      run_request(index, action);
     }
     action.reply->times.push_back({"main", 0.5 + index});
   }
@@ -338,15 +340,15 @@ void SimulatedWorkers::run_hook(int index, const comm::Hook& hook) {
   }
 }
 
-void SimulatedWorkers::run_handle(int index, Action& action) {
+void SimulatedWorkers::run_request(int index, Action& action) {
   const comm::Request& request = *action.request;
   Worker& worker = workers_[at(index)];
   if (worker.saving) {  // written by now
     action.reply->saved.push_back({.step = *worker.saving, .file = "shard", .size = 1, .hash = 1});
     worker.saving.reset();
   }
-  switch (request.handle) {
-    case comm::Handle::kLoad: {
+  switch (request.kind) {
+    case comm::RequestKind::kLoad: {
       for (const data::RowRef& row : request.rows) action.reply->output.ids.push_back(row.id);
       std::vector<std::string> keys = graph_.dataset_keys();
       keys.push_back("a key that no call reads");
@@ -358,17 +360,17 @@ void SimulatedWorkers::run_handle(int index, Action& action) {
       }
       break;
     }
-    case comm::Handle::kEvaluate:
+    case comm::RequestKind::kEvaluate:
       ++n_evaluations_;
       action.reply->evaluation.mean("eval/accuracy", 1, 2);
       break;
-    case comm::Handle::kSave:
+    case comm::RequestKind::kSave:
       ++n_saves_;
       worker.saving = request.step.step;
       break;
-    case comm::Handle::kGenerate:
-    case comm::Handle::kInference:
-    case comm::Handle::kTrainStep:
+    case comm::RequestKind::kGenerate:
+    case comm::RequestKind::kInference:
+    case comm::RequestKind::kTrainStep:
       run_call(index, action);
       break;
     default:
@@ -484,7 +486,7 @@ std::string SimulatedWorkers::standstill() const {
     const Action& action = workers_[worker].actions.front();
     const int call = action.request->call;
     text << (call < 0 ? "no call" : graph_.call(call).name) << ' '
-         << (action.hook == nullptr ? comm::name_of(action.request->handle)
+         << (action.hook == nullptr ? comm::name_of(action.request->kind)
                                     : comm::name_of(*action.hook));
     for (const int peer : action.peers_left) text << ' ' << peer;
   }

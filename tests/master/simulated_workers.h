@@ -89,7 +89,7 @@ class SimulatedWorkers {
   bool step(int worker);
   bool exchange(int worker);
   bool run_collective(const std::vector<int>& participants);
-  void run_handle(int worker, Action& action);
+  void run_request(int worker, Action& action);
   void run_hook(int worker, const comm::Hook& hook);
   void run_call(int worker, Action& action);
   void check_version(int worker, const graph::Call& call, const comm::Request& request);

@@ -22,7 +22,7 @@ class SimulatedChannel : public comm::ControlChannel {
   int n_workers() const override { return n_workers_; }
   void send(int worker, const comm::Request& request) override {
     const bool is_for_all =
-        request.handle == comm::Handle::kFlush || request.handle == comm::Handle::kExit;
+        request.kind == comm::RequestKind::kFlush || request.kind == comm::RequestKind::kExit;
     if (is_for_all && worker + 1 < n_workers_) return;  // one mark for all of them
     outgoing_.push_back({is_for_all ? kEveryWorker : worker, request});
     if (!is_for_all) return;

@@ -89,7 +89,7 @@ class OneCallAtATime {
       const bool ends = out.worker == kEveryWorker;
       if (!ends && !part_.empty() && part_.back().request.call != out.request.call) cut();
       if (!ends) part_.push_back(out);
-      if (ends && out.request.handle == comm::Handle::kExit) {
+      if (ends && out.request.kind == comm::RequestKind::kExit) {
         cut();
         parts_.push_back({out});
       } else if (ends) {
@@ -104,7 +104,7 @@ class OneCallAtATime {
     if (n_unanswered_ > 0 || parts_.empty()) return {};
     std::vector<Outgoing> part = std::move(parts_.front());
     parts_.pop_front();
-    if (part.back().request.handle != comm::Handle::kExit) {
+    if (part.back().request.kind != comm::RequestKind::kExit) {
       n_unanswered_ = static_cast<int>(part.size());
       part.push_back(flush_);
     }

@@ -130,8 +130,8 @@ TEST(Generator, RecordsTheDistributionDrawnFromBesideThePolicy) {
     for (const GeneratedSequence& s : generate(decoder, prompts, options).sequences) {
       ASSERT_EQ(s.sampling_log_probs.size(), s.tokens.size());
       for (size_t t = 0; t < s.tokens.size(); ++t) {
-        const bool is_barred = !options.never_ids.empty() || int64_t(t) < options.min_new_tokens;
-        if (filters || is_barred) {
+        const bool is_masked = !options.never_ids.empty() || int64_t(t) < options.min_new_tokens;
+        if (filters || is_masked) {
           EXPECT_GT(s.sampling_log_probs[t], s.log_probs[t]);
         } else {
           EXPECT_EQ(s.sampling_log_probs[t], s.log_probs[t]);
@@ -141,7 +141,7 @@ TEST(Generator, RecordsTheDistributionDrawnFromBesideThePolicy) {
   }
 }
 
-TEST(Generator, NeverDrawsABarredId) {
+TEST(Generator, NeverDrawsAMaskedToken) {
   Decoder decoder = small_decoder("llama", at::kFloat);
   GenerationOptions options{.max_new_tokens = 12, .group_size = 20};
   for (int64_t id = 0; id < 30; ++id) options.never_ids.push_back(id);

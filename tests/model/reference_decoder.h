@@ -1,5 +1,5 @@
 // The decoder by its definition: one sequence at a time, separate q, k, v, gate and up, ATen
-// operators and autograd throughout. The twin that everything in model/ is compared with.
+// operators and autograd throughout. The reference that everything in model/ is compared with.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -82,21 +82,21 @@ TEST(ShardTable, EveryElementIsCountedByExactlyOneShard) {
 }
 
 TEST(ShardTable, TheFirstStagesHaveTheBlocksThatAreLeftOver) {
-  EXPECT_EQ(blocks_of(7, {0, 3, 0, 1}), (Span{0, 3}));
-  EXPECT_EQ(blocks_of(7, {1, 3, 0, 1}), (Span{3, 2}));
-  EXPECT_EQ(blocks_of(7, {2, 3, 0, 1}), (Span{5, 2}));
+  EXPECT_EQ(blocks_of(7, {0, 3, 0, 1}), (IndexRange{0, 3}));
+  EXPECT_EQ(blocks_of(7, {1, 3, 0, 1}), (IndexRange{3, 2}));
+  EXPECT_EQ(blocks_of(7, {2, 3, 0, 1}), (IndexRange{5, 2}));
 }
 
 TEST(ShardTable, AVocabularyThatDoesNotDivideGivesTheFirstRanksOneMore) {
-  EXPECT_EQ(vocabulary_of(38, {0, 1, 0, 4}), (Span{0, 10}));
-  EXPECT_EQ(vocabulary_of(38, {0, 1, 1, 4}), (Span{10, 10}));
-  EXPECT_EQ(vocabulary_of(38, {0, 1, 3, 4}), (Span{29, 9}));
+  EXPECT_EQ(vocabulary_of(38, {0, 1, 0, 4}), (IndexRange{0, 10}));
+  EXPECT_EQ(vocabulary_of(38, {0, 1, 1, 4}), (IndexRange{10, 10}));
+  EXPECT_EQ(vocabulary_of(38, {0, 1, 3, 4}), (IndexRange{29, 9}));
 }
 
 TEST(ShardTable, RanksShareKeyAndValueHeadsWhenThereAreFewer) {
-  EXPECT_EQ(kv_heads_of(2, {0, 1, 1, 4}), (Span{0, 1}));
-  EXPECT_EQ(kv_heads_of(2, {0, 1, 2, 4}), (Span{1, 1}));
-  EXPECT_EQ(kv_heads_of(4, {0, 1, 1, 2}), (Span{2, 2}));
+  EXPECT_EQ(kv_heads_of(2, {0, 1, 1, 4}), (IndexRange{0, 1}));
+  EXPECT_EQ(kv_heads_of(2, {0, 1, 2, 4}), (IndexRange{1, 1}));
+  EXPECT_EQ(kv_heads_of(4, {0, 1, 1, 2}), (IndexRange{2, 2}));
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// Parameters of bf16: stored so, computed with in fp32, updated through fp32 masters that the data
-// ranks share among themselves.
+// Parameters of bf16: stored so, computed with in fp32, updated through fp32 master weights that
+// the data ranks share among themselves.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
@@ -55,7 +55,7 @@ TEST(Bf16Parameters, OfOtherTypesAreOneBuffer) {
     EXPECT_TRUE(at::equal(decoder.parameters().values(), before));
     comm::run_as_threads(1, [&](comm::Communicator& group) {
       TrainEngine engine(decoder, plain_optimizer(), group);
-      EXPECT_FALSE(engine.optimizer().masters().defined());
+      EXPECT_FALSE(engine.optimizer().master_weights().defined());
     });
   }
   EXPECT_THROW(small_decoder(at::kHalf), ConfigError);
@@ -91,8 +91,8 @@ TEST(Bf16Training, AddsUpStepsThatAreTooSmallForBf16) {
     EXPECT_LT(after_one, before.numel() / 10);
     EXPECT_GT(n_changed(), 3 * std::max<int64_t>(after_one, 10));
     EXPECT_TRUE(stores_its_values(decoder.parameters()));
-    EXPECT_TRUE(
-        at::equal(decoder.parameters().stored(), engine.optimizer().masters().to(at::kBFloat16)));
+    EXPECT_TRUE(at::equal(decoder.parameters().stored(),
+                          engine.optimizer().master_weights().to(at::kBFloat16)));
   });
 }
 
@@ -123,7 +123,8 @@ TEST(Bf16Training, OnAnyLayoutIsThatOfOneWorker) {
 
           const std::lock_guard lock(mutex);
           EXPECT_TRUE(stores_its_values(shard.decoder->parameters()));
-          EXPECT_EQ(own_engine.optimizer().masters().numel(), own_engine.optimizer().owned().count);
+          EXPECT_EQ(own_engine.optimizer().master_weights().numel(),
+                    own_engine.optimizer().owned().count);
           int64_t n_close = 0;
           for (const model::ParameterSpec& spec : shard.decoder->parameters().table().parameters) {
             const at::Tensor want = part_of(whole.parameters().leaf(spec.name).detach(), spec);
@@ -156,14 +157,14 @@ TEST(Bf16Training, GoesOnFromSavedMasters) {
     second.parameters().widen();
     const AdamW& saved = engine.optimizer();
     other.optimizer().restore(saved.steps_done(), saved.first_moment(), saved.second_moment(),
-                              saved.masters());
+                              saved.master_weights());
     for (int i = 0; i < 3; ++i) {
       step(engine);
       step(other);
     }
 
     EXPECT_TRUE(at::equal(first.parameters().stored(), second.parameters().stored()));
-    EXPECT_TRUE(at::equal(saved.masters(), other.optimizer().masters()));
+    EXPECT_TRUE(at::equal(saved.master_weights(), other.optimizer().master_weights()));
   });
 }
 

@@ -31,12 +31,12 @@ std::vector<Case> cases() {
   filtered.temperature = 1.4;
   filtered.top_k = 7;
   filtered.top_p = 0.8;
-  model::GenerationOptions barred = options;
-  barred.temperature = 0.8;
-  barred.min_new_tokens = 6;
-  barred.never_ids = {0, 9, 13, 18};  // of the vocabulary of several tensor ranks
+  model::GenerationOptions masked = options;
+  masked.temperature = 0.8;
+  masked.min_new_tokens = 6;
+  masked.never_ids = {0, 9, 13, 18};  // of the vocabulary of several tensor ranks
   return {
-      {"sampled", options}, {"greedy", greedy}, {"top-k and top-p", filtered}, {"barred", barred}};
+      {"sampled", options}, {"greedy", greedy}, {"top-k and top-p", filtered}, {"masked", masked}};
 }
 
 model::GenerationResult generate(const model::Decoder& decoder,

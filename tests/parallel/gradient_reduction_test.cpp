@@ -17,10 +17,10 @@ TEST(ReduceToOwners, GivesEachRankItsStretchOfTheSumWhateverTheBuckets) {
 
         const at::Tensor owned = reduce_to_owners(gradients, group, bucket);
 
-        const model::Span stretch = owned_stretch(10, group.rank(), n_ranks);
+        const model::IndexRange partition = owned_partition(10, group.rank(), n_ranks);
         const int sum = n_ranks * (n_ranks + 1) / 2;
         EXPECT_TRUE(at::equal(
-            owned, at::arange(10, at::kDouble).narrow(0, stretch.first, stretch.count) * sum));
+            owned, at::arange(10, at::kDouble).narrow(0, partition.first, partition.count) * sum));
       });
     }
   }
@@ -31,9 +31,9 @@ TEST(GatherFromOwners, GivesAllRanksWhatEachHasChanged) {
     for (const int64_t bucket : {1, 4, 100}) {
       comm::run_as_threads(n_ranks, [&](comm::Communicator& group) {
         const at::Tensor values = at::zeros({10}, at::kDouble);
-        const model::Span stretch = owned_stretch(10, group.rank(), n_ranks);
-        values.narrow(0, stretch.first, stretch.count)
-            .copy_(at::arange(stretch.first, stretch.end(), at::kDouble));
+        const model::IndexRange partition = owned_partition(10, group.rank(), n_ranks);
+        values.narrow(0, partition.first, partition.count)
+            .copy_(at::arange(partition.first, partition.end(), at::kDouble));
 
         gather_from_owners(values, group, bucket);
 
@@ -44,9 +44,9 @@ TEST(GatherFromOwners, GivesAllRanksWhatEachHasChanged) {
 }
 
 TEST(OwnedStretch, CutsABufferThatDoesNotDivide) {
-  EXPECT_EQ(owned_stretch(10, 0, 4), (model::Span{0, 3}));
-  EXPECT_EQ(owned_stretch(10, 3, 4), (model::Span{9, 1}));
-  EXPECT_EQ(owned_stretch(2, 3, 4), (model::Span{2, 0}));
+  EXPECT_EQ(owned_partition(10, 0, 4), (model::IndexRange{0, 3}));
+  EXPECT_EQ(owned_partition(10, 3, 4), (model::IndexRange{9, 1}));
+  EXPECT_EQ(owned_partition(2, 3, 4), (model::IndexRange{2, 0}));
 }
 
 TEST(ClipScale, LimitsTheNormAndIsOneBelowIt) {

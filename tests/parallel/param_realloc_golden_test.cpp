@@ -27,7 +27,7 @@ model::Architecture architecture_of(const nlohmann::json& config) {
   if (config["kind"] == "gpt2") {
     a.family = model::Family::kGpt2;
     a.norm = model::NormKind::kLayer;
-    a.hidden_function = model::HiddenFunction::kGeluTanh;
+    a.activation_function = model::ActivationFunction::kGeluTanh;
     a.max_positions = config["n_positions"];
     a.learned_positions = true;
     a.gated_mlp = false;

@@ -199,7 +199,7 @@ TEST(ReallocationPlan, CopiesWholeShardsInOneRunWhenLayoutsAgree) {
   const ReallocationPlan plan = plan_reallocation(shards, shards);
 
   EXPECT_EQ(volume_of(plan).on_node, 0);
-  for (const Transfer& transfer : plan.rounds.at(0)) EXPECT_EQ(transfer.copies.size(), 1u);
+  for (const ParameterTransfer& transfer : plan.rounds.at(0)) EXPECT_EQ(transfer.copies.size(), 1u);
 }
 
 TEST(ReallocationPlan, TakesSendersOfTheSameNodeAndSharesTheWork) {

@@ -26,7 +26,7 @@ model::Architecture four_layers(const std::string& kind) {
   if (kind == "gemma") {
     a.family = model::Family::kGemma;
     a.norm = model::NormKind::kRmsPlusOne;
-    a.hidden_function = model::HiddenFunction::kGeluTanh;
+    a.activation_function = model::ActivationFunction::kGeluTanh;
     a.embedding_scale = 3;
   }
   if (kind == "gpt2") {
@@ -34,7 +34,7 @@ model::Architecture four_layers(const std::string& kind) {
     a.n_kv_heads = a.n_heads;
     a.head_dim = 3;
     a.norm = model::NormKind::kLayer;
-    a.hidden_function = model::HiddenFunction::kGeluTanh;
+    a.activation_function = model::ActivationFunction::kGeluTanh;
     a.learned_positions = true;
     a.gated_mlp = false;
     a.qkv_bias = a.output_bias = a.mlp_bias = true;

@@ -12,7 +12,7 @@
 namespace orrery::worker {
 namespace {
 
-using comm::Handle;
+using comm::RequestKind;
 using Log = std::vector<std::string>;
 
 /// Gives requests from a list; keeps the replies and notes them in the log.
@@ -50,8 +50,8 @@ class RecordingHandlers final : public Handlers {
   void run_hook(const comm::Request& request, const comm::Hook& hook, comm::Reply&) override {
     log_.push_back(std::string(comm::name_of(hook)) + " " + std::to_string(request.id));
   }
-  void run_handle(const comm::Request& request, comm::Reply&) override {
-    log_.push_back(std::string(comm::name_of(request.handle)) + " " + std::to_string(request.id));
+  void run_request(const comm::Request& request, comm::Reply&) override {
+    log_.push_back(std::string(comm::name_of(request.kind)) + " " + std::to_string(request.id));
     if (request.id == failing) throw std::runtime_error("no luck");
   }
 
@@ -61,11 +61,11 @@ class RecordingHandlers final : public Handlers {
   Log& log_;
 };
 
-comm::Request request(uint64_t id, Handle handle, std::vector<comm::Hook> pre = {},
+comm::Request request(uint64_t id, RequestKind kind, std::vector<comm::Hook> pre = {},
                       std::vector<comm::Hook> post = {}) {
   comm::Request made;
   made.id = id;
-  made.handle = handle;
+  made.kind = kind;
   made.pre_hooks = std::move(pre);
   made.post_hooks = std::move(post);
   return made;
@@ -74,10 +74,10 @@ comm::Request request(uint64_t id, Handle handle, std::vector<comm::Hook> pre = 
 TEST(RequestLoop, RunsAFlushInThreePhases) {
   Log log;
   RecordingHandlers handlers(log);
-  ScriptedChannel channel({request(1, Handle::kTrainStep, {comm::DataTransferHook{}},
+  ScriptedChannel channel({request(1, RequestKind::kTrainStep, {comm::DataTransferHook{}},
                                    {comm::SaveHook{}, comm::ReallocHook{}}),
-                           request(2, Handle::kInference, {comm::DataTransferHook{}}),
-                           request(0, Handle::kFlush), request(0, Handle::kExit)},
+                           request(2, RequestKind::kInference, {comm::DataTransferHook{}}),
+                           request(0, RequestKind::kFlush), request(0, RequestKind::kExit)},
                           log);
 
   serve_requests(channel, handlers, 0);
@@ -89,8 +89,8 @@ TEST(RequestLoop, RunsAFlushInThreePhases) {
 TEST(RequestLoop, RunsOnlyTheHooksOfASideRequest) {
   Log log;
   RecordingHandlers handlers(log);
-  ScriptedChannel channel({request(5, Handle::kEmpty, {comm::DataTransferHook{}}),
-                           request(0, Handle::kFlush), request(0, Handle::kExit)},
+  ScriptedChannel channel({request(5, RequestKind::kEmpty, {comm::DataTransferHook{}}),
+                           request(0, RequestKind::kFlush), request(0, RequestKind::kExit)},
                           log);
 
   serve_requests(channel, handlers, 3);
@@ -102,9 +102,10 @@ TEST(RequestLoop, RunsOnlyTheHooksOfASideRequest) {
 TEST(RequestLoop, ForgetsClearedSamplesBeforeTheHooks) {
   Log log;
   RecordingHandlers handlers(log);
-  comm::Request clearing = request(4, Handle::kEmpty, {comm::DataTransferHook{}});
+  comm::Request clearing = request(4, RequestKind::kEmpty, {comm::DataTransferHook{}});
   clearing.clear = {{7}};
-  ScriptedChannel channel({clearing, request(0, Handle::kFlush), request(0, Handle::kExit)}, log);
+  ScriptedChannel channel(
+      {clearing, request(0, RequestKind::kFlush), request(0, RequestKind::kExit)}, log);
 
   serve_requests(channel, handlers, 0);
 
@@ -114,7 +115,8 @@ TEST(RequestLoop, ForgetsClearedSamplesBeforeTheHooks) {
 TEST(RequestLoop, StartsNothingBeforeTheFlush) {
   Log log;
   RecordingHandlers handlers(log);
-  ScriptedChannel channel({request(1, Handle::kInference), request(0, Handle::kExit)}, log);
+  ScriptedChannel channel({request(1, RequestKind::kInference), request(0, RequestKind::kExit)},
+                          log);
 
   serve_requests(channel, handlers, 0);
 
@@ -125,10 +127,10 @@ TEST(RequestLoop, RepliesWithTheErrorAndStartsNothingMore) {
   Log log;
   RecordingHandlers handlers(log);
   handlers.failing = 1;
-  ScriptedChannel channel(
-      {request(1, Handle::kInference), request(2, Handle::kInference), request(0, Handle::kFlush),
-       request(3, Handle::kInference), request(0, Handle::kFlush), request(0, Handle::kExit)},
-      log);
+  ScriptedChannel channel({request(1, RequestKind::kInference), request(2, RequestKind::kInference),
+                           request(0, RequestKind::kFlush), request(3, RequestKind::kInference),
+                           request(0, RequestKind::kFlush), request(0, RequestKind::kExit)},
+                          log);
 
   serve_requests(channel, handlers, 0);
 
@@ -140,8 +142,9 @@ TEST(RequestLoop, LeavesAnErrorToTheMasterToSay) {
   Log log;
   RecordingHandlers handlers(log);
   handlers.failing = 1;
-  ScriptedChannel channel(
-      {request(1, Handle::kInference), request(0, Handle::kFlush), request(0, Handle::kExit)}, log);
+  ScriptedChannel channel({request(1, RequestKind::kInference), request(0, RequestKind::kFlush),
+                           request(0, RequestKind::kExit)},
+                          log);
   testing::internal::CaptureStderr();
 
   serve_requests(channel, handlers, 0);
@@ -151,8 +154,9 @@ TEST(RequestLoop, LeavesAnErrorToTheMasterToSay) {
 
 TEST(RequestLoop, OfAWorkerThatCannotServeTellsWhyAndWaitsForTheEnd) {
   Log log;
-  ScriptedChannel channel(
-      {request(1, Handle::kInference), request(0, Handle::kFlush), request(0, Handle::kExit)}, log);
+  ScriptedChannel channel({request(1, RequestKind::kInference), request(0, RequestKind::kFlush),
+                           request(0, RequestKind::kExit)},
+                          log);
 
   serve_error(channel, ConfigError("model.actor: no such file"), 2);
 
@@ -168,16 +172,16 @@ TEST(RequestLoop, AReplySaysOfWhichClassAnErrorIs) {
    public:
     void begin(const comm::Request&) override {}
     void run_hook(const comm::Request&, const comm::Hook&, comm::Reply&) override {}
-    void run_handle(const comm::Request& request, comm::Reply&) override {
+    void run_request(const comm::Request& request, comm::Reply&) override {
       if (request.id == 1) throw DataError("a record");
       throw std::runtime_error("no luck");
     }
   } handlers;
   const auto reply_to = [&](uint64_t id) {
     Log log;
-    ScriptedChannel channel(
-        {request(id, Handle::kInference), request(0, Handle::kFlush), request(0, Handle::kExit)},
-        log);
+    ScriptedChannel channel({request(id, RequestKind::kInference), request(0, RequestKind::kFlush),
+                             request(0, RequestKind::kExit)},
+                            log);
     serve_requests(channel, handlers, 0);
     return channel.replies.at(0);
   };

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes tests/fixtures/tokens: records, and the files of tokens that tools/tokenize.py makes of them.
+"""Makes tests/fixtures/tokens: records, and the pre-tokenized datasets that tools/tokenize.py makes of them.
 
     tools/golden/tokens_fixture.py OUTPUT
 

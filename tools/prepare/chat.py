@@ -93,7 +93,7 @@ def templates_of(folder):
 
 
 def special_tokens_of(folder):
-    """Names of the marks, as templates see them: bos_token and the like."""
+    """Names of the special tokens, as templates see them: bos_token and the like."""
     result = {}
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
         for key, token in json_file(folder / name).items():

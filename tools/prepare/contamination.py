@@ -74,7 +74,7 @@ class EvaluationPrompts:
                     for begin, end in zip(part, part[1:]):
                         self.tokens.add(hashed(block[begin - part[0]:end - part[0]].astype("<i4").tobytes()))
         except (KeyError, OSError) as error:
-            raise Problem(f"{path} is no file of tokens: {error}")
+            raise Problem(f"{path} is no pre-tokenized dataset: {error}")
 
     def has_tokens(self, ids):
         if not self.tokens:

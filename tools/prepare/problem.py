@@ -4,7 +4,7 @@ import pathlib
 
 # By its path: the standard library has a module of this name.
 _spec = importlib.util.spec_from_file_location("orrery_tokenize", pathlib.Path(__file__).resolve().parents[1] / "tokenize.py")
-tokens = importlib.util.module_from_spec(_spec)  # what writes files of tokens: tools/tokenize.py
+tokens = importlib.util.module_from_spec(_spec)  # what writes pre-tokenized datasets: tools/tokenize.py
 _spec.loader.exec_module(tokens)
 
 Problem = tokens.Problem

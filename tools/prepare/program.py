@@ -1,4 +1,4 @@
-"""The options of tools/prepare_data.py, and the way of a record from its source into files of tokens."""
+"""The options of tools/prepare_data.py, and the way of a record from its source into pre-tokenized datasets."""
 import argparse
 import contextlib
 import datetime
@@ -186,7 +186,7 @@ def settle_end(maker, vocabulary, args):
         return
     vocabulary.eos = [end, *(id for id in before if id != end)]
     warn(f"answers end with {maker.end!r}, as the chat template has it, before {vocabulary.tokenizer.id_to_token(before[0])!r}, which "
-         "the model's files name: use files of tokens for all data sets of the run")
+         "the model's files name: use pre-tokenized datasets for all data sets of the run")
 
 
 class Preparation:
@@ -204,7 +204,7 @@ class Preparation:
         self.ids, self.records = Ids(), set()
 
     def encode_prompts(self, texts):
-        # What apply_chat_template gives is whole; a plain text gets the mark that the tokenizer has for it.
+        # What apply_chat_template gives is whole; a plain text gets the special tokens that the tokenizer has for it.
         if isinstance(self.maker, PlainTexts) and hasattr(self.vocabulary, "encode_prompts"):
             return self.vocabulary.encode_prompts(texts)
         return self.vocabulary.encode(texts)
@@ -298,7 +298,7 @@ def convert(args):
     parts, shares = parts_of(args)
     maker, about = texts_maker(args)
     h5py, numpy, tokenizers = tokens.libraries()
-    # A rendered prompt is whole: transformers tokenises it without adding marks.
+    # A rendered prompt is whole: transformers tokenises it without adding special tokens.
     args.add_bos, args.tokenizer = "auto" if isinstance(maker, PlainTexts) else "false", args.model
     vocabulary = tokens.Vocabulary(args.model, args, tokenizers)
     settle_end(maker, vocabulary, args)
@@ -328,8 +328,8 @@ def parser_of(description):
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     path = pathlib.Path
     parser.add_argument("data", type=path, metavar="IN", help="records: .jsonl, .json, .parquet, .csv, .tsv or a directory")
-    parser.add_argument("out", type=path, metavar="OUT", help="file of tokens that is made, such as train.h5")
-    parser.add_argument("--model", type=path, required=True, metavar="DIR", help="the model's directory: tokenizer.json, chat template, marks")
+    parser.add_argument("out", type=path, metavar="OUT", help="pre-tokenized dataset that is made, such as train.h5")
+    parser.add_argument("--model", type=path, required=True, metavar="DIR", help="the model's directory: tokenizer.json, chat template, special tokens")
     parser.add_argument("--style", choices=STYLES, default="auto", help="what the records are like (default: by their columns)")
     parser.add_argument("--kind", choices=["auto", *KINDS], default="auto", help="kind of data set that is made (default: by the style)")
     for part in PARTS:
@@ -348,7 +348,7 @@ def parser_of(description):
                         help="put this share of the prompts into OUT.NAME instead; again for more")
     parser.add_argument("--seed", type=int, default=0, help="of the splits (default: 0)")
     parser.add_argument("--against", type=path, action="append", default=[], metavar="EVAL",
-                        help="leave out records whose prompt is in EVAL: data in any form, or a file of tokens; again for more")
+                        help="leave out records whose prompt is in EVAL: data in any form, or a pre-tokenized dataset; again for more")
     parser.add_argument("--dedup", action="store_true", help="leave out records that are the same as one before")
     parser.add_argument("--max-prompt-tokens", type=int, metavar="N", help="refuse longer prompts")
     parser.add_argument("--max-tokens", type=int, metavar="N", help="refuse longer prompts with answer and end token")

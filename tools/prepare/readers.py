@@ -360,7 +360,7 @@ def open_source(path, part=None):
     if begin == b"\x1f\x8b\x08\x08"[:len(begin)] or begin[:2] in (b"\x1f\x8b", b"PK", b"BZ", b"\x28\xb5"):
         raise Problem(f"{path} is compressed: unpack it first")
     if begin == b"\x89HDF":
-        raise Problem(f"{path} is HDF5: if it is a file of tokens, use it as it is")
+        raise Problem(f"{path} is HDF5: if it is a pre-tokenized dataset, use it as it is")
     if suffix in (".csv", ".tsv"):
         return Csv(path, "\t" if suffix == ".tsv" else ",")
     if begin[:1] == b"[":

@@ -152,7 +152,7 @@ class Report:
 
     def print_configuration(self):
         print("\n== lines for the configuration")
-        print("# The chat format and the beginning mark are in the files: no prompt_prefix and the like, no add_bos.")
+        print("# The chat format and the beginning-of-sequence token are in the files: no prompt_prefix and the like, no add_bos.")
         blocks = [self.section("train", 0)]
         for i, part in enumerate(self.parts[1:], 1):
             blocks.append(self.section(part.name, i))

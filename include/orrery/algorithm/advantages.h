@@ -33,7 +33,7 @@ struct RewardInput {
 };
 
 struct RewardOptions {
-  double kl_ctl = 0;
+  double kl_coef = 0;
   double clip = 5;                     ///< scores are clipped to [-clip, clip]; 0: not at all
   double log_ratio_limit = 0;          ///< log-ratios of KL rewards are within +- this; 0: none
   bool mask_no_eos_with_zero = false;  ///< cut answers get no score
@@ -41,7 +41,7 @@ struct RewardOptions {
 };
 
 struct ActionRewards {
-  at::Tensor kl_rewards;  ///< [A] -kl_ctl * (log_probs - ref_log_probs)
+  at::Tensor kl_rewards;  ///< [A] -kl_coef * (log_probs - ref_log_probs)
   at::Tensor rewards;     ///< [A] with the scores added
 };
 

@@ -23,7 +23,7 @@ struct CriticLossInput {
 };
 
 struct CriticLossOptions {
-  double eps_clip = 0.2;
+  double clip_range = 0.2;
   ValueDistance distance = ValueDistance::kSquared;
 };
 
@@ -34,7 +34,7 @@ struct CriticLoss {
 };
 
 /// Per token: the larger distance to the target of the value and of the value clipped to
-/// old_values +- eps_clip. Throws ShapeError for sizes that differ.
+/// old_values +- clip_range. Throws ShapeError for sizes that differ.
 CriticLoss critic_loss(const CriticLossInput& input, const CriticLossOptions& options);
 
 }  // namespace orrery::algorithm

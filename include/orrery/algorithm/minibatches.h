@@ -27,10 +27,10 @@ std::vector<int> minibatch_order(const MinibatchKey& key, int n);
 /// be empty.
 std::vector<std::vector<int>> cut_minibatches(const std::vector<int>& order, int n_parts);
 
-/// The sequences of every optimizer step of a train_step, in order: `sample_reuse` times all
+/// The sequences of every optimizer step of a train_step, in order: `ppo_epochs` times all
 /// samples of `batch` (one a sequence) in a new random order, cut into `n_minibatches`.
 std::vector<std::vector<int>> minibatches_of(const data::SequenceBatch& batch,
                                              const CallContext& call, int64_t n_minibatches,
-                                             int64_t sample_reuse);
+                                             int64_t ppo_epochs);
 
 }  // namespace orrery::algorithm

@@ -17,7 +17,7 @@ void record_mismatch(metrics::Statistics& statistics, const at::Tensor& trained,
 
 /// min(cap, exp(policy - drawn)): the truncated importance weight (Ionides 2008; of language
 /// models, Yao et al. 2025) of a token that was drawn from another distribution than the policy's.
-/// Filters and barred tokens only raise the probability of what they leave: the weight is the
+/// Filters and masked tokens only raise the probability of what they leave: the weight is the
 /// probability that they left, at most 1.
 ///   [A], in double
 at::Tensor sampling_weight(const at::Tensor& policy_log_probs, const at::Tensor& drawn_log_probs,

@@ -36,7 +36,7 @@ struct PolicyOptions {
 struct PolicyBatch {
   at::Tensor mask;           ///< [A] bool: actions that are learned from
   at::Tensor log_probs;      ///< [A] at generation, 0 where masked
-  at::Tensor ref_log_probs;  ///< [A] likewise; undefined without kl_ctl
+  at::Tensor ref_log_probs;  ///< [A] likewise; undefined without kl_coef
   at::Tensor kl_rewards;     ///< [A]
   at::Tensor rewards;        ///< [A] kl_rewards and scores
   at::Tensor values;         ///< [T] final value of answers that ended: 0

@@ -21,7 +21,7 @@ class PpoActor final : public Interface {
   explicit PpoActor(ActorOptions options);
 
   /// In: packed_input_ids, prompt_mask [T], packed_logprobs [A], rewards, seq_no_eos_mask [N]; with
-  /// kl_ctl or kl_loss also packed_ref_logprobs [A], with sampling_weight_cap sampling_logprobs
+  /// kl_coef or kl_loss also packed_ref_logprobs [A], with sampling_weight_cap sampling_logprobs
   /// [A]; values, dense_rewards [T] where bound. One record a minibatch.
   std::vector<metrics::Statistics> train_step(ModelContext& model, const data::SequenceBatch& input,
                                               const CallContext& call) override;

@@ -18,7 +18,7 @@ class PpoCritic final : public Interface {
   data::SequenceBatch inference(ModelContext& model, const data::SequenceBatch& input,
                                 const CallContext& call) override;
   /// In: packed_input_ids, prompt_mask, values [T], packed_logprobs [A], rewards, seq_no_eos_mask
-  /// [N]; with kl_ctl packed_ref_logprobs [A]. One record a minibatch.
+  /// [N]; with kl_coef packed_ref_logprobs [A]. One record a minibatch.
   std::vector<metrics::Statistics> train_step(ModelContext& model, const data::SequenceBatch& input,
                                               const CallContext& call) override;
 

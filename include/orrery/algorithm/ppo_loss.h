@@ -18,7 +18,7 @@ struct ActorLossInput {
 };
 
 struct ActorLossOptions {
-  double eps_clip = 0.2;
+  double clip_range = 0.2;
   std::optional<double> c_clip = {};                ///< above 1; none: no dual clipping
   std::optional<double> behaviour_weight_cap = {};  ///< needs proximal_log_probs to have an effect
   double log_ratio_limit = 0;  ///< log-ratios of the loss are within +- this; 0: none

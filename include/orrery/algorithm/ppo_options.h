@@ -14,8 +14,8 @@ namespace orrery::algorithm {
 
 struct EstimationOptions {
   int64_t n_minibatches = 1;
-  int64_t sample_reuse = 1;
-  double kl_ctl = 0;
+  int64_t ppo_epochs = 1;
+  double kl_coef = 0;
   bool adaptive_kl = false;
   double adaptive_kl_target = 6;
   double adaptive_kl_horizon = 10'000;
@@ -46,14 +46,14 @@ struct EstimationOptions {
     using config::at_least;
     using config::in_range;
     field(&C::n_minibatches, "n_minibatches", "optimizer steps for each batch", at_least(1));
-    field(&C::sample_reuse, "sample_reuse", "times that each batch is gone through", at_least(1));
-    field(&C::kl_ctl, "kl_ctl",
+    field(&C::ppo_epochs, "ppo_epochs", "times that each batch is gone through", at_least(1));
+    field(&C::kl_coef, "kl_coef",
           "weight of the KL reward against packed_ref_logprobs; 0: none, not read", at_least(0));
-    field(&C::adaptive_kl, "adaptive_kl", "kl_ctl is steered towards a divergence", anything());
+    field(&C::adaptive_kl, "adaptive_kl", "kl_coef is steered towards a divergence", anything());
     field(&C::adaptive_kl_target, "adaptive_kl_target", "mean divergence per token to hold",
           config::above(0));
     field(&C::adaptive_kl_horizon, "adaptive_kl_horizon",
-          "sequences over which kl_ctl changes by its difference", config::above(0));
+          "sequences over which kl_coef changes by its difference", config::above(0));
     field(&C::discount, "discount", "gamma of the advantage estimation", in_range(0, 1));
     field(&C::gae_lambda, "gae_lambda", "lambda of the advantage estimation", in_range(0, 1));
     field(&C::max_reward_clip, "max_reward_clip", "rewards are clipped to +- this; 0: not at all",
@@ -96,7 +96,7 @@ struct EstimationOptions {
 /// Of a policy, whatever its baseline is.
 struct ActorOptions : EstimationOptions {
   double temperature = 1;
-  double eps_clip = 0.2;
+  double clip_range = 0.2;
   double c_clip = 0;
   double kl_loss = 0;
   bool group_adv_norm = false;
@@ -120,7 +120,7 @@ struct ActorOptions : EstimationOptions {
     using config::at_least;
     EstimationOptions::visit_fields(field);
     field(&C::temperature, "temperature", "as in generation: divides the logits", config::above(0));
-    field(&C::eps_clip, "eps_clip", "the ratio is clipped to 1 - eps .. 1 + eps", at_least(0));
+    field(&C::clip_range, "clip_range", "the ratio is clipped to 1 - eps .. 1 + eps", at_least(0));
     field(&C::c_clip, "c_clip", "dual clipping, above 1; 0: none", at_least(0));
     field(&C::kl_loss, "kl_loss",
           "weight of the KL divergence from packed_ref_logprobs in the loss; 0: none, not read",
@@ -154,7 +154,7 @@ struct ActorOptions : EstimationOptions {
           "with recompute_log_probs: tokens with a larger weight are dropped; 0: none",
           at_least(0));
     field(&C::sampling_weight_cap, "sampling_weight_cap",
-          "corrects for top_k, top_p and barred tokens of generation: a token's loss is multiplied "
+          "corrects for top_k, top_p and masked tokens of generation: a token's loss is multiplied "
           "by min(cap, exp(packed_logprobs - sampling_logprobs)); 0: no correction",
           at_least(0));
     field(&C::early_stop_imp_ratio, "early_stop_imp_ratio",
@@ -165,7 +165,7 @@ struct ActorOptions : EstimationOptions {
           config::one_of({"exact", "numeric"}));
   }
 
-  bool needs_reference() const { return kl_ctl > 0 || kl_loss > 0; }
+  bool needs_reference() const { return kl_coef > 0 || kl_loss > 0; }
 
   /// c_clip at or below 1; a KL term without the reference's log-probabilities; options that
   /// contradict one another or have no effect.
@@ -183,18 +183,18 @@ struct GrpoOptions : ActorOptions {
 /// With a critic's values as the baseline (Schulman et al. 2017; Ouyang et al. 2022).
 struct PpoActorOptions : ActorOptions {
   PpoActorOptions() {
-    kl_ctl = 0.1;
+    kl_coef = 0.1;
     gae_lambda = 0.95;
     adv_norm = true;
   }
 };
 
 struct PpoCriticOptions : EstimationOptions {
-  double value_eps_clip = 0.2;
+  double value_clip_range = 0.2;
   std::string value_loss = "mse";
 
   PpoCriticOptions() {
-    kl_ctl = 0.1;
+    kl_coef = 0.1;
     gae_lambda = 0.95;
   }
 
@@ -202,8 +202,8 @@ struct PpoCriticOptions : EstimationOptions {
   static void visit_fields(Visitor& field) {
     using C = PpoCriticOptions;
     EstimationOptions::visit_fields(field);
-    field(&C::value_eps_clip, "value_eps_clip", "values are clipped to this around the old ones",
-          config::at_least(0));
+    field(&C::value_clip_range, "value_clip_range",
+          "values are clipped to this around the old ones", config::at_least(0));
     field(&C::value_loss, "value_loss", "distance of value and return",
           config::one_of({"mse", "huber"}));
   }

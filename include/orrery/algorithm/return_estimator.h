@@ -29,7 +29,7 @@ class ReturnEstimator {
   explicit ReturnEstimator(const EstimationOptions& options);
 
   /// In: packed_input_ids, prompt_mask [T], packed_logprobs [A], rewards, seq_no_eos_mask [N]; with
-  /// kl_ctl packed_ref_logprobs [A]; if bound, values [T] (normalised with value_norm) and
+  /// kl_coef packed_ref_logprobs [A]; if bound, values [T] (normalised with value_norm) and
   /// dense_rewards [T]. Afterwards the KL weight and the moments are those for the next batch.
   /// A reward that is NaN (or a dense one within an answer) says that the answer is left out: it
   /// has weight 0 and is in no statistic but left_out_answers. Any other that is not finite, as it
@@ -42,7 +42,7 @@ class ReturnEstimator {
   /// KL weight and moments as text, to the last bit.
   std::string state() const;
   /// Goes on from the state of another one of the same options.
-  void restore(double kl_ctl, const ValueNormState& value_norm);
+  void restore(double kl_coef, const ValueNormState& value_norm);
   /// The same from what state() gave. Throws CheckpointError for a text
   /// that state() did not give.
   void restore(const std::string& state);

@@ -37,10 +37,10 @@ class ControlChannel {
   /// theirs, after `limit`. To be called before the end; the destructor does not wait.
   virtual void drain(std::chrono::nanoseconds limit) = 0;
 
-  /// Ends the turn: all workers run what they have got. Sends Handle::kFlush to each.
+  /// Ends the turn: all workers run what they have got. Sends RequestKind::kFlush to each.
   void flush();
 
-  /// Tells all workers to leave their loops. Sends Handle::kExit to each.
+  /// Tells all workers to leave their loops. Sends RequestKind::kExit to each.
   void send_exit();
 };
 

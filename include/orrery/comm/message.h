@@ -19,7 +19,7 @@
 namespace orrery::comm {
 
 /// What a worker does with a request, besides its hooks.
-enum class Handle : uint8_t {
+enum class RequestKind : uint8_t {
   kEmpty = 0,       ///< nothing: a side request, only hooks
   kGenerate = 1,    ///< call of that kind
   kInference = 2,   ///< call of that kind
@@ -35,7 +35,7 @@ enum class Handle : uint8_t {
 };
 
 /// `train_step`; for error texts and traces.
-std::string_view name_of(Handle handle);
+std::string_view name_of(RequestKind kind);
 
 /// `source` sends all keys of all samples of `batch` to each destination. Worker indices.
 /// Example: {.source = 0, .destinations = {2, 3}, .batch = {ids 7 9, key rewards}}
@@ -145,12 +145,12 @@ struct SharedPart {
 };
 
 /// Master -> worker: run the hooks and `handle`, then reply.
-/// Example: {.id = 41, .call = 2, .handle = Handle::kTrainStep, .batch = {ids 7 9, ...}}
+/// Example: {.id = 41, .call = 2, .kind = RequestKind::kTrainStep, .batch = {ids 7 9, ...}}
 struct Request {
   uint64_t sequence = 0;  ///< per worker from 0 without gaps; set by the channel
   uint64_t id = 0;        ///< chosen by the master, returned in the reply
   int call = -1;          ///< index into Graph::calls
-  Handle handle = Handle::kEmpty;
+  RequestKind kind = RequestKind::kEmpty;
   StepInfo step = {};
   std::vector<Hook> pre_hooks = {};
   std::vector<Hook> post_hooks = {};
@@ -165,7 +165,7 @@ struct Request {
   /// Without `sequence` (in the envelope) and `shared` (appended as it is).
   template <class Archive>
   void serialize(Archive& archive) {
-    archive(id, call, handle, step, pre_hooks, post_hooks, batch, rows, prefetch, clear, body);
+    archive(id, call, kind, step, pre_hooks, post_hooks, batch, rows, prefetch, clear, body);
   }
 };
 

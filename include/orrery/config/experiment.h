@@ -156,7 +156,7 @@ struct DatasetConfig {
   static void visit_fields(Visitor& field) {
     using C = DatasetConfig;
     field(&C::path, "path",
-          "JSONL file, one record a line, or a file of tokens that tools/tokenize.py made",
+          "JSONL file, one record a line, or a pre-tokenized dataset that tools/tokenize.py made",
           input_path());
     field(&C::kind, "kind",
           "prompts: prompts and reference answers; completions: prompts with answers to learn; "
@@ -188,7 +188,8 @@ struct DatasetConfig {
           "auto: trained on unless evaluate.dataset names it and there are others",
           one_of({"auto", "train", "evaluate"}));
     field(&C::add_bos, "add_bos",
-          "whether prompts get the tokenizer's beginning mark, unless they begin with it; auto: as "
+          "whether prompts get the tokenizer's beginning-of-sequence token, unless they begin with "
+          "it; auto: as "
           "the tokenizer's own template does",
           one_of({"auto", "true", "false"}));
     field(&C::weight, "weight", "share among several datasets; 0: by number of rows", at_least(0));
@@ -235,13 +236,14 @@ struct ModelConfig {
     field(&C::path, "path", "Hugging Face directory; empty: random weights of the sizes below",
           input_path());
     field(&C::dtype, "dtype",
-          "type of parameters and computation; bf16: parameters, with fp32 masters where they are "
+          "type of parameters and computation; bf16: parameters, with fp32 master weights where "
+          "they are "
           "trained, and on a CPU computation in fp32",
           one_of({"fp32", "fp64", "bf16"}));
     field(
         &C::recompute_activations, "recompute_activations",
         "training keeps the input of each layer only and runs it again in backward: about a tenth "
-        "of the memory, a third more products",
+        "of the memory, a third more matmuls",
         anything());
     field(&C::architecture, "architecture",
           "none: a role without parameters, such as a rule that gives rewards",
@@ -251,8 +253,10 @@ struct ModelConfig {
           "random on a language model's files)",
           one_of({"language", "value"}));
     field(&C::tokenizer, "tokenizer",
-          "byte: one token a byte; a path: a directory with a tokenizer.json, or a file of tokens; "
-          "auto: the table of the data sets if all are files of tokens, else that of `path` if it "
+          "byte: one token a byte; a path: a directory with a tokenizer.json, or a pre-tokenized "
+          "dataset; "
+          "auto: the table of the data sets if all are pre-tokenized datasets, else that of `path` "
+          "if it "
           "has one, else that of the other roles, else byte",
           input_path_or({"auto", "byte"}));
     field(&C::vocab_size, "vocab_size", "tokens", at_least(1));

@@ -35,8 +35,8 @@ class BpeTokenizer final : public Tokenizer {
   /// is not supported; no end token.
   static std::unique_ptr<BpeTokenizer> open(const std::filesystem::path& path);
 
-  /// Of the text of a tokenizer.json alone; `name` stands in errors. Without end token, all marks
-  /// are -1.
+  /// Of the text of a tokenizer.json alone; `name` stands in errors. Without end token, all special
+  /// tokens are -1.
   static std::unique_ptr<BpeTokenizer> parse(std::string_view json, const std::string& name);
 
   ~BpeTokenizer() override;
@@ -44,7 +44,7 @@ class BpeTokenizer final : public Tokenizer {
   std::vector<int32_t> encode(std::string_view text) const override;
   int64_t count_at_most(std::string_view text) const override;
   /// encode(), and what the file's post-processor puts around it (a bos, usually).
-  std::vector<int32_t> encode_with_marks(std::string_view text) const;
+  std::vector<int32_t> encode_with_special_tokens(std::string_view text) const;
 
   /// Without special tokens. Bytes that are no UTF-8 become U+FFFD (replace_invalid_utf8).
   std::string decode(std::span<const int32_t> ids) const override;
@@ -63,7 +63,7 @@ class BpeTokenizer final : public Tokenizer {
   int32_t bos_id() const override { return bos_; }
   int32_t eos_id() const override { return eos_; }
   /// Of the post-processor; where tokenizer_config.json has add_bos_token, with bos or without it.
-  std::vector<int32_t> template_marks() const override { return template_marks_; }
+  std::vector<int32_t> template_tokens() const override { return template_tokens_; }
   std::vector<int32_t> eos_ids() const override;
   int32_t pad_id() const override { return pad_; }
 
@@ -78,7 +78,7 @@ class BpeTokenizer final : public Tokenizer {
   int32_t eos_ = -1;
   std::vector<int32_t> more_eos_;  // end answers as well
   int32_t pad_ = -1;
-  std::vector<int32_t> template_marks_;
+  std::vector<int32_t> template_tokens_;
 };
 
 }  // namespace orrery::data

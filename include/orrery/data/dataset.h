@@ -31,8 +31,8 @@ namespace orrery::data {
 class RowReader;
 
 /// Name under which a sample says where it comes from, as a JSON object: {"line":12,"id":"a7"}, the
-/// line of its data file (of a file of tokens: the number of the record) from 1 and, of prompts,
-/// the record's id as the record has it, if it has one.
+/// line of its data file (of a pre-tokenized dataset: the number of the record) from 1 and, of
+/// prompts, the record's id as the record has it, if it has one.
 inline constexpr const char* kRecordOfSample = "record";
 
 class Dataset {

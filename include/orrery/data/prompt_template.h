@@ -29,14 +29,15 @@ class PromptTemplate {
 };
 
 /// What a prompt of this data set begins with besides its text: add_bos of its section, where auto
-/// is what the tokenizer's own template does. Nothing for files of tokens: they are as they are.
-std::vector<int32_t> beginning_marks(const config::DatasetConfig& dataset,
-                                     const Tokenizer& tokenizer);
+/// is what the tokenizer's own template does. Nothing for pre-tokenized datasets: they are as they
+/// are.
+std::vector<int32_t> beginning_tokens(const config::DatasetConfig& dataset,
+                                      const Tokenizer& tokenizer);
 /// The same of add_bos alone.
-std::vector<int32_t> beginning_marks(std::string_view add_bos, const Tokenizer& tokenizer);
+std::vector<int32_t> beginning_tokens(std::string_view add_bos, const Tokenizer& tokenizer);
 
-/// `marks` before `ids`, unless they are there already, as from a prompt_prefix.
-void put_before(const std::vector<int32_t>& marks, std::vector<int32_t>& ids);
+/// `special_tokens` before `ids`, unless they are there already, as from a prompt_prefix.
+void put_before(const std::vector<int32_t>& special_tokens, std::vector<int32_t>& ids);
 
 /// What looks like the name of a special token in these texts (`<|user|>`) and is none of the
 /// tokenizer's, each as a remark for the log: often the format of another model.

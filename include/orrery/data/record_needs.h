@@ -32,8 +32,8 @@ struct RecordNeeds {
   TokenBound sequence = {};  ///< prompt, completion and end token
   /// Longer prompts leave their answers less than they may have.
   int64_t roomy_prompt = std::numeric_limits<int64_t>::max();
-  /// Of files of tokens: what the model's tokenizer puts before a text.
-  std::vector<int32_t> template_marks = {};
+  /// Of pre-tokenized datasets: what the model's tokenizer puts before a text.
+  std::vector<int32_t> template_tokens = {};
   /// Lengths of all records cost tokenising all of them.
   enum class Lengths : uint8_t { kWhereNeeded, kOfAll };
   Lengths lengths = Lengths::kWhereNeeded;
@@ -59,8 +59,9 @@ struct RecordSummary {
   int64_t n_with_id = 0;
   int64_t n_with_system = 0;
   int64_t n_with_answer = 0;
-  int64_t n_with_marks = 0;  ///< files of tokens: prompts that begin as the tokenizer's template
-  int64_t n_cramped = 0;     ///< prompts beyond RecordNeeds::roomy_prompt
+  int64_t n_with_template_tokens =
+      0;  ///< pre-tokenized datasets: prompts that begin as the tokenizer's template
+  int64_t n_cramped = 0;  ///< prompts beyond RecordNeeds::roomy_prompt
   int64_t first_cramped = 0;
   int64_t n_never_right = 0;  ///< answers that RecordNeeds::can_be_right refuses
   int64_t first_never_right = 0;
@@ -70,8 +71,8 @@ struct RecordSummary {
   bool operator==(const RecordSummary&) const = default;
   template <class Archive>
   void serialize(Archive& archive) {
-    archive(n_with_id, n_with_system, n_with_answer, n_with_marks, n_cramped, first_cramped,
-            n_never_right, first_never_right, prompts, sequences);
+    archive(n_with_id, n_with_system, n_with_answer, n_with_template_tokens, n_cramped,
+            first_cramped, n_never_right, first_never_right, prompts, sequences);
   }
 };
 
@@ -92,7 +93,7 @@ class RecordSummarizer {
     int64_t line = 0;
     bool has_id = false;
     bool has_system = false;
-    bool has_marks = false;
+    bool has_template_tokens = false;
     std::string_view answer;
     int64_t n_prompt = 0;
     std::span<const int64_t> n_sequences = {};

@@ -1,6 +1,6 @@
-// The rows of a file of tokens that tools/tokenize.py made (docs/data.md describes the format).
-// Where a row lies says the file itself, so the index holds almost nothing, however many rows
-// there are: their number, and which records they are if some are left out.
+// The rows of a pre-tokenized dataset that tools/tokenize.py made (docs/data.md describes the
+// format). Where a row lies says the file itself, so the index holds almost nothing, however many
+// rows there are: their number, and which records they are if some are left out.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,8 @@
 
 namespace orrery::data {
 
-/// Whether `path` is read as a file of tokens: it begins as HDF5 does, or is named .h5 or .hdf5.
+/// Whether `path` is read as a pre-tokenized dataset: it begins as HDF5 does, or is named .h5 or
+/// .hdf5.
 bool is_token_file(const std::string& path);
 
 class TokenIndex {

@@ -1,5 +1,5 @@
 // The tokenizer of a run whose texts were tokenised beforehand (tools/tokenize.py): it knows the
-// bytes of every id and the marks, and turns ids into text. It cannot turn text into ids.
+// bytes of every id and the special tokens, and turns ids into text. It cannot turn text into ids.
 #pragma once
 
 #include <memory>
@@ -24,7 +24,7 @@ class TokenTable final : public Tokenizer {
   /// `parts` fit together. `name` stands in errors.
   TokenTable(Parts parts, std::string name);
 
-  /// That of a file of tokens. Throws DataError.
+  /// That of a pre-tokenized dataset. Throws DataError.
   static std::unique_ptr<TokenTable> open(const std::string& path);
 
   /// Throws ConfigError: what was not tokenised beforehand needs another tokenizer.
@@ -34,7 +34,8 @@ class TokenTable final : public Tokenizer {
   std::string_view bytes_of(int32_t id) const override;
 
   int32_t vocab_size() const override { return static_cast<int32_t>(parts_.offsets.size()) - 1; }
-  /// An id that is no mark and has no text: tools/tokenize.py leaves those without a token so.
+  /// An id that is no special token and has no text: tools/tokenize.py leaves those without a token
+  /// so.
   bool has_token(int32_t id) const override {
     return parts_.is_special[static_cast<std::size_t>(id)] || !bytes_of(id).empty();
   }

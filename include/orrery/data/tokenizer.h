@@ -14,27 +14,29 @@ class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
-  /// Ids of a text, without beginning or end marks. Names of special tokens in the text give these
-  /// tokens, where the tokenizer has such names.
+  /// Ids of a text, without special tokens at either end. Names of special tokens in the text give
+  /// these tokens, where the tokenizer has such names.
   virtual std::vector<int32_t> encode(std::string_view text) const = 0;
   /// How many ids encode(text) has.
   virtual int64_t count(std::string_view text) const;
   /// A number that is cheap to have and that count(text) does not exceed, if there is one; else
   /// count(text). `text` is UTF-8.
   virtual int64_t count_at_most(std::string_view text) const { return count(text); }
-  /// The text of these ids. Marks (bos, eos, pad) and ids of no token give nothing.
+  /// The text of these ids. Special tokens (bos, eos, pad) and ids of no token give nothing.
   virtual std::string decode(std::span<const int32_t> ids) const = 0;
-  /// The bytes of one token, perhaps a part of a character; none for marks and ids of no token.
+  /// The bytes of one token, perhaps a part of a character; none for special tokens and ids of no
+  /// token.
   virtual std::string_view bytes_of(int32_t id) const = 0;
 
   /// Ids are in [0, vocab_size).
   virtual int32_t vocab_size() const = 0;
-  /// Whether this id of [0, vocab_size) is a token, be it a mark: a vocabulary may leave ids out.
+  /// Whether this id of [0, vocab_size) is a token, be it a special one: a vocabulary may leave ids
+  /// out.
   virtual bool has_token(int32_t /*id*/) const { return true; }
   virtual int32_t bos_id() const = 0;
-  /// What the tokenizer's own template puts before a text, such as its beginning mark; often
-  /// nothing.
-  virtual std::vector<int32_t> template_marks() const { return {}; }
+  /// What the tokenizer's own template puts before a text, such as its beginning-of-sequence token;
+  /// often nothing.
+  virtual std::vector<int32_t> template_tokens() const { return {}; }
   /// The end token that examples to learn from get.
   virtual int32_t eos_id() const = 0;
   /// All tokens that end an answer, eos_id() first: chat models have several.
@@ -61,8 +63,8 @@ class ByteTokenizer final : public Tokenizer {
 };
 
 /// `byte`, the path of a Hugging Face directory (or of its tokenizer.json): byte-level BPE, or that
-/// of a file of tokens: its TokenTable. Throws ConfigError or DataError naming the tokenizers that
-/// there are, or what is wrong with the files.
+/// of a pre-tokenized dataset: its TokenTable. Throws ConfigError or DataError naming the
+/// tokenizers that there are, or what is wrong with the files.
 std::unique_ptr<Tokenizer> make_tokenizer(std::string_view name);
 
 /// The ids of [0, n_ids) that are no token of `tokenizer`, ascending: those that its vocabulary

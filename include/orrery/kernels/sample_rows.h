@@ -37,12 +37,12 @@ struct SampleRowsArgs {
   double* log_probs = nullptr;    // [N], written: nats, of the policy (sampling.h)
   double* sampling_log_probs = nullptr;  // [N], written: nats, of the distribution drawn from
   const int64_t* stop_ids = nullptr;     // [n_stop_ids] each in [0, V)
-  const int64_t* never_ids = nullptr;    // [n_never_ids] likewise: always barred
+  const int64_t* never_ids = nullptr;    // [n_never_ids] likewise: always masked
   int64_t n_stop_ids = 0;
   int64_t n_never_ids = 0;
   int64_t n_rows = 0;
   int64_t vocab_size = 0;
-  int64_t min_new_tokens = 0;  // stop ids are barred before this many tokens
+  int64_t min_new_tokens = 0;  // stop ids are masked before this many tokens
   int64_t top_k = INT64_MAX;   // >= 1
   double top_p = 1;            // in (0, 1]
   double temperature = 1;      // > 0; greedy: of the policy, the draw does not use it

@@ -1,6 +1,6 @@
-// From logits to a token: barred ids, temperature, top-k, top-p, and a draw by inverse cumulative
-// sum from one uniform number that the caller keys. A removed logit becomes the lowest finite
-// number, not -inf: it can be told from a logit that overflowed.
+// From logits to a token: masked tokens, temperature, top-k, top-p, and a draw by inverse
+// cumulative sum from one uniform number that the caller keys. A removed logit becomes the lowest
+// finite number, not -inf: it can be told from a logit that overflowed.
 //
 // Two distributions: the policy's, softmax(logits / temperature) over all V, which is what training
 // computes; and the one drawn from, which barring and filters make of it.
@@ -46,16 +46,16 @@ void filter_logits(std::span<T> logits, const LogitFilter& filter, void* scratch
 
 /// How a token is chosen from a row of logits.
 struct SamplingRule {
-  bool greedy = false;     // the best logit that is not barred: no filter
+  bool greedy = false;     // the best logit that is not masked: no filter
   double temperature = 1;  // > 0; greedy: of the policy, the draw does not use it
   LogitFilter filter = {};
-  int64_t min_new_tokens = 0;               // stop ids are barred before this many tokens
+  int64_t min_new_tokens = 0;               // stop ids are masked before this many tokens
   std::span<const int64_t> stop_ids = {};   // each in [0, V)
-  std::span<const int64_t> never_ids = {};  // always barred, each in [0, V): what has no text
+  std::span<const int64_t> never_ids = {};  // always masked, each in [0, V): what has no text
 };
 
 /// Turns logits into those of the distribution that token number `n_generated` (from 0) of an
-/// answer is drawn from: ids barred, then, unless greedy, temperature and filter.
+/// answer is drawn from: ids masked, then, unless greedy, temperature and filter.
 template <class T>
 void apply_sampling_rule(std::span<T> logits, const SamplingRule& rule, int64_t n_generated,
                          void* scratch);
@@ -81,14 +81,14 @@ double log_prob_of(std::span<const T> logits, int64_t token, void* scratch);
 struct SampledToken {
   int64_t token = 0;
   double log_prob = 0;           // of the policy
-  double sampling_log_prob = 0;  // of the distribution drawn from; the same where nothing is barred
+  double sampling_log_prob = 0;  // of the distribution drawn from; the same where nothing is masked
                                  // or filtered; greedy: 0, the draw is certain
 };
 
 /// Token number `n_generated` (from 0) of an answer by the rule; greedy does not use `uniform`.
 ///   logits   [V], changed
 ///   scratch  sampling_scratch_bytes(V)
-/// Where something is barred or filtered, one more pass over the row. Local; allocates nothing.
+/// Where something is masked or filtered, one more pass over the row. Local; allocates nothing.
 template <class T>
 SampledToken sample_token(std::span<T> logits, const SamplingRule& rule, int64_t n_generated,
                           double uniform, void* scratch);

@@ -1,5 +1,5 @@
 // The gate of a gated MLP: silu(gate) * up, and its gradients. Gate and up are the halves of one
-// row, as one fused product leaves them. Shape letters: T tokens, I intermediate size.
+// row, as one fused matmul leaves them. Shape letters: T tokens, I intermediate size.
 #pragma once
 
 #include <cstdint>
@@ -23,8 +23,8 @@ struct SiluMulBackwardArgs {
   const T* gate_up = nullptr;  // [T, 2 I]
   const T* dout = nullptr;     // [T, I]
   T* dgate_up = nullptr;       // [T, 2 I]; may be gate_up
-  T* out = nullptr;  // [T, I] the forward result again, for the product that needs it; may
-                     // be dout
+  T* out = nullptr;            // [T, I] the forward result again, for the matmul that needs it; may
+                               // be dout
   int64_t n_tokens = 0;
   int64_t width = 0;
 };

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "orrery/comm/message.h"  // Handle
+#include "orrery/comm/message.h"  // RequestKind
 #include "orrery/graph/graph.h"
 #include "orrery/master/key_table.h"
 
@@ -16,7 +16,7 @@ struct CallFacts {
   int index = 0;  ///< in the graph
   std::string name;
   graph::CallKind kind = graph::CallKind::kInference;
-  comm::Handle handle = comm::Handle::kInference;
+  comm::RequestKind request_kind = comm::RequestKind::kInference;
   int64_t n_seqs = 0;
   std::vector<int> workers;                     ///< [ranks]
   std::vector<int> data_rank;                   ///< [ranks]

@@ -69,7 +69,7 @@ struct DispatcherOptions {
 struct Waiting {
   int worker = 0;
   std::string call;
-  comm::Handle handle = comm::Handle::kEmpty;
+  comm::RequestKind kind = comm::RequestKind::kEmpty;
   double since = 0;
 };
 
@@ -139,7 +139,7 @@ class Dispatcher {
     int run = -1;
     int worker = 0;
     int rank = -1;  // shard of the call, or -1 for a side request
-    comm::Handle handle = comm::Handle::kEmpty;
+    comm::RequestKind kind = comm::RequestKind::kEmpty;
     double since = 0;
     bool answered = false;
   };

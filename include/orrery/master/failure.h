@@ -5,14 +5,14 @@
 #include <span>
 #include <string>
 
-#include "orrery/comm/message.h"  // Handle
+#include "orrery/comm/message.h"  // RequestKind
 
 namespace orrery::master {
 
 struct Failure {
   int worker = 0;
   std::string call;  ///< empty: of none
-  comm::Handle handle = comm::Handle::kEmpty;
+  comm::RequestKind request_kind = comm::RequestKind::kEmpty;
   std::string error;  ///< begins with `worker 2 on HOST`, or with anything else
   int exit_code = 0;
   ErrorKind kind = ErrorKind::kCallError;

@@ -24,7 +24,7 @@ struct Outgoing {
 
 struct CallPayload {
   const CallFacts* call = nullptr;
-  comm::Handle handle = comm::Handle::kEmpty;
+  comm::RequestKind kind = comm::RequestKind::kEmpty;
   comm::StepInfo step = {};
   std::vector<data::BatchMetadata> batches = {};            ///< [data ranks]; empty: no batch
   std::vector<std::vector<comm::Transfer>> transfers = {};  ///< [phases]

@@ -42,12 +42,12 @@ enum class NormKind {
   kLayer,       // (x - mean) / deviation * w + b
 };
 
-/// Between the products of the MLP.
-enum class HiddenFunction { kSilu, kGeluTanh, kGelu, kRelu };
+/// Between the matmuls of the MLP.
+enum class ActivationFunction { kSilu, kGeluTanh, kGelu, kRelu };
 
 enum class RopeKind { kPlain, kLinear, kLlama3, kYarn };
 
-/// How the rotary frequencies are stretched for contexts longer than those of pretraining.
+/// How the rotary frequencies are scaled for contexts longer than those of pretraining.
 struct RopeScaling {
   RopeKind kind = RopeKind::kPlain;
   double factor = 1;
@@ -95,10 +95,10 @@ struct Architecture {
   NormKind norm = NormKind::kRms;
   double norm_eps = 1e-5;
   double embedding_scale = 1;  // on embedded tokens, not in the head
-  HiddenFunction hidden_function = HiddenFunction::kSilu;
+  ActivationFunction activation_function = ActivationFunction::kSilu;
   bool gated_mlp = true;  // f(gate) * up, otherwise f(up)
   bool qkv_bias = false;
-  bool output_bias = false;  // of the product after attention
+  bool output_bias = false;  // of the matmul after attention
   bool mlp_bias = false;
   Experts experts;
   bool qk_norm = false;  // rms norm over head_dim on each query and key head, before rope
@@ -113,7 +113,7 @@ struct Architecture {
   int64_t window_of(int64_t layer) const;  // 0: none
   bool has_experts(int64_t layer) const;
   bool has_dense_layers() const;
-  /// Rows of the product that goes into the hidden function: gate and up, or up alone.
+  /// Rows of the matmul that goes into the activation function: gate and up, or up alone.
   int64_t up_size() const { return (gated_mlp ? 2 : 1) * intermediate_size; }
 
   /// Everything that makes this architecture impossible, one sentence each; empty: sound.

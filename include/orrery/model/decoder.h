@@ -42,7 +42,7 @@ struct Routing {
 };
 
 /// What backward reads again: everything that forward wrote, or the input of each layer only, from
-/// which the layer is run again (a third more products, about a tenth of the memory).
+/// which the layer is run again (a third more matmuls, about a tenth of the memory).
 enum class Activations { kKeep, kRecompute };
 
 /// Which shard a decoder is and whom it computes with. Groups must outlive the decoder; their ranks
@@ -56,7 +56,7 @@ struct Shard {
 class Decoder {
  public:
   /// Parameters are zero until initialise() or a load.
-  ///   dtype   kFloat or kDouble: parameters, products and results; kBFloat16: parameters, which
+  ///   dtype   kFloat or kDouble: parameters, matmuls and results; kBFloat16: parameters, which
   ///           are computed with in fp32
   ///   device  the CPU
   /// Throws ConfigError for an unsound architecture, a shard that it cannot be cut into, or another
@@ -70,7 +70,7 @@ class Decoder {
   /// Of the whole model.
   const Architecture& architecture() const;
   const Shard& shard() const;
-  /// Of products and results: kFloat or kDouble. Parameters are stored as parameters().dtype().
+  /// Of matmuls and results: kFloat or kDouble. Parameters are stored as parameters().dtype().
   at::ScalarType dtype() const;
   FlatParameters& parameters();
   const FlatParameters& parameters() const;

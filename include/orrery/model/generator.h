@@ -2,7 +2,7 @@
 // of one prompt share its pages, a finished sequence's place goes to the next one waiting.
 //
 // The order of admission is the order of the prompts and, within one, of its members: it never
-// depends on time. Every draw is keyed by SamplingKey and position, and each row of each product is
+// depends on time. Every draw is keyed by SamplingKey and position, and each row of each matmul is
 // summed in the same order whatever else is in the batch: the tokens do not depend on max_batch or
 // on the other prompts.
 //

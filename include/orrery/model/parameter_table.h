@@ -1,6 +1,6 @@
 // The parameters of an architecture, or of one shard of it, as a table, and the one flat buffer
 // that holds them. Layer order is buffer order, and q, k, v (and gate, up) of a layer are
-// neighbours, so that one product computes all three: fused weights are views, not copies. An
+// neighbours, so that one matmul computes all three: fused weights are views, not copies. An
 // expert belongs to one tensor rank, whole. Local: no communication.
 #pragma once
 
@@ -31,26 +31,26 @@ struct ShardPlace {
 };
 
 /// Consecutive things of a row: blocks of a stage, rows of a vocabulary.
-struct Span {
+struct IndexRange {
   int64_t first = 0;
   int64_t count = 0;
   int64_t end() const { return first + count; }
-  bool operator==(const Span&) const = default;
+  bool operator==(const IndexRange&) const = default;
 };
 
 /// Blocks of a pipeline stage; the first n_layers % n_pipe stages have one more.
-Span blocks_of(int64_t n_layers, const ShardPlace& place);
+IndexRange blocks_of(int64_t n_layers, const ShardPlace& place);
 
 /// Vocabulary entries of a tensor rank; the first vocab_size % n_tensor ranks have one more. No
 /// padding: shards differ in size.
-Span vocabulary_of(int64_t vocab_size, const ShardPlace& place);
+IndexRange vocabulary_of(int64_t vocab_size, const ShardPlace& place);
 
 /// Key and value heads of a tensor rank. With fewer heads than ranks neighbouring ranks have the
 /// same one, and the sum of their gradients is its gradient.
-Span kv_heads_of(int64_t n_kv_heads, const ShardPlace& place);
+IndexRange kv_heads_of(int64_t n_kv_heads, const ShardPlace& place);
 
 /// Experts of a tensor rank; the first n_experts % n_tensor ranks have one more.
-Span experts_of(int64_t n_experts, const ShardPlace& place);
+IndexRange experts_of(int64_t n_experts, const ShardPlace& place);
 
 /// The numbers that the layers of a shard compute with: its heads, its part of the MLP, its blocks,
 /// its vocabulary.

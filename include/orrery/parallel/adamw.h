@@ -20,10 +20,10 @@ struct AdamWOptions {
 
 class AdamW {
  public:
-  /// Moments of zero, of the values' type, for the parameters in `owned`, a stretch of the flat
-  /// buffer. Of parameters stored in bf16 it keeps fp32 masters, which begin as what is stored now.
-  /// `parameters` must outlive it.
-  AdamW(model::FlatParameters& parameters, AdamWOptions options, model::Span owned);
+  /// Moments of zero, of the values' type, for the parameters in `owned`, a partition of the flat
+  /// buffer. Of parameters stored in bf16 it keeps fp32 master weights, which begin as what is
+  /// stored now. `parameters` must outlive it.
+  AdamW(model::FlatParameters& parameters, AdamWOptions options, model::IndexRange owned);
   /// For all of them.
   AdamW(model::FlatParameters& parameters, AdamWOptions options);
 
@@ -35,25 +35,25 @@ class AdamW {
   /// With the gradients of the flat buffer.
   void step(double lr, double gradient_scale);
 
-  const model::Span& owned() const { return owned_; }
+  const model::IndexRange& owned() const { return owned_; }
 
   int64_t steps_done() const { return steps_done_; }
   const at::Tensor& first_moment() const { return first_moment_; }    ///< [owned.count]
   const at::Tensor& second_moment() const { return second_moment_; }  ///< [owned.count]
 
   /// [owned.count] fp32: what the updates add up in. Undefined unless parameters are bf16.
-  const at::Tensor& masters() const { return masters_; }
+  const at::Tensor& master_weights() const { return master_weights_; }
 
   /// Goes on from a saved state, on parameters that have been restored already. The moments are
   /// copied: [owned.count], of the values' type. `masters` likewise, where there are any;
   /// undefined: those that are stored now.
   /// Throws ShapeError when they do not fit.
   void restore(int64_t steps_done, const at::Tensor& first_moment, const at::Tensor& second_moment,
-               const at::Tensor& masters = {});
+               const at::Tensor& master_weights = {});
 
  private:
-  /// A stretch of the owned parameters with or without decay.
-  struct Stretch {
+  /// A range of the owned parameters with or without decay.
+  struct DecayRange {
     int64_t begin = 0;
     int64_t end = 0;
     bool decays = true;
@@ -65,9 +65,9 @@ class AdamW {
 
   model::FlatParameters& parameters_;
   AdamWOptions options_;
-  model::Span owned_;
-  std::vector<Stretch> stretches_;
-  at::Tensor masters_, first_moment_, second_moment_;
+  model::IndexRange owned_;
+  std::vector<DecayRange> decay_ranges_;
+  at::Tensor master_weights_, first_moment_, second_moment_;
   int64_t steps_done_ = 0;
 };
 

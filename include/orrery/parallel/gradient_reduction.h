@@ -1,6 +1,6 @@
 // Gradients of a minibatch: from each shard's part of what several shards share to the sum, from
 // the data ranks' sums to that of all, and none too large. The last sum is cut among the data
-// ranks: each gets the stretch of the flat buffer whose parameters it updates (ZeRO stage 1,
+// ranks: each gets the partition of the flat buffer whose parameters it updates (ZeRO stage 1,
 // Rajbhandari et al. 2020), and what it has updated goes back to all.
 #pragma once
 
@@ -23,23 +23,23 @@ inline constexpr int64_t kGradientBucketElements = int64_t{8} << 20;
 /// whole gradient. Collective over the shards of the data rank.
 void sum_shared_gradients(model::Decoder& decoder, const ReplicaGroups& groups);
 
-/// The stretch of a flat buffer of `numel` elements that a data rank owns: ceil(numel / ranks), the
-/// last ones less.
-model::Span owned_stretch(int64_t numel, int data_rank, int n_data);
+/// The partition of a flat buffer of `numel` elements that a data rank owns: ceil(numel / ranks),
+/// the last ones less.
+model::IndexRange owned_partition(int64_t numel, int data_rank, int n_data);
 
-/// gradients [numel] -> the owned stretch of their sum over the group, [stretch.count].
+/// gradients [numel] -> the owned partition of their sum over the group, [partition.count].
 /// With one rank a view of `gradients`. Collective over the group.
 at::Tensor reduce_to_owners(const at::Tensor& gradients, comm::Communicator& group,
                             int64_t bucket_elements = kGradientBucketElements);
 
-/// values [numel], in place: every stretch becomes that of its owner. Collective over the group.
+/// values [numel], in place: every partition becomes that of its owner. Collective over the group.
 void gather_from_owners(const at::Tensor& values, comm::Communicator& group,
                         int64_t bucket_elements = kGradientBucketElements);
 
-/// Sum of squares of the owned stretch of a shard's gradients, copies left out: each element of the
-/// replica is counted by one shard. `owned` as from reduce_to_owners. Local; in double.
+/// Sum of squares of the owned partition of a shard's gradients, copies left out: each element of
+/// the replica is counted by one shard. `owned` as from reduce_to_owners. Local; in double.
 double counted_square_sum(const at::Tensor& owned, const model::ParameterTable& table,
-                          const model::Span& stretch);
+                          const model::IndexRange& partition);
 
 /// What gradients of this norm are multiplied by so that it is at most `max_norm` (0: no limit).
 double clip_scale(double norm, double max_norm);

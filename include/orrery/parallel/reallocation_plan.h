@@ -42,7 +42,7 @@ std::vector<ShardBlocks> shards_of(const model::Architecture& architecture,
 using kernels::StridedCopy;
 
 /// What goes from one worker to another in one round; from == to: a copy within the worker.
-struct Transfer {
+struct ParameterTransfer {
   int from = 0;
   int to = 0;
   std::vector<StridedCopy> copies;
@@ -52,7 +52,7 @@ struct Transfer {
 
 struct ReallocationPlan {
   /// Rounds, in order; in each a worker sends and receives at most `bucket` elements.
-  std::vector<std::vector<Transfer>> rounds;
+  std::vector<std::vector<ParameterTransfer>> rounds;
   int64_t bucket = 0;
 };
 

@@ -6,9 +6,9 @@
 //   data rank:  forward, backward of its micro-batches (their number may differ between data ranks)
 //   all:        sum of weight, loss, watched numbers          -> every shard decides the same
 //   data rank:  sums of what its shards share
-//   data group: each rank gets its stretch of the summed gradients
+//   data group: each rank gets its partition of the summed gradients
 //   all:        norm                                          -> every shard decides the same
-//   shard:      AdamW on its stretch, which then goes to the data group
+//   shard:      AdamW on its partition, which then goes to the data group
 //
 // Main thread of a worker; gradients live in the decoder's flat buffer.
 #pragma once

@@ -50,7 +50,7 @@ class ModelWorker final : public Handlers {
   void begin(const comm::Request& request) override { store_.clear(request.clear); }
   /// Throws with worker, host, call and handle in front of what went wrong.
   void run_hook(const comm::Request& request, const comm::Hook& hook, comm::Reply& reply) override;
-  void run_handle(const comm::Request& request, comm::Reply& reply) override;
+  void run_request(const comm::Request& request, comm::Reply& reply) override;
 
  private:
   struct HostedCall;

@@ -32,7 +32,7 @@ class Handlers {
   virtual void run_hook(const comm::Request& request, const comm::Hook& hook,
                         comm::Reply& reply) = 0;
   /// Runs the main handle; fills output and statistics of `reply`.
-  virtual void run_handle(const comm::Request& request, comm::Reply& reply) = 0;
+  virtual void run_request(const comm::Request& request, comm::Reply& reply) = 0;
 };
 
 /// Serves requests until the master says exit. After a request failed its error has been sent and

@@ -1,5 +1,5 @@
 // A kernel is written once as the work of a thread block, and runs on a GPU or, block after block
-// and thread after thread, on the CPU, where tests compare it with its twin. A program is
+// and thread after thread, on the CPU, where tests compare it with its reference. A program is
 //
 //   struct Program {
 //     using Args = ...;                      plain pointers and numbers

@@ -5,7 +5,7 @@
 #include "kernel_table.h"
 #include "target/attention.h"
 #include "target/decode_attention.h"
-#include "target/packed_product.h"
+#include "target/packed_gemm.h"
 #include "target/rows.h"
 
 namespace orrery::kernels::ORRERY_KERNEL_TARGET {
@@ -21,7 +21,7 @@ constexpr KernelTable<T> make_table() {
           .row_max = row_max<T>,
           .token_log_probs = token_log_probs<T>,
           .token_log_probs_backward = token_log_probs_backward<T>,
-          .packed_product = packed_product<T>,
+          .packed_gemm = packed_gemm<T>,
           .attention_scratch = attention_forward_scratch<T>,
           .attention = varlen_attention<T>,
           .attention_backward_scratch = attention_backward_scratch<T>,

@@ -1,7 +1,7 @@
 // y = x W^T from packed panels: rows in chunks that stay in the cache while all panels pass.
 #pragma once
 
-#include "orrery/kernels/packed_product.h"
+#include "orrery/kernels/packed_gemm.h"
 #include "target/tile.h"
 
 namespace orrery::kernels::ORRERY_KERNEL_TARGET {
@@ -11,7 +11,7 @@ inline constexpr int64_t kRowChunk = 96;
 
 /// The last, partly filled register of a row. Not inlined: there would be hundreds of copies.
 template <class T>
-__attribute__((noinline)) void finish_tail(const PackedProductArgs<T>& args, int64_t row_begin,
+__attribute__((noinline)) void finish_tail(const PackedGemmArgs<T>& args, int64_t row_begin,
                                            int64_t column, int64_t count, const T* sums) {
   for (int64_t i = column; i < column + count; ++i) {
     T v = sums[i - column];
@@ -22,7 +22,7 @@ __attribute__((noinline)) void finish_tail(const PackedProductArgs<T>& args, int
 }
 
 template <class T, int R, int P, Prefetch kPrefetch>
-ORRERY_INLINE void product_tile(const PackedProductArgs<T>& args, int64_t row, int64_t panel) {
+ORRERY_INLINE void gemm_tile(const PackedGemmArgs<T>& args, int64_t row, int64_t panel) {
   Vec<T> c[R][kPanelVecs * P] = {};
   TileInput<T, P> in{.a = args.x + row * args.x_stride,
                      .a_stride = args.x_stride,
@@ -54,52 +54,52 @@ ORRERY_INLINE void product_tile(const PackedProductArgs<T>& args, int64_t row, i
   }
 }
 
-/// P panels for all rows of a chunk: they stay in the first or second cache meanwhile.
+/// P panels for all rows of a chunk: they stay in the L1 or L2 cache meanwhile.
 template <class T, int P>
-void product_panels(const PackedProductArgs<T>& args, int64_t begin, int64_t end, int64_t panel) {
+void gemm_panels(const PackedGemmArgs<T>& args, int64_t begin, int64_t end, int64_t panel) {
   int64_t row = begin;
   for (; row + kTileRows <= end; row += kTileRows) {
     if (row == begin) {
-      product_tile<T, kTileRows, P, Prefetch::kAhead>(args, row, panel);
+      gemm_tile<T, kTileRows, P, Prefetch::kAhead>(args, row, panel);
     } else {
-      product_tile<T, kTileRows, P, Prefetch::kNo>(args, row, panel);
+      gemm_tile<T, kTileRows, P, Prefetch::kNo>(args, row, panel);
     }
   }
   if (row < end) {
-    with_rows(end - row, [&]<int R>() { product_tile<T, R, P, Prefetch::kNo>(args, row, panel); });
+    with_rows(end - row, [&]<int R>() { gemm_tile<T, R, P, Prefetch::kNo>(args, row, panel); });
   }
 }
 
 /// Fewer rows than a tile has: more panels at a time.
 template <class T, int R>
-void product_few_rows(const PackedProductArgs<T>& args, int64_t row, int64_t n_panels) {
+void gemm_few_rows(const PackedGemmArgs<T>& args, int64_t row, int64_t n_panels) {
   constexpr int kMany = kPanelsBeside<R>;
   int64_t panel = 0;
   for (; panel + kMany <= n_panels; panel += kMany) {
-    product_tile<T, R, kMany, Prefetch::kAhead>(args, row, panel);
+    gemm_tile<T, R, kMany, Prefetch::kAhead>(args, row, panel);
   }
   if constexpr (kMany >= 4) {
     for (; panel + 2 <= n_panels; panel += 2) {
-      product_tile<T, R, 2, Prefetch::kAhead>(args, row, panel);
+      gemm_tile<T, R, 2, Prefetch::kAhead>(args, row, panel);
     }
   }
-  for (; panel < n_panels; ++panel) product_tile<T, R, 1, Prefetch::kAhead>(args, row, panel);
+  for (; panel < n_panels; ++panel) gemm_tile<T, R, 1, Prefetch::kAhead>(args, row, panel);
 }
 
 template <class T>
-void packed_product(const PackedProductArgs<T>& args) {
+void packed_gemm(const PackedGemmArgs<T>& args) {
   const int64_t n_panels = (args.n_out + kPanel<T> - 1) / kPanel<T>;
   for (int64_t chunk = 0; chunk < args.n_rows; chunk += kRowChunk) {
     const int64_t end = smaller(args.n_rows, chunk + kRowChunk);
     if (end - chunk < kTileRows) {
-      with_rows(end - chunk, [&]<int R>() { product_few_rows<T, R>(args, chunk, n_panels); });
+      with_rows(end - chunk, [&]<int R>() { gemm_few_rows<T, R>(args, chunk, n_panels); });
       continue;
     }
     int64_t panel = 0;
     for (; panel + kTilePanels <= n_panels; panel += kTilePanels) {
-      product_panels<T, kTilePanels>(args, chunk, end, panel);
+      gemm_panels<T, kTilePanels>(args, chunk, end, panel);
     }
-    for (; panel < n_panels; ++panel) product_panels<T, 1>(args, chunk, end, panel);
+    for (; panel < n_panels; ++panel) gemm_panels<T, 1>(args, chunk, end, panel);
   }
 }
 

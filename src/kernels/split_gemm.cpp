@@ -1,17 +1,17 @@
-#include "orrery/kernels/split_product.h"
+#include "orrery/kernels/split_gemm.h"
 
 #if defined(ORRERY_KERNELS_X86)
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
 
-#include "amx_product.h"
+#include "amx_gemm.h"
 
 namespace orrery::kernels {
 
 #if defined(ORRERY_KERNELS_X86)
 
-bool has_split_product() {
+bool has_split_gemm() {
   static const bool has = [] {
     if (!__builtin_cpu_supports("amx-tile") || !__builtin_cpu_supports("amx-bf16") ||
         !__builtin_cpu_supports("avx512bf16") || !__builtin_cpu_supports("avx512bw")) {
@@ -24,12 +24,12 @@ bool has_split_product() {
   return has;
 }
 
-void split_product(const SplitProductArgs& args) { amx::product(args); }
+void split_gemm(const SplitGemmArgs& args) { amx::gemm(args); }
 
 #else
 
-bool has_split_product() { return false; }
-void split_product(const SplitProductArgs&) {}
+bool has_split_gemm() { return false; }
+void split_gemm(const SplitGemmArgs&) {}
 
 #endif
 

@@ -1,4 +1,4 @@
-// y = x W^T for few rows of x (decoding): the library's products reach a third of the machine
+// y = x W^T for few rows of x (decoding): the library's matmuls reach a third of the machine
 // there. W is stored once in panels of 2 vector registers of outputs, [panel][in][panel width], so
 // that it streams through memory in order. Each number is summed over `in` in order, whatever the
 // number of rows: a row's result does not depend on the rows beside it.
@@ -24,7 +24,7 @@ template <class T>
 void pack_weight(const T* weight, int64_t n_out, int64_t n_in, T* packed);
 
 template <class T>
-struct PackedProductArgs {
+struct PackedGemmArgs {
   const T* x = nullptr;         // [n_rows, n_in], rows x_stride apart
   const T* packed = nullptr;    // of pack_weight
   const T* bias = nullptr;      // [n_out] or null
@@ -36,6 +36,6 @@ struct PackedProductArgs {
 
 /// Allocates nothing.
 template <class T>
-void packed_product(const PackedProductArgs<T>& args);
+void packed_gemm(const PackedGemmArgs<T>& args);
 
 }  // namespace orrery::kernels

@@ -1,12 +1,12 @@
 // Products of fp32 matrices from pieces of bf16, against sums in fp64.
-#include "orrery/kernels/split_product.h"
+#include "orrery/kernels/split_gemm.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <vector>
 
-#include "twins.h"
+#include "kernel_references.h"
 
 namespace orrery::kernels {
 namespace {
@@ -34,12 +34,12 @@ struct Shape {
   int64_t m, n, k;
 };
 
-struct SplitProductRows : testing::Test {
+struct SplitGemmRows : testing::Test {
   void SetUp() override {
-    if (!has_split_product()) GTEST_SKIP() << "SKIPPED: this processor has no AMX";
+    if (!has_split_gemm()) GTEST_SKIP() << "SKIPPED: this processor has no AMX";
   }
 };
-struct SplitProduct : SplitProductRows, testing::WithParamInterface<Shape> {};
+struct SplitGemm : SplitGemmRows, testing::WithParamInterface<Shape> {};
 
 /// Largest error, relative to the sum of the absolute products of an element.
 double largest_error(const Matrix& a, const Matrix& b, const std::vector<float>& before,
@@ -60,7 +60,7 @@ double largest_error(const Matrix& a, const Matrix& b, const std::vector<float>&
   return largest;
 }
 
-TEST_P(SplitProduct, HasThePrecisionOfFp32) {
+TEST_P(SplitGemm, HasThePrecisionOfFp32) {
   const Shape shape = GetParam();
   const int64_t c_stride = shape.n + 3;
   for (const Order a_order : {Order::kRows, Order::kColumns}) {
@@ -69,14 +69,14 @@ TEST_P(SplitProduct, HasThePrecisionOfFp32) {
       for (const bool accumulate : {false, true}) {
         auto c = random_numbers<float>(shape.m * c_stride, 5);
         auto before = c;
-        split_product({.a = a.view,
-                       .b = b.view,
-                       .c = c.data(),
-                       .m = shape.m,
-                       .n = shape.n,
-                       .k = shape.k,
-                       .c_stride = c_stride,
-                       .accumulate = accumulate});
+        split_gemm({.a = a.view,
+                    .b = b.view,
+                    .c = c.data(),
+                    .m = shape.m,
+                    .n = shape.n,
+                    .k = shape.k,
+                    .c_stride = c_stride,
+                    .accumulate = accumulate});
         for (int64_t i = 0; i < shape.m; ++i) {
           for (int64_t j = shape.n; j < c_stride; ++j) {
             const auto place = static_cast<size_t>(i * c_stride + j);
@@ -91,7 +91,7 @@ TEST_P(SplitProduct, HasThePrecisionOfFp32) {
     }
   }
 }
-INSTANTIATE_TEST_SUITE_P(Shapes, SplitProduct,
+INSTANTIATE_TEST_SUITE_P(Shapes, SplitGemm,
                          testing::Values(Shape{1, 1, 1}, Shape{32, 32, 32}, Shape{33, 31, 65},
                                          Shape{64, 400, 130}, Shape{100, 17, 1100},
                                          Shape{5, 900, 520}),
@@ -100,18 +100,18 @@ INSTANTIATE_TEST_SUITE_P(Shapes, SplitProduct,
                                   "x" + std::to_string(p.param.k);
                          });
 
-TEST_F(SplitProductRows, GivesARowTheSameNumbersWhateverIsBesideIt) {
+TEST_F(SplitGemmRows, GivesARowTheSameNumbersWhateverIsBesideIt) {
   const Shape shape{70, 40, 200};
   const Matrix a(shape.m, shape.k, Order::kRows, 1), b(shape.k, shape.n, Order::kColumns, 3);
   const auto rows = [&](int64_t first, int64_t count) {
     std::vector<float> c(static_cast<size_t>(count * shape.n));
-    split_product({.a = {a.view.data + first * shape.k, shape.k, 1},
-                   .b = b.view,
-                   .c = c.data(),
-                   .m = count,
-                   .n = shape.n,
-                   .k = shape.k,
-                   .c_stride = shape.n});
+    split_gemm({.a = {a.view.data + first * shape.k, shape.k, 1},
+                .b = b.view,
+                .c = c.data(),
+                .m = count,
+                .n = shape.n,
+                .k = shape.k,
+                .c_stride = shape.n});
     return c;
   };
   const auto all = rows(0, shape.m);
@@ -121,14 +121,14 @@ TEST_F(SplitProductRows, GivesARowTheSameNumbersWhateverIsBesideIt) {
   }
 }
 
-TEST_F(SplitProductRows, OfNoProductsIsZeroOrWhatWasThere) {
+TEST_F(SplitGemmRows, OfNoDepthIsZeroOrWhatWasThere) {
   std::vector<float> c(6, 7.0F);
-  SplitProductArgs args{
+  SplitGemmArgs args{
       .a = {}, .b = {}, .c = c.data(), .m = 2, .n = 3, .k = 0, .c_stride = 3, .accumulate = true};
-  split_product(args);
+  split_gemm(args);
   EXPECT_EQ(c, std::vector<float>(6, 7.0F));
   args.accumulate = false;
-  split_product(args);
+  split_gemm(args);
   EXPECT_EQ(c, std::vector<float>(6, 0.0F));
 }
 

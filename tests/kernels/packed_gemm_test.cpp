@@ -1,16 +1,16 @@
-#include "orrery/kernels/packed_product.h"
+#include "orrery/kernels/packed_gemm.h"
 
-#include "twins.h"
+#include "kernel_references.h"
 
 namespace orrery::kernels {
 namespace {
 
 template <class T>
-struct Product {
+struct Gemm {
   std::vector<T> x, weight, bias, residual, packed, y;
-  PackedProductArgs<T> args;
+  PackedGemmArgs<T> args;
 
-  Product(int64_t rows, int64_t in, int64_t out)
+  Gemm(int64_t rows, int64_t in, int64_t out)
       : x(random_numbers<T>(rows * (in + 3), 1)),
         weight(random_numbers<T>(out * in, 2)),
         bias(random_numbers<T>(out, 3)),
@@ -31,15 +31,15 @@ struct Product {
   }
 };
 
-TEST(PackedProduct, MatchesTheObviousLoopsWithBiasAndResidualInPlace) {
+TEST(PackedGemm, MatchesTheObviousLoopsWithBiasAndResidualInPlace) {
   on_every_table([]<class T>(const KernelTable<T>& table) {
     for (const int64_t rows : {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 97, 211}) {
       for (const int64_t out : {1, 15, 16, 33, 97, 149}) {
         for (const int64_t in : {1, 31, 64}) {
           SCOPED_TRACE(testing::Message() << rows << " x " << in << " x " << out);
-          Product<T> p(rows, in, out);
+          Gemm<T> p(rows, in, out);
 
-          table.packed_product(p.args);
+          table.packed_gemm(p.args);
 
           std::vector<double> expected(p.residual.begin(), p.residual.end());
           for (int64_t r = 0; r < rows; ++r) {
@@ -58,20 +58,20 @@ TEST(PackedProduct, MatchesTheObviousLoopsWithBiasAndResidualInPlace) {
   });
 }
 
-TEST(PackedProduct, GivesARowTheSameBitsWhateverIsBesideIt) {
+TEST(PackedGemm, GivesARowTheSameBitsWhateverIsBesideIt) {
   on_every_table([]<class T>(const KernelTable<T>& table) {
     const int64_t rows = 101, in = 77, out = 49;
-    Product<T> all(rows, in, out);
-    table.packed_product(all.args);
+    Gemm<T> all(rows, in, out);
+    table.packed_gemm(all.args);
     for (const int64_t count : {1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 17}) {
-      Product<T> some(rows, in, out);
+      Gemm<T> some(rows, in, out);
       const int64_t first = 40;
       some.args.x += first * some.args.x_stride;
       some.args.residual += first * some.args.y_stride;
       some.args.y += first * some.args.y_stride;
       some.args.n_rows = count;
 
-      table.packed_product(some.args);
+      table.packed_gemm(some.args);
 
       for (int64_t i = first * (out + 2); i < (first + count) * (out + 2); ++i) {
         ASSERT_EQ(some.y[size_t(i)], all.y[size_t(i)]) << count << " rows, number " << i;

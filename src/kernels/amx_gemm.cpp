@@ -4,7 +4,7 @@
 // tiles of 1 KiB, two for each piece of the numbers. A tile of a has 16 rows of 32 k; one of b has
 // 16 rows of a pair of k each, for 16 columns. Either is a matrix [16, 16] of pairs of bf16, the
 // pairs along k, and one is the transpose of the other.
-#include "amx_product.h"
+#include "amx_gemm.h"
 
 #include <immintrin.h>
 
@@ -22,7 +22,7 @@ constexpr int64_t kPieces = 3;
 constexpr int64_t kTileNumbers = 512;                         // bf16
 constexpr int64_t kStepNumbers = 2 * kPieces * kTileNumbers;  // of a panel
 constexpr int64_t kDepth = 768;                               // of k that is packed at a time
-/// Numbers of b that are packed at a time, with their pieces: 1.2 MB, in the second cache.
+/// Numbers of b that are packed at a time, with their pieces: 1.2 MB, in the L2 cache.
 constexpr int64_t kBNumbers = 384 * 512;
 constexpr int64_t kStepsInL1 = 4;  // of a panel of a: 24 KiB
 
@@ -257,7 +257,7 @@ void store_block(const float* block, const Part& part) {
 
 }  // namespace
 
-void product(const SplitProductArgs& args) {
+void gemm(const SplitGemmArgs& args) {
   if (args.m <= 0 || args.n <= 0) return;
   // Equal parts of k: each costs a pass over c.
   const int64_t n_parts = std::max<int64_t>(1, (args.k + kDepth - 1) / kDepth);
@@ -294,7 +294,7 @@ void product(const SplitProductArgs& args) {
         if (!from_zero) {
           for_blocks([&](int64_t j, int64_t, float* block) { load_block(part(j), block); });
         }
-        // A part of the panel of a stays in the first cache while all panels of b pass.
+        // A part of the panel of a stays in the L1 cache while all panels of b pass.
         for (int64_t step = 0; step < std::max<int64_t>(n_steps, 1); step += kStepsInL1) {
           for_blocks([&](int64_t, int64_t panel, float* block) {
             multiply_panels(a_panel.get() + step * kStepNumbers,

@@ -1,4 +1,4 @@
-#include "product.h"
+#include "matmul.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
@@ -6,27 +6,27 @@
 
 #include <algorithm>
 
-#include "orrery/kernels/split_product.h"
+#include "orrery/kernels/split_gemm.h"
 
 namespace orrery::model {
 
 namespace {
 
-/// Below these, packing costs more than the faster products gain.
+/// Below these, packing costs more than the faster matmuls gain.
 constexpr int64_t kLeastSide = 32, kLeastDepth = 64;
-constexpr int64_t kLeastProducts = int64_t{1} << 20;
+constexpr int64_t kLeastMultiplications = int64_t{1} << 20;
 
 /// One of the strides of a matrix is 1, and rows do not overlap.
 bool has_unit_stride(const at::Tensor& x) { return x.stride(0) == 1 || x.stride(1) == 1; }
 
-bool is_for_split_product(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b) {
+bool is_for_split_gemm(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b) {
   const int64_t m = a.size(0), k = a.size(1), n = b.size(1);
-  if (m < kLeastSide || n < kLeastSide || k < kLeastDepth || m * n * k < kLeastProducts)
+  if (m < kLeastSide || n < kLeastSide || k < kLeastDepth || m * n * k < kLeastMultiplications)
     return false;
   for (const at::Tensor* x : {&out, &a, &b}) {
     if (!x->is_cpu() || x->scalar_type() != at::kFloat || !has_unit_stride(*x)) return false;
   }
-  return out.stride(1) == 1 && kernels::has_split_product();
+  return out.stride(1) == 1 && kernels::has_split_gemm();
 }
 
 kernels::StridedMatrix matrix_of(const at::Tensor& x) {
@@ -34,13 +34,12 @@ kernels::StridedMatrix matrix_of(const at::Tensor& x) {
 }
 
 /// Threads share the rows of the result.
-void split_product(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b,
-                   bool accumulate) {
+void split_gemm(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, bool accumulate) {
   constexpr int64_t kRowsOfAThread = 128;
   const kernels::StridedMatrix rows = matrix_of(a), columns = matrix_of(b);
   float* const c = out.data_ptr<float>();
   at::parallel_for(0, a.size(0), kRowsOfAThread, [&](int64_t begin, int64_t end) {
-    kernels::split_product(
+    kernels::split_gemm(
         {.a = {rows.data + begin * rows.row_stride, rows.row_stride, rows.column_stride},
          .b = columns,
          .c = c + begin * out.stride(0),
@@ -55,12 +54,12 @@ void split_product(const at::Tensor& out, const at::Tensor& a, const at::Tensor&
 }  // namespace
 
 void multiply_into(at::Tensor out, const at::Tensor& a, const at::Tensor& b) {
-  if (is_for_split_product(out, a, b)) return split_product(out, a, b, /*accumulate=*/false);
+  if (is_for_split_gemm(out, a, b)) return split_gemm(out, a, b, /*accumulate=*/false);
   at::mm_out(out, a, b);
 }
 
 void multiply_onto(at::Tensor out, const at::Tensor& a, const at::Tensor& b) {
-  if (is_for_split_product(out, a, b)) return split_product(out, a, b, /*accumulate=*/true);
+  if (is_for_split_gemm(out, a, b)) return split_gemm(out, a, b, /*accumulate=*/true);
   out.addmm_(a, b);
 }
 

@@ -10,15 +10,15 @@
 namespace orrery::model {
 
 /// Hands out matrices from one allocation, one behind another. They keep the allocation alive.
-class Slab {
+class Arena {
  public:
-  Slab() = default;
-  explicit Slab(at::Tensor memory) : memory_(std::move(memory)) {}
+  Arena() = default;
+  explicit Arena(at::Tensor memory) : memory_(std::move(memory)) {}
 
   /// Numbers that a matrix takes, rounded up to whole cache lines.
   static int64_t size_of(int64_t rows, int64_t columns) { return (rows * columns + 15) / 16 * 16; }
 
-  /// [rows, columns], uninitialised. The slab must have been taken large enough.
+  /// [rows, columns], uninitialised. The arena must have been taken large enough.
   at::Tensor matrix(int64_t rows, int64_t columns);
 
  private:
@@ -26,13 +26,13 @@ class Slab {
   int64_t used_ = 0;
 };
 
-/// Slabs of one type. A slab is free again when nothing refers to its memory any more.
-class SlabPool {
+/// Slabs of one type. A arena is free again when nothing refers to its memory any more.
+class ArenaPool {
  public:
-  explicit SlabPool(at::ScalarType dtype) : dtype_(dtype) {}
+  explicit ArenaPool(at::ScalarType dtype) : dtype_(dtype) {}
 
-  /// A slab of at least `numel` numbers.
-  Slab take(int64_t numel);
+  /// A arena of at least `numel` numbers.
+  Arena take(int64_t numel);
 
  private:
   at::ScalarType dtype_;

@@ -1,4 +1,4 @@
-// Matrix products of training passes: LibTorch's, or the faster ones of kernels/split_product.h for
+// matmuls of training passes: LibTorch's, or the faster ones of kernels/split_gemm.h for
 // large fp32 matrices where the processor has them. Generation has its own (generator.h), which sum
 // in an order that no batch changes.
 #pragma once

@@ -1,4 +1,4 @@
-#include "hidden_function.h"
+#include "activation_function.h"
 
 #include <cmath>    // tanh, erf, exp
 #include <numbers>  // pi, sqrt2
@@ -43,15 +43,15 @@ Value<T> relu(T x) {
 
 /// Calls work(f) with the function.
 template <class T, class Work>
-void with_function(HiddenFunction function, Work&& work) {
+void with_function(ActivationFunction function, Work&& work) {
   switch (function) {
-    case HiddenFunction::kSilu:
+    case ActivationFunction::kSilu:
       return work(silu<T>);
-    case HiddenFunction::kGeluTanh:
+    case ActivationFunction::kGeluTanh:
       return work(gelu_tanh<T>);
-    case HiddenFunction::kGelu:
+    case ActivationFunction::kGelu:
       return work(gelu<T>);
-    case HiddenFunction::kRelu:
+    case ActivationFunction::kRelu:
       return work(relu<T>);
   }
 }
@@ -59,9 +59,9 @@ void with_function(HiddenFunction function, Work&& work) {
 }  // namespace
 
 template <class T>
-void apply_hidden(const HiddenShape& shape, const T* up, T* out) {
+void apply_activation(const ActivationShape& shape, const T* up, T* out) {
   const int64_t width = shape.width;
-  if (shape.is_gated && shape.function == HiddenFunction::kSilu) {
+  if (shape.is_gated && shape.function == ActivationFunction::kSilu) {
     return kernels::silu_mul<T>(
         {.gate_up = up, .out = out, .n_tokens = shape.n_rows, .width = width});
   }
@@ -79,9 +79,10 @@ void apply_hidden(const HiddenShape& shape, const T* up, T* out) {
 }
 
 template <class T>
-void apply_hidden_backward(const HiddenShape& shape, const T* up, const T* dout, T* dup, T* out) {
+void apply_hidden_backward(const ActivationShape& shape, const T* up, const T* dout, T* dup,
+                           T* out) {
   const int64_t width = shape.width;
-  if (shape.is_gated && shape.function == HiddenFunction::kSilu) {
+  if (shape.is_gated && shape.function == ActivationFunction::kSilu) {
     return kernels::silu_mul_backward<T>({.gate_up = up,
                                           .dout = dout,
                                           .dgate_up = dup,
@@ -107,11 +108,11 @@ void apply_hidden_backward(const HiddenShape& shape, const T* up, const T* dout,
   });
 }
 
-template void apply_hidden<float>(const HiddenShape&, const float*, float*);
-template void apply_hidden<double>(const HiddenShape&, const double*, double*);
-template void apply_hidden_backward<float>(const HiddenShape&, const float*, const float*, float*,
-                                           float*);
-template void apply_hidden_backward<double>(const HiddenShape&, const double*, const double*,
+template void apply_activation<float>(const ActivationShape&, const float*, float*);
+template void apply_activation<double>(const ActivationShape&, const double*, double*);
+template void apply_hidden_backward<float>(const ActivationShape&, const float*, const float*,
+                                           float*, float*);
+template void apply_hidden_backward<double>(const ActivationShape&, const double*, const double*,
                                             double*, double*);
 
 }  // namespace orrery::model

@@ -1,21 +1,21 @@
-#include "slab.h"
+#include "arena.h"
 
 #include <ATen/ops/empty.h>
 
 namespace orrery::model {
 
-at::Tensor Slab::matrix(int64_t rows, int64_t columns) {
+at::Tensor Arena::matrix(int64_t rows, int64_t columns) {
   at::Tensor result = memory_.narrow(0, used_, rows * columns).view({rows, columns});
   used_ += size_of(rows, columns);
   return result;
 }
 
-Slab SlabPool::take(int64_t numel) {
+Arena ArenaPool::take(int64_t numel) {
   at::Tensor* unused = nullptr;
-  for (at::Tensor& slab : slabs_) {
-    if (slab.storage().use_count() != 1) continue;
-    if (slab.numel() >= numel) return Slab(slab);
-    unused = &slab;
+  for (at::Tensor& arena : slabs_) {
+    if (arena.storage().use_count() != 1) continue;
+    if (arena.numel() >= numel) return Arena(arena);
+    unused = &arena;
   }
   at::Tensor fresh = at::empty({numel + numel / 8}, at::TensorOptions().dtype(dtype_));
   if (unused != nullptr) {
@@ -23,7 +23,7 @@ Slab SlabPool::take(int64_t numel) {
   } else {
     slabs_.push_back(fresh);
   }
-  return Slab(fresh);
+  return Arena(fresh);
 }
 
 }  // namespace orrery::model
