@@ -41,27 +41,27 @@ using ModelId = std::pair<std::string, int>;
 graph::Graph graph_of(const Case& c) {
   std::map<ModelId, graph::Layout> layouts;
   for (const json& model : c["models"]) {
-    graph::Layout layout{model["dp"], model["tp"], model["pp"], {}};
+    graph::Layout layout{model.at("dp"), model.at("tp"), model.at("pp"), {}};
     layout.workers.resize(at(layout.size()));
-    std::iota(layout.workers.begin(), layout.workers.end(), model["first_worker"].get<int>());
-    layouts[{model["role"], model["replica_id"]}] = layout;
+    std::iota(layout.workers.begin(), layout.workers.end(), model.at("first_worker").get<int>());
+    layouts[{model.at("role"), model.at("replica_id")}] = layout;
   }
   std::vector<graph::Call> calls;
   for (const json& entry : c["trace"]) {
-    const json& source = c["calls"][entry["call"].get<std::string>()];
+    const json& source = c["calls"][entry.at("call").get<std::string>()];
     if (std::any_of(calls.begin(), calls.end(),
-                    [&](const graph::Call& call) { return call.name == entry["call"]; })) {
+                    [&](const graph::Call& call) { return call.name == entry.at("call"); })) {
       continue;
     }
     graph::Call call;
-    call.name = entry["call"];
-    call.kind = kind_of(source["interface_type"]);
-    call.role = source["role"];
-    call.replica = source["replica_id"];
+    call.name = entry.at("call");
+    call.kind = kind_of(source.at("interface_type"));
+    call.role = source.at("role");
+    call.replica = source.at("replica_id");
     call.n_seqs = c["n_seqs"];
     call.layout = layouts.at({call.role, call.replica});
-    for (const json& key : source["input_keys"]) call.inputs.push_back({key, key});
-    for (const json& key : source["output_keys"]) call.outputs.push_back({key, key});
+    for (const json& key : source.at("input_keys")) call.inputs.push_back({key, key});
+    for (const json& key : source.at("output_keys")) call.outputs.push_back({key, key});
     calls.push_back(call);
   }
   return graph::Graph(calls);
@@ -86,8 +86,8 @@ class Pass {
     }
     buffer_ = SequenceBuffer(n_samples_, keys_.size(), readers);
     const json& size = c["model_config"];
-    cost_.shape = {size["n_layers"], size["hidden_dim"], size["intermediate_dim"],
-                   size["vocab_size"]};
+    cost_.shape = {size.at("n_layers"), size.at("hidden_dim"), size.at("intermediate_dim"),
+                   size.at("vocab_size")};
     cost_.n_new_tokens = c["min_new_tokens"];
     names_ = c["ids"].get<std::vector<std::string>>();
     sorted_names_ = names_;
@@ -96,40 +96,40 @@ class Pass {
   }
 
   void run(const json& entry) {
-    const json& expect = entry["expect"];
-    const CallFacts& call = facts_[at(graph_.find(entry["call"].get<std::string>()))];
-    EXPECT_EQ(ready(), as_set(entry["ready_before"]));
+    const json& expect = entry.at("expect");
+    const CallFacts& call = facts_[at(graph_.find(entry.at("call").get<std::string>()))];
+    EXPECT_EQ(ready(), as_set(entry.at("ready_before")));
     const std::vector<int> rows = buffer_.take(call.index).rows;
-    EXPECT_EQ(json(rows), entry["buf_indices"]);
-    EXPECT_EQ(names(rows), entry["ids"]);
+    EXPECT_EQ(json(rows), entry.at("buf_indices"));
+    EXPECT_EQ(names(rows), entry.at("ids"));
     const data::BatchMetadata batch = describe(rows, call.input_keys, samples());
-    EXPECT_EQ(lengths(batch), entry["seqlens"]);
+    EXPECT_EQ(lengths(batch), entry.at("seqlens"));
 
     flops_ += count_flops(call, rows, metadata_, cost_);
     const auto rows_of_rank = split_batch(call, rows, metadata_);
     const Redistribution plan =
         redistribute(Pattern::kGatherScatter, call, rows_of_rank, samples());
-    CallPayload payload{.call = &call, .kind = call.kind};
+    CallPayload payload{.call = &call, .kind = call.request_kind};
     for (const std::vector<int>& of_rank : rows_of_rank) {
       payload.batches.push_back(describe(of_rank, call.input_keys, samples()));
     }
     payload.transfers = transfers_of(plan.moves, samples());
     payload.hooks = parameter_hooks(call);
-    if (case_["should_eval"].get<bool>()) payload.evaluate = comm::EvaluateHook{};
-    if (case_["should_save"].get<bool>() && call.kind == graph::CallKind::kTrainStep) {
+    if (case_.at("should_eval").get<bool>()) payload.evaluate = comm::EvaluateHook{};
+    if (case_.at("should_save").get<bool>() && call.kind == graph::CallKind::kTrainStep) {
       payload.save = comm::SaveHook{};
     }
     const CallRequests requests = build_requests(std::move(payload), n_workers_);
 
     check_split(call, rows_of_rank, expect);
-    EXPECT_EQ(json(call.head_ranks), expect["dp_head_indices"]);
-    check_plan(plan.reference, expect["plan"]);
+    EXPECT_EQ(json(call.head_ranks), expect.at("dp_head_indices"));
+    check_plan(plan.reference, expect.at("plan"));
     check_requests(call, rows_of_rank, requests, expect);
-    EXPECT_EQ(metrics::flops_text(flops_), expect["flops_so_far"].get<std::string>());
+    EXPECT_EQ(metrics::flops_text(flops_), expect.at("flops_so_far").get<std::string>());
     reply(call, rows_of_rank);
-    EXPECT_EQ(ready(), as_set(expect["ready_after"]));
-    EXPECT_EQ(buffer_.size(), expect["buffer_size"].get<int>());
-    if (expect.contains("tracker")) check_tracker(expect["tracker"]);
+    EXPECT_EQ(ready(), as_set(expect.at("ready_after")));
+    EXPECT_EQ(buffer_.size(), expect.at("buffer_size").get<int>());
+    if (expect.contains("tracker")) check_tracker(expect.at("tracker"));
   }
 
  private:
@@ -180,16 +180,16 @@ class Pass {
       const auto place = std::lower_bound(sorted_names_.begin(), sorted_names_.end(), name);
       ids.push_back({static_cast<uint64_t>(place - sorted_names_.begin())});
       births.push_back(static_cast<int64_t>(births.size()));
-      prompts.lengths.add_sample(case_["prompt_lens"][births.size() - 1].get<int32_t>());
+      prompts.lengths.add_sample(case_.at("prompt_lens")[births.size() - 1].get<int32_t>());
     }
     const std::vector<int> keys = {keys_.find("packed_prompts")};
     const std::vector<int> rows = buffer_.put(ids, keys, births);
     for (const int row : rows) id_of_row_[at(row)] = ids[at(row)].value;
     metadata_.record(rows, keys[0], prompts);
-    for (const json& part : case_["loaded"]) {
+    for (const json& part : case_.at("loaded")) {
       std::vector<int> own;
-      for (const json& name : part[1]) own.push_back(row_of(name));
-      tracker_.add(part[0], own, keys[0], Ownership::kOwner);
+      for (const json& name : part.at(1)) own.push_back(row_of(name));
+      tracker_.add(part.at(0), own, keys[0], Ownership::kOwner);
     }
   }
 
@@ -200,7 +200,7 @@ class Pass {
       for (const int key : call.output_keys) {
         data::KeyMetadata made{.key = keys_.name(key), .trailing_shape = {}, .lengths = {}};
         for (const int row : rows) {
-          auto lens = case_["seq_lens"][at(row)].get<std::vector<int32_t>>();
+          auto lens = case_.at("seq_lens").at(at(row)).get<std::vector<int32_t>>();
           for (int32_t& length : lens) length = length_of(made.key, length);
           made.lengths.add_sample(lens);
         }
@@ -225,8 +225,8 @@ class Pass {
 
   PlacedHook placed(const json& hook, const CallFacts& call) const {
     const graph::Call& own = graph_.call(call.index);
-    if (hook["type"] == "offload") return {comm::ResidencyHook{}, own.layout.workers};
-    const json& other = hook["source"].is_null() ? hook["target"] : hook["source"];
+    if (hook.at("type") == "offload") return {comm::ResidencyHook{}, own.layout.workers};
+    const json& other = hook.at("source").is_null() ? hook.at("target") : hook.at("source");
     const graph::Layout& from = layout_of({other[0], other[1]});
     PlacedHook result{comm::ReallocHook{}, from.workers};
     for (const int worker : own.layout.workers) {
@@ -239,9 +239,9 @@ class Pass {
 
   ParameterHooks parameter_hooks(const CallFacts& call) const {
     ParameterHooks hooks;
-    const json& source = case_["calls"][call.name];
-    for (const json& hook : source["pre_hooks"]) hooks.pre.push_back(placed(hook, call));
-    for (const json& hook : source["post_hooks"]) hooks.post.push_back(placed(hook, call));
+    const json& source = case_.at("calls")[call.name];
+    for (const json& hook : source.at("pre_hooks")) hooks.pre.push_back(placed(hook, call));
+    for (const json& hook : source.at("post_hooks")) hooks.post.push_back(placed(hook, call));
     return hooks;
   }
 
@@ -259,8 +259,8 @@ class Pass {
     for (int worker = 0; worker < n_workers_; ++worker) {
       if (!busy.contains(worker)) dests.push_back({worker, json::array()});
     }
-    EXPECT_EQ(parts, expect["partitioned_ids"]);
-    EXPECT_EQ(dests, expect["dests"]);
+    EXPECT_EQ(parts, expect.at("partitioned_ids"));
+    EXPECT_EQ(dests, expect.at("dests"));
   }
 
   void check_plan(const ReferencePlan& plan, const json& expect) const {
@@ -285,20 +285,20 @@ class Pass {
                       const CallRequests& requests, const json& expect) const {
     const graph::Call& source = graph_.call(call.index);
     const graph::Topology topology = graph::topology_of(source.layout);
-    EXPECT_EQ(requests.n_main, expect["n_main_requests"].get<int>());
-    ASSERT_EQ(requests.requests.size(), expect["requests"].size());
+    EXPECT_EQ(requests.n_main, expect.at("n_main_requests").get<int>());
+    ASSERT_EQ(requests.requests.size(), expect.at("requests").size());
     for (size_t i = 0; i < requests.requests.size(); ++i) {
       SCOPED_TRACE("request " + std::to_string(i));
       const Outgoing& got = requests.requests[i];
-      const json& want = expect["requests"][i];
-      EXPECT_EQ(got.worker, want["worker"].get<int>());
-      EXPECT_EQ(comm::name_of(got.request.kind), want["handle_name"].get<std::string>());
-      EXPECT_EQ(names_of(got.request.pre_hooks), want["pre_hooks"]);
-      EXPECT_EQ(names_of(got.request.post_hooks), want["post_hooks"]);
+      const json& want = expect.at("requests").at(i);
+      EXPECT_EQ(got.worker, want.at("worker").get<int>());
+      EXPECT_EQ(comm::name_of(got.request.kind), want.at("handle_name").get<std::string>());
+      EXPECT_EQ(names_of(got.request.pre_hooks), want.at("pre_hooks"));
+      EXPECT_EQ(names_of(got.request.post_hooks), want.at("post_hooks"));
       if (i >= at(requests.n_main)) continue;
       const int rank = static_cast<int>(i);
       EXPECT_EQ(graph::shard_name(source.role, source.replica, topology, topology.coordinate(rank)),
-                want["handler"].get<std::string>());
+                want.at("handler").get<std::string>());
       const std::vector<int>& rows = rows_of_rank[at(call.data_rank[i])];
       ASSERT_EQ(got.request.batch.ids.size(), rows.size());
       for (size_t s = 0; s < rows.size(); ++s) {
@@ -308,7 +308,7 @@ class Pass {
   }
 
   void check_tracker(const json& expect) const {
-    const auto key_names = expect["keys"].get<std::vector<std::string>>();
+    const auto key_names = expect.at("keys").get<std::vector<std::string>>();
     for (size_t k = 0; k < key_names.size(); ++k) {
       const int key = keys_.find(key_names[k]);
       for (int row = 0; row < n_samples_; ++row) {
@@ -316,8 +316,8 @@ class Pass {
         for (int worker = 0; worker < n_workers_; ++worker) {
           if (tracker_.holds(worker, row, key)) holders.push_back(worker);
         }
-        EXPECT_EQ(json(holders), expect["holders"][k][at(row)]) << key_names[k];
-        EXPECT_EQ(tracker_.owner(row, key), expect["owner"][k][at(row)].get<int>()) << key_names[k];
+        EXPECT_EQ(json(holders), expect.at("holders").at(k).at(at(row))) << key_names[k];
+        EXPECT_EQ(tracker_.owner(row, key), expect.at("owner").at(k).at(at(row)).get<int>()) << key_names[k];
       }
     }
   }
@@ -342,7 +342,7 @@ TEST(DispatchGolden, RunStepMatches) {
     const int failures_before = golden::n_failures();
     Pass pass(c);
     for (const json& entry : c["trace"]) {
-      SCOPED_TRACE(entry["call"].get<std::string>());
+      SCOPED_TRACE(entry.at("call").get<std::string>());
       pass.run(entry);
       if (golden::n_failures() > failures_before) break;  // what follows would repeat it
     }
