@@ -100,14 +100,6 @@ TEST_F(TraceFile, ThreadsGetTracksOfTheirOwnAndLinesStayWhole) {
   EXPECT_EQ(spans, kRounds * kThreads * kSpans);
 }
 
-TEST_F(TraceFile, DrawsCounters) {
-  TraceWriter writer(file_, 1, "worker 1");
-
-  writer.counter("device memory", 12.5);
-
-  EXPECT_EQ(events().back()["args"]["value"], 12.5);
-}
-
 TEST_F(TraceFile, AFileThatCannotBeMadeEndsTheTraceAndNotTheJob) {
   TraceWriter writer(file_ / "no_such_folder" / "trace.json", 0, "worker 0");
 
