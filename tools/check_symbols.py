@@ -28,6 +28,8 @@ SHT_SYMTAB, SHT_RELA, SHT_INIT_ARRAY = 2, 4, 14
 SHF_ALLOC, SHF_EXECINSTR = 2, 4
 STB_LOCAL, STB_GLOBAL = 0, 1
 STT_FUNC, STT_SECTION = 2, 3
+# `T::T(T&&)` and `T::operator=(T&&)`.
+MOVES = re.compile(r"(\w+)::(\1|operator=)\([\w:]+&&\)$")
 # What refers to functions without using them.
 SILENT = (".eh_frame", ".debug", ".gcc_except_table", ".note", ".comment")
 
@@ -212,8 +214,10 @@ def unreached(build):
     names = sorted(graph.defined)
     alive, dead = set(), {}
     for name, text in zip(names, demangled(names)):
-        if not text.startswith("orrery::"):
-            continue
+        if not text.startswith("orrery::") or ".pb." in str(graph.defined[name]):
+            continue  # not ours, or generated
+        if MOVES.search(text):
+            continue  # part of the type, called or not
         if name in seen:
             alive.add(text)
         else:
