@@ -93,8 +93,8 @@ struct Outcome {
 
 Outcome* running = nullptr;
 
-void run_case(const Case& item, bool is_refused_case,
-              const std::function<void(const Case&)>& check, Outcome& outcome) {
+void run_case(const Case& item, bool is_refused_case, const std::function<void(const Case&)>& check,
+              Outcome& outcome) {
   running = &outcome;
   testing::ScopedFakeTestPartResultReporter reporter(
       testing::ScopedFakeTestPartResultReporter::INTERCEPT_ALL_THREADS, &outcome.results);
@@ -133,8 +133,7 @@ class Walk {
   Walk(std::string file, std::string section, const SectionOptions& options)
       : file_(std::move(file)), section_(std::move(section)), options_(options) {}
 
-  void run(const json& fields, std::size_t place,
-           const std::function<void(const Case&)>& check) {
+  void run(const json& fields, std::size_t place, const std::function<void(const Case&)>& check) {
     static const json kNothing = json::object();
     const json& expected = fields.contains("expect") ? fields.at("expect") : kNothing;
     Case item{.name = name_of(fields, place),
@@ -244,8 +243,7 @@ void FieldsRead::add(const std::string& field) {
 
 bool FieldsRead::contains(const std::string& field) const {
   const std::lock_guard lock(mutex_);
-  return fields_.contains(field) ||
-         (field.starts_with("expect.") && fields_.contains("expect.*"));
+  return fields_.contains(field) || (field.starts_with("expect.") && fields_.contains("expect.*"));
 }
 
 const json& Fields::at(const std::string& field) const {
@@ -330,8 +328,7 @@ std::vector<uint8_t> bytes(const json& array) { return converted<uint8_t>(array,
 bool is_close(double got, double expected, const Tolerance& tolerance) {
   if (std::isnan(expected)) return std::isnan(got);
   if (std::isinf(expected)) return got == expected;
-  return std::abs(got - expected) <=
-         tolerance.absolute + tolerance.relative * std::abs(expected);
+  return std::abs(got - expected) <= tolerance.absolute + tolerance.relative * std::abs(expected);
 }
 
 void expect_close(double got, double expected, const std::string& what,

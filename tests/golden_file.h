@@ -75,8 +75,8 @@ struct Case {
   std::string name;   // its name, or its place in the section ("#3") when it has none
   std::string quirk;  // empty: none
   Quirk choice = Quirk::kAsReference;
-  Fields fields;     // everything the file says about it
-  Fields expected;   // its `expect`; an empty object when it has none
+  Fields fields;    // everything the file says about it
+  Fields expected;  // its `expect`; an empty object when it has none
 
   const nlohmann::json& operator[](const std::string& field) const { return fields.at(field); }
   const Fields& expect() const { return expected; }

@@ -1,8 +1,8 @@
 #include "mpi_frames.h"
 
 #include <algorithm>
-#include <limits>
 #include <iterator>
+#include <limits>
 #include <utility>
 
 #include "orrery/base/error.h"

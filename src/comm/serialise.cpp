@@ -130,10 +130,9 @@ std::string frame_request(const Request& request, uint64_t sequence) {
 }
 
 std::string frame_reply(const Reply& reply, uint64_t sequence) {
-  return make_frame(reply, {.kind = MessageKind::kReply,
-                            .call = reply.call,
-                            .sequence = sequence,
-                            .id = reply.request});
+  return make_frame(
+      reply,
+      {.kind = MessageKind::kReply, .call = reply.call, .sequence = sequence, .id = reply.request});
 }
 
 Envelope read_envelope(std::string_view bytes) {

@@ -40,13 +40,13 @@ TEST(AdvantagesGolden, RewardsOfActionsAreThoseOfTheReference) {
       input.scores = float_tensor(c["reward_score"]);
     }
 
-    const ActionRewards rewards = action_rewards(
-        input,
-        {.kl_coef = c.value("kl_ctl", 0.1),
-         .clip = c.value("clip_reward_value", 5.0),
-         .mask_no_eos_with_zero = c.value("mask_no_eos_with_zero", false),
-         .reward_delta = c.value("reward_delta", true)},
-        lengths);
+    const ActionRewards rewards =
+        action_rewards(input,
+                       {.kl_coef = c.value("kl_ctl", 0.1),
+                        .clip = c.value("clip_reward_value", 5.0),
+                        .mask_no_eos_with_zero = c.value("mask_no_eos_with_zero", false),
+                        .reward_delta = c.value("reward_delta", true)},
+                       lengths);
 
     expect_near(rewards.kl_rewards, c.expect().at("kl_rewards"), "kl_rewards");
     expect_near(rewards.rewards, c.expect().at("rewards"), "rewards");
@@ -212,8 +212,8 @@ at::Tensor normalised(const golden::Case& c, const PolicyBatch& policy,
 /// What both count in the same way of the answers of a batch.
 void expect_statistics(const metrics::Statistics& got, const nlohmann::json& expected) {
   const std::map<std::string, std::string> names = {
-      {"seq_len", "seq_len"},       {"correct_seq_len", "correct_seq_len"},
-      {"prompt_len", "prompt_len"}, {"incorrect_seq_len", "incorrect_seq_len"},
+      {"seq_len", "seq_len"},         {"correct_seq_len", "correct_seq_len"},
+      {"prompt_len", "prompt_len"},   {"incorrect_seq_len", "incorrect_seq_len"},
       {"task_reward", "task_reward"}, {"no_eos_ratios", "no_eos_ratio"},
       {"kl_rewards", "kl_reward"}};
   for (const auto& [theirs, ours] : names) {
@@ -294,8 +294,7 @@ TEST(AdvantagesGolden, TrainStepsArePreparedAsTheReferenceDoes) {
         expect_estimate(c, got, estimator, batch.meta.at("packed_input_ids").lengths.flat());
         expect_minibatches(c, options, batch);
       },
-      {.quirks = kChoices,
-       .leave_out_if = [](const golden::Case& c) -> std::string {
+      {.quirks = kChoices, .leave_out_if = [](const golden::Case& c) -> std::string {
          return c.has("runs") ? "two train steps of one interface" : "";
        }});
 }

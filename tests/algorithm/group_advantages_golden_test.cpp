@@ -35,7 +35,8 @@ GroupOptions options_of(const golden::Case& c) {
   if (is_given("std")) options.variance = variance_named(text("std"));
   if (is_given("eps_mode")) options.eps_mode = eps_mode_named(text("eps_mode"));
   if (is_given("single_member")) options.single_answer = single_answer_named(text("single_member"));
-  if (given.contains("eps") && !given.at("eps").is_null()) options.eps = given.at("eps").get<double>();
+  if (given.contains("eps") && !given.at("eps").is_null())
+    options.eps = given.at("eps").get<double>();
   return options;
 }
 
@@ -45,7 +46,8 @@ at::Tensor rewards_of(const golden::Case& c) {
   if (weights.size() != c["rewards"].size()) golden::throw_problem("weights and rewards differ");
   at::Tensor sum;
   for (size_t i = 0; i < weights.size(); ++i) {
-    const at::Tensor own = weights[i] * at::tensor(golden::doubles(c["rewards"].at(i)), at::kDouble);
+    const at::Tensor own =
+        weights[i] * at::tensor(golden::doubles(c["rewards"].at(i)), at::kDouble);
     sum = sum.defined() ? sum + own : own;
   }
   return sum;

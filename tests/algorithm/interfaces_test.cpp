@@ -104,9 +104,10 @@ Outcome run(const Example& example, int n_ranks) {
     const int per_rank = 4 / n_ranks;
     data::SequenceBatch all = rewarded_batch();
     for (const int64_t answer : example.left_out) all.at("rewards")[answer].fill_(NAN);
-    data::SequenceBatch own = all.split({.sizes = std::vector<int>(static_cast<size_t>(n_ranks), per_rank),
-                                   .ranges = std::nullopt})
-                                  .at(static_cast<size_t>(group.rank()));
+    data::SequenceBatch own =
+        all.split({.sizes = std::vector<int>(static_cast<size_t>(n_ranks), per_rank),
+                   .ranges = std::nullopt})
+            .at(static_cast<size_t>(group.rank()));
     if (example.kind == graph::CallKind::kGenerate) {
       data::SequenceBatch prompts;
       prompts.meta.ids = own.meta.ids;

@@ -9,7 +9,8 @@ using nlohmann::json;
 
 /// A value over the elements of a mask, as one number named as the reference does.
 void record_reduced(metrics::Statistics& statistics, const std::string& name,
-                    const at::Tensor& values, const at::Tensor& mask, const std::string& reduction) {
+                    const at::Tensor& values, const at::Tensor& mask,
+                    const std::string& reduction) {
   metrics::Statistics spread;
   record_spread(spread, "x", values, mask);
   const double count = mask.sum().item<double>();

@@ -30,7 +30,8 @@ TEST(DpoGolden, LossAndGradientAreThoseOfTheReference) {
     expect_near(log_probs.grad(), expected.at("grad_pi_logps"), "gradient");
     // The reference gives sums, the statistics here are means.
     const auto sum = [&](const char* name, double count) {
-      return at::tensor({result.statistics.value(name).value_or(std::nan("")) * count}, at::kDouble);
+      return at::tensor({result.statistics.value(name).value_or(std::nan("")) * count},
+                        at::kDouble);
     };
     expect_near(sum("chosen_reward", n_pairs), expected.at("pos_score"), "pos_score", 3);
     expect_near(sum("rejected_reward", n_pairs), expected.at("neg_score"), "neg_score", 3);

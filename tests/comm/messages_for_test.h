@@ -31,8 +31,9 @@ inline Request request_for_test() {
   request.step = {.step = 12, .epoch = 1, .epoch_step = 3};
   request.pre_hooks = {
       DataTransferHook{{{.source = 0, .destinations = {1, 2}, .batch = batch_for_test()}}}};
-  request.post_hooks = {SaveHook{.step = 12, .directory = "models/12"},
-                        ResidencyHook{.role = "ref", .replica = 1, .action = ResidencyHook::kRelease}};
+  request.post_hooks = {
+      SaveHook{.step = 12, .directory = "models/12"},
+      ResidencyHook{.role = "ref", .replica = 1, .action = ResidencyHook::kRelease}};
   request.batch = batch_for_test();
   request.rows = {{.dataset = 1, .row = 5, .epoch = 0, .id = {7}}};
   request.prefetch = {{.dataset = 0, .row = 6, .epoch = 2, .id = {8}}};

@@ -213,9 +213,8 @@ void expect_order(const Parts& parts, const Case& item) {
 void check_split(const Case& item) {
   const json& args = item["args"];
   const SequenceBatch batch = inputs_of(item).at(0);
-  const Parts plan =
-      plan_token_split(weights_of(batch), {.min_parts = args.at("n_mbs"),
-                                           .max_tokens = token_limit(args)});
+  const Parts plan = plan_token_split(
+      weights_of(batch), {.min_parts = args.at("n_mbs"), .max_tokens = token_limit(args)});
   std::vector<SequenceBatch> parts;
   for (const std::vector<int>& part : plan) parts.push_back(batch.select_samples(part));
   expect_order(plan, item);
@@ -225,9 +224,9 @@ void check_split(const Case& item) {
 void check_split_with_lengths(const Case& item) {
   const json& args = item["args"];
   const SequenceBatch batch = inputs_of(item).at(0);
-  const Parts plan = plan_token_split(golden::integers(args.at("lens")),
-                                      {.min_parts = args.at("n_mbs"),
-                                       .max_tokens = token_limit(args)});
+  const Parts plan =
+      plan_token_split(golden::integers(args.at("lens")),
+                       {.min_parts = args.at("n_mbs"), .max_tokens = token_limit(args)});
   expect_order(plan, item);
   ASSERT_EQ(plan.size(), item.expect().at("sizes").size());
   for (std::size_t i = 0; i < plan.size(); ++i) {

@@ -27,7 +27,8 @@ using Lists = std::vector<std::vector<int>>;
 
 /// Ranks are numbered in one order here.
 std::string other_order(const golden::Case& c) {
-  return c["axes"] == json({"pipe", "data", "tensor"}) ? "" : "ranks have one order: pipe, data, tensor";
+  return c["axes"] == json({"pipe", "data", "tensor"}) ? ""
+                                                       : "ranks have one order: pipe, data, tensor";
 }
 
 Topology topology_of_case(const golden::Case& c) {

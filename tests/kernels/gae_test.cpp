@@ -40,7 +40,8 @@ void expect_close(std::span<const float> got, const nlohmann::json& expected,
                   const std::string& what) {
   const double relative = got.size() > 200 ? 1e-4 : 1e-5;
   double largest = 1;
-  for (const float x : got) largest = std::isfinite(x) ? std::max<double>(largest, std::abs(x)) : largest;
+  for (const float x : got)
+    largest = std::isfinite(x) ? std::max<double>(largest, std::abs(x)) : largest;
   golden::expect_close(got, expected, what, {.relative = relative, .absolute = relative * largest});
 }
 

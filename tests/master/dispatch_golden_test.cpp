@@ -1,6 +1,6 @@
 // How a call is dispatched, against golden vectors (dispatch.json, flops.json): the split of its
-// samples over data ranks, what it costs, and one pass of a six-call PPO graph through buffer, plan,
-// requests and tracker.
+// samples over data ranks, what it costs, and one pass of a six-call PPO graph through buffer,
+// plan, requests and tracker.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -334,7 +334,8 @@ class Pass {
           if (tracker_.holds(worker, row, key)) holders.push_back(worker);
         }
         EXPECT_EQ(json(holders), expect.at("holders").at(k).at(at(row))) << key_names[k];
-        EXPECT_EQ(tracker_.owner(row, key), expect.at("owner").at(k).at(at(row)).get<int>()) << key_names[k];
+        EXPECT_EQ(tracker_.owner(row, key), expect.at("owner").at(k).at(at(row)).get<int>())
+            << key_names[k];
       }
     }
   }
@@ -418,9 +419,9 @@ class Samples {
 TEST(DispatchGolden, SamplesAreSplitOverDataRanksAsRecorded) {
   golden::for_each_case("dispatch.json", "data_parallel_dispatch", [](const Case& c) {
     const bool is_generate = c["is_generate"].get<bool>();
-    const Samples samples(
-        c["seqlens"], is_generate ? graph::CallKind::kGenerate : graph::CallKind::kInference,
-        c["dp_size"].get<int>());
+    const Samples samples(c["seqlens"],
+                          is_generate ? graph::CallKind::kGenerate : graph::CallKind::kInference,
+                          c["dp_size"].get<int>());
 
     const std::vector<std::vector<int>> parts = samples.split();
 

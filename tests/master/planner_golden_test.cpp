@@ -39,7 +39,8 @@ class PlannerCase {
   void run(const json& op) {
     const std::string kind = op.at("op");
     if (kind == "add") {
-      tracker_.add(op.at("rank"), op.at("ids").get<std::vector<int>>(), keys_.intern(key(op.at("key"))),
+      tracker_.add(op.at("rank"), op.at("ids").get<std::vector<int>>(),
+                   keys_.intern(key(op.at("key"))),
                    op.value("owner", false) ? Ownership::kOwner : Ownership::kCopy);
     } else if (kind == "clear") {
       tracker_.clear(op.at("ids").get<std::vector<int>>());

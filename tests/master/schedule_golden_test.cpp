@@ -105,7 +105,7 @@ class NamedBuffer {
   KeyTable keys_;
   std::vector<std::string> calls_;
   std::vector<std::vector<int>> outputs_;  // [calls] keys
-  std::vector<std::string> names_;  // by sample id
+  std::vector<std::string> names_;         // by sample id
   SequenceBuffer buffer_;
 };
 

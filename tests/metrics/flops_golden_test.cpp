@@ -1,5 +1,5 @@
-// Golden flops.json, exact to the last digit. What a call of the graph costs (section counter) is the
-// master's: tests/master/dispatch_golden_test.cpp.
+// Golden flops.json, exact to the last digit. What a call of the graph costs (section counter) is
+// the master's: tests/master/dispatch_golden_test.cpp.
 #include <gtest/gtest.h>
 
 #include <numeric>
@@ -39,8 +39,9 @@ TEST(FlopsGolden, Forward) {
 
 TEST(FlopsGolden, Train) {
   golden::for_each_case("flops.json", "train", [](const golden::Case& c) {
-    const Flops flops = train_flops(shape_of(c["model"]), c["seqlens"].get<Lengths>(),
-                                    c.value("checkpoint_activations_factor", kTrainFactorRecompute));
+    const Flops flops =
+        train_flops(shape_of(c["model"]), c["seqlens"].get<Lengths>(),
+                    c.value("checkpoint_activations_factor", kTrainFactorRecompute));
     EXPECT_EQ(flops_text(flops), c.expect().at("flops").get<std::string>());
   });
 }

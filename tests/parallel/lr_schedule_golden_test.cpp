@@ -59,8 +59,7 @@ TEST(LrScheduleGolden, AsBuiltByBackend) {
     // The same function at the reference's step numbers gives its rates.
     std::vector<double> used;
     for (int64_t i = 0; i < static_cast<int64_t>(c.expect().at("lr_used").size()); ++i) {
-      used.push_back(
-          learning_rate(reference, reference_schedule_step(i / per_step, i % per_step)));
+      used.push_back(learning_rate(reference, reference_schedule_step(i / per_step, i % per_step)));
     }
     golden::expect_close(used, c.expect().at("lr_used"), "rate", tolerance);
 

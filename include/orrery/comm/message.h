@@ -20,16 +20,16 @@ namespace orrery::comm {
 
 /// What a worker does with a request, besides its hooks.
 enum class RequestKind : uint8_t {
-  kEmpty = 0,       ///< nothing: a side request, only hooks
-  kGenerate = 1,    ///< call of that kind
-  kInference = 2,   ///< call of that kind
-  kTrainStep = 3,   ///< call of that kind
-  kLoad = 4,        ///< read `rows` into the store
-  kEvaluate = 5,    ///< run the evaluation
-  kSave = 6,        ///< copy what survives and begin to write it to `body`
-  kFlush = 8,       ///< run all requests received since the last flush
-  kExit = 9,        ///< leave the request loop
-  kSaveEnd = 11,    ///< wait until that is written
+  kEmpty = 0,      ///< nothing: a side request, only hooks
+  kGenerate = 1,   ///< call of that kind
+  kInference = 2,  ///< call of that kind
+  kTrainStep = 3,  ///< call of that kind
+  kLoad = 4,       ///< read `rows` into the store
+  kEvaluate = 5,   ///< run the evaluation
+  kSave = 6,       ///< copy what survives and begin to write it to `body`
+  kFlush = 8,      ///< run all requests received since the last flush
+  kExit = 9,       ///< leave the request loop
+  kSaveEnd = 11,   ///< wait until that is written
 };
 
 /// `train_step`; for error texts and traces.

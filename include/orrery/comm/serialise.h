@@ -1,5 +1,6 @@
-// Messages as bytes. A message is an envelope of fixed size and the message (cereal). Both ends run the same program, so the only promise about versions is that two
-// builds that differ notice it. Local; any thread.
+// Messages as bytes. A message is an envelope of fixed size and the message (cereal). Both ends run
+// the same program, so the only promise about versions is that two builds that differ notice it.
+// Local; any thread.
 #pragma once
 
 #include <cstdint>

@@ -48,7 +48,6 @@ struct SequenceBatch {
   std::vector<SequenceBatch> split(const SplitSpec& spec) const;
   SequenceBatch reorder(std::span<const int> order) const;
   SequenceBatch remap(const std::map<std::string, std::string>& new_names) const;
-
 };
 
 /// All samples of all parts; keys and rules as for BatchMetadata. A key keeps its tensor only if
