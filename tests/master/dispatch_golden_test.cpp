@@ -431,7 +431,7 @@ TEST(DispatchGolden, SamplesAreSplitOverDataRanksAsRecorded) {
          ids = json::array();
     for (const std::vector<int>& part : parts) {
       ranges.push_back({order.size(), order.size() + part.size()});
-      tokens.push_back(samples.total(part, expect.at("split_key").get<std::string>()));
+      tokens.push_back(samples.total(part, samples.split_key()));
       order.insert(order.end(), part.begin(), part.end());
     }
     for (const int row : order) {
@@ -443,6 +443,7 @@ TEST(DispatchGolden, SamplesAreSplitOverDataRanksAsRecorded) {
     EXPECT_EQ(tokens, expect.at("tokens"));
     EXPECT_EQ(buffer_rows, expect.at("buf_indices"));
     EXPECT_EQ(ids, expect.at("ids"));
+    // Generation is split by number; what the parts weigh is said all the same.
     if (!is_generate) {
       EXPECT_EQ(samples.split_key(), expect.at("split_key").get<std::string>());
     }
