@@ -268,6 +268,7 @@ const std::map<std::string, void (*)(const Case&)> kChecks = {
     {"split", check_split},
     {"split_with_lengths", check_split_with_lengths},
     {"reorder", check_reorder},
+    {"unpack", check_unpack},
     {"select",
      [](const Case& item) {
        const auto keys = item["args"].at("keys").get<std::vector<std::string>>();

@@ -49,7 +49,7 @@ TEST(GenerationGolden, PacksPromptsAndAnswers) {
     EXPECT_EQ(values_of<int64_t>(packed.packed_input_ids),
               golden::integers(data.at("packed_input_ids")));
     golden::expect_close(values_of<float>(packed.packed_logprobs), data.at("packed_logprobs"),
-                         "packed_logprobs", {.relative = 0, .absolute = 0});
+                         "packed_logprobs");
     EXPECT_TRUE(at::allclose(packed.sampling_logprobs, packed.packed_logprobs / 2, 0, 0, true));
     const auto flags = [](const at::Tensor& t) { return values_of<uint8_t>(t.to(at::kByte)); };
     EXPECT_EQ(flags(packed.prompt_mask), golden::bytes(data.at("prompt_mask")));
