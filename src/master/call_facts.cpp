@@ -38,7 +38,7 @@ CallFacts facts_of(const graph::Graph& graph, int call, KeyTable& keys) {
   facts.index = call;
   facts.name = source.name;
   facts.kind = source.kind;
-  facts.kind = request_kind_of(source.kind);
+  facts.request_kind = request_kind_of(source.kind);
   facts.n_seqs = source.n_seqs;
   facts.workers = source.layout.workers;
   facts.group_workers.resize(static_cast<size_t>(source.layout.data));

@@ -96,7 +96,7 @@ void Dispatcher::dispatch_call(int call) {
       redistribute(options_.redistribution, facts, run.rows, samples);
   progress.report.bytes_redistributed += redistribution.bytes;
 
-  CallPayload payload{.call = &facts, .kind = facts.kind, .step = step_info()};
+  CallPayload payload{.call = &facts, .kind = facts.request_kind, .step = step_info()};
   for (const std::vector<int>& rows : run.rows) {
     payload.batches.push_back(describe(rows, facts.input_keys, samples));
     payload.batches.back().extra = metadata_.assemble_extra(rows);

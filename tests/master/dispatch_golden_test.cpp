@@ -109,7 +109,7 @@ class Pass {
     const auto rows_of_rank = split_batch(call, rows, metadata_);
     const Redistribution plan =
         redistribute(Pattern::kGatherScatter, call, rows_of_rank, samples());
-    CallPayload payload{.call = &call, .kind = call.kind};
+    CallPayload payload{.call = &call, .kind = call.request_kind};
     for (const std::vector<int>& of_rank : rows_of_rank) {
       payload.batches.push_back(describe(of_rank, call.input_keys, samples()));
     }

@@ -16,7 +16,7 @@ struct CallFacts {
   int index = 0;  ///< in the graph
   std::string name;
   graph::CallKind kind = graph::CallKind::kInference;
-  comm::RequestKind kind = comm::RequestKind::kInference;
+  comm::RequestKind request_kind = comm::RequestKind::kInference;
   int64_t n_seqs = 0;
   std::vector<int> workers;                     ///< [ranks]
   std::vector<int> data_rank;                   ///< [ranks]
