@@ -31,7 +31,7 @@ void Dispatcher::apply(comm::Reply reply) {
   if (reply.request == comm::kUnasked && !reply.error.empty()) {
     failures_.push_back({.worker = reply.worker,
                          .call = {},
-                         .kind = comm::RequestKind::kEmpty,
+                         .request_kind = comm::RequestKind::kEmpty,
                          .error = std::move(reply.error),
                          .exit_code = reply.exit_code,
                          .kind = reply.error_kind});
@@ -54,7 +54,7 @@ void Dispatcher::apply(comm::Reply reply) {
   if (!reply.error.empty()) {
     failures_.push_back({.worker = reply.worker,
                          .call = call_name(run.call),
-                         .kind = request.kind,
+                         .request_kind = request.kind,
                          .error = std::move(reply.error),
                          .exit_code = reply.exit_code,
                          .kind = reply.error_kind});

@@ -25,15 +25,16 @@ std::string_view what_happened(const Failure& failure) {
 }
 
 bool are_the_same(const Failure& a, const Failure& b) {
-  return a.call == b.call && a.kind == b.kind && what_happened(a) == what_happened(b);
+  return a.call == b.call && a.request_kind == b.request_kind &&
+         what_happened(a) == what_happened(b);
 }
 
 std::string line_of(const Failure& first, const std::vector<int>& others) {
   std::string line = first.error;
   if (!names_its_worker(first)) {
-    const std::string where =
-        first.call.empty() ? std::string()
-                           : base::concat(", call ", first.call, ", ", comm::name_of(first.kind));
+    const std::string where = first.call.empty() ? std::string()
+                                                 : base::concat(", call ", first.call, ", ",
+                                                                comm::name_of(first.request_kind));
     line = base::concat("worker ", first.worker, where, ": ", line);
   }
   if (others.empty()) return line;

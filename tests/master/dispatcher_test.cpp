@@ -376,7 +376,7 @@ TEST(Dispatcher, KeepsAnErrorAlsoOfASideRequestAndSendsNothingMore) {
   ASSERT_EQ(dispatcher.failures().size(), 1u);
   EXPECT_EQ(dispatcher.failures()[0].worker, 1);
   EXPECT_EQ(dispatcher.failures()[0].call, "reward");
-  EXPECT_EQ(dispatcher.failures()[0].kind, RequestKind::kEmpty);
+  EXPECT_EQ(dispatcher.failures()[0].request_kind, RequestKind::kEmpty);
   EXPECT_EQ(dispatcher.failures()[0].error, "out of memory");
 }
 

@@ -10,8 +10,10 @@ namespace orrery::master {
 namespace {
 
 Failure failure(int worker, const std::string& error) {
-  return {
-      .worker = worker, .call = "reward", .kind = comm::RequestKind::kInference, .error = error};
+  return {.worker = worker,
+          .call = "reward",
+          .request_kind = comm::RequestKind::kInference,
+          .error = error};
 }
 
 Failure named_failure(int worker, const std::string& what) {

@@ -12,7 +12,7 @@ namespace orrery::master {
 struct Failure {
   int worker = 0;
   std::string call;  ///< empty: of none
-  comm::RequestKind kind = comm::RequestKind::kEmpty;
+  comm::RequestKind request_kind = comm::RequestKind::kEmpty;
   std::string error;  ///< begins with `worker 2 on HOST`, or with anything else
   int exit_code = 0;
   ErrorKind kind = ErrorKind::kCallError;
