@@ -208,6 +208,7 @@ void ModelWorker::run_request(const comm::Request& request, comm::Reply& reply) 
   const auto memory = [&] { return memory_for(request, handle); };
   timed(operation, trace_, reply, memory, [&] {
     base::fault_point("worker.handle");
+    if (request.kind == comm::RequestKind::kTrainStep) base::fault_point("worker.train_step");
     switch (request.kind) {
       case comm::RequestKind::kLoad:
         return load(request, reply);
