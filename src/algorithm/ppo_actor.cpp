@@ -26,20 +26,6 @@ GroupOptions group_options(const ActorOptions& options) {
           .eps_mode = eps_mode_named(options.group_eps_mode)};
 }
 
-/// [A] normalised over the tokens of each prompt's answers.
-at::Tensor normalized_by_token(const at::Tensor& advantages, const at::Tensor& mask,
-                               const data::NestedLengths& tokens) {
-  std::vector<at::Tensor> groups;
-  int64_t begin = 0;
-  for (size_t i = 0; i < tokens.size(); ++i) {
-    const int64_t actions = tokens.total(i) - static_cast<int64_t>(tokens.of(i).size());
-    groups.push_back(
-        masked_normalization(advantages.narrow(0, begin, actions), mask.narrow(0, begin, actions)));
-    begin += actions;
-  }
-  return groups.empty() ? advantages : at::cat(groups);
-}
-
 /// [A] the advantage of each answer at all its actions; its reward is the sum of those of its
 /// actions, KL rewards included.
 at::Tensor advantages_of_answers(const Estimate& estimate, const data::NestedLengths& tokens,
@@ -78,7 +64,7 @@ at::Tensor PpoActor::normalized(const Estimate& estimate, const data::NestedLeng
   if (options_.group_adv_norm) {
     result = advantages_of_answers(estimate, tokens, group_, model.data_group);
   } else if (options_.group_adv_norm_by_token) {
-    result = normalized_by_token(result, mask, tokens);
+    result = normalize_by_group(result, mask, tokens);
   }
   if (options_.adv_norm) result = masked_normalization(result, mask, model.data_group);
   return result;

@@ -373,7 +373,6 @@ ShardReader::~ShardReader() {
 ShardReader::ShardReader(ShardReader&&) noexcept = default;
 ShardReader& ShardReader::operator=(ShardReader&&) noexcept = default;
 
-const fs::path& ShardReader::path() const { return state_->path; }
 const std::vector<Slab>& ShardReader::slabs() const { return state_->slabs; }
 
 std::vector<std::string> ShardReader::blobs() const {

@@ -99,6 +99,7 @@ Job prepare_job(const std::string& config_file, const std::vector<std::string>& 
   config::LoadResult loaded = config::load_experiment(config_file, sets, schemas);
   Job job;
   job.experiment = std::move(loaded.experiment);
+  job.warnings = std::move(loaded.notices);
   try {
     resolve_tokenizers(job.experiment);
   } catch (const OutputError& error) {  // what cannot be looked at is no missing tokenizer

@@ -76,14 +76,4 @@ std::vector<int64_t> ids_without_token(const Tokenizer& tokenizer, int64_t n_ids
   return ids;
 }
 
-std::string StreamingDecoder::push(int32_t id) {
-  pending_ += tokenizer_.bytes_of(id);
-  const std::size_t held = incomplete_tail(pending_);
-  std::string rest = pending_.substr(pending_.size() - held);
-  pending_.resize(pending_.size() - held);
-  return replace_invalid_utf8(std::exchange(pending_, std::move(rest)));
-}
-
-std::string StreamingDecoder::finish() { return replace_invalid_utf8(std::exchange(pending_, {})); }
-
 }  // namespace orrery::data

@@ -96,7 +96,7 @@ INSTANTIATE_TEST_SUITE_P(
         Experiment{"configs/ppo_tiny.cfg",
                    "--set model.actor.dtype=bf16 --set model.critic.dtype=bf16 "
                    "--set model.ref.dtype=bf16 --set call.actor_train.post_realloc=ref "
-                   "--set call.actor_train.eta=0.1"}),
+                   "--set call.actor_train.ema_decay=0.9"}),
     [](const testing::TestParamInfo<Experiment>& experiment) {
       const std::string name = experiment.param.config;
       if (experiment.param.sets.find("bf16") != std::string::npos) return "Bf16";

@@ -68,7 +68,6 @@ class ShardReader {
   ShardReader(ShardReader&&) noexcept;
   ShardReader& operator=(ShardReader&&) noexcept;
 
-  const std::filesystem::path& path() const;
   const std::vector<Slab>& slabs() const;
   /// Names of the blobs, ascending.
   std::vector<std::string> blobs() const;

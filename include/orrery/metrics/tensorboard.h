@@ -46,7 +46,7 @@ struct TensorBoardScalar {
   bool operator==(const TensorBoardScalar&) const = default;
 };
 
-/// All scalars of an event file, in order; for `orrery inspect` and tests. Stops quietly at a
+/// All scalars of an event file, in order, for tests. Stops quietly at a
 /// record cut off by a kill; throws Error when a checksum or a message is wrong.
 std::vector<TensorBoardScalar> read_tensorboard(const std::filesystem::path& file);
 
