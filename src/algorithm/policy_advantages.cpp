@@ -34,20 +34,6 @@ GroupOptions group_options(const ActorOptions& options) {
   return group;
 }
 
-/// [A] normalised over the tokens of each prompt's answers.
-at::Tensor normalized_by_token(const at::Tensor& advantages, const at::Tensor& mask,
-                               const data::NestedLengths& tokens) {
-  std::vector<at::Tensor> groups;
-  int64_t begin = 0;
-  for (size_t i = 0; i < tokens.size(); ++i) {
-    const int64_t actions = tokens.total(i) - static_cast<int64_t>(tokens.of(i).size());
-    groups.push_back(
-        masked_normalization(advantages.narrow(0, begin, actions), mask.narrow(0, begin, actions)));
-    begin += actions;
-  }
-  return groups.empty() ? advantages : at::cat(groups);
-}
-
 /// [N] the reward of each answer, the sum of those of its actions.
 at::Tensor sums_of_answers(const at::Tensor& rewards, const std::vector<int32_t>& lengths) {
   return sums_by_sequence(rewards.to(at::kDouble), at::ones_like(rewards, at::kBool), lengths);
@@ -138,7 +124,7 @@ at::Tensor policy_advantages(const ActorOptions& options, const Estimate& estima
   if (options.has_estimator() || options.group_adv_norm) {
     result = advantages_of_answers(options, estimate, input, ranks);
   } else if (options.group_adv_norm_by_token) {
-    result = normalized_by_token(result, mask, input.meta.at("packed_input_ids").lengths);
+    result = normalize_by_group(result, mask, input.meta.at("packed_input_ids").lengths);
   }
   if (options.adv_norm) result = masked_normalization(result, mask, &ranks);
   return result;

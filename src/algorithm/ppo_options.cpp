@@ -27,6 +27,18 @@ OptionProblem without_effect(const char* option, const char* why) {
   return {option, base::concat("has no effect ", why), OptionProblem::Severity::kWarning};
 }
 
+/// adv_norm beside a normalisation by group that has divided already.
+std::vector<OptionProblem> normalised_twice(const ActorOptions& options) {
+  const bool is_divided =
+      options.group_adv_norm_by_token || (options.group_adv_norm && options.group_std != "none");
+  if (!options.adv_norm || !is_divided) return {};
+  return {{"adv_norm",
+           base::concat("advantages would be divided by two deviations, first by that of ",
+                        options.group_adv_norm ? "group_adv_norm" : "group_adv_norm_by_token",
+                        "; switch one of the two off, or write group_std = none, which takes only "
+                        "the group's mean off")}};
+}
+
 /// What contradicts in the options of a policy or critic, and what has no effect.
 std::vector<OptionProblem> problems_of_estimation(const EstimationOptions& options,
                                                   const config::CallConfig& call) {
@@ -79,6 +91,9 @@ std::vector<OptionProblem> ActorOptions::problems(const config::CallConfig& call
       found.push_back({"group_adv_norm",
                        "an advantage per answer has no use for the values of a "
                        "critic; write adv_norm, or use interface grpo"});
+    }
+    if (!reads(call, "values")) {
+      for (auto& each : normalised_twice(*this)) found.push_back(std::move(each));
     }
     if (group_adv_norm && reads(call, "dense_rewards")) {
       found.push_back({"group_adv_norm",

@@ -88,7 +88,7 @@ std::string ReturnEstimator::state() const {
 void ReturnEstimator::restore(const std::string& state) {
   double kl_coef = 0;
   ValueNormState norm;
-  if (std::sscanf(state.c_str(), "kl_coef %la value_norm %la %la %la %la", &kl_coef, &norm.raw_mean,
+  if (std::sscanf(state.c_str(), "%*s %la value_norm %la %la %la %la", &kl_coef, &norm.raw_mean,
                   &norm.raw_mean_square, &norm.debias, &norm.count) != 5) {
     throw CheckpointError(base::concat("this is no state of a policy or critic: \"", state, "\""));
   }

@@ -100,7 +100,12 @@ Job prepare_job(const std::string& config_file, const std::vector<std::string>& 
   config::LoadResult loaded = config::load_experiment(config_file, sets, schemas);
   Job job;
   job.experiment = std::move(loaded.experiment);
-  resolve_tokenizers(job.experiment);
+  job.warnings = std::move(loaded.notices);
+  try {
+    resolve_tokenizers(job.experiment);
+  } catch (const OutputError& error) {  // what cannot be looked at is no missing tokenizer
+    throw ConfigError(error.what());
+  }
   job.n_workers = n_workers > 0 ? n_workers : workers_named(job.experiment);
 
   const size_t n_read = loaded.problems.size();

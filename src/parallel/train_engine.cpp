@@ -34,11 +34,11 @@ std::vector<data::SequenceBatch> micro_batches(const data::SequenceBatch& batch,
   }
   const int min_parts = static_cast<int>(std::min<int64_t>(std::max<int64_t>(limits.min_parts, 1),
                                                            static_cast<int64_t>(batch.size())));
-  const data::TokenSplit split =
+  const std::vector<std::vector<int>> split =
       data::plan_token_split(weights, {.min_parts = min_parts, .max_tokens = budget});
-  if (split.parts.size() == 1) return {batch};
+  if (split.size() == 1) return {batch};
   std::vector<data::SequenceBatch> parts;
-  for (const std::vector<int>& part : split.parts) parts.push_back(batch.select_samples(part));
+  for (const std::vector<int>& part : split) parts.push_back(batch.select_samples(part));
   return parts;
 }
 

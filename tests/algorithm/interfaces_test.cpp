@@ -16,6 +16,10 @@
 namespace orrery::algorithm {
 namespace {
 
+std::vector<data::SequenceBatch> single_samples(const data::SequenceBatch& batch) {
+  return batch.split({.sizes = std::vector<int>(batch.size(), 1), .ranges = std::nullopt});
+}
+
 model::Architecture tiny_architecture_with(bool value_head) {
   model::Architecture a = tiny_architecture();
   a.value_head = value_head;
@@ -103,12 +107,15 @@ Outcome run(const Example& example, int n_ranks) {
     const int per_rank = 4 / n_ranks;
     data::SequenceBatch all = rewarded_batch();
     for (const int64_t answer : example.left_out) all.at("rewards")[answer].fill_(NAN);
-    data::SequenceBatch own = all.slice({group.rank() * per_rank, (group.rank() + 1) * per_rank});
+    data::SequenceBatch own =
+        all.split({.sizes = std::vector<int>(static_cast<size_t>(n_ranks), per_rank),
+                   .ranges = std::nullopt})
+            .at(static_cast<size_t>(group.rank()));
     if (example.kind == graph::CallKind::kGenerate) {
       data::SequenceBatch prompts;
       prompts.meta.ids = own.meta.ids;
       std::vector<at::Tensor> begins;
-      for (const data::SequenceBatch& sample : own.unpack()) {
+      for (const data::SequenceBatch& sample : single_samples(own)) {
         begins.push_back(sample.at("packed_input_ids").narrow(0, 0, 3));
       }
       const std::vector<int32_t> lengths(own.size(), 3);
@@ -137,7 +144,7 @@ Outcome run(const Example& example, int n_ranks) {
     outcome.records.resize(std::max(outcome.records.size(), records.size()));
     for (size_t i = 0; i < records.size(); ++i) outcome.records[i].merge(records[i]);
     if (output.size() > 0) {
-      for (data::SequenceBatch& sample : output.unpack()) {
+      for (data::SequenceBatch& sample : single_samples(output)) {
         outcome.by_sample[sample.meta.ids[0].value] = std::move(sample);
       }
     }

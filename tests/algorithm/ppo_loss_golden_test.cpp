@@ -49,28 +49,24 @@ TEST(PpoLossGolden, ActorLossAndGradientAreThoseOfTheReference) {
   golden::for_each_case("ppo_loss.json", "actor", [](const golden::Case& c) {
     const at::Tensor log_probs = float_tensor(c["logprobs"]).requires_grad_(true);
     const ObjectiveInput input = input_of(c, log_probs);
-    if (c.expects_error()) {
-      EXPECT_THROW(loss_of(input, options_of(c)), ConfigError);
-      return;
-    }
 
     const PolicyLoss loss = loss_of(input, options_of(c));
     const at::Tensor mean = mean_loss(loss, input.mask);
     mean.backward();
 
-    const nlohmann::json& expected = c.expect();
-    expect_near(mean, nlohmann::json::array({expected["loss"]}), "loss");
-    expect_near(log_probs.grad(), expected["grad_logprobs"], "gradient");
-    const nlohmann::json& stats = expected["stats"];
-    expect_near(loss.loss, stats["loss"], "loss per token");
-    expect_near(loss.ratio, stats["importance_weight"], "importance_weight");
-    expect_near(loss.log_ratio, stats["approx_kl"], "approx_kl");
-    expect_near(loss.clipped_low.logical_or(loss.clipped_high), stats["clip_mask"], "clip_mask");
-    expect_near(loss.clipped_dual, stats["dual_clip_mask"], "dual_clip_mask");
+    const golden::Fields& expected = c.expect();
+    expect_near(mean, expected.at("loss"), "loss");
+    expect_near(log_probs.grad(), expected.at("grad_logprobs"), "gradient");
+    const nlohmann::json& stats = expected.at("stats");
+    expect_near(loss.loss, stats.at("loss"), "loss per token");
+    expect_near(loss.ratio, stats.at("importance_weight"), "importance_weight");
+    expect_near(loss.log_ratio, stats.at("approx_kl"), "approx_kl");
+    expect_near(loss.clipped_low.logical_or(loss.clipped_high), stats.at("clip_mask"), "clip_mask");
+    expect_near(loss.clipped_dual, stats.at("dual_clip_mask"), "dual_clip_mask");
     if (stats.contains("behave_imp_weight")) {
-      expect_near(loss.behaviour_weight, stats["behave_imp_weight"], "behave_imp_weight");
-      expect_near(loss.behaviour_log_ratio, stats["behave_approx_kl"], "behave_approx_kl");
-      expect_near(loss.behaviour_mask, stats["behave_mask"], "behave_mask");
+      expect_near(loss.behaviour_weight, stats.at("behave_imp_weight"), "behave_imp_weight");
+      expect_near(loss.behaviour_log_ratio, stats.at("behave_approx_kl"), "behave_approx_kl");
+      expect_near(loss.behaviour_mask, stats.at("behave_mask"), "behave_mask");
     }
   });
 }
@@ -98,11 +94,11 @@ TEST(PpoLossGolden, LossFromLogitsHasTheReferencesGradient) {
         mean_loss(loss, input.mask) * (is_stopped_early(c, loss, input.mask) ? 0 : 1);
     mean.backward();
 
-    const nlohmann::json& expected = c.expect();
-    expect_near(next.log_probs, expected["logprobs"], "log-probabilities", 3);
-    expect_near(next.entropy, expected["entropy"], "entropy", 3);
-    expect_near(mean, nlohmann::json::array({expected["loss"]}), "loss", 3);
-    expect_near(logits.grad(), expected["grad_logits"], "gradient", 3);
+    const golden::Fields& expected = c.expect();
+    expect_near(next.log_probs, expected.at("logprobs"), "log-probabilities", 3);
+    expect_near(next.entropy, expected.at("entropy"), "entropy", 3);
+    expect_near(mean, expected.at("loss"), "loss", 3);
+    expect_near(logits.grad(), expected.at("grad_logits"), "gradient", 3);
   });
 }
 
@@ -113,10 +109,6 @@ TEST(PpoLossGolden, CriticLossAndGradientAreThoseOfTheReference) {
   golden::for_each_case(
       "ppo_loss.json", "critic",
       [](const golden::Case& c) {
-        if (c.expects_error()) {
-          EXPECT_THROW(value_distance_named(c["loss_fn_type"].get<std::string>()), ConfigError);
-          return;
-        }
         const at::Tensor values = float_tensor(c["value"]).requires_grad_(true);
         const at::Tensor mask = c.has("loss_mask") ? bool_tensor(c["loss_mask"])
                                                    : at::ones({values.numel()}, at::kBool);
@@ -137,13 +129,13 @@ TEST(PpoLossGolden, CriticLossAndGradientAreThoseOfTheReference) {
           EXPECT_TRUE(at::all(values.grad() == 0).item<bool>());
           return;
         }
-        const nlohmann::json& expected = c.expect();
-        expect_near(mean, nlohmann::json::array({expected["loss"]}), "loss");
-        expect_near(values.grad(), expected["grad_value"], "gradient");
-        expect_near(loss.loss, expected["stats"]["loss"], "loss per token");
-        expect_near(loss.clip_mask, expected["stats"]["clip_mask"], "clip_mask");
+        const golden::Fields& expected = c.expect();
+        expect_near(mean, expected.at("loss"), "loss");
+        expect_near(values.grad(), expected.at("grad_value"), "gradient");
+        expect_near(loss.loss, expected.at("stats").at("loss"), "loss per token");
+        expect_near(loss.clip_mask, expected.at("stats").at("clip_mask"), "clip_mask");
       },
-      {.quirks = kCriticChoices, .left_out = {}, .leave_out_if = {}});
+      {.quirks = kCriticChoices});
 }
 
 TEST(PpoLossGolden, CriticLossOfTokensDropsEachSequencesLastValue) {
@@ -161,12 +153,13 @@ TEST(PpoLossGolden, CriticLossOfTokensDropsEachSequencesLastValue) {
     const at::Tensor mean = at::where(mask, loss.loss, 0.0).sum() / mask.sum();
     mean.backward();
 
-    expect_near(mean, nlohmann::json::array({c.expect()["loss"]}), "loss");
-    expect_near(values.grad(), c.expect()["grad_new_values"], "gradient");
-    const nlohmann::json& stats = c.expect()["stats"];
-    const double count = mask.sum().item<double>();
-    EXPECT_NEAR(loss.clip_mask.sum().item<double>() / count, stats["clip_ratio/avg"].get<double>(),
-                1e-6);
+    expect_near(mean, c.expect().at("loss"), "loss");
+    expect_near(values.grad(), c.expect().at("grad_new_values"), "gradient");
+    const nlohmann::json& stats = c.expect().at("stats");
+    // A name without a valid token is left out there.
+    if (!stats.contains("clip_ratio/avg")) return;
+    golden::expect_close(loss.clip_mask.sum().item<double>() / mask.sum().item<double>(),
+                         stats.at("clip_ratio/avg"), "clip_ratio");
   });
 }
 
