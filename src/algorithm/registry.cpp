@@ -25,8 +25,8 @@ namespace {
 
 using graph::CallKind;
 
-const std::vector<std::string> kGenerated = {"packed_input_ids", "prompt_mask", "packed_logprobs",
-                                             "sampling_logprobs", "seq_no_eos_mask"};
+const std::vector<std::string> kGenerated = {"packed_input_ids",  "prompt_mask", "packed_logprobs",
+                                             "sampling_logprobs", "versions",    "seq_no_eos_mask"};
 
 /// What a policy or a critic learns from.
 const std::vector<std::string> kRewarded = {"packed_input_ids", "prompt_mask", "packed_logprobs",
@@ -116,6 +116,12 @@ Why two_answers(const std::string&, const std::string& group_size) {
          "write group_size = 2 or more, or switch the option off";
 }
 
+/// Of an estimator that compares the answers of a prompt.
+Why two_answers_to_compare(const std::string& estimator, const std::string& group_size) {
+  if (estimator == "by_options" || estimator == "reinforce_plus_plus") return {};
+  return two_answers(estimator, group_size);
+}
+
 Why several_to_choose_from(const std::string& best_of, const std::string& group_size) {
   if (std::stoll(best_of) <= std::stoll(group_size)) return {};
   return "there are not so many answers to choose from; write group_size above it";
@@ -148,7 +154,10 @@ std::vector<Need> needs_of_estimation() {
     needs.push_back({option, "packed_input_ids", "greedy", different_answers, kWarning});
     needs.push_back({option, "packed_input_ids", "top_k", more_than_one_token, kWarning});
   }
-  needs.push_back({"best_of", "packed_input_ids", "group_size", several_to_choose_from});
+  for (const char* option : {"best_of", "pass_k"}) {
+    needs.push_back({option, "packed_input_ids", "group_size", several_to_choose_from});
+  }
+  needs.push_back({"estimator", "packed_input_ids", "group_size", two_answers_to_compare});
   for (const char* option : {"mask_too_long", "mask_no_eos_with_zero"}) {
     needs.push_back({option, "packed_input_ids", "stop_at_eos", answers_that_end});
   }
@@ -156,9 +165,11 @@ std::vector<Need> needs_of_estimation() {
 }
 
 InterfaceSignature policy(std::vector<std::string> inputs, std::vector<Agreement> agreements) {
-  InterfaceSignature signature = train_step_of(
-      std::move(inputs), {"packed_ref_logprobs", "dense_rewards", "sampling_logprobs"},
-      {"prompts", "completions"});
+  InterfaceSignature signature =
+      train_step_of(std::move(inputs),
+                    {"packed_ref_logprobs", "dense_rewards", "sampling_logprobs", "versions",
+                     "rewards_2", "rewards_3"},
+                    {"prompts", "completions"});
   signature.agreements = agreements_of_policy(std::move(agreements));
   signature.needs = needs_of_estimation();
   signature.of_other_roles = {"packed_ref_logprobs"};
