@@ -8,6 +8,7 @@
 #include "master_file.h"
 #include "orrery/algorithm/registry.h"
 #include "orrery/base/error.h"
+#include "orrery/base/file.h"
 #include "orrery/base/hash.h"
 #include "orrery/base/log.h"
 #include "orrery/base/text.h"
@@ -130,10 +131,9 @@ void TrainingLog::publish_models(const master::SaveReport& report) {
   fs::rename(fresh, pointer);
 
   std::vector<fs::path> all;
-  for (const auto& entry : fs::directory_iterator(directory_.models())) {
-    if (entry.path().filename().string().starts_with("step-")) all.push_back(entry.path());
+  for (const fs::path& entry : base::list_folder(directory_.models())) {
+    if (entry.filename().string().starts_with("step-")) all.push_back(entry);
   }
-  std::sort(all.begin(), all.end());
   const auto keep = static_cast<size_t>(job_.experiment.export_.keep);
   for (size_t i = 0; i + keep < all.size(); ++i) fs::remove_all(all[i], ignored);
 }

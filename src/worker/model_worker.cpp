@@ -191,8 +191,6 @@ void ModelWorker::run_hook(const comm::Request& request, const comm::Hook& hook,
       run_transfers(transfer->transfers, registry_.workers(), store_);
     } else if (const auto* save = std::get_if<comm::SaveHook>(&hook)) {
       export_model(request, *save);
-    } else if (std::holds_alternative<comm::EvaluateHook>(hook)) {
-      evaluate(request, reply);
     } else if (const auto* realloc = std::get_if<comm::ReallocHook>(&hook)) {
       moves_.run(*realloc);
     } else {
@@ -214,6 +212,7 @@ void ModelWorker::run_request(const comm::Request& request, comm::Reply& reply) 
   const auto memory = [&] { return memory_for(request, handle); };
   timed(operation, trace_, reply, memory, [&] {
     base::fault_point("worker.handle");
+    if (request.kind == comm::RequestKind::kTrainStep) base::fault_point("worker.train_step");
     switch (request.kind) {
       case comm::RequestKind::kLoad:
         return load(request, reply);
@@ -227,8 +226,6 @@ void ModelWorker::run_request(const comm::Request& request, comm::Reply& reply) 
         return save(request);
       case comm::RequestKind::kSaveEnd:
         reply.saved = checkpoint_->wait();
-        return;
-      case comm::RequestKind::kClear:
         return;
       default:
         throw CallError(base::concat("this version has no ", handle));

@@ -49,12 +49,13 @@ struct TensorBoardScalar {
   bool operator==(const TensorBoardScalar&) const = default;
 };
 
-/// All scalars of an event file, in order; for `orrery inspect` and tests. Stops quietly at a
+/// All scalars of an event file, in order, for tests. Stops quietly at a
 /// record cut off by a kill; throws Error when a checksum or a message is wrong.
 std::vector<TensorBoardScalar> read_tensorboard(const std::filesystem::path& file);
 
 /// Removes the events of steps after `step` from all event files of a directory: a run resumed from
-/// that step writes them again. Throws as read_tensorboard, and OutputError.
+/// that step writes them again. What follows a damaged record goes too, with a warning: a machine
+/// that went down leaves such. Throws OutputError.
 void drop_events_after(const std::filesystem::path& directory, int64_t step);
 
 /// CRC-32C (Castagnoli) of bytes, rotated and offset as the record framing wants it.
