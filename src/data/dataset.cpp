@@ -215,6 +215,7 @@ SequenceBatch Dataset::read(std::span<const int64_t> rows, std::span<const Sampl
   NestedLengths token_lengths;
   NestedLengths answer_lengths;
   NestedLengths field_lengths;
+  NestedLengths text_lengths;
   for (const int64_t row : rows) {
     if (row < 0 || row >= facts_.n_rows) {
       throw CallError(concat("data set ", facts_.path, ": no such row"),
@@ -228,6 +229,7 @@ SequenceBatch Dataset::read(std::span<const int64_t> rows, std::span<const Sampl
     token_lengths.add_sample(samples.back().lengths);
     answer_lengths.add_sample(static_cast<int32_t>(samples.back().answer.size()));
     field_lengths.add_sample(static_cast<int32_t>(samples.back().fields.size()));
+    text_lengths.add_sample(static_cast<int32_t>(samples.back().prompt.size()));
   }
   SequenceBatch batch;
   batch.meta.ids.assign(ids.begin(), ids.end());
@@ -239,9 +241,11 @@ SequenceBatch Dataset::read(std::span<const int64_t> rows, std::span<const Sampl
   if (facts_.kind == RecordKind::kPrompts) {
     at::Tensor answers = packed_text(samples, &TokenizedRow::answer, answer_lengths.grand_total());
     at::Tensor fields = packed_text(samples, &TokenizedRow::fields, field_lengths.grand_total());
+    at::Tensor texts = packed_text(samples, &TokenizedRow::prompt, text_lengths.grand_total());
     batch.set("packed_prompts", packed_tokens(samples, n_tokens), std::move(token_lengths));
     batch.set("answers", std::move(answers), std::move(answer_lengths));
     batch.set("fields", std::move(fields), std::move(field_lengths));
+    batch.set("prompt_texts", std::move(texts), std::move(text_lengths));
   } else {
     batch.set("packed_input_ids", packed_tokens(samples, n_tokens), token_lengths);
     batch.set("prompt_mask", packed_prompt_mask(samples, n_tokens), std::move(token_lengths));

@@ -48,6 +48,7 @@ class JsonlRows final : public RowReader {
     result.n_prompt = prompt.size();
     if (kind_ == RecordKind::kPrompts) {
       result.answer = std::move(record.answer);
+      result.prompt = std::move(record.prompt);
       result.fields = parser_.other_fields(line);
       result.lengths = {static_cast<int32_t>(prompt.size())};
       result.tokens = std::move(prompt);

@@ -21,6 +21,7 @@ struct TokenizedRow {
   std::vector<int32_t> tokens;   // one sequence behind another: prompt, completion and end token
   std::vector<int32_t> lengths;  // of the sequences
   std::size_t n_prompt = 0;      // of each sequence
+  std::string prompt;  // of kind prompts: as the record has it; empty: of a pre-tokenized dataset
   std::string answer;
   std::string fields;    // JSON object of the record's other fields
   double margin = 0;     // of kind preferences

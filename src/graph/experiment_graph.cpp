@@ -183,8 +183,8 @@ void check_post_realloc(const std::vector<Call>& calls, ProblemList& problems) {
       problems.add(key, base::concat("role ", call.post_realloc, " has no parameters"));
     }
     if (!(call.eta >= 0 && call.eta <= 1)) {
-      problems.add(base::concat("call.", call.name, ".eta"),
-                   base::concat("eta must be from 0 to 1, got ", call.eta));
+      problems.add(base::concat("call.", call.name, ".ema_decay"),
+                   base::concat("ema_decay must be from 0 to 1, got ", 1 - call.eta));
     }
     for (const Call& other : calls) {
       if (other.kind == CallKind::kTrainStep && other.role == call.post_realloc) {
@@ -233,7 +233,7 @@ std::vector<Call> read_calls(const config::Experiment& experiment, int n_workers
     call.n_micro_batches = section.n_micro_batches;
     call.log_return_value = section.log_return_value;
     call.post_realloc = section.post_realloc;
-    call.eta = section.eta;
+    call.eta = 1 - section.ema_decay;
     calls.push_back(std::move(call));
   }
   return calls;
@@ -243,7 +243,7 @@ std::vector<Call> read_calls(const config::Experiment& experiment, int n_workers
 
 const DatasetKinds& standard_dataset_kinds() {
   static const DatasetKinds kinds = {
-      {"prompts", {"packed_prompts", "answers", "fields"}},
+      {"prompts", {"packed_prompts", "answers", "fields", "prompt_texts"}},
       {"completions", {"packed_input_ids", "prompt_mask"}},
       {"preferences", {"packed_input_ids", "prompt_mask", "margins"}},
       {"labelled",

@@ -63,14 +63,6 @@ void TraceWriter::write(const TraceEvent& event) {
   write_line(base::concat(line, ",\"tid\":", track_of_this_thread(), arguments, "}"));
 }
 
-void TraceWriter::counter(std::string_view name, double value) {
-  const std::string line =
-      base::concat("{\"ph\":\"C\",\"name\":", json_string(name), ",\"ts\":", now_us(),
-                   ",\"pid\":", process_, ",\"args\":{\"value\":", json_number(value), "}}");
-  const std::lock_guard lock(mutex_);
-  write_line(line);
-}
-
 TraceSpan::TraceSpan(TraceWriter* writer, std::string_view category, std::string_view name,
                      TraceArguments arguments)
     : writer_(writer) {

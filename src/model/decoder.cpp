@@ -247,10 +247,12 @@ at::Tensor Decoder::head_log_probs(const PackedTokens& batch, const at::Tensor& 
 }
 
 LogProbs Decoder::head_measured_log_probs(const PackedTokens& batch, const at::Tensor& output,
-                                          double temperature) {
+                                          double temperature, EntropyGradient entropy) {
   check_temperature(temperature);
   ORRERY_ASSERT(!state_->architecture.value_head, "a value head gives no probabilities");
-  return model::head_log_probs(state_, output, batch, temperature, Entropy::kMeasure);
+  return model::head_log_probs(
+      state_, output, batch, temperature,
+      entropy == EntropyGradient::kFlows ? Entropy::kCompute : Entropy::kMeasure);
 }
 
 at::Tensor Decoder::head_divergence(const PackedTokens& batch, const at::Tensor& output,

@@ -59,7 +59,7 @@ struct TrunkRecord {
   std::vector<int64_t> tokens;
   std::vector<int32_t> cu_seqlens;
   std::vector<int32_t> positions;
-  Arena arena;
+  Arena slab;
   PassRows rows;
   std::vector<at::Tensor> inputs;  // [layers + 1] of [R, H]; the last is the final norm's
   std::vector<LayerActivations> activations;  // of each layer, or of one when they are recomputed

@@ -11,6 +11,7 @@
 #include "orrery/base/error.h"
 #include "orrery/base/fault.h"
 #include "orrery/base/text.h"
+#include "orrery/metrics/resident_memory.h"
 #include "orrery/model/hf_directory.h"
 #include "orrery/parallel/whole_model.h"
 #include "orrery/worker/data_transfer.h"
@@ -45,14 +46,17 @@ template <class Purpose, class Work>
 void timed(const Operation& operation, metrics::TraceWriter* trace, comm::Reply& reply,
            const Purpose& memory, const Work& work) {
   const std::string& where = operation.where;
-  const metrics::TraceSpan span(trace, operation.category, operation.span, operation.of);
   const base::Stopwatch watch;
   try {
+    const metrics::TraceSpan span(trace, operation.category, operation.span, operation.of);
     with_purpose(memory, work);
   } catch (const std::exception& error) {
     rethrow_from(where, error);
   }
   reply.times.push_back({operation.time, watch.seconds()});
+  if (trace != nullptr && operation.category == "call") {
+    trace->counter("resident_bytes", static_cast<double>(metrics::resident_bytes()));
+  }
 }
 
 std::vector<std::unique_ptr<data::Dataset>> open_datasets(const config::Experiment& experiment,
@@ -187,8 +191,6 @@ void ModelWorker::run_hook(const comm::Request& request, const comm::Hook& hook,
       run_transfers(transfer->transfers, registry_.workers(), store_);
     } else if (const auto* save = std::get_if<comm::SaveHook>(&hook)) {
       export_model(request, *save);
-    } else if (std::holds_alternative<comm::EvaluateHook>(hook)) {
-      evaluate(request, reply);
     } else if (const auto* realloc = std::get_if<comm::ReallocHook>(&hook)) {
       moves_.run(*realloc);
     } else {
@@ -210,6 +212,7 @@ void ModelWorker::run_request(const comm::Request& request, comm::Reply& reply) 
   const auto memory = [&] { return memory_for(request, handle); };
   timed(operation, trace_, reply, memory, [&] {
     base::fault_point("worker.handle");
+    if (request.kind == comm::RequestKind::kTrainStep) base::fault_point("worker.train_step");
     switch (request.kind) {
       case comm::RequestKind::kLoad:
         return load(request, reply);
@@ -223,8 +226,6 @@ void ModelWorker::run_request(const comm::Request& request, comm::Reply& reply) 
         return save(request);
       case comm::RequestKind::kSaveEnd:
         reply.saved = checkpoint_->wait();
-        return;
-      case comm::RequestKind::kClear:
         return;
       default:
         throw CallError(base::concat("this version has no ", handle));

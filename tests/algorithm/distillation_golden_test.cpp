@@ -36,16 +36,12 @@ TEST(DistillationGolden, SampledActionsCostWhatTheVectorsSay) {
   const golden::Count count =
       golden::for_each_case(vectors().path(), "on_policy_sampled", [](const golden::Case& c) {
         const at::Tensor log_probs = double_tensor(c["log_probs"]).requires_grad_(true);
-        if (c.expects_error()) {
-          EXPECT_THROW(sampled_loss_of(c, log_probs), Error);
-          return;
-        }
         const SampledDistillationLoss got = sampled_loss_of(c, log_probs);
         const at::Tensor loss =
             got.result.loss_sum / std::max<double>(mask_of(c).sum().item<double>(), 1);
         loss.backward();
 
-        const nlohmann::json& expected = c.expect();
+        const golden::Fields& expected = c.expect();
         expect_only(c, {"advantages", "reverse_kl", "loss", "grad_log_probs"});
         vectors().expect_tensor(got.advantages, expected.at("advantages"), "advantages");
         vectors().expect_number(loss.item<double>(), golden::to_double(expected.at("loss")),
@@ -54,7 +50,6 @@ TEST(DistillationGolden, SampledActionsCostWhatTheVectorsSay) {
         vectors().expect_number(got.result.statistics.value("reverse_kl").value_or(0),
                                 golden::to_double(expected.at("reverse_kl")), "reverse_kl");
       });
-  EXPECT_GT(count.ran, 0);
   EXPECT_EQ(count.left_out, 0);
 }
 
@@ -94,19 +89,14 @@ Distilled distilled(const golden::Case& c) {
 TEST(DistillationGolden, DistributionsCostWhatTheVectorsSay) {
   const golden::Count count =
       golden::for_each_case(vectors().path(), "full_distribution", [](const golden::Case& c) {
-        if (c.expects_error()) {
-          EXPECT_THROW(distilled(c), std::exception);
-          return;
-        }
         const Distilled got = distilled(c);
 
-        const nlohmann::json& expected = c.expect();
+        const golden::Fields& expected = c.expect();
         expect_only(c, {"loss", "divergence_per_token", "grad_student_logits"});
         vectors().expect_number(got.loss, golden::to_double(expected.at("loss")), "loss");
         vectors().expect_tensor(got.per_token, expected.at("divergence_per_token"), "divergence");
         vectors().expect_tensor(got.gradient, expected.at("grad_student_logits"), "gradient");
       });
-  EXPECT_GT(count.ran, 0);
   EXPECT_EQ(count.left_out, 0);
 }
 

@@ -20,6 +20,10 @@ data::NestedLengths one_each(const data::NestedLengths& tokens);
 at::Tensor current_log_probs(ModelContext& model, const data::SequenceBatch& batch,
                              double temperature, const parallel::MicroBatchLimits& limits);
 
+/// The same with the entropy of each action's distribution, without gradients.
+model::LogProbs current_policy(ModelContext& model, const data::SequenceBatch& batch,
+                               double temperature, const parallel::MicroBatchLimits& limits);
+
 /// Of a decoder with a value head: [T] in the decoder's type.
 at::Tensor current_values(ModelContext& model, const data::SequenceBatch& batch,
                           const parallel::MicroBatchLimits& limits);

@@ -6,6 +6,9 @@
 //   prompts      packed_prompts    [tokens] int64  the prompt
 //                answers           [bytes]  uint8  text of the answer; no byte when there is none
 //                fields            [bytes]  uint8  JSON object of the record's other fields
+//                prompt_texts      [bytes]  uint8  the prompt as the record has it, without
+//                template;
+//                                                  no byte of a pre-tokenized dataset
 //   completions  packed_input_ids  [tokens] int64  prompt, completion, end token
 //                prompt_mask       [tokens] bool   1 on the prompt
 //   preferences  the same, two sequences a sample: with the better answer, with the worse one

@@ -61,8 +61,6 @@ struct DispatcherOptions {
   std::vector<CallCost> costs;  ///< [calls]; empty: no operations are counted
   graph::ResidencyPolicy residency;
   MemoryLimits memory;
-  /// What comm::serialise_shared() made of the body of the first requests; null: none are sent.
-  std::shared_ptr<const std::string> configure;
 };
 
 /// A request that has not been answered.
@@ -104,8 +102,6 @@ class Dispatcher {
   std::vector<Report> take_reports();
 
   int n_outstanding() const { return n_outstanding_; }
-  /// The request that waits longest; nothing when none does.
-  std::optional<Waiting> oldest_waiting() const;
   std::vector<Waiting> all_waiting() const;
 
   int64_t steps_done() const { return steps_done_; }
@@ -119,8 +115,8 @@ class Dispatcher {
   const ReplicaState& replicas() const { return replicas_; }
 
  private:
-  enum class Phase { kConfigure, kStart, kBetweenSteps, kStep, kAfterStep, kEnding, kFinished };
-  enum class RunKind { kConfigure, kLoad, kCall, kEvaluate, kExport, kSave, kSaveEnd };
+  enum class Phase { kStart, kBetweenSteps, kStep, kAfterStep, kEnding, kFinished };
+  enum class RunKind { kLoad, kCall, kEvaluate, kExport, kSave, kSaveEnd };
 
   /// Requests that belong together and what came back: one run of a call, one load, one save, ...
   struct Run {
@@ -210,7 +206,7 @@ class Dispatcher {
   ReplicaState replicas_;
   FrequencyControl evaluate_control_, export_control_, checkpoint_control_;
 
-  Phase phase_ = Phase::kConfigure;
+  Phase phase_ = Phase::kStart;
   bool phase_begun_ = false;
   double now_ = 0;
   double seconds_before_ = 0;  // of the parts of the run before the last resume

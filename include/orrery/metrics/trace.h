@@ -47,8 +47,6 @@ class TraceWriter {
 
   /// A span on the calling thread's track.
   void write(const TraceEvent& event);
-  /// A value over time, drawn as a curve.
-  void counter(std::string_view name, double value);
 
   static int64_t now_us();
 

@@ -46,6 +46,9 @@ struct Routing {
 /// which the layer is run again (a third more matmuls, about a tenth of the memory).
 enum class Activations { kKeep, kRecompute };
 
+/// Whether a loss has a gradient through the entropies.
+enum class EntropyGradient { kNone, kFlows };
+
 /// Which shard a decoder is and whom it computes with. Groups must outlive the decoder; their ranks
 /// are the tensor ranks and the stages of `place`.
 struct Shard {
@@ -129,9 +132,10 @@ class Decoder {
   /// What log_probs() makes of the last stage's output. Collective over the tensor ranks.
   at::Tensor head_log_probs(const PackedTokens& batch, const at::Tensor& output,
                             double temperature = 1.0);
-  /// The same with the entropies, which have no gradient: backward costs what it costs without.
+  /// The same with the entropies. Without a gradient backward costs what it costs without them.
   LogProbs head_measured_log_probs(const PackedTokens& batch, const at::Tensor& output,
-                                   double temperature = 1.0);
+                                   double temperature = 1.0,
+                                   EntropyGradient entropy = EntropyGradient::kNone);
 
   /// The divergence of this model's next-token distributions from a teacher's, [A] in dtype(), 0
   /// where `mask` [A] bool is false; differentiable. `output`: of this model's last stage. The

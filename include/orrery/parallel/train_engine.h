@@ -78,7 +78,7 @@ using LossFunction =
     std::function<LossResult(const at::Tensor& output, const data::SequenceBatch& micro_batch)>;
 
 /// The same of a policy: log-probabilities of its actions [A], differentiable, and the entropy of
-/// the distribution each was drawn from [A], measured without a gradient.
+/// the distribution each was drawn from [A], with a gradient where step() is told so.
 using PolicyLossFunction = std::function<LossResult(const model::LogProbs& output,
                                                     const data::SequenceBatch& micro_batch)>;
 
@@ -115,7 +115,8 @@ class TrainEngine {
                            const MicroBatchLimits& limits, std::span<const double> ceilings);
   metrics::Statistics step(const data::SequenceBatch& minibatch, double temperature,
                            double loss_weight, const PolicyLossFunction& loss,
-                           const MicroBatchLimits& limits, std::span<const double> ceilings);
+                           const MicroBatchLimits& limits, std::span<const double> ceilings,
+                           model::EntropyGradient entropy = model::EntropyGradient::kNone);
 
   /// The same of the last stage's output.
   metrics::Statistics step_on_output(const data::SequenceBatch& minibatch, double loss_weight,
