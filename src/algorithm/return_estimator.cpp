@@ -88,7 +88,7 @@ std::string ReturnEstimator::state() const {
 void ReturnEstimator::restore(const std::string& state) {
   double kl_coef = 0;
   ValueNormState norm;
-  if (std::sscanf(state.c_str(), "kl_coef %la value_norm %la %la %la %la", &kl_coef, &norm.raw_mean,
+  if (std::sscanf(state.c_str(), "%*s %la value_norm %la %la %la %la", &kl_coef, &norm.raw_mean,
                   &norm.raw_mean_square, &norm.debias, &norm.count) != 5) {
     throw CheckpointError(base::concat("this is no state of a policy or critic: \"", state, "\""));
   }
@@ -184,6 +184,7 @@ Estimate ReturnEstimator::estimate(const data::SequenceBatch& input,
        .mask_too_long = options_.mask_too_long,
        .discount = options_.discount,
        .gae_lambda = options_.gae_lambda});
+  result.kl_weight = options_.kl_coef > 0 ? kl_.value() : 0;
   result.statistics.merge(policy_statistics(policy_input, result.policy));
   measure_divergence(result.policy, result.kept.sum().item<int64_t>(), data_group,
                      result.statistics);

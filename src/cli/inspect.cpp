@@ -184,19 +184,19 @@ std::string checkpoint_text(const fs::path& directory) {
          table_text({"content", "layout", "matrices", "type", "elements", "size"}, rows);
 }
 
-/// The last line of a file that has one object a line, or nothing.
+/// The last line of a file that has one object a line; nothing where it has none or is not there.
 std::string last_line(const fs::path& file) {
-  std::ifstream in(file);
-  std::string last;
-  for (std::string line; std::getline(in, line);) {
-    if (!line.empty()) last = std::move(line);
-  }
-  return last;
+  if (!base::exists(file)) return {};
+  const std::string content = base::read_file(file);
+  const size_t last = content.find_last_not_of('\n');
+  if (last == std::string::npos) return {};
+  const size_t before = content.rfind('\n', last);
+  const size_t begin = before == std::string::npos ? 0 : before + 1;
+  return content.substr(begin, last + 1 - begin);
 }
 
 std::string run_text(const fs::path& directory) {
   std::string text = base::concat("run directory ", directory.string(), "\n");
-  std::error_code ignored;
   std::vector<TableRow> rows;
   for (const fs::path& path : checkpoint::list_checkpoints(directory / "checkpoints")) {
     std::string state;
@@ -214,9 +214,9 @@ std::string run_text(const fs::path& directory) {
   }
   std::vector<fs::path> models;
   for (const fs::path& step : base::list_folder(directory / "models")) {
-    if (!fs::is_directory(step, ignored)) continue;
+    if (!base::is_folder(step)) continue;
     for (const fs::path& role : base::list_folder(step)) {
-      if (fs::is_directory(role, ignored)) models.push_back(role);
+      if (base::is_folder(role)) models.push_back(role);
     }
   }
   std::sort(models.begin(), models.end());
@@ -232,14 +232,13 @@ std::string run_text(const fs::path& directory) {
 }  // namespace
 
 PathKind kind_of_path(const fs::path& path) {
-  std::error_code ignored;
   if (!base::exists(path)) {
     throw ConfigError(base::concat(path.string(), " does not exist"),
                       {.expected = "a model, checkpoint, run directory, safetensors or HDF5 file",
                        .got = "no such file or directory",
                        .advice = "check the path"});
   }
-  if (fs::is_directory(path, ignored)) {
+  if (base::is_folder(path)) {
     switch (kind_of(path)) {
       case DirectoryKind::kHuggingFace:
         return PathKind::kHuggingFace;

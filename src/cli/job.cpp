@@ -10,6 +10,7 @@
 #include "data_checks.h"
 #include "model_checks.h"
 #include "origin_checks.h"
+#include "orrery/algorithm/methods.h"
 #include "orrery/algorithm/registry.h"
 #include "orrery/base/text.h"
 #include "orrery/master/step_clock.h"
@@ -104,13 +105,19 @@ Job prepare_job(const std::string& config_file, const std::vector<std::string>& 
   config::LoadResult loaded = config::load_experiment(config_file, sets, schemas);
   Job job;
   job.experiment = std::move(loaded.experiment);
-  resolve_tokenizers(job.experiment);
+  job.warnings = std::move(loaded.notices);
+  try {
+    resolve_tokenizers(job.experiment);
+  } catch (const OutputError& error) {  // what cannot be looked at is no missing tokenizer
+    throw ConfigError(error.what());
+  }
   job.n_workers = n_workers > 0 ? n_workers : workers_named(job.experiment);
 
   const size_t n_read = loaded.problems.size();
   Checks checks(job, std::move(loaded.problems));
   if (job.experiment.calls.empty()) config::throw_if_problems(checks.problems());
   check_uses(job, checks);
+  algorithm::expand_methods(job.experiment, job.warnings);
   algorithm::inherit_options(job.experiment, checks.problems(), job.warnings);
   algorithm::check_calls(job.experiment, checks.problems(), job.warnings);
   job.graph = graph::build_graph(job.experiment, job.n_workers, checks.problems());

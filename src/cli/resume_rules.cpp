@@ -8,6 +8,7 @@
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
 #include "orrery/config/load.h"  // schema_of_section
+#include "orrery/config/renamed_keys.h"
 
 namespace orrery::cli {
 
@@ -35,8 +36,9 @@ Values values_of(const std::string& resolved) {
       text.erase(text.find_last_not_of(' ') + 1);
       return text;
     };
-    values[base::concat(section, ".", trimmed(line.substr(0, equals)))] =
-        trimmed(line.substr(equals + 1));
+    std::string key = trimmed(line.substr(0, equals)), value = trimmed(line.substr(equals + 1));
+    config::use_todays_name(section, key, value);  // a checkpoint of the version before
+    values[base::concat(section, ".", key)] = value;
   }
   return values;
 }
@@ -58,7 +60,7 @@ struct SectionRules {
 const SectionRules kRules[] = {
     {.section = "experiment",
      .free = {"name", "output_dir", "total_seconds", "threads_per_rank", "deadline_seconds",
-              "redistribution"},
+              "redistribution", "prompts_per_step"},  // n_seqs of the calls is what counts
      .noted = {"total_steps", "total_epochs"},
      .never = {"seed"}},
     // The fingerprint of its rows says whether it is the same data in the same order.
@@ -80,7 +82,8 @@ const SectionRules kRules[] = {
                "max_positions", "rope_theta", "norm_eps", "tie_embeddings"}},
     {.section = "call",
      .free = {"layout", "max_tokens_per_micro_batch", "n_micro_batches", "log_return_value",
-              "concurrency", "max_failed_share", "max_failed_share_20_steps"},
+              "concurrency", "python", "batch_size", "max_memory_gib", "max_failed_share",
+              "max_failed_share_20_steps"},
      // What one does about a verifier that is too slow: it decides about answers to come.
      .noted = {"timeout_seconds", "restarts"},
      .never = {"model", "kind", "interface", "inputs", "outputs", "n_seqs", "enabled",

@@ -71,18 +71,16 @@ void check_ranks(const comm::MpiSession& mpi) {
 /// From here on the run directory is this job's: what keeps it from going on belongs into the log
 /// of the run, if it has one. One that cannot be opened is found where it is needed.
 void log_into_earlier_log(const RunDirectory& directory) {
-  std::error_code ignored;
-  if (!std::filesystem::exists(directory.log(), ignored)) return;
   try {
-    base::set_log_file(directory.log());
+    if (base::exists(directory.log())) base::set_log_file(directory.log());
   } catch (const OutputError&) {
   }
 }
 
 /// Rank 0: why the job does not begin, on the screen and, where there is one by now, in its log.
-void tell(const Error& error) {
+void tell(const std::exception& error, int exit_code) {
   std::cerr << "orrery: " << error.what() << std::endl;
-  base::log_to_file(base::concat(error.what(), "\n", exit_text(error.exit_code())));
+  base::log_to_file(base::concat(error.what(), "\n", exit_text(exit_code)));
 }
 
 /// The end of a job that cannot go on.
@@ -334,9 +332,9 @@ bool on_rank_0(const comm::MpiSession& mpi, int& exit_code, const Work& work) {
   if (mpi.rank() == 0) {
     try {
       work();
-    } catch (const Error& error) {
-      tell(error);
-      exit_code = error.exit_code();
+    } catch (const std::exception& error) {
+      exit_code = static_cast<int>(exit_code_of(error));
+      tell(error, exit_code);
     }
   }
   MPI_Bcast(&exit_code, 1, MPI_INT, 0, mpi.world());
@@ -363,9 +361,9 @@ std::optional<Start> agree_to_start(const config::TrainOptions& options,
     start.point =
         newest_whole_checkpoint(mpi.world(), prepared ? std::move(prepared->candidates)
                                                       : std::vector<std::filesystem::path>{});
-  } catch (const CheckpointError& error) {  // on all ranks
-    if (mpi.rank() == 0) tell(error);
+  } catch (const Error& error) {  // on all ranks
     exit_code = error.exit_code();
+    if (mpi.rank() == 0) tell(error, exit_code);
     return std::nullopt;
   }
   if (!on_rank_0(mpi, exit_code, [&] {
@@ -411,7 +409,7 @@ int run_train(std::span<const std::string> arguments) {
   } catch (const Error& error) {
     abort_with(error.what(), error.exit_code());
   } catch (const std::exception& error) {
-    abort_with(error.what(), static_cast<int>(ExitCode::kCallFailed));
+    abort_with(error.what(), static_cast<int>(exit_code_of(error)));
   }
 }
 

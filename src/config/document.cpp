@@ -10,6 +10,7 @@
 #include "orrery/base/error.h"
 #include "orrery/base/file.h"
 #include "orrery/base/text.h"
+#include "orrery/config/renamed_keys.h"
 
 namespace orrery::config {
 
@@ -89,6 +90,14 @@ std::optional<std::string> read_quoted(std::string_view text) {
   return std::nullopt;
 }
 
+/// Old names are replaced before files are laid over each other: the later file counts, whatever
+/// name it knows.
+Entry named_today(Entry entry) {
+  std::string written = entry.key;
+  if (use_todays_name(entry.section, entry.key, entry.value)) entry.old_name = std::move(written);
+  return entry;
+}
+
 using ReadIncluded = std::function<Document(const fs::path& file, const Position& from)>;
 
 /// Takes the lines of one file, in order.
@@ -139,7 +148,7 @@ class FileParser {
     if (section_.empty()) {
       // Its keys belong to nothing that is known: they are passed over.
       in_ = In::kUnreadableSection;
-      return problem(base::concat("'", line, "' is no section: write [name]"));
+      return problem(base::concat("'", line, "' is not a section: write [name]"));
     }
     in_ = In::kSection;
     own_.add_section({section_, {file_.string(), number_}});
@@ -163,10 +172,12 @@ class FileParser {
     if (key == "include") {
       return problem("include must stand before the first [section]");
     }
-    if (!seen_.emplace(section_, key).second) {
-      return problem(base::concat("key ", section_, ".", key, " is given twice in this file"));
+    const Entry entry = named_today({section_, key, value, here, file_.parent_path()});
+    if (!seen_.emplace(section_, entry.key).second) {
+      return problem(
+          base::concat("key ", section_, ".", entry.key, " is given twice in this file"));
     }
-    own_.put({section_, key, value, here, file_.parent_path()});
+    own_.put(entry);
   }
 
   fs::path file_;
@@ -282,11 +293,11 @@ void apply_sets(Document& document, std::span<const std::string> sets,
     }
     const std::string section = name.substr(0, dot);
     document.add_section({section, {source, 0}});
-    document.put({section,
-                  name.substr(dot + 1),
-                  std::string(base::trim(set.substr(equals + 1))),
-                  {source, 0},
-                  working_directory});
+    document.put(named_today({section,
+                              name.substr(dot + 1),
+                              std::string(base::trim(set.substr(equals + 1))),
+                              {source, 0},
+                              working_directory}));
   }
 }
 

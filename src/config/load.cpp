@@ -10,6 +10,7 @@
 #include "consistency.h"
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"
+#include "orrery/base/file.h"
 #include "orrery/base/text.h"
 #include "orrery/config/path_advice.h"
 #include "orrery/config/synonyms.h"
@@ -49,12 +50,20 @@ std::optional<std::string> line_break_problem(const std::string& text) {
   return "a value cannot contain a line break";
 }
 
+/// Relative paths are relative to the file that states them.
+std::string absolute_path(const Entry& entry, const std::string& path) {
+  std::error_code ignored;
+  return fs::absolute(entry.folder / path, ignored).lexically_normal().string();
+}
+
 ///   written  what `path` was before it was made absolute
 std::optional<std::string> missing_file_problem(const std::string& path,
                                                 const std::string& written) {
-  std::error_code error;
-  if (fs::exists(path, error)) return std::nullopt;
-  if (error) return base::concat("cannot look at ", path, ": ", error.message());
+  try {
+    if (base::exists(path)) return std::nullopt;
+  } catch (const OutputError& error) {
+    return error.what();
+  }
   return base::concat("no such file or folder: ", path, path_advice(written));
 }
 
@@ -72,6 +81,7 @@ class Loader {
     }
     for (const Entry& entry : document_.entries) {
       experiment.positions[base::concat(entry.section, ".", entry.key)] = entry.where;
+      if (!entry.old_name.empty()) notice_old_name(entry);
     }
     read_section("experiment", experiment.experiment);
     read_section("layout", experiment.layout);
@@ -91,6 +101,13 @@ class Loader {
     result_.problems.push_back({where.file, where.line, text});
   }
 
+  void notice_old_name(const Entry& entry) {
+    result_.notices.push_back({entry.where.file, entry.where.line,
+                               base::concat(entry.section, ".", entry.old_name, " is now called ",
+                                            entry.key, "; this version reads it as ", entry.key,
+                                            " = ", entry.value, ", later ones will not")});
+  }
+
   /// Sets one member if its name is that of the entry and the value is allowed.
   template <class T>
   struct Setter {
@@ -105,10 +122,7 @@ class Loader {
       found = true;
       std::string text = entry.value;
       const bool is_path = check.is_path(text);
-      if (is_path) {
-        std::error_code ignored;
-        text = fs::absolute(entry.folder / text, ignored).lexically_normal().string();
-      }
+      if (is_path) text = absolute_path(entry, text);
       Value value{};
       auto wrong = line_break_problem(text);
       if (!wrong) wrong = read_field(name, text, check, value);
@@ -173,6 +187,7 @@ class Loader {
   }
 
   void read_call(const SectionStart& section, CallConfig& call) {
+    call.n_seqs = result_.experiment.experiment.prompts_per_step;
     const std::vector<const Entry*> others = read_fields(section.name, call);
     // Half a call that is switched off is no mistake, but a misspelled key in it is.
     if (call.enabled) check_call_is_complete(section, call);
@@ -188,18 +203,22 @@ class Loader {
 
   void check_call_is_complete(const SectionStart& section, CallConfig& call) {
     std::vector<std::string> missing;
-    for (const char* key : {"model", "kind", "interface", "n_seqs"}) {
+    for (const char* key : {"model", "kind", "interface"}) {
       const Entry* entry = document_.find(section.name, key);
       if (entry == nullptr || entry->value.empty()) missing.emplace_back(key);
     }
     const std::string meant = did_you_mean_section(section, "call");
-    if (missing.size() == 4 && !meant.empty()) {
+    if (missing.size() == 3 && !meant.empty()) {
       problem(section.where, base::concat("there is no whole call ", section.name, meant));
       call.enabled = false;  // the checks of calls would find the same again
       return;
     }
     for (const std::string& key : missing) {
       problem(section.where, base::concat(section.name, ".", key, " is missing"));
+    }
+    if (call.n_seqs == 0 && document_.find(section.name, "n_seqs") == nullptr) {
+      problem(section.where, base::concat(section.name, ".n_seqs is missing: set it, or ",
+                                          "experiment.prompts_per_step for all calls"));
     }
   }
 
@@ -223,10 +242,16 @@ class Loader {
     }
     auto wrong = line_break_problem(entry.value);
     if (!wrong) wrong = option->problem(entry.value);
+    std::string text = entry.value;
+    if (!wrong && option->check.is_path(text)) {
+      text = absolute_path(entry, text);
+      const size_t end = option->check.is_function ? text.rfind(':') : text.size();
+      wrong = missing_file_problem(text.substr(0, end), entry.value);
+    }
     if (wrong) {
       problem(entry.where, base::concat(entry.section, ".", entry.key, ": ", *wrong));
     } else {
-      call.options.push_back({entry.key, entry.value, entry.where});
+      call.options.push_back({entry.key, text, entry.where});
     }
   }
 

@@ -4,6 +4,7 @@
 #include "orrery/base/text.h"
 #include "orrery/config/load.h"
 #include "orrery/config/options.h"
+#include "orrery/config/renamed_keys.h"
 
 namespace orrery::config {
 
@@ -179,6 +180,13 @@ the whole configuration with all defaults as `config.cfg`, which can be given to
   });
   for (const auto& [name, schema] : interfaces) {
     write(base::concat("Options of interface ", name), "", schema);
+  }
+  out << "\n## Old names\n\nThis version reads these names of the version before, with a notice; "
+         "the "
+         "next one will not.\n\n| section | old name | name |\n| --- | --- | --- |\n";
+  for (const RenamedKey& key : renamed_keys()) {
+    out << "| [" << key.kind << ".X] | `" << key.old_name << "` | `" << key.name << "`"
+        << (key.value == OldValue::kOneMinus ? ", 1 - the old value" : "") << " |\n";
   }
   return std::move(out).str();
 }

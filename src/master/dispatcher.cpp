@@ -159,18 +159,6 @@ void Dispatcher::proceed() {
     const Phase before = phase_;
     const bool begins = !std::exchange(phase_begun_, true);
     switch (phase_) {
-      case Phase::kConfigure:
-        if (begins && options_.configure != nullptr) {
-          const int run = open_run({.kind = RunKind::kConfigure});
-          for (int worker = 0; worker < options_.n_workers; ++worker) {
-            Outgoing outgoing{.worker = worker, .request = {}};
-            outgoing.request.kind = comm::RequestKind::kConfigure;
-            outgoing.request.shared = options_.configure;
-            send(std::move(outgoing), run, -1);
-          }
-        }
-        if (n_outstanding_ == 0) phase_ = Phase::kStart;
-        break;
       case Phase::kStart:
         if (begins && options_.evaluate.at_start && steps_done_ == 0) evaluate_now();
         if (begins && !carried_to_load_.empty()) load_carried();
@@ -349,17 +337,6 @@ std::string Dispatcher::call_name(int call) const {
 }
 
 std::vector<Report> Dispatcher::take_reports() { return std::exchange(reports_, {}); }
-
-std::optional<Waiting> Dispatcher::oldest_waiting() const {
-  for (const Outstanding& request : outstanding_) {
-    if (request.answered) continue;
-    return Waiting{.worker = request.worker,
-                   .call = call_name(runs_.at(request.run).call),
-                   .kind = request.kind,
-                   .since = request.since};
-  }
-  return std::nullopt;
-}
 
 std::vector<Waiting> Dispatcher::all_waiting() const {
   std::vector<Waiting> waiting;

@@ -87,7 +87,6 @@ void Dispatcher::apply(comm::Reply reply) {
 
 void Dispatcher::finish_run(Run& run) {
   switch (run.kind) {
-    case RunKind::kConfigure:
     case RunKind::kSave:
     case RunKind::kSaveEnd:
       break;

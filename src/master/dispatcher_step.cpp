@@ -6,6 +6,7 @@
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
+#include "orrery/master/call_plan.h"
 #include "orrery/master/dispatcher.h"
 
 namespace orrery::master {
@@ -104,30 +105,25 @@ void Dispatcher::dispatch_call(int call) {
   freed_rows_.insert(freed_rows_.end(), taken.freed.begin(), taken.freed.end());
   progress.dispatched += n;
   ++progress.report.runs;
-  progress.report.flops += count_flops(facts, taken.rows, metadata_, options_.costs.at(at(call)));
 
   const SampleState samples{.metadata = &metadata_,
                             .tracker = &tracker_,
                             .id_of_row = id_of_row_,
                             .node_of_worker = options_.node_of_worker,
                             .keys = &keys_};
-  Run run{.kind = RunKind::kCall, .call = call, .heads_missing = facts.data_size()};
-  run.rows = split_batch(facts, taken.rows, metadata_);
-  run.replies.resize(at(facts.data_size()));
-  const Redistribution redistribution =
-      redistribute(options_.redistribution, facts, run.rows, samples);
-  progress.report.bytes_redistributed += redistribution.bytes;
+  CallPlan plan =
+      plan_call(facts, taken.rows, options_.redistribution, options_.costs.at(at(call)), samples);
+  progress.report.flops += plan.flops;
+  progress.report.bytes_redistributed += plan.redistribution.bytes;
+  plan.payload.step = step_info();
+  plan.payload.hooks = replicas_.dispatch(call);
 
-  CallPayload payload{.call = &facts, .kind = facts.request_kind, .step = step_info()};
-  for (const std::vector<int>& rows : run.rows) {
-    payload.batches.push_back(describe(rows, facts.input_keys, samples));
-    payload.batches.back().extra = metadata_.assemble_extra(rows);
-    run.ids.push_back(payload.batches.back().ids);
-  }
-  if (refill_ && call == refill_->reward_call()) payload.report = refill_->options().rewards;
-  payload.transfers = transfers_of(redistribution.moves, samples);
-  payload.hooks = replicas_.dispatch(call);
-  CallRequests requests = build_requests(std::move(payload), options_.n_workers);
+  Run run{.kind = RunKind::kCall, .call = call, .heads_missing = facts.data_size()};
+  run.replies.resize(at(facts.data_size()));
+  for (const data::BatchMetadata& batch : plan.payload.batches) run.ids.push_back(batch.ids);
+  run.rows = std::move(plan.rows);
+  if (refill_ && call == refill_->reward_call()) plan.payload.report = refill_->options().rewards;
+  CallRequests requests = build_requests(std::move(plan.payload), options_.n_workers);
   const int number = open_run(std::move(run));
   for (size_t i = 0; i < requests.requests.size(); ++i) {
     const int rank = static_cast<int>(i) < requests.n_main ? static_cast<int>(i) : -1;

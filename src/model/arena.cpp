@@ -12,10 +12,10 @@ at::Tensor Arena::matrix(int64_t rows, int64_t columns) {
 
 Arena ArenaPool::take(int64_t numel) {
   at::Tensor* unused = nullptr;
-  for (at::Tensor& arena : slabs_) {
-    if (arena.storage().use_count() != 1) continue;
-    if (arena.numel() >= numel) return Arena(arena);
-    unused = &arena;
+  for (at::Tensor& slab : slabs_) {
+    if (slab.storage().use_count() != 1) continue;
+    if (slab.numel() >= numel) return Arena(slab);
+    unused = &slab;
   }
   at::Tensor fresh = at::empty({numel + numel / 8}, at::TensorOptions().dtype(dtype_));
   if (unused != nullptr) {

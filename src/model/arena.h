@@ -18,7 +18,7 @@ class Arena {
   /// Numbers that a matrix takes, rounded up to whole cache lines.
   static int64_t size_of(int64_t rows, int64_t columns) { return (rows * columns + 15) / 16 * 16; }
 
-  /// [rows, columns], uninitialised. The arena must have been taken large enough.
+  /// [rows, columns], uninitialised. The slab must have been taken large enough.
   at::Tensor matrix(int64_t rows, int64_t columns);
 
  private:
@@ -26,12 +26,12 @@ class Arena {
   int64_t used_ = 0;
 };
 
-/// Slabs of one type. A arena is free again when nothing refers to its memory any more.
+/// Slabs of one type. A slab is free again when nothing refers to its memory any more.
 class ArenaPool {
  public:
   explicit ArenaPool(at::ScalarType dtype) : dtype_(dtype) {}
 
-  /// A arena of at least `numel` numbers.
+  /// A slab of at least `numel` numbers.
   Arena take(int64_t numel);
 
  private:

@@ -59,7 +59,7 @@ struct TrunkRecord {
   std::vector<int64_t> tokens;
   std::vector<int32_t> cu_seqlens;
   std::vector<int32_t> positions;
-  Arena arena;
+  Arena slab;
   PassRows rows;
   std::vector<at::Tensor> inputs;  // [layers + 1] of [R, H]; the last is the final norm's
   std::vector<LayerActivations> activations;  // of each layer, or of one when they are recomputed
@@ -85,6 +85,13 @@ LogProbs head_log_probs(const std::shared_ptr<Decoder::State>& state, const at::
 /// hidden [R, H] -> [T, V], likewise differentiable.
 at::Tensor head_logits(const std::shared_ptr<Decoder::State>& state, const at::Tensor& hidden,
                        const PackedTokens& batch);
+
+/// hidden [R, H] and the teacher's [T, H of the teacher] -> divergence of each action [A], likewise
+/// differentiable; 0 where `mask` is false.
+at::Tensor head_divergence(const std::shared_ptr<Decoder::State>& state, const at::Tensor& hidden,
+                           const PackedTokens& batch, const Decoder::State& teacher,
+                           const TeacherRows& teacher_rows, const at::Tensor& mask,
+                           const DivergenceOptions& options);
 
 /// own rows [R, H] -> all rows [T, H], differentiable.
 at::Tensor all_rows(const std::shared_ptr<Decoder::State>& state, const at::Tensor& own,

@@ -86,10 +86,10 @@ class Chunks {
     const int64_t vocab_size = state.local.vocab_size;
     rows_ = std::min(n_actions, chunk_rows(vocab_size * state.head.element_size()));
     const bool own_logits = !all_logits_.defined();
-    Arena arena = state.pool.take(Arena::size_of(rows_, state.architecture.hidden_size) +
-                                  (own_logits ? Arena::size_of(rows_, vocab_size) : 0));
-    hidden_ = arena.matrix(rows_, state.architecture.hidden_size);
-    if (own_logits) logits_ = arena.matrix(rows_, vocab_size);
+    Arena slab = state.pool.take(Arena::size_of(rows_, state.architecture.hidden_size) +
+                                 (own_logits ? Arena::size_of(rows_, vocab_size) : 0));
+    hidden_ = slab.matrix(rows_, state.architecture.hidden_size);
+    if (own_logits) logits_ = slab.matrix(rows_, vocab_size);
   }
 
   enum class Logits { kCompute, kAreThere };

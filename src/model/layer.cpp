@@ -452,20 +452,20 @@ int64_t LayerActivations::size_of(const Architecture& a, const PassRows& rows) {
   return total;
 }
 
-LayerActivations LayerActivations::from(Arena& arena, const Architecture& a, const PassRows& rows) {
+LayerActivations LayerActivations::from(Arena& slab, const Architecture& a, const PassRows& rows) {
   const int64_t n_tokens = rows.n_tokens;
   LayerActivations act;
-  act.input_rstd = arena.matrix(rows.n_own, 1);
-  act.qkv = arena.matrix(n_tokens, a.qkv_size());
+  act.input_rstd = slab.matrix(rows.n_own, 1);
+  act.qkv = slab.matrix(n_tokens, a.qkv_size());
   if (a.qk_norm) {
-    act.rotated = arena.matrix(n_tokens, a.query_size() + a.kv_size());
-    act.qk_rstd = arena.matrix(n_tokens, a.n_heads + a.n_kv_heads);
+    act.rotated = slab.matrix(n_tokens, a.query_size() + a.kv_size());
+    act.qk_rstd = slab.matrix(n_tokens, a.n_heads + a.n_kv_heads);
   }
-  act.attention = arena.matrix(n_tokens, a.query_size());
-  act.logsumexp = arena.matrix(n_tokens, a.n_heads);
-  act.middle = arena.matrix(rows.n_own, a.hidden_size);
-  act.middle_rstd = arena.matrix(rows.n_own, 1);
-  act.up = arena.matrix(n_tokens, a.has_dense_layers() ? a.up_size() : 0);
+  act.attention = slab.matrix(n_tokens, a.query_size());
+  act.logsumexp = slab.matrix(n_tokens, a.n_heads);
+  act.middle = slab.matrix(rows.n_own, a.hidden_size);
+  act.middle_rstd = slab.matrix(rows.n_own, 1);
+  act.up = slab.matrix(n_tokens, a.has_dense_layers() ? a.up_size() : 0);
   return act;
 }
 
@@ -477,14 +477,14 @@ int64_t LayerScratch::size_of(const Architecture& a, const PassRows& rows) {
          Arena::size_of(rows.n_gathered, a.hidden_size);
 }
 
-LayerScratch LayerScratch::from(Arena& arena, const Architecture& a, const PassRows& rows) {
+LayerScratch LayerScratch::from(Arena& slab, const Architecture& a, const PassRows& rows) {
   LayerScratch scratch;
-  scratch.normed = arena.matrix(rows.n_own, a.hidden_size);
-  scratch.gated = arena.matrix(rows.n_tokens, a.has_dense_layers() ? a.intermediate_size : 0);
-  scratch.dqkv = arena.matrix(rows.n_tokens, a.qkv_size());
-  scratch.dattention = arena.matrix(rows.n_tokens, a.query_size());
-  scratch.dnormed = arena.matrix(rows.n_own, a.hidden_size);
-  scratch.full = arena.matrix(rows.n_gathered, a.hidden_size);
+  scratch.normed = slab.matrix(rows.n_own, a.hidden_size);
+  scratch.gated = slab.matrix(rows.n_tokens, a.has_dense_layers() ? a.intermediate_size : 0);
+  scratch.dqkv = slab.matrix(rows.n_tokens, a.qkv_size());
+  scratch.dattention = slab.matrix(rows.n_tokens, a.query_size());
+  scratch.dnormed = slab.matrix(rows.n_own, a.hidden_size);
+  scratch.full = slab.matrix(rows.n_gathered, a.hidden_size);
   return scratch;
 }
 

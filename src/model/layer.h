@@ -72,7 +72,7 @@ struct LayerActivations {
   Routing routing;         // of experts
 
   static int64_t size_of(const Architecture& a, const PassRows& rows);
-  static LayerActivations from(Arena& arena, const Architecture& a, const PassRows& rows);
+  static LayerActivations from(Arena& slab, const Architecture& a, const PassRows& rows);
 };
 
 /// Matrices that no one reads after the layer.
@@ -85,7 +85,7 @@ struct LayerScratch {
   at::Tensor full;        // [n_gathered, H]: all rows, or partial sums of them
 
   static int64_t size_of(const Architecture& a, const PassRows& rows);
-  static LayerScratch from(Arena& arena, const Architecture& a, const PassRows& rows);
+  static LayerScratch from(Arena& slab, const Architecture& a, const PassRows& rows);
 };
 
 /// input [R, H] -> output [R, H], which must not be `input`. An undefined output is not computed:

@@ -138,21 +138,21 @@ void final_norm_backward(Decoder::State& state, const at::Tensor& x, const at::T
                          .width = state.architecture.hidden_size});
 }
 
-/// Carves the matrices of one pass out of one arena.
+/// Carves the matrices of one pass out of one slab.
 void lay_out(Decoder::State& state, TrunkRecord& record, size_t n_inputs, size_t n_activations) {
   const Architecture& a = state.local;
   const int64_t input_size = Arena::size_of(record.rows.n_own, a.hidden_size);
-  record.arena = state.pool.take(static_cast<int64_t>(n_inputs) * input_size +
-                                 static_cast<int64_t>(n_activations) *
-                                     LayerActivations::size_of(a, record.rows) +
-                                 Arena::size_of(record.rows.n_own, 1));
+  record.slab = state.pool.take(static_cast<int64_t>(n_inputs) * input_size +
+                                static_cast<int64_t>(n_activations) *
+                                    LayerActivations::size_of(a, record.rows) +
+                                Arena::size_of(record.rows.n_own, 1));
   for (size_t i = 0; i < n_inputs; ++i) {
-    record.inputs.push_back(record.arena.matrix(record.rows.n_own, a.hidden_size));
+    record.inputs.push_back(record.slab.matrix(record.rows.n_own, a.hidden_size));
   }
   for (size_t i = 0; i < n_activations; ++i) {
-    record.activations.push_back(LayerActivations::from(record.arena, a, record.rows));
+    record.activations.push_back(LayerActivations::from(record.slab, a, record.rows));
   }
-  record.final_rstd = record.arena.matrix(record.rows.n_own, 1);
+  record.final_rstd = record.slab.matrix(record.rows.n_own, 1);
 }
 
 }  // namespace
@@ -202,10 +202,10 @@ at::Tensor backward_trunk(Decoder::State& state, TrunkRecord& record, const at::
   Decoder::State::Gradients& gradients = state.gradients();
   const size_t n_layers = state.layers.size();
   const bool kept = record.activations.size() == n_layers;
-  Arena arena = state.pool.take(LayerScratch::size_of(a, record.rows) +
-                                Arena::size_of(record.rows.n_own, a.hidden_size));
-  LayerScratch scratch = LayerScratch::from(arena, a, record.rows);
-  at::Tensor dx = arena.matrix(record.rows.n_own, a.hidden_size);
+  Arena slab = state.pool.take(LayerScratch::size_of(a, record.rows) +
+                               Arena::size_of(record.rows.n_own, a.hidden_size));
+  LayerScratch scratch = LayerScratch::from(slab, a, record.rows);
+  at::Tensor dx = slab.matrix(record.rows.n_own, a.hidden_size);
   const at::Tensor doutput = gradient.contiguous();
   const PassInput pass{a,           record.cu_seqlens, record.positions,        state.cosines,
                        state.sines, record.rows,       state.balance_of_layer()};

@@ -12,6 +12,7 @@
 #include "orrery/base/fault.h"
 #include "orrery/base/json.h"  // reported values
 #include "orrery/base/text.h"
+#include "orrery/metrics/resident_memory.h"
 #include "orrery/model/hf_directory.h"
 #include "orrery/parallel/whole_model.h"
 #include "orrery/worker/data_transfer.h"
@@ -46,14 +47,17 @@ template <class Purpose, class Work>
 void timed(const Operation& operation, metrics::TraceWriter* trace, comm::Reply& reply,
            const Purpose& memory, const Work& work) {
   const std::string& where = operation.where;
-  const metrics::TraceSpan span(trace, operation.category, operation.span, operation.of);
   const base::Stopwatch watch;
   try {
+    const metrics::TraceSpan span(trace, operation.category, operation.span, operation.of);
     with_purpose(memory, work);
   } catch (const std::exception& error) {
     rethrow_from(where, error);
   }
   reply.times.push_back({operation.time, watch.seconds()});
+  if (trace != nullptr && operation.category == "call") {
+    trace->counter("resident_bytes", static_cast<double>(metrics::resident_bytes()));
+  }
 }
 
 /// The numbers of each sample as a JSON list; null where one is not finite.
@@ -204,8 +208,6 @@ void ModelWorker::run_hook(const comm::Request& request, const comm::Hook& hook,
       export_model(request, *save);
     } else if (const auto* keep = std::get_if<comm::KeepSamplesHook>(&hook)) {
       keep_samples(*keep);
-    } else if (std::holds_alternative<comm::EvaluateHook>(hook)) {
-      evaluate(request, reply);
     } else if (const auto* realloc = std::get_if<comm::ReallocHook>(&hook)) {
       moves_.run(*realloc);
     } else {
@@ -227,6 +229,7 @@ void ModelWorker::run_request(const comm::Request& request, comm::Reply& reply) 
   const auto memory = [&] { return memory_for(request, handle); };
   timed(operation, trace_, reply, memory, [&] {
     base::fault_point("worker.handle");
+    if (request.kind == comm::RequestKind::kTrainStep) base::fault_point("worker.train_step");
     switch (request.kind) {
       case comm::RequestKind::kLoad:
         return load(request, reply);
@@ -240,8 +243,6 @@ void ModelWorker::run_request(const comm::Request& request, comm::Reply& reply) 
         return save(request);
       case comm::RequestKind::kSaveEnd:
         reply.saved = checkpoint_->wait();
-        return;
-      case comm::RequestKind::kClear:
         return;
       default:
         throw CallError(base::concat("this version has no ", handle));
@@ -326,6 +327,7 @@ void ModelWorker::run_call(const comm::Request& request, comm::Reply& reply) {
   const data::SequenceBatch input = store_.gather(request.batch).remap(hosted.graph_to_interface);
   const algorithm::CallContext call = call_context(request, hosted);
   algorithm::ModelContext model = hosted.model->context();
+  model.teacher = teacher_of(*hosted.call);
   if (request.kind == comm::RequestKind::kTrainStep) {
     reply.statistics = hosted.interface->train_step(model, input, call);
     return;
@@ -353,6 +355,19 @@ void ModelWorker::run_call(const comm::Request& request, comm::Reply& reply) {
     reply.output.extra[comm::kReportedValues] =
         values_of(output.at(request.body), reply.output.at(request.body).lengths);
   }
+}
+
+/// The shard, in the same place, of the role whose hidden states the call reads; null: none.
+const model::Decoder* ModelWorker::teacher_of(const graph::Call& call) {
+  for (const config::KeyBinding& input : call.inputs) {
+    const int writer =
+        input.interface_key == "teacher_hidden" ? job_.graph.producer(input.graph_key) : -1;
+    if (writer < 0) continue;
+    const graph::Call& teacher = job_.graph.call(writer);
+    if (teacher.layout != call.layout) return nullptr;
+    return models_.at({teacher.role, teacher.replica}).decoder.get();
+  }
+  return nullptr;
 }
 
 void ModelWorker::evaluate(const comm::Request& request, comm::Reply& reply) {

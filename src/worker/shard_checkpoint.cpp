@@ -187,7 +187,7 @@ void ShardCheckpoint::start(const std::filesystem::path& directory, int64_t step
   }
   const std::filesystem::path partial = checkpoint::partial_directory(directory);
   std::error_code error;
-  std::filesystem::create_directories(partial, error);  // whoever comes first
+  std::filesystem::create_directory(partial, error);  // whoever comes first; no folders above it
   if (error) throw CheckpointError(base::concat(partial.string(), ": ", error.message()));
   step_ = step;
   is_reported_ = false;

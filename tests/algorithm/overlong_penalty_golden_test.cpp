@@ -22,17 +22,12 @@ TEST(OverlongPenaltyGolden, IsThatOfTheVectors) {
   const golden::Count count =
       golden::for_each_case(vectors(), "overlong_penalty", [&](const golden::Case& c) {
         const nlohmann::json& options = c["options"];
-        const OverlongPenalty penalty{.max_length = golden::to_int64(options["max_length"]),
-                                      .buffer_length = golden::to_int64(options["buffer_length"]),
-                                      .factor = golden::to_double(options["penalty_factor"])};
+        const OverlongPenalty penalty{
+            .max_length = golden::to_int64(options.at("max_length")),
+            .buffer_length = golden::to_int64(options.at("buffer_length")),
+            .factor = golden::to_double(options.at("penalty_factor"))};
         const std::vector<int64_t> lengths = golden::integers(c["response_lengths"]);
-        if (c.expects_error()) {
-          for (const int64_t length : lengths) {
-            EXPECT_THROW(overlong_penalty(length, penalty), Error);
-          }
-          return;
-        }
-        const std::vector<double> expected = golden::doubles(c.expect()["penalties"]);
+        const std::vector<double> expected = golden::doubles(c.expect().at("penalties"));
         ASSERT_EQ(lengths.size(), expected.size());
         for (size_t i = 0; i < lengths.size(); ++i) {
           EXPECT_NEAR(overlong_penalty(lengths[i], penalty), expected[i],

@@ -60,24 +60,26 @@ TEST(ResumeRules, NeverAcceptAnotherExperiment) {
 TEST(ResumeRules, AcceptWhatIsNamed) {
   const std::string key = "call.train.clip_range";
 
-  const ConfigChanges refused = changes_of("call.train", "eps_clip = 0.2", "eps_clip = 0.3");
+  const ConfigChanges refused = changes_of("call.train", "clip_range = 0.2", "clip_range = 0.3");
   const ConfigChanges accepted =
-      changes_of("call.train", "eps_clip = 0.2", "eps_clip = 0.3", {key});
-  const ConfigChanges same = changes_of("call.train", "eps_clip = 0.3", "eps_clip = 0.3", {key});
+      changes_of("call.train", "clip_range = 0.2", "clip_range = 0.3", {key});
+  const ConfigChanges same =
+      changes_of("call.train", "clip_range = 0.3", "clip_range = 0.3", {key});
 
   EXPECT_EQ(refused.refused, std::vector<std::string>{key + ": was 0.2, is 0.3"});
   EXPECT_EQ(accepted.accepted, refused.refused);
   EXPECT_TRUE(accepted.refused.empty());
   EXPECT_TRUE(same.accepted.empty());
-  EXPECT_THROW(changes_of("call.train", "eps_clip = 0.3", "eps_clip = 0.3", {"call.train.clip"}),
-               ConfigError);
+  EXPECT_THROW(
+      changes_of("call.train", "clip_range = 0.3", "clip_range = 0.3", {"call.train.clip"}),
+      ConfigError);
 }
 
 TEST(ResumeRules, TakeTheDefaultForAKeyThatAnEarlierVersionDidNotHave) {
-  EXPECT_TRUE(changes_of("call.train", "", "eps_clip = 0.2").refused.empty());
+  EXPECT_TRUE(changes_of("call.train", "", "clip_range = 0.2").refused.empty());
   EXPECT_TRUE(changes_of("model.actor", "", "recompute_activations = false").refused.empty());
   EXPECT_TRUE(changes_of("dataset.train", "", "system_field = system").refused.empty());
-  EXPECT_EQ(changes_of("call.train", "", "eps_clip = 0.5").refused,
+  EXPECT_EQ(changes_of("call.train", "", "clip_range = 0.5").refused,
             std::vector<std::string>{"call.train.clip_range: was 0.2, is 0.5"});
 }
 

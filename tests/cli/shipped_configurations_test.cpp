@@ -14,7 +14,8 @@ std::string config(const std::string& name) {
 TEST(ShippedConfigurations, PassEveryCheck) {
   for (const char* name :
        {"grpo_tiny.cfg", "sft_arithmetic.cfg", "ppo_tiny.cfg", "ppo_disjoint.cfg",
-        "ppo_layouts.cfg", "dpo_tiny.cfg", "reward_model_tiny.cfg"}) {
+        "ppo_layouts.cfg", "dpo_tiny.cfg", "kto_tiny.cfg", "simpo_tiny.cfg", "orpo_tiny.cfg",
+        "distill_tiny.cfg", "reward_model_tiny.cfg"}) {
     SCOPED_TRACE(name);
     const Job job = prepare_job(config(name), {}, 4, DataCheck::kRead);
     EXPECT_GT(job.n_steps, 0);

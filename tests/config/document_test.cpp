@@ -84,13 +84,13 @@ TEST(Document, NamesEachLineThatItCannotRead) {
             (Texts{"x.cfg:1: key lr stands before any [section]; only include may",
                    "x.cfg:3: 'hello' is neither a [section] nor `key = value`",
                    "x.cfg:4: there is no key before '='",
-                   "x.cfg:5: '[broken' is no section: write [name]",
-                   "x.cfg:7: '[]' is no section: write [name]",
+                   "x.cfg:5: '[broken' is not a section: write [name]",
+                   "x.cfg:7: '[]' is not a section: write [name]",
                    "x.cfg:10: key t.y is given twice in this file"}));
 }
 
 TEST(Document, ALoneBracketIsNoSection) {
-  EXPECT_EQ(problems_of("["), (Texts{"x.cfg:1: '[' is no section: write [name]"}));
+  EXPECT_EQ(problems_of("["), (Texts{"x.cfg:1: '[' is not a section: write [name]"}));
 }
 
 TEST(Document, ReportsNulBytesOnce) {

@@ -215,7 +215,21 @@ TEST(LoadCall, ReportsWhatIsMissing) {
                    "got ''",
                    "x.cfg:7: call.actor_gen.kind is missing",
                    "x.cfg:7: call.actor_gen.interface is missing",
-                   "x.cfg:7: call.actor_gen.n_seqs is missing"}));
+                   "x.cfg:7: call.actor_gen.n_seqs is missing: set it, or "
+                   "experiment.prompts_per_step for all calls"}));
+}
+
+TEST(LoadCall, TakesTheSamplesOfAStepUnlessItStatesItsOwn) {
+  const auto n_seqs = [](const std::string& of_call) {
+    Parts parts;
+    parts.experiment += "prompts_per_step = 16\n";
+    parts.call = "[call.actor_gen]\nmodel = actor\nkind = generate\ninterface = gen\n" + of_call;
+    const LoadResult result = ConfigFolder().load(parts.text());
+    EXPECT_TRUE(result.problems.empty());
+    return result.experiment.calls.front().second.n_seqs;
+  };
+  EXPECT_EQ(n_seqs(""), 16);
+  EXPECT_EQ(n_seqs("n_seqs = 4\n"), 4);
 }
 
 TEST(LoadCall, ChecksTheOptionsOfItsInterface) {

@@ -236,9 +236,9 @@ TEST(ExperimentGraph, ChecksWhereParametersGoAfterTraining) {
   experiment.calls.push_back({"ref_inf", section("ref", "inference", "packed_input_ids", "r")});
   call_of(experiment, "actor_train").post_realloc = "ref";
   EXPECT_TRUE(problem_texts(experiment).empty());
-  call_of(experiment, "actor_train").eta = 1.5;
-  expect_one_problem(experiment, "call.actor_train.eta", "from 0 to 1, got 1.5");
-  call_of(experiment, "actor_train").eta = 0.5;
+  call_of(experiment, "actor_train").ema_decay = 1.5;
+  expect_one_problem(experiment, "call.actor_train.ema_decay", "from 0 to 1, got 1.5");
+  call_of(experiment, "actor_train").ema_decay = 0.5;
   call_of(experiment, "ref_inf").post_realloc = "actor";
   EXPECT_EQ(problem_texts(experiment).size(), 2u);  // no train_step, and the actor is trained
 }

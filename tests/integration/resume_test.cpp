@@ -98,7 +98,7 @@ INSTANTIATE_TEST_SUITE_P(
         Experiment{"configs/ppo_tiny.cfg",
                    "--set model.actor.dtype=bf16 --set model.critic.dtype=bf16 "
                    "--set model.ref.dtype=bf16 --set call.actor_train.post_realloc=ref "
-                   "--set call.actor_train.eta=0.1"}),
+                   "--set call.actor_train.ema_decay=0.9"}),
     [](const testing::TestParamInfo<Experiment>& experiment) {
       const std::string name = experiment.param.config;
       if (experiment.param.sets.find("bf16") != std::string::npos) return "Bf16";
@@ -329,6 +329,27 @@ TEST(ResumeRefuses, CheckpointsThatCannotBeListedOrReached) {
       << result.output;
   EXPECT_EQ(records_of(folder / "cut"), before);
   EXPECT_FALSE(fs::exists(folder / "cut.1"));
+}
+
+TEST(ResumeRefuses, ACheckpointThatCannotBeReadWhichIsNoDamage) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(train(folder, kPpo, "cut").exit_code, 0);
+  const std::vector<std::string> before = checkpoints_of(folder / "cut");
+  const fs::path newest = folder / "cut/checkpoints/step-00000010";
+  for (const char* name : {"manifest.json", "master.h5", "worker-0001.h5"}) {
+    fs::rename(newest / name, folder / name);
+    fs::create_symlink("not_mounted", newest / name);
+
+    const Result result = train(folder, kPpo, "cut", "--set experiment.total_steps=12");
+
+    EXPECT_EQ(result.exit_code, 5) << result.output;
+    EXPECT_NE(result.output.find(std::string(name) + ": cannot follow this link"),
+              std::string::npos)
+        << result.output;
+    EXPECT_EQ(checkpoints_of(folder / "cut"), before);
+    fs::rename(folder / name, newest / name);
+  }
+  EXPECT_EQ(train(folder, kPpo, "cut", "--set experiment.total_steps=12").exit_code, 0);
 }
 
 TEST(ResumeAccept, ChangesAKeyThatIsNamedAndRecordsIt) {

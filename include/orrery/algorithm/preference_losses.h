@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "orrery/algorithm/loss_inputs.h"
 #include "orrery/data/sequence_batch.h"
 #include "orrery/metrics/statistics.h"
 #include "orrery/parallel/train_engine.h"  // LossResult
@@ -33,11 +34,32 @@ parallel::LossResult dpo_loss(const at::Tensor& log_probs, const at::Tensor& ref
 /// [T] -> [N]: the entry of each sequence's last token. Differentiable.
 at::Tensor last_of_each(const at::Tensor& per_token, const std::vector<int32_t>& lengths);
 
+struct PairwiseInput {
+  at::Tensor scores;           ///< [N] differentiable
+  std::vector<int32_t> pairs;  ///< of each sample
+  at::Tensor margins = {};     ///< [N / 2] how much better the chosen one is; undefined: 0
+};
+
+struct PairwiseOptions {
+  double centering_coef = 0;
+  NonfiniteInput nonfinite = NonfiniteInput::kRefuse;
+};
+
+struct PairwiseLoss {
+  at::Tensor per_pair;  ///< [N / 2] differentiable, without the centering
+  parallel::LossResult result;
+};
+
 /// Bradley-Terry (Ouyang et al. 2022, section 3.5): sum over samples of the mean over the sample's
-/// pairs of -log sigmoid(chosen - rejected).
-///   scores  [N] differentiable
-///   pairs   of each sample
-/// Statistics per pair: accuracy, chosen_score, rejected_score with their extremes.
+/// pairs of
+///   -log sigmoid(chosen - rejected - margin)           margin: Touvron et al. 2023 (Llama 2)
+///     + centering_coef (chosen + rejected)^2           Eisenstein et al. 2023
+/// Statistics per pair: accuracy, chosen_score, rejected_score with their extremes, score_margin,
+/// score. Throws ShapeError when sizes disagree, ConfigError for a negative coefficient, CallError
+/// for margins and (NonfiniteInput::kRefuse) scores that are not finite.
+PairwiseLoss pairwise_loss(const PairwiseInput& input, const PairwiseOptions& options);
+
+/// The same without margins and centering, of scores as they are.
 parallel::LossResult pairwise_loss(const at::Tensor& scores, const std::vector<int32_t>& pairs);
 
 /// eval/accuracy: how often the chosen one of a pair has the larger number. [N]

@@ -17,9 +17,11 @@ struct RuleRewardOptions : OverlongOptions {
   template <class Visitor>
   static void visit_fields(Visitor& field) {
     using C = RuleRewardOptions;
-    field(&C::match, "match",
-          "exact: same text; numeric: the integer after the last '=' is the answer",
-          config::one_of({"exact", "numeric"}));
+    field(
+        &C::match, "match",
+        "exact: same text; numeric: the integer after the last '=' is the answer; math: the final "
+        "answer is the same number, choice or text",
+        config::one_of({"exact", "numeric", "math"}));
     field(&C::correct, "correct", "reward of a right answer", config::in_range(-1e30, 1e30));
     field(&C::wrong, "wrong", "reward of a wrong answer", config::in_range(-1e30, 1e30));
     OverlongOptions::visit_fields(field);

@@ -1,11 +1,9 @@
-// Messages as bytes. A message is an envelope of fixed size, the private part (cereal), and the
-// shared part, which is the same bytes for all receivers and therefore never copied per receiver
-// when it is large. Both ends run the same program, so the only promise about versions is that two
-// builds that differ notice it. Local; any thread.
+// Messages as bytes. A message is an envelope of fixed size and the message (cereal). Both ends run
+// the same program, so the only promise about versions is that two builds that differ notice it.
+// Local; any thread.
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <string_view>
 
@@ -27,24 +25,13 @@ struct Envelope {
   int32_t call = -1;      ///< for error texts, as are id and handle
   uint64_t sequence = 0;  ///< per direction and worker from 0 without gaps
   uint64_t id = 0;        ///< of the request
-  uint64_t private_bytes = 0;
-  uint64_t shared_bytes = 0;
+  uint64_t body_bytes = 0;
 };
-static_assert(sizeof(Envelope) == 48, "no padding: the bytes are sent as they are");
+static_assert(sizeof(Envelope) == 40, "no padding: the bytes are sent as they are");
 
-/// One message: what is to be sent, in this order.
-struct Frame {
-  std::string head;                           ///< envelope, private part
-  std::shared_ptr<const std::string> shared;  ///< may be null
-
-  uint64_t size_bytes() const { return head.size() + (shared ? shared->size() : 0); }
-};
-
-/// Bytes of the part that several requests have in common, for Request::shared.
-std::shared_ptr<const std::string> serialise_shared(const SharedPart& part);
-
-Frame frame_request(const Request& request, uint64_t sequence);
-Frame frame_reply(const Reply& reply, uint64_t sequence);
+/// Whole messages: what is to be sent.
+std::string frame_request(const Request& request, uint64_t sequence);
+std::string frame_reply(const Reply& reply, uint64_t sequence);
 
 /// Reads the envelope at the beginning of `bytes`. Throws ProtocolError: too short, not ours, or
 /// of another version.

@@ -42,6 +42,8 @@ struct Entry {
   Position where;
   /// What a relative path in `value` is relative to.
   std::filesystem::path folder;
+  /// The key as it was written, if that is an old name of `key` (renamed_keys.h).
+  std::string old_name = {};
 };
 
 struct SectionStart {

@@ -19,6 +19,7 @@ struct ExperimentSection {
   std::string name = "experiment";
   std::string output_dir = "runs";
   int64_t seed = 1;
+  int64_t prompts_per_step = 0;
   int64_t total_steps = 0;
   int64_t total_epochs = 0;
   double total_seconds = 0;
@@ -34,6 +35,11 @@ struct ExperimentSection {
     field(&C::output_dir, "output_dir",
           "folder that holds run directories; relative to the working directory", anything());
     field(&C::seed, "seed", "key of every random draw", any_natural());
+    field(
+        &C::prompts_per_step, "prompts_per_step",
+        "samples (prompts, pairs or texts) of a step: n_seqs of each call that does not state its "
+        "own; 0: every call states it",
+        at_least(0));
     field(&C::total_steps, "total_steps", "stop after so many steps; 0: no limit", at_least(0));
     field(&C::total_epochs, "total_epochs", "stop after so many epochs; 0: no limit", at_least(0));
     field(&C::total_seconds, "total_seconds", "begin no step after so many seconds; 0: no limit",
@@ -199,6 +205,8 @@ struct DatasetConfig {
   std::string completion_field = "completion";
   std::string chosen_field = "chosen";
   std::string rejected_field = "rejected";
+  std::string margin_field;
+  std::string label_field = "label";
   std::string id_field = "id";
   std::string system_field = "system";
   std::string system_prefix;
@@ -220,13 +228,20 @@ struct DatasetConfig {
           input_path());
     field(&C::kind, "kind",
           "prompts: prompts and reference answers; completions: prompts with answers to learn; "
-          "preferences: prompts with a better and a worse answer",
-          one_of({"prompts", "completions", "preferences"}));
+          "preferences: prompts with a better and a worse answer; labelled: prompts with an answer "
+          "that is good or bad",
+          one_of({"prompts", "completions", "preferences", "labelled"}));
     field(&C::prompt_field, "prompt_field", "field of the prompt", anything());
     field(&C::answer_field, "answer_field", "field of the reference answer", anything());
-    field(&C::completion_field, "completion_field", "field of the answer to learn", anything());
+    field(&C::completion_field, "completion_field",
+          "field of the answer to learn, or that is good or bad", anything());
     field(&C::chosen_field, "chosen_field", "field of the better answer", anything());
     field(&C::rejected_field, "rejected_field", "field of the worse answer", anything());
+    field(&C::margin_field, "margin_field",
+          "field of how much better the better answer is, a number from 0 on; empty: none",
+          anything());
+    field(&C::label_field, "label_field",
+          "field that says whether the answer is good: true or false", anything());
     field(&C::id_field, "id_field", "field of the record's id, unique if present", anything());
     field(&C::system_field, "system_field",
           "field of an instruction that comes before the prompt; a record may lack it", anything());
@@ -367,7 +382,7 @@ struct CallConfig {
   int64_t n_micro_batches = 1;
   bool log_return_value = false;
   std::string post_realloc;
-  double eta = 1;
+  double ema_decay = 0;
   std::vector<Option> options;  ///< the other keys of the section, for the interface
 
   template <class Visitor>
@@ -380,7 +395,8 @@ struct CallConfig {
     field(&C::inputs, "inputs", "keys it reads: `key` or `interface_key:graph_key`, by commas",
           anything());
     field(&C::outputs, "outputs", "keys it writes, in the same form", anything());
-    field(&C::n_seqs, "n_seqs", "samples of one run of the call", at_least(1));
+    field(&C::n_seqs, "n_seqs",
+          "samples of one run of the call; unless given, experiment.prompts_per_step", at_least(1));
     field(&C::layout, "layout", "such as d2t1p1@0-1; empty: layout.default", anything());
     field(&C::enabled, "enabled", "false: as if the section were not there", anything());
     field(&C::max_tokens_per_micro_batch, "max_tokens_per_micro_batch",
@@ -389,7 +405,8 @@ struct CallConfig {
     field(&C::log_return_value, "log_return_value", "also log the mean of each output", anything());
     field(&C::post_realloc, "post_realloc",
           "role that gets the trained parameters after the call; empty: none", anything());
-    field(&C::eta, "eta", "of that: new = eta * trained + (1 - eta) * old", in_range(0, 1));
+    field(&C::ema_decay, "ema_decay", "of that: new = ema_decay * old + (1 - ema_decay) * trained",
+          in_range(0, 1));
   }
 };
 

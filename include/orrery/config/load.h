@@ -15,6 +15,7 @@ namespace orrery::config {
 struct LoadResult {
   Experiment experiment;          ///< a key with a problem has its default
   std::vector<Problem> problems;  ///< all mistakes, in order of the checks; empty: usable
+  std::vector<Problem> notices;   ///< keys that were written with their old names
 };
 
 /// Reads `file`, its includes and the overrides. Never throws for a mistake of the user. Local.

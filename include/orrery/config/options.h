@@ -1,4 +1,5 @@
-// The keys of a call that belong to its interface, by name, for code that does not know the interface.
+// The keys of a call that belong to its interface, by name, for code that does not know the
+// interface.
 #pragma once
 
 #include <algorithm>
@@ -15,7 +16,8 @@ inline const Option* find_option(const CallConfig& call, std::string_view name) 
   return found == call.options.end() ? nullptr : &*found;
 }
 
-/// Its value, which the reader of the configuration has checked; `otherwise` where it is not written.
+/// Its value, which the reader of the configuration has checked; `otherwise` where it is not
+/// written.
 template <class T>
 T option_or(const CallConfig& call, std::string_view name, T otherwise) {
   if (const Option* const option = find_option(call, name)) read_value(option->value, otherwise);

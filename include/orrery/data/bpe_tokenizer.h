@@ -22,6 +22,10 @@ namespace orrery::data {
 /// chat_template of tokenizer_config.json. Throws ConfigError for files that are damaged.
 bool has_chat_template(const std::filesystem::path& directory);
 
+/// Throws ConfigError when a file of a tokenizer's directory is there and cannot be read: a
+/// tokenizer that this program cannot run is another matter.
+void check_tokenizer_files(const std::filesystem::path& directory);
+
 class BpeTokenizer final : public Tokenizer {
  public:
   /// A Hugging Face directory, or its tokenizer.json. bos, eos and pad are those of

@@ -71,20 +71,4 @@ std::unique_ptr<Tokenizer> make_tokenizer(std::string_view name);
 /// leaves out, and those of an embedding that was padded beyond it.
 std::vector<int64_t> ids_without_token(const Tokenizer& tokenizer, int64_t n_ids);
 
-/// Text of tokens that come one at a time: characters whose bytes are spread over several tokens
-/// come out whole. One thread; `tokenizer` must outlive it.
-class StreamingDecoder {
- public:
-  explicit StreamingDecoder(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
-
-  /// What can be said now: all bytes so far, but for a last character that may still be completed.
-  std::string push(int32_t id);
-  /// What was held back, as U+FFFD; nothing when the text ended with a whole character.
-  std::string finish();
-
- private:
-  const Tokenizer& tokenizer_;
-  std::string pending_;
-};
-
 }  // namespace orrery::data

@@ -64,8 +64,6 @@ struct DispatcherOptions {
   MemoryLimits memory;
   /// Draws again until a step is full of groups that teach something; nothing: takes what comes.
   std::optional<RefillOptions> refill = {};
-  /// What comm::serialise_shared() made of the body of the first requests; null: none are sent.
-  std::shared_ptr<const std::string> configure;
 };
 
 /// A request that has not been answered.
@@ -107,8 +105,6 @@ class Dispatcher {
   std::vector<Report> take_reports();
 
   int n_outstanding() const { return n_outstanding_; }
-  /// The request that waits longest; nothing when none does.
-  std::optional<Waiting> oldest_waiting() const;
   std::vector<Waiting> all_waiting() const;
 
   int64_t steps_done() const { return steps_done_; }
@@ -122,17 +118,8 @@ class Dispatcher {
   const ReplicaState& replicas() const { return replicas_; }
 
  private:
-  enum class Phase { kConfigure, kStart, kBetweenSteps, kStep, kAfterStep, kEnding, kFinished };
-  enum class RunKind {
-    kConfigure,
-    kLoad,
-    kLoadCarried,
-    kCall,
-    kEvaluate,
-    kExport,
-    kSave,
-    kSaveEnd
-  };
+  enum class Phase { kStart, kBetweenSteps, kStep, kAfterStep, kEnding, kFinished };
+  enum class RunKind { kLoad, kLoadCarried, kCall, kEvaluate, kExport, kSave, kSaveEnd };
 
   /// Requests that belong together and what came back: one run of a call, one load, one save, ...
   struct Run {
@@ -245,7 +232,7 @@ class Dispatcher {
   ReplicaState replicas_;
   FrequencyControl evaluate_control_, export_control_, checkpoint_control_;
 
-  Phase phase_ = Phase::kConfigure;
+  Phase phase_ = Phase::kStart;
   bool phase_begun_ = false;
   double now_ = 0;
   double seconds_before_ = 0;  // of the parts of the run before the last resume

@@ -45,7 +45,7 @@ class AdamW {
   const at::Tensor& master_weights() const { return master_weights_; }
 
   /// Goes on from a saved state, on parameters that have been restored already. The moments are
-  /// copied: [owned.count], of the values' type. `masters` likewise, where there are any;
+  /// copied: [owned.count], of the values' type. `master_weights` likewise, where there are any;
   /// undefined: those that are stored now.
   /// Throws ShapeError when they do not fit.
   void restore(int64_t steps_done, const at::Tensor& first_moment, const at::Tensor& second_moment,

@@ -61,6 +61,7 @@ class ModelWorker final : public Handlers {
   metrics::TraceArguments trace_arguments(const comm::Request& request) const;
   HostedCall& hosted_call(int call);
   algorithm::CallContext call_context(const comm::Request& request, const HostedCall& call) const;
+  const model::Decoder* teacher_of(const graph::Call& call);
 
   void load(const comm::Request& request, comm::Reply& reply);
   void run_call(const comm::Request& request, comm::Reply& reply);
