@@ -85,8 +85,10 @@ struct Outcome {
     for (int i = 0; i < results.size(); ++i) {
       const testing::TestPartResult& one = results.GetTestPartResult(i);
       if (!one.failed()) continue;
+      std::string message = one.message();
+      if (message.starts_with("Failed\n")) message.erase(0, 7);  // comes back by itself
       ADD_FAILURE_AT(one.file_name() == nullptr ? "?" : one.file_name(), one.line_number())
-          << one.message();
+          << message;
     }
   }
 };
@@ -111,8 +113,8 @@ void run_case(const Case& item, bool is_refused_case, const std::function<void(c
   }
   if (is_refused_case) {
     if (!outcome.threw_error) {
-      ADD_FAILURE() << (threw ? "refused with something else than an orrery::Error: "
-                              : "accepted, though an error is expected")
+      ADD_FAILURE() << (threw ? "an orrery::Error is expected; what came: "
+                              : "the call was accepted, and an error is expected")
                     << outcome.thrown;
     }
   } else if (threw) {
@@ -248,6 +250,9 @@ bool FieldsRead::contains(const std::string& field) const {
 
 const json& Fields::at(const std::string& field) const {
   read_->add(prefix_ + field);
+  if (prefix_ == "expect." && !contains(field) && contains("error")) {
+    throw std::runtime_error("the call was accepted, and an error is expected");
+  }
   return object_->at(field);
 }
 

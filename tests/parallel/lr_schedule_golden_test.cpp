@@ -1,4 +1,4 @@
-// Golden lr_schedule.json. What we do otherwise (docs/decisions/0105-algorithm-quirks.md): the n-th
+// Golden lr_schedule.json. What we do otherwise: the n-th
 // optimizer step uses the rate of step n; the decay ends with the last step, not `warmup` steps
 // before it; weight decay does not change over time.
 #include <gtest/gtest.h>

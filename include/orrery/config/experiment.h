@@ -396,7 +396,9 @@ struct CallConfig {
           anything());
     field(&C::outputs, "outputs", "keys it writes, in the same form", anything());
     field(&C::n_seqs, "n_seqs",
-          "samples of one run of the call; unless given, experiment.prompts_per_step", at_least(1));
+          "samples of one run of the call, a divisor of the largest n_seqs of all calls; unless "
+          "given, experiment.prompts_per_step",
+          at_least(1));
     field(&C::layout, "layout", "such as d2t1p1@0-1; empty: layout.default", anything());
     field(&C::enabled, "enabled", "false: as if the section were not there", anything());
     field(&C::max_tokens_per_micro_batch, "max_tokens_per_micro_batch",
