@@ -1,9 +1,12 @@
 // Answers a second that a worker gets judged by a trivial Python function through the runner, one
 // process, everything included but the decoding of tokens: questions written, sent, read, judged,
-// answered, read. Beside it the same judge as a program of one line a question.
+// answered, read. Beside it the same judge as a program of one line a question. Then the processor
+// time of both sides together, which other programs on the machine do not change: answers a second
+// and core.
 //
 //   bench_rewards [ANSWERS]
-#include <unistd.h>  // getpid
+#include <sys/resource.h>  // getrusage
+#include <unistd.h>        // getpid
 
 #include <chrono>
 #include <cstdio>
@@ -64,6 +67,31 @@ double answers_per_second(AnswerJudge& judge, const std::vector<Response>& respo
   return static_cast<double>(n_rewards) / took.count();
 }
 
+/// Of this process and of those that it has waited for.
+double processor_seconds() {
+  double seconds = 0;
+  for (const auto who : {RUSAGE_SELF, RUSAGE_CHILDREN}) {
+    rusage usage{};
+    getrusage(who, &usage);
+    for (const timeval& time : {usage.ru_utime, usage.ru_stime}) {
+      seconds += static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
+    }
+  }
+  return seconds;
+}
+
+/// Rounds of all answers, the start of the function's process included.
+double answers_per_processor_second(const PythonFunction& function,
+                                    const std::vector<Response>& responses, int n_rounds) {
+  const double begin = processor_seconds();
+  {
+    Spawner spawner;  // waits for the function's process, and is waited for
+    AnswerJudge judge(spawner, {.command = runner_command(function)}, function);
+    for (int round = 0; round < n_rounds; ++round) answers_per_second(judge, responses);
+  }
+  return static_cast<double>(responses.size()) * n_rounds / (processor_seconds() - begin);
+}
+
 void run(size_t n) {
   const std::filesystem::path folder = std::filesystem::temp_directory_path();
   const std::string file = (folder / ("bench_rewards-" + std::to_string(getpid()))).string();
@@ -83,6 +111,8 @@ void run(size_t n) {
         "answers of %zu characters: %.0f/s by a function, %.0f/s by a program, %.1f times\n",
         kCharacters, function_rate, program_rate, function_rate / program_rate);
   }
+  std::printf("%.0f answers a second and core, both processes together\n",
+              answers_per_processor_second(function, many, 10));
   std::filesystem::remove(file + ".py");
   std::filesystem::remove(file + "-program.py");
 }

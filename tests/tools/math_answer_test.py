@@ -21,7 +21,7 @@ except ImportError as error:
 
 
 if math_answer:
-    math_answer.LIMIT_SECONDS = 2  # of computing; the pairs that can be decided need far less
+    math_answer.LIMIT_SECONDS = 4  # of computing; the pairs that can be decided need far less
 
 
 def pairs():

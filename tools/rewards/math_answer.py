@@ -489,6 +489,7 @@ def serve_comparisons():
     logging.disable(logging.CRITICAL)
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
+    compare("\\frac{x}{2}", "0.5x")  # what the first pair takes longer is no pair's time
     answers.write(b"ready\n")
     for line in sys.stdin.buffer:
         given, wanted = json.loads(line)
