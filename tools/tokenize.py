@@ -3,7 +3,7 @@
 
     tools/tokenize.py --tokenizer DIR DATA.jsonl DATA.h5 [--kind completions] [...]
 
-For models whose tokenizer Orrery does not read itself (Unigram, WordPiece, byte_fallback, ...), and
+For models whose tokenizer Orrery does not read itself (Unigram, WordPiece, ...), and
 for data that is read over and over: `dataset.NAME.path = DATA.h5` then needs no tokenizing any
 more. The file carries the tokens of all records, the bytes of every token id and the ids of the
 special tokens, so a run needs nothing else (docs/data.md describes the format). The result appears under its

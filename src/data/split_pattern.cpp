@@ -138,6 +138,12 @@ SplitPattern::~SplitPattern() = default;
 SplitPattern::SplitPattern(SplitPattern&&) noexcept = default;
 SplitPattern& SplitPattern::operator=(SplitPattern&&) noexcept = default;
 
+bool SplitPattern::matches_empty() const {
+  uint32_t result = 0;
+  pcre2_pattern_info(code_->code, PCRE2_INFO_MATCHEMPTY, &result);
+  return result != 0;
+}
+
 std::vector<SplitPattern::Range> SplitPattern::ranges(std::string_view text) const {
   std::vector<Range> ranges;
   const MatchData data(pcre2_match_data_create(1, nullptr));

@@ -19,6 +19,9 @@ class SplitPattern {
   SplitPattern(SplitPattern&&) noexcept;
   SplitPattern& operator=(SplitPattern&&) noexcept;
 
+  /// Whether it can match where there is no character.
+  bool matches_empty() const;
+
   struct Range {
     std::size_t begin = 0;
     std::size_t end = 0;

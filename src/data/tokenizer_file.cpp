@@ -1,5 +1,8 @@
 #include "tokenizer_file.h"
 
+#include <algorithm>  // count_if
+#include <optional>
+
 #include "orrery/base/error.h"  // ConfigError
 #include "orrery/base/json.h"
 #include "orrery/base/text.h"  // concat
@@ -24,11 +27,11 @@ class FileReader {
     read_added_tokens(root);
     read_normalizer(optional(root, "normalizer"));
     read_pre_tokenizer(optional(root, "pre_tokenizer"));
-    if (!has_byte_level_) {
-      refuse("pre_tokenizer", "one that ends in ByteLevel", type_or_null(root, "pre_tokenizer"));
+    if (file_.is_byte_level && file_.has_byte_fallback) {
+      refuse("model.byte_fallback", "false: every byte has its token in a ByteLevel file", "true");
     }
     read_post_processor(optional(root, "post_processor"));
-    read_decoder(optional(root, "decoder"));
+    read_decoder(root);
     return std::move(file_);
   }
 
@@ -99,10 +102,8 @@ class FileReader {
     const std::string name = type.is_null() && model.is_object() && model.contains("merges")
                                  ? "BPE"
                                  : type_of(model, "model");
-    if (name != "BPE") refuse(concat("model ", name), "BPE over bytes", name);
-    if (flag(model, "byte_fallback", "model", false)) {
-      refuse("model.byte_fallback", "false: BPE over bytes", "true");
-    }
+    if (name != "BPE") refuse(concat("model ", name), "BPE", name);
+    file_.has_byte_fallback = flag(model, "byte_fallback", "model", false);
     for (const char* affix : {"continuing_subword_prefix", "end_of_word_suffix"}) {
       const json& value = optional(model, affix);
       if (value.is_null() || (value.is_string() && value.get<std::string>().empty())) continue;
@@ -172,17 +173,42 @@ class FileReader {
         }
         read_normalizer(one);
       }
-    } else if (type == "NFC") {
-      file_.normalizations.push_back(Normalization::kNfc);
-    } else if (type == "NFD") {
-      file_.normalizations.push_back(Normalization::kNfd);
-    } else if (type == "NFKC") {
-      file_.normalizations.push_back(Normalization::kNfkc);
-    } else if (type == "NFKD") {
-      file_.normalizations.push_back(Normalization::kNfkd);
+    } else if (const auto form = unicode_form(type)) {
+      file_.normalizer.push_back({.kind = *form});
+    } else if (type == "Prepend") {
+      file_.normalizer.push_back(
+          {.kind = NormalizerStep::Kind::kPrepend,
+           .content = text(member(normalizer, "prepend", "normalizer"), "normalizer.prepend")});
+    } else if (type == "Replace") {
+      NormalizerStep step{.kind = NormalizerStep::Kind::kReplace};
+      step.pattern = pattern_of(normalizer, "normalizer");
+      step.content = text(member(normalizer, "content", "normalizer"), "normalizer.content");
+      file_.normalizer.push_back(std::move(step));
     } else {
-      refuse(concat("normalizer ", type), "NFC, NFD, NFKC, NFKD, or a Sequence of them", type);
+      refuse(concat("normalizer ", type),
+             "NFC, NFD, NFKC, NFKD, Prepend, Replace, or a Sequence of them", type);
     }
+  }
+
+  static std::optional<NormalizerStep::Kind> unicode_form(const std::string& type) {
+    if (type == "NFC") return NormalizerStep::Kind::kNfc;
+    if (type == "NFD") return NormalizerStep::Kind::kNfd;
+    if (type == "NFKC") return NormalizerStep::Kind::kNfkc;
+    if (type == "NFKD") return NormalizerStep::Kind::kNfkd;
+    return std::nullopt;
+  }
+
+  /// {"Regex": ...} or {"String": ...}, as a regular expression.
+  std::string pattern_of(const json& step, const std::string& place) const {
+    const json& pattern = member(step, "pattern", place);
+    const json& regex = optional(pattern, "Regex");
+    std::string result =
+        !regex.is_null()
+            ? text(regex, concat(place, ".pattern.Regex"))
+            : pattern_of_literal(text(member(pattern, "String", concat(place, ".pattern")),
+                                      concat(place, ".pattern.String")));
+    if (result.empty()) fail(concat(place, ".pattern"), "a pattern", pattern);
+    return result;
   }
 
   void read_pre_tokenizer(const json& step) {
@@ -198,12 +224,12 @@ class FileReader {
       }
       return;
     }
-    if (has_byte_level_) {
+    if (file_.is_byte_level) {
       refuse(concat("pre_tokenizer ", type, " behind ByteLevel"), "ByteLevel at the end", type);
     }
     PreTokenizerStep result;
     if (type == "ByteLevel") {
-      has_byte_level_ = true;
+      file_.is_byte_level = true;
       if (flag(step, "add_prefix_space", "pre_tokenizer", true)) {
         result.prefix_space = PreTokenizerStep::PrefixSpace::kIfMissing;
       }
@@ -215,22 +241,17 @@ class FileReader {
       if (!flag(step, "individual_digits", "pre_tokenizer", false)) {
         result.behavior = SplitBehavior::kContiguous;
       }
+    } else if (type == "Metaspace") {
+      read_metaspace(step, result);
     } else {
-      refuse(concat("pre_tokenizer ", type), "ByteLevel, Split, Digits, or a Sequence of them",
-             type);
+      refuse(concat("pre_tokenizer ", type),
+             "ByteLevel, Split, Digits, Metaspace, or a Sequence of them", type);
     }
     file_.pre_tokenizer.push_back(std::move(result));
   }
 
   void read_split(const json& step, PreTokenizerStep& result) const {
-    const json& pattern = member(step, "pattern", "pre_tokenizer");
-    if (const json& regex = optional(pattern, "Regex"); !regex.is_null()) {
-      result.pattern = text(regex, "pre_tokenizer.pattern.Regex");
-    } else {
-      result.pattern = pattern_of_literal(
-          text(member(pattern, "String", "pre_tokenizer.pattern"), "pre_tokenizer.pattern.String"));
-    }
-    if (result.pattern.empty()) fail("pre_tokenizer.pattern", "a pattern", pattern);
+    result.pattern = pattern_of(step, "pre_tokenizer");
     const std::string behavior =
         text(member(step, "behavior", "pre_tokenizer"), "pre_tokenizer.behavior");
     if (behavior == "Isolated") {
@@ -248,6 +269,41 @@ class FileReader {
              "Isolated, Removed, MergedWithPrevious, MergedWithNext or Contiguous", behavior);
     }
     if (flag(step, "invert", "pre_tokenizer", false)) result.invert = SplitInvert::kYes;
+  }
+
+  /// The symbol of a Metaspace step, and whether a text gets one before it. Old files say
+  /// add_prefix_space in place of prepend_scheme.
+  std::string space_symbol_of(const json& step, const std::string& place) const {
+    std::string symbol = text(member(step, "replacement", place), concat(place, ".replacement"));
+    if (n_characters(symbol) != 1) {
+      fail(concat(place, ".replacement"), "one character", json(symbol));
+    }
+    return symbol;
+  }
+  std::string prepend_scheme_of(const json& step, const std::string& place) const {
+    const json& scheme = optional(step, "prepend_scheme");
+    const bool adds = flag(step, "add_prefix_space", place, true);
+    if (scheme.is_null()) return adds ? "always" : "never";
+    const std::string name = text(scheme, concat(place, ".prepend_scheme"));
+    if (name != "always" && name != "first" && name != "never") {
+      fail(concat(place, ".prepend_scheme"), "always, first or never", scheme);
+    }
+    if (!adds && name != "never") {
+      fail(concat(place, ".prepend_scheme"), "never, as add_prefix_space is false", scheme);
+    }
+    return name;
+  }
+
+  void read_metaspace(const json& step, PreTokenizerStep& result) const {
+    using PrefixSpace = PreTokenizerStep::PrefixSpace;
+    result.space_symbol = space_symbol_of(step, "pre_tokenizer");
+    const std::string scheme = prepend_scheme_of(step, "pre_tokenizer");
+    result.prefix_space = scheme == "always"  ? PrefixSpace::kIfMissing
+                          : scheme == "first" ? PrefixSpace::kIfMissingAtStart
+                                              : PrefixSpace::kNo;
+    if (!flag(step, "split", "pre_tokenizer", true)) return;
+    result.pattern = pattern_of_literal(result.space_symbol);
+    result.behavior = SplitBehavior::kMergedWithNext;
   }
 
   void read_post_processor(const json& processor) {
@@ -297,20 +353,94 @@ class FileReader {
     file_.tokens_behind.insert(file_.tokens_behind.end(), behind.begin(), behind.end());
   }
 
-  void read_decoder(const json& decoder) {
-    if (decoder.is_null()) refuse("no decoder", "ByteLevel", "null");
-    const std::string type = type_of(decoder, "decoder");
-    if (type == "ByteLevel") return;
-    if (type == "Sequence") {
-      const json& steps = list(member(decoder, "decoders", "decoder"), "decoder.decoders");
-      if (steps.size() == 1 && type_of(steps[0], "decoder") == "ByteLevel") return;
+  void read_decoder(const json& root) {
+    const json& decoder = optional(root, "decoder");
+    if (decoder.is_null()) {
+      refuse("no decoder", "ByteLevel, or steps with ByteFallback or Metaspace", "null");
     }
-    refuse(concat("decoder ", type), "ByteLevel", type);
+    const std::string type = type_of(decoder, "decoder");
+    std::vector<const json*> steps = {&decoder};
+    if (type == "Sequence") {
+      steps.clear();
+      for (const json& step : list(member(decoder, "decoders", "decoder"), "decoder.decoders")) {
+        steps.push_back(&step);
+      }
+    }
+    const bool is_byte_level = steps.size() == 1 && type_of(*steps[0], "decoder") == "ByteLevel";
+    if (file_.is_byte_level) {
+      if (!is_byte_level) refuse(concat("decoder ", type), "ByteLevel", type);
+      return;
+    }
+    if (is_byte_level) {
+      refuse("pre_tokenizer", "one that ends in ByteLevel, as the decoder is ByteLevel",
+             type_or_null(root, "pre_tokenizer"));
+    }
+    for (const json* step : steps) read_decoder_step(*step);
+  }
+
+  void read_decoder_step(const json& step) {
+    using Kind = DecoderStep::Kind;
+    const std::string type = type_of(step, "decoder");
+    DecoderStep result;
+    if (type == "Replace") {
+      result = {.kind = Kind::kReplace,
+                .pattern = pattern_of(step, "decoder"),
+                .content = text(member(step, "content", "decoder"), "decoder.content")};
+    } else if (type == "Metaspace") {
+      result = {.kind = Kind::kMetaspace,
+                .content = space_symbol_of(step, "decoder"),
+                .n_at_start = prepend_scheme_of(step, "decoder") == "never" ? 0 : 1};
+    } else if (type == "ByteFallback") {
+      result.kind = Kind::kByteFallback;
+    } else if (type == "Fuse") {
+      result.kind = Kind::kFuse;
+    } else if (type == "Strip") {
+      result = {.kind = Kind::kStrip,
+                .content = text(member(step, "content", "decoder"), "decoder.content"),
+                .n_at_start = count(member(step, "start", "decoder"), "decoder.start")};
+      const int at_end = count(member(step, "stop", "decoder"), "decoder.stop");
+      if (n_characters(result.content) != 1) {
+        fail("decoder.content", "one character", json(result.content));
+      }
+      if (at_end > 0 || result.n_at_start > 1) {
+        refuse("decoder Strip", "start 0 or 1, and stop 0", step.dump(-1, ' ', true));
+      }
+    } else {
+      refuse(concat("decoder ", type),
+             "ByteLevel, Replace, Metaspace, ByteFallback, Fuse, Strip, or a Sequence of them",
+             type);
+    }
+    check_order(result.kind, type);
+    file_.decoder.push_back(std::move(result));
+  }
+
+  /// Each token must give its bytes by itself: (Replace or Metaspace)*, ByteFallback, Fuse, Strip.
+  void check_order(DecoderStep::Kind kind, const std::string& type) const {
+    using Kind = DecoderStep::Kind;
+    const auto rank = [](Kind k) {
+      return k == Kind::kByteFallback ? 1 : k == Kind::kFuse ? 2 : k == Kind::kStrip ? 3 : 0;
+    };
+    const bool has_last = !file_.decoder.empty();
+    const Kind last = has_last ? file_.decoder.back().kind : Kind::kReplace;
+    const bool is_in_order = rank(kind) == 0 ? rank(last) == 0 : rank(kind) > rank(last);
+    if (is_in_order && (kind != Kind::kStrip || last == Kind::kFuse)) return;
+    refuse(concat("decoder ", type, " at this place"),
+           "Replace or Metaspace first, then ByteFallback, Fuse, Strip", type);
+  }
+
+  int count(const json& value, const std::string& place) const {
+    if (!value.is_number_integer() || value.get<double>() < 0 || value.get<double>() > 1000) {
+      fail(place, "a number, 0 to 1000", value);
+    }
+    return value.get<int>();
+  }
+  static std::size_t n_characters(const std::string& text) {
+    return static_cast<std::size_t>(std::count_if(
+        text.begin(), text.end(), [](char c) { return (static_cast<uint8_t>(c) & 0xc0) != 0x80; }));
   }
 
   const std::string& name_;
   TokenizerFile file_;
-  bool has_byte_level_ = false;
 };
 
 }  // namespace

@@ -10,19 +10,20 @@
 
 #include "added_tokens.h"
 #include "split_pattern.h"
+#include "text_normalizer.h"
+#include "token_decoder.h"
 
 namespace orrery::data {
 
 struct PreTokenizerStep {
-  enum class PrefixSpace : uint8_t { kNo, kIfMissing };
+  enum class PrefixSpace : uint8_t { kNo, kIfMissing, kIfMissingAtStart };
 
-  PrefixSpace prefix_space = PrefixSpace::kNo;  // before it splits
+  std::string space_symbol = {};                // replaces each space before all else; empty: none
+  PrefixSpace prefix_space = PrefixSpace::kNo;  // a space, or its symbol, before it splits
   std::string pattern;                          // empty: it does not split
   SplitBehavior behavior = SplitBehavior::kIsolated;
   SplitInvert invert = SplitInvert::kNo;
 };
-
-enum class Normalization : uint8_t { kNfc, kNfd, kNfkc, kNfkd };
 
 struct TokenizerFile {
   std::vector<std::pair<std::string, int32_t>> vocabulary;  // in the file's spelling; ids differ
@@ -33,13 +34,16 @@ struct TokenizerFile {
   std::vector<Merge> merges;  // the first learned first
   bool ignores_merges = false;
   bool fuses_unknown = false;
-  std::string unknown_token;  // empty: characters without a token are left out
+  std::string unknown_token;   // empty: characters without a token are left out
+  bool is_byte_level = false;  // tokens are spelled in the alphabet of bytes, else as characters
+  bool has_byte_fallback = false;  // characters without a token: their bytes, "<0x0A>"
 
   std::vector<AddedToken> added;
-  std::vector<Normalization> normalizations;
+  std::vector<NormalizerStep> normalizer;
   std::vector<PreTokenizerStep> pre_tokenizer;
   std::vector<int32_t> tokens_before;  // what the post-processor puts around a text
   std::vector<int32_t> tokens_behind;
+  std::vector<DecoderStep> decoder;  // of character-level files
 
   /// `name` stands in errors. Throws ConfigError.
   static TokenizerFile parse(std::string_view json, const std::string& name);

@@ -3,6 +3,7 @@
 #include <algorithm>  // clamp, find
 #include <cmath>      // isfinite, sqrt
 
+#include "families/family.h"
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
@@ -42,30 +43,6 @@ void throw_if_any(const std::vector<std::string>& problems, const std::string& w
 }
 
 }  // namespace
-
-std::string_view name(Family family) {
-  switch (family) {
-    case Family::kLlama:
-      return "llama";
-    case Family::kMistral:
-      return "mistral";
-    case Family::kQwen2:
-      return "qwen2";
-    case Family::kQwen3:
-      return "qwen3";
-    case Family::kGemma:
-      return "gemma";
-    case Family::kGpt2:
-      return "gpt2";
-    case Family::kMixtral:
-      return "mixtral";
-    case Family::kQwen2Moe:
-      return "qwen2_moe";
-    case Family::kQwen3Moe:
-      return "qwen3_moe";
-  }
-  return "unknown";
-}
 
 int64_t Architecture::window_of(int64_t layer) const {
   return sliding_layers.empty() || sliding_layers.at(static_cast<size_t>(layer)) ? sliding_window
@@ -154,35 +131,15 @@ Architecture Architecture::from_config(const config::ModelConfig& config) {
     if (config.head == "value") a.value_head = true;  // a critic may begin as a language model
     return a;
   }
-  Architecture a;
-  if (config.architecture == "llama") {
-    a.family = Family::kLlama;
-  } else if (config.architecture == "mistral") {
-    a.family = Family::kMistral;
-  } else if (config.architecture == "qwen2") {
-    a.family = Family::kQwen2;
-    a.qkv_bias = true;
-  } else if (config.architecture == "qwen3") {
-    a.family = Family::kQwen3;
-    a.qk_norm = true;
-  } else if (config.architecture == "gemma") {
-    a.family = Family::kGemma;
-    a.norm = NormKind::kRmsPlusOne;
-    a.activation_function = ActivationFunction::kGeluTanh;
-    a.embedding_scale = std::sqrt(static_cast<double>(config.hidden_size));
-  } else if (config.architecture == "gpt2") {
-    a.family = Family::kGpt2;
-    a.norm = NormKind::kLayer;
-    a.activation_function = ActivationFunction::kGeluTanh;
-    a.learned_positions = true;
-    a.gated_mlp = false;
-    a.qkv_bias = a.output_bias = a.mlp_bias = true;
-  } else {
+  const FamilyTraits* family = find_family(config.architecture);
+  if (family == nullptr || family->complete == nullptr) {
     throw ConfigError(base::concat("architecture ", config.architecture, " has no decoder"),
-                      {.expected = "llama, mistral, qwen2, qwen3, gemma or gpt2",
+                      {.expected = family_list(true),
                        .got = config.architecture,
                        .advice = "choose one of these, or `none` for a role without parameters"});
   }
+  Architecture a;
+  a.family = family->family;
   a.vocab_size = config.vocab_size;
   a.hidden_size = config.hidden_size;
   a.intermediate_size = config.intermediate_size;
@@ -203,6 +160,7 @@ Architecture Architecture::from_config(const config::ModelConfig& config) {
   a.rope_theta = config.rope_theta;
   a.norm_eps = config.norm_eps;
   a.tie_embeddings = config.tie_embeddings;
+  family->complete(a);
   a.value_head = config.head == "value";
   for (std::string& problem : a.problems()) found.push_back(std::move(problem));
   throw_if_any(found, "impossible model");

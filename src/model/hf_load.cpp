@@ -3,6 +3,7 @@
 #include <algorithm>  // any_of
 #include <set>
 
+#include "families/family.h"
 #include "finite_weights.h"
 #include "hf_names.h"
 #include "orrery/base/counted.h"
@@ -19,9 +20,9 @@ constexpr std::string_view kValueHead = "score.weight";
 /// Tensors that checkpoints carry and nobody needs: tables that are made from the configuration,
 /// masks, and a copy of the embedding where the head is tied to it.
 bool is_redundant(const std::string& name, const Architecture& architecture) {
+  const FamilyTraits& family = traits(architecture.family);
   return name.ends_with("rotary_emb.inv_freq") ||
-         (architecture.family == Family::kGpt2 &&
-          (name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias"))) ||
+         (family.is_redundant != nullptr && family.is_redundant(name)) ||
          ((architecture.tie_embeddings || architecture.value_head) && name == "lm_head.weight");
 }
 

@@ -1,9 +1,10 @@
-// Where each parameter lies in a checkpoint of its family: Mixtral names experts w1, w2, w3; GPT-2
-// has q, k and v in one tensor and its products the other way round. Private to src/model.
+// Where each parameter lies in a checkpoint of its family (families/). Private to src/model.
 #pragma once
 
 #include <cstdint>
 #include <string>
+#include <string_view>
+#include <utility>  // pair
 #include <vector>
 
 #include "orrery/model/parameter_table.h"
@@ -18,6 +19,13 @@ struct StoredPlace {
                                   // parameter begins
   int64_t part = 0, n_parts = 1;  // which of the parameters that share the tensor
 };
+
+/// The place of a parameter that files have as it is.
+StoredPlace same_place(const ParameterSpec& spec);
+
+using Renames = std::vector<std::pair<std::string_view, std::string_view>>;
+/// The first old part that `name` has is replaced.
+std::string renamed(std::string name, const Renames& renames);
 
 StoredPlace stored_place(const Architecture& architecture, const ParameterSpec& spec);
 

@@ -61,7 +61,7 @@ void expect_mismatch(const CorrectionInput& input, const nlohmann::json& expecte
   }
 }
 
-void expect_versions(const CorrectionInput& input, int64_t current, const nlohmann::json& expected,
+void expect_versions(const CorrectionInput& input, int64_t current, const golden::Fields& expected,
                      const Tolerance& tolerance) {
   const VersionReport report = version_report(input.old_log_probs, input.behaviour_log_probs,
                                               input.versions, current, input.mask, input.lengths);

@@ -1,4 +1,4 @@
-// Byte-level BPE against what the Hugging Face `tokenizers` library makes of the same texts:
+// BPE against what the Hugging Face `tokenizers` library makes of the same texts:
 // every folder under ORRERY_TOKENIZER_DIR (else tests/fixtures/tokenizer) that holds a
 // tokenizer.json and an expected.json (its README says what is in it). All comparisons are exact.
 
@@ -43,12 +43,15 @@ std::vector<fs::path> fixture_folders() {
 struct Fixture {
   std::unique_ptr<BpeTokenizer> tokenizer;
   json expected;
+  bool is_byte_level = true;
 };
 
 Fixture read_fixture(const fs::path& folder) {
   const fs::path file = folder / "tokenizer.json";
-  return {BpeTokenizer::parse(base::read_file(file), file.string()),
-          json::parse(base::read_file(folder / "expected.json"))};
+  const std::string text = base::read_file(file);
+  return {.tokenizer = BpeTokenizer::parse(text, file.string()),
+          .expected = json::parse(base::read_file(folder / "expected.json")),
+          .is_byte_level = json::parse(text).at("decoder").at("type") == "ByteLevel"};
 }
 
 std::vector<int32_t> ids_of(const json& list) { return list.get<std::vector<int32_t>>(); }

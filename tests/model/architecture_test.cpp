@@ -170,6 +170,8 @@ TEST(HfConfig, RefusesByNameWhatChangesTheResult) {
       {R"("tie_word_embeddings": 1)", "tie_word_embeddings is 1"},
       {R"("eos_token_id": "end")", "eos_token_id is \"end\""},
       {R"("model_type": "bert")", "model_type is not supported"},
+      {R"("model_type": "gpt_oss")", "gpt_oss, which has attention sinks, and experts in MXFP4"},
+      {R"("model_type": "qwen3_next")", "qwen3_next, which has linear attention"},
   };
   for (const auto& [member, expected] : cases) {
     const std::string text = refusal_of(std::string(", ") + member);

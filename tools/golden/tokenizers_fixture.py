@@ -4,7 +4,7 @@
     tools/golden/tokenizers_fixture.py OUTPUT [--random N] [--seed S]
 
 Writes OUTPUT/<family>/{tokenizer.json,expected.json}, in the form of tests/fixtures/tokenizer. The
-committed ones: --random 40. A cross-check with more strings:
+committed ones: --random 40; --characters writes those over characters (committed: --random 500). A cross-check with more strings:
     tools/golden/tokenizers_fixture.py /tmp/more --random 5000 --seed 7
     ORRERY_TOKENIZER_DIR=/tmp/more ctest --test-dir build/dev -L tokenizer
 cost: seconds, a few MB; needs: pip install tokenizers
@@ -88,7 +88,88 @@ FAMILIES = ["gpt2-prefix-space", "llama3", "qwen", "gpt4o", "added", "added-nfc"
             "previous", "next", "contiguous", "inverted", "digits", "digits-together", "literal", "small-alphabet"]
 
 
+# Over characters: what SentencePiece models become. "_" stands for the symbol of a space here.
+SPACE = "\u2581"
+CHARACTER_PIECES = PIECES + [SPACE, SPACE * 2, f"{SPACE}the", "<0x41>", "<0x0a>", "<s>", "\u05e9\u05dc\u05d5\u05dd", "\u0645\u0631\u062d\u0628\u0627",
+                             "\u202e", "\U0001f1eb\U0001f1f7", "\u6f22\u5b57", "\ud55c\uae00", "    ", " hello", "world ", "\n ", " \n\n"]
+CHARACTER_FAMILIES = ["llama2", "mistral", "gemma", "metaspace-always", "metaspace-never", "some-bytes", "no-unknown",
+                      "replace-pattern", "metaspace-behind-split"]
+
+
+def fallback_decoder(strip=True):
+    steps = [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
+    return decoders.Sequence(steps + ([decoders.Strip(" ", 1, 0)] if strip else []))
+
+
+def character_family(name):
+    """(normalizer, pre-tokenizer, decoder, added tokens, options of the model)"""
+    prepend = normalizers.Sequence([normalizers.Prepend(SPACE), normalizers.Replace(" ", SPACE)])
+    old = [AddedToken(t, special=True, normalized=True) for t in ("<unk>", "<s>", "</s>")]
+    new = [AddedToken(t, special=True, normalized=False) for t in ("<unk>", "<s>", "</s>")]
+    words = [AddedToken("<mask>", special=True, lstrip=True, normalized=False),
+             AddedToken("<sep>", special=True, rstrip=True, normalized=False),
+             AddedToken("<both>", lstrip=True, rstrip=True, normalized=False),
+             AddedToken("lo wo", normalized=True), AddedToken("caf\u00e9", normalized=True, lstrip=True),
+             AddedToken("mask", single_word=True, normalized=True)]
+    lines = [AddedToken(t, normalized=False) for t in ("\n", "\n\n", "\t", SPACE * 2, SPACE * 3, "<start_of_turn>")]
+    metaspace = pre_tokenizers.Metaspace
+    bytes_of = {"byte_fallback": True, "fuse_unk": True}
+    return {
+        "llama2": (prepend, None, fallback_decoder(), old, bytes_of),
+        "mistral": (None, metaspace(SPACE, "first", split=False), fallback_decoder(), new + words, bytes_of),
+        "gemma": (normalizers.Replace(" ", SPACE), pre_tokenizers.Split(" ", "merged_with_previous"),
+                  fallback_decoder(strip=False), new + lines, bytes_of),
+        "metaspace-always": (None, metaspace(SPACE, "always", split=True), decoders.Metaspace(SPACE, "always"), new + words,
+                             {"fuse_unk": True}),
+        "metaspace-never": (normalizers.NFC(), metaspace(SPACE, "never", split=True), decoders.Metaspace(SPACE, "never"), new,
+                            {"fuse_unk": False}),
+        "some-bytes": (prepend, None, fallback_decoder(), new + words,
+                       {"byte_fallback": True, "fuse_unk": True, "bytes": range(0x80, 0xf0), "ignore_merges": True}),
+        "no-unknown": (normalizers.Replace(" ", SPACE), None, fallback_decoder(strip=False), new, {"unknown": None}),
+        "replace-pattern": (normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(r"\s+"), SPACE),
+                                                  normalizers.Prepend(SPACE)]), pre_tokenizers.Digits(individual_digits=True),
+                            decoders.Sequence([decoders.Replace(Regex(SPACE + "+"), " "), decoders.ByteFallback(), decoders.Fuse()]),
+                            old + words, bytes_of),
+        "metaspace-behind-split": (None, sequence(split(r"\d+|\n", "isolated"), metaspace(SPACE, "first", split=True)),
+                                   decoders.Metaspace(SPACE, "first"), new + words, {**bytes_of, "fuse_unk": False}),
+    }[name]
+
+
+def make_of_characters(name):
+    normalizer, pre, decoder, added, options = character_family(name)
+    model = models.BPE(unk_token=options.get("unknown", "<unk>"), fuse_unk=options.get("fuse_unk", False),
+                       byte_fallback=options.get("byte_fallback", False))
+    tokenizer = Tokenizer(model)
+    if normalizer:
+        tokenizer.normalizer = normalizer
+    if pre:
+        tokenizer.pre_tokenizer = pre
+    # Words to learn from, whatever the file's own splitting: its merges may go across spaces.
+    learner = Tokenizer(models.BPE(unk_token="<unk>"))
+    learner.normalizer = normalizers.Replace(" ", SPACE)
+    learner.pre_tokenizer = pre_tokenizers.Split(SPACE, "merged_with_next")
+    names = [f"<0x{b:02X}>" for b in (options.get("bytes", range(256)) if options.get("byte_fallback") else [])]
+    trainer = trainers.BpeTrainer(vocab_size=460 + len(names), special_tokens=["<unk>", "<s>", "</s>"] + names,
+                                  show_progress=False, limit_alphabet=70)
+    learner.train_from_iterator(TEXT, trainer)
+    learned = json.loads(learner.to_str())["model"]
+    data = json.loads(tokenizer.to_str())
+    data["model"]["vocab"], data["model"]["merges"] = learned["vocab"], learned["merges"]
+    if options.get("ignore_merges"):
+        data["model"]["ignore_merges"] = True
+        for word in [f"{SPACE}hello{SPACE}world", f"{SPACE}zzqx", "hello"]:
+            data["model"]["vocab"].setdefault(word, len(data["model"]["vocab"]))
+    data["decoder"] = json.loads(decoder.__getstate__())
+    tokenizer = Tokenizer.from_str(json.dumps(data))
+    tokenizer.add_special_tokens([t for t in added if t.special])
+    tokenizer.add_tokens([t for t in added if not t.special])
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    return json.loads(tokenizer.to_str())
+
+
 def make(name):
+    if name in CHARACTER_FAMILIES:
+        return make_of_characters(name)
     pre, normalizer, added, options = family(name)
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre
@@ -120,30 +201,37 @@ def make(name):
     return data
 
 
-def texts(rng, n, added):
+def texts(rng, n, added, known=PIECES):
     result = ["", " ", "\n", "hello world", " hello  world ", "The zzqx zzqx jumps over", "a" * 300, " " * 100,
               "ab" * 120, "=" * 130 + "x", "masks mask mask. unmask _mask mask\u0301 (mask)"]
-    pieces = PIECES + added * 3
+    pieces = known + added * 3
     for _ in range(n):
         result.append("".join(rng.choice(pieces) for _ in range(rng.randrange(1, 14))))
     return result
 
 
-def expect(tokenizer, rng, n):
+def without_special(tokenizer, ids):
+    """The text without special tokens. Where a normalizer changes the name of a special token the
+    library forgets that it is one (skip_special_tokens keeps it): they are left out by their ids."""
+    special = {i for i, t in tokenizer.get_added_tokens_decoder().items() if t.special}
+    return tokenizer.decode([i for i in ids if i not in special], skip_special_tokens=False)
+
+
+def expect(tokenizer, rng, n, pieces=PIECES):
     added = [t.content for t in tokenizer.get_added_tokens_decoder().values()]
     cases = []
-    for text in texts(rng, n, added):
+    for text in texts(rng, n, added, pieces):
         ids = tokenizer.encode(text, add_special_tokens=False).ids
         cases.append({"text": text, "ids": ids, "ids_with_special": tokenizer.encode(text).ids,
                       "tokens": [tokenizer.id_to_token(i) for i in ids],
                       "decoded": tokenizer.decode(ids, skip_special_tokens=False),
-                      "decoded_skip_special": tokenizer.decode(ids, skip_special_tokens=True)})
+                      "decoded_skip_special": without_special(tokenizer, ids)})
     every = sorted(tokenizer.get_vocab(with_added_tokens=True).values())
     decode_only = []
     for _ in range(n):
         ids = [rng.choice(every) for _ in range(rng.randrange(1, 9))]
         decode_only.append({"ids": ids, "decoded": tokenizer.decode(ids, skip_special_tokens=False),
-                            "decoded_skip_special": tokenizer.decode(ids, skip_special_tokens=True)})
+                            "decoded_skip_special": without_special(tokenizer, ids)})
     named = tokenizer.get_added_tokens_decoder()
     return {"made_with": f"tokenizers {tokenizers.__version__}",
             "vocab_size": tokenizer.get_vocab_size(with_added_tokens=True),
@@ -157,14 +245,19 @@ def main():
     parser.add_argument("output", type=pathlib.Path)
     parser.add_argument("--random", type=int, default=40)
     parser.add_argument("--seed", type=int, default=5)
+    parser.add_argument("--characters", action="store_true", help="the families over characters")
     arguments = parser.parse_args()
-    for name in FAMILIES:
+    for name in CHARACTER_FAMILIES if arguments.characters else FAMILIES:
         rng = random.Random(f"{arguments.seed} {name}")
         folder = arguments.output / name
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(make(name), ensure_ascii=False)
         (folder / "tokenizer.json").write_text(text, encoding="utf-8")
-        expected = expect(Tokenizer.from_str(text), rng, arguments.random)
+        expected = expect(Tokenizer.from_str(text), rng, arguments.random,
+                          CHARACTER_PIECES if arguments.characters else PIECES)
+        if arguments.characters:  # many texts: what `ids` says already is left out
+            for case in expected["encode"]:
+                del case["tokens"]
         (folder / "expected.json").write_text(json.dumps(expected) + "\n")
         print(f"{folder}: {expected['vocab_size']} tokens, {len(expected['encode'])} texts")
 

@@ -1,6 +1,7 @@
-// Byte-level BPE as tokenizer.json describes it: the tokenizers of GPT-2, Llama 3, Qwen and their
-// like. The ids are those of the Hugging Face `tokenizers` library, which tests compare with.
-// What the file asks for and this class lacks is refused by name when the file is opened.
+// BPE as tokenizer.json describes it: over bytes (GPT-2, Llama 3, Qwen and their like) or over
+// characters with the bytes of those that have no token (Llama 2, Mistral, Gemma). The ids are
+// those of the Hugging Face `tokenizers` library, which tests compare with. What the file asks for
+// and this class lacks is refused by name when the file is opened.
 //
 // A text goes through: added tokens (matched as a whole), normalizer, added tokens that match
 // normalised text, pre-tokenizer (pieces), BPE (each piece alone; pieces seen before are cached).
@@ -46,7 +47,8 @@ class BpeTokenizer final : public Tokenizer {
   /// encode(), and what the file's post-processor puts around it (a bos, usually).
   std::vector<int32_t> encode_with_special_tokens(std::string_view text) const;
 
-  /// Without special tokens. Bytes that are no UTF-8 become U+FFFD (replace_invalid_utf8).
+  /// Without special tokens. Bytes that are no UTF-8 become U+FFFD: one for each piece that could
+  /// have begun a character (replace_invalid_utf8); over characters one for each byte of the run.
   std::string decode(std::span<const int32_t> ids) const override;
   /// With the names of special tokens.
   std::string decode_all(std::span<const int32_t> ids) const;
@@ -71,7 +73,8 @@ class BpeTokenizer final : public Tokenizer {
   struct Parts;
   explicit BpeTokenizer(std::unique_ptr<Parts> parts);
 
-  void encode_piece(std::string_view text, std::vector<int32_t>& ids) const;
+  void encode_piece(std::string_view text, bool is_start, std::vector<int32_t>& ids) const;
+  std::string text_of(std::span<const int32_t> ids, bool with_special) const;
 
   std::unique_ptr<Parts> parts_;
   int32_t bos_ = -1;

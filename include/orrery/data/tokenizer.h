@@ -62,7 +62,7 @@ class ByteTokenizer final : public Tokenizer {
   int32_t pad_id() const override { return kPad; }
 };
 
-/// `byte`, the path of a Hugging Face directory (or of its tokenizer.json): byte-level BPE, or that
+/// `byte`, the path of a Hugging Face directory (or of its tokenizer.json): BPE, or that
 /// of a pre-tokenized dataset: its TokenTable. Throws ConfigError or DataError naming the
 /// tokenizers that there are, or what is wrong with the files.
 std::unique_ptr<Tokenizer> make_tokenizer(std::string_view name);
