@@ -4,6 +4,7 @@
 
 #include "orrery/algorithm/command_pool.h"
 #include "orrery/base/error.h"
+#include "orrery/base/file.h"
 #include "orrery/base/text.h"
 #include "reward_lines.h"
 
@@ -29,7 +30,7 @@ fs::path runner_file() {
   const fs::path program = fs::read_symlink("/proc/self/exe", error);
   for (fs::path folder = program.parent_path(); !folder.empty(); folder = folder.parent_path()) {
     for (const char* place : {"tools/rewards/runner.py", "share/orrery/rewards/runner.py"}) {
-      if (fs::exists(folder / place, error)) return folder / place;
+      if (base::exists(folder / place)) return folder / place;
     }
     if (folder == folder.parent_path()) break;
   }

@@ -42,8 +42,7 @@ struct Arguments {
 Arguments sorted(const std::vector<std::string>& arguments) {
   Arguments result;
   for (const std::string& argument : arguments) {
-    std::error_code ignored;
-    if (result.metrics.empty() && (result.runs.empty() || fs::exists(argument, ignored))) {
+    if (result.metrics.empty() && (result.runs.empty() || base::exists(argument))) {
       result.runs.push_back(read_run(argument));
     } else {
       result.metrics.push_back(argument);

@@ -64,7 +64,7 @@ class Runs {
     for (size_t i = 0; i < readers_.size(); ++i) {
       report::ReportRun run;
       run.record = readers_[i].update();
-      if (fs::is_directory(paths_[i])) {
+      if (base::is_folder(paths_[i])) {
         run.workers = report::read_worker_times(paths_[i], report::kWholeTrace);
         run.samples = report::index_samples(paths_[i]);
         run.chosen = report::choose_samples(run.samples.places, limits);

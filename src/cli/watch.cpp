@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "commands.h"
+#include "orrery/base/file.h"
 #include "orrery/base/text.h"
 #include "orrery/config/report_commands.h"
 #include "orrery/report/watch_frame.h"
@@ -34,7 +35,7 @@ std::string frame_of(report::RunReader& reader, const config::WatchOptions& opti
   report::WatchOptions frame{.columns = options.columns > 0 ? options.columns : terminal_columns(),
                              .metrics = options.metrics};
   if (frame.metrics.empty()) frame.metrics = important_metrics(run, 4);
-  const bool is_directory = std::filesystem::is_directory(run.root);
+  const bool is_directory = base::is_folder(run.root);
   return report::watch_frame(
       run,
       is_directory ? report::read_worker_times(run.root, kRecentTrace)

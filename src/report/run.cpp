@@ -129,7 +129,7 @@ RunReader::RunReader(const fs::path& path) {
                        .got = "no such file or directory",
                        .advice = "check the path"});
   }
-  is_directory_ = fs::is_directory(path);
+  is_directory_ = base::is_folder(path);
   run_.root = path;
   metrics_ = is_directory_ ? path / "metrics.jsonl" : path;
   if (is_directory_ && !base::exists(metrics_) && !base::exists(path / "config.cfg")) {

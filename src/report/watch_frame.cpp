@@ -6,6 +6,7 @@
 #include <fstream>
 #include <map>
 
+#include "orrery/base/error.h"
 #include "orrery/base/file.h"
 #include "orrery/base/text.h"
 #include "orrery/report/plot.h"
@@ -212,6 +213,7 @@ std::vector<Sample> latest_samples(const std::filesystem::path& run, size_t n) {
   std::vector<Sample> samples;
   if (files.empty()) return samples;
   std::ifstream in(files.back(), std::ios::binary);
+  if (!in) throw OutputError(base::concat(files.back().string(), ": cannot be read"));
   for (std::string line; std::getline(in, line) && !in.eof();) {
     std::string problem;
     if (auto sample = parse_sample(line, problem)) samples.push_back(std::move(*sample));

@@ -107,7 +107,7 @@ std::vector<WorkerTimes> read_worker_times(const fs::path& run, uint64_t most_by
     TraceReader reader;
     std::ifstream in(file, std::ios::binary);
     if (!in) throw OutputError(base::concat(file.string(), ": cannot be read"));
-    const uint64_t size = fs::file_size(file);
+    const uint64_t size = base::file_size(file);
     bool in_head = size > most_bytes;  // of which only the worker's name is wanted
     for (std::string line; std::getline(in, line) && !in.eof();) {
       if (line.size() > 1) reader.add(line);

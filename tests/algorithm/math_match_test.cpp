@@ -96,7 +96,7 @@ TEST(EqualAnswers, DifferInUnitsDigitsAndCommas) {
 /// The table of tools/rewards/math_answer.py, which knows algebra: this rule may know less, but
 /// finds nothing equal that is not.
 TEST(MathMatch, NeverAcceptsWhatAlgebraRejects) {
-  std::ifstream in(std::string(ORRERY_SOURCE_DIR) + "/tests/tools/rewards/math_pairs.tsv");
+  std::ifstream in(ORRERY_SOURCE_DIR "/tests/tools/rewards/math_pairs.tsv");
   int n_equal = 0, n_accepted = 0;
   for (std::string line; std::getline(in, line);) {
     const std::vector<std::string> cells = base::split(line, '\t');
