@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <functional>
 #include <memory>
+#include <numeric>
 
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
@@ -62,10 +64,16 @@ void read_all(checkpoint::CheckpointReader& reader, const model::ParameterTable&
   }
 }
 
+/// Numbers for each unit of length.
+int64_t width_of(const data::KeyMetadata& key) {
+  return std::accumulate(key.trailing_shape.begin(), key.trailing_shape.end(), int64_t{1},
+                         std::multiplies<>());
+}
+
 /// Everything that a sample has under a key.
 checkpoint::Slab slab_of_sample(data::SampleId id, const data::KeyMetadata& key, size_t place) {
   const int64_t rows = key.lengths.total(place);
-  const int64_t columns = key.elements_per_unit();
+  const int64_t columns = width_of(key);
   return {.name = base::concat("carried/samples/", id.value, "/", key.key),
           .dtype = key.dtype,
           .rows = rows,
