@@ -88,6 +88,19 @@ std::optional<OptionProblem> CommandRewardOptions::source_problem() const {
   return std::nullopt;
 }
 
+namespace {
+
+/// Tokens of the answers; 0 of one that failed: what stands for its reward is no judgement of it.
+std::vector<int64_t> judged_lengths(const std::vector<Response>& responses) {
+  auto lengths = answer_lengths(responses);
+  for (size_t i = 0; i < responses.size(); ++i) {
+    if (!responses[i].failure.empty()) lengths[i] = 0;
+  }
+  return lengths;
+}
+
+}  // namespace
+
 CommandReward::CommandReward(CommandRewardOptions options)
     : options_(std::move(options)), reward_of_failed_(number_in(options_.on_failed_answer)) {}
 
@@ -131,7 +144,7 @@ data::SequenceBatch CommandReward::inference(ModelContext& model, const data::Se
   const std::vector<FailedAnswer> all = gather_failed(round.failed, *model.data_group);
   share_.add(call.step, round.n_answers, round.n_expected, all);
   report(round);
-  statistics_.merge(add_overlong_penalty(options_, answer_lengths(round.responses), round.rewards));
+  statistics_.merge(add_overlong_penalty(options_, judged_lengths(round.responses), round.rewards));
   if (options_.dump_samples && !call.samples.empty()) {
     dump_responses(call.samples, call.step, call.data_rank, round.responses, round.rewards);
   }

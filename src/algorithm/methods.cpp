@@ -59,6 +59,7 @@ const std::vector<Method>& table() {
       {"reinforce_plus_plus",
        "arXiv 2501.03262",
        {{"estimator", "reinforce_plus_plus"},
+        {"group_adv_norm", "false"},
         {"group_std_kind", "population"},
         {"group_eps", "1e-8"},
         {"group_eps_mode", "variance_floor"},

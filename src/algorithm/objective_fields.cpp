@@ -128,8 +128,9 @@ class Rules {
                           " has no dual clip; write 0, or surrogate = ppo_clip"));
     error_if(options_.clip_range_high > 0 && !clips, "clip_range_high",
              base::concat("surrogate ", options_.surrogate, " has no such bound; write 0"));
-    unused_if(options_.clip_range != 0.2 && !(is("ppo_clip") || (is("cispo") && needs_eps_clip())),
-              "clip_range", "surrogate = ppo_clip (or cispo)");
+    unused_if(
+        options_.clip_range != 0.2 && !(is("ppo_clip") || (is("cispo") && needs_clip_range())),
+        "clip_range", "surrogate = ppo_clip (or cispo)");
     unused_if(options_.cispo_lower && !is("cispo"), "cispo_lower", "surrogate = cispo");
     unused_if((options_.sapo_tau_positive != 1) && !is("sapo"), "sapo_tau_positive",
               "surrogate = sapo");
@@ -141,7 +142,7 @@ class Rules {
               "surrogate = dppo_tv or dppo_kl");
   }
 
-  bool needs_eps_clip() const { return options_.cispo_lower || options_.clip_range_high == 0; }
+  bool needs_clip_range() const { return options_.cispo_lower || options_.clip_range_high == 0; }
 
   void aggregation() {
     const bool is_constant = options_.aggregation == "constant";

@@ -213,8 +213,8 @@ parallel::LossResult PpoActor::loss(const model::LogProbs& policy, const data::S
   const double n_high = actor.clipped_high.sum().item<double>();
   statistics.mean("approx_kl", kl_sum, weight);
   statistics.mean("clip_fraction", n_low + n_high, weight);
-  statistics.mean("clip_ratio_low", n_low, weight);
-  statistics.mean("clip_ratio_high", n_high, weight);
+  statistics.mean("clip_fraction_low", n_low, weight);
+  statistics.mean("clip_fraction_high", n_high, weight);
   statistics.mean("dual_clip_fraction", actor.clipped_dual.sum().item<double>(), weight);
   statistics.mean("entropy", masked_sum(policy.entropy, mask), weight);
   statistics.mean("new_logp", masked_sum(log_probs, mask), weight);

@@ -92,10 +92,11 @@ std::vector<OptionProblem> ActorOptions::problems(const config::CallConfig& call
                        "an advantage per answer has no use for the values of a "
                        "critic; write adv_norm, or use interface grpo"});
     }
-    if (!reads(call, "values")) {
+    // Beside a critic's values group_adv_norm is refused already.
+    if (is_by_options && !(group_adv_norm && reads(call, "values"))) {
       for (auto& each : normalised_twice(*this)) found.push_back(std::move(each));
     }
-    if (group_adv_norm && reads(call, "dense_rewards")) {
+    if (is_by_options && group_adv_norm && reads(call, "dense_rewards")) {
       found.push_back({"group_adv_norm",
                        "the rewards of an answer's tokens are added up to one; group_adv_norm = "
                        "false keeps them apart",

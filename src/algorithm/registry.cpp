@@ -114,8 +114,7 @@ using Why = std::optional<std::string>;
 Why two_answers(const std::string&, const std::string& group_size) {
   if (std::stoll(group_size) >= 2) return {};
   return "an answer that is alone in its group has nothing to be compared with and teaches "
-         "nothing; "
-         "write group_size = 2 or more, or switch the option off";
+         "nothing; write group_size = 2 or more, or switch the option off";
 }
 
 /// Of an estimator that compares the answers of a prompt.
@@ -227,7 +226,7 @@ InterfaceSignature with_options(InterfaceSignature signature, std::vector<std::s
   return signature;
 }
 
-/// Own options of an interface that scores answers: each has its penalty for long ones.
+/// Own options of rule_reward and command_reward: each has its penalty for long answers.
 std::vector<std::string> with_overlong_options(std::vector<std::string> options) {
   for (std::string& name : names_of_options<OverlongOptions>()) options.push_back(std::move(name));
   return options;

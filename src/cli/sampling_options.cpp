@@ -161,7 +161,13 @@ class SamplingChecks {
   /// A rule that gives two rewards on the same side of the bound.
   void check_rewards() {
     const graph::Call& call = job_.graph.call(job_.graph.producer(options_.rewards));
-    if (call.interface != "rule_reward" || !is_by_accuracy()) return;
+    if (!is_by_accuracy()) return;
+    if (call.interface == "combined_reward") {
+      checks_.warn(key_of("correct_above"), concat("is compared with the weighted sum that call.",
+                                                   call.name, " gives: an answer may be above ",
+                                                   config_.correct_above, " by its form alone"));
+    }
+    if (call.interface != "rule_reward" && call.interface != "format_reward") return;
     const config::CallConfig& config = *job_.experiment.find_call(call.name);
     const auto correct = config::option_or(config, "correct", 1.0);
     const auto wrong = config::option_or(config, "wrong", 0.0);

@@ -402,11 +402,11 @@ constexpr Metric kPolicy[] = {
      .unit = "share",
      .definition = "these tokens whose loss is the clipped one",
      .source = kActors},
-    {.name = "<call>/clip_ratio_low",
+    {.name = "<call>/clip_fraction_low",
      .unit = "share",
      .definition = "of them those at the lower bound; of dppo those blocked with A < 0",
      .source = kActors},
-    {.name = "<call>/clip_ratio_high",
+    {.name = "<call>/clip_fraction_high",
      .unit = "share",
      .definition = "of them those at the upper bound; of dppo those blocked with A > 0",
      .source = kActors},
@@ -430,16 +430,15 @@ constexpr Metric kPolicy[] = {
     {.name = "<call>/behave_imp_weight",
      .spread = Spread::kMinMax,
      .unit = "ratio",
-     .definition =
-         "p before the train step / p at generation, of the tokens whose weight is not above "
-         "behav_imp_weight_cap",
+     .definition = "proximal policy's p / p at generation, of the tokens whose weight is not above "
+                   "behav_imp_weight_cap",
      .source = kActors,
-     .when = "recompute_log_probs"},
+     .when = "recompute_log_probs or interpolate_proximal"},
     {.name = "<call>/behave_approx_kl",
      .unit = "nats",
      .definition = "mean of the logarithm of the same",
      .source = kActors,
-     .when = "recompute_log_probs"},
+     .when = "recompute_log_probs or interpolate_proximal"},
 };
 
 constexpr Metric kCritic[] = {

@@ -51,9 +51,9 @@ void write_curves(ScriptText& out, const RunRecord& run, size_t most_points) {
   out.key("curves").begin_object();
   for (const auto& [name, curve] : run.curves) {
     out.key(name);
-    write_curve(out, lists,
-                name.starts_with("time/") ? stretch_means(curve, most_points)
-                                          : thinned(curve, most_points));
+    write_curve(
+        out, lists,
+        name.starts_with("time/") ? span_means(curve, most_points) : thinned(curve, most_points));
   }
   out.end_object();
   out.key("totals").begin_object();
@@ -194,11 +194,11 @@ Curve thinned(const Curve& curve, size_t most_points) {
   if (n <= std::max<size_t>(most_points, 4)) return curve;
   Curve result;
   const auto take = [&](size_t i) { result.put(curve.steps[i], curve.values[i]); };
-  const size_t n_stretches = std::max<size_t>(1, (most_points - 2) / 2);
+  const size_t n_spans = std::max<size_t>(1, (most_points - 2) / 2);
   take(0);
-  for (size_t partition = 0; partition < n_stretches; ++partition) {
-    const size_t begin = partition * n / n_stretches;
-    const size_t end = (partition + 1) * n / n_stretches;
+  for (size_t span = 0; span < n_spans; ++span) {
+    const size_t begin = span * n / n_spans;
+    const size_t end = (span + 1) * n / n_spans;
     size_t low = begin, high = begin;
     for (size_t i = begin; i < end; ++i) {
       if (!(curve.values[i] >= curve.values[low])) low = i;  // NaN counts as both: a gap shows
@@ -211,7 +211,7 @@ Curve thinned(const Curve& curve, size_t most_points) {
   return result;
 }
 
-Curve stretch_means(const Curve& curve, size_t most_points) {
+Curve span_means(const Curve& curve, size_t most_points) {
   const size_t n = curve.steps.size();
   const size_t length = (n + most_points - 1) / std::max<size_t>(1, most_points);
   if (length <= 1) return curve;

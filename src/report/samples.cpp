@@ -84,7 +84,7 @@ void index_file(const fs::path& file, SampleIndex& index) {
   }
 }
 
-/// Half-open partitions of `places` with one step each.
+/// Half-open spans of `places` with one step each.
 std::vector<std::pair<size_t, size_t>> steps_of(const std::vector<SamplePlace>& places) {
   std::vector<std::pair<size_t, size_t>> steps;
   for (size_t begin = 0, end = 0; begin < places.size(); begin = end) {

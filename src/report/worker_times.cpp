@@ -15,21 +15,21 @@ namespace fs = std::filesystem;
 
 namespace {
 
-struct Stretch {
+struct Span {
   int64_t begin_us = 0;
   int64_t end_us = 0;
 };
 
 /// Length of the union.
-double seconds_of(std::vector<Stretch>& partitions) {
-  std::sort(partitions.begin(), partitions.end(),
-            [](const Stretch& a, const Stretch& b) { return a.begin_us < b.begin_us; });
+double seconds_of(std::vector<Span>& spans) {
+  std::sort(spans.begin(), spans.end(),
+            [](const Span& a, const Span& b) { return a.begin_us < b.begin_us; });
   int64_t sum = 0;
   int64_t end = INT64_MIN;
-  for (const Stretch& partition : partitions) {
-    const int64_t begin = std::max(partition.begin_us, end);
-    if (partition.end_us > begin) sum += partition.end_us - begin;
-    end = std::max(end, partition.end_us);
+  for (const Span& span : spans) {
+    const int64_t begin = std::max(span.begin_us, end);
+    if (span.end_us > begin) sum += span.end_us - begin;
+    end = std::max(end, span.end_us);
   }
   return static_cast<double>(sum) * 1e-6;
 }
@@ -47,7 +47,7 @@ class TraceReader {
     }
   }
   WorkerTimes take() {
-    for (auto& [step, partitions] : busy_) times_.busy_seconds.put(step, seconds_of(partitions));
+    for (auto& [step, spans] : busy_) times_.busy_seconds.put(step, seconds_of(spans));
     return std::move(times_);
   }
 
@@ -78,7 +78,7 @@ class TraceReader {
   }
 
   WorkerTimes times_;
-  std::map<int64_t, std::vector<Stretch>> busy_;
+  std::map<int64_t, std::vector<Span>> busy_;
   int64_t step_ = -1;
 };
 

@@ -88,9 +88,9 @@ TEST(StretchMeans, KeepsTheSameStepsForCurvesWithTheSameSteps) {
     a.put(step, static_cast<double>(step));
     b.put(step, -1);
   }
-  EXPECT_THAT(stretch_means(a, 5).steps, ::testing::ElementsAre(1, 3, 5, 7, 9));
-  EXPECT_THAT(stretch_means(a, 5).values, ::testing::ElementsAre(1.5, 3.5, 5.5, 7.5, 9.5));
-  EXPECT_EQ(stretch_means(a, 5).steps, stretch_means(b, 5).steps);
+  EXPECT_THAT(span_means(a, 5).steps, ::testing::ElementsAre(1, 3, 5, 7, 9));
+  EXPECT_THAT(span_means(a, 5).values, ::testing::ElementsAre(1.5, 3.5, 5.5, 7.5, 9.5));
+  EXPECT_EQ(span_means(a, 5).steps, span_means(b, 5).steps);
 }
 
 }  // namespace

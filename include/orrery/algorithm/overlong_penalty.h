@@ -26,7 +26,7 @@ void check(const OverlongPenalty& penalty);
 /// What is added to the reward of an answer of `length` tokens: 0 to -factor. Throws as check().
 double overlong_penalty(int64_t length, const OverlongPenalty& penalty);
 
-/// Options of every interface that scores answers.
+/// Options of rule_reward and command_reward.
 struct OverlongOptions {
   int64_t overlong_max_length = 0;
   int64_t overlong_buffer = 0;

@@ -48,7 +48,7 @@ struct Transfer {
   }
 };
 
-/// Moves samples between workers before a handle.
+/// Moves samples between workers before what is asked for.
 struct DataTransferHook {
   std::vector<Transfer> transfers = {};  ///< those in which the receiver of the request takes part
 
@@ -130,7 +130,7 @@ struct StepInfo {
   bool operator==(const StepInfo&) const = default;
 };
 
-/// Master -> worker: run the hooks and `handle`, then reply.
+/// Master -> worker: run the hooks and what is asked for, then reply.
 /// Example: {.id = 41, .call = 2, .kind = RequestKind::kTrainStep, .batch = {ids 7 9, ...}}
 struct Request {
   uint64_t sequence = 0;  ///< per worker from 0 without gaps; set by the channel
@@ -196,7 +196,7 @@ struct Reply {
   std::string error = {};                        ///< empty: all went well
   int32_t exit_code = 0;                         ///< that goes with the error
   ErrorKind error_kind = ErrorKind::kCallError;  ///< its class
-  data::BatchMetadata output = {};  ///< what the handle made; its tensors stay on the worker
+  data::BatchMetadata output = {};  ///< what was asked for; its tensors stay on the worker
   std::vector<metrics::Statistics> statistics = {};  ///< one per minibatch
   metrics::Statistics evaluation = {};
   std::vector<TimeRecord> times = {};

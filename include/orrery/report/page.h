@@ -51,7 +51,7 @@ struct PageOptions {
   int refresh_seconds = 0;  ///< of a page that is written anew while the run goes on; 0: never
 };
 
-/// A curve of more points than this is thinned: of each partition its smallest and largest value,
+/// A curve of more points than this is thinned: of each span its smallest and largest value,
 /// of times their mean. With many curves the bound is lower: all of a page have kMostPoints at
 /// most.
 inline constexpr size_t kMostPointsOfCurve = 5'000;
@@ -59,9 +59,9 @@ inline constexpr size_t kMostPoints = 1'500'000;
 
 Curve thinned(const Curve& curve, size_t most_points);
 
-/// Means over partitions of equally many steps, at the first step of each. Curves with the same
+/// Means over spans of equally many steps, at the first step of each. Curves with the same
 /// steps keep the same steps, so that they can be added up.
-Curve stretch_means(const Curve& curve, size_t most_points);
+Curve span_means(const Curve& curve, size_t most_points);
 
 std::string page_html(const std::vector<ReportRun>& runs, const PageOptions& options);
 

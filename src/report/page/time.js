@@ -4,7 +4,7 @@ const timeSettings = {run: 0, by: "phase"};
 const kStretches = 240;
 
 /// Means over partitions of steps, so that a long run is still an area.
-function stretched(curve, steps) {
+function bySpan(curve, steps) {
   const at = new Map(curve.steps.map((step, index) => [step, curve.values[index]]));
   const size = Math.max(1, Math.ceil(steps.length / kStretches));
   const means = [];
@@ -17,7 +17,7 @@ function stretched(curve, steps) {
   return means;
 }
 
-function stretchSteps(steps) {
+function spanSteps(steps) {
   const size = Math.max(1, Math.ceil(steps.length / kStretches));
   return steps.filter((_, index) => index % size === 0);
 }
@@ -56,14 +56,14 @@ function drawTime(body, run, by) {
     body.append(element("p", {class: "note"}, "This run has no times yet."));
     return;
   }
-  const steps = stretchSteps(whole.steps);
+  const steps = spanSteps(whole.steps);
   let below = new Array(steps.length).fill(0);
   const layers = parts.map((part) => {
-    const own = stretched(part.curve, whole.steps);
+    const own = bySpan(part.curve, whole.steps);
     below = below.map((sum, index) => sum + own[index]);
     return {name: part.name, own, top: below};
   });
-  const total = stretched(whole, whole.steps);
+  const total = bySpan(whole, whole.steps);
   const gap = total.map((seconds, index) => Math.max(0, seconds - below[index]));
   if (Math.max(...gap) > 0) {
     layers.push({name: "rest: master, waiting", own: gap, top: below.map((sum, index) => sum + gap[index]), rest: true});
