@@ -6,7 +6,6 @@
 #include <numeric>
 
 #include "orrery/algorithm/masked_statistics.h"
-#include "orrery/algorithm/pair_losses.h"
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
@@ -85,16 +84,6 @@ at::Tensor sums_by_sequence(const at::Tensor& per_action, const at::Tensor& mask
   return sums.empty() ? per_action.narrow(0, 0, 0) : at::stack(sums);
 }
 
-parallel::LossResult dpo_loss(const at::Tensor& log_probs, const at::Tensor& ref_log_probs,
-                              double beta) {
-  const PairInput input{.log_probs = log_probs,
-                        .ref_log_probs = ref_log_probs,
-                        .lengths = std::vector<int32_t>(static_cast<size_t>(log_probs.numel()), 1)};
-  return pair_losses(input, {.beta = beta, .nonfinite = NonfiniteInput::kPassOn},
-                     PairCounts::of(input))
-      .result;
-}
-
 at::Tensor last_of_each(const at::Tensor& per_token, const std::vector<int32_t>& lengths) {
   std::vector<int64_t> rows;
   int64_t end = 0;
@@ -130,11 +119,6 @@ PairwiseLoss pairwise_loss(const PairwiseInput& input, const PairwiseOptions& op
   statistics.mean("score_margin", sum_of(seen.chosen - seen.rejected), n);
   statistics.mean("score", sum_of(input.scores), 2 * n);
   return loss;
-}
-
-parallel::LossResult pairwise_loss(const at::Tensor& scores, const std::vector<int32_t>& pairs) {
-  return pairwise_loss({.scores = scores, .pairs = pairs}, {.nonfinite = NonfiniteInput::kPassOn})
-      .result;
 }
 
 metrics::Statistics pair_accuracy(const at::Tensor& per_sequence) {

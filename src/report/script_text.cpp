@@ -66,12 +66,6 @@ ScriptText& ScriptText::integer(int64_t value) {
   return *this;
 }
 
-ScriptText& ScriptText::boolean(bool value) {
-  separate();
-  text_ += value ? "true" : "false";
-  return *this;
-}
-
 void ScriptText::separate() {
   if (needs_comma_) text_ += ',';
   needs_comma_ = true;

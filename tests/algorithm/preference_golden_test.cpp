@@ -1,6 +1,7 @@
 // Losses of preference pairs against the recorded reference.
 #include "algorithm/tensors_for_test.h"
 #include "orrery/algorithm/advantages.h"
+#include "orrery/algorithm/pair_losses.h"
 #include "orrery/algorithm/preference_losses.h"
 #include "orrery/base/error.h"
 
@@ -14,6 +15,22 @@ std::vector<int32_t> flat_lengths(const golden::Case& c) {
     for (const auto& member : sample) lengths.push_back(member.get<int32_t>());
   }
   return lengths;
+}
+
+/// What an interface calls, with the options of the reference.
+parallel::LossResult dpo_loss(const at::Tensor& log_probs, const at::Tensor& ref_log_probs,
+                              double beta) {
+  const PairInput input{.log_probs = log_probs,
+                        .ref_log_probs = ref_log_probs,
+                        .lengths = std::vector<int32_t>(static_cast<size_t>(log_probs.numel()), 1)};
+  return pair_losses(input, {.beta = beta, .nonfinite = NonfiniteInput::kPassOn},
+                     PairCounts::of(input))
+      .result;
+}
+
+parallel::LossResult pairwise_loss(const at::Tensor& scores, const std::vector<int32_t>& pairs) {
+  return pairwise_loss({.scores = scores, .pairs = pairs}, {.nonfinite = NonfiniteInput::kPassOn})
+      .result;
 }
 
 TEST(DpoGolden, LossAndGradientAreThoseOfTheReference) {

@@ -22,15 +22,6 @@ void check_pairs(const data::SequenceBatch& batch);
 at::Tensor sums_by_sequence(const at::Tensor& per_action, const at::Tensor& mask,
                             const std::vector<int32_t>& lengths);
 
-/// Direct preference optimisation (Rafailov et al. 2023). Sum over pairs of
-/// -log sigmoid(beta ((chosen - ref_chosen) - (rejected - ref_rejected))).
-///   log_probs      [N] summed over the answer, differentiable
-///   ref_log_probs  [N] likewise, of the reference
-/// Statistics per pair: chosen_reward, rejected_reward (beta times the log-ratio), accuracy,
-/// ref_kl (minus the summed log-ratio).
-parallel::LossResult dpo_loss(const at::Tensor& log_probs, const at::Tensor& ref_log_probs,
-                              double beta);
-
 /// [T] -> [N]: the entry of each sequence's last token. Differentiable.
 at::Tensor last_of_each(const at::Tensor& per_token, const std::vector<int32_t>& lengths);
 
@@ -58,9 +49,6 @@ struct PairwiseLoss {
 /// score. Throws ShapeError when sizes disagree, ConfigError for a negative coefficient, CallError
 /// for margins and (NonfiniteInput::kRefuse) scores that are not finite.
 PairwiseLoss pairwise_loss(const PairwiseInput& input, const PairwiseOptions& options);
-
-/// The same without margins and centering, of scores as they are.
-parallel::LossResult pairwise_loss(const at::Tensor& scores, const std::vector<int32_t>& pairs);
 
 /// eval/accuracy: how often the chosen one of a pair has the larger number. [N]
 metrics::Statistics pair_accuracy(const at::Tensor& per_sequence);

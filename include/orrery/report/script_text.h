@@ -20,7 +20,6 @@ class ScriptText {
   /// Seven significant digits: more than a picture shows.
   ScriptText& number(double value);
   ScriptText& integer(int64_t value);
-  ScriptText& boolean(bool value);
 
   const std::string& str() const { return text_; }
 
