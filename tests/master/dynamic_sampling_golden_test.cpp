@@ -77,14 +77,14 @@ TEST(DynamicSamplingGolden, TakesTheGroupsOfTheVectors) {
         for (size_t i = 0; i < steps.size(); ++i) {
           SCOPED_TRACE("step " + std::to_string(i));
           const SampledStep& step = got.steps[i];
-          EXPECT_EQ(step.accepted, golden::integers(steps[i]["accepted"]));
-          EXPECT_EQ(step.rejected, golden::integers(steps[i]["rejected"]));
-          EXPECT_EQ(step.carried_over, golden::integers(steps[i]["carried_over"]));
-          EXPECT_EQ(step.discarded, golden::integers(steps[i]["discarded"]));
-          EXPECT_EQ(step.carried_in, golden::to_int64(steps[i]["carried_in"]));
-          EXPECT_EQ(step.rounds, golden::to_int64(steps[i]["rounds"]));
-          EXPECT_EQ(step.generated_groups, golden::to_int64(steps[i]["generated_groups"]));
-          EXPECT_EQ(step.is_complete ? 1 : 0, golden::to_int64(steps[i]["complete"]));
+          EXPECT_EQ(step.accepted, golden::integers(steps.at(i).at("accepted")));
+          EXPECT_EQ(step.rejected, golden::integers(steps.at(i).at("rejected")));
+          EXPECT_EQ(step.carried_over, golden::integers(steps.at(i).at("carried_over")));
+          EXPECT_EQ(step.discarded, golden::integers(steps.at(i).at("discarded")));
+          EXPECT_EQ(step.carried_in, golden::to_int64(steps.at(i).at("carried_in")));
+          EXPECT_EQ(step.rounds, golden::to_int64(steps.at(i).at("rounds")));
+          EXPECT_EQ(step.generated_groups, golden::to_int64(steps.at(i).at("generated_groups")));
+          EXPECT_EQ(step.is_complete ? 1 : 0, golden::to_int64(steps.at(i).at("complete")));
         }
         EXPECT_EQ(got.stream_position, golden::to_int64(c.expect().at("stream_position")));
       });
