@@ -28,6 +28,10 @@ constexpr const char* kUsage = R"(orrery: reinforcement learning of language mod
   orrery convert  --from DIR --to DIR    Hugging Face directory <-> Orrery checkpoint
   orrery inspect PATH          what a model, checkpoint, run or file holds
   orrery verify PATH           re-reads everything: exit code 5 where it is damaged
+  orrery report RUN [RUN...] [--out report.html] [--follow]    one page about runs, for a browser
+  orrery watch RUN             a run in the terminal while it goes on
+  orrery plot RUN [RUN...] [METRIC...] [--out F.svg|F.png]     metrics over each other
+  orrery compare A B           what differs between two runs, and from which step on
   orrery doctor                would a job run here, and how fast? alone, under mpirun or srun
   orrery --version             what this program is made of
   orrery COMMAND --help        all options; of train and plan also all configuration keys
@@ -44,6 +48,8 @@ constexpr Command kCommands[] = {
     {"score", orrery::cli::run_score},     {"generate", orrery::cli::run_generate},
     {"convert", orrery::cli::run_convert}, {"inspect", orrery::cli::run_inspect},
     {"verify", orrery::cli::run_verify},   {"doctor", orrery::cli::run_doctor},
+    {"report", orrery::cli::run_report},   {"watch", orrery::cli::run_watch},
+    {"plot", orrery::cli::run_plot},       {"compare", orrery::cli::run_compare},
 };
 
 int run(const std::vector<std::string>& arguments) {

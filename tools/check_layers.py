@@ -8,7 +8,7 @@ import re
 import sys
 
 ORDER = ["base", "config", "graph", "data", "metrics", "checkpoint", "comm", "kernels", "model",
-         "parallel", "algorithm", "worker", "master", "search", "cli"]
+         "parallel", "algorithm", "worker", "master", "search", "report", "cli"]
 # What a folder may not use although it stands before it: the master sees no tensor.
 FORBIDDEN = {
     "master": {"worker", "kernels", "model", "parallel", "algorithm"},
@@ -16,7 +16,7 @@ FORBIDDEN = {
 }
 TENSORS = re.compile(r'\s*#\s*include\s*[<"](ATen|c10|torch)/')
 MPI = re.compile(r'\s*#\s*include\s*[<"]mpi\.h')
-PLAIN = {"base", "config", "graph", "metrics", "master"}  # neither tensors nor MPI
+PLAIN = {"base", "config", "graph", "metrics", "master", "report"}  # neither tensors nor MPI
 OWN = re.compile(r'\s*#\s*include\s*"orrery/([a-z_]+)/')
 # A private header of another folder: "comm/mpi_frames.h" or "../comm/mpi_frames.h".
 PRIVATE = re.compile(r'\s*#\s*include\s*"(?:\.\./)*([a-z_]+)/')

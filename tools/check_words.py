@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Looks for words that are gone (tools/words.txt) in everything that people read.
 
-    tools/check_words.py            exit status 1 if there are any, each with its place
+    tools/check_words.py [TREE]     exit status 1 if there are any, each with its place
 
 cost: seconds
 """
@@ -11,7 +11,9 @@ import re
 import subprocess
 import sys
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROOT = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else __file__).resolve()
+if len(sys.argv) < 2:
+    ROOT = ROOT.parent.parent
 LIST = "tools/words.txt"
 # Recorded data speaks as whoever recorded it.
 DATA = (".json", ".jsonl", ".safetensors", ".h5", ".bin", ".model", ".lock")
@@ -30,8 +32,8 @@ def rules():
 
 
 def main():
-    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True,
-                           text=True).stdout.split("\0")
+    files = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+                           cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
     found = 0
     words = list(rules())
     for name in files:

@@ -52,7 +52,8 @@ after=$(eval_accuracy "$grpo" last)
 cat <<END
 
 Look at it:
-  python3 tools/plot.py $grpo eval/accuracy     # here, in the terminal
+  build/release/orrery plot $grpo eval/accuracy # here, in the terminal
+  build/release/orrery report $grpo --out report.html   # everything, in a browser
   tensorboard --logdir $output                       # curves in a browser (pip install tensorboard)
   tail -n 3 $grpo/samples/*.jsonl               # what the model wrote, with rewards
   ui.perfetto.dev with $grpo/trace/             # what every rank did, and when

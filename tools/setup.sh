@@ -27,7 +27,7 @@ packages=(g++ cmake ninja-build ccache mold git python3 python3-pip libopenmpi-d
           libpcre2-dev libutf8proc-dev)
 [ "$tests" = yes ] && packages+=(libgtest-dev libgmock-dev libbenchmark-dev clang-format procps
                                 hdf5-tools python3-jinja2 slurm-wlm slurm-wlm-basic-plugins munge
-                                iproute2)
+                                iproute2 bubblewrap)
 
 missing=()
 for package in "${packages[@]}"; do
@@ -57,6 +57,18 @@ if [ ! -f "$torch/complete" ]; then
   PIP_ROOT_USER_ACTION=ignore python3 -m pip install "${flags[@]}" \
     torch==2.11.0 nvidia-cuda-cupti nvidia-cuda-runtime
   touch "$torch/complete"
+fi
+
+# What tools/rewards/math_answer.py stands on. Only its own test finds it there: a job takes it from the
+# Python that it runs with.
+rewards=build/rewards
+if [ "$tests" = yes ] && [ ! -f "$rewards/complete" ]; then
+  echo "setup.sh: installing math-verify into $rewards"
+  rm -rf "$rewards" && mkdir -p "$rewards"
+  flags=(--quiet --no-compile --target "$rewards")
+  python3 -m pip install --help | grep -q break-system-packages && flags+=(--break-system-packages)
+  PIP_ROOT_USER_ACTION=ignore python3 -m pip install "${flags[@]}" math-verify==0.9.0
+  touch "$rewards/complete"
 fi
 
 if [ "$build" = yes ]; then

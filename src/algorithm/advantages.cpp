@@ -123,49 +123,51 @@ at::Tensor bounded(const at::Tensor& x, double limit) {
   return limit > 0 ? x.clamp(-limit, limit) : x;
 }
 
+namespace {
+
+/// Sums over the ranks of the group, if there is one.
+std::vector<double> sums_over(comm::Communicator* group, const std::vector<double>& own) {
+  if (group == nullptr || group->size() == 1) return own;
+  at::Tensor sums = at::tensor(own, at::kDouble);
+  group->all_reduce(sums, comm::ReduceOp::kSum);
+  return {sums.const_data_ptr<double>(), sums.const_data_ptr<double>() + own.size()};
+}
+
+}  // namespace
+
 at::Tensor masked_normalization(const at::Tensor& x, const at::Tensor& mask,
                                 comm::Communicator* group, Variance variance, double eps) {
-  at::Tensor wide = x.to(at::kDouble);
-  if (mask.defined()) wide = at::where(mask.to(at::kBool), wide, 0.0);
-  const double count = mask.defined() ? mask.sum().item<double>() : static_cast<double>(x.numel());
-  at::Tensor sums = at::tensor(
-      {wide.sum().item<double>(), wide.square().sum().item<double>(), count}, at::kDouble);
-  if (group != nullptr && group->size() > 1) group->all_reduce(sums, comm::ReduceOp::kSum);
-  const double* all = sums.const_data_ptr<double>();
+  const at::Tensor counted = mask.defined() ? mask.to(at::kBool) : at::ones_like(x, at::kBool);
+  const at::Tensor wide = at::where(counted, x.to(at::kDouble), 0.0);
   const at::ScalarType type = x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-  const double factor = all[2];
-  if (factor == 0) return at::zeros_like(x, type);
-  const double mean = all[0] / factor;
-  double spread = all[1] / factor - mean * mean;
-  // Rounding can leave a difference of equal numbers slightly below 0, or above it: neither is a
-  // variance. What lies within the rounding of the squares is 0.
-  if (spread < 1e-14 * (all[1] / factor)) spread = 0;
-  if (variance == Variance::kUnbiased) spread = factor > 1 ? spread * factor / (factor - 1) : 0;
-  return ((wide - mean) / (std::sqrt(spread) + eps)).to(type);
+  const std::vector<double> first =
+      sums_over(group, {wide.sum().item<double>(), counted.sum().item<double>()});
+  const double count = first[1];
+  if (count == 0) return at::zeros_like(x, type);
+  // In two passes, each from the mean before it: E[x^2] - mean^2 loses the digits of a small
+  // deviation from a large mean, and the rounding of the mean itself shows where values are equal.
+  double mean = first[0] / count;
+  at::Tensor from_mean = at::where(counted, wide - mean, 0.0);
+  mean += sums_over(group, {from_mean.sum().item<double>()})[0] / count;
+  from_mean = wide - mean;
+  const at::Tensor deviations = at::where(counted, from_mean, 0.0);
+  const double squares = sums_over(group, {deviations.square().sum().item<double>()})[0];
+  const double divisor = variance == Variance::kUnbiased ? count - 1 : count;
+  const double std = divisor > 0 ? std::sqrt(squares / divisor) : 0;
+  return (from_mean / (std + eps)).to(type);
 }
 
 at::Tensor normalize_by_group(const at::Tensor& x, const at::Tensor& mask,
-                              const std::vector<int32_t>& lengths, int64_t group_size) {
-  const auto n = static_cast<int64_t>(lengths.size());
-  if (group_size < 1 || n % group_size != 0) {
-    throw ShapeError(
-        "normalisation by group",
-        {.expected = base::concat("a multiple of ", base::counted(group_size, "sequence")),
-         .got = base::concat(n),
-         .advice = {}});
-  }
-  std::vector<at::Tensor> parts;
+                              const data::NestedLengths& tokens) {
+  std::vector<at::Tensor> groups;
   int64_t begin = 0;
-  for (int64_t first = 0; first < n; first += group_size) {
-    int64_t actions = 0;
-    for (int64_t i = first; i < first + group_size; ++i) {
-      actions += lengths[static_cast<size_t>(i)] - 1;
-    }
-    parts.push_back(
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    const int64_t actions = tokens.total(i) - static_cast<int64_t>(tokens.of(i).size());
+    groups.push_back(
         masked_normalization(x.narrow(0, begin, actions), mask.narrow(0, begin, actions)));
     begin += actions;
   }
-  return parts.empty() ? x.clone() : at::cat(parts);
+  return groups.empty() ? x : at::cat(groups);
 }
 
 }  // namespace orrery::algorithm

@@ -84,11 +84,15 @@ void CommandPool::assign(Round& round) {
   for (Slot& slot : processes_) {
     if (round.waiting.empty()) return;
     if (slot != nullptr && slot->is_busy()) continue;
-    if (slot == nullptr) slot = std::make_unique<CommandProcess>(spawner_, words_);
+    std::chrono::duration<double> limit = options_.timeout;
+    if (slot == nullptr) {
+      slot = std::make_unique<CommandProcess>(spawner_, words_);
+      limit += options_.start;
+    }
     const size_t question = round.waiting.front();
     round.waiting.pop_front();
     slot->ask(question, round.questions[question],
-              Clock::now() + std::chrono::duration_cast<Clock::duration>(options_.timeout));
+              Clock::now() + std::chrono::duration_cast<Clock::duration>(limit));
   }
 }
 

@@ -10,89 +10,13 @@
 #include "orrery/algorithm/rewards.h"
 #include "orrery/base/error.h"
 #include "orrery/base/hash.h"
-#include "orrery/base/json.h"  // questions and answers
 #include "orrery/base/log.h"
 #include "orrery/base/text.h"
+#include "reward_lines.h"  // id_of
 
 namespace orrery::algorithm {
 
 namespace {
-
-constexpr size_t kShownOfLine = 200;
-
-std::string id_of(const Response& response) {
-  return base::concat(response.sample.value, "/", response.member);
-}
-
-std::string question_about(const Response& response) {
-  const nlohmann::ordered_json line = {{"id", id_of(response)},
-                                       {"prompt", response.prompt},
-                                       {"response", response.text},
-                                       {"answer", response.answer}};
-  // A response may be cut inside a character.
-  std::string text = line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-  if (response.fields.empty()) return text;
-  // As they stood in the record: not read, so that no number is written in another way.
-  text.pop_back();
-  return text + ",\"fields\":" + response.fields + "}";
-}
-
-/// What a line says about the answer that was asked for.
-struct RewardLine {
-  double reward = 0;
-  std::optional<FailureReason> failure = {};
-  std::string what = {};  // the failure
-  LineCheck check = {};   // whether it says anything about it
-};
-
-RewardLine not_finite(const std::string& line, bool names_question) {
-  return {.failure = FailureReason::kNotFinite,
-          .what = base::concat("not a finite number in fp32: ", line.substr(0, kShownOfLine)),
-          .check = {.names_question = names_question}};
-}
-
-/// Of a line that is no JSON because of its number: JSON has neither 1e400 nor NaN and Infinity,
-/// which several languages write all the same.
-std::optional<RewardLine> read_no_number(const std::string& line, const std::string& id) {
-  const auto has = [&](const std::string& text) { return line.find(text) != std::string::npos; };
-  const bool names_question = has(base::concat('"', id, '"'));
-  if (!has("\"reward\"") || (has("\"id\"") && !names_question)) return std::nullopt;
-  return not_finite(line, names_question);
-}
-
-RewardLine read_line(const std::string& line, const std::string& id) {
-  const auto [answer, problem] = base::parse_json(line);
-  if (problem.find("number overflow") != std::string::npos ||
-      (!problem.empty() &&
-       (line.find("NaN") != std::string::npos || line.find("Infinity") != std::string::npos))) {
-    if (auto read = read_no_number(line, id)) return *read;
-  }
-  if (!answer.is_object() || !answer.contains("reward")) {
-    return {.check = {.problem = "not {\"reward\": number}"}};
-  }
-  if (answer.contains("id") && answer["id"] != id) {
-    return {.check = {.problem = "the id of another question"}};
-  }
-  RewardLine result{.check = {.names_question = answer.contains("id")}};
-  const nlohmann::json& reward = answer["reward"];
-  if (reward.is_null()) {
-    result.failure = FailureReason::kAbstained;
-    result.what = "null";
-  } else if (!reward.is_number()) {
-    result.failure = FailureReason::kMalformed;
-    result.what = base::concat("the reward is no number: ", line.substr(0, kShownOfLine));
-  } else if (!std::isfinite(static_cast<float>(reward.get<double>()))) {
-    return not_finite(line, result.check.names_question);
-  } else {
-    result.reward = reward.get<double>();
-  }
-  return result;
-}
-
-FailureReason reason_of(CommandAnswer::End end) {
-  if (end == CommandAnswer::End::kTimeout) return FailureReason::kTimeout;
-  return end == CommandAnswer::End::kDied ? FailureReason::kDied : FailureReason::kMalformed;
-}
 
 std::optional<float> number_in(const std::string& on_failed_answer) {
   double number = 0;
@@ -116,14 +40,6 @@ config::Check failed_answer_choice() {
           }};
 }
 
-/// What became of one answer.
-struct CommandReward::Verdict {
-  float reward = 0;
-  std::optional<FailureReason> failure = {};
-  std::string what = {};
-  int64_t restarts = 0;
-};
-
 struct CommandReward::Round {
   const CallContext& call;
   std::vector<Response> responses = {};
@@ -136,28 +52,78 @@ struct CommandReward::Round {
   int64_t n_expected = 0;                 // of all data ranks in the whole step
 };
 
-std::vector<OptionProblem> CommandRewardOptions::problems(const config::CallConfig&) const {
-  if (const auto text = command_problem(command)) return {{"command", *text}};
-  return {};
+PythonFunction CommandRewardOptions::python_function() const {
+  return {.where = function,
+          .python = python,
+          .batch_size = batch_size,
+          .max_memory_gib = max_memory_gib};
 }
+
+std::vector<OptionProblem> CommandRewardOptions::problems(const config::CallConfig&) const {
+  std::vector<OptionProblem> found = overlong_problems();
+  if (auto problem = source_problem()) found.push_back(std::move(*problem));
+  return found;
+}
+
+std::optional<OptionProblem> CommandRewardOptions::source_problem() const {
+  if (function.empty()) {
+    if (const auto text = command_problem(command)) return OptionProblem{"command", *text};
+    return std::nullopt;
+  }
+  if (!command.empty()) {
+    return OptionProblem{"function", "there is a command already; write one of the two"};
+  }
+  try {
+    if (const auto text = command_problem(runner_command(python_function()))) {
+      return OptionProblem{"python", *text};
+    }
+    // Where nothing may be started (orrery plan), only the files are looked for.
+    if (!Spawner::is_running()) return std::nullopt;
+    if (const auto text = import_problem(Spawner::running(), python_function())) {
+      return OptionProblem{"function", base::concat(function, ": ", *text)};
+    }
+  } catch (const Error& error) {
+    return OptionProblem{"function", error.what()};
+  }
+  return std::nullopt;
+}
+
+namespace {
+
+/// Tokens of the answers; 0 of one that failed: what stands for its reward is no judgement of it.
+std::vector<int64_t> judged_lengths(const std::vector<Response>& responses) {
+  auto lengths = answer_lengths(responses);
+  for (size_t i = 0; i < responses.size(); ++i) {
+    if (!responses[i].failure.empty()) lengths[i] = 0;
+  }
+  return lengths;
+}
+
+}  // namespace
 
 CommandReward::CommandReward(CommandRewardOptions options)
     : options_(std::move(options)), reward_of_failed_(number_in(options_.on_failed_answer)) {}
 
 void CommandReward::prepare(const ModelContext& model, const CallContext& call) {
-  if (pool_ != nullptr) return;
+  if (judge_ != nullptr) return;
   comm::Activity* const activity = model.data_group->options().activity;
-  pool_ = std::make_unique<CommandPool>(
-      Spawner::running(),
-      CommandPoolOptions{.command = options_.command,
-                         .timeout = std::chrono::duration<double>(options_.timeout_seconds),
-                         .restarts = options_.restarts,
-                         .concurrency = options_.concurrency,
-                         .max_first_failures = options_.max_failed_share < 1 ? 8 : 0,
-                         // Whoever waits for this worker must not take it for one that hangs.
-                         .on_wait = [activity] {
-                           if (activity != nullptr) activity->advance();
-                         }});
+  CommandPoolOptions pool{.command = options_.command,
+                          .timeout = std::chrono::duration<double>(options_.timeout_seconds),
+                          .restarts = options_.restarts,
+                          .concurrency = options_.concurrency,
+                          .max_first_failures = options_.max_failed_share < 1 ? 8 : 0,
+                          // Whoever waits for this worker must not take it for one that hangs.
+                          .on_wait = [activity] {
+                            if (activity != nullptr) activity->advance();
+                          }};
+  if (options_.function.empty()) {
+    judge_ = std::make_unique<AnswerJudge>(Spawner::running(), std::move(pool));
+  } else {
+    pool.command = runner_command(options_.python_function());
+    pool.start = kFunctionStart;
+    judge_ = std::make_unique<AnswerJudge>(Spawner::running(), std::move(pool),
+                                           options_.python_function());
+  }
   if (!call.failed_answers.empty()) {
     record_.emplace(call.failed_answers, call.call, call.data_rank, call.step);
   }
@@ -178,6 +144,7 @@ data::SequenceBatch CommandReward::inference(ModelContext& model, const data::Se
   const std::vector<FailedAnswer> all = gather_failed(round.failed, *model.data_group);
   share_.add(call.step, round.n_answers, round.n_expected, all);
   report(round);
+  statistics_.merge(add_overlong_penalty(options_, judged_lengths(round.responses), round.rewards));
   if (options_.dump_samples && !call.samples.empty()) {
     dump_responses(call.samples, call.step, call.data_rank, round.responses, round.rewards);
   }
@@ -192,7 +159,7 @@ void CommandReward::ask(Round& round) {
   std::vector<std::string> questions;
   for (size_t i = 0; i < round.responses.size(); ++i) {
     const Response& response = round.responses[i];
-    round.questions.push_back(question_about(response));
+    round.questions.push_back(judge_->question(response));
     const FailedAnswer* const known =
         record_ ? record_->find(round.call.step, response.sample.value, response.member,
                                 base::hash64(round.questions.back()))
@@ -210,26 +177,13 @@ void CommandReward::ask(Round& round) {
     base::log_info(base::concat("call ", round.call.call, ", step ", round.call.step, ": ", n_known,
                                 " answers without a reward, as before the run was resumed"));
   }
-  pool_->ask(
-      questions,
-      [&](size_t question, const std::string& line) {
-        return read_line(line, id_of(round.responses[asked[question]])).check;
-      },
-      [&](size_t question, CommandAnswer answer) {
-        const size_t i = asked[question];
-        Verdict verdict{.restarts = answer.restarts};
-        if (answer.end == CommandAnswer::End::kAnswered) {
-          const RewardLine line = read_line(answer.text, id_of(round.responses[i]));
-          verdict.reward = static_cast<float>(line.reward);
-          verdict.failure = line.failure;
-          verdict.what = line.what;
-        } else {
-          verdict.failure = reason_of(answer.end);
-          verdict.what = answer.text;
-        }
-        decide(round, i, verdict);
-        if (verdict.failure) round.fresh.push_back(round.failed.back());
-      });
+  std::vector<const Response*> responses;
+  for (const size_t i : asked) responses.push_back(&round.responses[i]);
+  judge_->ask(responses, questions, [&](size_t question, Verdict verdict) {
+    const bool is_failed = verdict.failure.has_value();
+    decide(round, asked[question], std::move(verdict));
+    if (is_failed) round.fresh.push_back(round.failed.back());
+  });
   // In an order that does not depend on time.
   for (std::vector<FailedAnswer>* const failed : {&round.failed, &round.fresh}) {
     std::sort(failed->begin(), failed->end(), [](const FailedAnswer& a, const FailedAnswer& b) {
@@ -240,7 +194,8 @@ void CommandReward::ask(Round& round) {
 
 void CommandReward::decide(Round& round, size_t i, Verdict verdict) {
   if (!verdict.failure) {
-    round.rewards[i] = verdict.reward;
+    round.rewards[i] = static_cast<float>(verdict.reward);
+    round.responses[i].parts = std::move(verdict.parts);
     return;
   }
   Response& response = round.responses[i];
@@ -258,8 +213,8 @@ void CommandReward::decide(Round& round, size_t i, Verdict verdict) {
     throw CallError(base::concat("answer ", id_of(response), " has no reward"),
                     {.expected = "a reward for every answer: on_failed_answer is stop",
                      .got = text_of({round.failed.back()}),
-                     .advice = base::concat("mend the command; or set call.", round.call.call,
-                                            ".on_failed_answer = leave_out")});
+                     .advice = base::concat("mend the ", judge_->name(), "; or set call.",
+                                            round.call.call, ".on_failed_answer = leave_out")});
   }
   stop_early(round);
 }
@@ -291,19 +246,25 @@ void CommandReward::throw_too_many(const Round& round, const FailedShare::Share&
                                    const std::vector<FailedAnswer>& failed, const char* key,
                                    double ceiling) const {
   const bool is_step = std::string_view(key) == "max_failed_share";
-  throw CallError(base::concat(share.failed, " of ", share.answers, " answers of ",
-                               is_step ? "the step" : "the last 20 steps", " have no reward"),
-                  {.expected = base::concat("at most a share of ", ceiling),
-                   .got = failed.empty() ? "none in this step" : text_of(failed),
-                   .advice = base::concat("mend the command ", options_.command,
-                                          "; if it only needs longer, raise call.", round.call.call,
-                                          ".timeout_seconds; call.", round.call.call, ".", key,
-                                          " sets the limit")});
+  throw CallError(
+      base::concat(share.failed, " of ", share.answers, " answers of ",
+                   is_step ? "the step" : "the last 20 steps", " have no reward"),
+      {.expected = base::concat("at most a share of ", ceiling),
+       .got = failed.empty() ? "none in this step" : text_of(failed),
+       .advice = base::concat("mend the ", judge_->name(), "; if it only needs longer, raise call.",
+                              round.call.call, ".timeout_seconds; call.", round.call.call, ".", key,
+                              " sets the limit")});
 }
 
 void CommandReward::report(const Round& round) {
   statistics_.merge(reward_statistics(round.rewards));
-  statistics_.sum("command_restarts", static_cast<double>(pool_->take_restarts() + round.restarts));
+  for (const Response& response : round.responses) {
+    for (const auto& [name, part] : response.parts) {
+      statistics_.mean(base::concat("reward/", name), part, 1);
+    }
+  }
+  statistics_.sum("command_restarts",
+                  static_cast<double>(judge_->take_restarts() + round.restarts));
   statistics_.mean("failed_share", static_cast<double>(round.failed.size()),
                    static_cast<double>(round.responses.size()));
   for (const FailureReason reason : kFailureReasons) {

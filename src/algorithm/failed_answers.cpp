@@ -34,6 +34,8 @@ std::string_view name_of(FailureReason reason) {
       return "not_finite";
     case FailureReason::kAbstained:
       return "abstained";
+    case FailureReason::kRaised:
+      return "raised";
   }
   return "?";
 }
@@ -141,7 +143,7 @@ void FailedAnswerRecord::add(int64_t step, const std::vector<FailedAnswer>& fail
   std::string lines;
   if (out_ == nullptr) {
     std::error_code error;
-    fs::create_directories(file_.parent_path(), error);
+    fs::create_directory(file_.parent_path(), error);
     if (error) throw OutputError(base::concat(file_.parent_path().string(), ": ", error.message()));
     base::end_last_line(file_);
     out_ = std::make_unique<base::AppendFile>(file_);

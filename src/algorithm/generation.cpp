@@ -44,6 +44,8 @@ data::SequenceBatch generate_batch(ModelContext& model, const data::SequenceBatc
   batch.set("prompt_mask", generated.prompt_mask, tokens);
   batch.set("packed_logprobs", generated.packed_logprobs, actions);
   batch.set("sampling_logprobs", generated.sampling_logprobs, actions);
+  // The weights that generate in a step are those that all steps before it have made.
+  batch.set("versions", at::full({actions.grand_total()}, step - 1, at::kLong), actions);
   batch.set("seq_no_eos_mask", generated.seq_no_eos_mask, ones);
   return batch;
 }

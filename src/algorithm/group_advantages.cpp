@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <map>
 #include <numeric>
 #include <string>
 
@@ -99,7 +101,180 @@ void check_finite(const Groups& groups, const double* reward) {
   }
 }
 
+std::vector<int64_t> joined(const Groups& groups) {
+  std::vector<int64_t> all;
+  for (const auto& group : groups) all.insert(all.end(), group.begin(), group.end());
+  return all;
+}
+
+void check_functions(const std::vector<at::Tensor>& rewards, const std::vector<double>& weights) {
+  bool is_sound = !rewards.empty() && rewards.size() == weights.size();
+  for (const at::Tensor& each : rewards) is_sound &= each.numel() == rewards[0].numel();
+  if (is_sound) return;
+  throw ShapeError("reward functions",
+                   {.expected = "one or more, each with a weight and as many rewards",
+                    .got = base::concat(rewards.size(), " functions, ", weights.size(), " weights"),
+                    .advice = {}});
+}
+
+void check_options(const GroupOptions& options, const std::vector<int32_t>& lengths, int64_t n) {
+  if (!(options.eps >= 0)) {
+    throw ConfigError("epsilon of a deviation",
+                      {.expected = "at least 0", .got = base::concat(options.eps), .advice = {}});
+  }
+  if (options.estimator == GroupEstimator::kPassAtK && options.k < 1) {
+    throw ConfigError("k of pass@k",
+                      {.expected = "at least 1", .got = base::concat(options.k), .advice = {}});
+  }
+  if (options.estimator == GroupEstimator::kLengthWeighted &&
+      static_cast<int64_t>(lengths.size()) != n) {
+    throw ShapeError("lengths of the answers", {.expected = base::concat(n, " of them"),
+                                                .got = base::concat(lengths.size()),
+                                                .advice = {}});
+  }
+}
+
+/// Rewards that an estimator is not defined for.
+void check_domain(const Groups& groups, const double* reward, const GroupOptions& options) {
+  const auto refuse = [&](const char* expected, const std::string& got) {
+    throw CallError("rewards of a group",
+                    {.expected = expected, .got = got, .advice = "choose another estimator"});
+  };
+  for (const std::vector<int64_t>& group : groups) {
+    if (options.estimator == GroupEstimator::kPassAtK && !group.empty() &&
+        static_cast<int64_t>(group.size()) < options.k) {
+      refuse("k answers or more for pass@k", base::concat(group.size()));
+    }
+    for (const int64_t i : group) {
+      if (options.estimator == GroupEstimator::kPassAtK && reward[i] != 0 && reward[i] != 1) {
+        refuse("0 or 1 for pass@k", base::concat(reward[i]));
+      }
+      if (options.estimator == GroupEstimator::kMaxRl && reward[i] < 0) {
+        refuse("at least 0 for maxrl", base::concat(reward[i]));
+      }
+    }
+  }
+}
+
+/// What the answers of a group whose rewards differ are compared with: the advantage is
+/// (reward - baseline) / divisor, or where there are differences of their own those / divisor.
+struct Comparison {
+  double baseline = 0;
+  double divisor = 1;
+  std::map<int64_t, double> differences = {};  ///< by place
+};
+
+/// C(n, k) / C(m, k) for n <= m.
+double share_of_subsets(double n, double m, int64_t k) {
+  double share = 1;
+  for (int64_t i = 0; i < k; ++i) {
+    share *= std::max(n - static_cast<double>(i), 0.0) / (m - static_cast<double>(i));
+  }
+  return share;
+}
+
+Comparison pass_at_k(const std::vector<int64_t>& group, const double* reward, int64_t k) {
+  const auto n = static_cast<double>(group.size());
+  double n_wrong = n;
+  for (const int64_t i : group) n_wrong -= reward[i];
+  const double passed = 1 - share_of_subsets(n_wrong, n, k);
+  const double failed_with_wrong = share_of_subsets(n_wrong - 1, n - 1, k - 1);
+  Comparison result;
+  result.divisor = std::sqrt(passed * (1 - passed));
+  for (const int64_t i : group) {
+    result.differences[i] = 1 - passed - (reward[i] == 0 ? failed_with_wrong : 0);
+  }
+  return result;
+}
+
+Comparison leave_one_out_max(const std::vector<int64_t>& group, const double* reward) {
+  double best = -std::numeric_limits<double>::infinity(), second = best;
+  for (const int64_t i : group) {
+    second = std::max(second, std::min(best, reward[i]));
+    best = std::max(best, reward[i]);
+  }
+  Comparison result;
+  for (const int64_t i : group) result.differences[i] = reward[i] == best ? best - second : 0;
+  return result;
+}
+
+double mean_by_length(const std::vector<int64_t>& group, const double* reward,
+                      const std::vector<int32_t>& lengths) {
+  double sum = 0, total = 0;
+  for (const int64_t i : group) {
+    const double length = lengths[static_cast<size_t>(i)];
+    sum += length * reward[i];
+    total += length;
+  }
+  return total > 0 ? sum / total : 0;
+}
+
+Comparison comparison_of(const std::vector<int64_t>& group, const double* reward,
+                         const std::vector<int32_t>& lengths, const GroupOptions& options) {
+  const Moments moments = moments_of(group, reward, nullptr);
+  switch (options.estimator) {
+    case GroupEstimator::kStandardised:
+      return {.baseline = moments.mean,
+              .divisor = divisor_of(moments.variance(options.variance), options)};
+    case GroupEstimator::kMeanOnly:
+      return {.baseline = moments.mean};
+    case GroupEstimator::kLeaveOneOut:
+      // The mean of the others is mean - difference / (n - 1).
+      return {.baseline = moments.mean, .divisor = (moments.count - 1) / moments.count};
+    case GroupEstimator::kLengthWeighted:
+      return {.baseline = mean_by_length(group, reward, lengths)};
+    case GroupEstimator::kMaxRl:
+      return {.baseline = moments.mean, .divisor = moments.mean};
+    case GroupEstimator::kPassAtK:
+      return pass_at_k(group, reward, options.k);
+    case GroupEstimator::kLeaveOneOutMax:
+      return leave_one_out_max(group, reward);
+  }
+  return {};
+}
+
+/// Whether the numbers of all ranks are one.
+bool is_uniform_over(const std::vector<int64_t>& places, const double* value,
+                     comm::Communicator* ranks) {
+  double low = std::numeric_limits<double>::infinity(), high = -low;
+  for (const int64_t i : places) {
+    low = std::min(low, value[i]);
+    high = std::max(high, value[i]);
+  }
+  if (ranks != nullptr && ranks->size() > 1) {
+    at::Tensor ends = at::tensor({low, -high}, at::kDouble);
+    ranks->all_reduce(ends, comm::ReduceOp::kMin);
+    low = ends.const_data_ptr<double>()[0];
+    high = -ends.const_data_ptr<double>()[1];
+  }
+  return low >= high;
+}
+
 }  // namespace
+
+GroupEstimator group_estimator_named(std::string_view name) {
+  static const std::map<std::string_view, GroupEstimator> kNames = {
+      {"grpo", GroupEstimator::kStandardised},
+      {"dr_grpo", GroupEstimator::kMeanOnly},
+      {"rloo", GroupEstimator::kLeaveOneOut},
+      {"opo", GroupEstimator::kLengthWeighted},
+      {"maxrl", GroupEstimator::kMaxRl},
+      {"pass_at_k", GroupEstimator::kPassAtK},
+      {"leave_one_out_max", GroupEstimator::kLeaveOneOutMax}};
+  const auto found = kNames.find(name);
+  if (found != kNames.end()) return found->second;
+  throw ConfigError("estimator of a group's advantages",
+                    {.expected = "grpo, dr_grpo, rloo, opo, maxrl, pass_at_k, leave_one_out_max",
+                     .got = std::string(name),
+                     .advice = {}});
+}
+
+StdScope std_scope_named(std::string_view name) {
+  if (name == "group") return StdScope::kGroup;
+  if (name == "batch") return StdScope::kBatch;
+  throw ConfigError("whose deviation",
+                    {.expected = "group or batch", .got = std::string(name), .advice = {}});
+}
 
 Variance variance_named(std::string_view name) {
   if (name == "population") return Variance::kPopulation;
@@ -135,19 +310,19 @@ SingleAnswer single_answer_named(std::string_view name) {
 
 at::Tensor group_advantages(const at::Tensor& rewards, const std::vector<int32_t>& group_sizes,
                             const at::Tensor& kept, const GroupOptions& options,
-                            comm::Communicator* ranks) {
+                            comm::Communicator* ranks, const std::vector<int32_t>& lengths) {
   const Groups groups = groups_of(rewards, group_sizes, kept);
   const at::Tensor wide = rewards.to(at::kDouble).contiguous();
   const double* reward = wide.const_data_ptr<double>();
   check_finite(groups, reward);
+  check_options(options, lengths, rewards.numel());
+  check_domain(groups, reward, options);
 
   double divisor_of_batch = 1;
   const bool is_divided = options.estimator == GroupEstimator::kStandardised;
   if (is_divided && options.scope == StdScope::kBatch) {
-    std::vector<int64_t> all;
-    for (const auto& group : groups) all.insert(all.end(), group.begin(), group.end());
     divisor_of_batch =
-        divisor_of(moments_of(all, reward, ranks).variance(options.variance), options);
+        divisor_of(moments_of(joined(groups), reward, ranks).variance(options.variance), options);
   }
 
   at::Tensor result = at::zeros({rewards.numel()}, at::kDouble);
@@ -158,23 +333,55 @@ at::Tensor group_advantages(const at::Tensor& rewards, const std::vector<int32_t
       advantage[group.front()] = reward[group.front()];
     }
     if (group.empty() || is_uniform(group, reward)) continue;
-    const Moments moments = moments_of(group, reward, nullptr);
-    double divisor = 1;
-    if (is_divided) {
-      divisor = options.scope == StdScope::kBatch
-                    ? divisor_of_batch
-                    : divisor_of(moments.variance(options.variance), options);
-    }
+    const Comparison compared = comparison_of(group, reward, lengths, options);
+    double divisor = compared.divisor;
+    if (is_divided && options.scope == StdScope::kBatch) divisor = divisor_of_batch;
     for (const int64_t i : group) {
-      double difference = reward[i] - moments.mean;
-      // The mean of the others is mean - difference / (n - 1).
-      if (options.estimator == GroupEstimator::kLeaveOneOut) {
-        difference *= moments.count / (moments.count - 1);
-      }
-      advantage[i] = divisor > 0 ? difference / divisor : 0;
+      const double difference =
+          compared.differences.empty() ? reward[i] - compared.baseline : compared.differences.at(i);
+      advantage[i] = divisor != 0 ? difference / divisor : 0;
     }
   }
   return result;
+}
+
+at::Tensor weighted_rewards(const std::vector<at::Tensor>& rewards,
+                            const std::vector<double>& weights) {
+  check_functions(rewards, weights);
+  at::Tensor sum = weights[0] * rewards[0].to(at::kDouble);
+  for (size_t f = 1; f < rewards.size(); ++f) sum += weights[f] * rewards[f].to(at::kDouble);
+  return sum;
+}
+
+at::Tensor standardised(const at::Tensor& x, const at::Tensor& kept, const GroupOptions& options,
+                        comm::Communicator* ranks) {
+  const at::Tensor wide = x.to(at::kDouble).contiguous();
+  const double* value = wide.const_data_ptr<double>();
+  const std::vector<int64_t> places = groups_of(x, {static_cast<int32_t>(x.numel())}, kept).front();
+  at::Tensor result = at::zeros({x.numel()}, at::kDouble);
+  const bool is_equal = is_uniform_over(places, value, ranks);
+  const Moments moments = moments_of(places, value, ranks);
+  if (is_equal) return result;
+  const double divisor = divisor_of(moments.variance(options.variance), options);
+  double* out = result.mutable_data_ptr<double>();
+  for (const int64_t i : places) out[i] = divisor > 0 ? (value[i] - moments.mean) / divisor : 0;
+  return result;
+}
+
+at::Tensor decoupled_group_advantages(const std::vector<at::Tensor>& rewards,
+                                      const std::vector<double>& weights,
+                                      const std::vector<int32_t>& group_sizes,
+                                      const at::Tensor& kept, const GroupOptions& options,
+                                      comm::Communicator* ranks) {
+  check_functions(rewards, weights);
+  GroupOptions in_group = options;
+  in_group.estimator = GroupEstimator::kStandardised;
+  in_group.scope = StdScope::kGroup;
+  std::vector<at::Tensor> of_function;
+  for (const at::Tensor& each : rewards) {
+    of_function.push_back(group_advantages(each, group_sizes, kept, in_group));
+  }
+  return standardised(weighted_rewards(of_function, weights), kept, options, ranks);
 }
 
 }  // namespace orrery::algorithm

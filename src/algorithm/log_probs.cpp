@@ -10,17 +10,21 @@ namespace orrery::algorithm {
 
 namespace {
 
-/// forward(tokens) -> as many numbers for each sequence as `lengths` says, in the batch's order.
+/// forward(tokens) -> as many numbers (or rows of them) for each sequence as `lengths` says, in the
+/// batch's order.
 template <class Forward>
 at::Tensor run_by_sequence(ModelContext& model, const data::SequenceBatch& batch,
                            const data::NestedLengths& lengths,
-                           const parallel::MicroBatchLimits& limits, const Forward& forward) {
+                           const parallel::MicroBatchLimits& limits, const Forward& forward,
+                           at::IntArrayRef row = {}) {
   const at::NoGradGuard no_grad;
   const std::string keys[] = {"packed_input_ids"};
   const data::SequenceBatch sequences = by_sequence(batch.select(keys));
   const std::vector<int64_t> offsets =
       data::NestedLengths::of_single(lengths.flat()).element_offsets();
-  at::Tensor all = at::empty({offsets.back()}, model.decoder->dtype());
+  std::vector<int64_t> sizes = {offsets.back()};
+  sizes.insert(sizes.end(), row.begin(), row.end());
+  at::Tensor all = at::empty(sizes, model.decoder->dtype());
   for (const data::SequenceBatch& part : parallel::micro_batches(sequences, limits)) {
     const at::Tensor own = forward(model::pack_tokens(
         part.at("packed_input_ids"), part.meta.at("packed_input_ids").lengths.flat()));
@@ -32,7 +36,7 @@ at::Tensor run_by_sequence(ModelContext& model, const data::SequenceBatch& batch
       begin += n;
     }
   }
-  if (model.is_dp_head) check_finite(all, "log-probabilities or values");
+  if (model.is_dp_head) check_finite(all, "log-probabilities, values or hidden states");
   return all;
 }
 
@@ -68,11 +72,31 @@ at::Tensor current_log_probs(ModelContext& model, const data::SequenceBatch& bat
                          });
 }
 
+model::LogProbs current_policy(ModelContext& model, const data::SequenceBatch& batch,
+                               double temperature, const parallel::MicroBatchLimits& limits) {
+  const at::Tensor both = run_by_sequence(
+      model, batch, action_lengths(batch.meta.at("packed_input_ids").lengths), limits,
+      [&](const model::PackedTokens& tokens) {
+        const model::LogProbs own = model.decoder->log_probs_and_entropy(tokens, temperature);
+        return at::stack({own.log_probs, own.entropy}, 1);
+      },
+      {2});
+  return {both.select(1, 0).contiguous(), both.select(1, 1).contiguous()};
+}
+
 at::Tensor current_values(ModelContext& model, const data::SequenceBatch& batch,
                           const parallel::MicroBatchLimits& limits) {
   return run_by_sequence(
       model, batch, batch.meta.at("packed_input_ids").lengths, limits,
       [&](const model::PackedTokens& tokens) { return model.decoder->values(tokens); });
+}
+
+at::Tensor current_hidden(ModelContext& model, const data::SequenceBatch& batch,
+                          const parallel::MicroBatchLimits& limits) {
+  return run_by_sequence(
+      model, batch, batch.meta.at("packed_input_ids").lengths, limits,
+      [&](const model::PackedTokens& tokens) { return model.decoder->hidden(tokens); },
+      {model.decoder->architecture().hidden_size});
 }
 
 }  // namespace orrery::algorithm

@@ -27,6 +27,18 @@ OptionProblem without_effect(const char* option, const char* why) {
   return {option, base::concat("has no effect ", why), OptionProblem::Severity::kWarning};
 }
 
+/// adv_norm beside a normalisation by group that has divided already.
+std::vector<OptionProblem> normalised_twice(const ActorOptions& options) {
+  const bool is_divided =
+      options.group_adv_norm_by_token || (options.group_adv_norm && options.group_std != "none");
+  if (!options.adv_norm || !is_divided) return {};
+  return {{"adv_norm",
+           base::concat("advantages would be divided by two deviations, first by that of ",
+                        options.group_adv_norm ? "group_adv_norm" : "group_adv_norm_by_token",
+                        "; switch one of the two off, or write group_std = none, which takes only "
+                        "the group's mean off")}};
+}
+
 /// What contradicts in the options of a policy or critic, and what has no effect.
 std::vector<OptionProblem> problems_of_estimation(const EstimationOptions& options,
                                                   const config::CallConfig& call) {
@@ -65,21 +77,26 @@ std::vector<OptionProblem> ActorOptions::problems(const config::CallConfig& call
                      "or set it to 0"});
   }
   if (call.kind == "train_step") {
-    if (behav_imp_weight_cap > 0 && !recompute_log_probs) {
+    if (behav_imp_weight_cap > 0 && !recompute_log_probs && !interpolate_proximal) {
       found.push_back(without_effect("behav_imp_weight_cap", "without recompute_log_probs"));
     }
-    if (group_adv_norm && group_adv_norm_by_token) {
+    const bool is_by_options = !has_estimator();
+    if (is_by_options && group_adv_norm && group_adv_norm_by_token) {
       found.push_back(
           {"group_adv_norm_by_token",
            "group_adv_norm is on as well: statistics are per answer or per token; write "
            "group_adv_norm = false"});
     }
-    if (group_adv_norm && reads(call, "values")) {
+    if (is_by_options && group_adv_norm && reads(call, "values")) {
       found.push_back({"group_adv_norm",
                        "an advantage per answer has no use for the values of a "
                        "critic; write adv_norm, or use interface grpo"});
     }
-    if (group_adv_norm && reads(call, "dense_rewards")) {
+    // Beside a critic's values group_adv_norm is refused already.
+    if (is_by_options && !(group_adv_norm && reads(call, "values"))) {
+      for (auto& each : normalised_twice(*this)) found.push_back(std::move(each));
+    }
+    if (is_by_options && group_adv_norm && reads(call, "dense_rewards")) {
       found.push_back({"group_adv_norm",
                        "the rewards of an answer's tokens are added up to one; group_adv_norm = "
                        "false keeps them apart",
@@ -88,12 +105,14 @@ std::vector<OptionProblem> ActorOptions::problems(const config::CallConfig& call
     for (const auto& [option, is_set] : {std::pair{"discount", discount != 1},
                                          {"gae_lambda", gae_lambda != 1},
                                          {"leave_one_out", leave_one_out}}) {
-      if (group_adv_norm && is_set)
+      if (is_by_options && group_adv_norm && is_set)
         found.push_back(without_effect(option, "beside group_adv_norm"));
     }
   }
   if (c_clip != 0 && c_clip <= 1) {
     found.push_back({"c_clip", base::concat("must be 0 or above 1, got ", c_clip)});
+  } else if (call.kind == "train_step") {
+    for (auto& each : problems_of_objective(*this, call)) found.push_back(std::move(each));
   }
   return found;
 }

@@ -5,9 +5,13 @@
 #include <set>
 #include <utility>
 
+#include "orrery/algorithm/combined_reward.h"
 #include "orrery/algorithm/command_reward.h"
+#include "orrery/algorithm/distill.h"
 #include "orrery/algorithm/dpo.h"
+#include "orrery/algorithm/format_reward.h"
 #include "orrery/algorithm/generation.h"
+#include "orrery/algorithm/label_checks.h"
 #include "orrery/algorithm/ppo_actor.h"
 #include "orrery/algorithm/ppo_critic.h"
 #include "orrery/algorithm/reward_model.h"
@@ -23,8 +27,8 @@ namespace {
 
 using graph::CallKind;
 
-const std::vector<std::string> kGenerated = {"packed_input_ids", "prompt_mask", "packed_logprobs",
-                                             "sampling_logprobs", "seq_no_eos_mask"};
+const std::vector<std::string> kGenerated = {"packed_input_ids",  "prompt_mask", "packed_logprobs",
+                                             "sampling_logprobs", "versions",    "seq_no_eos_mask"};
 
 /// What a policy or a critic learns from.
 const std::vector<std::string> kRewarded = {"packed_input_ids", "prompt_mask", "packed_logprobs",
@@ -55,6 +59,11 @@ InterfaceSignature inference_of(std::vector<std::string> inputs, std::vector<std
 
 InterfaceSignature that_compares(InterfaceSignature signature) {
   signature.compares_answers = true;
+  return signature;
+}
+
+InterfaceSignature that_combines(InterfaceSignature signature) {
+  signature.takes_other_inputs = true;
   return signature;
 }
 
@@ -105,8 +114,13 @@ using Why = std::optional<std::string>;
 Why two_answers(const std::string&, const std::string& group_size) {
   if (std::stoll(group_size) >= 2) return {};
   return "an answer that is alone in its group has nothing to be compared with and teaches "
-         "nothing; "
-         "write group_size = 2 or more, or switch the option off";
+         "nothing; write group_size = 2 or more, or switch the option off";
+}
+
+/// Of an estimator that compares the answers of a prompt.
+Why two_answers_to_compare(const std::string& estimator, const std::string& group_size) {
+  if (estimator == "by_options" || estimator == "reinforce_plus_plus") return {};
+  return two_answers(estimator, group_size);
 }
 
 Why several_to_choose_from(const std::string& best_of, const std::string& group_size) {
@@ -141,7 +155,10 @@ std::vector<Need> needs_of_estimation() {
     needs.push_back({option, "packed_input_ids", "greedy", different_answers, kWarning});
     needs.push_back({option, "packed_input_ids", "top_k", more_than_one_token, kWarning});
   }
-  needs.push_back({"best_of", "packed_input_ids", "group_size", several_to_choose_from});
+  for (const char* option : {"best_of", "pass_k"}) {
+    needs.push_back({option, "packed_input_ids", "group_size", several_to_choose_from});
+  }
+  needs.push_back({"estimator", "packed_input_ids", "group_size", two_answers_to_compare});
   for (const char* option : {"mask_too_long", "mask_no_eos_with_zero"}) {
     needs.push_back({option, "packed_input_ids", "stop_at_eos", answers_that_end});
   }
@@ -149,9 +166,11 @@ std::vector<Need> needs_of_estimation() {
 }
 
 InterfaceSignature policy(std::vector<std::string> inputs, std::vector<Agreement> agreements) {
-  InterfaceSignature signature = train_step_of(
-      std::move(inputs), {"packed_ref_logprobs", "dense_rewards", "sampling_logprobs"},
-      {"prompts", "completions"});
+  InterfaceSignature signature =
+      train_step_of(std::move(inputs),
+                    {"packed_ref_logprobs", "dense_rewards", "sampling_logprobs", "versions",
+                     "rewards_2", "rewards_3"},
+                    {"prompts", "completions"});
   signature.agreements = agreements_of_policy(std::move(agreements));
   signature.needs = needs_of_estimation();
   signature.of_other_roles = {"packed_ref_logprobs"};
@@ -175,15 +194,42 @@ InterfaceSignature critic() {
 }
 
 InterfaceSignature preferences() {
+  InterfaceSignature signature = train_step_of(
+      {"packed_input_ids", "prompt_mask"},
+      {"ref_seqlogp", "desirable", "kl_input_ids", "kl_prompt_mask", "kl_ref_seqlogp"},
+      {"preferences"});
+  signature.of_other_roles = {"ref_seqlogp", "kl_ref_seqlogp"};
+  return signature;
+}
+
+/// On-policy distillation: the student's answers with its own and the teacher's log-probabilities.
+InterfaceSignature student() {
   InterfaceSignature signature =
-      train_step_of({"packed_input_ids", "prompt_mask", "ref_seqlogp"}, {}, {"preferences"});
-  signature.of_other_roles = {"ref_seqlogp"};
+      train_step_of({"packed_input_ids", "prompt_mask", "packed_logprobs", "teacher_logprobs"}, {},
+                    {"prompts", "completions"});
+  signature.agreements = {temperature_of("packed_logprobs"), temperature_of("packed_input_ids"),
+                          temperature_of("teacher_logprobs")};
+  signature.of_other_roles = {"teacher_logprobs"};
+  return signature;
+}
+
+/// The same of whole distributions.
+InterfaceSignature student_of_distributions() {
+  InterfaceSignature signature = train_step_of(
+      {"packed_input_ids", "prompt_mask", "teacher_hidden"}, {}, {"prompts", "completions"});
+  signature.of_other_roles = {"teacher_hidden"};
   return signature;
 }
 
 InterfaceSignature with_options(InterfaceSignature signature, std::vector<std::string> options) {
   signature.options = std::move(options);
   return signature;
+}
+
+/// Own options of rule_reward and command_reward: each has its penalty for long answers.
+std::vector<std::string> with_overlong_options(std::vector<std::string> options) {
+  for (std::string& name : names_of_options<OverlongOptions>()) options.push_back(std::move(name));
+  return options;
 }
 
 std::map<std::string, Registration> built_in() {
@@ -194,12 +240,22 @@ std::map<std::string, Registration> built_in() {
        registration_of<Generate, GenerateOptions>(
            {{CallKind::kGenerate, {"packed_prompts"}, {}, kGenerated}}, {"temperature"})},
       {"sft", registration_of<Sft, SftOptions>({train_step_of(answered, {}, text)}, {"match"})},
-      {"rule_reward", registration_of<RuleReward, RuleRewardOptions>(
-                          {that_compares(inference_of(with(answered, "answers"), {"fields"},
-                                                      "rewards", ModelNeed::kNone))},
-                          {"match"})},
-      {"command_reward", registration_of<CommandReward, CommandRewardOptions>({inference_of(
-                             answered, {"answers", "fields"}, "rewards", ModelNeed::kNone)})},
+      {"rule_reward",
+       registration_of<RuleReward, RuleRewardOptions>(
+           {that_compares(inference_of(with(answered, "answers"), {"fields", "prompt_texts"},
+                                       "rewards", ModelNeed::kNone))},
+           with_overlong_options({"match", "correct", "wrong"}))},
+      {"command_reward", registration_of<CommandReward, CommandRewardOptions>(
+                             {inference_of(answered, {"answers", "fields", "prompt_texts"},
+                                           "rewards", ModelNeed::kNone)},
+                             with_overlong_options({}))},
+      {"combined_reward",
+       registration_of<CombinedReward, CombinedRewardOptions>({that_combines(inference_of(
+           answered, {"answers", "fields", "prompt_texts"}, "rewards", ModelNeed::kNone))})},
+      {"format_reward", registration_of<FormatReward, FormatRewardOptions>(
+                            {inference_of(answered, {"answers", "fields", "prompt_texts"},
+                                          "rewards", ModelNeed::kNone)},
+                            {"correct", "wrong"})},
       {"grpo", registration_of<PpoActor, GrpoOptions>({policy(kRewarded, {}), reference()},
                                                       names_of_options<GrpoOptions>())},
       {"ppo_actor", registration_of<PpoActor, PpoActorOptions>(
@@ -211,14 +267,23 @@ std::map<std::string, Registration> built_in() {
                                                  {})})},
       {"reward_model",
        registration_of<RewardModel, RewardModelOptions>(
-           {with_options(of_value_head(
-                             train_step_of({"packed_input_ids"}, {"prompt_mask"}, {"preferences"})),
-                         {"n_minibatches"}),
-            with_options(inference_of({"packed_input_ids"}, {"prompt_mask", "answers", "fields"},
+           {with_options(of_value_head(train_step_of({"packed_input_ids"},
+                                                     {"prompt_mask", "margins"}, {"preferences"})),
+                         {"n_minibatches", "centering_coef"}),
+            with_options(inference_of({"packed_input_ids"},
+                                      {"prompt_mask", "answers", "fields", "prompt_texts"},
                                       "rewards", ModelNeed::kValueHead),
                          {"output_scaling", "output_bias", "dump_samples"})})},
-      {"dpo", registration_of<Dpo, DpoOptions>(
-                  {preferences(), with_options(inference_of(answered, {}, "seqlogp"), {})})},
+      {"dpo",
+       registration_of<Dpo, DpoOptions>(
+           {preferences(), with_options(inference_of(answered, {}, "seqlogp"), {})}, {"beta"})},
+      {"distill", registration_of<Distill, DistillOptions>({student(), reference()},
+                                                           names_of_options<DistillOptions>())},
+      {"distill_full",
+       registration_of<DistillFull, DistillFullOptions>(
+           {student_of_distributions(),
+            with_options(inference_of({"packed_input_ids"}, {}, "teacher_hidden"), {})},
+           names_of_options<DistillFullOptions>())},
   };
 }
 
@@ -339,6 +404,7 @@ class CallCheck {
       }
     }
     for (const config::KeyBinding& input : call_.inputs) {
+      if (signature.takes_other_inputs) break;
       if (!contains(signature.required_inputs, input.interface_key) &&
           !contains(signature.optional_inputs, input.interface_key)) {
         problem("inputs", base::concat("interface ", call_.interface, " does not read the key ",
@@ -454,6 +520,7 @@ void check_calls(const config::Experiment& experiment, std::vector<config::Probl
     if (call.enabled) CallCheck(experiment, name, call, problems, warnings).run();
   }
   check_needs(experiment, problems, warnings);
+  check_labels(experiment, problems, warnings);
 }
 
 }  // namespace orrery::algorithm

@@ -51,6 +51,7 @@ std::vector<Response> responses_of(const data::SequenceBatch& batch,
   const std::vector<std::string> records = extras_of(batch, data::kRecordOfSample);
   const std::vector<std::string> answers = texts_of(batch, "answers");
   const std::vector<std::string> fields = texts_of(batch, "fields");
+  const std::vector<std::string> prompts = texts_of(batch, "prompt_texts");
   const std::vector<int32_t> end_tokens = tokenizer.eos_ids();
   std::vector<Response> responses;
   for (size_t i = 0; i < batch.size(); ++i) {
@@ -66,11 +67,13 @@ std::vector<Response> responses_of(const data::SequenceBatch& batch,
       responses.push_back({.sample = batch.meta.ids[i],
                            .member = member++,
                            .prompt = text_of(0, prompt),
+                           .record_prompt = prompts[i],
                            .text = text_of(prompt, has_ended ? n - 1 : n),
                            .answer = answers[i],
                            .fields = fields[i],
                            .ended = has_ended,
-                           .n_tokens = n - prompt});
+                           .n_tokens = n - prompt,
+                           .tokens = {token + prompt, token + n}});
       responses.back().dataset = datasets[i];
       responses.back().record = records[i];
       token += n;
@@ -97,6 +100,7 @@ void dump_responses(const std::filesystem::path& folder, int64_t step, int data_
                                    {"reward", rewards[i]},
                                    {"finish", response.ended ? "eos" : "length"}};
     if (!response.failure.empty()) line["failed"] = response.failure;
+    if (!response.parts.empty()) line["parts"] = response.parts;
     line["dataset"] = value_of(response.dataset);
     line["record"] = value_of(response.record);
     // A response may be cut inside a character.

@@ -184,6 +184,7 @@ Estimate ReturnEstimator::estimate(const data::SequenceBatch& input,
        .mask_too_long = options_.mask_too_long,
        .discount = options_.discount,
        .gae_lambda = options_.gae_lambda});
+  result.kl_weight = options_.kl_coef > 0 ? kl_.value() : 0;
   result.statistics.merge(policy_statistics(policy_input, result.policy));
   measure_divergence(result.policy, result.kept.sum().item<int64_t>(), data_group,
                      result.statistics);

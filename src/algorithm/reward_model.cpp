@@ -58,10 +58,16 @@ std::vector<metrics::Statistics> RewardModel::train_step(ModelContext& model,
   for (const data::SequenceBatch& minibatch : input.split({.sizes = sizes, .ranges = {}})) {
     records.push_back(model.engine->step(
         minibatch, 1.0, static_cast<double>(minibatch.size()),
-        [](const at::Tensor& values, const data::SequenceBatch& part) {
-          return pairwise_loss(
-              last_of_each(values, part.meta.at("packed_input_ids").lengths.flat()),
-              pairs_by_sample(part));
+        [this](const at::Tensor& values, const data::SequenceBatch& part) {
+          PairwiseInput pairs{
+              .scores = last_of_each(values, part.meta.at("packed_input_ids").lengths.flat()),
+              .pairs = pairs_by_sample(part)};
+          if (part.has_data("margins")) {
+            pairs.margins = part.at("margins").to(pairs.scores.scalar_type());
+          }
+          return pairwise_loss(pairs, {.centering_coef = options_.centering_coef,
+                                       .nonfinite = NonfiniteInput::kPassOn})
+              .result;
         },
         call.limits));
   }

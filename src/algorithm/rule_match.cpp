@@ -1,5 +1,6 @@
 #include "orrery/algorithm/rule_match.h"
 
+#include "orrery/algorithm/math_match.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
 
@@ -8,7 +9,8 @@ namespace orrery::algorithm {
 MatchRule match_rule_named(std::string_view name) {
   if (name == "exact") return MatchRule::kExact;
   if (name == "numeric") return MatchRule::kNumeric;
-  throw ConfigError(base::concat("unknown rule '", name, "'; there are exact and numeric"));
+  if (name == "math") return MatchRule::kMath;
+  throw ConfigError(base::concat("unknown rule '", name, "'; there are exact, numeric and math"));
 }
 
 std::optional<std::string> canonical_integer(std::string_view text) {
@@ -27,13 +29,22 @@ std::optional<std::string> canonical_integer(std::string_view text) {
 }
 
 bool can_match(MatchRule rule, std::string_view answer) {
-  return rule == MatchRule::kExact ? !base::trim(answer).empty()
-                                   : canonical_integer(answer).has_value();
+  return rule == MatchRule::kNumeric ? canonical_integer(answer).has_value()
+                                     : !base::trim(answer).empty();
 }
 
 bool is_match(MatchRule rule, std::string_view response, std::string_view answer) {
   if (!can_match(rule, answer)) return false;
   if (rule == MatchRule::kExact) return base::trim(response) == base::trim(answer);
+  if (rule == MatchRule::kMath) {
+    const auto given = final_answer(response);
+    if (!given) return false;
+    // A whole solution may stand where the answer is expected.
+    const bool is_marked =
+        answer.find("####") != answer.npos || answer.find("boxed") != answer.npos;
+    const auto wanted = is_marked ? final_answer(answer) : std::optional(std::string(answer));
+    return wanted && are_equal_answers(*given, *wanted);
+  }
   const size_t equals = response.rfind('=');
   const std::string_view last =
       equals == std::string_view::npos ? response : response.substr(equals + 1);

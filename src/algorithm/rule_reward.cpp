@@ -16,6 +16,7 @@ data::SequenceBatch RuleReward::inference(ModelContext& model, const data::Seque
   }
   statistics_.merge(reward_statistics(rewards));
   statistics_.mean("correct", right, static_cast<double>(responses.size()));
+  statistics_.merge(add_overlong_penalty(options_, answer_lengths(responses), rewards));
   if (options_.dump_samples && !call.samples.empty() && model.is_dp_head) {
     dump_responses(call.samples, call.step, call.data_rank, responses, rewards);
   }

@@ -16,6 +16,7 @@
 
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"
+#include "orrery/base/file.h"
 #include "orrery/base/log.h"
 #include "orrery/base/text.h"
 #include "spawner_process.h"
@@ -55,8 +56,7 @@ std::vector<std::string> command_words(std::string_view command) {
 namespace {
 
 bool is_executable(const std::filesystem::path& file) {
-  std::error_code ignored;
-  return !std::filesystem::is_directory(file, ignored) && access(file.c_str(), X_OK) == 0;
+  return base::special_kind(file).empty() && access(file.c_str(), X_OK) == 0;
 }
 
 bool is_in_search_path(const std::string& program) {
@@ -82,9 +82,10 @@ std::optional<std::string> command_problem(std::string_view command) {
     if (is_in_search_path(program)) return std::nullopt;
     return base::concat("there is no program ", program, " in PATH");
   }
-  std::error_code ignored;
-  if (!std::filesystem::exists(program, ignored)) {
-    return base::concat("there is no program ", program);
+  try {
+    if (!base::exists(program)) return base::concat("there is no program ", program);
+  } catch (const OutputError& error) {
+    return error.what();
   }
   if (!is_executable(program)) return base::concat(program, " is not an executable file");
   return std::nullopt;
@@ -97,11 +98,8 @@ std::unique_ptr<Spawner>& spawner_of_this_program() {
   return spawner;
 }
 
-constexpr std::chrono::seconds kAnswer{60};   // of the spawner process to a request
-constexpr std::chrono::seconds kParting{15};  // for it to end all commands
-
 /// Waits for the end of a child, but no longer than this.
-bool has_gone(pid_t process, std::chrono::seconds deadline) {
+bool has_gone(pid_t process, std::chrono::milliseconds deadline) {
   const auto until = std::chrono::steady_clock::now() + deadline;
   while (true) {
     const pid_t reaped = waitpid(process, nullptr, WNOHANG);
@@ -121,15 +119,17 @@ std::string end_text(int status) {
 struct Spawner::Connection {
   base::FileDescriptor socket;
   pid_t process = -1;
+  SpawnerDeadlines deadlines = {};
 
   [[noreturn]] void throw_gone() const {
     const bool is_silent = errno == EAGAIN;
-    throw CallError(base::concat("the spawner process ", process, " of this program ",
-                                 is_silent ? "does not answer" : "has gone"),
-                    {.expected = "it lives as long as the program",
-                     .got = is_silent ? base::concat("nothing for ", kAnswer.count(), " s")
-                                      : std::strerror(errno),
-                     .advice = "look for who killed it (out of memory?)"});
+    throw CallError(
+        base::concat("the spawner process ", process, " of this program ",
+                     is_silent ? "does not answer" : "has gone"),
+        {.expected = "it lives as long as the program",
+         .got = is_silent ? base::concat("nothing for ", deadlines.answer.count(), " ms")
+                          : std::strerror(errno),
+         .advice = "look for who killed it (out of memory?)"});
   }
 
   void send(const std::string& bytes) const {
@@ -176,6 +176,8 @@ void Spawner::start() {
   }
 }
 
+bool Spawner::is_running() { return spawner_of_this_program() != nullptr; }
+
 Spawner& Spawner::running() {
   if (spawner_of_this_program() == nullptr) {
     throw CallError("external commands cannot be started: Spawner::start() was not called in main");
@@ -183,7 +185,8 @@ Spawner& Spawner::running() {
   return *spawner_of_this_program();
 }
 
-Spawner::Spawner() : connection_(std::make_unique<Connection>()) {
+Spawner::Spawner(SpawnerDeadlines deadlines) : connection_(std::make_unique<Connection>()) {
+  connection_->deadlines = deadlines;
   std::signal(SIGPIPE, SIG_IGN);
   int ends[2];
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
@@ -191,7 +194,8 @@ Spawner::Spawner() : connection_(std::make_unique<Connection>()) {
   }
   connection_->socket = base::FileDescriptor(ends[0]);
   const base::FileDescriptor other(ends[1]);
-  const timeval deadline = {.tv_sec = kAnswer.count(), .tv_usec = 0};
+  const timeval deadline = {.tv_sec = deadlines.answer.count() / 1000,
+                            .tv_usec = deadlines.answer.count() % 1000 * 1000};
   setsockopt(ends[0], SOL_SOCKET, SO_RCVTIMEO, &deadline, sizeof(deadline));
   setsockopt(ends[0], SOL_SOCKET, SO_SNDTIMEO, &deadline, sizeof(deadline));
   const pid_t program = getpid();
@@ -206,9 +210,10 @@ Spawner::Spawner() : connection_(std::make_unique<Connection>()) {
 
 Spawner::~Spawner() {
   connection_->socket = base::FileDescriptor();
-  if (has_gone(connection_->process, kParting)) return;
+  const std::chrono::milliseconds parting = connection_->deadlines.parting;
+  if (has_gone(connection_->process, parting)) return;
   kill(connection_->process, SIGKILL);
-  if (!has_gone(connection_->process, kParting)) {
+  if (!has_gone(connection_->process, parting)) {
     base::log_warning(base::concat("the spawner process ", connection_->process,
                                    " of this program cannot be ended; it is left"));
   }

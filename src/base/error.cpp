@@ -1,5 +1,7 @@
 #include "orrery/base/error.h"
 
+#include <filesystem>
+
 #include "orrery/base/text.h"
 
 namespace orrery {
@@ -42,7 +44,10 @@ void throw_error(ErrorKind kind, ExitCode code, const std::string& what) {
 
 ExitCode exit_code_of(const std::exception& error) {
   const auto* const known = dynamic_cast<const Error*>(&error);
-  return known != nullptr ? static_cast<ExitCode>(known->exit_code()) : ExitCode::kCallFailed;
+  if (known != nullptr) return static_cast<ExitCode>(known->exit_code());
+  const bool is_of_files =
+      dynamic_cast<const std::filesystem::filesystem_error*>(&error) != nullptr;
+  return is_of_files ? ExitCode::kOutputFailed : ExitCode::kCallFailed;
 }
 
 void rethrow_from(const std::string& where, const std::exception& error) {

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <optional>
 #include <system_error>
 
 #include "orrery/base/error.h"
@@ -55,6 +56,15 @@ std::string special_kind(const std::filesystem::path& file) {
   }
 }
 
+namespace {
+
+/// Not blocking: some files of /proc look like regular ones and wait for ever.
+int open_to_read(const std::filesystem::path& file) {
+  return ::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+}
+
+}  // namespace
+
 std::string read_file(const std::filesystem::path& file) { return read_file(file, UINT64_MAX); }
 
 std::string read_file(const std::filesystem::path& file, uint64_t most_bytes) {
@@ -63,7 +73,7 @@ std::string read_file(const std::filesystem::path& file, uint64_t most_bytes) {
     throw OutputError(concat(file.string(), ": cannot be read"),
                       {.expected = "a regular file", .got = kind, .advice = "check the path"});
   }
-  const FileDescriptor descriptor(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
+  const FileDescriptor descriptor(open_to_read(file));
   if (descriptor.get() < 0) fail(file, "open");
   std::string content;
   char chunk[65536];
@@ -83,16 +93,70 @@ std::string read_file(const std::filesystem::path& file, uint64_t most_bytes) {
   }
 }
 
-bool exists(const std::filesystem::path& path) {
-  struct stat info {};
-  if (::lstat(path.c_str(), &info) != 0) {
-    if (errno == ENOENT || errno == ENOTDIR) return false;
-    fail(path, "look");
+std::string read_beginning(const std::filesystem::path& file, size_t most_bytes) {
+  if (!special_kind(file).empty()) return {};
+  const FileDescriptor descriptor(open_to_read(file));
+  if (descriptor.get() < 0) fail(file, "open");
+  std::string content(most_bytes, '\0');
+  size_t n_read = 0;
+  while (n_read < most_bytes) {
+    const ssize_t count = ::read(descriptor.get(), content.data() + n_read, most_bytes - n_read);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) fail(file, "read");
+    if (count == 0) break;
+    n_read += static_cast<size_t>(count);
   }
-  if (S_ISLNK(info.st_mode) && ::stat(path.c_str(), &info) != 0) {
+  content.resize(n_read);
+  return content;
+}
+
+namespace {
+
+using Status = struct stat;
+
+/// Of the thing itself, a link too; nothing where there is none of that name.
+std::optional<Status> status_of_name(const std::filesystem::path& path) {
+  Status status{};
+  if (::lstat(path.c_str(), &status) == 0) return status;
+  if (errno != ENOENT && errno != ENOTDIR) fail(path, "look");
+  // What is missing below a link to nothing may be there once the link leads somewhere.
+  const std::filesystem::path parent = path.parent_path();
+  if (!parent.empty() && parent != path) base::exists(parent);
+  return std::nullopt;
+}
+
+/// The same of what a link leads to, which must be there.
+std::optional<Status> status_of(const std::filesystem::path& path) {
+  std::optional<Status> status = status_of_name(path);
+  if (status && S_ISLNK(status->st_mode) && ::stat(path.c_str(), &*status) != 0) {
     fail(path, "follow this link");
   }
-  return true;
+  return status;
+}
+
+}  // namespace
+
+bool exists(const std::filesystem::path& path) { return status_of(path).has_value(); }
+
+bool is_folder(const std::filesystem::path& path) {
+  const std::optional<Status> status = status_of(path);
+  return status && S_ISDIR(status->st_mode);
+}
+
+bool is_file(const std::filesystem::path& path) {
+  const std::optional<Status> status = status_of(path);
+  return status && S_ISREG(status->st_mode);
+}
+
+bool is_link(const std::filesystem::path& path) {
+  const std::optional<Status> status = status_of_name(path);
+  return status && S_ISLNK(status->st_mode);
+}
+
+uint64_t file_size(const std::filesystem::path& file) {
+  Status status{};
+  if (::stat(file.c_str(), &status) != 0) fail(file, "look");
+  return static_cast<uint64_t>(status.st_size);
 }
 
 std::vector<std::filesystem::path> list_folder(const std::filesystem::path& folder) {

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <array>
-#include <fstream>
+#include <string_view>
 
 #include "hdf5_handle.h"
 #include "orrery/base/counted.h"
@@ -95,11 +95,8 @@ herr_t visit_attribute(hid_t object, const char* name, const H5A_info_t*, void* 
 }  // namespace
 
 bool is_hdf5(const std::filesystem::path& file) {
-  constexpr std::array<char, 8> kSignature = {'\x89', 'H', 'D', 'F', '\r', '\n', '\x1a', '\n'};
-  if (!base::special_kind(file).empty()) return false;
-  std::array<char, 8> begin = {};
-  std::ifstream in(file, std::ios::binary);
-  return in.read(begin.data(), begin.size()) && begin == kSignature;
+  constexpr std::string_view kSignature = "\x89HDF\r\n\x1a\n";
+  return base::read_beginning(file, kSignature.size()) == kSignature;
 }
 
 Hdf5Contents list_hdf5(const std::filesystem::path& file) {

@@ -105,8 +105,7 @@ void publish(const fs::path& directory, const Manifest& manifest, int keep) {
 std::vector<fs::path> list_checkpoints(const fs::path& root) {
   std::vector<fs::path> found;
   for (const fs::path& entry : base::list_folder(root)) {
-    std::error_code ignored;  // what is no link by now is listed, and found to be whole or not
-    if (is_checkpoint_name(entry.filename().string()) && !fs::is_symlink(entry, ignored)) {
+    if (is_checkpoint_name(entry.filename().string()) && !base::is_link(entry)) {
       found.push_back(entry);
     }
   }
@@ -121,10 +120,8 @@ std::vector<fs::path> list_checkpoints(const fs::path& root) {
 
 std::optional<std::string> problem_of(const fs::path& directory, const FileRecord& record) {
   const fs::path file = directory / record.name;
-  std::error_code error;
-  const uintmax_t size = fs::file_size(file, error);
-  if (error) return base::concat(file.string(), ": ", error.message());
-  if (size != record.size) {
+  if (!base::exists(file)) return base::concat(file.string(), ": No such file or directory");
+  if (const uint64_t size = base::file_size(file); size != record.size) {
     return base::concat(file.string(), ": has ", base::counted(size, "byte"), " instead of ",
                         record.size);
   }
@@ -146,7 +143,7 @@ std::vector<std::string> verify(const fs::path& directory) {
         ShardReader(directory / record.name).verify();
       }
     }
-  } catch (const CheckpointError& failure) {
+  } catch (const Error& failure) {
     problems.emplace_back(failure.what());
   }
   return problems;

@@ -49,10 +49,10 @@ Json to_json(const Manifest& manifest) {
 
 Manifest from_json(const Json& json, const std::string& where) {
   if (json.at("format").get<int>() > kFormat) {
-    throw CheckpointError(base::concat(where, ": written by a newer version"),
-                          {.expected = base::concat("format ", kFormat, " or older"),
-                           .got = base::concat("format ", json.at("format").get<int>()),
-                           .advice = "use the version that wrote it, or a newer one"});
+    throw OutputError(base::concat(where, ": written by a newer version"),  // no damage
+                      {.expected = base::concat("format ", kFormat, " or older"),
+                       .got = base::concat("format ", json.at("format").get<int>()),
+                       .advice = "use the version that wrote it, or a newer one"});
   }
   Manifest manifest{.step = json.at("step").get<int64_t>(),
                     .program = json.at("program").get<std::string>(),
@@ -97,13 +97,9 @@ Manifest parse_manifest(const std::string& text, const std::string& where) {
 
 Manifest read_manifest(const std::filesystem::path& directory) {
   const std::filesystem::path file = directory / "manifest.json";
-  std::string text;
-  try {
-    text = base::read_file(file);
-  } catch (const OutputError& error) {
-    refuse(file.string(), error.what());
-  }
-  return parse_manifest(text, file.string());
+  if (!base::exists(file)) refuse(file.string(), "No such file or directory");
+  if (const std::string kind = base::special_kind(file); !kind.empty()) refuse(file.string(), kind);
+  return parse_manifest(base::read_file(file), file.string());
 }
 
 }  // namespace orrery::checkpoint

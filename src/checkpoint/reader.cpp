@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <system_error>
 #include <utility>
 
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"
+#include "orrery/base/file.h"
 #include "orrery/base/text.h"
 
 namespace orrery::checkpoint {
@@ -18,13 +18,11 @@ void CheckpointReader::open_all() {
   if (std::exchange(is_open_, true)) return;
   for (const FileRecord& record : manifest_.files) {
     if (!record.name.ends_with(".h5")) continue;
-    std::error_code error;
-    const uint64_t size = std::filesystem::file_size(directory_ / record.name, error);
-    if (error || size != record.size) {
+    if (const uint64_t size = base::file_size(directory_ / record.name); size != record.size) {
       throw CheckpointError(
           base::concat((directory_ / record.name).string(), ": the file is not whole"),
           {.expected = base::counted(record.size, "byte"),
-           .got = error ? error.message() : base::counted(size, "byte"),
+           .got = base::counted(size, "byte"),
            .advice = "use another checkpoint"});
     }
     const ShardReader& file = files_.emplace_back(directory_ / record.name);

@@ -117,8 +117,9 @@ uint64_t product(const std::array<hsize_t, 2>& extents) {
   return __builtin_mul_overflow(extents[0], extents[1], &n) ? UINT64_MAX : n;
 }
 
+/// No damage: nothing was looked at.
 [[noreturn]] void throw_errno(const fs::path& file, const char* what, int error) {
-  throw CheckpointError(
+  throw OutputError(
       base::concat(file.string(), ": ", what, ": ", std::generic_category().message(error)));
 }
 
@@ -348,9 +349,7 @@ ShardReader::ShardReader(fs::path file) : state_(std::make_unique<State>()) {
   state_->path = std::move(file);
   refuse_special(state_->path);
   const std::string where = state_->path.string();
-  std::error_code error;
-  state_->size = fs::file_size(state_->path, error);
-  if (error) throw CheckpointError(base::concat(where, ": ", error.message()));
+  state_->size = base::file_size(state_->path);
   const PropertiesHandle access(ORRERY_HDF5(where, H5Pcreate(H5P_FILE_ACCESS)));
   ORRERY_HDF5(where, H5Pset_fclose_degree(access.get(), H5F_CLOSE_STRONG));
   state_->file =
@@ -374,7 +373,6 @@ ShardReader::~ShardReader() {
 ShardReader::ShardReader(ShardReader&&) noexcept = default;
 ShardReader& ShardReader::operator=(ShardReader&&) noexcept = default;
 
-const fs::path& ShardReader::path() const { return state_->path; }
 const std::vector<Slab>& ShardReader::slabs() const { return state_->slabs; }
 
 std::vector<std::string> ShardReader::blobs() const {

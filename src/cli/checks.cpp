@@ -3,6 +3,10 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "orrery/base/error.h"
+#include "orrery/base/file.h"
+#include "orrery/data/bpe_tokenizer.h"  // check_tokenizer_files
+
 namespace orrery::cli {
 
 namespace {
@@ -39,9 +43,9 @@ const data::Tokenizer& Checks::tokenizer(const std::string& name) {
 }
 
 std::vector<int32_t> Checks::own_template_tokens(const std::string& directory) {
-  std::error_code error;
-  const std::filesystem::path file = std::filesystem::path(directory) / "tokenizer.json";
-  if (directory.empty() || !std::filesystem::exists(file, error)) return {};
+  if (directory.empty()) return {};
+  data::check_tokenizer_files(directory);
+  if (!base::exists(std::filesystem::path(directory) / "tokenizer.json")) return {};
   try {
     return tokenizer(directory).template_tokens();
   } catch (const Error&) {

@@ -49,7 +49,7 @@ class Checks {
   /// A tokenizer is read once, however many roles have it. Throws as data::make_tokenizer.
   const data::Tokenizer& tokenizer(const std::string& name);
   /// What the tokenizer of a model's directory puts before a text; nothing where there is none that
-  /// can be read.
+  /// this program can run. Throws ConfigError for files that cannot be read.
   std::vector<int32_t> own_template_tokens(const std::string& directory);
 
  private:

@@ -35,6 +35,20 @@ int run_verify(std::span<const std::string> arguments);
 /// `orrery doctor`: would a job run here, and how fast?
 int run_doctor(std::span<const std::string> arguments);
 
+// These look at run directories, also while a job writes them.
+
+/// `orrery report RUN...`: one page for a browser.
+int run_report(std::span<const std::string> arguments);
+
+/// `orrery watch RUN`: a run in the terminal while it goes on.
+int run_watch(std::span<const std::string> arguments);
+
+/// `orrery plot RUN... METRIC...`: curves in the terminal, as SVG or PNG.
+int run_plot(std::span<const std::string> arguments);
+
+/// `orrery compare A B`: what differs between two runs.
+int run_compare(std::span<const std::string> arguments);
+
 /// A mistake in the command line, found before MPI is there to agree: rank 0 says it, the others
 /// leave it the time to.
 void say_once(const std::string& text);

@@ -47,13 +47,12 @@ at::ScalarType type_to_hold(at::ScalarType type) {
 
 void check_target(const config::ConvertOptions& options) {
   const fs::path to = options.to;
-  std::error_code ignored;
   std::string got;
-  if (fs::weakly_canonical(to, ignored) == fs::weakly_canonical(options.from, ignored)) {
+  if (base::exists(to) && fs::equivalent(to, options.from)) {
     got = "the same directory as --from";
-  } else if (base::exists(to) && !fs::is_directory(to, ignored)) {
+  } else if (base::exists(to) && !base::is_folder(to)) {
     got = "a file of that name";
-  } else if (base::exists(to) && !fs::is_empty(to, ignored) && !options.overwrite) {
+  } else if (!base::list_folder(to).empty() && !options.overwrite) {
     got = "a directory of that name that is not empty (--overwrite replaces it)";
   }
   if (got.empty()) return;
@@ -112,10 +111,9 @@ void to_checkpoint(const config::ConvertOptions& options, const ModelSource& sou
                             .layout = layout,
                             .program_version = program_version(),
                             .companions = {}};
-    for (const auto& entry : fs::directory_iterator(folder)) {
-      saved.companions.push_back(entry.path().filename().string());
+    for (const fs::path& entry : base::list_folder(folder)) {
+      saved.companions.push_back(entry.filename().string());
     }
-    std::sort(saved.companions.begin(), saved.companions.end());
     model::write_checkpoint_model(folder, whole, saved);
   });
 }
@@ -137,14 +135,14 @@ void to_hugging_face(const config::ConvertOptions& options, const ModelSource& s
   plain += ".plain";
   model::save_hf(plain, whole);
   const fs::path home = home_of(source);
-  std::error_code ignored;
-  if (!home.empty() && fs::is_directory(home, ignored)) {
+  if (!home.empty() && base::is_folder(home)) {
     const std::string generation = base::read_file(plain / "generation_config.json");
     model::copy_companions(home, plain);
     base::publish_file(plain / "generation_config.json", generation);
   }
   const Verdict verdict =
       judge([&] { model::rewrite_hf(plain, options.to, rewrite_options(options)); });
+  std::error_code ignored;
   fs::remove_all(plain, ignored);
   if (verdict.exit_code != 0) throw CheckpointError(verdict.text);
 }

@@ -42,11 +42,16 @@ bool sounds_held_out(const std::string& name) {
 }
 
 /// The model's directory whose tokenizer and templates the data is meant for; empty: none.
-std::string model_directory(const Job& job) {
+std::string role_with_files(const Job& job) {
   for (const auto& [role, model] : job.experiment.models) {
-    if (!model.path.empty() && job.architectures.contains(role)) return model.path;
+    if (!model.path.empty() && job.architectures.contains(role)) return role;
   }
   return {};
+}
+
+std::string model_directory(const Job& job) {
+  const config::ModelConfig* const model = job.experiment.find_model(role_with_files(job));
+  return model == nullptr ? "" : model->path;
 }
 
 /// A field that the configuration names, and how many records have it. -1: it cannot be told.
@@ -68,13 +73,16 @@ class ReadDataset {
     const bool has_tokens = index_.tokens() != nullptr;
     const bool is_prompts = dataset_.kind == "prompts";
     const bool is_pairs = dataset_.kind == "preferences";
+    const bool is_labelled = dataset_.kind == "labelled";
     const int64_t unknown = has_tokens ? -1 : index_.n_rows();  // needed: every record has it
     const int64_t unread = -1;
-    for (const NamedField& field : std::array<NamedField, 7>{
+    for (const NamedField& field : std::array<NamedField, 9>{
              {{"prompt_field", &dataset_.prompt_field, unknown},
               {"answer_field", &dataset_.answer_field, is_prompts ? summary.n_with_answer : unread},
               {"completion_field", &dataset_.completion_field,
-               dataset_.kind == "completions" ? unknown : unread},
+               dataset_.kind == "completions" || is_labelled ? unknown : unread},
+              {"label_field", &dataset_.label_field, is_labelled ? unknown : unread},
+              {"margin_field", &dataset_.margin_field, is_pairs ? unknown : unread},
               {"chosen_field", &dataset_.chosen_field, is_pairs ? unknown : unread},
               {"rejected_field", &dataset_.rejected_field, is_pairs ? unknown : unread},
               {"id_field", &dataset_.id_field,
@@ -224,10 +232,13 @@ void check_templates(Job& job, Checks& checks) {
   bool has_chat = false;
   const data::Tokenizer* tokenizer = nullptr;
   try {
-    has_chat = !directory.empty() && data::has_chat_template(directory);
     tokenizer = &checks.tokenizer(job.tokenizer());
   } catch (const Error&) {
-    // Files that cannot be read are reported with the model or the data.
+    // It is reported with the data.
+  }
+  if (!directory.empty() && tokenizer != nullptr) {
+    checks.guard(concat("model.", role_with_files(job), ".path"),
+                 [&] { has_chat = data::has_chat_template(directory); });
   }
   for (auto& [name, dataset] : job.experiment.datasets) {
     const bool has_tokens = data::is_token_file(dataset.path);

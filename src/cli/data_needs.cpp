@@ -111,7 +111,7 @@ class NeedsOfDataset {
     // `exact` is the default of all that compare.
     rules_.push_back(algorithm::match_rule_named(
         config::option_or<std::string>(*job_.experiment.find_call(call.name), "match", "exact")));
-    if (rules_.back() == algorithm::MatchRule::kExact) accepts_any_ = true;
+    if (rules_.back() != algorithm::MatchRule::kNumeric) accepts_any_ = true;
   }
 
   const Job& job_;

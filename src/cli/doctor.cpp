@@ -110,7 +110,7 @@ int64_t free_bytes(const fs::path& path) {
 /// As the driver shows them, whether or not this build can use them.
 int64_t count_gpus() {
   int64_t n = 0;
-  while (fs::exists("/dev/nvidia" + std::to_string(n))) ++n;
+  while (base::exists("/dev/nvidia" + std::to_string(n))) ++n;
   return n;
 }
 

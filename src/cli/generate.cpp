@@ -10,8 +10,10 @@
 #include "commands.h"
 #include "model_shard.h"
 #include "orrery/base/error.h"
+#include "orrery/base/file.h"
 #include "orrery/base/log.h"
 #include "orrery/base/text.h"
+#include "orrery/data/bpe_tokenizer.h"  // check_tokenizer_files
 #include "orrery/data/prompt_template.h"
 #include "orrery/model/generator.h"
 #include "packed_sequences.h"
@@ -103,7 +105,8 @@ model::GenerationOptions generation_options(const config::GenerateOptions& optio
 /// Ids that are no token of the tokenizer beside the weights; none where it cannot be told. Rank 0.
 std::vector<int64_t> ids_never_drawn(const config::GenerateOptions& options,
                                      const ModelSource& source) {
-  if (!std::filesystem::exists(source.directory / "tokenizer.json")) return {};
+  data::check_tokenizer_files(source.directory);
+  if (!base::exists(source.directory / "tokenizer.json")) return {};
   std::unique_ptr<data::Tokenizer> tokenizer;
   try {
     tokenizer = data::make_tokenizer(source.directory.string());

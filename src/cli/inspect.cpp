@@ -9,6 +9,7 @@
 
 #include "command_ranks.h"
 #include "commands.h"
+#include "master_file.h"
 #include "model_source.h"
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"
@@ -126,6 +127,15 @@ std::string hdf5_text(const fs::path& path) {
   return base::concat(text, "\n", table_text({"data set", "type", "shape", "size"}, rows));
 }
 
+/// Of a run that samples dynamically: what it knows of its prompts, and what it has in hand.
+std::string sampling_text(checkpoint::CheckpointReader& reader) {
+  const std::optional<master::RefillState> state = read_refill(reader);
+  if (!state) return {};
+  return base::concat("dynamic sampling: ", base::counted(state->carried.size(), "group"),
+                      " carried over, ", base::counted(state->upcoming.rows.size(), "prompt"),
+                      " drawn for the next round\n", master::text_of(state->prompts), "\n");
+}
+
 std::string checkpoint_text(const fs::path& directory) {
   const checkpoint::Manifest manifest = checkpoint::read_manifest(directory);
   std::string text = base::concat(
@@ -170,22 +180,23 @@ std::string checkpoint_text(const fs::path& directory) {
                     std::to_string(sum.matrices), sum.dtype, std::to_string(sum.elements),
                     base::bytes_text(sum.bytes)});
   }
-  return text + table_text({"content", "layout", "matrices", "type", "elements", "size"}, rows);
+  return text + sampling_text(reader) +
+         table_text({"content", "layout", "matrices", "type", "elements", "size"}, rows);
 }
 
-/// The last line of a file that has one object a line, or nothing.
+/// The last line of a file that has one object a line; nothing where it has none or is not there.
 std::string last_line(const fs::path& file) {
-  std::ifstream in(file);
-  std::string last;
-  for (std::string line; std::getline(in, line);) {
-    if (!line.empty()) last = std::move(line);
-  }
-  return last;
+  if (!base::exists(file)) return {};
+  const std::string content = base::read_file(file);
+  const size_t last = content.find_last_not_of('\n');
+  if (last == std::string::npos) return {};
+  const size_t before = content.rfind('\n', last);
+  const size_t begin = before == std::string::npos ? 0 : before + 1;
+  return content.substr(begin, last + 1 - begin);
 }
 
 std::string run_text(const fs::path& directory) {
   std::string text = base::concat("run directory ", directory.string(), "\n");
-  std::error_code ignored;
   std::vector<TableRow> rows;
   for (const fs::path& path : checkpoint::list_checkpoints(directory / "checkpoints")) {
     std::string state;
@@ -203,9 +214,9 @@ std::string run_text(const fs::path& directory) {
   }
   std::vector<fs::path> models;
   for (const fs::path& step : base::list_folder(directory / "models")) {
-    if (!fs::is_directory(step, ignored)) continue;
+    if (!base::is_folder(step)) continue;
     for (const fs::path& role : base::list_folder(step)) {
-      if (fs::is_directory(role, ignored)) models.push_back(role);
+      if (base::is_folder(role)) models.push_back(role);
     }
   }
   std::sort(models.begin(), models.end());
@@ -221,14 +232,13 @@ std::string run_text(const fs::path& directory) {
 }  // namespace
 
 PathKind kind_of_path(const fs::path& path) {
-  std::error_code ignored;
   if (!base::exists(path)) {
     throw ConfigError(base::concat(path.string(), " does not exist"),
                       {.expected = "a model, checkpoint, run directory, safetensors or HDF5 file",
                        .got = "no such file or directory",
                        .advice = "check the path"});
   }
-  if (fs::is_directory(path, ignored)) {
+  if (base::is_folder(path)) {
     switch (kind_of(path)) {
       case DirectoryKind::kHuggingFace:
         return PathKind::kHuggingFace;

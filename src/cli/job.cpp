@@ -10,9 +10,11 @@
 #include "data_checks.h"
 #include "model_checks.h"
 #include "origin_checks.h"
+#include "orrery/algorithm/methods.h"
 #include "orrery/algorithm/registry.h"
 #include "orrery/base/text.h"
 #include "orrery/master/step_clock.h"
+#include "sampling_options.h"
 #include "tokenizer_choice.h"
 
 namespace orrery::cli {
@@ -36,7 +38,9 @@ int workers_named(const config::Experiment& experiment) {
 int64_t count_steps(const Job& job) {
   const config::ExperimentSection& section = job.experiment.experiment;
   int64_t steps = section.total_steps;
-  if (section.total_epochs > 0 && !job.indices.empty()) {
+  // With dynamic sampling a step draws as much as it needs.
+  const bool epochs_count_steps = !job.experiment.dynamic_sampling.enabled;
+  if (epochs_count_steps && section.total_epochs > 0 && !job.indices.empty()) {
     const int64_t by_epochs = master::steps_of_epochs(
         section.total_epochs, job.graph.samples_per_step(), job.make_order().samples_per_epoch());
     steps = steps > 0 ? std::min(steps, by_epochs) : by_epochs;
@@ -68,9 +72,11 @@ data::DataOrder Job::make_order() const {
                         .weight = dataset.weight,
                         .fingerprint = index.fingerprint()});
   }
+  const int64_t round =
+      experiment.dynamic_sampling.enabled ? experiment.dynamic_sampling.groups_per_round : 0;
   return data::DataOrder(std::move(datasets),
                          {.seed = static_cast<uint64_t>(experiment.experiment.seed),
-                          .samples_per_step = graph.samples_per_step()});
+                          .samples_per_step = std::max(graph.samples_per_step(), round)});
 }
 
 std::vector<int> evaluating_calls(const Job& job) {
@@ -100,19 +106,25 @@ Job prepare_job(const std::string& config_file, const std::vector<std::string>& 
   Job job;
   job.experiment = std::move(loaded.experiment);
   job.warnings = std::move(loaded.notices);
-  resolve_tokenizers(job.experiment);
+  try {
+    resolve_tokenizers(job.experiment);
+  } catch (const OutputError& error) {  // what cannot be looked at is no missing tokenizer
+    throw ConfigError(error.what());
+  }
   job.n_workers = n_workers > 0 ? n_workers : workers_named(job.experiment);
 
   const size_t n_read = loaded.problems.size();
   Checks checks(job, std::move(loaded.problems));
   if (job.experiment.calls.empty()) config::throw_if_problems(checks.problems());
   check_uses(job, checks);
+  algorithm::expand_methods(job.experiment, job.warnings);
   algorithm::inherit_options(job.experiment, checks.problems(), job.warnings);
   algorithm::check_calls(job.experiment, checks.problems(), job.warnings);
   job.graph = graph::build_graph(job.experiment, job.n_workers, checks.problems());
   check_models(job, checks);
   check_origins(job, checks);
   check_evaluation(job, checks);
+  check_dynamic_sampling(job, checks);
   check_templates(job, checks);
   if (data_check != DataCheck::kLeaveOut) {
     read_data(job, checks,

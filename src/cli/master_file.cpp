@@ -1,5 +1,12 @@
 #include "master_file.h"
 
+#include <cereal/archives/binary.hpp>
+#include <cereal/types/map.hpp>
+#include <cereal/types/string.hpp>
+#include <cereal/types/utility.hpp>
+#include <cereal/types/vector.hpp>
+#include <sstream>
+
 #include "orrery/base/error.h"
 #include "orrery/base/json.h"
 #include "orrery/base/text.h"
@@ -83,10 +90,33 @@ master::MasterState parse_state(const std::string& text) {
             .export_models = frequency_from(json.at("export")),
             .checkpoint = frequency_from(json.at("checkpoint")),
             .role_versions = json.at("role_versions").get<std::map<std::string, int64_t>>(),
-            .order = order_from(json.at("order"))};
+            .order = order_from(json.at("order")),
+            .refill = {}};
   } catch (const Json::exception& error) {
     throw CheckpointError(base::concat("the master's state cannot be read: ", error.what()));
   }
+}
+
+std::string refill_bytes(const master::RefillState& state) {
+  std::ostringstream out;
+  cereal::BinaryOutputArchive archive(out);
+  archive(state);
+  return std::move(out).str();
+}
+
+std::optional<master::RefillState> read_refill(checkpoint::CheckpointReader& reader) {
+  std::optional<std::string> bytes = reader.blob("master/dynamic_sampling");
+  if (!bytes) return std::nullopt;
+  master::RefillState state;
+  try {
+    std::istringstream in(std::move(*bytes));
+    cereal::BinaryInputArchive archive(in);
+    archive(state);
+  } catch (const std::exception& error) {
+    throw CheckpointError(
+        base::concat("the state of dynamic sampling cannot be read: ", error.what()));
+  }
+  return state;
 }
 
 checkpoint::FileRecord write_master_file(const std::filesystem::path& directory,
@@ -95,12 +125,15 @@ checkpoint::FileRecord write_master_file(const std::filesystem::path& directory,
   checkpoint::ShardWriter file(directory / "master.h5");
   file.add_blob("master/state", state_text(state));
   file.add_blob("master/config", resolved_config);
+  if (state.refill) file.add_blob("master/dynamic_sampling", refill_bytes(*state.refill));
   return file.finish();
 }
 
 MasterFile read_master_file(checkpoint::CheckpointReader& reader) {
-  return {.state = parse_state(need_blob(reader, "master/state")),
-          .resolved_config = need_blob(reader, "master/config")};
+  MasterFile file{.state = parse_state(need_blob(reader, "master/state")),
+                  .resolved_config = need_blob(reader, "master/config")};
+  file.state.refill = read_refill(reader);
+  return file;
 }
 
 }  // namespace orrery::cli

@@ -1,8 +1,10 @@
-// master.h5, the master's file of a checkpoint: its state as JSON and the resolved configuration.
+// master.h5, the master's file of a checkpoint: its state as JSON, the resolved configuration and,
+// as bytes, what dynamic sampling keeps.
 // Rank 0 only.
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "orrery/checkpoint/reader.h"
@@ -23,7 +25,11 @@ struct MasterFile {
 /// Throws CheckpointError when the checkpoint has none or it does not say all.
 MasterFile read_master_file(checkpoint::CheckpointReader& reader);
 
-/// JSON text of a state, and back. Throws CheckpointError naming the field.
+/// The state of dynamic sampling, which is a part of its own; nothing where there is none.
+/// Throws CheckpointError when it cannot be read.
+std::optional<master::RefillState> read_refill(checkpoint::CheckpointReader& reader);
+
+/// JSON text of a state without `refill`, and back. Throws CheckpointError naming the field.
 std::string state_text(const master::MasterState& state);
 master::MasterState parse_state(const std::string& text);
 

@@ -2,31 +2,17 @@
 
 #include <algorithm>
 
-#include "orrery/algorithm/generation.h"  // GenerateOptions
+#include "generation_load.h"
 #include "orrery/base/text.h"
 #include "orrery/graph/layout.h"  // workers_text
 #include "orrery/graph/replica.h"
 #include "orrery/graph/topology.h"
-#include "orrery/kernels/decode_attention.h"  // kPageTokens, page_size
 #include "orrery/model/parameter_table.h"
 #include "orrery/parallel/gradient_reduction.h"  // owned_partition
 
 namespace orrery::cli {
 
 namespace {
-
-/// One generation as a worker may meet it.
-struct Load {
-  int64_t n_prompts = 0;
-  int64_t group_size = 1;
-  int64_t max_batch = 256;
-  int64_t max_prompt_tokens = 0;
-  int64_t max_new_tokens = 0;
-};
-
-int64_t pages_for(int64_t n_tokens) {
-  return (n_tokens + kernels::kPageTokens - 1) / kernels::kPageTokens;
-}
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -53,43 +39,18 @@ int64_t packed_numbers(const model::Architecture& a, const model::ShardPlace& pl
   return numbers;
 }
 
-/// Members of a group share the pages of their prompt and have the last, half full one and those of
-/// their answers for themselves; beyond the prompts that are decoded as many may wait.
-int64_t page_numbers(const model::Architecture& a, const Load& load) {
-  const int64_t prompt = std::min(load.max_prompt_tokens, a.max_positions);
-  const int64_t answer = std::min(load.max_new_tokens, a.max_positions);
-  const int64_t places = std::min(load.max_batch, load.n_prompts * load.group_size);
-  const int64_t own = places * pages_for(kernels::kPageTokens - 1 + answer);
-  const int64_t shared = std::min(load.n_prompts, 2 * places + 1) * pages_for(prompt);
-  return (own + shared) * a.n_layers * kernels::page_size(a.n_kv_heads, a.head_dim);
-}
-
 /// The generations that run on a replica: those of its generate calls, and the evaluations of its
 /// train step.
-std::vector<Load> loads_of(const Job& job, const graph::Replica& replica) {
-  std::vector<Load> loads;
-  int64_t longest_prompt = 0;
-  for (const int place : job.training_places()) {
-    const config::DatasetConfig& dataset =
-        job.experiment.datasets[static_cast<size_t>(place)].second;
-    longest_prompt = std::max(longest_prompt, dataset.max_prompt_tokens);
-  }
+std::vector<GenerationLoad> loads_of(const Job& job, const graph::Replica& replica) {
+  std::vector<GenerationLoad> loads;
   for (const int index : replica.calls) {
-    const graph::Call& call = job.graph.call(index);
-    if (call.interface != "generate") continue;
-    const auto options = config::parse_options<algorithm::GenerateOptions>(
-        job.experiment.find_call(call.name)->options);
-    loads.push_back({.n_prompts = divide_up(call.n_seqs, call.layout.data),
-                     .group_size = options.group_size,
-                     .max_batch = options.max_batch,
-                     .max_prompt_tokens = longest_prompt,
-                     .max_new_tokens = options.max_new_tokens});
+    if (const auto load = generation_load_of(job, job.graph.call(index))) loads.push_back(*load);
   }
   const config::EvaluateConfig& evaluate = job.experiment.evaluate;
   const config::DatasetConfig* dataset = job.experiment.find_dataset(evaluate.dataset);
   if (replica.is_trained && dataset != nullptr && dataset->kind == "prompts") {
-    Load load{.max_prompt_tokens = dataset->max_prompt_tokens,
-              .max_new_tokens = evaluate.max_new_tokens};
+    GenerationLoad load{.max_prompt_tokens = dataset->max_prompt_tokens,
+                        .max_new_tokens = evaluate.max_new_tokens};
     load.n_prompts = 2 * load.max_batch + 1;  // as many as can matter: the data is not read
     if (evaluate.max_prompts > 0) {
       load.n_prompts =
@@ -116,7 +77,7 @@ std::vector<WorkerMemory> plan_memory(const Job& job) {
     if (known == job.architectures.end()) continue;  // a role without parameters
     const config::ModelConfig& config = *job.experiment.find_model(replica.id.role);
     const int64_t width = width_of(config);
-    const std::vector<Load> loads = loads_of(job, replica);
+    const std::vector<GenerationLoad> loads = loads_of(job, replica);
     const graph::Topology topology = graph::topology_of(replica.layout);
     for (int rank = 0; rank < topology.size(); ++rank) {
       const graph::Coordinate at = topology.coordinate(rank);
@@ -138,7 +99,7 @@ std::vector<WorkerMemory> plan_memory(const Job& job) {
         if (config.dtype == "bf16") worker.training_bytes += owned * width;  // master weights
       }
       // One call runs at a time.
-      for (const Load& load : loads) {
+      for (const GenerationLoad& load : loads) {
         const int64_t numbers =
             packed_numbers(known->second, place, table) + page_numbers(local, load);
         worker.generation_bytes = std::max(worker.generation_bytes, numbers * width);

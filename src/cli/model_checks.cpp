@@ -13,6 +13,7 @@
 #include "orrery/model/checkpoint_model.h"
 #include "orrery/model/hf_check.h"
 #include "orrery/model/hf_directory.h"
+#include "teacher_checks.h"
 
 namespace orrery::cli {
 
@@ -187,6 +188,7 @@ void check_models(Job& job, Checks& checks) {
   ModelChecks models(job, checks);
   models.check_models();
   models.check_whole();
+  check_teachers(job, checks);
 }
 
 }  // namespace orrery::cli

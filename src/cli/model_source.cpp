@@ -93,12 +93,11 @@ DirectoryKind kind_of(const fs::path& directory) {
 }
 
 ModelSource open_model(const fs::path& directory, const std::string& role, SourceCheck check) {
-  std::error_code ignored;
   if (!base::exists(directory)) {
     refuse(directory, base::concat("no such directory", config::path_advice(directory.string())));
   }
   model::refuse_foreign_model(directory);
-  if (!fs::is_directory(directory, ignored)) refuse(directory, "a file");
+  if (!base::is_folder(directory)) refuse(directory, "a file");
   ModelSource source{
       .directory = directory, .kind = kind_of(directory), .role = role, .architecture = {}};
   switch (source.kind) {

@@ -6,6 +6,8 @@
 #include <set>
 
 #include "orrery/base/error.h"
+#include "orrery/base/file.h"
+#include "orrery/data/bpe_tokenizer.h"  // check_tokenizer_files
 #include "orrery/data/token_index.h"
 #include "orrery/graph/replica.h"
 #include "orrery/model/checkpoint_model.h"
@@ -44,7 +46,7 @@ class OriginChecks {
       }
       check_sizes(role, model, architecture);
       check_value_head(role, model);
-      check_tokenizer(role, model, architecture);
+      checks_.guard(key_of(role, "path"), [&] { check_tokenizer(role, model, architecture); });
     }
   }
 
@@ -104,8 +106,7 @@ class OriginChecks {
   void check_tokenizer(const std::string& role, const config::ModelConfig& model,
                        const model::Architecture& architecture) {
     const std::string key = key_of(role, "tokenizer");
-    std::error_code error;
-    if (fs::exists(fs::path(model.path) / "tokenizer.json", error)) {
+    if (base::exists(fs::path(model.path) / "tokenizer.json")) {
       if (data::is_token_file(model.tokenizer)) return check_table(key, model);
       if (have_equal_tokenizers(model.tokenizer, model.path)) return;
       checks_.warn(key,
@@ -116,7 +117,7 @@ class OriginChecks {
     if (model.tokenizer != "byte") return;
     for (const char* name : {"tokenizer.model", "spiece.model", "vocab.json", "vocab.txt",
                              "merges.txt", "tekken.json"}) {
-      if (!fs::exists(fs::path(model.path) / name, error)) continue;
+      if (!base::exists(fs::path(model.path) / name)) continue;
       const std::string text =
           base::concat("the run's tokenizer is byte, but ", model.path, " has ", name,
                        ": this model does not read bytes; save its fast tokenizer there "
@@ -135,6 +136,7 @@ class OriginChecks {
   /// The table of a pre-tokenized dataset against the model's own tokenizer, where that can be
   /// read.
   void check_table(const std::string& key, const config::ModelConfig& model) {
+    data::check_tokenizer_files(model.path);
     try {
       const data::Tokenizer& table = checks_.tokenizer(model.tokenizer);
       const data::Tokenizer& own = checks_.tokenizer(model.path);

@@ -6,6 +6,7 @@
 
 #include "commands.h"
 #include "data_table.h"
+#include "gpu_memory_plan.h"
 #include "memory_plan.h"
 #include "node_memory.h"
 #include "orrery/base/counted.h"
@@ -13,6 +14,7 @@
 #include "orrery/config/command_line.h"
 #include "orrery/graph/communicators.h"
 #include "orrery/graph/plan_text.h"
+#include "sampling_options.h"
 
 namespace orrery::cli {
 
@@ -29,10 +31,17 @@ std::string end_text(const config::ExperimentSection& section) {
   return base::concat("stops after ", base::join(limits, " or "));
 }
 
+GpuMemory gpu_of(const config::PlanOptions& options) {
+  return {.memory_gb = options.gpu_memory_gb,
+          .allowances = {.context_gb = options.gpu_context_gb,
+                         .cublas_gb = options.gpu_cublas_gb,
+                         .nccl_gb = options.gpu_nccl_gb,
+                         .graphs_gb = options.gpu_graphs_gb}};
+}
+
 }  // namespace
 
-std::string plan_text(const Job& job, const NodeMemory& node) {
-  const std::vector<WorkerMemory> memory = plan_memory(job);
+std::string plan_text(const Job& job, const std::optional<NodeMemory>& node) {
   const std::vector<graph::Replica> replicas = graph::replicas_of(job.graph);
   std::ostringstream out;
   out << "experiment " << job.experiment.experiment.name << ": "
@@ -43,9 +52,13 @@ std::string plan_text(const Job& job, const NodeMemory& node) {
       << graph::workers_table(replicas, job.n_workers) << "\ncommunicators\n"
       << graph::communicators_text(graph::plan_communicators(replicas, job.n_workers))
       << "\nparameter hooks\n"
-      << graph::hooks_text(job.graph, {})
-      << "\nparameters and memory of each worker, without activations and samples\n"
-      << memory_text(memory) << fit_text(job, memory, node);
+      << graph::hooks_text(job.graph, {});
+  if (node) {
+    const std::vector<WorkerMemory> memory = plan_memory(job);
+    out << "\nparameters and memory of each worker, without activations and samples\n"
+        << memory_text(memory) << fit_text(job, memory, *node);
+  }
+  out << sampling_plan_text(job);
   if (!job.indices.empty()) out << "\ndata sets\n" << data_table(job);
   if (!job.warnings.empty()) out << "\nwarnings\n";
   for (const config::Problem& warning : job.warnings) {
@@ -63,6 +76,11 @@ int run_plan(std::span<const std::string> arguments) {
   }
   const Job job = prepare_job(options.config, options.sets, options.workers,
                               options.no_data ? DataCheck::kLeaveOut : DataCheck::kReadLengths);
+  if (options.device == "cuda") {
+    std::cout << plan_text(job, std::nullopt) << "\n";
+    write_gpu_memory(job, gpu_of(options), std::cout);
+    return 0;
+  }
   std::cout << plan_text(
       job, options.memory_gb > 0
                ? NodeMemory{.bytes = static_cast<int64_t>(options.memory_gb * (1 << 30)),

@@ -1,6 +1,7 @@
 // What `orrery plan` prints.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "job.h"
@@ -8,7 +9,8 @@
 
 namespace orrery::cli {
 
-/// Graph, levels, layouts, workers, communicators, parameter hooks, parameters and memory. Pure.
-std::string plan_text(const Job& job, const NodeMemory& node);
+/// Graph, levels, layouts, workers, communicators, parameter hooks, and, of a run on CPUs,
+/// parameters and memory beside that of a node. Pure.
+std::string plan_text(const Job& job, const std::optional<NodeMemory>& node);
 
 }  // namespace orrery::cli

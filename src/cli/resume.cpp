@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <optional>
 #include <string_view>
 #include <system_error>
 
@@ -56,13 +57,63 @@ bool are_same(const fs::path& a, const fs::path& b) {
 
 /// Checkpoints that `path` (links followed) means, newest first: itself, or those of a run.
 std::vector<fs::path> checkpoints_at(const fs::path& path, const std::string& resume) {
-  if (!fs::is_directory(path)) refuse(resume, "a file");
+  if (!base::is_folder(path)) refuse(resume, "a file");
   if (base::exists(path / "manifest.json")) return {path};
   for (const fs::path& root : {path / "checkpoints", path}) {
     std::vector<fs::path> found = checkpoint::list_checkpoints(root);
     if (!found.empty()) return found;
   }
   refuse(resume, "a folder without a checkpoint");
+}
+
+/// What a rank knows of a checkpoint. Damage that one has found is damage, whatever others could
+/// not read.
+enum class State : int { kWhole, kUnreadable, kDamaged };
+
+struct Finding {
+  State state = State::kWhole;
+  std::string text = {};
+};
+
+/// What is wrong with `file` of a checkpoint. Rank 0 decides what is missing: where another rank
+/// does not see what rank 0 sees, its machine lacks the file system or shows an older state of it.
+Finding fault_of(const fs::path& file, int rank, const std::string& text) {
+  const bool is_missing_here = rank != 0 && !base::exists(file);
+  return {is_missing_here ? State::kUnreadable : State::kDamaged,
+          base::concat("rank ", rank, ": ", text, "\n")};
+}
+
+/// The part of one rank: each reads some of the files. Throws what keeps it from reading them.
+Finding read_part(const fs::path& directory, int rank, int n_ranks) {
+  checkpoint::Manifest manifest;
+  try {
+    manifest = checkpoint::read_manifest(directory);
+  } catch (const CheckpointError& error) {
+    return fault_of(directory / "manifest.json", rank, error.what());
+  }
+  Finding all;
+  for (size_t i = 0; i < manifest.files.size(); ++i) {
+    const fs::path file = directory / manifest.files[i].name;
+    std::optional<std::string> problem;
+    if (static_cast<int>(i % static_cast<size_t>(n_ranks)) == rank) {
+      problem = checkpoint::problem_of(directory, manifest.files[i]);
+    } else if (rank == 0 && !base::exists(file)) {
+      problem = file.string() + ": No such file or directory";
+    }
+    if (!problem) continue;
+    const Finding fault = fault_of(file, rank, *problem);
+    all.state = std::max(all.state, fault.state);
+    all.text += fault.text;
+  }
+  return all;
+}
+
+Finding look_at_part(const fs::path& directory, int rank, int n_ranks) {
+  try {
+    return read_part(directory, rank, n_ranks);
+  } catch (const std::exception& error) {
+    return {State::kUnreadable, base::concat("rank ", rank, ": ", error.what(), "\n")};
+  }
 }
 
 /// Moves a checkpoint out of the list of checkpoints; it is not lost.
@@ -89,6 +140,20 @@ void put_newer_aside(const RunDirectory& directory, const ResumePoint& point, in
         is_damaged ? "it is damaged" : base::concat("the run goes on after step ", step)));
   }
   if (any) checkpoint::move_pointer(point.checkpoint);
+}
+
+/// The traces so far move to a folder of their own: each attempt has a timeline.
+void keep_traces(const RunDirectory& directory, int64_t step) {
+  fs::path until;
+  for (const fs::path& file : base::list_folder(directory.trace())) {
+    if (file.extension() != ".json") continue;
+    metrics::remove_torn_line(file);
+    if (until.empty()) {
+      until = base::free_name(directory.trace() / base::concat("until-step-", step), "");
+      fs::create_directories(until);
+    }
+    fs::rename(file, until / file.filename());
+  }
 }
 
 }  // namespace
@@ -130,28 +195,25 @@ ResumePoint newest_whole_checkpoint(MPI_Comm world, std::vector<fs::path> candid
     const size_t end = names.find('\n', begin);
     const fs::path directory = names.substr(begin, end - begin);
     begin = end + 1;
-    std::string faults;
-    try {
-      const checkpoint::Manifest manifest = checkpoint::read_manifest(directory);
-      for (size_t i = static_cast<size_t>(rank); i < manifest.files.size();
-           i += static_cast<size_t>(n_ranks)) {
-        if (const auto problem = checkpoint::problem_of(directory, manifest.files[i])) {
-          faults += *problem + "\n";
-        }
-      }
-    } catch (const CheckpointError& error) {
-      if (rank == 0) faults = base::concat(error.what(), "\n");
-      // Others saw the same file; a rank that alone cannot read it has a fault of its own.
-      if (rank != 0) faults = " ";
-    }
-    int is_bad = faults.empty() ? 0 : 1;
-    MPI_Allreduce(MPI_IN_PLACE, &is_bad, 1, MPI_INT, MPI_MAX, world);
-    if (is_bad == 0) {
+    const Finding own = look_at_part(directory, rank, n_ranks);
+    int finding = static_cast<int>(own.state);
+    MPI_Allreduce(MPI_IN_PLACE, &finding, 1, MPI_INT, MPI_MAX, world);
+    if (finding == static_cast<int>(State::kWhole)) {
       point.checkpoint = directory;
       return point;
     }
+    // Of ranks that found damage none tells what it merely could not read.
+    const std::string all =
+        gather_text(world, static_cast<int>(own.state) == finding ? own.text : "");
+    if (finding == static_cast<int>(State::kUnreadable)) {
+      throw OutputError(base::concat("checkpoint ", directory.string(),
+                                     " cannot be read, so nothing is known of it:\n", all),
+                        {.expected = "a checkpoint that every rank can read",
+                         .got = "",
+                         .advice = "mend what keeps it from being read, or move it away to go on "
+                                   "from the one before"});
+    }
     point.damaged.push_back(directory);
-    const std::string all = gather_text(world, faults);
     if (rank == 0) {
       base::log_warning(base::concat("checkpoint ", directory.filename().string(),
                                      " is damaged and is not used:\n", all));
@@ -209,11 +271,9 @@ void continue_run_directory(const RunDirectory& directory, const ResumePoint& po
       metrics::remove_torn_line(file);
     }
   }
-  const fs::path until = directory.trace() / base::concat("until-step-", step);
-  for (const fs::path& file : base::list_folder(directory.trace())) {
-    if (file.extension() != ".json") continue;
-    fs::create_directories(until);
-    fs::rename(file, until / file.filename());
+  keep_traces(directory, step);
+  for (const fs::path& file : base::list_folder(directory.failed_answers())) {
+    metrics::remove_torn_line(file);
   }
 }
 

@@ -27,8 +27,9 @@ std::vector<std::filesystem::path> resume_candidates(const std::string& resume,
 
 /// The first candidate whose files all are what its manifest says; empty if there is no candidate.
 /// The ranks share the reading. A damaged one is skipped with a loud line for each fault.
-/// Collective over `world`; candidates are those of rank 0. Throws CheckpointError on all ranks
-/// when there are candidates and none is whole.
+/// Collective over `world`; candidates are those of rank 0. Throws on all ranks: CheckpointError
+/// when there are candidates and none is whole, OutputError when one cannot be read, which is no
+/// damage: what is wrong with it is the machine's, and nothing is touched.
 ResumePoint newest_whole_checkpoint(MPI_Comm world, std::vector<std::filesystem::path> candidates);
 
 /// Throws ConfigError that says what is refused, in few lines; logs what is noted. Returns the
@@ -38,9 +39,9 @@ std::vector<std::string> check_same_experiment(const std::filesystem::path& chec
                                                const std::vector<std::string>& accept);
 
 /// Makes a run directory ready to go on after `step`: what was written of later steps goes, torn
-/// lines are cut off, the traces so far move to trace/until-step-N, checkpoints newer than the one
-/// that is used are kept as step-N.damaged or step-N.abandoned. Rank 0 only. Throws OutputError,
-/// std::filesystem::filesystem_error or ConfigError.
+/// lines are cut off, the traces so far move to trace/until-step-N (.1, .2, ... where taken),
+/// checkpoints newer than the one that is used are kept as step-N.damaged or step-N.abandoned. Rank
+/// 0 only. Throws OutputError, std::filesystem::filesystem_error or ConfigError.
 void continue_run_directory(const RunDirectory& directory, const ResumePoint& point, int64_t step);
 
 }  // namespace orrery::cli

@@ -70,6 +70,8 @@ const SectionRules kRules[] = {
      .free = {"path", "use"},
      .noted = {"max_prompt_tokens", "max_tokens", "on_bad_record"},
      .never = {"kind", "weight"}},
+    // What was drawn and what was carried over belongs to these.
+    {.section = "dynamic_sampling", .never = {"enabled", "rewards", "groups_per_round"}},
     {.section = "model",
      .free = {},
      .noted = {"lr", "lr_schedule", "min_lr_ratio", "warmup_steps", "warmup_proportion",
@@ -80,7 +82,8 @@ const SectionRules kRules[] = {
                "max_positions", "rope_theta", "norm_eps", "tie_embeddings"}},
     {.section = "call",
      .free = {"layout", "max_tokens_per_micro_batch", "n_micro_batches", "log_return_value",
-              "concurrency", "max_failed_share", "max_failed_share_20_steps"},
+              "concurrency", "python", "batch_size", "max_memory_gib", "max_failed_share",
+              "max_failed_share_20_steps"},
      // What one does about a verifier that is too slow: it decides about answers to come.
      .noted = {"timeout_seconds", "restarts"},
      .never = {"model", "kind", "interface", "inputs", "outputs", "n_seqs", "enabled",
@@ -146,6 +149,19 @@ KeyChange meaning_of_change(std::string_view key) {
   return KeyChange::kNever;
 }
 
+namespace {
+
+/// The inputs of a call but for the one that graphs of the version before did not have: what it
+/// changes is what a reward function is told.
+std::string without_prompt_texts(std::string_view key, std::string value) {
+  constexpr std::string_view kNew = ", prompt_texts";
+  if (!key.starts_with("call.") || !key.ends_with(".inputs")) return value;
+  if (const size_t at = value.find(kNew); at != std::string::npos) value.erase(at, kNew.size());
+  return value;
+}
+
+}  // namespace
+
 ConfigChanges compare_configs(const std::string& before, const std::string& now,
                               const config::InterfaceSchemas& interfaces,
                               std::span<const std::string> accept) {
@@ -161,7 +177,7 @@ ConfigChanges compare_configs(const std::string& before, const std::string& now,
         old_values.contains(key) ? old_values.at(key) : default_of(key, old_values, interfaces);
     const std::string is =
         new_values.contains(key) ? new_values.at(key) : default_of(key, new_values, interfaces);
-    if (was == is) continue;
+    if (without_prompt_texts(key, was) == without_prompt_texts(key, is)) continue;
     const std::string text = base::concat(key, ": was ", was.empty() ? "not set" : was, ", is ",
                                           is.empty() ? "not set" : is);
     const bool is_named = unused.erase(key) > 0;

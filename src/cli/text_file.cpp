@@ -4,8 +4,8 @@
 
 #include <charconv>
 #include <cmath>
-#include <fstream>
 #include <iostream>
+#include <sstream>
 
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"
@@ -22,22 +22,19 @@ namespace {
 
 constexpr const char* kTokenForm = "{\"sequences\": [[ids...], ...]}";
 
-std::ifstream open_input(const fs::path& file) {
-  std::error_code error;
-  std::ifstream in;
+std::string read_input(const fs::path& file) {
   const std::string kind = base::special_kind(file);
-  if (kind.empty()) in.open(file, std::ios::binary);
-  if (!in.is_open()) {
-    const std::string reason = fs::is_directory(file, error) ? "it is a directory"
-                               : !kind.empty()               ? base::concat("it is ", kind)
-                               : !fs::exists(file, error)    ? "no such file"
-                                                             : "it cannot be read";
-    throw DataError(base::concat("cannot read ", file.string()),
-                    {.expected = "an input file",
-                     .got = reason,
-                     .advice = "check the path and its permissions"});
+  std::string reason = kind == "a folder" ? "it is a directory" : base::concat("it is ", kind);
+  if (kind.empty()) {
+    try {
+      return base::read_file(file);
+    } catch (const OutputError& error) {
+      reason = error.what();
+    }
   }
-  return in;
+  throw DataError(
+      base::concat("cannot read ", file.string()),
+      {.expected = "an input file", .got = reason, .advice = "check the path and its permissions"});
 }
 
 [[noreturn]] void refuse(const std::string& where, const std::string& expected,
@@ -96,8 +93,7 @@ void check_sequences(const TokenSequences& sequences, const TokenLimits& limits,
 }
 
 TokenSequences read_token_file(const fs::path& file, const TokenLimits& limits) {
-  open_input(file);
-  const json parsed = parse(base::read_file(file), file.string(), kTokenForm);
+  const json parsed = parse(read_input(file), file.string(), kTokenForm);
   if (!parsed.is_object()) refuse(file.string(), kTokenForm, shown(parsed));
   const auto found = parsed.find("sequences");
   if (found == parsed.end()) {
@@ -119,7 +115,7 @@ TokenSequences read_token_file(const fs::path& file, const TokenLimits& limits) 
 }
 
 std::vector<std::string> read_prompt_file(const fs::path& file) {
-  std::ifstream in = open_input(file);
+  std::istringstream in(read_input(file));
   std::vector<std::string> prompts;
   int64_t number = 0;
   for (std::string line; std::getline(in, line);) {
@@ -141,12 +137,11 @@ std::vector<std::string> read_prompt_file(const fs::path& file) {
 
 void check_output(const fs::path& file) {
   if (file == "-") return;
-  std::error_code error;
   const fs::path folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
   std::string reason;
-  if (fs::is_directory(file, error)) {
+  if (base::is_folder(file)) {
     reason = "it is a directory";
-  } else if (!fs::is_directory(folder, error)) {
+  } else if (!base::is_folder(folder)) {
     reason = base::concat("there is no folder ", folder.string());
   } else if (::access(folder.c_str(), W_OK) != 0) {
     reason = base::concat("the folder ", folder.string(), " cannot be written");

@@ -30,13 +30,11 @@ bool have_equal_tokenizers(const std::string& a, const std::string& b) {
   if (a == b) return true;
   const auto file_of = [](const std::string& name) {
     const std::filesystem::path path(name);
-    std::error_code error;
-    return std::filesystem::is_directory(path, error) ? path / "tokenizer.json" : path;
+    return base::is_folder(path) ? path / "tokenizer.json" : path;
   };
   if (a == "byte" || b == "byte") return false;
-  std::error_code error;
-  const auto size = std::filesystem::file_size(file_of(a), error);
-  if (error || size != std::filesystem::file_size(file_of(b), error) || error) return false;
+  if (!base::exists(file_of(a)) || !base::exists(file_of(b))) return false;
+  if (base::file_size(file_of(a)) != base::file_size(file_of(b))) return false;
   return base::read_file(file_of(a)) == base::read_file(file_of(b));
 }
 

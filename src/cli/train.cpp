@@ -50,6 +50,7 @@
 #include "resume.h"
 #include "resume_rules.h"
 #include "run_directory.h"
+#include "sampling_options.h"
 #include "stop_signal.h"
 #include "time_limit.h"
 #include "training_log.h"
@@ -70,18 +71,16 @@ void check_ranks(const comm::MpiSession& mpi) {
 /// From here on the run directory is this job's: what keeps it from going on belongs into the log
 /// of the run, if it has one. One that cannot be opened is found where it is needed.
 void log_into_earlier_log(const RunDirectory& directory) {
-  std::error_code ignored;
-  if (!std::filesystem::exists(directory.log(), ignored)) return;
   try {
-    base::set_log_file(directory.log());
+    if (base::exists(directory.log())) base::set_log_file(directory.log());
   } catch (const OutputError&) {
   }
 }
 
 /// Rank 0: why the job does not begin, on the screen and, where there is one by now, in its log.
-void tell(const Error& error) {
+void tell(const std::exception& error, int exit_code) {
   std::cerr << "orrery: " << error.what() << std::endl;
-  base::log_to_file(base::concat(error.what(), "\n", exit_text(error.exit_code())));
+  base::log_to_file(base::concat(error.what(), "\n", exit_text(exit_code)));
 }
 
 /// The end of a job that cannot go on.
@@ -118,6 +117,17 @@ Prepared prepare(const config::TrainOptions& options, const comm::MpiSession& mp
   return prepared;
 }
 
+/// Of a data set that was changed the rows are others: what is known of them goes, and what was
+/// drawn but not used. Groups that were carried over have all that they need.
+void forget_prompts(master::RefillState& state) {
+  base::log_warning(base::concat(
+      "the data has other rows than before: ", base::counted(state.upcoming.rows.size(), "prompt"),
+      " that were drawn and not used are passed over, and the statistics of ",
+      base::counted(state.prompts.records().size(), "prompt"), " begin again"));
+  state.upcoming = {};
+  state.prompts = {};
+}
+
 /// Rank 0: makes the run directory, or makes the old one ready to go on after the checkpoint, whose
 /// state it returns.
 std::optional<master::MasterState> open_run_directory(const Job& job,
@@ -138,6 +148,9 @@ std::optional<master::MasterState> open_run_directory(const Job& job,
     // Throws for other data, before anything is touched.
     order.restore(master.state.order, datasets_with_other_bounds(master.resolved_config, config));
     state = std::move(master.state);
+    if (state->refill && !(state->order == order.state())) {
+      forget_prompts(*state->refill);  // their rows are others now
+    }
     state->order = order.state();
   }
   if (state && checkpoint.parent_path() == directory.checkpoints()) {
@@ -201,6 +214,7 @@ master::DispatcherOptions dispatcher_options(const Job& job, const RunDirectory&
   options.checkpoint.at_end = options.checkpoint.frequency.is_ever();
   options.checkpoint.directory = directory.checkpoints().string();
   options.costs = call_costs(job);
+  options.refill = refill_options(job);
   return options;
 }
 
@@ -318,9 +332,9 @@ bool on_rank_0(const comm::MpiSession& mpi, int& exit_code, const Work& work) {
   if (mpi.rank() == 0) {
     try {
       work();
-    } catch (const Error& error) {
-      tell(error);
-      exit_code = error.exit_code();
+    } catch (const std::exception& error) {
+      exit_code = static_cast<int>(exit_code_of(error));
+      tell(error, exit_code);
     }
   }
   MPI_Bcast(&exit_code, 1, MPI_INT, 0, mpi.world());
@@ -347,9 +361,9 @@ std::optional<Start> agree_to_start(const config::TrainOptions& options,
     start.point =
         newest_whole_checkpoint(mpi.world(), prepared ? std::move(prepared->candidates)
                                                       : std::vector<std::filesystem::path>{});
-  } catch (const CheckpointError& error) {  // on all ranks
-    if (mpi.rank() == 0) tell(error);
+  } catch (const Error& error) {  // on all ranks
     exit_code = error.exit_code();
+    if (mpi.rank() == 0) tell(error, exit_code);
     return std::nullopt;
   }
   if (!on_rank_0(mpi, exit_code, [&] {
@@ -395,7 +409,7 @@ int run_train(std::span<const std::string> arguments) {
   } catch (const Error& error) {
     abort_with(error.what(), error.exit_code());
   } catch (const std::exception& error) {
-    abort_with(error.what(), static_cast<int>(ExitCode::kCallFailed));
+    abort_with(error.what(), static_cast<int>(exit_code_of(error)));
   }
 }
 

@@ -8,12 +8,15 @@
 #include "master_file.h"
 #include "orrery/algorithm/registry.h"
 #include "orrery/base/error.h"
+#include "orrery/base/file.h"
 #include "orrery/base/hash.h"
 #include "orrery/base/log.h"
 #include "orrery/base/text.h"
 #include "orrery/checkpoint/directory.h"
 #include "orrery/config/load.h"
 #include "orrery/graph/replica.h"
+#include "orrery/metrics/jsonl_writer.h"
+#include "orrery/metrics/tensorboard.h"
 
 namespace orrery::cli {
 
@@ -54,8 +57,6 @@ TrainingLog::TrainingLog(const Job& job, RunDirectory directory, double seconds_
     : job_(job),
       directory_(std::move(directory)),
       seconds_before_(seconds_before),
-      jsonl_(directory_.metrics()),
-      tensorboard_(directory_.tensorboard()),
       progress_({.limits = {.total_steps = job.n_steps,
                             .total_seconds = job.experiment.experiment.total_seconds,
                             .seconds_before = seconds_before},
@@ -63,15 +64,17 @@ TrainingLog::TrainingLog(const Job& job, RunDirectory directory, double seconds_
                  .n_workers = job.n_workers,
                  .style = metrics::detect_progress_style(),
                  .record = base::log_to_file},
-                std::cerr) {}
+                std::cerr) {
+  sinks_.push_back(std::make_unique<metrics::JsonlWriter>(directory_.metrics()));
+  sinks_.push_back(std::make_unique<metrics::TensorBoardWriter>(directory_.tensorboard()));
+}
 
 void TrainingLog::write(int64_t step, const std::string& call,
                         const std::map<std::string, double>& metrics) {
   metrics::MetricsRecord record{
       .step = step, .time_s = seconds_before_ + watch_.seconds(), .call = {}, .metrics = metrics};
   if (!call.empty()) record.call = call;
-  jsonl_.write(record);
-  tensorboard_.write(step, metrics);
+  for (const auto& sink : sinks_) sink->write(record);
 }
 
 void TrainingLog::on_step(const master::StepReport& report) {
@@ -128,10 +131,9 @@ void TrainingLog::publish_models(const master::SaveReport& report) {
   fs::rename(fresh, pointer);
 
   std::vector<fs::path> all;
-  for (const auto& entry : fs::directory_iterator(directory_.models())) {
-    if (entry.path().filename().string().starts_with("step-")) all.push_back(entry.path());
+  for (const fs::path& entry : base::list_folder(directory_.models())) {
+    if (entry.filename().string().starts_with("step-")) all.push_back(entry);
   }
-  std::sort(all.begin(), all.end());
   const auto keep = static_cast<size_t>(job_.experiment.export_.keep);
   for (size_t i = 0; i + keep < all.size(); ++i) fs::remove_all(all[i], ignored);
 }

@@ -4,15 +4,16 @@
 
 #include <iostream>
 #include <map>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "job.h"
 #include "learning_watch.h"
 #include "orrery/base/clock.h"
 #include "orrery/master/step_loop.h"
-#include "orrery/metrics/jsonl_writer.h"
+#include "orrery/metrics/metric_sink.h"
 #include "orrery/metrics/progress.h"
-#include "orrery/metrics/tensorboard.h"
 #include "run_directory.h"
 #include "time_table.h"
 
@@ -40,8 +41,7 @@ class TrainingLog final : public master::StepObserver {
   RunDirectory directory_;
   double seconds_before_;
   base::Stopwatch watch_;
-  metrics::JsonlWriter jsonl_;
-  metrics::TensorBoardWriter tensorboard_;
+  std::vector<std::unique_ptr<metrics::MetricSink>> sinks_;  ///< each gets every record
   metrics::Progress progress_;
   TimeTable times_;
   LearningWatch watch_learning_;

@@ -13,6 +13,7 @@
 #include "orrery/checkpoint/directory.h"
 #include "orrery/checkpoint/reader.h"
 #include "orrery/config/model_commands.h"
+#include "orrery/data/bpe_tokenizer.h"  // check_tokenizer_files
 #include "orrery/data/dtype.h"
 #include "orrery/model/architecture.h"
 #include "orrery/model/hf_directory.h"
@@ -32,7 +33,8 @@ constexpr const char* kHelp =
 
 checkpoint               manifest, size and hash of every file, every number against the hash that
                          was taken before it was written
-Hugging Face directory   config.json, headers, offsets, every tensor there with its shape
+Hugging Face directory   config.json, headers, offsets, every tensor there with its shape; files of
+                         the tokenizer can be read
 run directory            its checkpoints and exported models
 safetensors, HDF5 file   headers
 --check also reads all weights of safetensors files and looks for NaN and infinity.
@@ -72,6 +74,7 @@ Problems problems_of_model(const fs::path& directory, WeightCheck check) {
   collect(problems, [&] {
     const model::Decoder decoder = model::load_hf(directory);  // names what does not match
   });
+  collect(problems, [&] { data::check_tokenizer_files(directory); });
   collect(problems, [&] {
     const model::SafetensorsDirectory stored(directory);
     std::vector<const model::SafetensorsFile*> files;
@@ -90,11 +93,10 @@ Problems problems_of_run(const fs::path& directory, WeightCheck check) {
   for (const fs::path& path : checkpoint::list_checkpoints(directory / "checkpoints")) {
     append(problems, problems_of(path, check));
   }
-  std::error_code ignored;
   for (const fs::path& step : base::list_folder(directory / "models")) {
-    if (fs::is_symlink(step, ignored) || !fs::is_directory(step, ignored)) continue;
+    if (base::is_link(step) || !base::is_folder(step)) continue;
     for (const fs::path& role : base::list_folder(step)) {
-      if (fs::is_directory(role, ignored)) append(problems, problems_of(role, check));
+      if (base::is_folder(role)) append(problems, problems_of(role, check));
     }
   }
   return problems;

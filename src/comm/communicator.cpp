@@ -45,18 +45,6 @@ std::string describe(std::span<const int64_t> record) {
 
 }  // namespace
 
-std::string_view name_of(ReduceOp op) {
-  switch (op) {
-    case ReduceOp::kSum:
-      return "sum";
-    case ReduceOp::kMin:
-      return "min";
-    case ReduceOp::kMax:
-      return "max";
-  }
-  return "unknown";
-}
-
 struct Communicator::Call {
   Code code;
   int64_t type = -1;      // at::ScalarType; -1: no tensor

@@ -14,10 +14,6 @@ namespace orrery::comm {
 
 namespace {
 
-std::string join_frame(const Frame& frame) {
-  return frame.shared ? frame.head + *frame.shared : frame.head;
-}
-
 /// Whole frames from several threads to one.
 class Mailbox {
  public:
@@ -103,7 +99,7 @@ class LocalControlChannel final : public ControlChannel {
                        .advice = "this is a fault of the program: report it"});
     }
     const auto i = static_cast<std::size_t>(worker);
-    post_->of_worker[i].put({-1, join_frame(frame_request(request, next_request_[i]++))});
+    post_->of_worker[i].put({-1, frame_request(request, next_request_[i]++)});
   }
 
   std::optional<Reply> poll() override { return read(post_->of_master.take()); }
@@ -150,7 +146,7 @@ class LocalWorkerChannel final : public WorkerChannel {
   }
 
   void reply(const Reply& reply) override {
-    post_->of_master.put({worker_, join_frame(frame_reply(reply, next_reply_++))});
+    post_->of_master.put({worker_, frame_reply(reply, next_reply_++)});
   }
 
   void drain(std::chrono::nanoseconds) override {}

@@ -20,14 +20,10 @@ std::string_view name_of(RequestKind kind) {
       return "save_end";
     case RequestKind::kSave:
       return "save";
-    case RequestKind::kClear:
-      return "clear";
     case RequestKind::kFlush:
       return "flush";
     case RequestKind::kExit:
       return "exit";
-    case RequestKind::kConfigure:
-      return "configure";
   }
   return "unknown";
 }
@@ -47,7 +43,7 @@ std::string_view name_of(const Hook& hook) {
       }
       return "unknown";
     }
-    std::string_view operator()(const EvaluateHook&) const { return "evaluate"; }
+    std::string_view operator()(const KeepSamplesHook&) const { return "keep_samples"; }
     std::string_view operator()(const SaveHook&) const { return "save"; }
   };
   return std::visit(Namer{}, hook);

@@ -1,8 +1,8 @@
 #include "mpi_frames.h"
 
 #include <algorithm>
+#include <iterator>
 #include <limits>
-#include <memory>
 #include <utility>
 
 #include "orrery/base/error.h"
@@ -13,9 +13,6 @@
 namespace orrery::comm {
 
 namespace {
-
-// Up to here copying the shared part is cheaper than a message of its own.
-constexpr uint64_t kMaxCopiedBytes = 64 << 10;
 
 // Messages taken per poll, so that a flood from some ranks does not starve the caller.
 constexpr int kMaxMessagesPerPoll = 64;
@@ -36,25 +33,18 @@ FrameSender::~FrameSender() {
   new std::list<Outgoing>(std::move(outgoing_));
 }
 
-void FrameSender::send(int rank, Frame frame) {
-  if (frame.shared && frame.shared->size() <= kMaxCopiedBytes) {
-    frame.head += *frame.shared;
-    frame.shared.reset();
-  }
+void FrameSender::send(int rank, std::string frame) {
   Outgoing& outgoing = outgoing_.emplace_back(Outgoing{rank, std::move(frame), {}});
-  const auto start = [&](const std::string& bytes) {
-    for (std::size_t offset = 0; offset < bytes.size();) {
-      const std::size_t size =
-          std::min(static_cast<std::size_t>(max_chunk_bytes_), bytes.size() - offset);
-      MPI_Request request = MPI_REQUEST_NULL;
-      ORRERY_MPI(MPI_Isend(bytes.data() + offset, static_cast<int>(size), MPI_BYTE, rank, tag_,
-                           comm_, &request));
-      outgoing.requests.push_back(request);
-      offset += size;
-    }
-  };
-  start(outgoing.frame.head);
-  if (outgoing.frame.shared) start(*outgoing.frame.shared);
+  const std::string& bytes = outgoing.frame;
+  for (std::size_t offset = 0; offset < bytes.size();) {
+    const std::size_t size =
+        std::min(static_cast<std::size_t>(max_chunk_bytes_), bytes.size() - offset);
+    MPI_Request request = MPI_REQUEST_NULL;
+    ORRERY_MPI(MPI_Isend(bytes.data() + offset, static_cast<int>(size), MPI_BYTE, rank, tag_, comm_,
+                         &request));
+    outgoing.requests.push_back(request);
+    offset += size;
+  }
 }
 
 void FrameSender::progress() {
@@ -115,7 +105,7 @@ std::optional<FrameReceiver::Arrived> FrameReceiver::take(int rank) {
   if (pieces.front().request != MPI_REQUEST_NULL) return std::nullopt;
 
   const Envelope envelope = read_envelope(pieces.front().bytes);
-  const uint64_t total = sizeof(Envelope) + envelope.private_bytes + envelope.shared_bytes;
+  const uint64_t total = sizeof(Envelope) + envelope.body_bytes;
   uint64_t arrived = 0;
   auto end = pieces.begin();
   while (end != pieces.end() && arrived < total) {

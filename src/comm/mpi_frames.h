@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "orrery/comm/serialise.h"  // Frame
+#include "orrery/comm/serialise.h"
 
 namespace orrery::comm {
 
@@ -31,7 +31,7 @@ class FrameSender {
   FrameSender& operator=(const FrameSender&) = delete;
 
   /// Starts to send. Throws CommError.
-  void send(int rank, Frame frame);
+  void send(int rank, std::string frame);
   /// Lets MPI work and frees what has left. Throws CommError.
   void progress();
   int64_t n_unsent() const { return static_cast<int64_t>(outgoing_.size()); }
@@ -41,7 +41,7 @@ class FrameSender {
  private:
   struct Outgoing {
     int rank;
-    Frame frame;
+    std::string frame;
     std::vector<MPI_Request> requests;
   };
 

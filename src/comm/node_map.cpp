@@ -10,11 +10,6 @@
 
 namespace orrery::comm {
 
-const std::string& NodeMap::host_of_worker(int worker) const {
-  const int node = node_of_worker.at(static_cast<std::size_t>(worker));
-  return host_of_node.at(static_cast<std::size_t>(node));
-}
-
 int NodeMap::local_worker(int worker) const {
   const auto end = node_of_worker.begin() + worker;
   return static_cast<int>(

@@ -7,7 +7,6 @@
 #include <cereal/types/variant.hpp>
 #include <cereal/types/vector.hpp>
 #include <cstring>  // memcpy
-#include <iterator>
 #include <sstream>
 #include <streambuf>
 #include <utility>
@@ -61,9 +60,9 @@ std::string label(const Envelope& envelope) {
                       envelope.id, ", call ", envelope.call, ", sequence ", envelope.sequence);
 }
 
-/// Reads one part; all of `bytes` must be used.
+/// All of `bytes` must be used.
 template <class Message>
-Message parse(std::string_view bytes, const Envelope& envelope, std::string_view part) {
+Message parse(std::string_view bytes, const Envelope& envelope) {
   Message message;
   ByteSource source(bytes);
   std::istream stream(&source);
@@ -71,13 +70,13 @@ Message parse(std::string_view bytes, const Envelope& envelope, std::string_view
     cereal::BinaryInputArchive archive(stream);
     archive(message);
   } catch (const std::exception& error) {  // cereal's own, bad_alloc, length_error
-    throw ProtocolError(base::concat("message is damaged: ", part, " part of ", label(envelope)),
+    throw ProtocolError(base::concat("message is damaged: ", label(envelope)),
                         {.expected = base::concat(bytes.size(), " bytes that make sense"),
                          .got = error.what(),
                          .advice = "check that all ranks run the same program file"});
   }
   if (source.left() != 0) {
-    throw ProtocolError(base::concat("message is damaged: ", part, " part of ", label(envelope)),
+    throw ProtocolError(base::concat("message is damaged: ", label(envelope)),
                         {.expected = base::concat("all of ", bytes.size(), " bytes in use"),
                          .got = base::concat(source.left(), " bytes left over"),
                          .advice = "check that all ranks run the same program file"});
@@ -86,15 +85,11 @@ Message parse(std::string_view bytes, const Envelope& envelope, std::string_view
 }
 
 template <class Message>
-Frame make_frame(const Message& message, Envelope envelope,
-                 std::shared_ptr<const std::string> shared) {
-  Frame frame;
-  frame.head.resize(sizeof(Envelope));
-  append(frame.head, message);
-  envelope.private_bytes = frame.head.size() - sizeof(Envelope);
-  envelope.shared_bytes = shared ? shared->size() : 0;
-  std::memcpy(frame.head.data(), &envelope, sizeof(Envelope));
-  frame.shared = std::move(shared);
+std::string make_frame(const Message& message, Envelope envelope) {
+  std::string frame(sizeof(Envelope), '\0');
+  append(frame, message);
+  envelope.body_bytes = frame.size() - sizeof(Envelope);
+  std::memcpy(frame.data(), &envelope, sizeof(Envelope));
   return frame;
 }
 
@@ -115,42 +110,29 @@ Envelope read_checked(std::string_view bytes, MessageKind kind, uint64_t expecte
          .advice = "a message was lost or sent twice: the run cannot go on; report it"});
   }
   const uint64_t body = bytes.size() - sizeof(Envelope);
-  // The first comparison keeps the sum in the second from wrapping around.
-  if (envelope.private_bytes > body || body - envelope.private_bytes != envelope.shared_bytes) {
+  if (envelope.body_bytes != body) {
     throw ProtocolError(
         base::concat("message from ", from, " has the wrong size: ", label(envelope)),
-        {.expected = base::concat(envelope.private_bytes, " + ", envelope.shared_bytes, " bytes"),
+        {.expected = base::concat(envelope.body_bytes, " bytes"),
          .got = base::concat(body, " bytes"),
          .advice = "check that all ranks run the same program file"});
   }
   return envelope;
 }
 
-void append_hooks(std::vector<Hook>& hooks, std::vector<Hook>& more) {
-  hooks.insert(hooks.end(), std::make_move_iterator(more.begin()),
-               std::make_move_iterator(more.end()));
-}
-
 }  // namespace
 
-std::shared_ptr<const std::string> serialise_shared(const SharedPart& part) {
-  auto bytes = std::make_shared<std::string>();
-  append(*bytes, part);
-  return bytes;
+std::string frame_request(const Request& request, uint64_t sequence) {
+  return make_frame(request, {.kind = MessageKind::kRequest,
+                              .call = request.call,
+                              .sequence = sequence,
+                              .id = request.id});
 }
 
-Frame frame_request(const Request& request, uint64_t sequence) {
-  return make_frame(
-      request,
-      {.kind = MessageKind::kRequest, .call = request.call, .sequence = sequence, .id = request.id},
-      request.shared);
-}
-
-Frame frame_reply(const Reply& reply, uint64_t sequence) {
+std::string frame_reply(const Reply& reply, uint64_t sequence) {
   return make_frame(
       reply,
-      {.kind = MessageKind::kReply, .call = reply.call, .sequence = sequence, .id = reply.request},
-      nullptr);
+      {.kind = MessageKind::kReply, .call = reply.call, .sequence = sequence, .id = reply.request});
 }
 
 Envelope read_envelope(std::string_view bytes) {
@@ -180,21 +162,14 @@ Envelope read_envelope(std::string_view bytes) {
 Request read_request(std::string_view bytes, uint64_t expected_sequence) {
   const Envelope envelope =
       read_checked(bytes, MessageKind::kRequest, expected_sequence, "the master");
-  const std::string_view body = bytes.substr(sizeof(Envelope));
-  auto request = parse<Request>(body.substr(0, envelope.private_bytes), envelope, "private");
+  auto request = parse<Request>(bytes.substr(sizeof(Envelope)), envelope);
   request.sequence = envelope.sequence;
-  if (envelope.shared_bytes > 0) {
-    auto shared = parse<SharedPart>(body.substr(envelope.private_bytes), envelope, "shared");
-    append_hooks(request.pre_hooks, shared.pre_hooks);
-    append_hooks(request.post_hooks, shared.post_hooks);
-    if (!shared.body.empty()) request.body = std::move(shared.body);
-  }
   return request;
 }
 
 Reply read_reply(std::string_view bytes, uint64_t expected_sequence, std::string_view from) {
   const Envelope envelope = read_checked(bytes, MessageKind::kReply, expected_sequence, from);
-  return parse<Reply>(bytes.substr(sizeof(Envelope)), envelope, "private");
+  return parse<Reply>(bytes.substr(sizeof(Envelope)), envelope);
 }
 
 }  // namespace orrery::comm

@@ -12,9 +12,10 @@ namespace po = boost::program_options;
 
 po::variables_map parse_arguments(std::span<const std::string> arguments,
                                   const po::options_description& description,
-                                  const std::string& command, const std::string& positional) {
+                                  const std::string& command, const std::string& positional,
+                                  int most) {
   po::positional_options_description bare;
-  if (!positional.empty()) bare.add(positional.c_str(), 1);
+  if (!positional.empty()) bare.add(positional.c_str(), most);
   po::variables_map values;
   try {
     po::store(

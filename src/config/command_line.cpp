@@ -42,9 +42,37 @@ po::options_description plan_description(PlanOptions& options) {
   add("no-data", po::bool_switch(&options.no_data), "do not read the data files");
   add("memory-gb", po::value(&options.memory_gb)->value_name("GB"),
       "memory of a node, in GiB, to compare with what the workers need; without it this machine's");
+  add("device", po::value(&options.device)->value_name("cpu|cuda")->default_value("cpu"),
+      "cuda: memory of each GPU by phase, and whether it fits; needs no GPU");
+  const auto add_gb = [&](const char* name, double& value, const char* text) {
+    add(name, po::value(&value)->value_name("GB")->default_value(value, base::concat(value)), text);
+  };
+  add_gb("gpu-memory-gb", options.gpu_memory_gb, "memory of a GPU, in GB (10^9 bytes)");
+  add_gb("gpu-context-gb", options.gpu_context_gb, "of it for CUDA's context");
+  add_gb("gpu-cublas-gb", options.gpu_cublas_gb, "of it for cuBLAS");
+  add_gb("gpu-nccl-gb", options.gpu_nccl_gb, "of it for NCCL, with more than one worker");
+  add_gb("gpu-graphs-gb", options.gpu_graphs_gb, "of it for CUDA graphs");
   add("help,h", po::bool_switch(&options.help), "options and configuration keys");
   add("config", po::value(&options.config)->value_name("CONFIG"), "the configuration file");
   return description;
+}
+
+/// Throws ConfigError for a device or a size that cannot be.
+void check_gpu(const PlanOptions& options) {
+  if (options.device != "cpu" && options.device != "cuda") {
+    throw ConfigError(
+        base::concat("orrery plan: --device must be cpu or cuda, got ", options.device));
+  }
+  const std::pair<const char*, double> sizes[] = {{"memory", options.gpu_memory_gb},
+                                                  {"context", options.gpu_context_gb},
+                                                  {"cublas", options.gpu_cublas_gb},
+                                                  {"nccl", options.gpu_nccl_gb},
+                                                  {"graphs", options.gpu_graphs_gb}};
+  for (const auto& [name, gb] : sizes) {
+    if (gb >= 0 && gb < 1e6) continue;
+    throw ConfigError(
+        base::concat("orrery plan: --gpu-", name, "-gb must be at least 0, got ", gb));
+  }
 }
 
 }  // namespace
@@ -85,6 +113,7 @@ PlanOptions parse_plan_options(std::span<const std::string> arguments) {
     throw ConfigError(
         base::concat("orrery plan: --memory-gb must be above 0, got ", options.memory_gb));
   }
+  check_gpu(options);
   return options;
 }
 

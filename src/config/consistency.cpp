@@ -81,6 +81,11 @@ class ConsistencyCheck {
       if (dataset.kind == "preferences") {
         fields.emplace_back("chosen_field", &dataset.chosen_field);
         fields.emplace_back("rejected_field", &dataset.rejected_field);
+        fields.emplace_back("margin_field", &dataset.margin_field);
+      }
+      if (dataset.kind == "labelled") {
+        fields.emplace_back("completion_field", &dataset.completion_field);
+        fields.emplace_back("label_field", &dataset.label_field);
       }
       for (size_t i = 0; i < fields.size(); ++i) {
         for (size_t k = 0; k < i; ++k) {

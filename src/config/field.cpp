@@ -142,6 +142,23 @@ bool Check::is_path(const std::string& value) const {
 
 Check input_path() { return {.text = "a path", .problem = {}, .is_input_path = true}; }
 
+Check python_function() {
+  return {.text = "FILE.py:NAME",
+          .problem = [](const std::string& value) -> std::optional<std::string> {
+            const size_t colon = value.rfind(':');
+            const size_t suffix =
+                colon == std::string::npos ? colon : colon - std::min<size_t>(colon, 3);
+            if (value.empty() || (colon != std::string::npos && colon + 1 < value.size() &&
+                                  value.compare(suffix, 3, ".py") == 0)) {
+              return std::nullopt;
+            }
+            return base::concat("must be FILE.py:NAME, a file and a function in it, got '", value,
+                                "'");
+          },
+          .is_input_path = true,
+          .is_function = true};
+}
+
 Check input_path_or(std::vector<std::string> words) {
   Check check = input_path();
   check.text = base::concat("one of ", base::join(words, ", "), ", or a path");

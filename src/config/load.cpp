@@ -10,6 +10,7 @@
 #include "consistency.h"
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"
+#include "orrery/base/file.h"
 #include "orrery/base/text.h"
 #include "orrery/config/path_advice.h"
 #include "orrery/config/synonyms.h"
@@ -49,12 +50,20 @@ std::optional<std::string> line_break_problem(const std::string& text) {
   return "a value cannot contain a line break";
 }
 
+/// Relative paths are relative to the file that states them.
+std::string absolute_path(const Entry& entry, const std::string& path) {
+  std::error_code ignored;
+  return fs::absolute(entry.folder / path, ignored).lexically_normal().string();
+}
+
 ///   written  what `path` was before it was made absolute
 std::optional<std::string> missing_file_problem(const std::string& path,
                                                 const std::string& written) {
-  std::error_code error;
-  if (fs::exists(path, error)) return std::nullopt;
-  if (error) return base::concat("cannot look at ", path, ": ", error.message());
+  try {
+    if (base::exists(path)) return std::nullopt;
+  } catch (const OutputError& error) {
+    return error.what();
+  }
   return base::concat("no such file or folder: ", path, path_advice(written));
 }
 
@@ -79,6 +88,7 @@ class Loader {
     read_section("checkpoint", experiment.checkpoint);
     read_section("evaluate", experiment.evaluate);
     read_section("export", experiment.export_);
+    read_section("dynamic_sampling", experiment.dynamic_sampling);
     for (const SectionStart& section : document_.sections) read_named(section);
     std::error_code ignored;
     const fs::path output = fs::absolute(experiment.experiment.output_dir, ignored);
@@ -112,10 +122,7 @@ class Loader {
       found = true;
       std::string text = entry.value;
       const bool is_path = check.is_path(text);
-      if (is_path) {
-        std::error_code ignored;
-        text = fs::absolute(entry.folder / text, ignored).lexically_normal().string();
-      }
+      if (is_path) text = absolute_path(entry, text);
       Value value{};
       auto wrong = line_break_problem(text);
       if (!wrong) wrong = read_field(name, text, check, value);
@@ -175,7 +182,7 @@ class Loader {
           section.where,
           base::concat("unknown section [", section.name, "]", meant_section(section.name, kind),
                        "; there are [experiment], [layout], [checkpoint], [evaluate], "
-                       "[export], [dataset.X], [model.X], [call.X]"));
+                       "[export], [dynamic_sampling], [dataset.X], [model.X], [call.X]"));
     }
   }
 
@@ -235,10 +242,16 @@ class Loader {
     }
     auto wrong = line_break_problem(entry.value);
     if (!wrong) wrong = option->problem(entry.value);
+    std::string text = entry.value;
+    if (!wrong && option->check.is_path(text)) {
+      text = absolute_path(entry, text);
+      const size_t end = option->check.is_function ? text.rfind(':') : text.size();
+      wrong = missing_file_problem(text.substr(0, end), entry.value);
+    }
     if (wrong) {
       problem(entry.where, base::concat(entry.section, ".", entry.key, ": ", *wrong));
     } else {
-      call.options.push_back({entry.key, entry.value, entry.where});
+      call.options.push_back({entry.key, text, entry.where});
     }
   }
 
@@ -272,8 +285,9 @@ class Loader {
     return synonym.empty() ? did_you_mean(kind, {kSections.begin(), kSections.end()}) : synonym;
   }
 
-  inline static const std::set<std::string> kSections = {
-      "experiment", "layout", "checkpoint", "evaluate", "export", "dataset", "model", "call"};
+  inline static const std::set<std::string> kSections = {"experiment", "layout", "checkpoint",
+                                                         "evaluate",   "export", "dynamic_sampling",
+                                                         "dataset",    "model",  "call"};
 
   const Document& document_;
   std::map<std::string, std::vector<const Entry*>> entries_of_;  // by section

@@ -52,6 +52,10 @@ void for_each_section(Row&& row) {
       "One section for each model function call of a step; options of its interface "
       "follow below.",
       schema_of<CallConfig>());
+  row("dynamic_sampling",
+      "Groups of answers that all get the same reward teach nothing: a step can draw others "
+      "instead.",
+      schema_of<DynamicSamplingConfig>());
   row("evaluate", "", schema_of<EvaluateConfig>());
   row("export", "Exports are Hugging Face directories in `models/` of the run directory.",
       schema_of<ExportConfig>());
@@ -82,6 +86,10 @@ std::string resolved_config(const Experiment& experiment, const InterfaceSchemas
   write_section(out, "checkpoint", experiment.checkpoint);
   write_section(out, "evaluate", experiment.evaluate);
   write_section(out, "export", experiment.export_);
+  // Its keys mean nothing otherwise.
+  if (experiment.dynamic_sampling.enabled) {
+    write_section(out, "dynamic_sampling", experiment.dynamic_sampling);
+  }
   for (const auto& [name, dataset] : experiment.datasets) {
     write_section(out, base::concat("dataset.", name), dataset);
   }

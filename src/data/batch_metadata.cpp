@@ -1,7 +1,6 @@
 #include "orrery/data/batch_metadata.h"
 
 #include <algorithm>  // sort, adjacent_find
-#include <array>
 #include <set>
 #include <utility>  // move
 
@@ -68,16 +67,6 @@ std::vector<IndexRange> ranges_of(const std::vector<int>& sizes) {
 
 }  // namespace
 
-int64_t KeyMetadata::elements_per_unit() const {
-  int64_t product = 1;
-  for (const int64_t extent : trailing_shape) product *= extent;
-  return product;
-}
-
-int64_t KeyMetadata::size_bytes() const {
-  return lengths.grand_total() * elements_per_unit() * data::size_bytes(dtype);
-}
-
 std::vector<IndexRange> SplitSpec::resolve(int n) const {
   if (!sizes && !ranges) {
     throw CallError("batch: split without sizes or ranges",
@@ -130,12 +119,6 @@ const KeyMetadata& BatchMetadata::at(std::string_view key) const {
                      .advice = "check the inputs of the call and who writes this key"});
   }
   return *found;
-}
-
-int64_t BatchMetadata::size_bytes() const {
-  int64_t bytes = 0;
-  for (const KeyMetadata& key : keys) bytes += key.size_bytes();
-  return bytes;
 }
 
 void BatchMetadata::check() const {
@@ -201,20 +184,6 @@ BatchMetadata BatchMetadata::slice(IndexRange range) const {
   return result;
 }
 
-std::vector<BatchMetadata> BatchMetadata::split(const SplitSpec& spec) const {
-  std::vector<BatchMetadata> parts;
-  for (const IndexRange& range : spec.resolve(static_cast<int>(size()))) {
-    parts.push_back(slice(range));
-  }
-  return parts;
-}
-
-std::vector<BatchMetadata> BatchMetadata::unpack() const {
-  std::vector<BatchMetadata> parts;
-  for (int i = 0; i < static_cast<int>(size()); ++i) parts.push_back(slice({i, i + 1}));
-  return parts;
-}
-
 BatchMetadata BatchMetadata::reorder(std::span<const int> order) const {
   check_count("the new order", order.size(), size());
   return select_samples(order);
@@ -229,24 +198,6 @@ BatchMetadata BatchMetadata::remap(const std::map<std::string, std::string>& new
   }
   result.check();
   return result;
-}
-
-void BatchMetadata::update(const BatchMetadata& other) {
-  if (ids != other.ids) {
-    throw CallError("batch: update from other samples",
-                    {.expected = concat("the same ", size(), " ids in the same order"),
-                     .got = other.size() == size() ? std::string("other ids, or another order")
-                                                   : concat(other.size(), " ids"),
-                     .advice = "a call must return the samples that it was given, in their order"});
-  }
-  for (const KeyMetadata& key : other.keys) {
-    if (KeyMetadata* mine = find(key.key)) {
-      *mine = key;
-    } else {
-      keys.push_back(key);
-    }
-  }
-  for (const auto& [name, texts] : other.extra) extra[name] = texts;
 }
 
 namespace {
@@ -286,41 +237,6 @@ BatchMetadata gather(std::span<const BatchMetadata> parts,
   }
   result.check();
   return result;
-}
-
-namespace {
-
-constexpr std::array kOnePerSequence = {"seq_no_eos_mask", "greedy_seq_no_eos_mask", "loss_mask",
-                                        "rewards",         "greedy_rewards",         "base_scores",
-                                        "task_ids"};
-constexpr std::array kOnePerToken = {"input_ids",   "packed_input_ids",   "greedy_packed_input_ids",
-                                     "seq",         "packed_seq",         "packed_prompts",
-                                     "prompt_mask", "greedy_prompt_mask", "logits_mask",
-                                     "values",      "packed_logits_mask"};
-constexpr std::array kOnePerAction = {"packed_logprobs", "logprobs",      "packed_ref_logprobs",
-                                      "ref_logprobs",    "old_logp",      "ref_logp",
-                                      "prox_logp",       "advantages",    "returns",
-                                      "kl_rewards",      "ppo_loss_mask", "sampling_logprobs"};
-
-template <std::size_t N>
-bool is_one_of(const std::array<const char*, N>& names, std::string_view key) {
-  return std::find(names.begin(), names.end(), key) != names.end();
-}
-
-}  // namespace
-
-NestedLengths default_lengths(std::string_view key, const NestedLengths& token_lengths) {
-  if (is_one_of(kOnePerToken, key)) return token_lengths;
-  const bool is_score = is_one_of(kOnePerSequence, key);
-  if (!is_score && !is_one_of(kOnePerAction, key)) {
-    throw CallError(concat("no rule for the lengths of key ", key),
-                    {.expected = "a key of the standard algorithms",
-                     .got = std::string(key),
-                     .advice = "let the interface state the lengths of this key"});
-  }
-  std::vector<int32_t> lengths = token_lengths.flat();
-  for (int32_t& length : lengths) length = is_score ? 1 : length - 1;
-  return NestedLengths::from_flat(std::move(lengths), token_lengths.offsets());
 }
 
 std::vector<int> minibatch_sizes(int n, int n_parts) {

@@ -412,13 +412,6 @@ std::string BpeTokenizer::text_of(std::span<const int32_t> ids, bool with_specia
                                : parts_->decoder->text_of(std::move(tokens));
 }
 
-std::string BpeTokenizer::bytes_at_start(int32_t id) const {
-  if (parts_->is_byte_level) return std::string(bytes_of(id));
-  const Entry* entry = parts_->entry_of(id);
-  return entry == nullptr || entry->is_special ? std::string()
-                                               : parts_->decoder->bytes_at_start(entry->token);
-}
-
 std::string_view BpeTokenizer::bytes_of(int32_t id) const {
   const Entry* entry = parts_->entry_of(id);
   if (entry == nullptr || entry->is_special) return {};

@@ -41,6 +41,25 @@ at::Tensor packed_text(const std::vector<TokenizedRow>& rows, std::string Tokeni
   return packed;
 }
 
+/// kl_input_ids and kl_prompt_mask of rows of kind labelled.
+void add_mismatched(const std::vector<TokenizedRow>& rows, SequenceBatch& batch) {
+  NestedLengths lengths;
+  for (const TokenizedRow& row : rows) {
+    lengths.add_sample(static_cast<int32_t>(row.mismatched.size()));
+  }
+  at::Tensor tokens = at::empty({lengths.grand_total()}, at::kLong);
+  at::Tensor mask = at::zeros({lengths.grand_total()}, at::kBool);
+  auto* token = tokens.mutable_data_ptr<int64_t>();
+  bool* is_prompt = mask.mutable_data_ptr<bool>();
+  for (const TokenizedRow& row : rows) {
+    token = std::copy(row.mismatched.begin(), row.mismatched.end(), token);
+    std::fill_n(is_prompt, row.n_prompt, true);
+    is_prompt += row.mismatched.size();
+  }
+  batch.set("kl_input_ids", std::move(tokens), lengths);
+  batch.set("kl_prompt_mask", std::move(mask), std::move(lengths));
+}
+
 at::Tensor packed_prompt_mask(const std::vector<TokenizedRow>& rows, int64_t total) {
   at::Tensor packed = at::zeros({total}, at::kBool);
   auto* out = packed.mutable_data_ptr<bool>();
@@ -51,6 +70,29 @@ at::Tensor packed_prompt_mask(const std::vector<TokenizedRow>& rows, int64_t tot
     }
   }
   return packed;
+}
+
+/// One number a sample.
+template <class T>
+void set_number(const std::vector<TokenizedRow>& rows, T TokenizedRow::*number, const char* key,
+                at::ScalarType type, SequenceBatch& batch) {
+  std::vector<double> numbers;
+  for (const TokenizedRow& row : rows) numbers.push_back(static_cast<double>(row.*number));
+  NestedLengths lengths;
+  for (std::size_t i = 0; i < rows.size(); ++i) lengths.add_sample(int32_t{1});
+  batch.set(key, at::tensor(numbers, at::kDouble).to(type), std::move(lengths));
+}
+
+/// What kinds of data sets say of their answers beyond the tokens.
+void add_facts_of_answers(const std::vector<TokenizedRow>& rows, RecordKind kind,
+                          SequenceBatch& batch) {
+  if (kind == RecordKind::kPreferences) {
+    set_number(rows, &TokenizedRow::margin, "margins", at::kFloat, batch);
+  }
+  if (kind == RecordKind::kLabelled) {
+    set_number(rows, &TokenizedRow::is_good, "desirable", at::kBool, batch);
+    add_mismatched(rows, batch);
+  }
 }
 
 /// kRecordOfSample of a row.
@@ -154,7 +196,7 @@ std::unique_ptr<Dataset> Dataset::open(const config::DatasetConfig& dataset, Dat
                                        const Tokenizer& tokenizer) {
   Facts facts{.path = index.path(),
               .n_rows = index.n_rows(),
-              .has_answers = record_kind(dataset) == RecordKind::kPrompts,
+              .kind = record_kind(dataset),
               .id_field = dataset.id_field};
   return std::unique_ptr<Dataset>(
       new Dataset(std::move(facts), open_rows(dataset, std::move(index), tokenizer)));
@@ -173,6 +215,7 @@ SequenceBatch Dataset::read(std::span<const int64_t> rows, std::span<const Sampl
   NestedLengths token_lengths;
   NestedLengths answer_lengths;
   NestedLengths field_lengths;
+  NestedLengths text_lengths;
   for (const int64_t row : rows) {
     if (row < 0 || row >= facts_.n_rows) {
       throw CallError(concat("data set ", facts_.path, ": no such row"),
@@ -186,6 +229,7 @@ SequenceBatch Dataset::read(std::span<const int64_t> rows, std::span<const Sampl
     token_lengths.add_sample(samples.back().lengths);
     answer_lengths.add_sample(static_cast<int32_t>(samples.back().answer.size()));
     field_lengths.add_sample(static_cast<int32_t>(samples.back().fields.size()));
+    text_lengths.add_sample(static_cast<int32_t>(samples.back().prompt.size()));
   }
   SequenceBatch batch;
   batch.meta.ids.assign(ids.begin(), ids.end());
@@ -194,15 +238,18 @@ SequenceBatch Dataset::read(std::span<const int64_t> rows, std::span<const Sampl
     records.push_back(record_text(sample, facts_.id_field));
   }
   const int64_t n_tokens = token_lengths.grand_total();
-  if (facts_.has_answers) {
+  if (facts_.kind == RecordKind::kPrompts) {
     at::Tensor answers = packed_text(samples, &TokenizedRow::answer, answer_lengths.grand_total());
     at::Tensor fields = packed_text(samples, &TokenizedRow::fields, field_lengths.grand_total());
+    at::Tensor texts = packed_text(samples, &TokenizedRow::prompt, text_lengths.grand_total());
     batch.set("packed_prompts", packed_tokens(samples, n_tokens), std::move(token_lengths));
     batch.set("answers", std::move(answers), std::move(answer_lengths));
     batch.set("fields", std::move(fields), std::move(field_lengths));
+    batch.set("prompt_texts", std::move(texts), std::move(text_lengths));
   } else {
     batch.set("packed_input_ids", packed_tokens(samples, n_tokens), token_lengths);
     batch.set("prompt_mask", packed_prompt_mask(samples, n_tokens), std::move(token_lengths));
+    add_facts_of_answers(samples, facts_.kind, batch);
   }
   batch.check();  // ids given twice
   return batch;

@@ -1,15 +1,14 @@
 #include "foreign_format.h"
 
-#include <algorithm>
 #include <array>
 #include <filesystem>
-#include <fstream>
 #include <optional>
 #include <string_view>
 #include <vector>
 
 #include "orrery/base/error.h"  // DataError
-#include "orrery/base/text.h"   // concat
+#include "orrery/base/file.h"
+#include "orrery/base/text.h"  // concat
 
 namespace orrery::data {
 
@@ -17,7 +16,7 @@ namespace {
 
 using base::concat;
 
-constexpr std::streamsize kLookedAt = 4096;
+constexpr size_t kLookedAt = 4096;
 
 struct Form {
   std::string what;
@@ -97,14 +96,12 @@ std::optional<Form> form_of(const std::string& path, std::string_view begin) {
 /// Some files in the folder that could be meant.
 std::string files_in(const std::filesystem::path& folder) {
   std::vector<std::string> names;
-  std::error_code ignored;
-  for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
-    const std::string name = entry.path().filename().string();
+  for (const std::filesystem::path& entry : base::list_folder(folder)) {
+    const std::string name = entry.filename().string();
     if (name.ends_with(".jsonl") || name.ends_with(".json") || name.ends_with(".h5")) {
       names.push_back(name);
     }
   }
-  std::sort(names.begin(), names.end());
   if (names.size() > 5) names.resize(5);
   return base::join(names, ", ");
 }
@@ -112,8 +109,7 @@ std::string files_in(const std::filesystem::path& folder) {
 }  // namespace
 
 void refuse_foreign_format(const std::string& path) {
-  std::error_code ignored;
-  if (std::filesystem::is_directory(path, ignored)) {
+  if (base::is_folder(path)) {
     const std::string files = files_in(path);
     throw DataError(
         concat("data set ", path, " is a folder"),
@@ -123,11 +119,8 @@ void refuse_foreign_format(const std::string& path) {
                        ? "write one JSON object a line into a file (datasets: .to_json(FILE))"
                        : "name one of its files; several are several [dataset.X]"});
   }
-  std::ifstream in(path, std::ios::binary);
-  std::string begin(static_cast<size_t>(kLookedAt), '\0');
-  in.read(begin.data(), kLookedAt);
-  begin.resize(static_cast<size_t>(std::max<std::streamsize>(in.gcount(), 0)));
-  if (const auto form = form_of(path, begin)) {
+  if (!base::exists(path)) return;  // who opens it tells
+  if (const auto form = form_of(path, base::read_beginning(path, kLookedAt))) {
     throw DataError(concat("data file ", path, " has a form that is not read"),
                     {.expected = "JSON lines: one object { ... } a line",
                      .got = form->what,

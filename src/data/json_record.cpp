@@ -3,6 +3,8 @@
 #include <algorithm>  // any_of
 #include <array>
 #include <cctype>  // isdigit
+#include <charconv>
+#include <cmath>
 #include <optional>
 #include <utility>  // swap
 
@@ -26,18 +28,27 @@ struct Wanted {
   const std::string* name = nullptr;
   std::string* text = nullptr;
   Numbers takes = Numbers::kNone;
+  bool takes_booleans = false;
   bool is_there = false;
 };
+
+constexpr std::size_t kMostFields = 8;
 
 /// Takes the wanted fields of the outermost object and stops at the first thing wrong.
 class FieldReader final : public nlohmann::json_sax<json> {
  public:
-  explicit FieldReader(std::array<Wanted, 6>& fields) : fields_(fields) {}
+  explicit FieldReader(std::array<Wanted, kMostFields>& fields) : fields_(fields) {}
 
   const std::string& problem() const { return problem_; }
 
   bool null() override { return begin_value("null", Null::kMeansAbsent); }
-  bool boolean(bool) override { return begin_value("true or false", Null::kNo); }
+  bool boolean(bool value) override {
+    if (depth_ == 1 && current_ != nullptr && current_->takes_booleans) {
+      std::string written = value ? "true" : "false";
+      return string(written);
+    }
+    return begin_value("true or false", Null::kNo);
+  }
   /// Of the parser, negative ones: zero is one that was written -0.
   bool number_integer(number_integer_t value) override {
     return number(value == 0 ? "-0" : std::to_string(value), Numbers::kIntegers);
@@ -120,7 +131,7 @@ class FieldReader final : public nlohmann::json_sax<json> {
     return begin_value("a number", Null::kNo);
   }
 
-  std::array<Wanted, 6>& fields_;
+  std::array<Wanted, kMostFields>& fields_;
   Wanted* current_ = nullptr;
   int depth_ = 0;
   std::string problem_;
@@ -137,6 +148,20 @@ std::string problem_with_bytes(std::string_view line) {
                   " at column ", *wrong + 1);
   }
   return {};
+}
+
+/// What a label says, or why it says nothing.
+std::string read_label(const std::string& text, const std::string& field, bool& is_good) {
+  is_good = text == "true" || text == "1";
+  if (is_good || text == "false" || text == "0") return {};
+  return concat("field \"", field, "\" must be true or false (or 1 or 0), got ", text);
+}
+
+std::string read_margin(const std::string& text, const std::string& field, double& margin) {
+  const char* const end = text.data() + text.size();
+  const auto [behind, error] = std::from_chars(text.data(), end, margin);
+  if (error == std::errc() && behind == end && std::isfinite(margin) && margin >= 0) return {};
+  return concat("field \"", field, "\" must be a number from 0 on, got ", text);
 }
 
 bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
@@ -173,8 +198,9 @@ RecordKind record_kind(const config::DatasetConfig& dataset) {
   if (dataset.kind == "prompts") return RecordKind::kPrompts;
   if (dataset.kind == "completions") return RecordKind::kCompletions;
   if (dataset.kind == "preferences") return RecordKind::kPreferences;
+  if (dataset.kind == "labelled") return RecordKind::kLabelled;
   throw ConfigError(concat("data set ", dataset.path, ": unknown kind"),
-                    {.expected = "prompts, completions or preferences",
+                    {.expected = "prompts, completions, preferences or labelled",
                      .got = dataset.kind,
                      .advice = "set kind in the section of the data set"});
 }
@@ -187,7 +213,9 @@ RecordParser::RecordParser(const config::DatasetConfig& dataset)
       answer_field_(dataset.answer_field),
       completion_field_(kind_ == RecordKind::kPreferences ? dataset.chosen_field
                                                           : dataset.completion_field),
-      rejected_field_(dataset.rejected_field) {}
+      rejected_field_(dataset.rejected_field),
+      margin_field_(dataset.margin_field),
+      label_field_(dataset.label_field) {}
 
 std::string RecordParser::parse(std::string_view line, Record& record) const {
   if (std::string problem = problem_with_bytes(line); !problem.empty()) return problem;
@@ -199,7 +227,10 @@ std::string RecordParser::parse(std::string_view line, Record& record) const {
   record.rejected.clear();
   const bool has_completions = kind_ != RecordKind::kPrompts;
   const bool has_rejected = kind_ == RecordKind::kPreferences;
-  std::array<Wanted, 6> fields = {
+  const bool has_margin = has_rejected && !margin_field_.empty();
+  const bool has_label = kind_ == RecordKind::kLabelled;
+  std::string margin, label;
+  std::array<Wanted, kMostFields> fields = {
       {{.name = id_field_.empty() ? nullptr : &id_field_,
         .text = &record.id,
         .takes = Numbers::kIntegers},
@@ -213,14 +244,19 @@ std::string RecordParser::parse(std::string_view line, Record& record) const {
        {.name = has_rejected ? &rejected_field_ : nullptr,
         .text = &record.rejected,
         .takes = Numbers::kAll},
-       {.name = system_field_.empty() ? nullptr : &system_field_, .text = &record.system}}};
+       {.name = system_field_.empty() ? nullptr : &system_field_, .text = &record.system},
+       {.name = has_margin ? &margin_field_ : nullptr, .text = &margin, .takes = Numbers::kAll},
+       {.name = has_label ? &label_field_ : nullptr,
+        .text = &label,
+        .takes = Numbers::kIntegers,
+        .takes_booleans = true}}};
 
   FieldReader reader(fields);
   if (auto problem = base::scan_json(line, reader)) return *problem;
   if (!reader.problem().empty()) return reader.problem();
   record.has_id = fields[0].is_there;
   record.has_answer = fields[2].is_there;
-  for (const Wanted* field : {&fields[1], &fields[3], &fields[4]}) {
+  for (const Wanted* field : {&fields[1], &fields[3], &fields[4], &fields[6], &fields[7]}) {
     if (field->name == nullptr) continue;
     if (!field->is_there) return concat("field \"", *field->name, "\" is missing");
     if (field->text->empty()) return concat("field \"", *field->name, "\" is empty");
@@ -228,6 +264,8 @@ std::string RecordParser::parse(std::string_view line, Record& record) const {
   if (has_rejected && record.completion == record.rejected) {
     return concat("fields \"", completion_field_, "\" and \"", rejected_field_, "\" are equal");
   }
+  if (has_margin) return read_margin(margin, margin_field_, record.margin);
+  if (has_label) return read_label(label, label_field_, record.is_good);
   return {};
 }
 

@@ -11,9 +11,9 @@
 
 namespace orrery::data {
 
-enum class RecordKind : uint8_t { kPrompts = 0, kCompletions = 1, kPreferences = 2 };
+enum class RecordKind : uint8_t { kPrompts = 0, kCompletions = 1, kPreferences = 2, kLabelled = 3 };
 
-/// Throws ConfigError for another kind than `prompts`, `completions` and `preferences`.
+/// Throws ConfigError for another kind than `prompts`, `completions`, `preferences`, `labelled`.
 RecordKind record_kind(const config::DatasetConfig& dataset);
 
 /// What a record says. Buffers are reused from line to line.
@@ -24,8 +24,10 @@ struct Record {
   std::string system;  // empty when the record has none
   std::string prompt;
   std::string answer;      // empty when the record has none; a number as it is written
-  std::string completion;  // of kind completions; of kind preferences the better one
+  std::string completion;  // of kinds completions, labelled; of kind preferences the better one
   std::string rejected;    // of kind preferences: the worse one
+  double margin = 0;       // of kind preferences: how much better the better one is
+  bool is_good = false;    // of kind labelled
 };
 
 class RecordParser {
@@ -51,6 +53,8 @@ class RecordParser {
   std::string answer_field_;
   std::string completion_field_;  // of kind preferences that of the better answer
   std::string rejected_field_;
+  std::string margin_field_;
+  std::string label_field_;
 };
 
 }  // namespace orrery::data

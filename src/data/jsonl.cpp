@@ -8,6 +8,7 @@
 
 #include "json_record.h"
 #include "line_reader.h"
+#include "orrery/base/counted.h"
 #include "orrery/base/error.h"  // DataError
 #include "orrery/base/hash.h"
 #include "orrery/base/text.h"  // concat
@@ -50,6 +51,7 @@ class JsonlIndex::Builder {
     LineReader reader(dataset_.path);
     Line line;
     while (reader.next(line)) add(line);
+    refuse_one_prompt();
     index_.file_size_bytes_ = reader.position();
     index_.summary_ = summarizer_.take();
     return std::move(index_);
@@ -76,6 +78,7 @@ class JsonlIndex::Builder {
       reject(line.number, std::move(problem));
       return;
     }
+    note_prompt();
     index_.offsets_.push_back(line.offset);
     index_.sizes_.push_back(static_cast<int32_t>(line.text.size()));
     index_.lines_.push_back(line.number);
@@ -86,6 +89,27 @@ class JsonlIndex::Builder {
                      .answer = record_.answer,
                      .n_prompt = n_prompt_,
                      .n_sequences = n_sequences_});
+  }
+
+  void note_prompt() {
+    if (kind_ != RecordKind::kLabelled || has_two_prompts_) return;
+    std::string prompt = concat(record_.system, '\0', record_.prompt);
+    if (index_.n_rows() == 0) {
+      first_prompt_ = std::move(prompt);
+    } else {
+      has_two_prompts_ = prompt != first_prompt_;
+    }
+  }
+
+  /// Answers are compared with those to other prompts.
+  void refuse_one_prompt() const {
+    if (kind_ != RecordKind::kLabelled || index_.n_rows() == 0 || has_two_prompts_) return;
+    throw DataError(concat(dataset_.path, ":", index_.lines_.front(),
+                           ": every record of the file has this prompt"),
+                    {.expected = "two different prompts or more in a data set of kind labelled: "
+                                 "answers are compared with those to other prompts",
+                     .got = base::counted(index_.n_rows(), "record"),
+                     .advice = {}});
   }
 
   std::string problem_with_answer() const {
@@ -200,6 +224,8 @@ class JsonlIndex::Builder {
   std::string buffer_;                // of the whole prompt
   std::vector<int64_t> blank_lines_;  // since the last record
   std::unordered_multimap<uint64_t, int64_t> rows_by_id_hash_;
+  std::string first_prompt_;  // of kind labelled: system and prompt
+  bool has_two_prompts_ = false;
   JsonlIndex index_;
 };
 

@@ -1,6 +1,7 @@
 // Rows of a file of JSON lines: read, parsed and tokenised when they are asked for.
 #include <unistd.h>  // pread
 
+#include <algorithm>  // max, min
 #include <cerrno>
 #include <utility>  // move
 
@@ -8,6 +9,7 @@
 #include "line_reader.h"  // open_data_file
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"  // DataError
+#include "orrery/base/hash.h"   // hash64
 #include "orrery/base/text.h"   // concat
 #include "orrery/data/prompt_template.h"
 #include "row_reader.h"
@@ -42,13 +44,11 @@ class JsonlRows final : public RowReader {
     }
     TokenizedRow result;
     result.line = index_.line(row);
-    std::string buffer;
-    std::vector<int32_t> prompt =
-        tokenizer_.encode(template_.prompt(record.system, record.prompt, buffer));
-    put_before(beginning_tokens_, prompt);
+    std::vector<int32_t> prompt = prompt_of(record);
     result.n_prompt = prompt.size();
     if (kind_ == RecordKind::kPrompts) {
       result.answer = std::move(record.answer);
+      result.prompt = std::move(record.prompt);
       result.fields = parser_.other_fields(line);
       result.lengths = {static_cast<int32_t>(prompt.size())};
       result.tokens = std::move(prompt);
@@ -57,11 +57,51 @@ class JsonlRows final : public RowReader {
     result.add_sequence(prompt, tokenizer_.encode(record.completion), tokenizer_.eos_id());
     if (kind_ == RecordKind::kPreferences) {
       result.add_sequence(prompt, tokenizer_.encode(record.rejected), tokenizer_.eos_id());
+      result.margin = record.margin;
+    }
+    if (kind_ == RecordKind::kLabelled) {
+      result.is_good = record.is_good;
+      add_mismatched(row, prompt, record, result);
     }
     return result;
   }
 
  private:
+  std::vector<int32_t> prompt_of(const Record& record) const {
+    std::string buffer;
+    std::vector<int32_t> prompt =
+        tokenizer_.encode(template_.prompt(record.system, record.prompt, buffer));
+    put_before(beginning_tokens_, prompt);
+    return prompt;
+  }
+
+  /// The answer comes from a row that depends on nothing but the file, so that neither the order of
+  /// the data nor the layout changes it: the first one with another prompt from a drawn row on. It
+  /// is cut where prompt and answer together would be longer than both rows, which fit the model.
+  void add_mismatched(int64_t row, const std::vector<int32_t>& prompt, const Record& record,
+                      TokenizedRow& result) const {
+    const int64_t n = index_.n_rows();
+    const auto start = static_cast<int64_t>(
+        base::hash64({reinterpret_cast<const char*>(&row), sizeof row}) % static_cast<uint64_t>(n));
+    Record other;
+    for (int64_t k = 0; k < n; ++k) {
+      const int64_t candidate = (start + k) % n;
+      if (const std::string problem = parser_.parse(line_of(candidate), other); !problem.empty()) {
+        fail(candidate, problem);
+      }
+      if (other.prompt == record.prompt && other.system == record.system) continue;
+      const std::vector<int32_t> answer = tokenizer_.encode(other.completion);
+      const size_t longest =
+          std::max(result.tokens.size(), prompt_of(other).size() + answer.size() + 1);
+      result.mismatched = prompt;
+      result.mismatched.insert(result.mismatched.end(), answer.begin(), answer.end());
+      result.mismatched.push_back(tokenizer_.eos_id());
+      result.mismatched.resize(std::min(result.mismatched.size(), longest));
+      return;
+    }
+    fail(row, "no record has another prompt, whose answer would be a mismatched one");
+  }
+
   std::string line_of(int64_t row) const {
     std::string text(static_cast<std::size_t>(index_.size_bytes(row)), '\0');
     std::size_t filled = 0;

@@ -31,7 +31,7 @@ base::FileDescriptor open_data_file(const std::filesystem::path& file) {
   if (const std::string kind = base::special_kind(file); !kind.empty()) {
     fail(file, kind == "a folder" ? std::generic_category().message(EISDIR) : kind);
   }
-  base::FileDescriptor descriptor(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
+  base::FileDescriptor descriptor(::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (descriptor.get() < 0) fail(file, std::generic_category().message(errno));
   return descriptor;
 }

@@ -1,6 +1,6 @@
 #include "orrery/data/nested_lengths.h"
 
-#include <numeric>  // accumulate, iota, partial_sum
+#include <numeric>  // accumulate, iota
 
 #include "orrery/base/error.h"  // ShapeError
 #include "orrery/base/text.h"   // concat
@@ -66,12 +66,6 @@ int64_t NestedLengths::grand_total() const {
 std::vector<int64_t> NestedLengths::element_offsets() const {
   std::vector<int64_t> result(size() + 1, 0);
   for (std::size_t i = 0; i < size(); ++i) result[i + 1] = result[i] + total(i);
-  return result;
-}
-
-std::vector<int32_t> NestedLengths::cu_seqlens() const {
-  std::vector<int32_t> result(lengths_.size() + 1, 0);
-  std::partial_sum(lengths_.begin(), lengths_.end(), result.begin() + 1);
   return result;
 }
 

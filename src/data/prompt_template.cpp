@@ -22,12 +22,6 @@ std::string_view PromptTemplate::prompt(std::string_view system, std::string_vie
   return buffer.append(prompt_prefix_).append(prompt).append(prompt_suffix_);
 }
 
-std::vector<int32_t> beginning_tokens(const config::DatasetConfig& dataset,
-                                      const Tokenizer& tokenizer) {
-  if (is_token_file(dataset.path)) return {};
-  return beginning_tokens(dataset.add_bos, tokenizer);
-}
-
 std::vector<int32_t> beginning_tokens(std::string_view add_bos, const Tokenizer& tokenizer) {
   if (add_bos == "false") return {};
   std::vector<int32_t> special_tokens = tokenizer.template_tokens();

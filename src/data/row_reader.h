@@ -21,9 +21,14 @@ struct TokenizedRow {
   std::vector<int32_t> tokens;   // one sequence behind another: prompt, completion and end token
   std::vector<int32_t> lengths;  // of the sequences
   std::size_t n_prompt = 0;      // of each sequence
+  std::string prompt;  // of kind prompts: as the record has it; empty: of a pre-tokenized dataset
   std::string answer;
-  std::string fields;  // JSON object of the record's other fields
-  int64_t line = 0;    // of the data file, from 1; of a pre-tokenized dataset the record's number
+  std::string fields;    // JSON object of the record's other fields
+  double margin = 0;     // of kind preferences
+  bool is_good = false;  // of kind labelled
+  // Of kind labelled: the same prompt with the answer of another one, as one more sequence.
+  std::vector<int32_t> mismatched;
+  int64_t line = 0;  // of the data file, from 1; of a pre-tokenized dataset the record's number
 
   /// A sequence of this prompt and what follows it.
   void add_sequence(std::span<const int32_t> prompt, std::span<const int32_t> completion,

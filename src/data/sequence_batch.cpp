@@ -172,10 +172,6 @@ SequenceBatch slice_at(const SequenceBatch& batch, IndexRange range, const Offse
 
 }  // namespace
 
-SequenceBatch SequenceBatch::slice(IndexRange range) const {
-  return slice_at(*this, range, offsets_of(*this));
-}
-
 std::vector<SequenceBatch> SequenceBatch::split(const SplitSpec& spec) const {
   const Offsets offsets = offsets_of(*this);
   std::vector<SequenceBatch> parts;
@@ -183,10 +179,6 @@ std::vector<SequenceBatch> SequenceBatch::split(const SplitSpec& spec) const {
     parts.push_back(slice_at(*this, range, offsets));
   }
   return parts;
-}
-
-std::vector<SequenceBatch> SequenceBatch::unpack() const {
-  return split({.sizes = std::vector<int>(size(), 1), .ranges = std::nullopt});
 }
 
 SequenceBatch SequenceBatch::reorder(std::span<const int> order) const {
@@ -200,24 +192,6 @@ SequenceBatch SequenceBatch::remap(const std::map<std::string, std::string>& new
     const auto found = new_names.find(key);
     result.data[found == new_names.end() ? key : found->second] = tensor;
   }
-  return result;
-}
-
-void SequenceBatch::update(const SequenceBatch& other) {
-  meta.update(other.meta);
-  for (const KeyMetadata& key : other.meta.keys) {
-    const auto found = other.data.find(key.key);
-    if (found == other.data.end()) {
-      data.erase(key.key);  // what is here no longer fits the metadata
-    } else {
-      data[key.key] = found->second;
-    }
-  }
-}
-
-SequenceBatch SequenceBatch::to(at::Device device) const {
-  SequenceBatch result{.meta = meta, .data = {}};
-  for (const auto& [key, tensor] : data) result.data[key] = tensor.to(device);
   return result;
 }
 
@@ -239,41 +213,6 @@ SequenceBatch gather(std::span<const SequenceBatch> parts,
     }
   }
   return result;
-}
-
-MicroBatches split_by_token_budget(const SequenceBatch& batch, const TokenBudget& budget) {
-  MicroBatches result{.parts = {}, .plan = plan_token_split(batch.meta, budget)};
-  result.parts.reserve(result.plan.parts.size());
-  for (const std::vector<int>& part : result.plan.parts) {
-    result.parts.push_back(batch.select_samples(part));
-  }
-  return result;
-}
-
-at::Tensor restore_order(const at::Tensor& x, const NestedLengths& lengths,
-                         std::span<const int> forward) {
-  std::vector<int> place_of(lengths.size(), -1);
-  bool is_permutation = forward.size() == lengths.size();
-  for (std::size_t place = 0; is_permutation && place < forward.size(); ++place) {
-    const int index = forward[place];
-    is_permutation = index >= 0 && static_cast<std::size_t>(index) < lengths.size() &&
-                     place_of[static_cast<std::size_t>(index)] < 0;
-    if (is_permutation) place_of[static_cast<std::size_t>(index)] = static_cast<int>(place);
-  }
-  if (!is_permutation) {
-    throw ShapeError(
-        "restore order: not a permutation of the samples",
-        {.expected = concat("each of ", base::counted(lengths.size(), "sample"), " once"),
-         .got = concat(forward.size(), " indices"),
-         .advice = "pass the forward indices of the split"});
-  }
-  if (x.dim() == 0 || x.size(0) != lengths.grand_total()) {
-    throw ShapeError("restore order: rows do not fit the lengths",
-                     {.expected = base::counted(lengths.grand_total(), "row"),
-                      .got = x.dim() == 0 ? std::string("a scalar") : concat(x.size(0)),
-                      .advice = {}});
-  }
-  return select_rows(x, lengths.select(forward).element_offsets(), place_of);
 }
 
 }  // namespace orrery::data

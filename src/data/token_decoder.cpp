@@ -105,13 +105,4 @@ std::string TokenDecoder::bytes_of(std::string_view token) const {
   return piece;
 }
 
-std::string TokenDecoder::bytes_at_start(std::string_view token) const {
-  std::string piece = spelled(token, true);
-  if (const auto byte = has_bytes_ ? byte_of_token(piece) : std::nullopt) {
-    piece = std::string(1, static_cast<char>(*byte));
-  }
-  if (!stripped_.empty() && piece.starts_with(stripped_)) piece.erase(0, stripped_.size());
-  return piece;
-}
-
 }  // namespace orrery::data

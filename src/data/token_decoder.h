@@ -38,8 +38,6 @@ class TokenDecoder {
   std::string text_of(std::vector<std::string> tokens) const;
   /// What one token adds to a text that has begun.
   std::string bytes_of(std::string_view token) const;
-  /// What it adds as the first token of a text.
-  std::string bytes_at_start(std::string_view token) const;
 
  private:
   struct Step {

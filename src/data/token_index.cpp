@@ -145,6 +145,13 @@ class TokenIndex::Builder {
          {"system_suffix", &dataset_.system_suffix},
          {"prompt_prefix", &dataset_.prompt_prefix},
          {"prompt_suffix", &dataset_.prompt_suffix}}};
+    if (!dataset_.margin_field.empty()) {
+      throw ConfigError(
+          concat("data set ", dataset_.path, ": pre-tokenized datasets have no margins"),
+          {.expected = "no margin_field",
+           .got = concat("margin_field = ", dataset_.margin_field),
+           .advice = "use the JSONL file that the tokens were made from, or leave it out"});
+    }
     for (const auto& [name, text] : texts) {
       if (text->empty()) continue;
       throw ConfigError(

@@ -54,11 +54,8 @@ std::string_view ByteTokenizer::bytes_of(int32_t id) const {
 
 std::unique_ptr<Tokenizer> make_tokenizer(std::string_view name) {
   if (name == "byte") return std::make_unique<ByteTokenizer>();
-  std::error_code error;
   const std::string path(name);
-  if (std::filesystem::is_regular_file(path, error) && is_token_file(path)) {
-    return TokenTable::open(path);
-  }
+  if (base::is_file(path) && is_token_file(path)) return TokenTable::open(path);
   if (base::exists(path)) return BpeTokenizer::open(name);
   throw ConfigError(
       base::concat("unknown tokenizer ", name),
@@ -78,21 +75,5 @@ std::vector<int64_t> ids_without_token(const Tokenizer& tokenizer, int64_t n_ids
   }
   return ids;
 }
-
-std::string StreamingDecoder::push(int32_t id) {
-  const std::string_view bytes = tokenizer_.bytes_of(id);
-  if (has_begun_) {
-    pending_ += bytes;
-  } else if (!bytes.empty()) {
-    pending_ += tokenizer_.bytes_at_start(id);
-    has_begun_ = true;
-  }
-  const std::size_t held = incomplete_tail(pending_);
-  std::string rest = pending_.substr(pending_.size() - held);
-  pending_.resize(pending_.size() - held);
-  return replace_invalid_utf8(std::exchange(pending_, std::move(rest)));
-}
-
-std::string StreamingDecoder::finish() { return replace_invalid_utf8(std::exchange(pending_, {})); }
 
 }  // namespace orrery::data

@@ -17,27 +17,31 @@ namespace {
 using base::concat;
 using nlohmann::json;
 
-constexpr uintmax_t kMaxFileBytes = uintmax_t{1} << 30;
+constexpr uint64_t kMaxFileBytes = uint64_t{1} << 30;
 
 std::string content_of(const fs::path& file) {
-  std::error_code error;
-  const uintmax_t size = fs::file_size(file, error);
-  if (!error && size > kMaxFileBytes) {
-    throw ConfigError(concat("tokenizer file ", file.string(), " is too large"),
-                      {.expected = concat("at most ", kMaxFileBytes, " bytes"),
-                       .got = concat(size),
-                       .advice = "is it a tokenizer.json?"});
-  }
   try {
-    return base::read_file(file);
+    return base::read_file(file, kMaxFileBytes);
   } catch (const OutputError& problem) {
     throw ConfigError(problem.what());
   }
 }
 
+bool is_there(const fs::path& file) {
+  try {
+    return base::exists(file);
+  } catch (const OutputError& problem) {
+    throw ConfigError(problem.what());
+  }
+}
+
+/// Where bos, eos and pad are looked for, in this order.
+constexpr const char* kMarkFiles[] = {"tokenizer_config.json", "special_tokens_map.json",
+                                      "generation_config.json", "config.json"};
+
 /// A file beside tokenizer.json that need not be there; null then.
 json beside(const fs::path& folder, const char* name) {
-  if (!base::exists(folder / name)) return {};
+  if (!is_there(folder / name)) return {};
   const std::string text = content_of(folder / name);
   auto [root, problem] = base::parse_json(text);
   if (!root.is_object()) {
@@ -82,18 +86,24 @@ std::optional<int32_t> special_token_in(const json& root, const std::string& spe
 }  // namespace
 
 bool has_chat_template(const fs::path& directory) {
-  std::error_code error;
   for (const char* name : {"chat_template.jinja", "chat_template.json", "chat_templates"}) {
-    if (fs::exists(directory / name, error)) return true;
+    if (is_there(directory / name)) return true;
   }
   const json root = beside(directory, "tokenizer_config.json");
   return root.is_object() && root.contains("chat_template") && !root["chat_template"].is_null();
 }
 
+void check_tokenizer_files(const fs::path& directory) {
+  const auto check = [&](const char* name) {
+    if (is_there(directory / name)) content_of(directory / name);
+  };
+  check("tokenizer.json");
+  for (const char* name : kMarkFiles) check(name);
+}
+
 std::unique_ptr<BpeTokenizer> BpeTokenizer::open(const fs::path& path) {
-  std::error_code error;
-  const fs::path file = fs::is_directory(path, error) ? path / "tokenizer.json" : path;
-  if (!base::exists(file)) {
+  const fs::path file = base::is_folder(path) ? path / "tokenizer.json" : path;
+  if (!is_there(file)) {
     throw ConfigError(concat("no tokenizer in ", path.string()),
                       {.expected = "a file tokenizer.json (byte-level BPE)",
                        .got = "none",
@@ -104,8 +114,7 @@ std::unique_ptr<BpeTokenizer> BpeTokenizer::open(const fs::path& path) {
   const fs::path folder = file.parent_path();
   std::optional<bool> adds_bos;
   std::vector<int32_t> end_tokens;  // of the first file that is there and says so
-  for (const char* name : {"tokenizer_config.json", "special_tokens_map.json",
-                           "generation_config.json", "config.json"}) {
+  for (const char* name : kMarkFiles) {
     const json root = beside(folder, name);
     for (const auto& [special_token, id] :
          {std::pair{"bos", &tokenizer->bos_}, std::pair{"eos", &tokenizer->eos_},

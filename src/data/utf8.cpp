@@ -92,14 +92,4 @@ std::string replace_invalid_utf8(std::string text) {
   return result;
 }
 
-std::size_t incomplete_tail(std::string_view text) {
-  for (std::size_t n = 1; n <= 3 && n <= text.size(); ++n) {
-    const auto* bytes = reinterpret_cast<const unsigned char*>(text.data() + text.size() - n);
-    if ((bytes[0] & 0xc0) == 0x80) continue;  // inside a character
-    const Beginning begin = beginning_of(bytes, n);
-    return begin.length > n && begin.present == n ? n : 0;
-  }
-  return 0;
-}
-
 }  // namespace orrery::data

@@ -123,9 +123,19 @@ std::set<std::string> keys_of_datasets(const config::Experiment& experiment,
   return keys;
 }
 
+/// `, which datasets of kind labelled have`, of a key that some kind has.
+std::string kinds_with(const std::string& key, const DatasetKinds& kinds) {
+  std::vector<std::string> names;
+  for (const auto& [kind, keys] : kinds) {
+    if (std::find(keys.begin(), keys.end(), key) != keys.end()) names.push_back(kind);
+  }
+  if (names.empty()) return {};
+  return base::concat(", which datasets of kind ", base::join(names, " or "), " have");
+}
+
 /// A key read by a call that neither a call nor a dataset gives.
 void check_all_keys_given(const std::vector<Call>& calls, const std::set<std::string>& dataset_keys,
-                          ProblemList& problems) {
+                          const DatasetKinds& kinds, ProblemList& problems) {
   std::set<std::string> given = dataset_keys;
   for (const Call& call : calls) {
     for (const config::KeyBinding& output : call.outputs) {
@@ -143,6 +153,7 @@ void check_all_keys_given(const std::vector<Call>& calls, const std::set<std::st
       if (given.count(input.graph_key) > 0) continue;
       problems.add(base::concat("call.", call.name, ".inputs"),
                    base::concat("no call or dataset gives the key ", input.graph_key,
+                                kinds_with(input.graph_key, kinds),
                                 suggestion(input.graph_key, {given.begin(), given.end()})));
     }
   }
@@ -232,9 +243,11 @@ std::vector<Call> read_calls(const config::Experiment& experiment, int n_workers
 
 const DatasetKinds& standard_dataset_kinds() {
   static const DatasetKinds kinds = {
-      {"prompts", {"packed_prompts", "answers", "fields"}},
+      {"prompts", {"packed_prompts", "answers", "fields", "prompt_texts"}},
       {"completions", {"packed_input_ids", "prompt_mask"}},
-      {"preferences", {"packed_input_ids", "prompt_mask"}},
+      {"preferences", {"packed_input_ids", "prompt_mask", "margins"}},
+      {"labelled",
+       {"packed_input_ids", "prompt_mask", "desirable", "kl_input_ids", "kl_prompt_mask"}},
   };
   return kinds;
 }
@@ -269,7 +282,7 @@ Graph build_graph(const config::Experiment& experiment, int n_workers, const Dat
   if (calls.empty() && !list.had_any_before()) {
     list.add("experiment.name", "no call is enabled, so there is nothing to run");
   }
-  check_all_keys_given(calls, keys_of_datasets(experiment, kinds, list), list);
+  check_all_keys_given(calls, keys_of_datasets(experiment, kinds, list), kinds, list);
   check_post_realloc(calls, list);
   for (const GraphProblem& problem : check_calls(calls)) list.add(problem.key, problem.text);
   if (list.found_any() || calls.empty()) return {};

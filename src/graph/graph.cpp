@@ -136,24 +136,10 @@ int Graph::max_concurrent_calls() const {
   return largest_antichain(successors);
 }
 
-bool Graph::is_last_of_role(int index) const {
-  const std::vector<int> later = all_successors(index);
-  return std::none_of(later.begin(), later.end(),
-                      [&](int other) { return call(other).role == call(index).role; });
-}
-
 std::vector<int> Graph::sources() const {
   std::vector<int> found;
   for (int i = 0; i < size(); ++i) {
     if (is_source(i)) found.push_back(i);
-  }
-  return found;
-}
-
-std::vector<int> Graph::sinks() const {
-  std::vector<int> found;
-  for (int i = 0; i < size(); ++i) {
-    if (is_sink(i)) found.push_back(i);
   }
   return found;
 }
@@ -163,31 +149,6 @@ int Graph::producer(std::string_view key) const {
   return found == producers_.end() ? -1 : found->second;
 }
 
-std::vector<int> Graph::consumers(std::string_view key) const {
-  std::vector<int> found;
-  for (int i = 0; i < size(); ++i) {
-    const std::vector<config::KeyBinding>& inputs = call(i).inputs;
-    if (std::any_of(inputs.begin(), inputs.end(),
-                    [&](const config::KeyBinding& input) { return input.graph_key == key; })) {
-      found.push_back(i);
-    }
-  }
-  return found;
-}
-
-std::vector<int> Graph::ready_calls(const std::vector<bool>& finished) const {
-  std::vector<int> ready;
-  for (int i = 0; i < size(); ++i) {
-    if (finished.at(static_cast<size_t>(i))) continue;
-    const std::vector<int>& before = parents(i);
-    if (std::all_of(before.begin(), before.end(),
-                    [&](int parent) { return finished.at(static_cast<size_t>(parent)); })) {
-      ready.push_back(i);
-    }
-  }
-  return ready;
-}
-
 int64_t Graph::samples_per_step() const {
   int64_t largest = 0;
   for (const Call& call : calls_) largest = std::max(largest, call.n_seqs);
@@ -195,13 +156,6 @@ int64_t Graph::samples_per_step() const {
 }
 
 int64_t Graph::calls_per_step(int index) const { return samples_per_step() / call(index).n_seqs; }
-
-int64_t Graph::min_calls_per_step(int index) const {
-  const int64_t own = call(index).n_seqs;
-  int64_t needed = own;
-  for (int later : all_successors(index)) needed = std::max(needed, call(later).n_seqs);
-  return (needed + own - 1) / own;
-}
 
 void number_replicas(std::vector<Call>& calls) {
   std::map<std::string, std::vector<Layout>> layouts;  // by role, index = replica

@@ -108,11 +108,6 @@ bool parse_workers(std::string_view text, std::vector<int>& workers,
 
 }  // namespace
 
-int Layout::worker_at(int pipe_index, int data_index, int tensor_index) const {
-  const int rank = (pipe_index * data + data_index) * tensor + tensor_index;
-  return workers.at(static_cast<size_t>(rank));
-}
-
 std::string Layout::text() const {
   return base::concat("d", data, "t", tensor, "p", pipe, "@", workers_text(workers));
 }

@@ -18,10 +18,22 @@ std::vector<CallFacts> all_facts(const graph::Graph& graph, KeyTable& keys) {
   return facts;
 }
 
-std::vector<SequenceBuffer::Reader> readers_of(const std::vector<CallFacts>& calls) {
+std::vector<SequenceBuffer::Reader> readers_of(const std::vector<CallFacts>& calls,
+                                               const std::optional<Refill>& refill,
+                                               int accepted_key) {
   std::vector<SequenceBuffer::Reader> readers;
-  for (const CallFacts& call : calls) readers.push_back({call.input_keys, call.n_seqs});
+  for (const CallFacts& call : calls) {
+    readers.push_back({call.input_keys, call.n_seqs});
+    const bool waits = refill && !refill->is_judging(call.index);
+    if (waits) readers.back().keys.push_back(accepted_key);
+  }
   return readers;
+}
+
+std::optional<Refill> refill_of(const graph::Graph& graph,
+                                const std::optional<RefillOptions>& options) {
+  if (!options) return std::nullopt;
+  return Refill(graph, *options);
 }
 
 /// Roles whose parameters a run of the call changes.
@@ -51,8 +63,14 @@ std::vector<std::vector<int>> calls_before(const graph::Graph& graph) {
   return before;
 }
 
-/// Room for the samples of a step: they leave before the next one begins.
-int capacity_for(const graph::Graph& graph) { return static_cast<int>(graph.samples_per_step()); }
+/// Room for the samples of a step: they leave before the next one begins. Where groups are drawn
+/// again until a step is full, also for a round beside one group less than that.
+int capacity_for(const graph::Graph& graph, const std::optional<RefillOptions>& refill) {
+  return static_cast<int>(graph.samples_per_step() + (refill ? refill->rule.groups_per_round : 0));
+}
+
+/// No key of a graph has a blank in its name.
+constexpr const char* kAcceptedKey = "accepted group";
 
 }  // namespace
 
@@ -63,15 +81,18 @@ Dispatcher::Dispatcher(graph::Graph graph, data::DataOrder order, DispatcherOpti
       calls_(all_facts(graph_, keys_)),
       runs_after_(calls_before(graph_)),
       samples_per_step_(graph_.samples_per_step()),
-      buffer_(capacity_for(graph_), keys_.size(), readers_of(calls_)),
-      metadata_(capacity_for(graph_)),
-      tracker_(options_.n_workers, capacity_for(graph_)),
+      refill_(refill_of(graph_, options_.refill)),
+      accepted_key_(refill_ ? keys_.intern(kAcceptedKey) : -1),
+      buffer_(capacity_for(graph_, options_.refill), keys_.size(),
+              readers_of(calls_, refill_, accepted_key_)),
+      metadata_(capacity_for(graph_, options_.refill)),
+      tracker_(options_.n_workers, capacity_for(graph_, options_.refill)),
       replicas_(graph_, options_.residency, options_.memory),
       evaluate_control_(options_.evaluate.frequency),
       export_control_(options_.export_models.frequency),
       checkpoint_control_(options_.checkpoint.frequency),
       progress_(at(graph_.size())),
-      id_of_row_(at(capacity_for(graph_))),
+      id_of_row_(at(capacity_for(graph_, options_.refill))),
       clear_(at(options_.n_workers)) {
   if (graph_.size() == 0) {
     throw ConfigError(
@@ -104,6 +125,9 @@ void Dispatcher::restore(const MasterState& state) {
   evaluated_at_ = state.evaluated_at;
   exported_at_ = state.exported_at;
   checkpointed_at_ = steps_done_;
+  if (!refill_ || !state.refill) return;
+  refill_->restore(*state.refill, order_);
+  carried_to_load_ = state.refill->carried;
 }
 
 MasterState Dispatcher::state() const {
@@ -116,7 +140,8 @@ MasterState Dispatcher::state() const {
           .export_models = export_control_.state(),
           .checkpoint = checkpoint_control_.state(),
           .role_versions = replicas_.role_versions(),
-          .order = upcoming_.empty() ? order_.state() : order_before_upcoming_};
+          .order = upcoming_.empty() ? order_.state() : order_before_upcoming_,
+          .refill = refill_ ? std::optional(refill_state()) : std::nullopt};
 }
 
 std::vector<Outgoing> Dispatcher::advance(std::vector<comm::Reply> replies, double now) {
@@ -134,29 +159,13 @@ void Dispatcher::proceed() {
     const Phase before = phase_;
     const bool begins = !std::exchange(phase_begun_, true);
     switch (phase_) {
-      case Phase::kConfigure:
-        if (begins && options_.configure != nullptr) {
-          const int run = open_run({.kind = RunKind::kConfigure});
-          for (int worker = 0; worker < options_.n_workers; ++worker) {
-            Outgoing outgoing{.worker = worker, .request = {}};
-            outgoing.request.kind = comm::RequestKind::kConfigure;
-            outgoing.request.shared = options_.configure;
-            send(std::move(outgoing), run, -1);
-          }
-        }
-        if (n_outstanding_ == 0) phase_ = Phase::kStart;
-        break;
       case Phase::kStart:
         if (begins && options_.evaluate.at_start && steps_done_ == 0) evaluate_now();
+        if (begins && !carried_to_load_.empty()) load_carried();
         if (n_outstanding_ == 0) phase_ = Phase::kBetweenSteps;
         break;
       case Phase::kBetweenSteps:
-        stop_reason_ = reason_to_stop(options_.stop,
-                                      {.steps_done = steps_done_,
-                                       .seconds = seconds_before_ + now_,
-                                       .stop_requested = stop_requested_,
-                                       .target_reached = target_reached_},
-                                      samples_per_step_, order_.samples_per_epoch());
+        stop_reason_ = why_stop();
         if (stop_reason_) {
           phase_ = Phase::kEnding;
         } else {
@@ -167,6 +176,7 @@ void Dispatcher::proceed() {
         }
         break;
       case Phase::kStep:
+        if (refill_) refill();
         dispatch_ready_calls();
         if (is_step_complete()) {
           end_step();
@@ -195,7 +205,30 @@ void Dispatcher::proceed() {
   }
 }
 
+std::optional<StopReason> Dispatcher::why_stop() const {
+  const RunProgress progress{.steps_done = steps_done_,
+                             .seconds = seconds_before_ + now_,
+                             .stop_requested = stop_requested_,
+                             .target_reached = target_reached_};
+  if (!refill_) {
+    return reason_to_stop(options_.stop, progress, samples_per_step_, order_.samples_per_epoch());
+  }
+  // Steps draw as much as they need: epochs are counted by what was drawn.
+  StopConditions others = options_.stop;
+  const int64_t epochs = std::exchange(others.total_epochs, 0);
+  const auto reason =
+      reason_to_stop(others, progress, samples_per_step_, order_.samples_per_epoch());
+  const bool has_drawn_all =
+      epochs > 0 && refill_->samples_drawn() >= epochs * order_.samples_per_epoch();
+  return !reason && has_drawn_all ? std::optional(StopReason::kEpochs) : reason;
+}
+
 comm::StepInfo Dispatcher::step_info() const {
+  if (refill_) {
+    return {.step = steps_done_ + 1,
+            .epoch = refill_->epoch(),
+            .epoch_step = steps_done_ - refill_->first_step_of_epoch() + 1};
+  }
   const StepNumbers numbers =
       step_numbers(steps_done_, samples_per_step_, order_.samples_per_epoch());
   return {.step = numbers.step + 1, .epoch = numbers.epoch, .epoch_step = numbers.epoch_step + 1};
@@ -209,42 +242,45 @@ void Dispatcher::begin_step() {
     progress_[at(call)].report.call = calls_[at(call)].name;
   }
   replicas_.begin_step();
-  load_samples();
+  if (refill_) {
+    refill_->begin_step(steps_done_, order_);
+  } else {
+    load_samples();
+  }
 }
 
 bool Dispatcher::is_step_complete() const {
-  return n_outstanding_ == 0 &&
-         std::all_of(progress_.begin(), progress_.end(), [this](const CallProgress& progress) {
-           return progress.finished == samples_per_step_;
-         });
+  if (n_outstanding_ > 0 || (refill_ && !refill_->is_full())) return false;
+  for (int call = 0; call < graph_.size(); ++call) {
+    if (progress_[at(call)].finished != step_size(call)) return false;
+  }
+  return true;
 }
 
 void Dispatcher::end_step() {
-  // Only those who hold something are told to forget it, with the next request they get.
-  const std::vector<std::vector<int>> rows_of_worker = tracker_.slots_by_worker(freed_rows_);
-  for (size_t worker = 0; worker < rows_of_worker.size(); ++worker) {
-    for (const int row : rows_of_worker[worker]) clear_[worker].push_back({id_of_row_[at(row)]});
-  }
-  tracker_.clear(freed_rows_);
-  metadata_.forget(freed_rows_);
+  forget(freed_rows_);
   freed_rows_.clear();
 
   StepReport report;
   report.step = step_info();
   report.seconds = now_ - step_began_at_;
-  report.samples = samples_per_step_;
+  report.samples = refill_ ? refill_->batch_size() : samples_per_step_;
   for (CallProgress& progress : progress_) {
     progress.report.times = progress.times.summary();
     report.calls.push_back(std::move(progress.report));
   }
+  bool ends_epoch =
+      step_numbers(steps_done_, samples_per_step_, order_.samples_per_epoch()).ends_epoch;
+  if (refill_) {
+    report.sampled = refill_->filled();
+    refill_->end_step();
+    ends_epoch = refill_->samples_drawn() / order_.samples_per_epoch() > refill_->epoch();
+  }
   reports_.emplace_back(std::move(report));
 
-  const StepNumbers numbers =
-      step_numbers(steps_done_, samples_per_step_, order_.samples_per_epoch());
   ++steps_done_;
-  const Passed passed{.steps = 1,
-                      .epochs = numbers.ends_epoch ? 1 : 0,
-                      .seconds = now_ - std::exchange(checked_at_, now_)};
+  const Passed passed{
+      .steps = 1, .epochs = ends_epoch ? 1 : 0, .seconds = now_ - std::exchange(checked_at_, now_)};
   if (evaluate_control_.check(passed)) evaluate_now();
   if (export_control_.check(passed)) export_now();
   if (checkpoint_control_.check(passed)) checkpoint_due_ = true;
@@ -257,6 +293,16 @@ void Dispatcher::begin_ending() {
   if (options_.export_models.at_end && !is_pause) export_now();
   if (checkpoint_due_ || options_.checkpoint.at_end || is_pause) checkpoint_now();
   await_checkpoint();
+}
+
+/// Only those who hold something are told to forget it, with the next request they get.
+void Dispatcher::forget(const std::vector<int>& rows) {
+  const std::vector<std::vector<int>> rows_of_worker = tracker_.slots_by_worker(rows);
+  for (size_t worker = 0; worker < rows_of_worker.size(); ++worker) {
+    for (const int row : rows_of_worker[worker]) clear_[worker].push_back({id_of_row_[at(row)]});
+  }
+  tracker_.clear(rows);
+  metadata_.forget(rows);
 }
 
 int Dispatcher::open_run(Run run) {
@@ -291,17 +337,6 @@ std::string Dispatcher::call_name(int call) const {
 }
 
 std::vector<Report> Dispatcher::take_reports() { return std::exchange(reports_, {}); }
-
-std::optional<Waiting> Dispatcher::oldest_waiting() const {
-  for (const Outstanding& request : outstanding_) {
-    if (request.answered) continue;
-    return Waiting{.worker = request.worker,
-                   .call = call_name(runs_.at(request.run).call),
-                   .kind = request.kind,
-                   .since = request.since};
-  }
-  return std::nullopt;
-}
 
 std::vector<Waiting> Dispatcher::all_waiting() const {
   std::vector<Waiting> waiting;

@@ -81,15 +81,17 @@ void Dispatcher::apply(comm::Reply reply) {
     if (--run.heads_missing == 0) finish_run(run);
   }
   if (run.replies_missing > 0) return;
-  if (run.kind == RunKind::kExport) finish_run(run);
+  if (run.kind == RunKind::kExport || run.kind == RunKind::kLoadCarried) finish_run(run);
   runs_.erase(number);
 }
 
 void Dispatcher::finish_run(Run& run) {
   switch (run.kind) {
-    case RunKind::kConfigure:
     case RunKind::kSave:
     case RunKind::kSaveEnd:
+      break;
+    case RunKind::kLoadCarried:
+      finish_load_carried();
       break;
     case RunKind::kLoad:
       finish_load(run);
@@ -119,7 +121,7 @@ void Dispatcher::finish_load(Run& run) {
   const int n = source.data_size();
   std::vector<data::SampleId> ids;  // in the order of the data
   std::vector<int64_t> births;
-  for (size_t i = 0; i < static_cast<size_t>(samples_per_step_); ++i) {
+  for (size_t i = 0; i < run.prompts.size(); ++i) {
     ids.push_back(run.ids[i % at(n)][i / at(n)]);
     births.push_back(next_birth_++);
   }
@@ -130,6 +132,8 @@ void Dispatcher::finish_load(Run& run) {
   }
   const std::vector<int> rows = buffer_.put(ids, keys, births);
   for (size_t i = 0; i < rows.size(); ++i) id_of_row_[at(rows[i])] = ids[i].value;
+  for (size_t i = 0; refill_ && i < rows.size(); ++i) row_of_birth_[births[i]] = rows[i];
+  if (refill_) refill_->note_loaded(run.prompts, births.front());
 
   for (int data = 0; data < n; ++data) {
     const comm::Reply& reply = run.replies[at(data)];
@@ -155,6 +159,7 @@ void Dispatcher::finish_load(Run& run) {
 void Dispatcher::finish_call(Run& run) {
   const CallFacts& call = calls_[at(run.call)];
   CallProgress& progress = progress_[at(run.call)];
+  if (refill_ && call.index == refill_->reward_call()) take_rewards(run);
   std::vector<metrics::Statistics> minibatches;
   for (int data = 0; data < call.data_size(); ++data) {
     if (call.kind != graph::CallKind::kTrainStep) store_outputs(call, run, data);
@@ -165,7 +170,7 @@ void Dispatcher::finish_call(Run& run) {
   std::move(minibatches.begin(), minibatches.end(),
             std::back_inserter(progress.report.minibatches));
   progress.report.seconds += now_ - run.sent_at;
-  progress.finished += call.n_seqs;
+  for (const std::vector<int>& rows : run.rows) progress.finished += std::ssize(rows);
 }
 
 void Dispatcher::store_outputs(const CallFacts& call, const Run& run, int data) {

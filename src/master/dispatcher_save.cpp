@@ -71,9 +71,14 @@ bool Dispatcher::checkpoint_now() {
                       .shards = std::vector<comm::SavedShard>(at(options_.n_workers)),
                       .n_missing = options_.n_workers});
   const int number = open_run({.kind = RunKind::kSave});
+  std::vector<comm::KeepSamplesHook> carried(at(options_.n_workers));
+  if (refill_) carried = carried_by_worker();
   for (int worker = 0; worker < options_.n_workers; ++worker) {
     Outgoing outgoing{.worker = worker, .request = {}};
     outgoing.request.kind = comm::RequestKind::kSave;
+    if (!carried[at(worker)].batches.empty()) {
+      outgoing.request.pre_hooks.emplace_back(std::move(carried[at(worker)]));
+    }
     outgoing.request.step.step = steps_done_;
     outgoing.request.body = directory;
     send(std::move(outgoing), number, -1);

@@ -6,6 +6,7 @@
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
+#include "orrery/master/call_plan.h"
 #include "orrery/master/dispatcher.h"
 
 namespace orrery::master {
@@ -28,16 +29,21 @@ void Dispatcher::load_samples() {
       upcoming_.empty() ? order_.next(samples_per_step_) : std::exchange(upcoming_, {});
   order_before_upcoming_ = order_.state();
   upcoming_ = order_.next(samples_per_step_);
+  load_rows(rows, upcoming_);
+}
 
+void Dispatcher::load_rows(const std::vector<data::RowRef>& rows,
+                           const std::vector<data::RowRef>& next) {
   const CallFacts& source = calls_[at(source_)];
   std::vector<std::vector<data::RowRef>> now = dealt(rows, source.data_size());
-  std::vector<std::vector<data::RowRef>> soon = dealt(upcoming_, source.data_size());
+  std::vector<std::vector<data::RowRef>> soon = dealt(next, source.data_size());
   Run run{.kind = RunKind::kLoad, .call = source_, .heads_missing = source.data_size()};
   run.replies.resize(at(source.data_size()));
   for (const std::vector<data::RowRef>& hand : now) {
     std::vector<data::SampleId>& ids = run.ids.emplace_back();
     for (const data::RowRef& row : hand) ids.push_back(row.id);
   }
+  run.prompts = rows;
   const int number = open_run(std::move(run));
   for (int data = 0; data < source.data_size(); ++data) {
     Outgoing outgoing{.worker = source.head_worker(data), .request = {}};
@@ -50,15 +56,31 @@ void Dispatcher::load_samples() {
   }
 }
 
+int64_t Dispatcher::step_size(int call) const {
+  if (!refill_) return samples_per_step_;
+  return refill_->is_judging(call) ? refill_->n_loaded() : refill_->batch_size();
+}
+
+int64_t Dispatcher::batch_size(int call) const {
+  const int64_t n_seqs = calls_[at(call)].n_seqs;
+  if (!refill_ || refill_->is_judging(call)) return n_seqs;
+  return std::min(n_seqs, step_size(call) - progress_[at(call)].dispatched);
+}
+
 bool Dispatcher::may_run(int call) {
   const CallProgress& progress = progress_[at(call)];
-  if (progress.dispatched >= samples_per_step_) return false;
+  if (progress.dispatched >= step_size(call)) return false;
+  const bool waits = refill_ && !refill_->is_judging(call);
+  if (waits && !refill_->is_full()) return false;
   for (const int other : runs_after_[at(call)]) {
-    if (progress_[at(other)].dispatched < samples_per_step_) return false;
+    if (progress_[at(other)].dispatched < step_size(other)) return false;
   }
   // The batch must be the next samples of the step and not just any that happen to be ready first.
-  const std::optional<int64_t> youngest = buffer_.youngest_of_next(call);
-  return youngest == first_birth_of_step_ + progress.dispatched + calls_[at(call)].n_seqs - 1;
+  const int64_t n = batch_size(call);
+  const std::optional<int64_t> youngest = buffer_.youngest_of_next(call, n);
+  const int64_t last = progress.dispatched + n - 1;
+  return youngest == (waits ? refill_->filled().accepted[static_cast<size_t>(last)]
+                            : first_birth_of_step_ + last);
 }
 
 void Dispatcher::dispatch_ready_calls() {
@@ -78,33 +100,30 @@ void Dispatcher::dispatch_ready_calls() {
 void Dispatcher::dispatch_call(int call) {
   const CallFacts& facts = calls_[at(call)];
   CallProgress& progress = progress_[at(call)];
-  const SequenceBuffer::Taken taken = buffer_.take(call);
+  const int64_t n = batch_size(call);
+  const SequenceBuffer::Taken taken = buffer_.take(call, n);
   freed_rows_.insert(freed_rows_.end(), taken.freed.begin(), taken.freed.end());
-  progress.dispatched += facts.n_seqs;
+  progress.dispatched += n;
   ++progress.report.runs;
-  progress.report.flops += count_flops(facts, taken.rows, metadata_, options_.costs.at(at(call)));
 
   const SampleState samples{.metadata = &metadata_,
                             .tracker = &tracker_,
                             .id_of_row = id_of_row_,
                             .node_of_worker = options_.node_of_worker,
                             .keys = &keys_};
-  Run run{.kind = RunKind::kCall, .call = call, .heads_missing = facts.data_size()};
-  run.rows = split_batch(facts, taken.rows, metadata_);
-  run.replies.resize(at(facts.data_size()));
-  const Redistribution redistribution =
-      redistribute(options_.redistribution, facts, run.rows, samples);
-  progress.report.bytes_redistributed += redistribution.bytes;
+  CallPlan plan =
+      plan_call(facts, taken.rows, options_.redistribution, options_.costs.at(at(call)), samples);
+  progress.report.flops += plan.flops;
+  progress.report.bytes_redistributed += plan.redistribution.bytes;
+  plan.payload.step = step_info();
+  plan.payload.hooks = replicas_.dispatch(call);
 
-  CallPayload payload{.call = &facts, .kind = facts.request_kind, .step = step_info()};
-  for (const std::vector<int>& rows : run.rows) {
-    payload.batches.push_back(describe(rows, facts.input_keys, samples));
-    payload.batches.back().extra = metadata_.assemble_extra(rows);
-    run.ids.push_back(payload.batches.back().ids);
-  }
-  payload.transfers = transfers_of(redistribution.moves, samples);
-  payload.hooks = replicas_.dispatch(call);
-  CallRequests requests = build_requests(std::move(payload), options_.n_workers);
+  Run run{.kind = RunKind::kCall, .call = call, .heads_missing = facts.data_size()};
+  run.replies.resize(at(facts.data_size()));
+  for (const data::BatchMetadata& batch : plan.payload.batches) run.ids.push_back(batch.ids);
+  run.rows = std::move(plan.rows);
+  if (refill_ && call == refill_->reward_call()) plan.payload.report = refill_->options().rewards;
+  CallRequests requests = build_requests(std::move(plan.payload), options_.n_workers);
   const int number = open_run(std::move(run));
   for (size_t i = 0; i < requests.requests.size(); ++i) {
     const int rank = static_cast<int>(i) < requests.n_main ? static_cast<int>(i) : -1;
@@ -114,7 +133,7 @@ void Dispatcher::dispatch_call(int call) {
 
 void Dispatcher::throw_if_stuck() const {
   for (int call = 0; call < graph_.size(); ++call) {
-    if (progress_[at(call)].dispatched >= samples_per_step_) continue;
+    if (progress_[at(call)].dispatched >= step_size(call)) continue;
     std::vector<std::string> lacking;
     for (const int key : calls_[at(call)].input_keys) {
       for (int row = 0; row < buffer_.capacity(); ++row) {

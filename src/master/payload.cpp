@@ -33,11 +33,11 @@ class RequestBuilder {
     for (size_t rank = 0; rank < call.workers.size(); ++rank) {
       comm::Request& request = request_to(call.workers[rank]);
       request.kind = payload_.kind;
+      request.body = payload_.report;
       if (!payload_.batches.empty()) {
         request.batch = payload_.batches[at(call.data_rank[rank])];
         request.pre_hooks.emplace_back(comm::DataTransferHook{});
       }
-      if (payload_.evaluate) request.post_hooks.emplace_back(*payload_.evaluate);
       if (payload_.save) request.post_hooks.emplace_back(*payload_.save);
     }
     result_.n_main = static_cast<int>(result_.requests.size());

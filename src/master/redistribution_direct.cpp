@@ -314,10 +314,6 @@ class DirectPlanner {
 
 }  // namespace
 
-bool MovePlan::empty() const {
-  return std::all_of(phases.begin(), phases.end(), [](const auto& phase) { return phase.empty(); });
-}
-
 MovePlan plan_direct(const StorageTracker& tracker, const RedistributionProblem& problem,
                      const SlotBytes& bytes) {
   check_problem(tracker, problem);

@@ -142,11 +142,6 @@ int64_t RowMetadata::bytes(int row, int key) const {
   return chunk.metadata.lengths.total(at(from.index)) * chunk.element_bytes;
 }
 
-std::span<const int32_t> RowMetadata::lengths(int row, int key) const {
-  const Cell& from = cell(row, key);
-  return chunks_[at(from.chunk)].metadata.lengths.of(at(from.index));
-}
-
 void RowMetadata::forget(std::span<const int> rows) {
   for (std::vector<Cell>& column : columns_) {
     if (column.empty()) continue;

@@ -142,16 +142,49 @@ void SequenceBuffer::amend(std::span<const int> rows, std::span<const int> keys)
   }
 }
 
-std::optional<int64_t> SequenceBuffer::youngest_of_next(int call) {
-  if (!is_ready(call)) return std::nullopt;
+std::optional<int64_t> SequenceBuffer::youngest_of_next(int call, int64_t n) {
+  if (n < 1 || n_ready(call) < n) return std::nullopt;
   ReadyList& list = ready_[at(call)];
   sort_ready(list);
-  return list.entries[list.head + static_cast<size_t>(readers_[at(call)].n_seqs) - 1].birth;
+  return list.entries[list.head + static_cast<size_t>(n) - 1].birth;
 }
 
-SequenceBuffer::Taken SequenceBuffer::take(int call) {
-  const auto n = static_cast<size_t>(readers_.at(at(call)).n_seqs);
-  if (!is_ready(call)) {
+void SequenceBuffer::empty_row(int row) {
+  row_of_.erase(ids_[at(row)].value);
+  empty_bits_[at(row) / kWordBits] |= bit(row);
+  first_word_with_empty_ = std::min(first_word_with_empty_, at(row) / kWordBits);
+  --n_used_;
+}
+
+void SequenceBuffer::forget_ready(int call, int row) {
+  ReadyList& list = ready_[at(call)];
+  const auto begin = list.entries.begin() + static_cast<std::ptrdiff_t>(list.head);
+  const auto found = std::find_if(begin, list.entries.end(),
+                                  [row](const Entry& entry) { return entry.row == row; });
+  if (found != list.entries.end()) list.entries.erase(found);
+}
+
+void SequenceBuffer::pass_over(int row, std::span<const int> calls) {
+  ORRERY_ASSERT(is_used(row) && reads_[at(row)] + calls.size() < at(n_calls_));
+  for (const int call : calls) forget_ready(call, row);
+  reads_[at(row)] = static_cast<uint16_t>(reads_[at(row)] + calls.size());
+}
+
+void SequenceBuffer::remove(std::span<const int> rows) {
+  for (const int row : rows) {
+    if (row < 0 || row >= capacity() || !is_used(row)) {
+      throw CallError("sequence buffer: remove",
+                      {.expected = "rows that hold a sample",
+                       .got = base::concat("row ", row, ", which is empty"),
+                       .advice = {}});
+    }
+    empty_row(row);
+  }
+}
+
+SequenceBuffer::Taken SequenceBuffer::take(int call, int64_t n_wanted) {
+  const auto n = static_cast<size_t>(n_wanted);
+  if (n_ready(call) < n_wanted) {
     throw CallError(base::concat("sequence buffer: call ", call, " is not ready"),
                     {.expected = base::concat(base::counted(n, "sample"), " with all its keys"),
                      .got = base::concat(n_ready(call)),
@@ -166,10 +199,7 @@ SequenceBuffer::Taken SequenceBuffer::take(int call) {
     taken.rows.push_back(row);
     if (++reads_[at(row)] != n_calls_) continue;
     taken.freed.push_back(row);
-    row_of_.erase(ids_[at(row)].value);
-    empty_bits_[at(row) / kWordBits] |= bit(row);
-    first_word_with_empty_ = std::min(first_word_with_empty_, at(row) / kWordBits);
-    --n_used_;
+    empty_row(row);
   }
   list.head += n;
   if (list.head == list.entries.size()) {

@@ -81,6 +81,19 @@ std::map<std::string, double> numbers_of(const StepReport& report) {
   numbers["samples"] = static_cast<double>(report.samples);
   numbers["epoch"] = static_cast<double>(report.step.epoch);
   numbers["bytes_redistributed"] = static_cast<double>(report.bytes_redistributed());
+  if (report.sampled) {
+    const SampledStep& sampled = *report.sampled;
+    const auto n = [](const std::vector<int64_t>& groups) {
+      return static_cast<double>(groups.size());
+    };
+    numbers["dynamic_sampling/rounds"] = static_cast<double>(sampled.rounds);
+    numbers["dynamic_sampling/generated_groups"] = static_cast<double>(sampled.generated_groups);
+    numbers["dynamic_sampling/rejected_groups"] = n(sampled.rejected);
+    numbers["dynamic_sampling/discarded_groups"] = n(sampled.discarded);
+    numbers["dynamic_sampling/carried_in"] = static_cast<double>(sampled.carried_in);
+    numbers["dynamic_sampling/carried_over"] = n(sampled.carried_over);
+    numbers["dynamic_sampling/complete"] = sampled.is_complete ? 1 : 0;
+  }
   if (report.flops() > 0) {
     numbers["flops"] = static_cast<double>(report.flops());
     if (report.seconds > 0) {

@@ -8,10 +8,6 @@
 
 namespace orrery::master {
 
-bool WorkerSet::empty() const {
-  return std::all_of(words_.begin(), words_.end(), [](uint64_t word) { return word == 0; });
-}
-
 std::vector<int> WorkerSet::members() const {
   std::vector<int> members;
   for (size_t i = 0; i < words_.size(); ++i) {

@@ -41,16 +41,6 @@ struct Costs {
 
 }  // namespace
 
-std::string flops_text(Flops flops) {
-  std::string digits;
-  do {
-    digits += static_cast<char>('0' + static_cast<int>(flops % 10));
-    flops /= 10;
-  } while (flops != 0);
-  std::reverse(digits.begin(), digits.end());
-  return digits;
-}
-
 Flops forward_flops(const FlopsShape& shape, std::span<const int64_t> seqlens) {
   const Costs costs(shape);
   Flops total = 0;
@@ -76,20 +66,6 @@ Flops generate_flops(const FlopsShape& shape, std::span<const int64_t> prompt_le
     total += costs.tokens(steps) + costs.layers * costs.attention(1, keys);
   }
   return total;
-}
-
-void FlopsCounter::add_inference(const FlopsShape& shape, std::span<const int64_t> seqlens) {
-  total_ += forward_flops(shape, seqlens);
-}
-
-void FlopsCounter::add_train(const FlopsShape& shape, std::span<const int64_t> seqlens,
-                             int64_t factor) {
-  total_ += train_flops(shape, seqlens, factor);
-}
-
-void FlopsCounter::add_generate(const FlopsShape& shape, std::span<const int64_t> prompt_lens,
-                                int64_t n_new_tokens) {
-  total_ += generate_flops(shape, prompt_lens, n_new_tokens);
 }
 
 }  // namespace orrery::metrics

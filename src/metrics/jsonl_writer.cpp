@@ -62,8 +62,8 @@ void JsonlWriter::write(const MetricsRecord& record) {
 }
 
 void remove_torn_line(const fs::path& file) {
-  if (!base::exists(file) || !fs::is_regular_file(file)) return;
-  const auto size = fs::file_size(file);
+  if (!base::is_file(file)) return;
+  const uint64_t size = base::file_size(file);
   std::ifstream in(file, std::ios::binary);
   constexpr std::streamoff kStep = 4096;
   std::streamoff end = static_cast<std::streamoff>(size);

@@ -4,13 +4,12 @@
 
 #include <atomic>
 #include <boost/crc.hpp>  // CRC-32C
-#include <fstream>
-#include <iterator>
 #include <optional>
 
 #include "orrery/base/clock.h"  // wall_seconds
 #include "orrery/base/error.h"  // Error
 #include "orrery/base/file.h"   // AppendFile
+#include "orrery/base/log.h"    // log_warning
 #include "orrery/base/text.h"   // concat
 #include "scalar_events.pb.h"
 
@@ -97,18 +96,10 @@ void TensorBoardWriter::write(int64_t step, const std::map<std::string, double>&
 
 namespace {
 
-/// Calls `visit(event, frame)` for each whole record of an event file; stops quietly at one that
-/// was cut off by a kill. Throws DataError when a checksum or a message is wrong.
+/// Calls `visit(event, frame)` for each whole record of `all`, the content of `file`; stops quietly
+/// at one that was cut off by a kill. Throws DataError when a checksum or a message is wrong.
 template <class Visit>
-void for_each_event(const std::filesystem::path& file, const Visit& visit) {
-  std::ifstream in(file, std::ios::binary);
-  if (!in) {
-    throw DataError(
-        base::concat(file.string(), ": cannot be opened"),
-        {.expected = "an event file", .got = "no readable file", .advice = "check the path"});
-  }
-  const std::string bytes((std::istreambuf_iterator<char>(in)), {});
-  const std::string_view all = bytes;
+void for_each_event(const std::filesystem::path& file, std::string_view all, const Visit& visit) {
   constexpr size_t kHead = 12, kTail = 4;
   for (size_t at = 0; at + kHead <= all.size();) {
     const std::string_view length_bytes = all.substr(at, 8);
@@ -136,7 +127,7 @@ void for_each_event(const std::filesystem::path& file, const Visit& visit) {
 
 std::vector<TensorBoardScalar> read_tensorboard(const std::filesystem::path& file) {
   std::vector<TensorBoardScalar> scalars;
-  for_each_event(file, [&](const events::Event& event, std::string_view) {
+  for_each_event(file, base::read_file(file), [&](const events::Event& event, std::string_view) {
     for (const events::SummaryValue& value : event.summary().value()) {
       scalars.push_back({.step = event.step(),
                          .wall_time = event.wall_time(),
@@ -150,12 +141,18 @@ std::vector<TensorBoardScalar> read_tensorboard(const std::filesystem::path& fil
 void drop_events_after(const std::filesystem::path& directory, int64_t step) {
   for (const std::filesystem::path& file : base::list_folder(directory)) {
     if (file.filename().string().find("tfevents") == std::string::npos) continue;  // not ours
+    const std::string content = base::read_file(file);
     std::string kept;
-    for_each_event(file, [&](const events::Event& event, std::string_view frame) {
-      if (event.step() <= step) kept += frame;
-    });
+    try {
+      for_each_event(file, content, [&](const events::Event& event, std::string_view frame) {
+        if (event.step() <= step) kept += frame;
+      });
+    } catch (const DataError& error) {
+      // A machine that went down leaves zeros where the last pages were to come.
+      base::log_warning(base::concat(error.what(), "; what follows is cut off"));
+    }
     // Shorter also where the last record was cut off by a kill.
-    if (kept.size() != std::filesystem::file_size(file)) base::publish_file(file, kept);
+    if (kept.size() != content.size()) base::publish_file(file, kept);
   }
 }
 

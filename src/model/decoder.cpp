@@ -255,10 +255,21 @@ at::Tensor Decoder::head_log_probs(const PackedTokens& batch, const at::Tensor& 
 }
 
 LogProbs Decoder::head_measured_log_probs(const PackedTokens& batch, const at::Tensor& output,
-                                          double temperature) {
+                                          double temperature, EntropyGradient entropy) {
   check_temperature(temperature);
   ORRERY_ASSERT(!state_->architecture.value_head, "a value head gives no probabilities");
-  return model::head_log_probs(state_, output, batch, temperature, Entropy::kMeasure);
+  return model::head_log_probs(
+      state_, output, batch, temperature,
+      entropy == EntropyGradient::kFlows ? Entropy::kCompute : Entropy::kMeasure);
+}
+
+at::Tensor Decoder::head_divergence(const PackedTokens& batch, const at::Tensor& output,
+                                    const TeacherRows& teacher, const at::Tensor& mask,
+                                    const DivergenceOptions& options) {
+  check_options(options);
+  ORRERY_ASSERT(!state_->architecture.value_head, "a value head gives no probabilities");
+  return model::head_divergence(state_, output, batch, *teacher.decoder->state_, teacher, mask,
+                                options);
 }
 
 at::Tensor Decoder::log_probs(const PackedTokens& batch, double temperature) {

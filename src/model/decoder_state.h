@@ -89,6 +89,13 @@ LogProbs head_log_probs(const std::shared_ptr<Decoder::State>& state, const at::
 at::Tensor head_logits(const std::shared_ptr<Decoder::State>& state, const at::Tensor& hidden,
                        const PackedTokens& batch);
 
+/// hidden [R, H] and the teacher's [T, H of the teacher] -> divergence of each action [A], likewise
+/// differentiable; 0 where `mask` is false.
+at::Tensor head_divergence(const std::shared_ptr<Decoder::State>& state, const at::Tensor& hidden,
+                           const PackedTokens& batch, const Decoder::State& teacher,
+                           const TeacherRows& teacher_rows, const at::Tensor& mask,
+                           const DivergenceOptions& options);
+
 /// own rows [R, H] -> all rows [T, H], differentiable.
 at::Tensor all_rows(const std::shared_ptr<Decoder::State>& state, const at::Tensor& own,
                     int64_t n_tokens);

@@ -1,12 +1,12 @@
 #include "orrery/model/foreign_model.h"
 
 #include <algorithm>
-#include <fstream>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "orrery/base/error.h"
+#include "orrery/base/file.h"
 #include "orrery/base/text.h"
 
 namespace orrery::model {
@@ -23,21 +23,13 @@ constexpr const char* kExpected = "a directory with config.json and safetensors 
                     {.expected = kExpected, .got = got, .advice = advice});
 }
 
-std::string begin_of(const fs::path& file, size_t n) {
-  std::ifstream in(file, std::ios::binary);
-  std::string text(n, '\0');
-  in.read(text.data(), static_cast<std::streamsize>(n));
-  text.resize(static_cast<size_t>(in.gcount()));
-  return text;
-}
-
 bool is_lfs_pointer(const fs::path& file) {
   constexpr std::string_view kBegin = "version https://git-lfs";
-  return begin_of(file, kBegin.size()) == kBegin;
+  return base::read_beginning(file, kBegin.size()) == kBegin;
 }
 
 void refuse_file(const fs::path& path) {
-  if (begin_of(path, 4) == "GGUF") {
+  if (base::read_beginning(path, 4) == "GGUF") {
     refuse(path, "a GGUF file", "use the Hugging Face directory that it was made from");
   }
   refuse(path, "a file", concat("name its directory: ", path.parent_path().string()));
@@ -45,33 +37,27 @@ void refuse_file(const fs::path& path) {
 
 /// The hub's cache: models--org--name/snapshots/HASH/config.json.
 void refuse_cache(const fs::path& path) {
-  std::error_code ignored;
   const fs::path snapshots = path / "snapshots";
-  if (!fs::is_directory(snapshots, ignored)) return;
+  if (!base::is_folder(snapshots)) return;
   std::vector<std::string> inside;
-  for (const auto& entry : fs::directory_iterator(snapshots, ignored)) {
-    inside.push_back(entry.path().string());
-  }
+  for (const fs::path& entry : base::list_folder(snapshots)) inside.push_back(entry.string());
   if (inside.empty()) return;
-  std::sort(inside.begin(), inside.end());
   refuse(path, "a folder of the hub's cache", concat("name ", base::join(inside, " or ")));
 }
 
 }  // namespace
 
 void refuse_foreign_model(const fs::path& path) {
-  std::error_code error;
-  if (fs::is_regular_file(path, error)) refuse_file(path);
-  if (!fs::is_directory(path, error) || fs::exists(path / "manifest.json", error)) return;
-  const bool has_config = fs::exists(path / "config.json", error);
-  if (!has_config) refuse_cache(path);
+  if (base::is_file(path)) refuse_file(path);
+  if (!base::is_folder(path) || base::exists(path / "manifest.json")) return;
+  if (!base::exists(path / "config.json")) refuse_cache(path);
   std::string other;
   bool has_safetensors = false;
-  for (const auto& entry : fs::directory_iterator(path, error)) {
-    const std::string name = entry.path().filename().string();
+  for (const fs::path& entry : base::list_folder(path)) {
+    const std::string name = entry.filename().string();
     const bool is_safetensors = name.ends_with(".safetensors");
     has_safetensors |= is_safetensors;
-    if ((is_safetensors || name == "config.json") && is_lfs_pointer(entry.path())) {
+    if ((is_safetensors || name == "config.json") && is_lfs_pointer(entry)) {
       refuse(path, concat(name, ", a pointer of git LFS instead of the file"),
              "git lfs pull in that directory");
     }

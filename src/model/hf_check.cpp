@@ -1,10 +1,10 @@
 #include "orrery/model/hf_check.h"
 
-#include <algorithm>  // equal, sort
+#include <algorithm>  // equal
 #include <cstddef>
 #include <span>
-#include <system_error>
 
+#include "orrery/base/file.h"
 #include "orrery/base/text.h"
 #include "orrery/model/safetensors.h"
 
@@ -60,12 +60,10 @@ bool has_other_head(const SafetensorsDirectory& stored) {
 template <class Passes>
 std::vector<std::string> files_of(const fs::path& directory, const Passes& passes) {
   std::vector<std::string> names;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(directory, error)) {
-    std::string name = entry.path().filename().string();
+  for (const fs::path& entry : base::list_folder(directory)) {
+    std::string name = entry.filename().string();
     if (passes(name)) names.push_back(std::move(name));
   }
-  std::sort(names.begin(), names.end());
   return names;
 }
 
@@ -74,9 +72,8 @@ std::vector<std::string> files_of(const fs::path& directory, const Passes& passe
 std::vector<std::string> unused_in_hf_directory(const fs::path& directory,
                                                 const Architecture& architecture) {
   std::vector<std::string> remarks;
-  std::error_code error;
-  if (fs::exists(directory / "model.safetensors", error) &&
-      fs::exists(directory / "model.safetensors.index.json", error)) {
+  if (base::exists(directory / "model.safetensors") &&
+      base::exists(directory / "model.safetensors.index.json")) {
     remarks.emplace_back(
         "there is a model.safetensors beside model.safetensors.index.json: the former is read, the "
         "index and its files are not; remove whichever is left over from an earlier model");

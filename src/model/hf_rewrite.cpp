@@ -171,8 +171,8 @@ std::vector<std::vector<std::string>> plan_files(
 
 void copy_companions(const fs::path& from, const fs::path& to) {
   for (const char* name : kCompanions) {
-    if (fs::is_regular_file(from / name))
-      base::publish_file(to / name, base::read_file(from / name));
+    if (!base::exists(from / name)) continue;
+    base::publish_file(to / name, base::read_file(from / name));
   }
 }
 
@@ -194,7 +194,7 @@ void publish_directory(const fs::path& directory,
       throw;
     }
     // Two renames: for a moment the name does not exist, but never with half of its files.
-    const bool replaces = fs::exists(target);
+    const bool replaces = base::exists(target);
     if (replaces) {
       fs::remove_all(old);
       fs::rename(target, old);

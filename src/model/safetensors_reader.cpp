@@ -310,7 +310,7 @@ SafetensorsDirectory::SafetensorsDirectory(const std::filesystem::path& director
     }
     return;
   }
-  if (!std::filesystem::exists(index_path)) {
+  if (!base::exists(index_path)) {
     fail(directory, "no weights", "model.safetensors or model.safetensors.index.json", "neither");
   }
   const auto [index, problem] = base::parse_json(base::read_file(index_path, kMaxHeaderBytes));

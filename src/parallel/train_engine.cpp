@@ -34,11 +34,11 @@ std::vector<data::SequenceBatch> micro_batches(const data::SequenceBatch& batch,
   }
   const int min_parts = static_cast<int>(std::min<int64_t>(std::max<int64_t>(limits.min_parts, 1),
                                                            static_cast<int64_t>(batch.size())));
-  const data::TokenSplit split =
+  const std::vector<std::vector<int>> split =
       data::plan_token_split(weights, {.min_parts = min_parts, .max_tokens = budget});
-  if (split.parts.size() == 1) return {batch};
+  if (split.size() == 1) return {batch};
   std::vector<data::SequenceBatch> parts;
-  for (const std::vector<int>& part : split.parts) parts.push_back(batch.select_samples(part));
+  for (const std::vector<int>& part : split) parts.push_back(batch.select_samples(part));
   return parts;
 }
 
@@ -86,7 +86,7 @@ struct TrainEngine::Totals {
 };
 
 TrainEngine::Totals TrainEngine::forward_backward(const data::SequenceBatch& minibatch,
-                                                  const OutputLoss& loss,
+                                                  const OutputLossFunction& loss,
                                                   const MicroBatchLimits& limits, size_t n_watched,
                                                   metrics::Statistics& statistics) {
   Totals own{.watched = std::vector<double>(n_watched)};
@@ -159,16 +159,18 @@ metrics::Statistics TrainEngine::step(const data::SequenceBatch& minibatch, doub
 metrics::Statistics TrainEngine::step(const data::SequenceBatch& minibatch, double temperature,
                                       double loss_weight, const PolicyLossFunction& loss,
                                       const MicroBatchLimits& limits,
-                                      std::span<const double> ceilings) {
+                                      std::span<const double> ceilings,
+                                      model::EntropyGradient entropy) {
   const auto of_output = [&](const model::PackedTokens& tokens, const at::Tensor& output,
                              const data::SequenceBatch& part) {
-    return loss(decoder_.head_measured_log_probs(tokens, output, temperature), part);
+    return loss(decoder_.head_measured_log_probs(tokens, output, temperature, entropy), part);
   };
   return step_by(minibatch, loss_weight, of_output, limits, ceilings);
 }
 
 metrics::Statistics TrainEngine::step_by(const data::SequenceBatch& minibatch, double loss_weight,
-                                         const OutputLoss& loss, const MicroBatchLimits& limits,
+                                         const OutputLossFunction& loss,
+                                         const MicroBatchLimits& limits,
                                          std::span<const double> ceilings) {
   decoder_.parameters().zero_gradients();
   weigh_balance(minibatch, loss_weight);

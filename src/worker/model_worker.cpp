@@ -10,7 +10,9 @@
 #include "orrery/base/clock.h"
 #include "orrery/base/error.h"
 #include "orrery/base/fault.h"
+#include "orrery/base/json.h"  // reported values
 #include "orrery/base/text.h"
+#include "orrery/metrics/resident_memory.h"
 #include "orrery/model/hf_directory.h"
 #include "orrery/parallel/whole_model.h"
 #include "orrery/worker/data_transfer.h"
@@ -45,14 +47,31 @@ template <class Purpose, class Work>
 void timed(const Operation& operation, metrics::TraceWriter* trace, comm::Reply& reply,
            const Purpose& memory, const Work& work) {
   const std::string& where = operation.where;
-  const metrics::TraceSpan span(trace, operation.category, operation.span, operation.of);
   const base::Stopwatch watch;
   try {
+    const metrics::TraceSpan span(trace, operation.category, operation.span, operation.of);
     with_purpose(memory, work);
   } catch (const std::exception& error) {
     rethrow_from(where, error);
   }
   reply.times.push_back({operation.time, watch.seconds()});
+  if (trace != nullptr && operation.category == "call") {
+    trace->counter("resident_bytes", static_cast<double>(metrics::resident_bytes()));
+  }
+}
+
+/// The numbers of each sample as a JSON list; null where one is not finite.
+///   values  [sum of lengths]
+std::vector<std::string> values_of(const at::Tensor& values, const data::NestedLengths& lengths) {
+  const at::Tensor wide = values.to(at::kCPU, at::kDouble).contiguous();
+  const double* next = wide.const_data_ptr<double>();
+  std::vector<std::string> texts;
+  for (size_t i = 0; i < lengths.size(); ++i) {
+    nlohmann::json list = nlohmann::json::array();
+    for (int64_t k = 0; k < lengths.total(i); ++k) list.push_back(*next++);
+    texts.push_back(list.dump());
+  }
+  return texts;
 }
 
 std::vector<std::unique_ptr<data::Dataset>> open_datasets(const config::Experiment& experiment,
@@ -187,8 +206,8 @@ void ModelWorker::run_hook(const comm::Request& request, const comm::Hook& hook,
       run_transfers(transfer->transfers, registry_.workers(), store_);
     } else if (const auto* save = std::get_if<comm::SaveHook>(&hook)) {
       export_model(request, *save);
-    } else if (std::holds_alternative<comm::EvaluateHook>(hook)) {
-      evaluate(request, reply);
+    } else if (const auto* keep = std::get_if<comm::KeepSamplesHook>(&hook)) {
+      keep_samples(*keep);
     } else if (const auto* realloc = std::get_if<comm::ReallocHook>(&hook)) {
       moves_.run(*realloc);
     } else {
@@ -210,6 +229,7 @@ void ModelWorker::run_request(const comm::Request& request, comm::Reply& reply) 
   const auto memory = [&] { return memory_for(request, handle); };
   timed(operation, trace_, reply, memory, [&] {
     base::fault_point("worker.handle");
+    if (request.kind == comm::RequestKind::kTrainStep) base::fault_point("worker.train_step");
     switch (request.kind) {
       case comm::RequestKind::kLoad:
         return load(request, reply);
@@ -223,8 +243,6 @@ void ModelWorker::run_request(const comm::Request& request, comm::Reply& reply) 
         return save(request);
       case comm::RequestKind::kSaveEnd:
         reply.saved = checkpoint_->wait();
-        return;
-      case comm::RequestKind::kClear:
         return;
       default:
         throw CallError(base::concat("this version has no ", handle));
@@ -243,7 +261,19 @@ void ModelWorker::save(const comm::Request& request) {
   for (const auto& call : calls_) {
     if (call != nullptr) interfaces[call->call->name] = call->interface->state();
   }
-  checkpoint_->start(request.body, request.step.step, std::move(interfaces));
+  checkpoint_->start(request.body, request.step.step, std::move(interfaces),
+                     std::exchange(kept_, {}));
+}
+
+void ModelWorker::keep_samples(const comm::KeepSamplesHook& hook) {
+  kept_.clear();
+  for (const data::BatchMetadata& wanted : hook.batches) kept_.push_back(store_.gather(wanted));
+}
+
+void ModelWorker::load_kept(const comm::Request& request, comm::Reply& reply) {
+  checkpoint::CheckpointReader reader(job_.resume);
+  store_.put(read_samples(reader, request.batch));
+  reply.output = request.batch;
 }
 
 void ModelWorker::restore(const std::filesystem::path& directory) {
@@ -258,6 +288,7 @@ void ModelWorker::restore(const std::filesystem::path& directory) {
 }
 
 void ModelWorker::load(const comm::Request& request, comm::Reply& reply) {
+  if (!request.batch.ids.empty()) return load_kept(request, reply);
   const auto by_dataset = [&](const std::vector<data::RowRef>& rows, size_t dataset) {
     std::pair<std::vector<int64_t>, std::vector<data::SampleId>> chosen;
     for (const data::RowRef& row : rows) {
@@ -296,6 +327,7 @@ void ModelWorker::run_call(const comm::Request& request, comm::Reply& reply) {
   const data::SequenceBatch input = store_.gather(request.batch).remap(hosted.graph_to_interface);
   const algorithm::CallContext call = call_context(request, hosted);
   algorithm::ModelContext model = hosted.model->context();
+  model.teacher = teacher_of(*hosted.call);
   if (request.kind == comm::RequestKind::kTrainStep) {
     reply.statistics = hosted.interface->train_step(model, input, call);
     return;
@@ -319,6 +351,23 @@ void ModelWorker::run_call(const comm::Request& request, comm::Reply& reply) {
   if (!statistics.empty()) reply.statistics.push_back(std::move(statistics));
   store_.put(output);
   reply.output = std::move(output.meta);
+  if (!request.body.empty()) {
+    reply.output.extra[comm::kReportedValues] =
+        values_of(output.at(request.body), reply.output.at(request.body).lengths);
+  }
+}
+
+/// The shard, in the same place, of the role whose hidden states the call reads; null: none.
+const model::Decoder* ModelWorker::teacher_of(const graph::Call& call) {
+  for (const config::KeyBinding& input : call.inputs) {
+    const int writer =
+        input.interface_key == "teacher_hidden" ? job_.graph.producer(input.graph_key) : -1;
+    if (writer < 0) continue;
+    const graph::Call& teacher = job_.graph.call(writer);
+    if (teacher.layout != call.layout) return nullptr;
+    return models_.at({teacher.role, teacher.replica}).decoder.get();
+  }
+  return nullptr;
 }
 
 void ModelWorker::evaluate(const comm::Request& request, comm::Reply& reply) {

@@ -26,8 +26,7 @@ struct Pending {
 /// Hooks after the handle that need no other worker run at once: the model is still warm, and the
 /// others are not kept waiting for a peer that saves.
 bool is_worker_local(const comm::Hook& hook) {
-  return std::holds_alternative<comm::EvaluateHook>(hook) ||
-         std::holds_alternative<comm::SaveHook>(hook) ||
+  return std::holds_alternative<comm::SaveHook>(hook) ||
          std::holds_alternative<comm::ResidencyHook>(hook);
 }
 

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <functional>
 #include <memory>
+#include <numeric>
 
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
@@ -62,7 +64,56 @@ void read_all(checkpoint::CheckpointReader& reader, const model::ParameterTable&
   }
 }
 
+/// Numbers for each unit of length.
+int64_t width_of(const data::KeyMetadata& key) {
+  return std::accumulate(key.trailing_shape.begin(), key.trailing_shape.end(), int64_t{1},
+                         std::multiplies<>());
+}
+
+/// Everything that a sample has under a key.
+checkpoint::Slab slab_of_sample(data::SampleId id, const data::KeyMetadata& key, size_t place) {
+  const int64_t rows = key.lengths.total(place);
+  const int64_t columns = width_of(key);
+  return {.name = base::concat("carried/samples/", id.value, "/", key.key),
+          .dtype = key.dtype,
+          .rows = rows,
+          .columns = columns,
+          .n_rows = rows,
+          .n_columns = columns};
+}
+
+void add_samples(checkpoint::ShardWriter& file, const data::SequenceBatch& batch) {
+  for (const data::KeyMetadata& key : batch.meta.keys) {
+    const at::Tensor values = batch.at(key.key).to(at::kCPU).contiguous();
+    const auto* bytes = static_cast<const char*>(values.const_data_ptr());
+    for (size_t i = 0; i < batch.size(); ++i) {
+      const checkpoint::Slab slab = slab_of_sample(batch.meta.ids[i], key, i);
+      file.add(slab, bytes);
+      bytes += slab.size_bytes();
+    }
+  }
+}
+
 }  // namespace
+
+data::SequenceBatch read_samples(checkpoint::CheckpointReader& reader,
+                                 const data::BatchMetadata& wanted) {
+  data::SequenceBatch batch;
+  batch.meta = wanted;
+  for (const data::KeyMetadata& key : wanted.keys) {
+    std::vector<int64_t> shape = {key.lengths.grand_total()};
+    shape.insert(shape.end(), key.trailing_shape.begin(), key.trailing_shape.end());
+    at::Tensor values = at::empty(shape, data::scalar_type(key.dtype));
+    auto* bytes = static_cast<char*>(values.mutable_data_ptr());
+    for (size_t i = 0; i < wanted.ids.size(); ++i) {
+      const checkpoint::Slab slab = slab_of_sample(wanted.ids[i], key, i);
+      if (slab.numel() > 0) reader.read(slab, bytes);  // of an empty one nothing is written
+      bytes += slab.size_bytes();
+    }
+    batch.data[key.key] = values;
+  }
+  return batch;
+}
 
 std::vector<PlacedSlab> slabs_of(const model::ParameterSpec& spec,
                                  const model::IndexRange& partition, const std::string& prefix,
@@ -106,7 +157,8 @@ bool ShardCheckpoint::is_state(const HostedModel& model) const {
 }
 
 void ShardCheckpoint::start(const std::filesystem::path& directory, int64_t step,
-                            std::map<std::string, std::string> interfaces) {
+                            std::map<std::string, std::string> interfaces,
+                            std::vector<data::SequenceBatch> samples) {
   auto snapshots = std::make_shared<std::vector<std::pair<Snapshot, int64_t>>>();
   std::map<std::string, std::string> blobs;
   for (auto& [name, state] : interfaces) {
@@ -143,13 +195,15 @@ void ShardCheckpoint::start(const std::filesystem::path& directory, int64_t step
   }
   const std::filesystem::path partial = checkpoint::partial_directory(directory);
   std::error_code error;
-  std::filesystem::create_directories(partial, error);  // whoever comes first
+  std::filesystem::create_directory(partial, error);  // whoever comes first; no folders above it
   if (error) throw CheckpointError(base::concat(partial.string(), ": ", error.message()));
   step_ = step;
   is_reported_ = false;
   writer_.start(partial / file_name(worker_), compression_,
-                [snapshots, blobs = std::move(blobs)](checkpoint::ShardWriter& file) {
+                [snapshots, blobs = std::move(blobs),
+                 samples = std::move(samples)](checkpoint::ShardWriter& file) {
                   for (const auto& [snapshot, first] : *snapshots) add_all(file, snapshot, first);
+                  for (const data::SequenceBatch& batch : samples) add_samples(file, batch);
                   for (const auto& [name, bytes] : blobs) file.add_blob(name, bytes);
                 });
 }

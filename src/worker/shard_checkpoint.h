@@ -5,6 +5,7 @@
 //   ROLE/second_moment/NAME
 //   blob optimizer/ROLE       number of updates
 //   blob call/NAME            state of the call's interface
+//   carried/samples/ID/KEY    of samples that the next step uses: rows of one key
 //
 // Each number is in the file of one worker; a resumed job reads the rectangles that its own layout
 // wants from whichever files have them. Main thread of the worker.
@@ -20,6 +21,7 @@
 #include "orrery/checkpoint/reader.h"
 #include "orrery/checkpoint/slab.h"
 #include "orrery/comm/message.h"  // SavedShard
+#include "orrery/data/sequence_batch.h"
 #include "orrery/graph/graph.h"
 #include "orrery/model/parameter_table.h"
 #include "orrery/worker/hosted_models.h"
@@ -39,6 +41,11 @@ std::vector<PlacedSlab> slabs_of(const model::ParameterSpec& spec,
                                  const model::IndexRange& partition, const std::string& prefix,
                                  data::DType dtype);
 
+/// Samples that a checkpoint's start() was given, from whichever files hold them, as `wanted` says.
+/// Throws CheckpointError when one is missing or has another type or length.
+data::SequenceBatch read_samples(checkpoint::CheckpointReader& reader,
+                                 const data::BatchMetadata& wanted);
+
 class ShardCheckpoint {
  public:
   /// `models` must outlive it.
@@ -46,9 +53,11 @@ class ShardCheckpoint {
                   checkpoint::Compression compression);
 
   /// Copies what survives and begins to write it into the partial directory of `directory`. Returns
-  /// once it is copied. `interfaces`: state of each call that this worker runs, by name.
+  /// once it is copied. `interfaces`: state of each call that this worker runs, by name; `samples`:
+  /// copies of samples that are to be written too.
   void start(const std::filesystem::path& directory, int64_t step,
-             std::map<std::string, std::string> interfaces);
+             std::map<std::string, std::string> interfaces,
+             std::vector<data::SequenceBatch> samples = {});
   /// What has been written since the last call, if anything. Throws CheckpointError when it failed.
   std::vector<comm::SavedShard> finished();
   /// Waits for it.

@@ -278,6 +278,9 @@ TEST(Options, ThatContradictOrDoNothingAreNamed) {
   EXPECT_THAT(train("adaptive_kl = true").problems, ElementsAre(HasSubstr("kl_coef is 0")));
   EXPECT_THAT(train("reward_scaling = 0").problems, SizeIs(1));
   EXPECT_THAT(train("group_adv_norm_by_token = true").problems, SizeIs(1));
+  EXPECT_THAT(train("adv_norm = true").problems, ElementsAre(HasSubstr("two deviations")));
+  EXPECT_THAT(train("adv_norm = true\ngroup_std = none").problems, IsEmpty());
+  EXPECT_THAT(train("adv_norm = true\ngroup_adv_norm = false").problems, IsEmpty());
   for (const char* line : {"length_free = 3", "value_norm = true", "behav_imp_weight_cap = 2",
                            "discount = 0.9", "leave_one_out = true"}) {
     SCOPED_TRACE(line);

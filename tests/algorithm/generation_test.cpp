@@ -165,7 +165,7 @@ TEST(Mismatch, IsWhatItsDefinitionsSay) {
   const at::Tensor generated = at::tensor({-1.5, -1.0, -3.0, 0.0}, at::kDouble);
   const at::Tensor mask = at::tensor({1, 1, 1, 0}, at::kInt).to(at::kBool);
 
-  record_mismatch(statistics, trained, generated, mask);
+  record_mismatch(statistics, trained, generated, mask, {2, 2});
 
   EXPECT_NEAR(statistics.value("mismatch/abs_mean").value(), 0.5, 1e-12);
   EXPECT_NEAR(statistics.value("mismatch/abs_max").value(), 1, 1e-12);

@@ -1,5 +1,7 @@
 // The statistics of groups against the vectors of objectives, and what the vectors do not say.
+#include "algorithm/objectives_for_test.h"
 #include "algorithm/tensors_for_test.h"
+#include "orrery/algorithm/action_advantages.h"
 #include "orrery/algorithm/group_advantages.h"
 #include "orrery/base/error.h"
 #include "orrery/comm/thread_communicator.h"
@@ -11,74 +13,94 @@ std::string vectors() {
   return (golden::objectives_directory() / "advantages_group.json").string();
 }
 
-/// The vectors' name of an estimator -> ours. Those that are not here do not exist.
-const std::map<std::string, GroupEstimator> kEstimators = {{"grpo", GroupEstimator::kStandardised},
-                                                           {"dr_grpo", GroupEstimator::kMeanOnly},
-                                                           {"rloo", GroupEstimator::kLeaveOneOut}};
-
-std::string missing_estimator(const golden::Case& c) {
-  const std::string name = c["options"]["estimator"].get<std::string>();
-  return kEstimators.contains(name) ? "" : "there is no estimator " + name;
-}
-
-GroupOptions options_of(const golden::Case& c) {
-  const nlohmann::json& given = c["options"];
+/// Variance and epsilon of what is standardised.
+GroupOptions deviation_of(const nlohmann::json& given) {
   GroupOptions options;
-  options.estimator = kEstimators.at(given["estimator"].get<std::string>());
-  if (given.contains("std_scope") && given["std_scope"] == "batch") {
-    options.scope = StdScope::kBatch;
-  }
-  const auto text = [&](const char* name) { return given[name].get<std::string>(); };
-  const auto is_given = [&](const char* name) {
-    return given.contains(name) && given[name].is_string() && given[name] != "none";
-  };
-  if (is_given("std")) options.variance = variance_named(text("std"));
-  if (is_given("eps_mode")) options.eps_mode = eps_mode_named(text("eps_mode"));
-  if (is_given("single_member")) options.single_answer = single_answer_named(text("single_member"));
-  if (given.contains("eps") && !given["eps"].is_null()) options.eps = given["eps"].get<double>();
+  options.variance = variance_named(word(given, "std"));
+  options.eps = optional_number(given, "eps").value_or(NAN);
+  options.eps_mode = eps_mode_named(word(given, "eps_mode"));
   return options;
 }
 
-/// The weighted sum of what the reward functions gave.
-at::Tensor rewards_of(const golden::Case& c) {
-  const std::vector<double> weights = golden::doubles(c["reward_weights"]);
-  at::Tensor sum;
-  for (size_t i = 0; i < weights.size(); ++i) {
-    const at::Tensor own = weights[i] * at::tensor(golden::doubles(c["rewards"][i]), at::kDouble);
-    sum = sum.defined() ? sum + own : own;
+GroupOptions options_of(const nlohmann::json& given) {
+  const std::string name = word(given, "estimator");
+  if (name == "gdpo") return deviation_of(given);
+  GroupOptions options;
+  if (name == "grpo") {
+    options = deviation_of(given);
+    options.scope = std_scope_named(word(given, "std_scope"));
   }
-  return sum;
+  options.estimator = group_estimator_named(name);
+  if (name == "rloo") options.single_answer = single_answer_named(word(given, "single_member"));
+  if (name == "pass_at_k") options.k = optional_integer(given, "k").value_or(0);
+  return options;
+}
+
+std::vector<at::Tensor> rewards_of(const golden::Case& c) {
+  std::vector<at::Tensor> rewards;
+  for (const nlohmann::json& each : c["rewards"]) rewards.push_back(double_tensor(each));
+  return rewards;
+}
+
+at::Tensor kept_of(const golden::Case& c) {
+  return c.has("dropped") ? bool_tensor(c["dropped"]).logical_not() : at::Tensor();
+}
+
+at::Tensor advantages_of(const golden::Case& c) {
+  const std::vector<at::Tensor> rewards = rewards_of(c);
+  const std::vector<double> weights = golden::doubles(c["reward_weights"]);
+  const std::vector<int32_t> sizes = golden::int32s(c["group_sizes"]);
+  const GroupOptions options = options_of(c["options"]);
+  if (word(c["options"], "estimator") == "gdpo") {
+    return decoupled_group_advantages(rewards, weights, sizes, kept_of(c), options);
+  }
+  const std::vector<int32_t> lengths =
+      c.has("lengths") ? golden::int32s(c["lengths"]) : std::vector<int32_t>();
+  return group_advantages(weighted_rewards(rewards, weights), sizes, kept_of(c), options, nullptr,
+                          lengths);
 }
 
 TEST(GroupAdvantagesGolden, AreThoseOfTheVectors) {
-  const double absolute = golden::load(vectors())["tolerance"]["absolute"].get<double>();
-  const double relative = golden::load(vectors())["tolerance"]["relative"].get<double>();
-  const golden::Count count = golden::for_each_case(
-      vectors(), "per_sequence",
-      [&](const golden::Case& c) {
-        const std::vector<int32_t> sizes = golden::int32s(c["group_sizes"]);
-        const at::Tensor kept =
-            c.has("dropped") ? bool_tensor(c["dropped"]).logical_not() : at::Tensor();
-        if (c.expects_error()) {
-          EXPECT_THROW(group_advantages(rewards_of(c), sizes, kept, options_of(c)), Error);
-          return;
-        }
-        const at::Tensor got = group_advantages(rewards_of(c), sizes, kept, options_of(c));
-
-        const std::vector<double> expected = golden::doubles(c.expect()["advantages"]);
-        ASSERT_EQ(got.numel(), static_cast<int64_t>(expected.size()));
-        for (size_t i = 0; i < expected.size(); ++i) {
-          EXPECT_NEAR(got.const_data_ptr<double>()[i], expected[i],
-                      absolute + relative * std::abs(expected[i]))
-              << "answer " << i;
-        }
-      },
-      {.quirks = {}, .left_out = {}, .leave_out_if = missing_estimator});
-  EXPECT_GT(count.ran, 0);
+  const Tolerance tolerance = Tolerance::of(vectors());
+  const golden::Count count = golden::for_each_case(vectors(), "per_sequence", [&](const auto& c) {
+    const at::Tensor got =
+        advantages_of(c);  // before anything is expected of a case that is refused
+    tolerance.expect_all(got, c.expect().at("advantages"), "advantage");
+  });
+  EXPECT_EQ(count.left_out, 0);
 }
 
-TEST(GroupAdvantagesGolden, NoEstimatorOfActionsExists) {
-  golden::leave_out_section(vectors(), "per_action", "advantages of a group are per answer");
+ActionAdvantages action_advantages_of(const golden::Case& c) {
+  const nlohmann::json& given = c["options"];
+  const std::string name = word(given, "estimator");
+  const nlohmann::json& whiten = given.at("whiten");
+  ActionAdvantageOptions options{.takes_group_mean = takes_group_mean(name),
+                                 .kl_coef = given.at("kl_coef").get<double>(),
+                                 .discount = given.at("discount").get<double>(),
+                                 .scope = whiten_scope_named(word(whiten, "scope")),
+                                 .whiten = deviation_of(whiten)};
+  if (options.kl_coef != 0) {
+    options.kl_estimator = kl_estimator_named(word(given, "kl_estimator"));
+  }
+  return action_advantages(
+      {.rewards = weighted_rewards(rewards_of(c), golden::doubles(c["reward_weights"])),
+       .group_sizes = golden::int32s(c["group_sizes"]),
+       .kept = kept_of(c),
+       .lengths = golden::int32s(c["lengths"]),
+       .mask = bool_tensor(c["mask"]),
+       .log_probs = optional_doubles(c, "log_probs"),
+       .ref_log_probs = optional_doubles(c, "ref_log_probs")},
+      options);
+}
+
+TEST(ActionAdvantagesGolden, AreThoseOfTheVectors) {
+  const Tolerance tolerance = Tolerance::of(vectors());
+  const golden::Count count = golden::for_each_case(vectors(), "per_action", [&](const auto& c) {
+    const ActionAdvantages got = action_advantages_of(c);
+    tolerance.expect_all(got.returns, c.expect().at("returns"), "return");
+    tolerance.expect_all(got.advantages, c.expect().at("advantages"), "advantage");
+  });
+  EXPECT_EQ(count.left_out, 0);
 }
 
 TEST(GroupAdvantages, AreDividedByTheDeviationOfAllRanks) {

@@ -16,6 +16,10 @@
 namespace orrery::algorithm {
 namespace {
 
+std::vector<data::SequenceBatch> single_samples(const data::SequenceBatch& batch) {
+  return batch.split({.sizes = std::vector<int>(batch.size(), 1), .ranges = std::nullopt});
+}
+
 model::Architecture tiny_architecture_with(bool value_head) {
   model::Architecture a = tiny_architecture();
   a.value_head = value_head;
@@ -54,11 +58,22 @@ data::SequenceBatch rewarded_batch() {
   batch.set("prompt_mask", at::tensor(is_prompt, at::kInt).to(at::kBool), tokens);
   batch.set("packed_logprobs", numbers(n_actions, 2, -6, -5), action_lengths(tokens));
   batch.set("packed_ref_logprobs", numbers(n_actions, 3, -6, -5), action_lengths(tokens));
+  batch.set("sampling_logprobs", numbers(n_actions, 8, -6, -5), action_lengths(tokens));
+  batch.set("versions", numbers(n_actions, 9, -3, 0).to(at::kLong), action_lengths(tokens));
   batch.set("values", numbers(n_tokens, 4, -1, 1), tokens);
   batch.set("rewards", numbers(8, 5, -1, 1), one_each(tokens));
+  batch.set("rewards_2", numbers(8, 10, -1, 1), one_each(tokens));
   batch.set("seq_no_eos_mask", at::tensor({0, 1, 0, 0, 0, 0, 1, 0}, at::kInt).to(at::kBool),
             one_each(tokens));
   batch.set("ref_seqlogp", numbers(8, 6, -30, -20), one_each(tokens));
+  batch.set("desirable", at::tensor({1, 0, 0, 1, 1, 1, 0, 1}, at::kInt).to(at::kBool),
+            one_each(tokens));
+  batch.set("kl_input_ids", batch.at("packed_input_ids").flip(0), tokens);
+  batch.set("kl_prompt_mask", batch.at("prompt_mask"), tokens);
+  batch.set("kl_ref_seqlogp", numbers(8, 7, -40, -30), one_each(tokens));
+  batch.set("margins", numbers(4, 8, 0, 2), {{1}, {1}, {1}, {1}});
+  batch.set("teacher_logprobs", numbers(n_actions, 9, -6, -5), action_lengths(tokens));
+  batch.set("teacher_hidden", numbers(n_tokens * 16, 10, -2, 2).view({n_tokens, 16}), tokens);
   return batch;
 }
 
@@ -92,20 +107,26 @@ Outcome run(const Example& example, int n_ranks) {
     optimizer.schedule.max_lr = 1e-2;
     parallel::TrainEngine engine(decoder, optimizer, group);
     const data::ByteTokenizer tokenizer;
+    model::Decoder teacher(tiny_architecture(), at::kDouble);
+    teacher.parameters().initialise(9);
     ModelContext model{.decoder = &decoder,
                        .engine = &engine,
                        .tokenizer = &tokenizer,
                        .data_group = &group,
+                       .teacher = &teacher,
                        .is_dp_head = true};
     const int per_rank = 4 / n_ranks;
     data::SequenceBatch all = rewarded_batch();
     for (const int64_t answer : example.left_out) all.at("rewards")[answer].fill_(NAN);
-    data::SequenceBatch own = all.slice({group.rank() * per_rank, (group.rank() + 1) * per_rank});
+    data::SequenceBatch own =
+        all.split({.sizes = std::vector<int>(static_cast<size_t>(n_ranks), per_rank),
+                   .ranges = std::nullopt})
+            .at(static_cast<size_t>(group.rank()));
     if (example.kind == graph::CallKind::kGenerate) {
       data::SequenceBatch prompts;
       prompts.meta.ids = own.meta.ids;
       std::vector<at::Tensor> begins;
-      for (const data::SequenceBatch& sample : own.unpack()) {
+      for (const data::SequenceBatch& sample : single_samples(own)) {
         begins.push_back(sample.at("packed_input_ids").narrow(0, 0, 3));
       }
       const std::vector<int32_t> lengths(own.size(), 3);
@@ -134,7 +155,7 @@ Outcome run(const Example& example, int n_ranks) {
     outcome.records.resize(std::max(outcome.records.size(), records.size()));
     for (size_t i = 0; i < records.size(); ++i) outcome.records[i].merge(records[i]);
     if (output.size() > 0) {
-      for (data::SequenceBatch& sample : output.unpack()) {
+      for (data::SequenceBatch& sample : single_samples(output)) {
         outcome.by_sample[sample.meta.ids[0].value] = std::move(sample);
       }
     }
@@ -196,6 +217,51 @@ INSTANTIATE_TEST_SUITE_P(
                  option("length_penalty", "0.1"), option("mask_too_long", "true"),
                  option("best_of", "1")}},
         Example{"grpo", kTrain, {option("group_std", "batch"), option("kl_coef", "0.1")}},
+        Example{"grpo",
+                kTrain,
+                {option("aggregation", "seq_mean_token_mean"), option("kl_loss", "0.1"),
+                 option("kl_loss_estimator", "k1"), option("entropy_coef", "0.05"),
+                 option("clip_range_high", "0.28")}},
+        Example{"grpo",
+                kTrain,
+                {option("aggregation", "constant"), option("constant_length", "7"),
+                 option("ratio_level", "sequence"), option("kl_loss", "0.1"),
+                 option("kl_loss_gradient", "importance_weighted"), option("n_minibatches", "1"),
+                 option("ppo_epochs", "2")}},
+        Example{"grpo",
+                kTrain,
+                {option("aggregation", "seq_mean_token_sum"), option("surrogate", "sapo"),
+                 option("top_entropy_fraction", "0.4"), option("entropy_coef", "0.05"),
+                 option("entropy_aggregation", "same_as_loss")}},
+        Example{"grpo",
+                kTrain,
+                {option("top_entropy_fraction", "0.4"), option("entropy_coef", "0.05"),
+                 option("off_policy_mask", "0.01")}},
+        Example{"grpo",
+                kTrain,
+                {option("aggregation", "seq_mean_token_mean"), option("surrogate", "gmpo"),
+                 option("estimator", "gdpo"), option("ppo_epochs", "2")}},
+        Example{"grpo",
+                kTrain,
+                {option("rollout_correction", "mask"), option("rollout_upper", "3"),
+                 option("rollout_level", "sequence"), option("rollout_divisor", "kept"),
+                 option("max_staleness", "2"), option("surrogate", "cispo")}},
+        Example{"grpo",
+                kTrain,
+                {option("interpolate_proximal", "true"), option("estimator", "opo"),
+                 option("ratio_level", "sequence_token")}},
+        Example{"grpo",
+                kTrain,
+                {option("estimator", "reinforce_plus_plus_baseline"), option("kl_coef", "0.1"),
+                 option("kl_reward_estimator", "k3"), option("discount", "0.9"),
+                 option("group_eps_mode", "variance_floor")},
+                false,
+                2,
+                {3}},
+        Example{"grpo",
+                kTrain,
+                {option("estimator", "reinforce_plus_plus"), option("whiten_scope", "sequences"),
+                 option("surrogate", "dppo_tv")}},
         // One answer, a whole group, a whole data rank without a reward.
         Example{"grpo", kTrain, {option("adv_norm", "true")}, false, 2, {3}},
         Example{"grpo",
@@ -224,7 +290,32 @@ INSTANTIATE_TEST_SUITE_P(
                 true},
         Example{"ppo_critic", kInfer, {}, true}, Example{"ppo_actor", kInfer},
         Example{"reward_model", kTrain, {}, true}, Example{"reward_model", kInfer, {}, true},
+        Example{"reward_model", kTrain, {option("centering_coef", "0.1")}, true},
         Example{"dpo", kTrain}, Example{"dpo", kInfer},
+        Example{"dpo",
+                kTrain,
+                {option("label_smoothing", "0.1"), option("nll_coef", "0.5"),
+                 option("length_normalization", "mean")}},
+        Example{"dpo", kTrain, {option("loss", "robust_dpo"), option("label_smoothing", "0.2")}},
+        Example{"dpo",
+                kTrain,
+                {option("loss", "ipo"), option("nll_coef", "1"),
+                 option("nll_reduction", "sequence_mean")}},
+        Example{"dpo", kTrain, {option("loss", "hinge")}},
+        Example{"dpo", kTrain, {option("loss", "simpo"), option("gamma", "0.3")}},
+        Example{"dpo", kTrain, {option("loss", "cpo"), option("nll_coef", "1")}},
+        Example{"dpo", kTrain, {option("loss", "orpo"), option("nll_coef", "1")}},
+        Example{"dpo", kTrain, {option("loss", "kto"), option("undesirable_weight", "1.3")}},
+        Example{"distill", kTrain}, Example{"distill", kInfer},
+        Example{"distill",
+                kTrain,
+                {option("discount", "0.9"), option("student_log_probs", "current"),
+                 option("surrogate", "reinforce"), option("coef", "0.5")}},
+        Example{"distill_full", kTrain}, Example{"distill_full", kInfer},
+        Example{"distill_full",
+                kTrain,
+                {option("divergence", "jsd"), option("beta", "0.2"),
+                 option("softmax_temperature", "2")}},
         Example{"generate",
                 graph::CallKind::kGenerate,
                 {option("group_size", "3"), option("max_new_tokens", "5")}}),
@@ -259,6 +350,68 @@ const std::vector<Knob> kKnobs = {
     {"grpo",
      option("adaptive_kl_horizon", "10"),
      {option("kl_coef", "0.3"), option("adaptive_kl", "true")}},
+    {"grpo", option("clip_range_high", "0.01")},
+    {"grpo", option("surrogate", "cispo")},
+    {"grpo", option("cispo_lower", "true"), {option("surrogate", "cispo")}},
+    {"grpo", option("surrogate", "sapo")},
+    {"grpo", option("sapo_tau_positive", "2"), {option("surrogate", "sapo")}},
+    {"grpo", option("sapo_tau_negative", "2"), {option("surrogate", "sapo")}},
+    {"grpo", option("surrogate", "gmpo"), {option("aggregation", "seq_mean_token_mean")}},
+    {"grpo",
+     option("gmpo_clip_low", "0.01"),
+     {option("aggregation", "seq_mean_token_mean"), option("surrogate", "gmpo")}},
+    {"grpo",
+     option("gmpo_clip_high", "0.01"),
+     {option("aggregation", "seq_mean_token_mean"), option("surrogate", "gmpo")}},
+    {"grpo", option("surrogate", "reinforce")},
+    {"grpo", option("surrogate", "importance_sampling")},
+    {"grpo", option("surrogate", "dppo_tv")},
+    {"grpo", option("surrogate", "dppo_kl"), {option("dppo_threshold", "0.000001")}},
+    {"grpo", option("dppo_threshold", "0.0001"), {option("surrogate", "dppo_tv")}},
+    {"grpo", option("ratio_level", "sequence")},
+    {"grpo", option("ratio_level", "sequence_token"), {option("kl_coef", "0.3")}},
+    {"grpo", option("aggregation", "seq_mean_token_mean")},
+    {"grpo", option("aggregation", "seq_mean_token_sum")},
+    {"grpo", option("aggregation", "constant"), {option("constant_length", "9")}},
+    {"grpo", option("kl_loss_estimator", "k2"), {option("kl_loss", "0.3")}},
+    {"grpo", option("kl_loss_gradient", "straight_through_k2"), {option("kl_loss", "0.3")}},
+    {"grpo", option("kl_loss_gradient", "importance_weighted"), {option("kl_loss", "0.3")}},
+    {"grpo", option("entropy_coef", "0.1")},
+    {"grpo",
+     option("entropy_aggregation", "same_as_loss"),
+     {option("entropy_coef", "0.1"), option("aggregation", "seq_mean_token_mean")}},
+    {"grpo", option("top_entropy_fraction", "0.3")},
+    {"grpo", option("off_policy_mask", "0.001")},
+    {"grpo", option("interpolate_proximal", "true")},
+    {"grpo", option("fresh_token_proximal", "current"), {option("interpolate_proximal", "true")}},
+    {"grpo", option("rollout_correction", "truncate")},
+    {"grpo", option("rollout_correction", "mask"), {option("rollout_upper", "1")}},
+    {"grpo", option("rollout_upper", "0.5"), {option("rollout_correction", "truncate")}},
+    {"grpo", option("rollout_lower", "2"), {option("rollout_correction", "truncate")}},
+    {"grpo", option("rollout_level", "geometric"), {option("rollout_correction", "truncate")}},
+    {"grpo",
+     option("rollout_mask_weight", "one"),
+     {option("rollout_correction", "mask"), option("rollout_upper", "1")}},
+    {"grpo",
+     option("rollout_divisor", "kept"),
+     {option("rollout_correction", "mask"), option("rollout_upper", "1")}},
+    {"grpo", option("veto_ratio_max", "1.5"), {option("rollout_correction", "truncate")}},
+    {"grpo", option("veto_ratio_min", "0.9"), {option("rollout_correction", "truncate")}},
+    {"grpo", option("max_staleness", "0"), {option("rollout_correction", "truncate")}},
+    {"grpo", option("estimator", "dr_grpo")},
+    {"grpo", option("estimator", "rloo")},
+    {"grpo", option("estimator", "gdpo")},
+    {"grpo", option("estimator", "opo")},
+    {"grpo", option("estimator", "leave_one_out_max")},
+    {"grpo", option("estimator", "reinforce_plus_plus")},
+    {"grpo", option("estimator", "reinforce_plus_plus_baseline")},
+    {"grpo",
+     option("kl_reward_estimator", "k3"),
+     {option("estimator", "reinforce_plus_plus"), option("kl_coef", "0.3")}},
+    {"grpo", option("reward_weight", "0.3")},
+    {"grpo", option("reward_weight_2", "0.3")},
+    {"grpo", option("reward_weight_2", "0.3"), {option("estimator", "gdpo")}},
+    {"grpo", option("whiten_scope", "sequences"), {option("estimator", "reinforce_plus_plus")}},
     {"grpo", option("group_adv_norm", "false")},
     {"grpo", option("group_std", "none")},
     {"grpo", option("group_std", "batch")},
@@ -300,7 +453,7 @@ const std::vector<Knob> kKnobs = {
 
 TEST(Options, EachChangesWhatIsLearned) {
   for (const Knob& knob : kKnobs) {
-    SCOPED_TRACE(knob.interface + (" " + knob.changed.name));
+    SCOPED_TRACE(knob.interface + (" " + knob.changed.name) + " " + knob.changed.value);
     Example without{knob.interface, kTrain, knob.around,
                     knob.interface == std::string("ppo_critic")};
     without.n_calls = 3;  // moments of returns differ from the second update on
@@ -344,6 +497,19 @@ TEST(LeftOutAnswers, OfAWholeBatchChangeNothingAndAreCounted) {
       EXPECT_TRUE(at::equal(got.parameters, initial_parameters()));
     }
   }
+}
+
+TEST(LeftOutAnswers, OfAWholeBatchAreNoUpdateWhateverTheLossIsDividedBy) {
+  const Outcome got = run({"grpo",
+                           kTrain,
+                           {option("aggregation", "constant"), option("constant_length", "5")},
+                           false,
+                           1,
+                           {0, 1, 2, 3, 4, 5, 6, 7}},
+                          2);
+
+  EXPECT_EQ(got.records[0].value("skipped_steps"), 1.0);
+  EXPECT_TRUE(at::equal(got.parameters, initial_parameters()));
 }
 
 TEST(LeftOutAnswers, TeachWhatTheOthersTeachWithoutThem) {

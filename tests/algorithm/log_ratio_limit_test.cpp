@@ -6,7 +6,8 @@
 
 #include "orrery/algorithm/advantages.h"
 #include "orrery/algorithm/kl_controller.h"
-#include "orrery/algorithm/ppo_loss.h"
+#include "orrery/algorithm/kl_estimate.h"
+#include "orrery/algorithm/policy_objective.h"
 #include "orrery/algorithm/value_norm.h"
 
 namespace orrery::algorithm {
@@ -14,33 +15,54 @@ namespace {
 
 const at::Tensor kMask = at::ones({3}, at::kBool);
 
+PolicyLoss loss_with(const ObjectiveInput& input, double log_ratio_limit) {
+  ObjectiveOptions options;
+  options.surrogate.eps_low = 0.2;
+  options.surrogate.eps_high = 0.2;
+  if (input.proximal_log_probs.defined()) options.proximal.kind = Proximal::kGiven;
+  options.log_ratio_limit = log_ratio_limit;
+  return policy_objective(input, options, totals_of(input.lengths, input.mask, {}, options));
+}
+
 TEST(LogRatioLimit, HoldsInTheLossOfThePolicyButNotInItsMetrics) {
   const at::Tensor log_probs = at::tensor({-1.0, 100.0, -1.0}, at::kFloat).requires_grad_(true);
-  const ActorLossInput input{.log_probs = log_probs,
+  const ObjectiveInput input{.lengths = {3},
+                             .log_probs = log_probs,
                              .old_log_probs = at::tensor({-1.0, -1.0, -1.5}, at::kFloat),
                              .proximal_log_probs = {},
+                             .ref_log_probs = {},
                              .advantages = at::tensor({1.0, -1.0, 1.0}, at::kFloat),
+                             .entropies = {},
+                             .high_entropy = {},
+                             .rollout_weights = {},
+                             .versions = {},
                              .mask = kMask};
-  EXPECT_FALSE(at::isfinite(actor_loss(input, {}).loss).all().item<bool>());
+  EXPECT_FALSE(at::isfinite(loss_with(input, 0).loss).all().item<bool>());
 
-  const ActorLoss limited = actor_loss(input, {.log_ratio_limit = 20});
+  const PolicyLoss limited = loss_with(input, 20);
   limited.loss.sum().backward();
 
   EXPECT_NEAR(limited.loss[1].item<double>(), std::exp(20.0), 1e3);
   EXPECT_TRUE(at::isfinite(log_probs.grad()).all().item<bool>());
-  EXPECT_TRUE(std::isinf(limited.importance_weight[1].item<double>()));
-  EXPECT_EQ(limited.approx_kl[1].item<double>(), 101);
+  EXPECT_TRUE(std::isinf(limited.ratio[1].item<double>()));
+  EXPECT_EQ(limited.log_ratio[1].item<double>(), 101);
   EXPECT_TRUE(at::equal(limited.bounded_mask.to(at::kInt), at::tensor({0, 1, 0}, at::kInt)));
 }
 
 TEST(LogRatioLimit, HoldsInTheWeightOfTheBehaviour) {
-  const ActorLossInput input{.log_probs = at::tensor({-1.0, 99.0, -1.0}, at::kFloat),
+  const ObjectiveInput input{.lengths = {3},
+                             .log_probs = at::tensor({-1.0, 99.0, -1.0}, at::kFloat),
                              .old_log_probs = at::tensor({-1.0, -1.0, -1.5}, at::kFloat),
                              .proximal_log_probs = at::tensor({-1.0, 99.0, -1.0}, at::kFloat),
+                             .ref_log_probs = {},
                              .advantages = at::tensor({1.0, -1.0, 1.0}, at::kFloat),
+                             .entropies = {},
+                             .high_entropy = {},
+                             .rollout_weights = {},
+                             .versions = {},
                              .mask = kMask};
 
-  const ActorLoss limited = actor_loss(input, {.log_ratio_limit = 20});
+  const PolicyLoss limited = loss_with(input, 20);
 
   EXPECT_TRUE(at::isfinite(limited.loss).all().item<bool>());
   EXPECT_TRUE(std::isinf(limited.behaviour_weight[1].item<double>()));
@@ -51,7 +73,7 @@ TEST(LogRatioLimit, BoundsTheKlTermOfATokenByTen) {
   const at::Tensor log_probs = at::tensor({-1.0, -60.0, -5.0}, at::kFloat).requires_grad_(true);
   const at::Tensor reference = at::tensor({-1.2, -1.0, -1.0}, at::kFloat);
 
-  const at::Tensor kl = reference_kl(log_probs, reference, kMask, 20);
+  const at::Tensor kl = kl_estimate(KlEstimator::kK3, log_probs, reference, kMask, 20);
   kl.sum().backward();
 
   EXPECT_NEAR(kl[0].item<double>(), std::exp(-0.2) + 0.2 - 1, 1e-6);

@@ -10,6 +10,7 @@
 #include <sstream>
 #include <string>
 #include <thread>
+#include <vector>
 
 namespace orrery::algorithm {
 
@@ -24,6 +25,21 @@ inline std::set<pid_t> processes_with(const std::string& text) {
     std::stringstream bytes;
     bytes << file.rdbuf();
     if (bytes.str().find(text) != std::string::npos) found.insert(std::stoi(name));
+  }
+  return found;
+}
+
+inline std::vector<pid_t> children_of(pid_t parent) {
+  std::vector<pid_t> found;
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc", ignored)) {
+    const std::string name = entry.path().filename().string();
+    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+    std::ifstream file(entry.path() / "status");
+    const std::string wanted = "PPid:\t" + std::to_string(parent);
+    for (std::string line; std::getline(file, line);) {
+      if (line == wanted) found.push_back(std::stoi(name));
+    }
   }
   return found;
 }

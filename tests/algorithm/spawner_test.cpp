@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <csignal>
 #include <string>
 #include <vector>
@@ -209,6 +210,27 @@ TEST(Spawner, WorksAndEndsWithClosedStandardStreams) {
     SCOPED_TRACE(i);
     check_with_closed(all[i], i % 2 == 0, base::concat("1000.", getpid(), "5", i));
   }
+}
+
+TEST(Spawner, ThatIsStoppedNeitherKeepsACallNorTheEnd) {
+  const auto began = std::chrono::steady_clock::now();
+  {
+    Spawner spawner(
+        {.answer = std::chrono::milliseconds(200), .parting = std::chrono::milliseconds(200)});
+    spawner.spawn({"true"});
+    const std::vector<pid_t> processes = children_of(getpid());
+    ASSERT_EQ(processes.size(), 1u);
+    kill(processes.front(), SIGSTOP);
+
+    try {
+      spawner.spawn({"true"});
+      FAIL() << "nobody answered";
+    } catch (const CallError& error) {
+      EXPECT_THAT(error.what(), HasSubstr("does not answer"));
+    }
+  }
+  EXPECT_TRUE(children_of(getpid()).empty());
+  EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(10));
 }
 
 TEST(Spawner, RefusesACommandThatIsTooLong) {

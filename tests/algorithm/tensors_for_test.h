@@ -4,7 +4,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include <cmath>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -24,14 +24,11 @@ inline at::Tensor bool_tensor(const nlohmann::json& values) {
 /// order of a long sum matters.
 inline void expect_near(const at::Tensor& got, const nlohmann::json& expected,
                         const std::string& what, double scale = 1) {
-  const std::vector<double> numbers = golden::doubles(expected);
+  ASSERT_TRUE(got.defined()) << what;
   const at::Tensor flat = got.detach().to(at::kDouble).flatten().contiguous();
-  ASSERT_EQ(flat.numel(), static_cast<int64_t>(numbers.size())) << what;
-  const double* values = flat.const_data_ptr<double>();
-  for (size_t i = 0; i < numbers.size(); ++i) {
-    EXPECT_NEAR(values[i], numbers[i], scale * (1e-6 + 1e-5 * std::abs(numbers[i])))
-        << what << " at " << i;
-  }
+  const std::span<const double> numbers(flat.const_data_ptr<double>(),
+                                        static_cast<size_t>(flat.numel()));
+  golden::expect_close(numbers, expected, what, golden::Tolerance{}.times(scale));
 }
 
 /// Differentiable log-probabilities of the next tokens and the entropy of each distribution, from
@@ -48,7 +45,7 @@ inline NextTokens next_tokens(const at::Tensor& logits, const std::vector<int64_
   for (const int32_t n : lengths) {
     for (int32_t t = 0; t + 1 < n; ++t) {
       rows.push_back(begin + t);
-      targets.push_back(ids[static_cast<size_t>(begin + t + 1)]);
+      targets.push_back(ids.at(static_cast<size_t>(begin + t + 1)));
     }
     begin += n;
   }

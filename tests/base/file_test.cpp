@@ -88,7 +88,51 @@ TEST(Exists, TellsAbsenceFromWhatCannotBeLookedAt) {
   EXPECT_FALSE(base::exists(folder / "none" / "below"));
   EXPECT_FALSE(base::exists(folder / "file" / "below"));
   EXPECT_THROW(base::exists(folder / "link"), OutputError);
+  EXPECT_THROW(base::exists(folder / "link" / "below" / "it"), OutputError);
+  EXPECT_THROW(base::exists(folder / std::string(300, 'x')), OutputError);
   EXPECT_THROW(base::exists(folder / "circle" / "below"), OutputError);
+}
+
+TEST(Kinds, AreThoseOfWhatLinksLeadTo) {
+  const TemporaryFolder folder;
+  publish_file(folder / "file", "four");
+  std::filesystem::create_symlink("file", folder / "to_file");
+  std::filesystem::create_symlink(".", folder / "to_folder");
+
+  EXPECT_TRUE(is_file(folder / "to_file"));
+  EXPECT_FALSE(is_file(folder / "to_folder"));
+  EXPECT_TRUE(is_folder(folder / "to_folder"));
+  EXPECT_FALSE(is_folder(folder / "file"));
+  EXPECT_TRUE(is_link(folder / "to_file"));
+  EXPECT_FALSE(is_link(folder / "file"));
+  EXPECT_EQ(base::file_size(folder / "to_file"), 4u);
+  for (const auto& is : {is_file, is_folder, is_link}) EXPECT_FALSE(is(folder / "none"));
+}
+
+TEST(Kinds, OfWhatCannotBeLookedAtAreNoAbsence) {
+  const TemporaryFolder folder;
+  std::filesystem::create_symlink("nowhere", folder / "gone");
+  std::filesystem::create_symlink("circle", folder / "circle");
+
+  for (const char* name : {"gone", "gone/below", "circle", "circle/below"}) {
+    EXPECT_THROW(is_file(folder / name), OutputError) << name;
+    EXPECT_THROW(is_folder(folder / name), OutputError) << name;
+    EXPECT_THROW(base::file_size(folder / name), OutputError) << name;
+    EXPECT_THROW(read_beginning(folder / name, 1), OutputError) << name;
+  }
+  EXPECT_TRUE(is_link(folder / "gone"));
+  EXPECT_THROW(is_link(folder / "gone" / "below"), OutputError);
+  EXPECT_THROW(base::file_size(folder / "none"), OutputError);
+}
+
+TEST(ReadBeginning, IsAllOfAShortFileAndNothingOfAFolder) {
+  const TemporaryFolder folder;
+  publish_file(folder / "file", "four");
+
+  EXPECT_EQ(read_beginning(folder / "file", 2), "fo");
+  EXPECT_EQ(read_beginning(folder / "file", 9), "four");
+  EXPECT_EQ(read_beginning(folder.path(), 9), "");
+  EXPECT_EQ(read_beginning("/dev/zero", 9), "");
 }
 
 TEST(ListFolder, ListsInOrderAndTakesNoErrorForAnEmptyFolder) {

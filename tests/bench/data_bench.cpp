@@ -1,6 +1,4 @@
-// Time of the master's planning for one call: the partition alone, and the whole split of a batch's
-// metadata over data ranks (weights of four keys, partition, one metadata part for each rank). And
-// of indexing a data file.
+// Time of the partition of one call's samples over data ranks, and of indexing a data file.
 //
 //   cmake --preset bench && cmake --build build/bench --target bench_data
 //   build/bench/tests/bench/bench_data
@@ -25,18 +23,6 @@ std::vector<int32_t> random_lengths(int64_t n) {
   std::vector<int32_t> lengths(static_cast<size_t>(n));
   for (int32_t& length : lengths) length = 32 + static_cast<int32_t>(random() % 2000);
   return lengths;
-}
-
-/// What a PPO train step reads: tokens, two keys of actions, one score.
-BatchMetadata batch_of(int64_t n) {
-  BatchMetadata batch;
-  for (int64_t i = 0; i < n; ++i) batch.ids.push_back({static_cast<uint64_t>(i) + 1});
-  const NestedLengths tokens = NestedLengths::of_single(random_lengths(n));
-  for (const char* key :
-       {"packed_input_ids", "packed_logprobs", "packed_ref_logprobs", "rewards"}) {
-    batch.keys.push_back({key, DType::kF32, {}, default_lengths(key, tokens)});
-  }
-  return batch;
 }
 
 /// Data ranks x samples; fewer samples than ranks cannot be split.
@@ -69,20 +55,6 @@ void ffd_with_capacity(benchmark::State& state) {
   }
 }
 BENCHMARK(ffd_with_capacity)->Apply(ranks_and_samples);
-
-void dispatch_by_tokens(benchmark::State& state) {
-  const BatchMetadata batch = batch_of(state.range(1));
-  for (auto _ : state) {
-    const DispatchSplit split = split_by_tokens(batch, static_cast<int>(state.range(0)));
-    std::vector<BatchMetadata> parts;
-    parts.reserve(split.groups.size());
-    for (const std::vector<int>& group : split.groups) {
-      parts.push_back(batch.select_samples(group));
-    }
-    benchmark::DoNotOptimize(parts);
-  }
-}
-BENCHMARK(dispatch_by_tokens)->Apply(ranks_and_samples);
 
 void index_file(benchmark::State& state) {
   const std::filesystem::path file = std::filesystem::temp_directory_path() / "orrery_bench.jsonl";

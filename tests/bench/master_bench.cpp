@@ -222,7 +222,7 @@ struct Sent {
 
   void add(const std::vector<Outgoing>& outgoing) {
     for (const Outgoing& out : outgoing) {
-      const uint64_t bytes = comm::frame_request(out.request, 0).size_bytes();
+      const uint64_t bytes = comm::frame_request(out.request, 0).size();
       if (out.worker == kEveryWorker) {
         for (uint64_t& worker : by_worker) worker += bytes;
       } else {

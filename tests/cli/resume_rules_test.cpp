@@ -83,5 +83,14 @@ TEST(ResumeRules, TakeTheDefaultForAKeyThatAnEarlierVersionDidNotHave) {
             std::vector<std::string>{"call.train.clip_range: was 0.2, is 0.5"});
 }
 
+TEST(ResumeRules, LetTheGraphsOfTheVersionBeforeGoOnWithoutPromptTexts) {
+  EXPECT_TRUE(changes_of("call.reward", "inputs = packed_input_ids, answers",
+                         "inputs = packed_input_ids, answers, prompt_texts")
+                  .never.empty());
+  EXPECT_FALSE(changes_of("call.reward", "inputs = packed_input_ids, answers",
+                          "inputs = packed_input_ids, answers, fields")
+                   .never.empty());
+}
+
 }  // namespace
 }  // namespace orrery::cli

@@ -14,7 +14,10 @@ std::string config(const std::string& name) {
 TEST(ShippedConfigurations, PassEveryCheck) {
   for (const char* name :
        {"grpo_tiny.cfg", "sft_arithmetic.cfg", "ppo_tiny.cfg", "ppo_disjoint.cfg",
-        "ppo_layouts.cfg", "dpo_tiny.cfg", "reward_model_tiny.cfg"}) {
+        "ppo_layouts.cfg", "dpo_tiny.cfg", "kto_tiny.cfg", "simpo_tiny.cfg", "orpo_tiny.cfg",
+        "distill_tiny.cfg", "distill_full_tiny.cfg", "reward_model_tiny.cfg", "recipes/sft.cfg",
+        "recipes/sft_0.5b.cfg", "recipes/dpo.cfg", "recipes/dpo_0.5b.cfg",
+        "recipes/ppo_reward_model.cfg", "recipes/ppo_reward_model_0.5b.cfg"}) {
     SCOPED_TRACE(name);
     const Job job = prepare_job(config(name), {}, 4, DataCheck::kRead);
     EXPECT_GT(job.n_steps, 0);

@@ -27,6 +27,7 @@ TEST(SynonymKeys, AreKeysOfAConfiguration) {
       {"checkpoint", keys_of<config::CheckpointConfig>()},
       {"evaluate", keys_of<config::EvaluateConfig>()},
       {"export", keys_of<config::ExportConfig>()},
+      {"dynamic_sampling", keys_of<config::DynamicSamplingConfig>()},
       {"dataset.X", keys_of<config::DatasetConfig>()},
       {"model.X", keys_of<config::ModelConfig>()},
       {"call.X", keys_of<config::CallConfig>()}};

@@ -10,6 +10,7 @@
 #include <functional>
 #include <vector>
 
+#include "orrery/base/error.h"
 #include "orrery/comm/communicator.h"
 
 namespace orrery::comm {
@@ -251,16 +252,16 @@ inline void check_split(Communicator& group) {
 /// Mistakes that a rank notices alone, before anything is sent.
 inline void check_shape_errors(Communicator& group) {
   at::Tensor strided = zeros_on(group, {4, 4}, at::kFloat).t();
-  EXPECT_THROW(group.all_reduce(strided, ReduceOp::kSum), std::exception);
+  EXPECT_THROW(group.all_reduce(strided, ReduceOp::kSum), ShapeError);
   at::Tensor undefined;
-  EXPECT_THROW(group.broadcast(undefined, 0), std::exception);
+  EXPECT_THROW(group.broadcast(undefined, 0), ShapeError);
   at::Tensor x = zeros_on(group, {3}, at::kFloat);
-  EXPECT_THROW(group.broadcast(x, group.size()), std::exception);
+  EXPECT_THROW(group.broadcast(x, group.size()), ShapeError);
   at::Tensor out = zeros_on(group, {group.size() * 3 + 1}, at::kFloat);
-  EXPECT_THROW(group.all_gather(out, x), std::exception);
+  EXPECT_THROW(group.all_gather(out, x), ShapeError);
   at::Tensor wrong_type = zeros_on(group, {group.size() * 3}, at::kDouble);
-  EXPECT_THROW(group.all_gather(wrong_type, x), std::exception);
-  EXPECT_THROW(group.exchange({{-1, x}}, {}), std::exception);
+  EXPECT_THROW(group.all_gather(wrong_type, x), ShapeError);
+  EXPECT_THROW(group.exchange({{-1, x}}, {}), ShapeError);
   group.barrier();  // still of use
 }
 

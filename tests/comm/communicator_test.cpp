@@ -8,6 +8,7 @@
 #include <iostream>
 
 #include "collective_checks.h"
+#include "orrery/base/error.h"
 #include "orrery/comm/nccl_communicator.h"
 #include "orrery/comm/thread_communicator.h"
 #include "orrery/kernels/gpu.h"
@@ -128,7 +129,7 @@ TYPED_TEST(EveryCommunicator, RefusesTensorsOfAnotherDevice) {
   TypeParam::for_each_group([](Communicator& group) {
     if (group.device_type() == at::kCPU) return;
     at::Tensor x = at::zeros({3});
-    EXPECT_THROW(group.all_reduce(x, ReduceOp::kSum), std::exception);
+    EXPECT_THROW(group.all_reduce(x, ReduceOp::kSum), ShapeError);
   });
 }
 

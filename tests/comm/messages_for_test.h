@@ -31,21 +31,15 @@ inline Request request_for_test() {
   request.step = {.step = 12, .epoch = 1, .epoch_step = 3};
   request.pre_hooks = {
       DataTransferHook{{{.source = 0, .destinations = {1, 2}, .batch = batch_for_test()}}}};
-  request.post_hooks = {EvaluateHook{.step = 12}, SaveHook{.step = 12, .directory = "models/12"}};
+  request.post_hooks = {
+      SaveHook{.step = 12, .directory = "models/12"},
+      ResidencyHook{.role = "ref", .replica = 1, .action = ResidencyHook::kRelease}};
   request.batch = batch_for_test();
   request.rows = {{.dataset = 1, .row = 5, .epoch = 0, .id = {7}}};
   request.prefetch = {{.dataset = 0, .row = 6, .epoch = 2, .id = {8}}};
   request.clear = {{1}, {2}, {3}};
   request.body = "private";
   return request;
-}
-
-inline SharedPart shared_part_for_test() {
-  return {
-      .pre_hooks = {ReallocHook{
-          .role = "actor", .from = 0, .to = 1, .from_role = "ref", .eta = 0.5, .version = 9}},
-      .post_hooks = {ResidencyHook{.role = "ref", .replica = 1, .action = ResidencyHook::kRelease}},
-      .body = "shared"};
 }
 
 inline Reply reply_for_test(int worker) {

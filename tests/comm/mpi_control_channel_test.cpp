@@ -103,26 +103,6 @@ TEST(MpiControlChannel, CutsMessagesThatAreLongerThanAMessageMayBe) {
       {.max_chunk_bytes = 100});
 }
 
-TEST(MpiControlChannel, SendsOneLargeSharedPartToAll) {
-  with_serving_workers([](ControlChannel& channel) {
-    const std::string body(3 << 20, 's');
-    const auto shared = serialise_shared({.body = body});
-    for (int w = 0; w < channel.n_workers(); ++w) {
-      Request request = request_for_test();
-      request.shared = shared;
-      channel.send(w, request);
-    }
-    EXPECT_EQ(shared.use_count(), 1 + channel.n_unsent());  // not copied
-    for (int w = 0; w < channel.n_workers(); ++w) {
-      const std::optional<Reply> reply = channel.wait(20s);
-      EXPECT_TRUE(reply.has_value());
-      if (reply) {
-        EXPECT_EQ(reply->body, body);
-      }
-    }
-  });
-}
-
 TEST(MpiControlChannel, DoesNotWaitForABusyWorker) {
   const NodeMap nodes = map_nodes(world());
   if (is_master()) {

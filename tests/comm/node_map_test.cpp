@@ -18,8 +18,7 @@ TEST(NodeMap, NumbersWorkersByNodeThenLocalRankWhateverThePlacement) {
   EXPECT_EQ(map.node_of_worker, (Ints{0, 0, 1, 1}));
   EXPECT_EQ(map.n_workers(), 4);
   EXPECT_EQ(map.n_nodes(), 2);
-  EXPECT_EQ(map.host_of_worker(1), "n1");
-  EXPECT_EQ(map.host_of_worker(2), "n2");
+  EXPECT_EQ(map.host_of_node, (std::vector<std::string>{"n1", "n2"}));
 }
 
 TEST(NodeMap, CountsWorkersOfANodeFromZeroSoThatEachTakesItsGpu) {

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "orrery/base/error.h"
 #include "orrery/comm/registry.h"
 
 namespace orrery::comm {
@@ -36,7 +37,7 @@ inline void check_registry(std::unique_ptr<Communicator> workers) {
     EXPECT_EQ(registry.find({"ref", 0}, kModel), registry.find({"ref", 0}, kTensor));
     EXPECT_EQ(registry.at({"ref", 0}, kModel).rank(), worker == 3 ? 0 : 1);
   } else {
-    EXPECT_THROW(registry.at({"ref", 0}, kModel), std::exception);
+    EXPECT_THROW(registry.at({"ref", 0}, kModel), CallError);
   }
 
   at::Tensor sum = at::full({1}, worker, at::kLong).to(registry.workers().device_type());

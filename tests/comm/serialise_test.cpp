@@ -10,10 +10,6 @@
 namespace orrery::comm {
 namespace {
 
-std::string bytes_of(const Frame& frame) {
-  return frame.shared ? frame.head + *frame.shared : frame.head;
-}
-
 /// Text of the ProtocolError that reading raises; empty when there is none.
 std::string problem_with(const std::string& bytes, uint64_t expected_sequence = 0) {
   try {
@@ -31,7 +27,7 @@ void set_envelope(std::string& bytes, const Envelope& envelope) {
 TEST(Serialise, BringsBackEveryFieldOfARequest) {
   const Request sent = request_for_test();
 
-  const Request got = read_request(bytes_of(frame_request(sent, 5)), 5);
+  const Request got = read_request(frame_request(sent, 5), 5);
 
   EXPECT_EQ(got.sequence, 5u);
   EXPECT_EQ(got.id, sent.id);
@@ -50,39 +46,15 @@ TEST(Serialise, BringsBackEveryFieldOfARequest) {
   EXPECT_EQ(transfers[0].destinations, (std::vector<int>{1, 2}));
   EXPECT_EQ(transfers[0].batch, sent.batch);
   ASSERT_EQ(got.post_hooks.size(), 2u);
-  EXPECT_EQ(std::get<EvaluateHook>(got.post_hooks[0]).step, 12);
-  EXPECT_EQ(std::get<SaveHook>(got.post_hooks[1]).directory, "models/12");
-}
-
-TEST(Serialise, AddsTheSharedPartBehindTheRequestsOwnHooks) {
-  Request sent = request_for_test();
-  sent.shared = serialise_shared(shared_part_for_test());
-
-  const Frame frame = frame_request(sent, 0);
-  const Request got = read_request(bytes_of(frame), 0);
-
-  EXPECT_EQ(frame.shared, sent.shared);  // not copied
-  ASSERT_EQ(got.pre_hooks.size(), 2u);
-  EXPECT_EQ(name_of(got.pre_hooks[0]), "data_transfer");
-  const auto& realloc = std::get<ReallocHook>(got.pre_hooks[1]);
-  EXPECT_EQ(realloc.role, "actor");
-  EXPECT_EQ(realloc.from, 0);
-  EXPECT_EQ(realloc.to, 1);
-  EXPECT_EQ(realloc.from_role, "ref");
-  EXPECT_EQ(realloc.eta, 0.5);
-  EXPECT_EQ(realloc.version, 9u);
-  ASSERT_EQ(got.post_hooks.size(), 3u);
-  const auto& residency = std::get<ResidencyHook>(got.post_hooks[2]);
-  EXPECT_EQ(residency.replica, 1);
-  EXPECT_EQ(residency.action, ResidencyHook::kRelease);
-  EXPECT_EQ(got.body, "shared");
-  EXPECT_EQ(got.shared, nullptr);
+  EXPECT_EQ(std::get<SaveHook>(got.post_hooks[0]).directory, "models/12");
+  EXPECT_EQ(std::get<ResidencyHook>(got.post_hooks[1]).replica, 1);
+  EXPECT_EQ(std::get<ResidencyHook>(got.post_hooks[1]).action, ResidencyHook::kRelease);
 }
 
 TEST(Serialise, BringsBackEveryFieldOfAReply) {
   const Reply sent = reply_for_test(3);
 
-  const Reply got = read_reply(bytes_of(frame_reply(sent, 8)), 8, "worker 3");
+  const Reply got = read_reply(frame_reply(sent, 8), 8, "worker 3");
 
   EXPECT_EQ(got.worker, 3);
   EXPECT_EQ(got.request, sent.request);
@@ -96,7 +68,7 @@ TEST(Serialise, BringsBackEveryFieldOfAReply) {
 }
 
 TEST(Serialise, NamesExpectedAndGotWhenASequenceNumberIsMissing) {
-  const std::string text = problem_with(bytes_of(frame_request(request_for_test(), 7)), 6);
+  const std::string text = problem_with(frame_request(request_for_test(), 7), 6);
   EXPECT_NE(text.find("out of sequence"), std::string::npos) << text;
   EXPECT_NE(text.find("sequence 6"), std::string::npos) << text;
   EXPECT_NE(text.find("sequence 7"), std::string::npos) << text;
@@ -104,31 +76,29 @@ TEST(Serialise, NamesExpectedAndGotWhenASequenceNumberIsMissing) {
 }
 
 TEST(Serialise, RefusesWhatIsNotAMessage) {
-  std::string bytes = bytes_of(frame_request(request_for_test(), 0));
+  std::string bytes = frame_request(request_for_test(), 0);
   bytes[0] = static_cast<char>(bytes[0] + 1);
   EXPECT_NE(problem_with(bytes).find("not one of Orrery's"), std::string::npos);
   EXPECT_NE(problem_with("short").find("too short"), std::string::npos);
 }
 
 TEST(Serialise, RefusesAMessageOfAnotherVersion) {
-  std::string bytes = bytes_of(frame_request(request_for_test(), 0));
+  std::string bytes = frame_request(request_for_test(), 0);
   Envelope envelope = read_envelope(bytes);
   ++envelope.version;
   set_envelope(bytes, envelope);
   const std::string text = problem_with(bytes);
   EXPECT_NE(text.find("another version"), std::string::npos) << text;
-  EXPECT_NE(text.find("version 2"), std::string::npos) << text;
+  EXPECT_NE(text.find("version 3"), std::string::npos) << text;
 }
 
 TEST(Serialise, RefusesAReplyWhereARequestIsDue) {
-  const std::string text = problem_with(bytes_of(frame_reply(reply_for_test(1), 0)));
+  const std::string text = problem_with(frame_reply(reply_for_test(1), 0));
   EXPECT_NE(text.find("unexpected kind"), std::string::npos) << text;
 }
 
 TEST(Serialise, RefusesEveryTruncatedMessage) {
-  Request request = request_for_test();
-  request.shared = serialise_shared(shared_part_for_test());
-  const std::string bytes = bytes_of(frame_request(request, 0));
+  const std::string bytes = frame_request(request_for_test(), 0);
   for (std::size_t size = 0; size < bytes.size(); ++size) {
     EXPECT_NE(problem_with(bytes.substr(0, size)), "") << size << " of " << bytes.size();
   }
@@ -136,9 +106,9 @@ TEST(Serialise, RefusesEveryTruncatedMessage) {
 }
 
 TEST(Serialise, RefusesBytesThatAreLeftOver) {
-  std::string bytes = bytes_of(frame_request(request_for_test(), 0)) + "xyz";
+  std::string bytes = frame_request(request_for_test(), 0) + "xyz";
   Envelope envelope = read_envelope(bytes);
-  envelope.private_bytes += 3;
+  envelope.body_bytes += 3;
   set_envelope(bytes, envelope);
   EXPECT_NE(problem_with(bytes).find("3 bytes left over"), std::string::npos);
 }
@@ -154,7 +124,7 @@ TEST(Serialise, NeedsAboutFortyBytesPerSampleAndKey) {
   }
   for (uint64_t i = 0; i < kSamples; ++i) request.batch.ids.push_back({i});
 
-  const uint64_t bytes = frame_request(request, 0).size_bytes();
+  const uint64_t bytes = frame_request(request, 0).size();
 
   EXPECT_LT(bytes, kSamples * 4 * 40u);
   EXPECT_GT(bytes, kSamples * 4 * 4u);

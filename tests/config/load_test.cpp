@@ -75,7 +75,8 @@ TEST(Load, ReportsAllMistakesEachWithFileAndLine) {
              "x.cfg:8: model.actor.dtype: must be one of fp32, fp64, bf16, got 'fp23'; did you "
              "mean fp32?",
              "x.cfg:17: unknown section [modle.actor]; did you mean model?; there are "
-             "[experiment], [layout], [checkpoint], [evaluate], [export], [dataset.X], "
+             "[experiment], [layout], [checkpoint], [evaluate], [export], [dynamic_sampling], "
+             "[dataset.X], "
              "[model.X], [call.X]",
              "x.cfg:1: the run would never end: set experiment.total_steps, total_epochs or "
              "total_seconds"}));

@@ -71,6 +71,21 @@ TEST(Resolved, HasEveryKeyOfEverySection) {
   EXPECT_EQ(written, keys);
 }
 
+TEST(Resolved, HasDynamicSamplingWhereItIsOn) {
+  ConfigFolder folder;
+  const auto text_of = [&](const std::string& enabled) {
+    const LoadResult loaded = folder.load(
+        Parts().text(), {"dynamic_sampling.enabled=" + enabled, "dynamic_sampling.low=0.25"});
+    return resolved_config(loaded.experiment, some_interfaces());
+  };
+
+  EXPECT_NE(text_of("true").find("low = 0.25"), std::string::npos);
+  EXPECT_EQ(text_of("false").find("[dynamic_sampling]"), std::string::npos);
+  const LoadResult again = load_experiment_text(text_of("true"), "config.cfg", some_interfaces());
+  EXPECT_TRUE(again.problems.empty());
+  EXPECT_EQ(again.experiment.dynamic_sampling.low, 0.25);
+}
+
 TEST(Resolved, PathsAreAbsolute) {
   ConfigFolder folder;
   const std::string text =

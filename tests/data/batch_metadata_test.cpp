@@ -32,14 +32,6 @@ std::string message_of(const std::function<void()>& action) {
   return "no error";
 }
 
-TEST(BatchMetadata, CountsBytes) {
-  const BatchMetadata batch = two_samples();
-
-  EXPECT_EQ(batch.at("tokens").size_bytes(), 12 * 8);
-  EXPECT_EQ(batch.at("hidden").size_bytes(), 3 * 6 * 4);
-  EXPECT_EQ(batch.size_bytes(), 96 + 72);
-}
-
 TEST(BatchMetadata, NamesTheKeysThereAreWhenOneIsMissing) {
   const std::string text = message_of([] { two_samples().at("rewards"); });
 
@@ -127,11 +119,6 @@ TEST(SampleIds, HashToDifferentPlaces) {
     low_bits.insert(std::hash<SampleId>{}({value}) & 4095);
   }
   EXPECT_GT(low_bits.size(), 2000U);
-}
-
-TEST(DefaultLengths, FollowTheMembersOfASample) {
-  EXPECT_EQ(default_lengths("packed_logprobs", {{4, 1}, {9}}), (NestedLengths{{3, 0}, {8}}));
-  EXPECT_EQ(default_lengths("rewards", {{4, 1}, {9}}), (NestedLengths{{1, 1}, {1}}));
 }
 
 TEST(MinibatchSizes, RefuseImpossibleCounts) {

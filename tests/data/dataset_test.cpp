@@ -48,6 +48,18 @@ TEST(Dataset, PacksPromptsAndAnswers) {
   EXPECT_TRUE(at::equal(batch.at("answers"), at::tensor({'-', '1', '0', '2'}, at::kByte)));
 }
 
+TEST(Dataset, KeepsThePromptAsTheRecordHasItBesideTheTemplate) {
+  const TemporaryFile file("{\"prompt\": \"1+1\", \"answer\": \"2\"}\n");
+  config::DatasetConfig dataset = dataset_in(file, "prompts");
+  dataset.prompt_prefix = "Q: ";
+
+  const SequenceBatch batch = Dataset::open(dataset, JsonlIndex::build(dataset, kBytes), kBytes)
+                                  ->read(std::vector<int64_t>{0}, std::vector<SampleId>{{7}});
+
+  EXPECT_EQ(batch.meta.at("packed_prompts").lengths, (NestedLengths{{6}}));
+  EXPECT_TRUE(at::equal(batch.at("prompt_texts"), at::tensor({'1', '+', '1'}, at::kByte)));
+}
+
 TEST(Dataset, TakesNumbersAsTheyAreWritten) {
   const std::vector<std::string> numbers = {"2",    "-3",  "-0",
                                             "1.50", "1e3", "123456789012345678901234567890"};

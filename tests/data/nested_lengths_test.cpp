@@ -18,7 +18,6 @@ TEST(NestedLengths, KnowsLengthsBySampleAndMember) {
   EXPECT_EQ(lengths.total(2), 0);
   EXPECT_EQ(lengths.grand_total(), 16);
   EXPECT_EQ(lengths.element_offsets(), (std::vector<int64_t>{0, 11, 16, 16}));
-  EXPECT_EQ(lengths.cu_seqlens(), (std::vector<int32_t>{0, 8, 11, 16}));
 }
 
 TEST(NestedLengths, SelectsSlicesAndAppends) {

@@ -88,79 +88,20 @@ TEST(FfdAllocate, WithoutValuesAndGroupsIsEmpty) {
   EXPECT_THROW(ffd_allocate({}, {.capacity = 10, .min_groups = 1}), CallError);
 }
 
-BatchMetadata batch_with(const std::vector<int32_t>& lengths) {
-  BatchMetadata batch;
-  for (size_t i = 0; i < lengths.size(); ++i) batch.ids.push_back({i});
-  batch.keys.push_back({"tokens", DType::kI64, {}, NestedLengths::of_single(lengths)});
-  return batch;
-}
-
-TEST(DispatchSplit, OfGenerationIsInterleaved) {
-  const DispatchSplit split = split_generation(batch_with({9, 1, 1, 1, 5}), 2);
-
-  EXPECT_EQ(split.groups, (Groups{{0, 2, 4}, {1, 3}}));
-  EXPECT_EQ(split.tokens, (std::vector<int64_t>{15, 2}));
-}
-
-TEST(DispatchSplit, GivesEachSampleToOneRankAndNoRankNothing) {
-  std::mt19937 random(7);
-  for (int round = 0; round < 200; ++round) {
-    const int n_ranks = 1 + static_cast<int>(random() % 9);
-    const int n = n_ranks + static_cast<int>(random() % 40);
-    std::vector<int32_t> lengths(static_cast<size_t>(n));
-    for (int32_t& length : lengths) length = static_cast<int32_t>(random() % 50);
-
-    const DispatchSplit split = split_by_tokens(batch_with(lengths), n_ranks);
-
-    std::vector<int> all;
-    for (const std::vector<int>& group : split.groups) {
-      EXPECT_FALSE(group.empty());
-      EXPECT_TRUE(std::is_sorted(group.begin(), group.end()));
-      all.insert(all.end(), group.begin(), group.end());
-    }
-    std::sort(all.begin(), all.end());
-    std::vector<int> expected(static_cast<size_t>(n));
-    std::iota(expected.begin(), expected.end(), 0);
-    EXPECT_EQ(static_cast<int>(split.groups.size()), n_ranks);
-    EXPECT_EQ(all, expected);
-  }
-}
-
-TEST(DispatchSplit, RefusesFewerSamplesThanRanks) {
-  EXPECT_THROW(split_generation(batch_with({4, 4}), 3), CallError);
-  EXPECT_THROW(split_by_tokens(batch_with({4, 4}), 3), CallError);
-}
-
-TEST(DispatchSplit, RefusesABatchWithoutKeys) {
-  EXPECT_THROW(split_by_tokens(BatchMetadata{}, 1), CallError);
-}
-
-TEST(TokenSplit, BackwardUndoesForward) {
+TEST(TokenSplit, KeepsEachMicroBatchWithinTheBudget) {
   const std::vector<int64_t> weights = {5, 1, 4, 2, 3};
 
-  const TokenSplit split = plan_token_split(weights, {.min_parts = 2, .max_tokens = 8});
+  const Groups parts = plan_token_split(weights, {.min_parts = 2, .max_tokens = 8});
 
-  for (size_t i = 0; i < weights.size(); ++i) {
-    EXPECT_EQ(split.forward[static_cast<size_t>(split.backward[i])], static_cast<int>(i));
-  }
-  for (const std::vector<int>& part : split.parts) {
+  std::vector<int> all;
+  for (const std::vector<int>& part : parts) {
     int64_t sum = 0;
     for (const int index : part) sum += weights[static_cast<size_t>(index)];
     EXPECT_LE(sum, 8);
+    all.insert(all.end(), part.begin(), part.end());
   }
-}
-
-TEST(PartitionBalanced, RefusesImpossibleSegments) {
-  const std::vector<int64_t> values = {1, 2, 3};
-  EXPECT_THROW(min_abs_diff_partition(values, {.n_segments = 0, .min_size = 1}), CallError);
-  EXPECT_THROW(min_abs_diff_partition(values, {.n_segments = 4, .min_size = 1}), CallError);
-  EXPECT_THROW(min_abs_diff_partition(values, {.n_segments = 2, .min_size = 2}), CallError);
-}
-
-TEST(BalancedBatchesOfSequences, RefuseBatchesWithoutRoom) {
-  const std::vector<int64_t> lengths = {1};
-  EXPECT_THROW(reorder_to_balanced_batches(lengths, 0), CallError);
-  EXPECT_TRUE(reorder_to_balanced_batches({}, 4).order.empty());
+  std::sort(all.begin(), all.end());
+  EXPECT_EQ(all, (std::vector<int>{0, 1, 2, 3, 4}));
 }
 
 }  // namespace

@@ -61,27 +61,6 @@ TEST(SequenceBatch, GatherUndoesSplit) {
 
     for (const SequenceBatch& part : parts) part.check();
     expect_equal(gather(parts), batch);
-    expect_equal(gather(batch.unpack()), batch);
-  }
-}
-
-TEST(SequenceBatch, GatheringTheMicroBatchesAndRestoringTheOrderGivesTheBatch) {
-  std::mt19937 random(2);
-  for (int round = 0; round < 100; ++round) {
-    const int n = 2 + static_cast<int>(random() % 9);
-    const SequenceBatch batch = random_batch(random, n);
-
-    const MicroBatches micro = split_by_token_budget(batch, {.min_parts = 2, .max_tokens = 30});
-
-    const SequenceBatch mixed = gather(micro.parts);
-    expect_equal(mixed.reorder(micro.plan.backward), batch);
-    for (const auto& [key, tensor] : batch.data) {
-      const NestedLengths& lengths = batch.meta.at(key).lengths;
-      EXPECT_TRUE(at::equal(restore_order(mixed.at(key), lengths, micro.plan.forward), tensor));
-    }
-    for (const SequenceBatch& part : micro.parts) {
-      EXPECT_LE(part.meta.at(micro.plan.split_key).lengths.grand_total(), 30);
-    }
   }
 }
 
@@ -125,30 +104,12 @@ TEST(SequenceBatch, TellsAMissingTensorFromAMissingKey) {
   EXPECT_FALSE(gather(std::vector{batch}).has_data("tokens"));
 }
 
-TEST(SequenceBatch, UpdateByAKeyWithoutATensorForgetsTheOldTensor) {
-  std::mt19937 random(5);
-  SequenceBatch batch = random_batch(random, 2);
-  const SequenceBatch metadata_only{.meta = batch.meta, .data = {}};
-
-  batch.update(metadata_only);
-
-  EXPECT_FALSE(batch.has_data("hidden"));
-}
-
 TEST(SequenceBatch, KnowsEveryElementType) {
   for (int value = 0; value <= static_cast<int>(DType::kF64); ++value) {
     const auto dtype = static_cast<DType>(value);
     EXPECT_EQ(dtype_of(scalar_type(dtype)), dtype);
     EXPECT_EQ(at::elementSize(scalar_type(dtype)), static_cast<std::size_t>(size_bytes(dtype)));
   }
-}
-
-TEST(RestoreOrder, RefusesWhatIsNoPermutation) {
-  const at::Tensor x = at::arange(3);
-
-  EXPECT_THROW(restore_order(x, {{1}, {2}}, std::vector<int>{0, 0}), ShapeError);
-  EXPECT_THROW(restore_order(x, {{1}, {2}}, std::vector<int>{0}), ShapeError);
-  EXPECT_THROW(restore_order(x, {{1}, {2}}, std::vector<int>{0, 2}), ShapeError);
 }
 
 }  // namespace

@@ -30,14 +30,18 @@ fs::path fixture(const std::string& name) {
   return fs::path(ORRERY_SOURCE_DIR) / "tests/fixtures" / name;
 }
 
-/// The whole of a data set as one batch.
+/// The whole of a data set as one batch, without the prompts as text: a pre-tokenized dataset has
+/// none.
 SequenceBatch all_of(const config::DatasetConfig& config, const Tokenizer& tokenizer) {
   const auto dataset = Dataset::open(config, DatasetIndex::build(config, tokenizer), tokenizer);
   std::vector<int64_t> rows(static_cast<size_t>(dataset->n_rows()));
   std::iota(rows.begin(), rows.end(), 0);
   std::vector<SampleId> ids;
   for (const int64_t row : rows) ids.push_back({static_cast<uint64_t>(row)});
-  return dataset->read(rows, ids);
+  SequenceBatch batch = dataset->read(rows, ids);
+  std::erase_if(batch.meta.keys, [](const KeyMetadata& m) { return m.key == "prompt_texts"; });
+  batch.data.erase("prompt_texts");
+  return batch;
 }
 
 void expect_equal(const SequenceBatch& a, const SequenceBatch& b) {

@@ -102,16 +102,6 @@ TEST(TokenizerFixture, DecodesAsTheLibrary) {
 
         EXPECT_EQ(tokenizer.decode_all(ids), one.at("decoded").get<std::string>());
         EXPECT_EQ(tokenizer.decode(ids), one.at("decoded_skip_special").get<std::string>());
-
-        // Over characters the library replaces a whole run of bytes when its end is no UTF-8: a
-        // stream has given its beginning by then.
-        const auto text = one.at("decoded_skip_special").get<std::string>();
-        if (!fixture.is_byte_level && text.find("\uFFFD") != std::string::npos) continue;
-        StreamingDecoder stream(tokenizer);
-        std::string streamed;
-        for (const int32_t id : ids) streamed += stream.push(id);
-        streamed += stream.finish();
-        EXPECT_EQ(streamed, text);
       }
     }
   });

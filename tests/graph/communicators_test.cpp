@@ -11,6 +11,7 @@
 
 #include "orrery/base/error.h"
 #include "orrery/graph/topology.h"
+#include "three_factors.h"
 
 namespace orrery::graph {
 namespace {

@@ -46,10 +46,7 @@ TEST(Graph, KnowsLevelsSourcesAndSinks) {
 
   EXPECT_EQ(graph.levels(), (std::vector<Indices>{{0}, {1, 2}, {3}}));
   EXPECT_EQ(graph.sources(), (Indices{0}));
-  EXPECT_EQ(graph.sinks(), (Indices{3}));
   EXPECT_EQ(graph.max_concurrent_calls(), 2);
-  EXPECT_TRUE(graph.is_last_of_role(3));
-  EXPECT_FALSE(graph.is_last_of_role(0));
 }
 
 TEST(Graph, FindsTheLargestSetOfCallsThatCanRunTogetherAcrossLevels) {
@@ -77,14 +74,6 @@ TEST(Graph, CountsRunsPerStepFromTheLargestBatch) {
   EXPECT_EQ(graph.calls_per_step(0), 4);
   EXPECT_EQ(graph.calls_per_step(1), 2);
   EXPECT_EQ(graph.calls_per_step(3), 1);
-}
-
-TEST(Graph, TellsWhichCallsAreReady) {
-  const Graph graph = build_graph(grpo_calls());
-
-  EXPECT_EQ(graph.ready_calls({false, false, false, false}), (Indices{0}));
-  EXPECT_EQ(graph.ready_calls({true, true, false, false}), (Indices{2}));
-  EXPECT_EQ(graph.ready_calls({true, true, true, false}), (Indices{3}));
 }
 
 TEST(Graph, NumbersReplicasFromTheTrainedLayout) {

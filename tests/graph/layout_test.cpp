@@ -35,14 +35,6 @@ TEST(Layout, TextIsCanonicalAndReadsBack) {
   EXPECT_EQ(Layout::parse("p1t1d2@3,4").text(), "d2t1p1@3-4");
 }
 
-TEST(Layout, FindsTheWorkerOfACoordinateWithTensorFastest) {
-  const Layout layout = Layout::parse("d2t2p2@10-17");
-
-  EXPECT_EQ(layout.worker_at(0, 0, 1), 11);
-  EXPECT_EQ(layout.worker_at(0, 1, 0), 12);
-  EXPECT_EQ(layout.worker_at(1, 0, 0), 14);
-}
-
 struct BadLayout {
   const char* text;
   const char* part_of_problem;

@@ -61,22 +61,32 @@ TEST(CommandReward, IsStartedAgainWhenItDiesAndTheRunIsTheSame) {
 }
 
 TEST(CommandReward, ThatIsBrokenEndsTheJobSoonWithItsLastWordsAndNoProcess) {
-  const std::pair<const char*, std::vector<const char*>> cases[] = {
-      {"import sys\nsys.stdin.readline()\nsys.exit(9)\n",
-       {"any of the first 8 questions", "exited with status 9"}},
-      {"import no_such_module\n",
-       {"without reading a question", "exited with status 1", "ends with: Traceback",
-        "No module named"}},
-      {"import time\ntime.sleep(1000)\n", {"read no question for 1 s", "raise timeout_seconds"}},
-      {"import sys\nfor line in sys.stdin: print(1.0, flush=True)\n",
-       {"any of the first 8 questions", "not {\"reward\": number}", "1.0"}}};
-  for (const auto& [program, texts] : cases) {
+  struct Broken {
+    const char* program;
+    const char* timeout_seconds;  // short only where it is waited for: a busy machine is slow
+    std::vector<const char*> texts;
+  };
+  const Broken cases[] = {{"import sys\nsys.stdin.readline()\nsys.exit(9)\n",
+                           "60",
+                           {"any of the first 8 questions", "exited with status 9"}},
+                          {"import no_such_module\n",
+                           "60",
+                           {"without reading a question", "exited with status 1",
+                            "ends with: Traceback", "No module named"}},
+                          {"import time\ntime.sleep(1000)\n",
+                           "1",
+                           {"read no question for 1 s", "raise timeout_seconds"}},
+                          {"import sys\nfor line in sys.stdin: print(1.0, flush=True)\n",
+                           "60",
+                           {"any of the first 8 questions", "not {\"reward\": number}", "1.0"}}};
+  for (const auto& [program, timeout_seconds, texts] : cases) {
     const TemporaryFolder folder;
 
-    const Result result = run_with(folder, program,
-                                   "--set call.reward.timeout_seconds=1 "
-                                   "--set call.reward.restarts=0 "
-                                   "--set call.reward.max_failed_share=0.4");
+    const Result result =
+        run_with(folder, program,
+                 std::string("--set call.reward.timeout_seconds=") + timeout_seconds +
+                     " --set call.reward.restarts=0 "
+                     "--set call.reward.max_failed_share=0.4");
 
     EXPECT_EQ(result.exit_code, 3) << program << result.output;
     EXPECT_NE(result.output.find("judge.py"), std::string::npos) << result.output;
@@ -128,14 +138,15 @@ TEST(CommandReward, AResumedRunDecidesNothingTwice) {
   std::ofstream(folder / "judge.py") << kForgetful;
   ASSERT_EQ(forgetful_run(folder, "whole").exit_code, 0);
 
-  // Before there is a checkpoint; between two, when steps of after the first one are decided.
-  EXPECT_NE(forgetful_run(folder, "cut", "ORRERY_FAULT=checkpoint.data:kill:1").exit_code, 0);
-  EXPECT_NE(forgetful_run(folder, "cut", "ORRERY_FAULT=checkpoint.rename:kill:2").exit_code, 0);
+  // Before there is a checkpoint; behind one, when answers of later steps are decided. Never while
+  // a question is asked: what the job had not heard of when it was killed it must ask again.
+  EXPECT_NE(forgetful_run(folder, "cut", "ORRERY_FAULT=worker.train_step:kill:2").exit_code, 0);
+  EXPECT_NE(forgetful_run(folder, "cut", "ORRERY_FAULT=worker.train_step:kill:8").exit_code, 0);
   const Result last = forgetful_run(folder, "cut");
 
   ASSERT_EQ(last.exit_code, 0) << last.output;
   EXPECT_NE(last.output.find("as before the run was resumed"), std::string::npos) << last.output;
-  EXPECT_NE(last.output.find("goes on after step 3"), std::string::npos) << last.output;
+  EXPECT_NE(last.output.find("goes on after step "), std::string::npos) << last.output;
   for (const char* metric :
        {"actor_train/loss", "actor_train/grad_norm", "reward/reward", "reward/failed/died",
         "reward/command_restarts", "actor_train/left_out_answers"}) {

@@ -43,12 +43,21 @@ TEST(MetricList, IsWhatRunsOfAllGraphsWrite) {
                                  "--set evaluate.stop_at_accuracy=0"},
       {"dpo_tiny", small},
       {"reward_model_tiny", small},
+      {"distill_tiny", "--set experiment.total_steps=2 --set export.at_end=false"},
+      {"distill_full_tiny", "--set experiment.total_steps=2 --set export.at_end=false"},
+      {"grpo_tiny", small +
+                        "--set experiment.name=format --set call.reward.interface=format_reward "
+                        "--set call.reward.pattern=^.*$ "
+                        "--set call.reward.inputs=packed_input_ids,prompt_mask"},
   };
   std::set<std::string> written;
   for (const auto& [name, more] : runs) {
     const Result result = orrery(2, shipped(name, folder, more));
     ASSERT_EQ(result.exit_code, 0) << result.output;
-    for (const auto& row : read_jsonl(folder / name / "metrics.jsonl")) {
+  }
+  for (const auto& run : fs::directory_iterator(folder.path())) {
+    if (!fs::exists(run.path() / "metrics.jsonl")) continue;
+    for (const auto& row : read_jsonl(run.path() / "metrics.jsonl")) {
       for (const auto& [metric, value] : row.at("metrics").items()) written.insert(metric);
     }
   }

@@ -1,11 +1,13 @@
 // A run that was interrupted and goes on, beside one that nothing interrupted.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <csignal>
 #include <map>
 #include <random>
 
 #include "integration/runs_for_test.h"
+#include "orrery/base/text.h"
 
 namespace orrery::integration {
 namespace {
@@ -104,6 +106,59 @@ INSTANTIATE_TEST_SUITE_P(
              : name.find("ppo") != std::string::npos ? "Ppo"
                                                      : "Grpo";
     });
+
+/// Dynamic sampling of answers of which one in seven is right: half of the groups are rejected, and
+/// most steps leave some over.
+Experiment sampled(const TemporaryFolder& folder) {
+  return {"configs/grpo_tiny.cfg",
+          judged(folder) +
+              "--set dynamic_sampling.enabled=true --set dynamic_sampling.correct_above=0.9 "
+              "--set dynamic_sampling.groups_per_round=16 "
+              "--set dynamic_sampling.filter_after_answers=8 "
+              "--set dynamic_sampling.max_pass_rate=0.8 "
+              "--set call.reward.overlong_max_length=6 --set call.reward.overlong_buffer=3 "
+              "--set call.reward.overlong_penalty=0.05"};
+}
+
+TEST(ResumeOfDynamicSampling, GoesOnBitForBitWithTheGroupsThatWereCarriedOver) {
+  const TemporaryFolder folder;
+  const Experiment experiment = sampled(folder);
+  const Result whole = train(folder, experiment, "whole");
+  ASSERT_EQ(whole.exit_code, 0) << whole.output;
+
+  for (const char* fault :
+       {"checkpoint.data:kill:1", "checkpoint.rename:kill:2", "checkpoint.pointer:kill:1"}) {
+    EXPECT_NE(train(folder, experiment, "cut", "", base::concat("ORRERY_FAULT=", fault)).exit_code,
+              0);
+  }
+  const Result last = train(folder, experiment, "cut");
+
+  ASSERT_EQ(last.exit_code, 0) << last.output;
+  expect_same_run(folder);
+  const auto is_positive = [](double value) { return value > 0; };
+  for (const char* metric : {"dynamic_sampling/carried_over", "dynamic_sampling/rejected_groups",
+                             "reward/overlong_share"}) {
+    const std::vector<double> values = values_of(folder / "whole", metric);
+    EXPECT_TRUE(std::any_of(values.begin(), values.end(), is_positive)) << metric;
+  }
+}
+
+TEST(ResumeOfDynamicSampling, GoesOnInAnotherLayoutWithTheSameGroups) {
+  const TemporaryFolder folder;
+  const Experiment experiment = sampled(folder);
+  ASSERT_EQ(train(folder, experiment, "whole", "--set layout.default=d1t1p1@0").exit_code, 0);
+  EXPECT_NE(train(folder, experiment, "cut", "--set layout.default=d1t1p1@0",
+                  "ORRERY_FAULT=checkpoint.rename:kill:2")
+                .exit_code,
+            0);
+
+  const Result last = train(folder, experiment, "cut", "--set layout.default=d2t1p1@0-1");
+
+  ASSERT_EQ(last.exit_code, 0) << last.output;
+  for (const char* metric : {"dynamic_sampling/carried_in", "dynamic_sampling/rounds"}) {
+    EXPECT_EQ(values_of(folder / "cut", metric).at(3), values_of(folder / "whole", metric).at(3));
+  }
+}
 
 const Experiment kPpo{"configs/ppo_tiny.cfg", ""};
 
@@ -274,6 +329,27 @@ TEST(ResumeRefuses, CheckpointsThatCannotBeListedOrReached) {
       << result.output;
   EXPECT_EQ(records_of(folder / "cut"), before);
   EXPECT_FALSE(fs::exists(folder / "cut.1"));
+}
+
+TEST(ResumeRefuses, ACheckpointThatCannotBeReadWhichIsNoDamage) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(train(folder, kPpo, "cut").exit_code, 0);
+  const std::vector<std::string> before = checkpoints_of(folder / "cut");
+  const fs::path newest = folder / "cut/checkpoints/step-00000010";
+  for (const char* name : {"manifest.json", "master.h5", "worker-0001.h5"}) {
+    fs::rename(newest / name, folder / name);
+    fs::create_symlink("not_mounted", newest / name);
+
+    const Result result = train(folder, kPpo, "cut", "--set experiment.total_steps=12");
+
+    EXPECT_EQ(result.exit_code, 5) << result.output;
+    EXPECT_NE(result.output.find(std::string(name) + ": cannot follow this link"),
+              std::string::npos)
+        << result.output;
+    EXPECT_EQ(checkpoints_of(folder / "cut"), before);
+    fs::rename(folder / name, newest / name);
+  }
+  EXPECT_EQ(train(folder, kPpo, "cut", "--set experiment.total_steps=12").exit_code, 0);
 }
 
 TEST(ResumeAccept, ChangesAKeyThatIsNamedAndRecordsIt) {

@@ -345,19 +345,6 @@ TEST(Dispatcher, StopsByEpochsAndBySeconds) {
   EXPECT_EQ(by_seconds.stop_reason(), StopReason::kSeconds);
 }
 
-TEST(Dispatcher, ConfiguresAllWorkersFirst) {
-  DispatcherOptions options = one_step(2);
-  options.configure = std::make_shared<const std::string>("bytes");
-  Dispatcher dispatcher(grpo_graph({}), order_of(8, 4), options);
-
-  std::vector<Outgoing> out = dispatcher.advance({}, 0);
-
-  ASSERT_EQ(sent(out), (Texts{"0:configure", "1:configure", "*:flush"}));
-  EXPECT_EQ(out[1].request.shared, options.configure);
-  EXPECT_TRUE(dispatcher.advance(list(answer(out[1])), 0).empty());
-  EXPECT_EQ(sent(dispatcher.advance(list(answer(out[0])), 0)), (Texts{"0:load", "*:flush"}));
-}
-
 TEST(Dispatcher, KeepsAnErrorAlsoOfASideRequestAndSendsNothingMore) {
   Dispatcher dispatcher(grpo_graph({.generate = "d2t1p1@0-1"}), order_of(8, 4), one_step(2));
   std::vector<Outgoing> out = dispatcher.advance({}, 0);

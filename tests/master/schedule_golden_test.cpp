@@ -18,49 +18,34 @@ namespace {
 using golden::Case;
 using nlohmann::json;
 
+bool is_in(const json& names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
 /// A buffer for the calls of a case, addressed by names.
 class NamedBuffer {
  public:
-  explicit NamedBuffer(const Case& c) : buffer_(0, 0, {}) {
+  NamedBuffer(const json& calls, int n_rows) : buffer_(0, 0, {}) {
     std::vector<SequenceBuffer::Reader> readers;
-    for (const json& call : c["calls"]) {
-      calls_.push_back(call["name"]);
-      readers.push_back({numbers(call["input_keys"]), call["n_seqs"].get<int64_t>()});
-      numbers(call["output_keys"]);
+    for (const json& call : calls) {
+      calls_.push_back(call.at("name"));
+      readers.push_back({numbers(call.at("input_keys")), call.value("n_seqs", int64_t{1})});
+      outputs_.push_back(numbers(call.at("output_keys")));
     }
-    buffer_ = SequenceBuffer(c["max_size"].get<int>(), keys_.size(), readers);
+    buffer_ = SequenceBuffer(n_rows, keys_.size(), readers);
   }
 
-  void run(const json& event) {
-    const json& expect = event["expect"];
-    const std::string op = event["op"];
-    if (op == "put") {
-      std::vector<data::SampleId> ids;
-      for (const json& name : event["ids"]) ids.push_back(id(name));
-      const auto births = event["birth_times"].get<std::vector<int64_t>>();
-      if (expect.contains("error")) {
-        EXPECT_THROW(buffer_.put(ids, numbers(event["keys"]), births), CallError);
-        return;
-      }
-      EXPECT_EQ(json(buffer_.put(ids, numbers(event["keys"]), births)), expect["rows"]);
-    } else if (op == "amend") {
-      buffer_.amend(event["rows"].get<std::vector<int>>(), numbers(event["keys"]));
-    } else {
-      ASSERT_EQ(op, "get");
-      get(event["call"], expect);
-    }
-    EXPECT_EQ(buffer_.size(), expect["size"].get<int>());
-    EXPECT_EQ(ready(), expect["ready"].get<std::vector<std::string>>());
+  void put_one(const json& keys) {
+    const std::vector<data::SampleId> ids = {id("sample")};
+    buffer_.put(ids, numbers(keys), std::vector<int64_t>{0});
   }
 
- private:
-  void get(const std::string& call, const json& expect) {
-    const auto number = std::find(calls_.begin(), calls_.end(), call) - calls_.begin();
+  /// Reads the one sample and adds the call's outputs, unless nobody is left to read them.
+  void run_call(const std::string& name) {
+    const auto number =
+        static_cast<size_t>(std::find(calls_.begin(), calls_.end(), name) - calls_.begin());
     const std::vector<int> rows = buffer_.take(static_cast<int>(number)).rows;
-    EXPECT_EQ(json(rows), expect["rows"]);
-    json ids = json::array();
-    for (const int row : rows) ids.push_back(names_[buffer_.id(row).value]);
-    EXPECT_EQ(ids, expect["ids"]);
+    if (buffer_.size() > 0 && !outputs_[number].empty()) buffer_.amend(rows, outputs_[number]);
   }
 
   std::vector<std::string> ready() const {
@@ -69,6 +54,41 @@ class NamedBuffer {
       if (buffer_.is_ready(static_cast<int>(call))) names.push_back(calls_[call]);
     }
     return names;
+  }
+
+  void run(const json& event) {
+    const json& expect = event.at("expect");
+    if (expect.contains("error")) {
+      EXPECT_THROW(run_operation(event), Error);
+      return;
+    }
+    const json got = run_operation(event);
+    for (const auto& [field, value] : got.items()) EXPECT_EQ(value, expect.at(field)) << field;
+    EXPECT_EQ(buffer_.size(), expect.at("size").get<int>());
+    EXPECT_EQ(ready(), expect.at("ready").get<std::vector<std::string>>());
+  }
+
+ private:
+  /// What the operation gives, by field of `expect`.
+  json run_operation(const json& event) {
+    const std::string op = event.at("op");
+    if (op == "put") {
+      std::vector<data::SampleId> ids;
+      for (const json& name : event.at("ids")) ids.push_back(id(name));
+      const auto births = event.at("birth_times").get<std::vector<int64_t>>();
+      return {{"rows", buffer_.put(ids, numbers(event.at("keys")), births)}};
+    }
+    if (op == "amend") {
+      buffer_.amend(event.at("rows").get<std::vector<int>>(), numbers(event.at("keys")));
+      return json::object();
+    }
+    EXPECT_EQ(op, "get");
+    const std::string call = event.at("call");
+    const auto number = std::find(calls_.begin(), calls_.end(), call) - calls_.begin();
+    const std::vector<int> rows = buffer_.take(static_cast<int>(number)).rows;
+    json ids = json::array();
+    for (const int row : rows) ids.push_back(names_.at(buffer_.id(row).value));
+    return {{"rows", rows}, {"ids", ids}};
   }
 
   std::vector<int> numbers(const json& names) {
@@ -84,17 +104,41 @@ class NamedBuffer {
 
   KeyTable keys_;
   std::vector<std::string> calls_;
-  std::vector<std::string> names_;  // by sample id
+  std::vector<std::vector<int>> outputs_;  // [calls] keys
+  std::vector<std::string> names_;         // by sample id
   SequenceBuffer buffer_;
 };
 
 TEST(BufferGolden, EveryEventMatches) {
   golden::for_each_case("master_schedule.json", "buffer", [](const Case& c) {
-    NamedBuffer buffer(c);
+    NamedBuffer buffer(c["calls"], c["max_size"].get<int>());
     int place = 0;
     for (const json& event : c["events"]) {
       SCOPED_TRACE("event " + std::to_string(place++));
       buffer.run(event);
+    }
+  });
+}
+
+/// Goes through every set of finished calls: one sample, which has the dataset's keys and what the
+/// finished calls have made.
+TEST(BufferGolden, CallsAreReadyWhenTheirInputsAreThere) {
+  golden::for_each_case("master_schedule.json", "graphs", [](const Case& c) {
+    json calls = c["calls"];
+    for (json& call : calls) call["n_seqs"] = 1;
+    for (const json& set : c.expect().at("ready_sets")) {
+      SCOPED_TRACE(set.dump());
+      NamedBuffer buffer(calls, 1);
+      buffer.put_one(c.expect().at("dataset_keys"));
+      for (bool any = true; any;) {
+        any = false;
+        for (const std::string& name : buffer.ready()) {
+          if (!is_in(set.at("finished"), name)) continue;
+          buffer.run_call(name);
+          any = true;
+        }
+      }
+      EXPECT_EQ(buffer.ready(), set.at("ready").get<std::vector<std::string>>());
     }
   });
 }
@@ -111,32 +155,32 @@ TEST(StepsGolden, TrainingLoopMatches) {
   golden::for_each_case("steps.json", "training_loop", [](const Case& c) {
     const auto samples = c["train_batch_size"].get<int64_t>();
     const auto dataset = c["dataset_size"].get<int64_t>();
-    const json& expect = c.expect();
+    const golden::Fields& expect = c.expect();
     FrequencyControl control(
         {.every_steps = c.has("freq_step") ? c["freq_step"].get<int64_t>() : 0,
          .every_epochs = c.has("freq_epoch") ? c["freq_epoch"].get<int64_t>() : 0});
 
     EXPECT_EQ(steps_of_epochs(c["total_train_epochs"].get<int64_t>(), samples, dataset),
-              expect["total_train_steps"].get<int64_t>());
+              expect.at("total_train_steps").get<int64_t>());
     int64_t step = 0;
     int64_t epochs_begun = 0;
-    for (const json& entry : expect["trace"]) {
+    for (const json& entry : expect.at("trace")) {
       SCOPED_TRACE("step " + std::to_string(step));
       const StepNumbers got = step_numbers(step++, samples, dataset);
-      EXPECT_EQ(got.step, entry["global_step"].get<int64_t>());
-      EXPECT_EQ(got.ends_epoch, entry["is_epoch_last_step"].get<bool>());
+      EXPECT_EQ(got.step, entry.at("global_step").get<int64_t>());
+      EXPECT_EQ(got.ends_epoch, entry.at("is_epoch_last_step").get<bool>());
       EXPECT_EQ(control.check({.steps = 1, .epochs = got.ends_epoch ? 1 : 0}),
-                entry["fires"].get<bool>());
-      if (entry["is_new_epoch"].get<bool>()) {
+                entry.at("fires").get<bool>());
+      if (entry.at("is_new_epoch").get<bool>()) {
         EXPECT_EQ(got.epoch, ++epochs_begun);
         EXPECT_EQ(got.epoch_step, 0);
       } else {
-        EXPECT_EQ(got.epoch, entry["epoch"].get<int64_t>());
-        EXPECT_EQ(got.epoch_step, entry["epoch_step"].get<int64_t>());
-        EXPECT_EQ(save_name(got), entry["save_dir_name"].get<std::string>());
+        EXPECT_EQ(got.epoch, entry.at("epoch").get<int64_t>());
+        EXPECT_EQ(got.epoch_step, entry.at("epoch_step").get<int64_t>());
+        EXPECT_EQ(save_name(got), entry.at("save_dir_name").get<std::string>());
       }
     }
-    EXPECT_EQ(step, expect["final"]["global_step"].get<int64_t>());
+    EXPECT_EQ(step, expect.at("final").at("global_step").get<int64_t>());
   });
 }
 
@@ -149,7 +193,7 @@ TEST(StepsGolden, FrequencyControlMatches) {
     std::vector<bool> fires;
     for (const json& steps : c["steps"]) fires.push_back(control.check({.steps = steps}));
 
-    EXPECT_EQ(fires, c.expect()["fires"].get<std::vector<bool>>());
+    EXPECT_EQ(fires, c.expect().at("fires").get<std::vector<bool>>());
   });
 }
 

@@ -19,8 +19,7 @@ bool is_in(const std::vector<int>& list, int item) {
 }
 
 bool is_worker_local(const comm::Hook& hook) {
-  return std::holds_alternative<comm::EvaluateHook>(hook) ||
-         std::holds_alternative<comm::SaveHook>(hook) ||
+  return std::holds_alternative<comm::SaveHook>(hook) ||
          std::holds_alternative<comm::ResidencyHook>(hook);
 }
 
@@ -127,7 +126,6 @@ void SimulatedWorkers::flush(int index) {
 double SimulatedWorkers::duration_of(const Action& action) const {
   if (action.is_reply) return 0;
   if (action.hook != nullptr) {
-    if (std::holds_alternative<comm::EvaluateHook>(*action.hook)) return 7;
     return std::holds_alternative<comm::ReallocHook>(*action.hook) ? 3 : 1;
   }
   switch (action.request->kind) {

@@ -114,6 +114,21 @@ TEST_F(TensorBoardFile, AChangedByteIsNoticed) {
   }
 }
 
+TEST_F(TensorBoardFile, AResumedRunCutsOffWhatIsDamaged) {
+  fs::path file;
+  {
+    TensorBoardWriter writer(directory_);
+    writer.write(1, {{"a", 1}});
+    file = writer.file();
+  }
+  const std::string whole = bytes_of(file);
+  put(file, whole + std::string(100, '\0'));  // as a machine that went down leaves it
+
+  drop_events_after(directory_, 1);
+
+  EXPECT_EQ(bytes_of(file), whole);
+}
+
 TEST_F(TensorBoardFile, AMissingFileIsAnError) {
   EXPECT_THROW(read_tensorboard(directory_ / "missing"), Error);
 }

@@ -1,4 +1,4 @@
-// Golden lr_schedule.json. What we do otherwise (docs/decisions/0105-algorithm-quirks.md): the n-th
+// Golden lr_schedule.json. What we do otherwise: the n-th
 // optimizer step uses the rate of step n; the decay ends with the last step, not `warmup` steps
 // before it; weight decay does not change over time.
 #include <gtest/gtest.h>
@@ -22,27 +22,19 @@ LrScheduleOptions options_of(const nlohmann::json& o) {
           .style = decay_style_named(o.at("lr_decay_style").get<std::string>())};
 }
 
-void expect_rate(double got, double expected) {
-  EXPECT_NEAR(got, expected, 1e-12 * std::abs(expected));
+/// The files ask for rtol 1e-12; where a decay ends at 0 it is one of the highest rate.
+golden::Tolerance tolerance_of(const nlohmann::json& options) {
+  return {.relative = 1e-12, .absolute = 1e-15 * std::abs(options.at("max_lr").get<double>())};
 }
 
 TEST(LrScheduleGolden, Scheduler) {
-  int n_ramps = 0;
-  golden::for_each_case("lr_schedule.json", "scheduler", [&](const golden::Case& c) {
+  golden::for_each_case("lr_schedule.json", "scheduler", [](const golden::Case& c) {
     const std::vector<int64_t> steps = golden::integers(c["steps"]);
-    if (c.expects_error()) {
-      EXPECT_THROW(learning_rate(options_of(c["options"]), steps.front()), ConfigError);
-      return;
-    }
-    const std::vector<double> expected = golden::doubles(c.expect()["lr"]);
-    for (size_t i = 0; i < steps.size(); ++i) {
-      SCOPED_TRACE(steps[i]);
-      expect_rate(learning_rate(options_of(c["options"]), steps[i]), expected[i]);
-    }
-    n_ramps += c["options"]["wd_incr_style"] == "constant" ? 0 : 1;
+    std::vector<double> rates;
+    for (const int64_t step : steps) rates.push_back(learning_rate(options_of(c["options"]), step));
+
+    golden::expect_close(rates, c.expect().at("lr"), "rate", tolerance_of(c["options"]));
   });
-  std::cout << "golden lr_schedule.json scheduler: weight_decay of " << n_ramps
-            << " cases not compared: it is constant here\n";
 }
 
 /// Number that the reference's schedule is asked for at an optimizer step: it is set after the
@@ -54,6 +46,7 @@ int64_t reference_schedule_step(int64_t train_step, int64_t minibatch) {
 TEST(LrScheduleGolden, AsBuiltByBackend) {
   golden::for_each_case("lr_schedule.json", "as_built_by_backend", [](const golden::Case& c) {
     const LrScheduleOptions reference = options_of(c["scheduler_options"]);
+    const golden::Tolerance tolerance = tolerance_of(c["scheduler_options"]);
     const int64_t total = c["total_train_steps"];
     const int64_t per_step = c["optimizer_steps_per_train_step"];
     const double proportion = c["warmup_steps_proportion"];
@@ -64,21 +57,19 @@ TEST(LrScheduleGolden, AsBuiltByBackend) {
     EXPECT_DOUBLE_EQ(reference.min_lr, c["lr"].get<double>() * c["min_lr_ratio"].get<double>());
 
     // The same function at the reference's step numbers gives its rates.
-    const std::vector<double> used = golden::doubles(c.expect()["lr_used"]);
-    for (size_t i = 0; i < used.size(); ++i) {
-      SCOPED_TRACE(i);
-      const auto step = static_cast<int64_t>(i);
-      expect_rate(
-          learning_rate(reference, reference_schedule_step(step / per_step, step % per_step)),
-          used[i]);
+    std::vector<double> used;
+    for (int64_t i = 0; i < static_cast<int64_t>(c.expect().at("lr_used").size()); ++i) {
+      used.push_back(learning_rate(reference, reference_schedule_step(i / per_step, i % per_step)));
     }
+    golden::expect_close(used, c.expect().at("lr_used"), "rate", tolerance);
 
     // Ours: as many different rates as optimizer steps, the lowest one at the last.
     LrScheduleOptions ours = reference;
     ours.warmup_steps = warmup * per_step;
     ours.decay_steps = total * per_step;
     if (ours.style == DecayStyle::kConstant) return;
-    expect_rate(learning_rate(ours, ours.decay_steps), reference.min_lr);
+    golden::expect_close(learning_rate(ours, ours.decay_steps), reference.min_lr, "the last rate",
+                         tolerance);
     EXPECT_GT(learning_rate(ours, ours.decay_steps - 1), reference.min_lr);
     if (warmup > 0) {
       EXPECT_GT(learning_rate(ours, 1), learning_rate(ours, 0));

@@ -13,22 +13,22 @@ namespace {
 
 model::Architecture architecture_of(const nlohmann::json& config) {
   model::Architecture a;
-  a.family = config["kind"] == "qwen2" ? model::Family::kQwen2 : model::Family::kLlama;
-  a.qkv_bias = config["kind"] == "qwen2";
-  a.vocab_size = config["vocab_size"];
-  a.hidden_size = config["hidden_dim"];
-  a.intermediate_size = config["intermediate_dim"];
-  a.n_layers = config["n_layers"];
-  a.n_heads = config["n_q_heads"];
-  a.n_kv_heads = config["n_kv_heads"];
-  a.head_dim = config["head_dim"];
-  a.tie_embeddings = config["tied_embedding"];
-  a.value_head = config["is_critic"];
-  if (config["kind"] == "gpt2") {
+  a.family = config.at("kind") == "qwen2" ? model::Family::kQwen2 : model::Family::kLlama;
+  a.qkv_bias = config.at("kind") == "qwen2";
+  a.vocab_size = config.at("vocab_size");
+  a.hidden_size = config.at("hidden_dim");
+  a.intermediate_size = config.at("intermediate_dim");
+  a.n_layers = config.at("n_layers");
+  a.n_heads = config.at("n_q_heads");
+  a.n_kv_heads = config.at("n_kv_heads");
+  a.head_dim = config.at("head_dim");
+  a.tie_embeddings = config.at("tied_embedding");
+  a.value_head = config.at("is_critic");
+  if (config.at("kind") == "gpt2") {
     a.family = model::Family::kGpt2;
     a.norm = model::NormKind::kLayer;
     a.activation_function = model::ActivationFunction::kGeluTanh;
-    a.max_positions = config["n_positions"];
+    a.max_positions = config.at("n_positions");
     a.learned_positions = true;
     a.gated_mlp = false;
     a.qkv_bias = a.output_bias = a.mlp_bias = true;
@@ -46,7 +46,7 @@ TEST(ParamReallocGolden, LayersHaveAsManyParametersAsInTheReference) {
       const bool is_final_norm = spec.name.starts_with("model.norm.");
       counts[is_final_norm ? last - 1 : static_cast<size_t>(spec.layer)] += spec.numel;
     }
-    const auto expected = golden::integers(c.expect()["param_counts"]);
+    const auto expected = golden::integers(c.expect().at("param_counts"));
 
     if (a.tie_embeddings && !a.value_head) {
       // There a tied head is counted as its own layer too.

@@ -16,6 +16,7 @@
 #include "orrery/comm/thread_communicator.h"
 #include "orrery/graph/topology.h"
 #include "shards_for_test.h"
+#include "three_factors.h"
 
 namespace orrery::parallel {
 namespace {
@@ -40,7 +41,7 @@ graph::Layout placed(const graph::Degrees& degrees, uint64_t seed, uint64_t stre
 std::vector<Pair> pairs_to_check(const model::Architecture& a) {
   std::vector<graph::Degrees> degrees;
   for (int n = 1; n <= kWorkers; ++n) {
-    for (const auto& [pipe, data, tensor] : graph::three_factors(n)) {
+    for (const auto& [pipe, data, tensor] : three_factors(n)) {
       if (pipe <= a.n_layers && a.n_heads % tensor == 0) degrees.push_back({pipe, data, tensor});
     }
   }

@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 
+#include "three_factors.h"
 #include "training_for_test.h"
 
 namespace orrery::parallel {
@@ -98,7 +99,7 @@ std::vector<graph::Degrees> layouts(const model::Architecture& a) {
   const bool all = std::getenv("ORRERY_FULL") != nullptr;
   std::vector<graph::Degrees> found;
   for (int n = 1; n <= 8; ++n) {
-    for (const auto& [pipe, data, tensor] : graph::three_factors(n)) {
+    for (const auto& [pipe, data, tensor] : three_factors(n)) {
       if (pipe > a.n_layers || a.n_heads % tensor != 0) continue;
       const bool is_chosen = all || n <= 4 || (pipe == 2 && tensor == 2) || tensor == 8;
       if (is_chosen) found.push_back({pipe, data, tensor});

@@ -124,7 +124,7 @@ TEST(MicroBatches, HoldEverySampleOnceWithinTheBudget) {
   std::vector<uint64_t> all(kLengths.size());
   std::iota(all.begin(), all.end(), uint64_t{0});
   EXPECT_EQ(ids, all);
-  EXPECT_TRUE(micro_batches(batch.slice({0, 0}), {}).empty());
+  EXPECT_TRUE(micro_batches(batch.select_samples(std::vector<int>{}), {}).empty());
 }
 
 TEST(TrainEngine, SkipsAndCountsAStepWithoutWeight) {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "orrery/comm/communicator.h"
+#include "orrery/data/nested_lengths.h"
 
 namespace orrery::algorithm {
 
@@ -66,15 +67,16 @@ enum class Variance { kPopulation, kUnbiased };
 at::Tensor bounded(const at::Tensor& x, double limit);
 
 /// (x - mean) / (std + eps) with moments over the mask, computed in double; masked places hold what
-/// a 0 there gives. Equal values give 0 (the variance is clamped), an empty mask gives 0.
+/// a 0 there gives. Equal values give exactly 0, an empty mask gives 0.
 ///   x [n] floating, mask [n] bool or undefined (all); returns [n] fp32 (fp64 for fp64)
 /// With `group` the moments are over all its ranks: collective over it.
 at::Tensor masked_normalization(const at::Tensor& x, const at::Tensor& mask,
                                 comm::Communicator* group = nullptr,
                                 Variance variance = Variance::kPopulation, double eps = 1e-5);
 
-/// The same for each `group_size` consecutive sequences by themselves. Local.
+/// The same for the actions of each sample's sequences by themselves.
+///   x [A] floating, mask [A] bool, tokens: lengths of the sequences of each sample. Local.
 at::Tensor normalize_by_group(const at::Tensor& x, const at::Tensor& mask,
-                              const std::vector<int32_t>& lengths, int64_t group_size);
+                              const data::NestedLengths& tokens);
 
 }  // namespace orrery::algorithm

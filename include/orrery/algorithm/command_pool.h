@@ -21,7 +21,8 @@ class CommandProcess;  // src/algorithm/command_process.h
 
 struct CommandPoolOptions {
   std::string command;                        ///< as command_words takes it
-  std::chrono::duration<double> timeout{60};  ///< of one answer; the first one's: start included
+  std::chrono::duration<double> timeout{60};  ///< of one answer
+  std::chrono::duration<double> start{0};     ///< more of the first answer of a process
   /// How often a question is asked again whose command ended or spoke nonsense. One that had no
   /// answer in time is not: it would only cost the time once more.
   int64_t restarts = 1;

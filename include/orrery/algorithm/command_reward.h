@@ -1,4 +1,5 @@
-// Interface `command_reward`: scores answers by an external command that lives as long as the job.
+// Interface `command_reward`: scores answers by an external command that lives as long as the job,
+// or by a Python function, which a command of the program's own runs (python_function.h).
 //
 //   its stdin   {"id": "12/0", "prompt": "2+3=", "response": "5", "answer": "5",
 //                "fields": {"id": "a17", "level": 3}}                              one a line
@@ -16,10 +17,11 @@
 #include <string>
 #include <vector>
 
-#include "orrery/algorithm/command_pool.h"
+#include "orrery/algorithm/answer_judge.h"
 #include "orrery/algorithm/failed_answers.h"
 #include "orrery/algorithm/interface.h"
 #include "orrery/algorithm/option_problem.h"
+#include "orrery/algorithm/overlong_penalty.h"
 #include "orrery/config/field.h"
 
 namespace orrery::algorithm {
@@ -27,8 +29,12 @@ namespace orrery::algorithm {
 /// `stop`, `leave_out` or a number that is finite in fp32.
 config::Check failed_answer_choice();
 
-struct CommandRewardOptions {
+struct CommandRewardOptions : OverlongOptions {
   std::string command;
+  std::string function;
+  std::string python = PythonFunction().python;
+  int64_t batch_size = PythonFunction().batch_size;
+  double max_memory_gib = PythonFunction().max_memory_gib;
   double timeout_seconds = 60;
   int64_t restarts = 1;
   int64_t concurrency = 1;
@@ -44,8 +50,22 @@ struct CommandRewardOptions {
           "program and arguments, found by PATH or relative to the working directory; quotes keep "
           "words together",
           config::anything());
+    field(&C::function, "function",
+          "instead of a command: a Python function that is given a list of answers and returns "
+          "their rewards",
+          config::python_function());
+    field(&C::python, "python", "Python that runs the function, by PATH or a path",
+          config::anything());
+    field(&C::batch_size, "batch_size", "answers that the function is given at once, at most",
+          config::in_range(1, 4096));
+    field(&C::max_memory_gib, "max_memory_gib",
+          "a process of the function that holds more memory after its answers is started again",
+          config::above(0));
     field(&C::timeout_seconds, "timeout_seconds",
-          "how long one answer may take, the first one with the command's start", config::above(0));
+          "how long one answer may take, the first one with the command's start; or the answers "
+          "that a "
+          "function is given at once, the first ones 60 s longer",
+          config::above(0));
     field(&C::restarts, "restarts",
           "how often an answer at which the command ended or spoke nonsense is asked for again",
           config::at_least(0));
@@ -60,19 +80,26 @@ struct CommandRewardOptions {
           config::in_range(0, 1));
     field(&C::max_failed_share_20_steps, "max_failed_share_20_steps", "the same over 20 steps",
           config::in_range(0, 1));
+    OverlongOptions::visit_fields(field);
     field(&C::dump_samples, "dump_samples", "write prompts, answers and rewards to samples/",
           config::anything());
   }
 
-  /// A command that cannot be started.
+  PythonFunction python_function() const;
+  /// A command that cannot be started, a function that cannot be imported, or a penalty for long
+  /// answers that contradicts itself.
   std::vector<OptionProblem> problems(const config::CallConfig& call) const;
+
+ private:
+  std::optional<OptionProblem> source_problem() const;
 };
 
 class CommandReward final : public Interface {
  public:
   explicit CommandReward(CommandRewardOptions options);
 
-  /// In: packed_input_ids, prompt_mask and, if there are any, answers and fields [bytes] uint8.
+  /// In: packed_input_ids, prompt_mask and, if there are any, answers, fields and prompt_texts
+  /// [bytes] uint8.
   /// Out: rewards [N] fp32; NaN: left out. Shards that are not the head of their data rank ask
   /// nothing and return zeros, which count for nothing. Throws CallError when the command is
   /// broken, when too many answers fail (data rank 0), or at the first one that does with `stop`.
@@ -85,7 +112,6 @@ class CommandReward final : public Interface {
   void restore(const std::string& state) override { share_.restore(state); }
 
  private:
-  struct Verdict;
   struct Round;  // one call
 
   void prepare(const ModelContext& model, const CallContext& call);
@@ -102,7 +128,7 @@ class CommandReward final : public Interface {
 
   CommandRewardOptions options_;
   std::optional<float> reward_of_failed_;     // none: left out
-  std::unique_ptr<CommandPool> pool_;         // from the first call on
+  std::unique_ptr<AnswerJudge> judge_;        // from the first call on
   std::optional<FailedAnswerRecord> record_;  // from the first call on
   FailedShare share_;
 };

@@ -29,11 +29,12 @@ enum class FailureReason : uint8_t {
   kMalformed,  ///< it wrote something else than a reward
   kNotFinite,  ///< the reward is NaN or infinite, as fp32 if not before
   kAbstained,  ///< it said that it gives none: null
+  kRaised,     ///< the Python function raised an exception
 };
-inline constexpr std::array kFailureReasons = {FailureReason::kTimeout, FailureReason::kDied,
+inline constexpr std::array kFailureReasons = {FailureReason::kTimeout,   FailureReason::kDied,
                                                FailureReason::kMalformed, FailureReason::kNotFinite,
-                                               FailureReason::kAbstained};
-/// `timeout`, `died`, `malformed`, `not_finite`, `abstained`.
+                                               FailureReason::kAbstained, FailureReason::kRaised};
+/// `timeout`, `died`, `malformed`, `not_finite`, `abstained`, `raised`.
 std::string_view name_of(FailureReason reason);
 std::optional<FailureReason> failure_reason_named(std::string_view name);
 

@@ -26,7 +26,10 @@ struct ModelContext {
   parallel::TrainEngine* engine = nullptr;  ///< null: never trained
   const data::Tokenizer* tokenizer = nullptr;
   comm::Communicator* data_group = nullptr;  ///< the data ranks of the call
-  bool is_dp_head = true;                    ///< its results count for its data rank
+  /// Of a train_step that reads teacher_hidden: the shard in the same place of the role that gave
+  /// it. Null: there is none on this worker.
+  const model::Decoder* teacher = nullptr;
+  bool is_dp_head = true;  ///< its results count for its data rank
 };
 
 /// When and how a call runs.

@@ -20,8 +20,16 @@ data::NestedLengths one_each(const data::NestedLengths& tokens);
 at::Tensor current_log_probs(ModelContext& model, const data::SequenceBatch& batch,
                              double temperature, const parallel::MicroBatchLimits& limits);
 
+/// The same with the entropy of each action's distribution, without gradients.
+model::LogProbs current_policy(ModelContext& model, const data::SequenceBatch& batch,
+                               double temperature, const parallel::MicroBatchLimits& limits);
+
 /// Of a decoder with a value head: [T] in the decoder's type.
 at::Tensor current_values(ModelContext& model, const data::SequenceBatch& batch,
+                          const parallel::MicroBatchLimits& limits);
+
+/// Before the head: [T, H] in the decoder's type, the output of the last norm.
+at::Tensor current_hidden(ModelContext& model, const data::SequenceBatch& batch,
                           const parallel::MicroBatchLimits& limits);
 
 /// Throws CallError that says `what` a model gave, when one of the numbers is NaN or infinite:

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "orrery/algorithm/objective_fields.h"
 #include "orrery/algorithm/option_problem.h"
 #include "orrery/config/field.h"
 
@@ -94,7 +95,7 @@ struct EstimationOptions {
 };
 
 /// Of a policy, whatever its baseline is.
-struct ActorOptions : EstimationOptions {
+struct ActorOptions : EstimationOptions, ObjectiveFields {
   double temperature = 1;
   double clip_range = 0.2;
   double c_clip = 0;
@@ -119,6 +120,7 @@ struct ActorOptions : EstimationOptions {
     using config::anything;
     using config::at_least;
     EstimationOptions::visit_fields(field);
+    ObjectiveFields::visit_fields(field);
     field(&C::temperature, "temperature", "as in generation: divides the logits", config::above(0));
     field(&C::clip_range, "clip_range", "the ratio is clipped to 1 - eps .. 1 + eps", at_least(0));
     field(&C::c_clip, "c_clip", "dual clipping, above 1; 0: none", at_least(0));
@@ -162,7 +164,7 @@ struct ActorOptions : EstimationOptions {
     field(&C::early_stop_kl, "early_stop_kl",
           "skip a minibatch whose mean approx_kl is above this; 0: never", at_least(0));
     field(&C::match, "match", "when an evaluated answer is right",
-          config::one_of({"exact", "numeric"}));
+          config::one_of({"exact", "numeric", "math"}));
   }
 
   bool needs_reference() const { return kl_coef > 0 || kl_loss > 0; }

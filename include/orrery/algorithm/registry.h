@@ -34,6 +34,8 @@ struct InterfaceSignature {
   std::vector<std::string> evaluates = {};  ///< train_step: kinds of data sets
   /// Scores by comparing with the key answers, which no record may lack then.
   bool compares_answers = false;
+  /// Reads other keys as well, whatever their names: its options say which.
+  bool takes_other_inputs = false;
   std::vector<Agreement> agreements = {};  ///< options that other calls state as well
   std::vector<Need> needs = {};            ///< what they need of other calls
   /// Inputs that another role than the call's own should write: a reference.

@@ -20,6 +20,7 @@ namespace orrery::algorithm {
 struct Estimate {
   PolicyBatch policy;              ///< advantages not normalised, returns in the units of rewards
   at::Tensor kept;                 ///< [N] bool: false where the answer was left out
+  double kl_weight = 0;            ///< of the KL rewards, before it is steered on
   at::Tensor normalized_returns;   ///< [A] what a critic learns; the returns without value_norm
   metrics::Statistics statistics;  ///< of rewards, lengths, divergence
 };

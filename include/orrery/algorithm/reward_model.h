@@ -9,6 +9,7 @@ namespace orrery::algorithm {
 
 struct RewardModelOptions {
   int64_t n_minibatches = 1;
+  double centering_coef = 0;
   double output_scaling = 1;
   double output_bias = 0;
   bool dump_samples = true;
@@ -18,6 +19,10 @@ struct RewardModelOptions {
     using C = RewardModelOptions;
     field(&C::n_minibatches, "n_minibatches", "optimizer steps for each batch",
           config::at_least(1));
+    field(&C::centering_coef, "centering_coef",
+          "train_step: weight of the squared sum of a pair's scores, which holds them around 0; 0: "
+          "none",
+          config::at_least(0));
     field(&C::output_scaling, "output_scaling", "inference: scores are multiplied by this ...",
           config::in_range(-1e30, 1e30));
     field(&C::output_bias, "output_bias", "... after this was subtracted",
@@ -36,8 +41,9 @@ class RewardModel final : public Interface {
   /// is not finite.
   data::SequenceBatch inference(ModelContext& model, const data::SequenceBatch& input,
                                 const CallContext& call) override;
-  /// In: packed_input_ids [T], sequences chosen, rejected, chosen, ... The loss is the mean over
-  /// samples of the mean over the sample's pairs.
+  /// In: packed_input_ids [T], sequences chosen, rejected, chosen, ...; margins [N / 2] where it is
+  /// known how much better the chosen ones are. The loss is the mean over samples of the mean over
+  /// the sample's pairs.
   std::vector<metrics::Statistics> train_step(ModelContext& model, const data::SequenceBatch& input,
                                               const CallContext& call) override;
   /// Of pairs: eval/accuracy, how often the better answer has the higher score.

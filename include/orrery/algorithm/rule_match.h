@@ -10,16 +10,18 @@ namespace orrery::algorithm {
 enum class MatchRule {
   kExact,    ///< response and answer are equal after removing blanks at both ends
   kNumeric,  ///< the text after the response's last '=' is an integer equal to the answer
+  kMath,     ///< the response's final answer is the same number, choice or text (math_match.h)
 };
 
-/// `exact` or `numeric`. Throws ConfigError for another name.
+/// `exact`, `numeric` or `math`. Throws ConfigError for another name.
 MatchRule match_rule_named(std::string_view name);
 
 /// An optional '-' and decimal digits with blanks around, in canonical form (no leading zeros, no
 /// -0); nothing when it is something else. Of any length.
 std::optional<std::string> canonical_integer(std::string_view text);
 
-/// Whether any response can match: exact wants a text that is not blank, numeric an integer.
+/// Whether any response can match: exact and math want a text that is not blank, numeric an
+/// integer.
 bool can_match(MatchRule rule, std::string_view answer);
 
 /// False where can_match() is: an answer that is not there is not matched by nothing.

@@ -2,12 +2,13 @@
 #pragma once
 
 #include "orrery/algorithm/interface.h"
+#include "orrery/algorithm/overlong_penalty.h"
 #include "orrery/algorithm/rule_match.h"
 #include "orrery/config/field.h"
 
 namespace orrery::algorithm {
 
-struct RuleRewardOptions {
+struct RuleRewardOptions : OverlongOptions {
   std::string match = "exact";
   double correct = 1;
   double wrong = 0;
@@ -16,13 +17,21 @@ struct RuleRewardOptions {
   template <class Visitor>
   static void visit_fields(Visitor& field) {
     using C = RuleRewardOptions;
-    field(&C::match, "match",
-          "exact: same text; numeric: the integer after the last '=' is the answer",
-          config::one_of({"exact", "numeric"}));
+    field(
+        &C::match, "match",
+        "exact: same text; numeric: the integer after the last '=' is the answer; math: the final "
+        "answer is the same number, choice or text",
+        config::one_of({"exact", "numeric", "math"}));
     field(&C::correct, "correct", "reward of a right answer", config::in_range(-1e30, 1e30));
     field(&C::wrong, "wrong", "reward of a wrong answer", config::in_range(-1e30, 1e30));
+    OverlongOptions::visit_fields(field);
     field(&C::dump_samples, "dump_samples", "write prompts, answers and rewards to samples/",
           config::anything());
+  }
+
+  /// A penalty for long answers that contradicts itself.
+  std::vector<OptionProblem> problems(const config::CallConfig&) const {
+    return overlong_problems();
   }
 };
 

@@ -16,7 +16,7 @@ struct SftOptions {
     field(&SftOptions::n_minibatches, "n_minibatches", "optimizer steps for each batch",
           config::at_least(1));
     field(&SftOptions::match, "match", "when an evaluated answer is right",
-          config::one_of({"exact", "numeric"}));
+          config::one_of({"exact", "numeric", "math"}));
   }
 };
 

@@ -10,6 +10,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
@@ -36,6 +37,12 @@ struct Child {
   base::FileDescriptor errors;  ///< its stderr, non-blocking: who reads it passes it on
 };
 
+/// How long the program waits for its spawner process, which may be stopped or starved.
+struct SpawnerDeadlines {
+  std::chrono::milliseconds answer{60'000};   ///< to a request
+  std::chrono::milliseconds parting{15'000};  ///< to end all commands; then it is killed
+};
+
 /// One thread.
 class Spawner {
  public:
@@ -44,9 +51,10 @@ class Spawner {
   static void start();
   /// Throws CallError unless start() was called.
   static Spawner& running();
+  static bool is_running();
 
   /// Forks now: for start() and for tests.
-  Spawner();
+  explicit Spawner(SpawnerDeadlines deadlines = {});
   ~Spawner();  ///< ends all commands
   Spawner(const Spawner&) = delete;
   Spawner& operator=(const Spawner&) = delete;

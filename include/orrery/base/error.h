@@ -74,7 +74,8 @@ ErrorKind kind_of(const std::exception& error);
 /// Throws an error of the class; kError: an Error with `code`.
 [[noreturn]] void throw_error(ErrorKind kind, ExitCode code, const std::string& what);
 
-/// The code of an Error; of anything else that of a failed call.
+/// The code of an Error; of an error of std::filesystem that of failed output; of anything else
+/// that of a failed call.
 ExitCode exit_code_of(const std::exception& error);
 
 /// Throws `error` again with `where` and ": " in front: class and exit code stay. What is no Error

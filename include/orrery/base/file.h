@@ -28,9 +28,28 @@ std::string read_file(const std::filesystem::path& file);
 /// The same of a file that is refused when it has more than `most_bytes`.
 std::string read_file(const std::filesystem::path& file, uint64_t most_bytes);
 
-/// Whether there is something of that name. What cannot be looked at (permissions, an I/O error, a
-/// link to nothing, such as a file system that is not mounted) is no absence. Throws OutputError.
+/// The first `most_bytes` of a file, or all that it has; nothing of what is no regular file. Throws
+/// OutputError naming file and reason.
+std::string read_beginning(const std::filesystem::path& file, size_t most_bytes);
+
+// Looking: tools/check_lookups.py holds that all of the program looks through these. What cannot be
+// looked at (permissions, an I/O error, a link to nothing or below one, such as a file system that
+// is not mounted) is no absence: they throw OutputError.
+
+/// Whether there is something of that name.
 bool exists(const std::filesystem::path& path);
+
+/// Whether there is a folder of that name, links followed.
+bool is_folder(const std::filesystem::path& path);
+
+/// Whether there is a regular file of that name, links followed.
+bool is_file(const std::filesystem::path& path);
+
+/// Whether there is a link of that name, to something or to nothing.
+bool is_link(const std::filesystem::path& path);
+
+/// Bytes of a file that must be there.
+uint64_t file_size(const std::filesystem::path& file);
 
 /// What is in a folder, in order of the names; nothing where there is no such folder. Throws
 /// OutputError when it is there and cannot be listed.

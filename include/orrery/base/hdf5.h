@@ -2,7 +2,7 @@
 // in words. What a failure means (a damaged checkpoint, a data file of the user's) each folder
 // says.
 //
-// HDF5 is one global state. DESIGN lets one thread of a process call it; an Hdf5Lock makes the
+// HDF5 is one global state. One thread of a process calls it; an Hdf5Lock makes the
 // exceptions (the thread that writes a checkpoint, two jobs in one process in tests) wait instead
 // of corrupting memory.
 #pragma once

@@ -36,7 +36,7 @@ void publish(const std::filesystem::path& directory, const Manifest& manifest, i
 std::vector<std::filesystem::path> list_checkpoints(const std::filesystem::path& root);
 
 /// What is wrong with a file of a checkpoint, or nothing: missing, another size, another hash.
-/// Reads all of it.
+/// Reads all of it. Throws OutputError when it is there and cannot be read, which is no damage.
 std::optional<std::string> problem_of(const std::filesystem::path& directory,
                                       const FileRecord& record);
 

@@ -28,12 +28,12 @@ struct Manifest {
 std::string manifest_text(const Manifest& manifest);
 
 /// Throws CheckpointError for whatever is not exactly what manifest_text() gives: another hash, a
-/// newer format, a missing or mistyped field, a file name with anything but letters, digits, `.`,
-/// `_` and `-` (no path leaves the directory).
+/// missing or mistyped field, a file name with anything but letters, digits, `.`, `_` and `-` (no
+/// path leaves the directory). Throws OutputError for a newer format: that is no damage.
 ///   where  in front of error texts
 Manifest parse_manifest(const std::string& text, const std::string& where);
 
-/// Of a checkpoint's directory.
+/// Of a checkpoint's directory. Throws also OutputError when it is there and cannot be read.
 Manifest read_manifest(const std::filesystem::path& directory);
 
 }  // namespace orrery::checkpoint

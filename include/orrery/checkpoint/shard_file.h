@@ -28,7 +28,7 @@ struct FileRecord {
   bool operator==(const FileRecord&) const = default;
 };
 
-/// Size and hash of a file as it is on disk now. Throws CheckpointError when it cannot be read.
+/// Size and hash of a file as it is on disk now. Throws OutputError when it cannot be read.
 FileRecord record_of(const std::filesystem::path& file);
 
 enum class Compression {
@@ -68,7 +68,6 @@ class ShardReader {
   ShardReader(ShardReader&&) noexcept;
   ShardReader& operator=(ShardReader&&) noexcept;
 
-  const std::filesystem::path& path() const;
   const std::vector<Slab>& slabs() const;
   /// Names of the blobs, ascending.
   std::vector<std::string> blobs() const;

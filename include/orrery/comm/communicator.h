@@ -29,7 +29,6 @@ namespace orrery::comm {
 /// How elements of the same place are combined. bf16 and fp16 are combined in fp32 on CPUs and
 /// rounded once; bool: kSum and kMax are "or", kMin is "and".
 enum class ReduceOp : uint8_t { kSum, kMin, kMax };
-std::string_view name_of(ReduceOp op);
 
 /// One message of an exchange, to rank `peer`.
 struct Send {

@@ -20,18 +20,16 @@ namespace orrery::comm {
 
 /// What a worker does with a request, besides its hooks.
 enum class RequestKind : uint8_t {
-  kEmpty = 0,       ///< nothing: a side request, only hooks
-  kGenerate = 1,    ///< call of that kind
-  kInference = 2,   ///< call of that kind
-  kTrainStep = 3,   ///< call of that kind
-  kLoad = 4,        ///< read `rows` into the store
-  kEvaluate = 5,    ///< run the evaluation
-  kSave = 6,        ///< copy what survives and begin to write it to `body`
-  kClear = 7,       ///< forget the samples `clear`
-  kFlush = 8,       ///< run all requests received since the last flush
-  kExit = 9,        ///< leave the request loop
-  kConfigure = 10,  ///< build models from `body`
-  kSaveEnd = 11,    ///< wait until that is written
+  kEmpty = 0,      ///< nothing: a side request, only hooks
+  kGenerate = 1,   ///< call of that kind
+  kInference = 2,  ///< call of that kind
+  kTrainStep = 3,  ///< call of that kind
+  kLoad = 4,       ///< read `rows`, or `batch` of the checkpoint of before, into the store
+  kEvaluate = 5,   ///< run the evaluation
+  kSave = 6,       ///< copy what survives and begin to write it to `body`
+  kFlush = 8,      ///< run all requests received since the last flush
+  kExit = 9,       ///< leave the request loop
+  kSaveEnd = 11,   ///< wait until that is written
 };
 
 /// `train_step`; for error texts and traces.
@@ -50,7 +48,7 @@ struct Transfer {
   }
 };
 
-/// Moves samples between workers before a handle.
+/// Moves samples between workers before what is asked for.
 struct DataTransferHook {
   std::vector<Transfer> transfers = {};  ///< those in which the receiver of the request takes part
 
@@ -92,16 +90,6 @@ struct ResidencyHook {
   }
 };
 
-/// Evaluates the model that was just trained; `step` goes into the record.
-struct EvaluateHook {
-  int64_t step = 0;
-
-  template <class Archive>
-  void serialize(Archive& archive) {
-    archive(step);
-  }
-};
-
 /// Exports the model that was just trained to `directory`.
 struct SaveHook {
   int64_t step = 0;
@@ -113,7 +101,18 @@ struct SaveHook {
   }
 };
 
-using Hook = std::variant<DataTransferHook, ReallocHook, ResidencyHook, EvaluateHook, SaveHook>;
+/// Copies these samples, for the kSave that follows to write them too: those that a resumed run
+/// needs.
+struct KeepSamplesHook {
+  std::vector<data::BatchMetadata> batches = {};  ///< each: keys that all of its samples have here
+
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(batches);
+  }
+};
+
+using Hook = std::variant<DataTransferHook, ReallocHook, ResidencyHook, SaveHook, KeepSamplesHook>;
 
 /// Name of the kind of hook, as in time records: `data_transfer`, `param_realloc`, ...
 std::string_view name_of(const Hook& hook);
@@ -131,20 +130,7 @@ struct StepInfo {
   bool operator==(const StepInfo&) const = default;
 };
 
-/// The part of a request that is the same for all workers that get it. Serialised once by
-/// serialise_shared(); on arrival its hooks come after the request's own.
-struct SharedPart {
-  std::vector<Hook> pre_hooks = {};
-  std::vector<Hook> post_hooks = {};
-  std::string body = {};  ///< on arrival replaces the request's, unless empty
-
-  template <class Archive>
-  void serialize(Archive& archive) {
-    archive(pre_hooks, post_hooks, body);
-  }
-};
-
-/// Master -> worker: run the hooks and `handle`, then reply.
+/// Master -> worker: run the hooks and what is asked for, then reply.
 /// Example: {.id = 41, .call = 2, .kind = RequestKind::kTrainStep, .batch = {ids 7 9, ...}}
 struct Request {
   uint64_t sequence = 0;  ///< per worker from 0 without gaps; set by the channel
@@ -158,11 +144,10 @@ struct Request {
   std::vector<data::RowRef> rows = {};  ///< kLoad: what to read now
   std::vector<data::RowRef> prefetch = {};  ///< what will be asked for next
   std::vector<data::SampleId> clear = {};   ///< forget these, before the hooks
-  std::string body = {};                    ///< kConfigure: the resolved configuration, ...
-  /// What serialise_shared() made of a SharedPart; null: none. Empty on arrival.
-  std::shared_ptr<const std::string> shared = {};
+  /// kSave: the directory; of calls: a key whose values the reply reports (kReportedValues).
+  std::string body = {};
 
-  /// Without `sequence` (in the envelope) and `shared` (appended as it is).
+  /// Without `sequence`, which is in the envelope.
   template <class Archive>
   void serialize(Archive& archive) {
     archive(id, call, kind, step, pre_hooks, post_hooks, batch, rows, prefetch, clear, body);
@@ -196,6 +181,10 @@ struct SavedShard {
   bool operator==(const SavedShard&) const = default;
 };
 
+/// In Reply::output.extra: the values of the key that the request's body names, of each sample as a
+/// JSON list of numbers; null where one is not finite.
+inline constexpr const char* kReportedValues = "reported_values";
+
 /// Request of a reply that answers none: of a worker that cannot serve any. It has an error.
 inline constexpr uint64_t kUnasked = 0;
 
@@ -207,11 +196,11 @@ struct Reply {
   std::string error = {};                        ///< empty: all went well
   int32_t exit_code = 0;                         ///< that goes with the error
   ErrorKind error_kind = ErrorKind::kCallError;  ///< its class
-  data::BatchMetadata output = {};  ///< what the handle made; its tensors stay on the worker
+  data::BatchMetadata output = {};  ///< what was asked for; its tensors stay on the worker
   std::vector<metrics::Statistics> statistics = {};  ///< one per minibatch
   metrics::Statistics evaluation = {};
   std::vector<TimeRecord> times = {};
-  std::string body = {};  ///< kConfigure and others: whatever they agree on
+  std::string body = {};  ///< whatever they agree on
   /// What the worker's writer has finished since its last reply, whatever this one answers.
   std::vector<SavedShard> saved = {};
 

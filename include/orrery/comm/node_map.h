@@ -21,8 +21,6 @@ struct NodeMap {
 
   int n_workers() const { return static_cast<int>(rank_of_worker.size()); }
   int n_nodes() const { return static_cast<int>(host_of_node.size()); }
-  /// Host of a worker, for messages.
-  const std::string& host_of_worker(int worker) const;
   /// Place of a worker on its node among the workers there: the GPU it takes.
   int local_worker(int worker) const;
 };

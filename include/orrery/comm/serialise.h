@@ -1,11 +1,9 @@
-// Messages as bytes. A message is an envelope of fixed size, the private part (cereal), and the
-// shared part, which is the same bytes for all receivers and therefore never copied per receiver
-// when it is large. Both ends run the same program, so the only promise about versions is that two
-// builds that differ notice it. Local; any thread.
+// Messages as bytes. A message is an envelope of fixed size and the message (cereal). Both ends run
+// the same program, so the only promise about versions is that two builds that differ notice it.
+// Local; any thread.
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <string_view>
 
@@ -19,7 +17,7 @@ enum class MessageKind : uint32_t { kRequest = 1, kReply = 2 };
 /// In front of every message; fixed layout, host byte order (one kind of machine per job).
 struct Envelope {
   static constexpr uint32_t kMagic = 0x4f525259;  // "YRRO" in memory: not ours otherwise
-  static constexpr uint32_t kVersion = 1;         // grows whenever a message changes
+  static constexpr uint32_t kVersion = 2;         // grows whenever a message changes
 
   uint32_t magic = kMagic;
   uint32_t version = kVersion;
@@ -27,24 +25,13 @@ struct Envelope {
   int32_t call = -1;      ///< for error texts, as are id and handle
   uint64_t sequence = 0;  ///< per direction and worker from 0 without gaps
   uint64_t id = 0;        ///< of the request
-  uint64_t private_bytes = 0;
-  uint64_t shared_bytes = 0;
+  uint64_t body_bytes = 0;
 };
-static_assert(sizeof(Envelope) == 48, "no padding: the bytes are sent as they are");
+static_assert(sizeof(Envelope) == 40, "no padding: the bytes are sent as they are");
 
-/// One message: what is to be sent, in this order.
-struct Frame {
-  std::string head;                           ///< envelope, private part
-  std::shared_ptr<const std::string> shared;  ///< may be null
-
-  uint64_t size_bytes() const { return head.size() + (shared ? shared->size() : 0); }
-};
-
-/// Bytes of the part that several requests have in common, for Request::shared.
-std::shared_ptr<const std::string> serialise_shared(const SharedPart& part);
-
-Frame frame_request(const Request& request, uint64_t sequence);
-Frame frame_reply(const Reply& reply, uint64_t sequence);
+/// Whole messages: what is to be sent.
+std::string frame_request(const Request& request, uint64_t sequence);
+std::string frame_reply(const Reply& reply, uint64_t sequence);
 
 /// Reads the envelope at the beginning of `bytes`. Throws ProtocolError: too short, not ours, or
 /// of another version.

@@ -23,6 +23,10 @@ struct PlanOptions {
   int workers = 0;       ///< 0: as many as the layouts name
   bool no_data = false;  ///< data files are not read
   double memory_gb = 0;  ///< of a node; 0: this machine's
+  std::string device = "cpu";
+  double gpu_memory_gb = 80;  ///< of a GPU, in GB (10^9 bytes)
+  /// What a GPU loses beside what the program asks for, in GB.
+  double gpu_context_gb = 0.6, gpu_cublas_gb = 0.1, gpu_nccl_gb = 1.0, gpu_graphs_gb = 0.4;
   bool help = false;
 };
 

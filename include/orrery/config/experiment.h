@@ -137,6 +137,66 @@ struct ExportConfig {
   }
 };
 
+struct DynamicSamplingConfig {
+  bool enabled = false;
+  std::string rewards = "rewards";
+  std::string accept = "accuracy";
+  double correct_above = 0;
+  double low = 0;
+  double high = 1;
+  double min_spread = 0;
+  int64_t groups_per_round = 0;
+  int64_t max_rounds = 8;
+  std::string on_limit = "refuse";
+  std::string surplus = "carry_over";
+  int64_t filter_after_answers = 0;
+  double min_pass_rate = 0;
+  double max_pass_rate = 1;
+  int64_t retry_after = 4;
+  int64_t easy_first_steps = 0;
+  double easy_first_from = 0.5;
+
+  template <class Visitor>
+  static void visit_fields(Visitor& field) {
+    using C = DynamicSamplingConfig;
+    field(&C::enabled, "enabled",
+          "generate again until a step has as many groups of answers to learn from as it takes",
+          anything());
+    field(&C::rewards, "rewards", "key of the graph by which groups are judged", anything());
+    field(&C::accept, "accept",
+          "accuracy: low < share of right answers < high; reward_spread: largest - smallest reward "
+          "> min_spread",
+          one_of({"accuracy", "reward_spread"}));
+    field(&C::correct_above, "correct_above", "accuracy: an answer with a reward above it is right",
+          in_range(-1e30, 1e30));
+    field(&C::low, "low", "accuracy: lower bound, itself not accepted; -1: none", in_range(-1, 1));
+    field(&C::high, "high", "accuracy: upper bound, itself not accepted; 2: none", in_range(0, 2));
+    field(&C::min_spread, "min_spread", "reward_spread: bound, itself not accepted",
+          in_range(0, 1e30));
+    field(&C::groups_per_round, "groups_per_round",
+          "groups that are generated and judged together; 0: as many as a step takes", at_least(0));
+    field(&C::max_rounds, "max_rounds",
+          "rounds of a step; 0: until every prompt has been drawn once", at_least(0));
+    field(&C::on_limit, "on_limit",
+          "a step that is not full then: refuse ends the job, use_partial trains on what there is",
+          one_of({"refuse", "use_partial"}));
+    field(&C::surplus, "surplus", "accepted groups that the step does not take",
+          one_of({"carry_over", "discard"}));
+    field(&C::filter_after_answers, "filter_after_answers",
+          "a prompt with so many answers is drawn by its last pass rate only; 0: every prompt is",
+          at_least(0));
+    field(&C::min_pass_rate, "min_pass_rate", "drawn from this pass rate ...", in_range(0, 1));
+    field(&C::max_pass_rate, "max_pass_rate", "... to this one", in_range(0, 1));
+    field(&C::retry_after, "retry_after",
+          "a prompt that was passed over so often is tried again; 0: never", at_least(0));
+    field(&C::easy_first_steps, "easy_first_steps",
+          "so many steps the lower bound falls, from easy_first_from to min_pass_rate; 0: it is "
+          "always that",
+          at_least(0));
+    field(&C::easy_first_from, "easy_first_from", "where it begins", in_range(0, 1));
+  }
+};
+
 struct DatasetConfig {
   std::string path;
   std::string kind = "prompts";
@@ -145,6 +205,8 @@ struct DatasetConfig {
   std::string completion_field = "completion";
   std::string chosen_field = "chosen";
   std::string rejected_field = "rejected";
+  std::string margin_field;
+  std::string label_field = "label";
   std::string id_field = "id";
   std::string system_field = "system";
   std::string system_prefix;
@@ -166,13 +228,20 @@ struct DatasetConfig {
           input_path());
     field(&C::kind, "kind",
           "prompts: prompts and reference answers; completions: prompts with answers to learn; "
-          "preferences: prompts with a better and a worse answer",
-          one_of({"prompts", "completions", "preferences"}));
+          "preferences: prompts with a better and a worse answer; labelled: prompts with an answer "
+          "that is good or bad",
+          one_of({"prompts", "completions", "preferences", "labelled"}));
     field(&C::prompt_field, "prompt_field", "field of the prompt", anything());
     field(&C::answer_field, "answer_field", "field of the reference answer", anything());
-    field(&C::completion_field, "completion_field", "field of the answer to learn", anything());
+    field(&C::completion_field, "completion_field",
+          "field of the answer to learn, or that is good or bad", anything());
     field(&C::chosen_field, "chosen_field", "field of the better answer", anything());
     field(&C::rejected_field, "rejected_field", "field of the worse answer", anything());
+    field(&C::margin_field, "margin_field",
+          "field of how much better the better answer is, a number from 0 on; empty: none",
+          anything());
+    field(&C::label_field, "label_field",
+          "field that says whether the answer is good: true or false", anything());
     field(&C::id_field, "id_field", "field of the record's id, unique if present", anything());
     field(&C::system_field, "system_field",
           "field of an instruction that comes before the prompt; a record may lack it", anything());
@@ -327,7 +396,9 @@ struct CallConfig {
           anything());
     field(&C::outputs, "outputs", "keys it writes, in the same form", anything());
     field(&C::n_seqs, "n_seqs",
-          "samples of one run of the call; unless given, experiment.prompts_per_step", at_least(1));
+          "samples of one run of the call, a divisor of the largest n_seqs of all calls; unless "
+          "given, experiment.prompts_per_step",
+          at_least(1));
     field(&C::layout, "layout", "such as d2t1p1@0-1; empty: layout.default", anything());
     field(&C::enabled, "enabled", "false: as if the section were not there", anything());
     field(&C::max_tokens_per_micro_batch, "max_tokens_per_micro_batch",
@@ -351,6 +422,7 @@ struct Experiment {
   CheckpointConfig checkpoint;
   EvaluateConfig evaluate;
   ExportConfig export_;
+  DynamicSamplingConfig dynamic_sampling;
   Named<DatasetConfig> datasets;
   Named<ModelConfig> models;
   Named<CallConfig> calls;

@@ -33,6 +33,8 @@ struct Check {
   std::function<std::optional<std::string>(const std::string& value)> problem;
   /// The value is the path of something that is read: relative to the file that states it.
   bool is_input_path = false;
+  /// The path is followed by :NAME.
+  bool is_function = false;
   /// An integer that is no count of anything, such as a seed: of any size.
   bool takes_any_size = false;
   /// Words that stand for themselves where a path is expected.
@@ -56,6 +58,8 @@ Check escaped_text();
 std::string unescaped(std::string_view text);
 /// A file or folder that is read; empty: none.
 Check input_path();
+/// FILE.py:NAME, a Python function; empty: none.
+Check python_function();
 /// One of these words, or a file or folder that is read.
 Check input_path_or(std::vector<std::string> words);
 

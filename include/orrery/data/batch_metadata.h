@@ -24,10 +24,6 @@ struct KeyMetadata {
   std::vector<int64_t> trailing_shape;
   NestedLengths lengths;  // one entry for each id of the batch
 
-  /// Elements of the tensor for each unit of length: the product of trailing_shape.
-  int64_t elements_per_unit() const;
-  /// Size of the whole tensor.
-  int64_t size_bytes() const;
   bool operator==(const KeyMetadata&) const = default;
 
   template <class Archive>
@@ -67,7 +63,6 @@ struct BatchMetadata {
   /// Throws CallError naming the keys that there are.
   const KeyMetadata& at(std::string_view key) const;
   bool contains(std::string_view key) const { return find(key) != nullptr; }
-  int64_t size_bytes() const;
 
   /// Throws CallError for a duplicate id or key, or a list whose size is not that of ids.
   void check() const;
@@ -78,17 +73,11 @@ struct BatchMetadata {
   BatchMetadata select_samples(std::span<const int> indices) const;
   /// Samples [range.begin, range.end).
   BatchMetadata slice(IndexRange range) const;
-  std::vector<BatchMetadata> split(const SplitSpec& spec) const;
-  /// One part for each sample.
-  std::vector<BatchMetadata> unpack() const;
   /// All samples in this order: select_samples that insists on a permutation.
   BatchMetadata reorder(std::span<const int> order) const;
   /// Keys renamed old -> new; names that the batch lacks are ignored.
   /// Throws CallError when two keys would get one name.
   BatchMetadata remap(const std::map<std::string, std::string>& new_names) const;
-  /// Adds the keys and extras of `other`, replacing those that are here already.
-  /// Throws CallError unless the ids are equal and in the same order.
-  void update(const BatchMetadata& other);
 
   template <class Archive>
   void serialize(Archive& archive) {
@@ -102,10 +91,6 @@ struct BatchMetadata {
 /// or a sample comes twice.
 BatchMetadata gather(std::span<const BatchMetadata> parts,
                      const std::optional<std::vector<std::string>>& wanted = std::nullopt);
-
-/// Lengths of `key` for sequences of these token counts, by the name of the key: 1 for a score of
-/// a sequence, n for tokens, n - 1 for actions. Throws CallError for a name that has no rule.
-NestedLengths default_lengths(std::string_view key, const NestedLengths& token_lengths);
 
 /// n samples over n_parts, as equal as possible, the first ones larger; parts may be empty.
 std::vector<int> minibatch_sizes(int n, int n_parts);

@@ -23,6 +23,10 @@ namespace orrery::data {
 /// chat_template of tokenizer_config.json. Throws ConfigError for files that are damaged.
 bool has_chat_template(const std::filesystem::path& directory);
 
+/// Throws ConfigError when a file of a tokenizer's directory is there and cannot be read: a
+/// tokenizer that this program cannot run is another matter.
+void check_tokenizer_files(const std::filesystem::path& directory);
+
 class BpeTokenizer final : public Tokenizer {
  public:
   /// A Hugging Face directory, or its tokenizer.json. bos, eos and pad are those of
@@ -49,7 +53,6 @@ class BpeTokenizer final : public Tokenizer {
   /// With the names of special tokens.
   std::string decode_all(std::span<const int32_t> ids) const;
   std::string_view bytes_of(int32_t id) const override;
-  std::string bytes_at_start(int32_t id) const override;
 
   /// The entry of the vocabulary, in the file's spelling; nothing for an id of no token.
   std::optional<std::string> token(int32_t id) const;

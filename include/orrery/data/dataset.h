@@ -6,9 +6,17 @@
 //   prompts      packed_prompts    [tokens] int64  the prompt
 //                answers           [bytes]  uint8  text of the answer; no byte when there is none
 //                fields            [bytes]  uint8  JSON object of the record's other fields
+//                prompt_texts      [bytes]  uint8  the prompt as the record has it, without
+//                template;
+//                                                  no byte of a pre-tokenized dataset
 //   completions  packed_input_ids  [tokens] int64  prompt, completion, end token
 //                prompt_mask       [tokens] bool   1 on the prompt
 //   preferences  the same, two sequences a sample: with the better answer, with the worse one
+//                margins           [1]      fp32   how much better; 0 without a field that says so
+//   labelled     as completions, and
+//                desirable         [1]      bool   whether the answer is good
+//                kl_input_ids, kl_prompt_mask      as packed_input_ids and prompt_mask, with the
+//                                                  answer to another prompt of the data set
 //
 // Beside its keys each sample has the extra kRecordOfSample.
 //
@@ -29,6 +37,7 @@
 namespace orrery::data {
 
 class RowReader;
+enum class RecordKind : uint8_t;
 
 /// Name under which a sample says where it comes from, as a JSON object: {"line":12,"id":"a7"}, the
 /// line of its data file (of a pre-tokenized dataset: the number of the record) from 1 and, of
@@ -66,8 +75,8 @@ class Dataset {
   struct Facts {
     std::string path;
     int64_t n_rows = 0;
-    bool has_answers = false;  // of kind prompts
-    std::string id_field;      // empty: records have no id
+    RecordKind kind = {};
+    std::string id_field;  // empty: records have no id
   };
   Dataset(Facts facts, std::unique_ptr<RowReader> reader);
 

@@ -52,8 +52,6 @@ class NestedLengths {
   const std::vector<int32_t>& offsets() const { return offsets_; }
   /// [size() + 1]: 0, total(0), total(0) + total(1), ...: where samples lie in the packed tensor.
   std::vector<int64_t> element_offsets() const;
-  /// [n_sequences() + 1]: 0, n0, n0 + n1, ...: where sequences lie in the packed tensor.
-  std::vector<int32_t> cu_seqlens() const;
 
   /// These samples in this order; an index may come twice.
   NestedLengths select(std::span<const int> indices) const;

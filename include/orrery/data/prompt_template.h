@@ -28,11 +28,6 @@ class PromptTemplate {
   std::string prompt_suffix_;
 };
 
-/// What a prompt of this data set begins with besides its text: add_bos of its section, where auto
-/// is what the tokenizer's own template does. Nothing for pre-tokenized datasets: they are as they
-/// are.
-std::vector<int32_t> beginning_tokens(const config::DatasetConfig& dataset,
-                                      const Tokenizer& tokenizer);
 /// The same of add_bos alone.
 std::vector<int32_t> beginning_tokens(std::string_view add_bos, const Tokenizer& tokenizer);
 

@@ -17,7 +17,6 @@
 #include <vector>
 
 #include "orrery/data/batch_metadata.h"
-#include "orrery/data/partition.h"  // TokenBudget, TokenSplit
 
 namespace orrery::data {
 
@@ -46,38 +45,14 @@ struct SequenceBatch {
   SequenceBatch select(std::span<const std::string> wanted) const;
   /// These samples in this order: copies, except where a range of neighbours is asked for.
   SequenceBatch select_samples(std::span<const int> indices) const;
-  SequenceBatch slice(IndexRange range) const;
   std::vector<SequenceBatch> split(const SplitSpec& spec) const;
-  std::vector<SequenceBatch> unpack() const;
   SequenceBatch reorder(std::span<const int> order) const;
   SequenceBatch remap(const std::map<std::string, std::string>& new_names) const;
-  /// Adds the keys, tensors and extras of `other` (same ids in the same order), replacing those
-  /// that are here. A key that comes without a tensor loses the one that it has here.
-  void update(const SequenceBatch& other);
-
-  /// Moves every tensor to the device.
-  SequenceBatch to(at::Device device) const;
 };
 
 /// All samples of all parts; keys and rules as for BatchMetadata. A key keeps its tensor only if
 /// every part has it.
 SequenceBatch gather(std::span<const SequenceBatch> parts,
                      const std::optional<std::vector<std::string>>& wanted = std::nullopt);
-
-struct MicroBatches {
-  std::vector<SequenceBatch> parts;
-  TokenSplit plan;
-};
-
-/// Micro-batches within a budget of tokens. Throws CallError as plan_token_split does.
-MicroBatches split_by_token_budget(const SequenceBatch& batch, const TokenBudget& budget);
-
-/// Puts results that came in the order after a split back into the order before it.
-///   x        [sum of lengths, ...], samples in the order forward[0], forward[1], ...
-///   lengths  of the samples in their order before the split
-///   returns  the same rows, samples in their order before the split
-/// Throws ShapeError when x has not as many rows as the lengths say or `forward` is no permutation.
-at::Tensor restore_order(const at::Tensor& x, const NestedLengths& lengths,
-                         std::span<const int> forward);
 
 }  // namespace orrery::data

@@ -27,8 +27,6 @@ class Tokenizer {
   /// The bytes of one token, perhaps a part of a character; none for special tokens and ids of no
   /// token.
   virtual std::string_view bytes_of(int32_t id) const = 0;
-  /// What the token gives at the beginning of a text, where decode() may leave out a space.
-  virtual std::string bytes_at_start(int32_t id) const { return std::string(bytes_of(id)); }
 
   /// Ids are in [0, vocab_size).
   virtual int32_t vocab_size() const = 0;
@@ -72,23 +70,5 @@ std::unique_ptr<Tokenizer> make_tokenizer(std::string_view name);
 /// The ids of [0, n_ids) that are no token of `tokenizer`, ascending: those that its vocabulary
 /// leaves out, and those of an embedding that was padded beyond it.
 std::vector<int64_t> ids_without_token(const Tokenizer& tokenizer, int64_t n_ids);
-
-/// Text of tokens that come one at a time: characters whose bytes are spread over several tokens
-/// come out whole. It is that of decode(), but that what was given is not taken back when bytes
-/// behind it are no UTF-8. One thread; `tokenizer` must outlive it.
-class StreamingDecoder {
- public:
-  explicit StreamingDecoder(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
-
-  /// What can be said now: all bytes so far, but for a last character that may still be completed.
-  std::string push(int32_t id);
-  /// What was held back, as U+FFFD; nothing when the text ended with a whole character.
-  std::string finish();
-
- private:
-  const Tokenizer& tokenizer_;
-  bool has_begun_ = false;
-  std::string pending_;
-};
 
 }  // namespace orrery::data

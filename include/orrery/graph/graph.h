@@ -66,29 +66,17 @@ class Graph {
   bool is_source(int call) const { return parents(call).empty(); }
   /// Writes nothing that another call reads.
   bool is_sink(int call) const { return children(call).empty(); }
-  /// No call that depends on this one has the same role.
-  bool is_last_of_role(int call) const;
   std::vector<int> sources() const;
-  std::vector<int> sinks() const;
 
   /// Keys that no call writes, in the order in which they are first read: a dataset must give them.
   const std::vector<std::string>& dataset_keys() const { return dataset_keys_; }
   /// The call that writes `key`, or -1.
   int producer(std::string_view key) const;
-  /// The calls that read `key`, ascending.
-  std::vector<int> consumers(std::string_view key) const;
-
-  /// Calls whose parents are all finished and that are not finished themselves, ascending.
-  ///   finished  [size()] one flag a call
-  std::vector<int> ready_calls(const std::vector<bool>& finished) const;
 
   /// N: samples of one step, the largest n_seqs.
   int64_t samples_per_step() const;
   /// How often the call runs in a step, N / n_seqs.
   int64_t calls_per_step(int call) const;
-  /// How often the call must run until it has taken as many samples as each of its successors takes
-  /// in one batch: what a step needs at least when it is allowed to end early.
-  int64_t min_calls_per_step(int call) const;
 
  private:
   std::vector<Call> calls_;

@@ -26,9 +26,6 @@ struct Layout {
   /// Number of shards, pipe * data * tensor.
   int size() const { return data * tensor * pipe; }
 
-  /// Worker that holds the shard at a coordinate; the coordinate must be inside the degrees.
-  int worker_at(int pipe_index, int data_index, int tensor_index) const;
-
   /// Canonical text: all three letters, consecutive workers as ranges. parse(text()) is equal.
   std::string text() const;
 

@@ -29,6 +29,7 @@
 #include "orrery/master/frequency_control.h"
 #include "orrery/master/master_state.h"
 #include "orrery/master/payload.h"
+#include "orrery/master/refill.h"
 #include "orrery/master/replica_state.h"
 #include "orrery/master/sequence_buffer.h"
 #include "orrery/master/step_clock.h"
@@ -61,8 +62,8 @@ struct DispatcherOptions {
   std::vector<CallCost> costs;  ///< [calls]; empty: no operations are counted
   graph::ResidencyPolicy residency;
   MemoryLimits memory;
-  /// What comm::serialise_shared() made of the body of the first requests; null: none are sent.
-  std::shared_ptr<const std::string> configure;
+  /// Draws again until a step is full of groups that teach something; nothing: takes what comes.
+  std::optional<RefillOptions> refill = {};
 };
 
 /// A request that has not been answered.
@@ -104,8 +105,6 @@ class Dispatcher {
   std::vector<Report> take_reports();
 
   int n_outstanding() const { return n_outstanding_; }
-  /// The request that waits longest; nothing when none does.
-  std::optional<Waiting> oldest_waiting() const;
   std::vector<Waiting> all_waiting() const;
 
   int64_t steps_done() const { return steps_done_; }
@@ -119,8 +118,8 @@ class Dispatcher {
   const ReplicaState& replicas() const { return replicas_; }
 
  private:
-  enum class Phase { kConfigure, kStart, kBetweenSteps, kStep, kAfterStep, kEnding, kFinished };
-  enum class RunKind { kConfigure, kLoad, kCall, kEvaluate, kExport, kSave, kSaveEnd };
+  enum class Phase { kStart, kBetweenSteps, kStep, kAfterStep, kEnding, kFinished };
+  enum class RunKind { kLoad, kLoadCarried, kCall, kEvaluate, kExport, kSave, kSaveEnd };
 
   /// Requests that belong together and what came back: one run of a call, one load, one save, ...
   struct Run {
@@ -134,6 +133,7 @@ class Dispatcher {
     std::vector<comm::Reply> replies = {};  // [data ranks] of the heads; saves: all, by worker
     int64_t step = 0;
     std::string directory = {};
+    std::vector<data::RowRef> prompts = {};  // kLoad, in the order of the data
   };
   struct Outstanding {
     int run = -1;
@@ -166,14 +166,33 @@ class Dispatcher {
   bool is_step_complete() const;
   void end_step();
   void begin_ending();
+  std::optional<StopReason> why_stop() const;
   comm::StepInfo step_info() const;
 
   // Work of a step (dispatcher_step.cpp)
   void load_samples();
+  void load_rows(const std::vector<data::RowRef>& rows, const std::vector<data::RowRef>& next);
   void dispatch_ready_calls();
+  /// Samples of the step for a call, as far as that is known.
+  int64_t step_size(int call) const;
+  /// Samples of its next run.
+  int64_t batch_size(int call) const;
   bool may_run(int call);
   void dispatch_call(int call);
   void throw_if_stuck() const;
+
+  // Dynamic sampling (dispatcher_refill.cpp)
+  void refill();
+  bool is_round_done() const;
+  void take_rewards(Run& run);
+  void release_batch();
+  std::vector<int> rows_of(const std::vector<int64_t>& births) const;
+  void drop_groups(const std::vector<int64_t>& births);
+  void load_carried();
+  void place_carried();
+  void finish_load_carried();
+  RefillState refill_state() const;
+  std::vector<comm::KeepSamplesHook> carried_by_worker() const;
 
   // Evaluation and saves (dispatcher_save.cpp)
   bool evaluate_now();
@@ -194,6 +213,7 @@ class Dispatcher {
   int open_run(Run run);
   void send(Outgoing outgoing, int run, int rank);
   void append_flush();
+  void forget(const std::vector<int>& rows);
   std::string call_name(int call) const;
 
   graph::Graph graph_;
@@ -204,13 +224,15 @@ class Dispatcher {
   std::vector<std::vector<int>> runs_after_;  // [call] calls that must be dispatched before it
   int source_ = 0;                            // the call for whose heads samples are loaded
   int64_t samples_per_step_ = 0;
+  std::optional<Refill> refill_;
+  int accepted_key_ = -1;  // of samples that the calls that wait for a full batch may read
   SequenceBuffer buffer_;
   RowMetadata metadata_;
   StorageTracker tracker_;
   ReplicaState replicas_;
   FrequencyControl evaluate_control_, export_control_, checkpoint_control_;
 
-  Phase phase_ = Phase::kConfigure;
+  Phase phase_ = Phase::kStart;
   bool phase_begun_ = false;
   double now_ = 0;
   double seconds_before_ = 0;  // of the parts of the run before the last resume
@@ -230,6 +252,8 @@ class Dispatcher {
   std::vector<uint64_t> id_of_row_;
   std::vector<data::RowRef> upcoming_;  // rows of the next step, announced to the workers
   data::DataOrder::State order_before_upcoming_;
+  std::map<int64_t, int> row_of_birth_;        // of the groups that dynamic sampling holds
+  std::vector<CarriedGroup> carried_to_load_;  // from a checkpoint
 
   std::vector<Outgoing> out_;
   size_t n_flushed_ = 0;                            // of out_

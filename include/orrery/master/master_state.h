@@ -1,13 +1,16 @@
 // What of the master must survive a resume. Plain values; the sequence buffer and the storage
-// tracker are empty at the end of a step and need not be kept.
+// tracker are empty at the end of a step, but for groups that dynamic sampling carries over, and
+// need not be kept.
 #pragma once
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "orrery/data/data_order.h"
 #include "orrery/master/frequency_control.h"
+#include "orrery/master/refill.h"  // RefillState
 
 namespace orrery::master {
 
@@ -20,6 +23,8 @@ struct MasterState {
   FrequencyControl::State evaluate, export_models, checkpoint;
   std::map<std::string, int64_t> role_versions;  ///< of each role's replica 0
   data::DataOrder::State order;                  ///< before the next step's samples
+  /// Of dynamic sampling; `order` is then behind its upcoming prompts.
+  std::optional<RefillState> refill = {};
 };
 
 }  // namespace orrery::master

@@ -79,8 +79,6 @@ struct Move {
 struct MovePlan {
   std::vector<std::vector<Move>> phases;
   std::vector<std::vector<int>> lists;  ///< of slots
-
-  bool empty() const;
 };
 
 /// Bytes of a key of a sample. [keys of the problem][n_slots]; only wanted slots are read.

@@ -33,8 +33,6 @@ class RowMetadata {
   /// Elements of the sequences of a sample, trailing dimensions not counted.
   int64_t elements(int row, int key) const;
   int64_t bytes(int row, int key) const;
-  /// Lengths of the sequences of a sample.
-  std::span<const int32_t> lengths(int row, int key) const;
 
   /// Forgets everything of these rows.
   void forget(std::span<const int> rows);

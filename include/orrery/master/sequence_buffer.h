@@ -49,12 +49,23 @@ class SequenceBuffer {
     const ReadyList& list = ready_[static_cast<size_t>(call)];
     return static_cast<int64_t>(list.entries.size() - list.head);
   }
-  /// Birth of the youngest sample that take(call) would return; nothing while it is not ready.
-  std::optional<int64_t> youngest_of_next(int call);
+  /// Birth of the youngest sample that take(call, n) would return; nothing while there are not so
+  /// many.
+  std::optional<int64_t> youngest_of_next(int call, int64_t n);
 
-  /// The oldest n_seqs samples that are ready for `call`; it will not get them again.
-  /// Throws CallError when the call is not ready. Local.
-  Taken take(int call);
+  /// The oldest n samples that are ready for `call`; it will not get them again.
+  /// Throws CallError when there are not so many. Local.
+  Taken take(int call, int64_t n);
+  /// The same for its n_seqs.
+  std::optional<int64_t> youngest_of_next(int call) { return youngest_of_next(call, n_seqs(call)); }
+  Taken take(int call) { return take(call, n_seqs(call)); }
+
+  /// As if these calls had read the sample; some call must be left. Local.
+  void pass_over(int row, std::span<const int> calls);
+
+  /// Takes samples out that no call waits for any more, whoever has read them.
+  /// Throws CallError for an empty row. Local.
+  void remove(std::span<const int> rows);
 
   int size() const { return n_used_; }
   int capacity() const { return static_cast<int>(ids_.size()); }
@@ -74,6 +85,9 @@ class SequenceBuffer {
     bool sorted = true;
   };
 
+  void forget_ready(int call, int row);
+  int64_t n_seqs(int call) const { return readers_[static_cast<size_t>(call)].n_seqs; }
+  void empty_row(int row);
   int lowest_empty_row();
   void push_ready(int call, int row);
   void sort_ready(ReadyList& list);

@@ -4,12 +4,14 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
 #include <vector>
 
-#include "orrery/comm/message.h"  // Reply, StepInfo
+#include "orrery/comm/message.h"             // Reply, StepInfo
+#include "orrery/master/dynamic_sampling.h"  // SampledStep
 #include "orrery/master/master_state.h"
 #include "orrery/master/step_clock.h"
 #include "orrery/metrics/flops.h"
@@ -58,6 +60,8 @@ struct StepReport {
   double master_seconds = 0;  ///< of these the master worked; filled in by the step loop
   int64_t samples = 0;
   std::vector<CallReport> calls;  ///< in graph order
+  /// What dynamic sampling came to; groups are numbers of this part of the run.
+  std::optional<SampledStep> sampled = {};
 
   metrics::Flops flops() const;
   int64_t bytes_redistributed() const;

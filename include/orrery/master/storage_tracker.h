@@ -17,7 +17,6 @@ class WorkerSet {
   void insert(int worker) { words_[index(worker)] |= bit(worker); }
   bool contains(int worker) const { return (words_[index(worker)] & bit(worker)) != 0; }
   void clear() { words_.assign(words_.size(), 0); }
-  bool empty() const;
   std::span<const uint64_t> words() const { return words_; }
   /// Members, ascending.
   std::vector<int> members() const;

@@ -5,15 +5,11 @@
 
 #include <cstdint>
 #include <span>
-#include <string>
 
 namespace orrery::metrics {
 
 /// Counts pass 2^63 for large models and long runs, hence 128 bits.
 __extension__ typedef unsigned __int128 Flops;
-
-/// Decimal digits of a count.
-std::string flops_text(Flops flops);
 
 /// The sizes that the count depends on.
 struct FlopsShape {
@@ -36,20 +32,5 @@ Flops train_flops(const FlopsShape& shape, std::span<const int64_t> seqlens, int
 /// Prefill of the prompts and `n_new_tokens` decoding steps of each.
 Flops generate_flops(const FlopsShape& shape, std::span<const int64_t> prompt_lens,
                      int64_t n_new_tokens);
-
-/// Running total over the calls of a step. One thread.
-class FlopsCounter {
- public:
-  void add_inference(const FlopsShape& shape, std::span<const int64_t> seqlens);
-  void add_train(const FlopsShape& shape, std::span<const int64_t> seqlens,
-                 int64_t factor = kTrainFactorRecompute);
-  void add_generate(const FlopsShape& shape, std::span<const int64_t> prompt_lens,
-                    int64_t n_new_tokens);
-  Flops total() const { return total_; }
-  void clear() { total_ = 0; }
-
- private:
-  Flops total_ = 0;
-};
 
 }  // namespace orrery::metrics

@@ -4,11 +4,11 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <map>
 #include <memory>
-#include <optional>
 #include <set>
 #include <string>
+
+#include "orrery/metrics/metric_sink.h"
 
 namespace orrery::base {
 class AppendFile;
@@ -16,30 +16,23 @@ class AppendFile;
 
 namespace orrery::metrics {
 
-struct MetricsRecord {
-  int64_t step = 0;                      ///< 1-based; 0 = before training
-  double time_s = 0;                     ///< since the start of the run
-  std::optional<std::string> call = {};  ///< nothing: a number of the whole step, or an evaluation
-  std::map<std::string, double> metrics = {};
-};
-
 /// One line without its newline. Numbers are the shortest text that reads back as the same double;
 /// numbers that are not finite, which JSON cannot express, are null.
 std::string metrics_line(const MetricsRecord& record);
 
 /// Appends records; every line is handed to the operating system before write() returns.
-class JsonlWriter {
+class JsonlWriter final : public MetricSink {
  public:
   /// Appends to `file` or creates it. A last line without its end (a killed run) is removed.
   /// Throws Error when it cannot be opened.
   explicit JsonlWriter(const std::filesystem::path& file);
   JsonlWriter(const JsonlWriter&) = delete;
   JsonlWriter& operator=(const JsonlWriter&) = delete;
-  ~JsonlWriter();
+  ~JsonlWriter() override;
 
   /// Numbers that are not finite are written as null; the first of each name is logged as a
   /// warning. Throws Error when the line cannot be written (disk full).
-  void write(const MetricsRecord& record);
+  void write(const MetricsRecord& record) override;
 
  private:
   std::unique_ptr<base::AppendFile> file_;

@@ -23,6 +23,7 @@
 
 #include "orrery/comm/communicator.h"
 #include "orrery/model/architecture.h"
+#include "orrery/model/divergence.h"
 #include "orrery/model/packed_tokens.h"
 #include "orrery/model/parameter_table.h"
 
@@ -45,12 +46,24 @@ struct Routing {
 /// which the layer is run again (a third more matmuls, about a tenth of the memory).
 enum class Activations { kKeep, kRecompute };
 
+/// Whether a loss has a gradient through the entropies.
+enum class EntropyGradient { kNone, kFlows };
+
 /// Which shard a decoder is and whom it computes with. Groups must outlive the decoder; their ranks
 /// are the tensor ranks and the stages of `place`.
 struct Shard {
   ShardPlace place = {};
   comm::Communicator* tensor = nullptr;  ///< null: one tensor rank
   comm::Communicator* pipe = nullptr;    ///< null: one stage
+};
+
+class Decoder;
+
+/// What a teacher says of a batch before its head: its hidden states [T, H of the teacher]
+/// (Decoder::hidden), and the shard that has its head.
+struct TeacherRows {
+  const Decoder* decoder = nullptr;
+  at::Tensor hidden;
 };
 
 class Decoder {
@@ -119,9 +132,20 @@ class Decoder {
   /// What log_probs() makes of the last stage's output. Collective over the tensor ranks.
   at::Tensor head_log_probs(const PackedTokens& batch, const at::Tensor& output,
                             double temperature = 1.0);
-  /// The same with the entropies, which have no gradient: backward costs what it costs without.
+  /// The same with the entropies. Without a gradient backward costs what it costs without them.
   LogProbs head_measured_log_probs(const PackedTokens& batch, const at::Tensor& output,
-                                   double temperature = 1.0);
+                                   double temperature = 1.0,
+                                   EntropyGradient entropy = EntropyGradient::kNone);
+
+  /// The divergence of this model's next-token distributions from a teacher's, [A] in dtype(), 0
+  /// where `mask` [A] bool is false; differentiable. `output`: of this model's last stage. The
+  /// teacher may be of any size but has the same vocabulary, cut over the same tensor ranks. The
+  /// logits of the whole batch exist for neither: they are made in chunks, again in backward.
+  /// Collective over the tensor ranks. Throws ShapeError when vocabularies or rows differ, and as
+  /// check_options(DivergenceOptions).
+  at::Tensor head_divergence(const PackedTokens& batch, const at::Tensor& output,
+                             const TeacherRows& teacher, const at::Tensor& mask,
+                             const DivergenceOptions& options);
 
   struct State;  // src/model/decoder_state.h
 

@@ -78,9 +78,14 @@ using LossFunction =
     std::function<LossResult(const at::Tensor& output, const data::SequenceBatch& micro_batch)>;
 
 /// The same of a policy: log-probabilities of its actions [A], differentiable, and the entropy of
-/// the distribution each was drawn from [A], measured without a gradient.
+/// the distribution each was drawn from [A], with a gradient where step() is told so.
 using PolicyLossFunction = std::function<LossResult(const model::LogProbs& output,
                                                     const data::SequenceBatch& micro_batch)>;
+
+/// The same of the output [R, H] of the last stage, for losses that need more of the head than
+/// log-probabilities (Decoder::head_divergence).
+using OutputLossFunction = std::function<LossResult(
+    const model::PackedTokens& tokens, const at::Tensor& output, const data::SequenceBatch& part)>;
 
 class TrainEngine {
  public:
@@ -110,7 +115,15 @@ class TrainEngine {
                            const MicroBatchLimits& limits, std::span<const double> ceilings);
   metrics::Statistics step(const data::SequenceBatch& minibatch, double temperature,
                            double loss_weight, const PolicyLossFunction& loss,
-                           const MicroBatchLimits& limits, std::span<const double> ceilings);
+                           const MicroBatchLimits& limits, std::span<const double> ceilings,
+                           model::EntropyGradient entropy = model::EntropyGradient::kNone);
+
+  /// The same of the last stage's output.
+  metrics::Statistics step_on_output(const data::SequenceBatch& minibatch, double loss_weight,
+                                     const OutputLossFunction& loss,
+                                     const MicroBatchLimits& limits) {
+    return step_by(minibatch, loss_weight, loss, limits, {});
+  }
 
   /// Updates of the parameters, the number that the schedule goes by. Skipped steps do not count.
   int64_t steps_done() const { return optimizer_.steps_done(); }
@@ -118,14 +131,10 @@ class TrainEngine {
 
  private:
   struct Totals;
-  /// The loss of a micro-batch from the output of the last stage.
-  using OutputLoss =
-      std::function<LossResult(const model::PackedTokens& tokens, const at::Tensor& output,
-                               const data::SequenceBatch& part)>;
   metrics::Statistics step_by(const data::SequenceBatch& minibatch, double loss_weight,
-                              const OutputLoss& loss, const MicroBatchLimits& limits,
+                              const OutputLossFunction& loss, const MicroBatchLimits& limits,
                               std::span<const double> ceilings);
-  Totals forward_backward(const data::SequenceBatch& minibatch, const OutputLoss& loss,
+  Totals forward_backward(const data::SequenceBatch& minibatch, const OutputLossFunction& loss,
                           const MicroBatchLimits& limits, size_t n_watched,
                           metrics::Statistics& statistics);
   void weigh_balance(const data::SequenceBatch& minibatch, double loss_weight);

@@ -61,12 +61,15 @@ class ModelWorker final : public Handlers {
   metrics::TraceArguments trace_arguments(const comm::Request& request) const;
   HostedCall& hosted_call(int call);
   algorithm::CallContext call_context(const comm::Request& request, const HostedCall& call) const;
+  const model::Decoder* teacher_of(const graph::Call& call);
 
   void load(const comm::Request& request, comm::Reply& reply);
   void run_call(const comm::Request& request, comm::Reply& reply);
   void evaluate(const comm::Request& request, comm::Reply& reply);
   void export_model(const comm::Request& request, const comm::SaveHook& hook);
   void save(const comm::Request& request);
+  void keep_samples(const comm::KeepSamplesHook& hook);
+  void load_kept(const comm::Request& request, comm::Reply& reply);
   void restore(const std::filesystem::path& checkpoint);
 
   WorkerJob job_;
@@ -78,6 +81,7 @@ class ModelWorker final : public Handlers {
   std::vector<std::unique_ptr<data::Dataset>> datasets_;  // in the order of the configuration
   std::vector<std::unique_ptr<HostedCall>> calls_;        // by call; null: not on this worker
   DataStore store_;
+  std::vector<data::SequenceBatch> kept_;  // samples that the next save writes too
   std::unique_ptr<ShardCheckpoint> checkpoint_;
 };
 

@@ -1,0 +1,75 @@
+#include "generation_load.h"
+
+#include <algorithm>
+
+#include "orrery/algorithm/generation.h"      // GenerateOptions
+#include "orrery/kernels/decode_attention.h"  // kPageTokens, page_size
+
+namespace orrery::cli {
+
+namespace {
+
+int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+int64_t pages_for(int64_t n_tokens) { return divide_up(n_tokens, kernels::kPageTokens); }
+
+int64_t longest_prompt_of(const Job& job) {
+  int64_t longest = 0;
+  for (const int place : job.training_places()) {
+    longest = std::max(
+        longest, job.experiment.datasets[static_cast<size_t>(place)].second.max_prompt_tokens);
+  }
+  return longest;
+}
+
+}  // namespace
+
+GenerationLoad GenerationLoad::of_one_sequence() const {
+  return {.n_prompts = 1,
+          .group_size = 1,
+          .max_batch = 1,
+          .max_prompt_tokens = max_prompt_tokens,
+          .max_new_tokens = max_new_tokens};
+}
+
+std::optional<GenerationLoad> generation_load_of(const Job& job, const graph::Call& call) {
+  if (call.interface != "generate") return std::nullopt;
+  const auto options = config::parse_options<algorithm::GenerateOptions>(
+      job.experiment.find_call(call.name)->options);
+  return GenerationLoad{.n_prompts = divide_up(call.n_seqs, call.layout.data),
+                        .group_size = options.group_size,
+                        .max_batch = options.max_batch,
+                        .max_prompt_tokens = longest_prompt_of(job),
+                        .max_new_tokens = options.max_new_tokens};
+}
+
+GenerationLoad longest_load_of(const Job& job) {
+  GenerationLoad longest{.max_prompt_tokens = longest_prompt_of(job)};
+  bool generates = false;
+  for (const graph::Call& call : job.graph.calls()) {
+    const auto load = generation_load_of(job, call);
+    if (!load) continue;
+    generates = true;
+    longest.max_new_tokens = std::max(longest.max_new_tokens, load->max_new_tokens);
+    longest.group_size = std::max(longest.group_size, load->group_size);
+  }
+  if (generates) return longest;
+  for (const int place : job.training_places()) {
+    longest.max_new_tokens =
+        std::max(longest.max_new_tokens,
+                 job.experiment.datasets[static_cast<size_t>(place)].second.max_tokens);
+  }
+  return longest;
+}
+
+int64_t page_numbers(const model::Architecture& architecture, const GenerationLoad& load) {
+  const int64_t prompt = std::min(load.max_prompt_tokens, architecture.max_positions);
+  const int64_t answer = std::min(load.max_new_tokens, architecture.max_positions);
+  const int64_t places = std::min(load.max_batch, load.n_prompts * load.group_size);
+  const int64_t own = places * pages_for(kernels::kPageTokens - 1 + answer);
+  const int64_t shared = std::min(load.n_prompts, 2 * places + 1) * pages_for(prompt);
+  return (own + shared) * architecture.n_layers *
+         kernels::page_size(architecture.n_kv_heads, architecture.head_dim);
+}
+
+}  // namespace orrery::cli

@@ -1,0 +1,403 @@
+#include "gpu_memory_plan.h"
+
+#include <algorithm>
+#include <cmath>
+#include <iomanip>
+#include <map>
+#include <ostream>
+#include <set>
+#include <sstream>
+
+#include "generation_load.h"
+#include "orrery/base/error.h"
+#include "orrery/base/text.h"
+#include "orrery/graph/replica.h"
+#include "orrery/graph/topology.h"
+#include "orrery/model/parameter_table.h"
+#include "orrery/parallel/gradient_reduction.h"  // owned_partition, kGradientBucketElements
+#include "table.h"
+
+namespace orrery::cli {
+
+namespace {
+
+constexpr double kGb = 1e9;
+constexpr int64_t kLogitRows = 1024;                    // of the head that are computed at a time
+constexpr int64_t kPrefillTokens = 8192;                // packed prompts of one pass of generation
+constexpr int64_t kReadPieceBytes = int64_t{64} << 20;  // of a file, on its way to the device
+
+/// Widths in bytes of what is stored; sums are always fp32, or fp64 all through.
+struct Widths {
+  int64_t value;      // parameters and activations
+  int64_t sum;        // gradients, moments
+  int64_t optimizer;  // of a parameter that is owned
+};
+
+Widths widths_of(const config::ModelConfig& model) {
+  if (model.dtype == "fp64") return {8, 8, 16};
+  if (model.dtype == "fp32") return {4, 4, 8};
+  return {2, 4, 12};  // master weights beside both moments
+}
+
+/// A shard of a role on one worker.
+struct Shard {
+  const config::ModelConfig* config;
+  model::Architecture local;
+  model::ShardPlace place;
+  int64_t n_parameters = 0;
+  int64_t n_owned = 0;  // by this data rank
+  bool is_trained = false;
+  bool is_loaded = false;  // at the start, not filled from another replica
+  std::set<std::string> calls;
+};
+
+/// Numbers that a layer keeps for backward, for one token: input and middle of the residual stream
+/// (rows cut over the tensor ranks), q, k and v, what attention gave, gate and up.
+double kept_numbers(const model::Architecture& a, int n_tensor) {
+  const model::Experts& experts = a.experts;
+  const int64_t up =
+      experts.count > 0
+          ? 2 * (experts.per_token * experts.intermediate_size + experts.shared_intermediate_size)
+          : a.up_size();
+  return 2.0 * double(a.hidden_size) / n_tensor +
+         double(a.qkv_size() + a.query_size() + 2 * a.n_heads + up);
+}
+
+/// Numbers of a layer's scratch, for one token.
+double scratch_numbers(const model::Architecture& a, int n_tensor) {
+  return 2.0 * double(a.hidden_size) / n_tensor + double(a.hidden_size) +
+         double(a.intermediate_size + a.qkv_size() + a.query_size());
+}
+
+int64_t bytes(double numbers, int64_t width) {
+  return static_cast<int64_t>(std::ceil(numbers * static_cast<double>(width)));
+}
+
+/// The plan of one worker.
+class Worker {
+ public:
+  Worker(const Job& job, std::vector<Shard> shards) : job_(job), shards_(std::move(shards)) {}
+
+  PhaseMemory load() const {
+    PhaseMemory phase = resident("load", "");
+    for (const Shard& shard : shards_) {
+      // Read to the device first; a role that is not trained goes to the host when all is read.
+      if (!shard.is_trained && shard.is_loaded) {
+        phase.parameters += parameter_bytes(shard);
+        phase.idle_parameters -= parameter_bytes(shard);
+      }
+    }
+    phase.optimizer = 0;
+    phase.workspace = kReadPieceBytes;
+    return phase;
+  }
+
+  std::optional<PhaseMemory> call(const graph::Call& call) const {
+    const Shard* shard = shard_of(call.name);
+    if (shard == nullptr) return std::nullopt;
+    PhaseMemory phase = resident(call.name, call.name);
+    const int64_t width = widths_of(*shard->config).value;
+    const int64_t vocabulary =
+        shard->place.is_last_stage()
+            ? model::vocabulary_of(shard->local.vocab_size, shard->place).count
+            : 0;
+    if (call.kind == graph::CallKind::kGenerate) {
+      const std::optional<GenerationLoad> load = generation_load_of(job_, call);
+      if (!load) return phase;
+      phase.pages = page_numbers(shard->local, *load) * width;
+      phase.fewest_pages = page_numbers(shard->local, load->of_one_sequence()) * width;
+      phase.logits = std::max(load->max_batch, int64_t{1}) * vocabulary * (width + 4);
+      phase.workspace =
+          bytes(double(kPrefillTokens) * (kept_numbers(shard->local, tensor(*shard)) +
+                                          scratch_numbers(shard->local, tensor(*shard))),
+                width);
+      return phase;
+    }
+    const int64_t n_tokens = tokens_of(call, *shard);
+    const double layer = kept_numbers(shard->local, tensor(*shard)) * double(n_tokens);
+    const double scratch = scratch_numbers(shard->local, tensor(*shard)) * double(n_tokens);
+    phase.logits = std::min(kLogitRows, n_tokens) * vocabulary * (width + 4);
+    phase.workspace = bytes(scratch, width);
+    if (call.kind == graph::CallKind::kInference) {
+      phase.workspace += bytes(layer, width);  // one layer at a time
+      return phase;
+    }
+    const double n_layers =
+        double(model::blocks_of(job_.architectures.at(call.role).n_layers, shard->place).count);
+    const double input = double(shard->local.hidden_size) / tensor(*shard) * double(n_tokens);
+    // 1F1B: a stage has begun at most as many micro-batches as there are stages from it on.
+    const double in_flight = shard->place.n_pipe - shard->place.pipe;
+    phase.activations = shard->config->recompute_activations
+                            ? bytes(input * n_layers * in_flight + layer, width)
+                            : bytes(layer * n_layers * in_flight, width);
+    phase.gradients = shard->n_parameters * widths_of(*shard->config).sum;
+    phase.workspace += 2 * parallel::kGradientBucketElements * widths_of(*shard->config).sum;
+    return phase;
+  }
+
+  PhaseMemory between(const std::string& name) const {
+    PhaseMemory phase = resident(name, "");
+    if (name == "reallocate") {  // what is sent and what arrives, a bucket each
+      phase.workspace = 2 * parallel::kGradientBucketElements * 4;
+    }
+    return phase;
+  }
+
+ private:
+  static int tensor(const Shard& shard) { return shard.place.n_tensor; }
+
+  static int64_t parameter_bytes(const Shard& shard) {
+    return shard.n_parameters * widths_of(*shard.config).value;
+  }
+
+  const Shard* shard_of(const std::string& call) const {
+    const auto found = std::find_if(shards_.begin(), shards_.end(),
+                                    [&](const Shard& shard) { return shard.calls.contains(call); });
+    return found == shards_.end() ? nullptr : &*found;
+  }
+
+  /// Parameters and optimizer state that are on the device while `call` runs.
+  PhaseMemory resident(const std::string& name, const std::string& call) const {
+    PhaseMemory phase{.phase = name};
+    for (const Shard& shard : shards_) {
+      const bool is_here = shard.is_trained || shard.calls.contains(call);
+      (is_here ? phase.parameters : phase.idle_parameters) += parameter_bytes(shard);
+      if (shard.is_trained) phase.optimizer += shard.n_owned * widths_of(*shard.config).optimizer;
+    }
+    return phase;
+  }
+
+  /// Of a micro-batch: its limit, but never less than the longest sequence; without a limit all
+  /// that a data rank gets.
+  int64_t tokens_of(const graph::Call& call, const Shard& shard) const {
+    const GenerationLoad longest = longest_load_of(job_);
+    const int64_t sequence =
+        std::min(longest.max_prompt_tokens + longest.max_new_tokens, shard.local.max_positions);
+    const config::CallConfig& config = *job_.experiment.find_call(call.name);
+    const int64_t limit = config.max_tokens_per_micro_batch;
+    if (limit > 0) return std::max(limit, sequence);
+    const int64_t n_sequences =
+        (call.n_seqs + call.layout.data - 1) / call.layout.data * longest.group_size;
+    return std::max<int64_t>(n_sequences / std::max<int64_t>(config.n_micro_batches, 1), 1) *
+           sequence;
+  }
+
+  const Job& job_;
+  std::vector<Shard> shards_;
+};
+
+/// The replicas of the job, or of the same roles if all had one layout.
+std::vector<graph::Replica> replicas_in(const Job& job,
+                                        const std::optional<graph::Layout>& layout) {
+  std::vector<graph::Replica> replicas = graph::replicas_of(job.graph);
+  if (!layout) return replicas;
+  std::map<std::string, graph::Replica> of_role;
+  for (const graph::Replica& replica : replicas) {
+    graph::Replica& one = of_role.try_emplace(replica.id.role, replica).first->second;
+    one.layout = *layout;
+    one.is_trained |= replica.is_trained;
+    if (one.id != replica.id) {
+      one.calls.insert(one.calls.end(), replica.calls.begin(), replica.calls.end());
+    }
+  }
+  replicas.clear();
+  for (auto& [role, replica] : of_role) replicas.push_back(std::move(replica));
+  return replicas;
+}
+
+std::vector<std::vector<Shard>> shards_in(const Job& job,
+                                          const std::vector<graph::Replica>& replicas) {
+  std::vector<std::vector<Shard>> workers(static_cast<size_t>(job.n_workers));
+  for (const graph::Replica& replica : replicas) {
+    const auto known = job.architectures.find(replica.id.role);
+    if (known == job.architectures.end()) continue;  // a role without parameters
+    const graph::Topology topology = graph::topology_of(replica.layout);
+    for (int rank = 0; rank < topology.size(); ++rank) {
+      const graph::Coordinate at = topology.coordinate(rank);
+      const model::ShardPlace place = {at.pipe, replica.layout.pipe, at.tensor,
+                                       replica.layout.tensor};
+      const int64_t numel = model::parameter_table(known->second, place).numel;
+      Shard shard{.config = job.experiment.find_model(replica.id.role),
+                  .local = model::shard_architecture(known->second, place),
+                  .place = place,
+                  .n_parameters = numel,
+                  .n_owned = parallel::owned_partition(numel, at.data, replica.layout.data).count,
+                  .is_trained = replica.is_trained,
+                  .is_loaded = replica.origin == graph::Origin::kLoad,
+                  .calls = {}};
+      shard.local.vocab_size = known->second.vocab_size;  // of which the head has its part
+      for (const int call : replica.calls) shard.calls.insert(job.graph.call(call).name);
+      workers.at(static_cast<size_t>(replica.layout.workers[static_cast<size_t>(rank)]))
+          .push_back(std::move(shard));
+    }
+  }
+  return workers;
+}
+
+/// Whether a role exists in several layouts, so that its parameters move every step.
+bool moves_parameters(const std::vector<graph::Replica>& replicas) {
+  return std::any_of(replicas.begin(), replicas.end(), [](const graph::Replica& replica) {
+    return replica.origin == graph::Origin::kRealloc;
+  });
+}
+
+std::string gb(double bytes) {
+  std::ostringstream text;
+  text << std::fixed << std::setprecision(1) << bytes / kGb;
+  return std::move(text).str();
+}
+
+/// The phase that needs most, with all allowances.
+struct Peak {
+  double bytes = 0;
+  int worker = 0;
+  std::string phase;
+};
+
+Peak peak_of(const std::vector<std::vector<PhaseMemory>>& workers, const GpuMemory& gpu) {
+  Peak peak;
+  const double lost = gpu.allowances.sum(static_cast<int>(workers.size())) * kGb;
+  for (size_t w = 0; w < workers.size(); ++w) {
+    for (const PhaseMemory& phase : workers[w]) {
+      const double needed = static_cast<double>(phase.sum()) + lost;
+      if (needed > peak.bytes) peak = {needed, static_cast<int>(w), phase.phase};
+    }
+  }
+  return peak;
+}
+
+TableRow cells(const PhaseMemory& phase, double lost, double room) {
+  const double left = room - lost - static_cast<double>(phase.sum() - phase.fewest_pages);
+  const std::string pages =
+      phase.pages == 0 ? "-"
+                       : base::concat(gb(std::max(std::min(left, double(phase.pages)), 0.0)),
+                                      " of ", gb(static_cast<double>(phase.pages)));
+  const double with_pages =
+      phase.pages == 0
+          ? static_cast<double>(phase.sum()) + lost
+          : static_cast<double>(phase.sum() - phase.fewest_pages) + lost +
+                std::max(std::min(left, double(phase.pages)), double(phase.fewest_pages));
+  return {phase.phase,
+          gb(double(phase.parameters)),
+          gb(double(phase.gradients)),
+          gb(double(phase.optimizer)),
+          gb(double(phase.activations)),
+          gb(double(phase.logits)),
+          gb(double(phase.workspace)),
+          pages,
+          gb(lost),
+          gb(with_pages),
+          phase.idle_parameters == 0 ? "-" : gb(with_pages + double(phase.idle_parameters))};
+}
+
+std::string tables(const std::vector<std::vector<PhaseMemory>>& workers, const GpuMemory& gpu) {
+  const double lost = gpu.allowances.sum(static_cast<int>(workers.size())) * kGb;
+  const double room = gpu.memory_gb * kGb;
+  std::string text;
+  for (size_t first = 0; first < workers.size();) {
+    std::vector<TableRow> rows;
+    for (const PhaseMemory& phase : workers[first]) rows.push_back(cells(phase, lost, room));
+    std::vector<int> equal;
+    const auto is_equal = [&](const std::vector<PhaseMemory>& other) {
+      std::vector<TableRow> its;
+      for (const PhaseMemory& phase : other) its.push_back(cells(phase, lost, room));
+      return its == rows;
+    };
+    for (; first < workers.size() && is_equal(workers[first]); ++first) {
+      equal.push_back(static_cast<int>(first));
+    }
+    text += base::concat(
+        "workers ", graph::workers_text(equal), "\n",
+        table_text({"phase", "parameters", "gradients", "optimizer", "activations", "logits",
+                    "workspace", "pages", "allowances", "sum", "idle roles kept"},
+                   rows));
+  }
+  return text;
+}
+
+}  // namespace
+
+double GpuAllowances::sum(int n_workers) const {
+  return context_gb + cublas_gb + (n_workers > 1 ? nccl_gb : 0) + graphs_gb;
+}
+
+int64_t PhaseMemory::sum() const {
+  return parameters + gradients + optimizer + activations + logits + workspace + fewest_pages;
+}
+
+std::vector<std::vector<PhaseMemory>> plan_gpu_memory(const Job& job,
+                                                      const std::optional<graph::Layout>& layout) {
+  const std::vector<graph::Replica> replicas = replicas_in(job, layout);
+  std::vector<std::vector<PhaseMemory>> workers;
+  for (std::vector<Shard>& shards : shards_in(job, replicas)) {
+    const bool trains = std::any_of(shards.begin(), shards.end(),
+                                    [](const Shard& shard) { return shard.is_trained; });
+    const Worker worker(job, std::move(shards));
+    std::vector<PhaseMemory>& phases = workers.emplace_back();
+    phases.push_back(worker.load());
+    for (const graph::Call& configured : job.graph.calls()) {
+      graph::Call call = configured;
+      if (layout) call.layout = *layout;
+      if (auto phase = worker.call(call)) phases.push_back(std::move(*phase));
+    }
+    if (moves_parameters(replicas)) phases.push_back(worker.between("reallocate"));
+    if (trains) phases.push_back(worker.between("save"));
+  }
+  return workers;
+}
+
+std::optional<graph::Layout> nearest_layout_that_fits(const Job& job, const GpuMemory& gpu) {
+  std::vector<graph::Layout> candidates;
+  const int n = job.n_workers;
+  for (int pipe = 1; pipe <= n; ++pipe) {
+    for (int tensor = 1; n % pipe == 0 && tensor <= n / pipe; ++tensor) {
+      if (n / pipe % tensor != 0) continue;
+      graph::Layout layout{
+          .data = n / pipe / tensor, .tensor = tensor, .pipe = pipe, .workers = {}};
+      for (int worker = 0; worker < n; ++worker) layout.workers.push_back(worker);
+      candidates.push_back(std::move(layout));
+    }
+  }
+  // Tensor ranks share every layer; stages of a pipeline wait for each other.
+  std::stable_sort(candidates.begin(), candidates.end(), [](const auto& a, const auto& b) {
+    return std::pair(a.tensor * a.pipe, a.pipe) < std::pair(b.tensor * b.pipe, b.pipe);
+  });
+  for (const graph::Layout& layout : candidates) {
+    const bool is_possible = std::all_of(
+        job.architectures.begin(), job.architectures.end(),
+        [&](const auto& role) { return model::check_layout(role.second, layout).empty(); });
+    if (!is_possible) continue;
+    if (peak_of(plan_gpu_memory(job, layout), gpu).bytes <= gpu.memory_gb * kGb) return layout;
+  }
+  return std::nullopt;
+}
+
+void write_gpu_memory(const Job& job, const GpuMemory& gpu, std::ostream& out) {
+  const std::vector<std::vector<PhaseMemory>> workers = plan_gpu_memory(job);
+  const GpuAllowances& a = gpu.allowances;
+  out << "memory of each GPU in GB (10^9 bytes); allowances, estimated: context " << a.context_gb
+      << ", cuBLAS " << a.cublas_gb << ", NCCL " << (workers.size() > 1 ? a.nccl_gb : 0.0)
+      << ", graphs " << a.graphs_gb << "\n"
+      << tables(workers, gpu)
+      << "pages: what is left for them, of what the longest prompts and answers would take in "
+         "every "
+         "place at once\n";
+  const Peak peak = peak_of(workers, gpu);
+  if (peak.bytes <= gpu.memory_gb * kGb) {
+    out << "a GPU has " << gpu.memory_gb << " GB: it fits, at most " << gb(peak.bytes)
+        << " GB (worker " << peak.worker << ", " << peak.phase << ") before pages take the rest\n";
+    return;
+  }
+  const std::optional<graph::Layout> nearest = nearest_layout_that_fits(job, gpu);
+  throw ConfigError(
+      base::concat("worker ", peak.worker, ", ", peak.phase, ": needs ", gb(peak.bytes),
+                   " GB of GPU memory"),
+      {.expected = base::concat("at most ", gpu.memory_gb, " GB"),
+       .got = base::concat(gb(peak.bytes), " GB"),
+       .advice = nearest ? base::concat("the nearest layout of ", job.n_workers,
+                                        " workers that fits is ", nearest->text())
+                         : "no layout of so many workers fits: take more, lower "
+                           "max_tokens_per_micro_batch, or set recompute_activations = true"});
+}
+
+}  // namespace orrery::cli

@@ -1,0 +1,161 @@
+// What `method = NAME` makes of a configuration, and which combinations of options are refused
+// before a run.
+#include "orrery/algorithm/methods.h"
+
+#include <gtest/gtest.h>
+
+#include "orrery/algorithm/agreements.h"
+#include "orrery/algorithm/registry.h"
+#include "orrery/base/text.h"
+#include "orrery/config/load.h"
+#include "orrery/config/options.h"
+
+namespace orrery::algorithm {
+namespace {
+
+struct Loaded {
+  config::Experiment experiment;
+  std::vector<config::Problem> problems;
+  std::vector<config::Problem> warnings;
+
+  std::string of_train(const char* option) const {
+    for (const auto& [name, call] : experiment.calls) {
+      if (name == "train") return config::option_or<std::string>(call, option, "");
+    }
+    return "";
+  }
+};
+
+/// A graph of three calls whose train_step has these lines beside what it needs.
+Loaded load(const std::string& train, const std::string& inputs = "") {
+  const std::string text = base::concat(R"(
+[experiment]
+total_steps = 2
+[dataset.d]
+path = .
+[model.actor]
+[model.none]
+architecture = none
+[call.gen]
+model = actor
+kind = generate
+interface = generate
+n_seqs = 4
+inputs = packed_prompts
+outputs = packed_input_ids, prompt_mask, packed_logprobs, versions, seq_no_eos_mask
+group_size = 4
+max_new_tokens = 12
+[call.reward]
+model = none
+kind = inference
+interface = rule_reward
+n_seqs = 4
+inputs = packed_input_ids, prompt_mask, answers
+outputs = rewards
+[call.train]
+model = actor
+kind = train_step
+interface = grpo
+n_seqs = 4
+inputs = packed_input_ids, prompt_mask, packed_logprobs, rewards, seq_no_eos_mask)",
+                                        inputs, "\n", train, "\n");
+  Loaded result;
+  config::LoadResult read = config::load_experiment_text(text, "x.cfg", interface_schemas());
+  result.experiment = std::move(read.experiment);
+  result.problems = std::move(read.problems);
+  expand_methods(result.experiment, result.warnings);
+  inherit_options(result.experiment, result.problems, result.warnings);
+  check_calls(result.experiment, result.problems, result.warnings);
+  return result;
+}
+
+std::string texts(const std::vector<config::Problem>& problems) {
+  std::string all;
+  for (const config::Problem& each : problems) all += each.message() + "\n";
+  return all;
+}
+
+TEST(Methods, AreSoundAndStandInTheResolvedConfiguration) {
+  for (const Method& method : methods()) {
+    SCOPED_TRACE(method.name);
+    const bool needs_versions = std::string(method.name) == "a3po";
+    const Loaded got =
+        load(base::concat("method = ", method.name), needs_versions ? ", versions" : "");
+
+    EXPECT_EQ(texts(got.problems), "");
+    EXPECT_EQ(texts(got.warnings), "");
+    for (const MethodOption& option : method.options) {
+      EXPECT_EQ(got.of_train(option.name), option.value) << option.name;
+    }
+    const std::string resolved = config::resolved_config(got.experiment, interface_schemas());
+    EXPECT_NE(resolved.find(base::concat("method = ", method.name)), std::string::npos);
+  }
+}
+
+TEST(Methods, OfAConstantLengthTakeThatOfGeneration) {
+  EXPECT_EQ(load("method = dr_grpo").of_train("constant_length"), "12");
+  EXPECT_EQ(load("method = dr_grpo\nconstant_length = 7").of_train("constant_length"), "7");
+}
+
+TEST(Methods, GiveWayToWhatIsWrittenWithANotice) {
+  const Loaded got = load("method = dapo\nclip_range_high = 0.3");
+
+  EXPECT_EQ(texts(got.problems), "");
+  EXPECT_EQ(got.of_train("clip_range_high"), "0.3");
+  ASSERT_EQ(got.warnings.size(), 1u);
+  EXPECT_EQ(got.warnings[0].text,
+            "call.train.clip_range_high: 0.3 holds, although method = dapo means 0.28");
+}
+
+struct Refused {
+  const char* options;
+  const char* key;
+};
+
+/// Each names the key that is at fault.
+const std::vector<Refused> kRefused = {
+    {"method = grpoo", "method"},
+    {"surrogate = cispo\nc_clip = 3", "c_clip"},
+    {"surrogate = dppo_tv\nratio_level = sequence", "ratio_level"},
+    {"surrogate = reinforce\nratio_level = sequence", "ratio_level"},
+    {"surrogate = gmpo", "aggregation"},
+    {"surrogate = sapo\nclip_range_high = 0.3", "clip_range_high"},
+    {"surrogate = ppo", "surrogate"},
+    {"aggregation = constant", "constant_length"},
+    {"aggregation = seq_mean_token_sum\nearly_stop_kl = 0.1", "early_stop_kl"},
+    {"kl_loss = 0.1", "kl_loss"},
+    {"entropy_coef = -1", "entropy_coef"},
+    {"top_entropy_fraction = 1.5", "top_entropy_fraction"},
+    {"interpolate_proximal = true", "interpolate_proximal"},
+    {"rollout_upper = 2", "rollout_upper"},
+    {"rollout_correction = mask", "rollout_correction"},
+    {"rollout_correction = truncate\nrecompute_log_probs = true", "rollout_correction"},
+    {"rollout_correction = truncate\nrollout_lower = 2\nrollout_upper = 1", "rollout_lower"},
+    {"rollout_correction = truncate\nmax_staleness = 1", "max_staleness"},
+    {"max_staleness = 1", "max_staleness"},
+    {"estimator = pass_at_k", "pass_k"},
+    {"estimator = pass_at_k\npass_k = 5", "pass_k"},
+    {"estimator = rloo\nadv_norm = true", "adv_norm"},
+    {"estimator = rloo\nleave_one_out = true", "leave_one_out"},
+    {"kl_reward_estimator = k3", "kl_reward_estimator"},
+    {"estimator = reinforce_plus_plus\nwhiten_scope = sequences\ndiscount = 0.9", "whiten_scope"},
+};
+
+TEST(ObjectiveOptions, ThatMakeNoSenseAreRefusedBeforeARun) {
+  for (const Refused& refused : kRefused) {
+    SCOPED_TRACE(refused.options);
+    const std::string problems = texts(load(refused.options).problems);
+    EXPECT_NE(problems.find(base::concat("call.train.", refused.key, ":")), std::string::npos)
+        << problems;
+  }
+}
+
+TEST(ObjectiveOptions, ThatChangeNothingAreNamed) {
+  const std::string warnings = texts(load("gmpo_clip_low = 0.1\nkl_loss_estimator = k1").warnings);
+
+  EXPECT_NE(warnings.find("call.train.gmpo_clip_low: has no effect"), std::string::npos);
+  EXPECT_NE(warnings.find("call.train.kl_loss_estimator: has no effect"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace orrery::algorithm

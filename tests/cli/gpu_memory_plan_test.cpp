@@ -1,0 +1,115 @@
+// Memory of GPUs against the arithmetic by hand of a model of 7.6 B parameters.
+#include "gpu_memory_plan.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <sstream>
+
+#include "orrery/base/error.h"
+
+namespace orrery::cli {
+namespace {
+
+Job recipe(std::vector<std::string> sets) {
+  return prepare_job(ORRERY_SOURCE_DIR "/configs/recipes/grpo_7b_8x80.cfg", sets, 8,
+                     DataCheck::kLeaveOut);
+}
+
+/// The phase of worker 0.
+PhaseMemory phase(const Job& job, const std::string& name) {
+  const auto workers = plan_gpu_memory(job);
+  const auto found = std::find_if(workers.at(0).begin(), workers.at(0).end(),
+                                  [&](const PhaseMemory& each) { return each.phase == name; });
+  if (found == workers.at(0).end()) throw std::runtime_error("there is no phase " + name);
+  return *found;
+}
+
+double gb(int64_t bytes) { return static_cast<double>(bytes) / 1e9; }
+
+std::string written(const Job& job, double memory_gb) {
+  std::ostringstream out;
+  write_gpu_memory(job, {.memory_gb = memory_gb, .allowances = {}}, out);
+  return std::move(out).str();
+}
+
+TEST(GpuMemoryPlan, CutsOptimizerStateOverDataRanks) {
+  const PhaseMemory train = phase(recipe({"layout.default=d8t1@0-7"}), "actor_train");
+
+  EXPECT_NEAR(gb(train.parameters), 15.2, 0.05);
+  EXPECT_NEAR(gb(train.gradients), 30.5, 0.05);
+  EXPECT_NEAR(gb(train.optimizer), 11.4, 0.05);
+  EXPECT_NEAR(gb(train.parameters + train.gradients + train.optimizer), 57, 0.5);
+  EXPECT_NEAR(gb(train.idle_parameters), 15.2, 0.05) << "the reference, on the host meanwhile";
+}
+
+TEST(GpuMemoryPlan, CutsParametersAndGradientsOverTensorRanks) {
+  const PhaseMemory train = phase(recipe({}), "actor_train");
+
+  EXPECT_NEAR(gb(train.parameters), 7.6, 0.05);
+  EXPECT_NEAR(gb(train.gradients), 15.2, 0.05);
+  EXPECT_NEAR(gb(train.optimizer), 11.4, 0.05);
+}
+
+TEST(GpuMemoryPlan, CountsActivationsOfAToken) {
+  const auto of_a_token = [](const std::string& recompute) {
+    const PhaseMemory train =
+        phase(recipe({"layout.default=d8t1@0-7", "model.actor.recompute_activations=" + recompute}),
+              "actor_train");
+    return static_cast<double>(train.activations) / 16384 / 1e6;
+  };
+  EXPECT_NEAR(of_a_token("false"), 3.0, 0.05);
+  EXPECT_NEAR(of_a_token("true"), 0.31, 0.05);  // inputs of 28 layers and one layer whole
+}
+
+TEST(GpuMemoryPlan, ReleasesGradientsAndSendsTheReferenceAwayWhileGenerating) {
+  const PhaseMemory generate = phase(recipe({}), "actor_gen");
+
+  EXPECT_EQ(generate.gradients, 0);
+  EXPECT_NEAR(gb(generate.idle_parameters), 7.6, 0.05);
+  EXPECT_GT(generate.pages, 100 * generate.fewest_pages);
+  EXPECT_EQ(phase(recipe({}), "ref_inf").idle_parameters, 0);
+}
+
+TEST(GpuMemoryPlan, CountsPagesOfTheLongestAnswersInEveryPlace) {
+  const PhaseMemory generate =
+      phase(recipe({"layout.default=d8t1@0-7", "experiment.prompts_per_step=256",
+                    "call.actor_gen.max_new_tokens=31744"}),
+            "actor_gen");
+  // 256 places x 32k tokens x 28 layers x 2 x 4 heads x 128 x 2 bytes
+  EXPECT_NEAR(gb(generate.pages), 256.0 * 32768 * 28 * 2 * 512 * 2 / 1e9, 20);
+}
+
+TEST(GpuMemoryPlan, Fits32kTokensAtTwoTensorRanks) {
+  const Job job = recipe(
+      {"call.actor_gen.max_new_tokens=31744", "call.actor_train.max_tokens_per_micro_batch=32768"});
+  EXPECT_NE(written(job, 80).find("a GPU has 80 GB: it fits"), std::string::npos);
+  const PhaseMemory train = phase(job, "actor_train");
+  EXPECT_NEAR(gb(train.activations), 6, 1.5);
+}
+
+TEST(GpuMemoryPlan, NamesTheNearestLayoutThatFits) {
+  const Job job = recipe({"layout.default=d8t1@0-7"});
+  try {
+    written(job, 60);
+    FAIL() << "57 GB and activations do not fit into 60";
+  } catch (const ConfigError& error) {
+    const std::string text = error.what();
+    EXPECT_NE(text.find("actor_train: needs"), std::string::npos) << text;
+    EXPECT_NE(text.find("that fits is d4t2p1@0-7"), std::string::npos) << text;
+  }
+}
+
+TEST(GpuMemoryPlan, SaysWhenNoLayoutFits) {
+  try {
+    written(recipe({}), 4);
+    FAIL() << "7.6 GB do not fit into 4";
+  } catch (const ConfigError& error) {
+    EXPECT_NE(std::string(error.what()).find("no layout of so many workers fits"),
+              std::string::npos)
+        << error.what();
+  }
+}
+
+}  // namespace
+}  // namespace orrery::cli

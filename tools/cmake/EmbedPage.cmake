@@ -1,0 +1,28 @@
+# Writes the page's files into a C++ source as texts: cmake -D FOLDER=src/report -D OUT=x.cpp -P this.
+# A text is cut into pieces, since compilers bound the length of one literal.
+function(embed name)
+  set(content "")
+  foreach(file IN LISTS ARGN)
+    file(READ ${FOLDER}/${file} text)
+    string(APPEND content "${text}")
+  endforeach()
+  string(LENGTH "${content}" length)
+  set(literal "")
+  set(begin 0)
+  while(begin LESS length)
+    string(SUBSTRING "${content}" ${begin} 12000 piece)
+    string(APPEND literal "R\"page~(${piece})page~\"\n")
+    math(EXPR begin "${begin} + 12000")
+  endwhile()
+  file(APPEND ${OUT} "const std::string_view ${name} =\n${literal};\n\n")
+endfunction()
+
+file(WRITE ${OUT} "// Made by tools/cmake/EmbedPage.cmake.\n#include \"page_parts.h\"\n\nnamespace orrery::report {\n\n")
+embed(kPageTemplate page/page.html)
+embed(kPageStyle page/page.css)
+embed(kPageScripts page/basics.js page/data.js page/chart.js page/overview.js page/curves.js page/time.js
+      page/graph.js page/config.js page/samples.js page/main.js)
+embed(kChartStyle vendor/uPlot.min.css)
+embed(kChartScript vendor/uPlot.iife.min.js)
+embed(kChartLicence vendor/LICENSE-uPlot.txt)
+file(APPEND ${OUT} "}  // namespace orrery::report\n")
