@@ -125,6 +125,57 @@ TEST(HfConfig, KnowsTheDefaultsOfEachModelType) {
             0);
 }
 
+std::vector<Rotary> rotary_layers(const Architecture& a) {
+  std::vector<Rotary> layers;
+  for (int64_t layer = 0; layer < a.n_layers; ++layer) layers.push_back(a.rotary_of(layer));
+  return layers;
+}
+
+TEST(HfConfig, TurnsTheLayersOfGemma3ByTwoBases) {
+  const Architecture a = read(R"(, "model_type": "gemma3_text", "sliding_window_pattern": 2,
+    "rope_scaling": {"rope_type": "linear", "factor": 8}, "rope_local_base_freq": 500)");
+
+  EXPECT_EQ(rotary_layers(a), (std::vector<Rotary>{Rotary::kLocal, Rotary::kGlobal}));
+  EXPECT_EQ(a.local_rope_theta, 500);
+  EXPECT_EQ(a.rope_theta, 1e6);
+  EXPECT_EQ(a.rope.factor, 8);
+  EXPECT_EQ(a.score_scale(), 1.0 / 16);  // of query_pre_attn_scalar 256
+  EXPECT_EQ(a.head_dim, 256);
+  EXPECT_EQ(a.norm_placement, NormPlacement::kAround);
+}
+
+TEST(HfConfig, ReadsTheTextPartOfGemma3) {
+  const TemporaryDirectory directory;
+  directory.write("config.json", R"({"model_type": "gemma3", "eos_token_id": [1, 106],
+    "architectures": ["Gemma3ForConditionalGeneration"], "vision_config": {"hidden_size": 1152},
+    "text_config": {"model_type": "gemma3_text", "hidden_size": 2560, "num_hidden_layers": 34}})");
+
+  const Architecture a = Architecture::from_hf_config(directory.path() / "config.json");
+
+  EXPECT_EQ(a.family, Family::kGemma3);
+  EXPECT_EQ(a.hidden_size, 2560);
+  EXPECT_EQ(a.vocab_size, 262208);
+  EXPECT_EQ(a.eos_tokens, (std::vector<int64_t>{1, 106}));
+}
+
+TEST(HfConfig, LeavesEveryFourthLayerOfSmolLm3WithoutPositions) {
+  const std::string smollm3 = R"(, "model_type": "smollm3", "num_key_value_heads": 2)";
+  const auto kNone = Rotary::kNone, kGlobal = Rotary::kGlobal;
+
+  EXPECT_EQ(rotary_layers(read(smollm3 + R"(, "num_hidden_layers": 4)")),
+            (std::vector<Rotary>{kGlobal, kGlobal, kGlobal, kNone}));
+  EXPECT_EQ(rotary_layers(read(smollm3 + R"(, "no_rope_layers": [0, 1])")),
+            (std::vector<Rotary>{kNone, kGlobal}));
+}
+
+TEST(HfConfig, NormsTheBranchesOfOlmo2AndAllItsQueriesTogether) {
+  const Architecture a = read(R"(, "model_type": "olmo2")");
+
+  EXPECT_FALSE(a.has_norms_before());
+  EXPECT_TRUE(a.has_norms_after());
+  EXPECT_TRUE(a.qk_norm_whole);
+}
+
 TEST(HfConfig, ReadsTheKeyStyleOfTransformers5) {
   const Architecture a = read(R"(, "rope_parameters": {"rope_type": "default", "rope_theta": 5e5},
     "layer_types": ["full_attention", "full_attention"], "dtype": "float32", "head_dim": 16,
@@ -169,6 +220,17 @@ TEST(HfConfig, RefusesByNameWhatChangesTheResult) {
       {R"("rms_norm_eps": [])", "rms_norm_eps is []"},
       {R"("tie_word_embeddings": 1)", "tie_word_embeddings is 1"},
       {R"("eos_token_id": "end")", "eos_token_id is \"end\""},
+      {R"("model_type": "gemma3_text", "final_logit_softcapping": 30)",
+       "final_logit_softcapping is 30"},
+      {R"("model_type": "gemma3_text", "rope_parameters": {"full_attention": {"rope_theta": 1e6},
+       "sliding_attention": {"rope_type": "linear", "factor": 2}}, "num_key_value_heads": 2)",
+       "rope_parameters.sliding_attention.rope_type is \"linear\""},
+      {R"("model_type": "gemma3_text", "query_pre_attn_scalar": -1, "num_key_value_heads": 2)",
+       "query_scale is -1"},
+      {R"("model_type": "olmo2", "mlp_bias": true)", "mlp_bias is true"},
+      {R"("model_type": "smollm3", "no_rope_layers": [1, 2])", "no_rope_layers is [1,2]"},
+      {R"("model_type": "smollm3", "num_key_value_heads": 2, "no_rope_layers": [0, 1, 1])",
+       "no_rope_layers"},
       {R"("model_type": "bert")", "model_type is not supported"},
       {R"("model_type": "gpt_oss")", "gpt_oss, which has attention sinks, and experts in MXFP4"},
       {R"("model_type": "qwen3_next")", "qwen3_next, which has linear attention"},

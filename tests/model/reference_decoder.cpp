@@ -32,7 +32,9 @@ ReferenceDecoder::ReferenceDecoder(const Decoder& decoder) : architecture_(decod
 
 at::Tensor ReferenceDecoder::norm(const at::Tensor& x, const std::string& name) const {
   const at::Tensor mean = (x * x).mean(-1, true);
-  return x * at::rsqrt(mean + architecture_.norm_eps) * weights_.at(name);
+  const at::Tensor& w = weights_.at(name);
+  return x * at::rsqrt(mean + architecture_.norm_eps) *
+         (architecture_.norm == NormKind::kRmsPlusOne ? w + 1 : w);
 }
 
 at::Tensor ReferenceDecoder::linear(const at::Tensor& x, const std::string& name) const {
@@ -41,48 +43,70 @@ at::Tensor ReferenceDecoder::linear(const at::Tensor& x, const std::string& name
   return bias == weights_.end() ? y : y + bias->second;
 }
 
-/// [n, heads * D] -> [heads, n, D], normed by head where the model does that, rotated.
+/// [n, heads * D] -> [heads, n, D], normed by head or all together where the model does that,
+/// rotated as the layer does it.
 at::Tensor ReferenceDecoder::heads(const at::Tensor& x, const std::string& norm_name,
-                                   int64_t n_heads) const {
-  const int64_t n = x.size(0), d = architecture_.head_dim;
-  at::Tensor h = x.view({n, n_heads, d});
-  if (architecture_.qk_norm) h = norm(h, norm_name);
-  const at::Tensor frequency =
-      at::pow(architecture_.rope_theta, at::arange(0, d, 2, at::kDouble) * (-1.0 / double(d)));
+                                   int64_t n_heads, int64_t layer) const {
+  const Architecture& a = architecture_;
+  const int64_t n = x.size(0), d = a.head_dim;
+  at::Tensor h = (a.qk_norm_whole ? norm(x, norm_name) : x).view({n, n_heads, d});
+  if (a.qk_norm && !a.qk_norm_whole) h = norm(h, norm_name);
+  const Rotary rotary = a.rotary_of(layer);
+  if (rotary == Rotary::kNone) return h.transpose(0, 1);
+  const double base = rotary == Rotary::kLocal ? a.local_rope_theta : a.rope_theta;
+  const at::Tensor frequency = at::pow(base, at::arange(0, d, 2, at::kDouble) * (-1.0 / double(d)));
   const at::Tensor angle = at::outer(at::arange(0, n, at::kDouble), frequency).unsqueeze(1);
   const at::Tensor c = angle.cos().to(x.scalar_type()), s = angle.sin().to(x.scalar_type());
-  const at::Tensor a = h.narrow(2, 0, d / 2), b = h.narrow(2, d / 2, d / 2);
-  return at::cat({a * c - b * s, b * c + a * s}, 2).transpose(0, 1);
+  const at::Tensor first = h.narrow(2, 0, d / 2), second = h.narrow(2, d / 2, d / 2);
+  return at::cat({first * c - second * s, second * c + first * s}, 2).transpose(0, 1);
 }
 
-at::Tensor ReferenceDecoder::attention(const at::Tensor& x, const std::string& prefix) const {
+at::Tensor ReferenceDecoder::attention(const at::Tensor& x, const std::string& prefix,
+                                       int64_t layer) const {
   const Architecture& a = architecture_;
-  const int64_t n = x.size(0), group = a.n_heads / a.n_kv_heads;
-  const at::Tensor q = heads(linear(x, prefix + "q_proj"), prefix + "q_norm.weight", a.n_heads);
-  const at::Tensor k = heads(linear(x, prefix + "k_proj"), prefix + "k_norm.weight", a.n_kv_heads)
-                           .repeat_interleave(group, 0);
+  const int64_t n = x.size(0), group = a.n_heads / a.n_kv_heads, window = a.window_of(layer);
+  const at::Tensor q =
+      heads(linear(x, prefix + "q_proj"), prefix + "q_norm.weight", a.n_heads, layer);
+  const at::Tensor k =
+      heads(linear(x, prefix + "k_proj"), prefix + "k_norm.weight", a.n_kv_heads, layer)
+          .repeat_interleave(group, 0);
   const at::Tensor v = linear(x, prefix + "v_proj")
                            .view({n, a.n_kv_heads, a.head_dim})
                            .transpose(0, 1)
                            .repeat_interleave(group, 0);
-  at::Tensor scores = at::matmul(q, k.transpose(1, 2)) / std::sqrt(double(a.head_dim));
+  const double divisor = std::sqrt(a.query_scale > 0 ? a.query_scale : double(a.head_dim));
+  at::Tensor scores = at::matmul(q, k.transpose(1, 2)) / divisor;
   const at::Tensor i = at::arange(n).unsqueeze(1), j = at::arange(n).unsqueeze(0);
   at::Tensor hidden = j > i;
-  if (a.sliding_window > 0) hidden = hidden.logical_or(i - j >= a.sliding_window);
+  if (window > 0) hidden = hidden.logical_or(i - j >= window);
   scores = scores.masked_fill(hidden, -std::numeric_limits<double>::infinity());
   const at::Tensor out = at::matmul(at::softmax(scores, -1), v);
   return linear(out.transpose(0, 1).reshape({n, a.query_size()}), prefix + "o_proj");
 }
 
+at::Tensor ReferenceDecoder::mlp(const at::Tensor& x, const std::string& prefix) const {
+  const at::Tensor gate = linear(x, prefix + "gate_proj");
+  const bool is_gelu = architecture_.activation_function == ActivationFunction::kGeluTanh;
+  return linear((is_gelu ? at::gelu(gate, "tanh") : at::silu(gate)) * linear(x, prefix + "up_proj"),
+                prefix + "down_proj");
+}
+
 at::Tensor ReferenceDecoder::hidden(const std::vector<int64_t>& ids) const {
-  at::Tensor x = weights_.at("model.embed_tokens.weight").index_select(0, at::tensor(ids));
-  for (int64_t layer = 0; layer < architecture_.n_layers; ++layer) {
+  const Architecture& a = architecture_;
+  at::Tensor x =
+      weights_.at("model.embed_tokens.weight").index_select(0, at::tensor(ids)) * a.embedding_scale;
+  for (int64_t layer = 0; layer < a.n_layers; ++layer) {
     const std::string prefix = base::concat("model.layers.", layer, ".");
-    x = x + attention(norm(x, prefix + "input_layernorm.weight"), prefix + "self_attn.");
-    const at::Tensor normed = norm(x, prefix + "post_attention_layernorm.weight");
-    x = x + linear(at::silu(linear(normed, prefix + "mlp.gate_proj")) *
-                       linear(normed, prefix + "mlp.up_proj"),
-                   prefix + "mlp.down_proj");
+    const auto normed = [&](bool is_there, const at::Tensor& of, const char* name) {
+      return is_there ? norm(of, base::concat(prefix, name, ".weight")) : of;
+    };
+    const char* before_mlp =
+        a.has_norms_after() ? "pre_feedforward_layernorm" : "post_attention_layernorm";
+    const at::Tensor attended =
+        attention(normed(a.has_norms_before(), x, "input_layernorm"), prefix + "self_attn.", layer);
+    x = x + normed(a.has_norms_after(), attended, "post_attention_layernorm");
+    const at::Tensor out = mlp(normed(a.has_norms_before(), x, before_mlp), prefix + "mlp.");
+    x = x + normed(a.has_norms_after(), out, "post_feedforward_layernorm");
   }
   return norm(x, "model.norm.weight");
 }
@@ -135,6 +159,28 @@ Architecture small_architecture(const std::string& kind) {
   if (kind == "mistral-window") {
     a.family = Family::kMistral;
     a.sliding_window = 5;
+  }
+  if (kind == "gemma3") {
+    a.family = Family::kGemma3;
+    a.norm = NormKind::kRmsPlusOne;
+    a.norm_placement = NormPlacement::kAround;
+    a.activation_function = ActivationFunction::kGeluTanh;
+    a.embedding_scale = 3;
+    a.qk_norm = true;
+    a.query_scale = 6;
+    a.local_rope_theta = 50;
+    a.sliding_window = 5;
+    a.sliding_layers = {true, false, true};
+    a.tie_embeddings = true;
+  }
+  if (kind == "olmo2") {
+    a.family = Family::kOlmo2;
+    a.norm_placement = NormPlacement::kAfter;
+    a.qk_norm = a.qk_norm_whole = true;
+  }
+  if (kind == "smollm3") {
+    a.family = Family::kSmolLm3;
+    a.unrotated_layers = {false, true, false};
   }
   if (kind == "odd") {
     a.vocab_size = 19;

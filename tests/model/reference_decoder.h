@@ -34,18 +34,20 @@ class ReferenceDecoder {
  private:
   at::Tensor norm(const at::Tensor& x, const std::string& name) const;
   at::Tensor linear(const at::Tensor& x, const std::string& name) const;
-  at::Tensor heads(const at::Tensor& x, const std::string& norm_name, int64_t n_heads) const;
-  at::Tensor attention(const at::Tensor& x, const std::string& prefix) const;
+  at::Tensor heads(const at::Tensor& x, const std::string& norm_name, int64_t n_heads,
+                   int64_t layer) const;
+  at::Tensor attention(const at::Tensor& x, const std::string& prefix, int64_t layer) const;
+  at::Tensor mlp(const at::Tensor& x, const std::string& prefix) const;
 
   Architecture architecture_;
   std::map<std::string, at::Tensor> weights_;
 };
 
 /// Small, with every switch that `kind` names: llama, llama-tied, qwen2, qwen3, mistral-window,
-/// odd (head sizes that fill no register).
+/// odd (head sizes that fill no register), gemma3, olmo2, smollm3.
 Architecture small_architecture(const std::string& kind);
-inline const char* const kKinds[] = {"llama", "llama-tied",     "qwen2",
-                                     "qwen3", "mistral-window", "odd"};
+inline const char* const kKinds[] = {"llama", "llama-tied", "qwen2", "qwen3",  "mistral-window",
+                                     "odd",   "gemma3",     "olmo2", "smollm3"};
 
 /// Initialised, then every norm and bias disturbed, so that a forgotten one shows.
 Decoder small_decoder(const std::string& kind, at::ScalarType dtype);

@@ -52,7 +52,7 @@ model::GenerationResult generate(const model::Decoder& decoder,
 class EveryLayoutGenerates : public testing::TestWithParam<const char*> {};
 INSTANTIATE_TEST_SUITE_P(Proof, EveryLayoutGenerates,
                          testing::Values("plain", "bias", "qk_norm", "tied", "gemma", "gpt2",
-                                         "experts"),
+                                         "experts", "gemma3", "olmo2", "smollm3"),
                          [](const auto& parameter) { return std::string(parameter.param); });
 
 TEST_P(EveryLayoutGenerates, TheTokensOfOneWorker) {

@@ -33,7 +33,7 @@ const MicroBatchLimits kLimits = {.max_tokens = 18};
 class EveryLayout : public testing::TestWithParam<const char*> {};
 INSTANTIATE_TEST_SUITE_P(Proof, EveryLayout,
                          testing::Values("plain", "bias", "qk_norm", "tied", "gemma", "gpt2",
-                                         "experts"),
+                                         "experts", "gemma3", "olmo2", "smollm3"),
                          [](const auto& parameter) { return std::string(parameter.param); });
 
 TEST_P(EveryLayout, GivesTheLossGradientsLogProbsAndParametersOfOneWorker) {
@@ -204,8 +204,8 @@ TEST_P(EveryLayout, GivesThemOfBf16ParametersAsOfFp32Ones) {
   EXPECT_LT(d.gradients, kFp32);
 }
 
-TEST(RecomputedActivations, GiveTheSameOnTensorRanks) {
-  const model::Architecture a = four_layers("plain");
+TEST_P(EveryLayout, GivesTheSameWhenTensorRanksRecompute) {
+  const model::Architecture a = four_layers(GetParam());
   const data::SequenceBatch batch = random_batch(kLengths);
   const model::PackedTokens tokens = model::pack_tokens(batch.at("packed_input_ids"), kLengths);
   comm::run_as_threads(2, [&](comm::Communicator& all) {

@@ -40,6 +40,31 @@ model::Architecture four_layers(const std::string& kind) {
     a.gated_mlp = false;
     a.qkv_bias = a.output_bias = a.mlp_bias = true;
   }
+  if (kind == "gemma3") {
+    a.family = model::Family::kGemma3;
+    a.norm = model::NormKind::kRmsPlusOne;
+    a.norm_placement = model::NormPlacement::kAround;
+    a.activation_function = model::ActivationFunction::kGeluTanh;
+    a.embedding_scale = 3;
+    a.qkv_bias = a.output_bias = true;
+    a.qk_norm = true;
+    a.query_scale = 6;
+    a.local_rope_theta = 50;
+    a.sliding_window = 5;
+    a.sliding_layers = {true, false, true, true};
+    a.tie_embeddings = true;
+  }
+  if (kind == "olmo2") {
+    a.family = model::Family::kOlmo2;
+    a.norm_placement = model::NormPlacement::kAfter;
+    a.qk_norm = a.qk_norm_whole = true;
+  }
+  if (kind == "smollm3") {
+    a.family = model::Family::kSmolLm3;
+    a.unrotated_layers = {false, true, true, false};
+    a.sliding_window = 5;
+    a.sliding_layers = a.unrotated_layers;
+  }
   if (kind == "experts") {
     a.family = model::Family::kQwen2Moe;
     a.qkv_bias = true;

@@ -13,7 +13,7 @@
 namespace orrery::parallel {
 
 /// Four blocks; a vocabulary and key heads that do not divide evenly. kind: plain, bias, qk_norm,
-/// tied, gemma, gpt2 or experts (with a shared one, and one layer without).
+/// tied, gemma, gpt2, gemma3, olmo2, smollm3 or experts (with a shared one, and one layer without).
 model::Architecture four_layers(const std::string& kind);
 
 /// Initialised, gradients well above rounding.
