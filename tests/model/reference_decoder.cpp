@@ -165,7 +165,7 @@ Architecture small_architecture(const std::string& kind) {
     a.norm = NormKind::kRmsPlusOne;
     a.norm_placement = NormPlacement::kAround;
     a.activation_function = ActivationFunction::kGeluTanh;
-    a.embedding_scale = 3;
+    a.embedding_scale = std::sqrt(24.0);
     a.qk_norm = true;
     a.query_scale = 6;
     a.local_rope_theta = 50;
