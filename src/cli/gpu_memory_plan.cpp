@@ -52,20 +52,23 @@ struct Shard {
 };
 
 /// Numbers that a layer keeps for backward, for one token: input and middle of the residual stream
-/// (rows cut over the tensor ranks), q, k and v, what attention gave, gate and up.
+/// (rows cut over the tensor ranks), q, k and v, what attention gave, gate and up; what goes into
+/// norms behind the branches.
 double kept_numbers(const model::Architecture& a, int n_tensor) {
   const model::Experts& experts = a.experts;
   const int64_t up =
       experts.count > 0
           ? 2 * (experts.per_token * experts.intermediate_size + experts.shared_intermediate_size)
           : a.up_size();
-  return 2.0 * double(a.hidden_size) / n_tensor +
+  const double own_rows = a.has_norms_after() ? 4 : 2;
+  return own_rows * double(a.hidden_size) / n_tensor +
          double(a.qkv_size() + a.query_size() + 2 * a.n_heads + up);
 }
 
 /// Numbers of a layer's scratch, for one token.
 double scratch_numbers(const model::Architecture& a, int n_tensor) {
-  return 2.0 * double(a.hidden_size) / n_tensor + double(a.hidden_size) +
+  const double own_rows = a.has_norms_after() ? 3 : 2;
+  return own_rows * double(a.hidden_size) / n_tensor + double(a.hidden_size) +
          double(a.intermediate_size + a.qkv_size() + a.query_size());
 }
 
