@@ -49,7 +49,11 @@ void read(ConfigReader& reader, const Defaults& defaults, Architecture& a) {
   if (any) a.unrotated_layers = std::move(unrotated);
 }
 
+/// What transformers takes for an absent pad_token_id, and refuses in a smaller vocabulary.
+constexpr int64_t kDefaultPadToken = 128004;
+
 void write_rest(const Architecture& a, ordered_json& config) {
+  if (a.vocab_size <= kDefaultPadToken) config["pad_token_id"] = nullptr;
   config["attention_bias"] = a.qkv_bias;
   config["mlp_bias"] = a.mlp_bias;
   config["no_rope_layers"] = ordered_json::array();
