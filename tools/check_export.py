@@ -65,14 +65,15 @@ def is_nested(fixture):
 
 def rounding_difference(libraries, orrery, fixture, exported, work):
     """Largest difference of a weight that transformers reads of an export in bf16 from the fixture's,
-    rounded; where transformers cannot load that, from the export in fp32."""
+    rounded; where transformers cannot load that, all from the export in fp32."""
     torch, transformers, _ = libraries
-    convert(orrery, fixture, work / "bf16", "--as", "hf", "--dtype", "bf16")
+    source = exported if is_nested(fixture) else fixture
+    convert(orrery, source, work / "bf16", "--as", "hf", "--dtype", "bf16")
     is_reward = "pairwise" in json.loads((fixture / "expected.json").read_text())
     auto = (transformers.AutoModelForSequenceClassification if is_reward
             else transformers.AutoModelForCausalLM)
     whole, narrow = (auto.from_pretrained(folder, dtype=torch.float32).state_dict()
-                     for folder in (exported if is_nested(fixture) else fixture, work / "bf16"))
+                     for folder in (source, work / "bf16"))
     return max(float((narrow[name] - x.bfloat16().float()).abs().max()) for name, x in whole.items())
 
 
