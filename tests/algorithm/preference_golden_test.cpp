@@ -29,7 +29,8 @@ parallel::LossResult dpo_loss(const at::Tensor& log_probs, const at::Tensor& ref
 }
 
 parallel::LossResult pairwise_loss(const at::Tensor& scores, const std::vector<int32_t>& pairs) {
-  return pairwise_loss({.scores = scores, .pairs = pairs}, {.nonfinite = NonfiniteInput::kPassOn})
+  return algorithm::pairwise_loss({.scores = scores, .pairs = pairs},
+                                  {.nonfinite = NonfiniteInput::kPassOn})
       .result;
 }
 
