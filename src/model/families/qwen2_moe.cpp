@@ -9,7 +9,7 @@ using nlohmann::ordered_json;
 void read(ConfigReader& reader, const Defaults& defaults, Architecture& a) {
   read_sizes(reader, defaults, a);
   read_rope(reader, defaults, a);
-  const int64_t window = reader.flag("use_sliding_window", false) ? window_field(reader, 4096) : 0;
+  const int64_t window = qwen_window(reader);
   const int64_t end = reader.integer("max_window_layers", 28);
   read_window(reader, {window, [end](int64_t layer) { return layer % 2 == 0 && layer < end; }}, a);
   complete_head_dim(reader, a);
@@ -25,8 +25,7 @@ void read(ConfigReader& reader, const Defaults& defaults, Architecture& a) {
 
 void write_rest(const Architecture& a, ordered_json& config) {
   config["qkv_bias"] = a.qkv_bias;
-  config["sliding_window"] = written_window(a);
-  config["use_sliding_window"] = a.sliding_window > 0;
+  write_qwen_window(a, config);
   write_qwen_layers(a, config);
   write_qwen_experts(a, config);
   config["shared_expert_intermediate_size"] = a.experts.shared_intermediate_size;

@@ -9,9 +9,7 @@ using nlohmann::ordered_json;
 void read(ConfigReader& reader, const Defaults& defaults, Architecture& a) {
   read_sizes(reader, defaults, a);
   read_rope(reader, defaults, a);
-  const int64_t window = reader.flag("use_sliding_window", false) ? window_field(reader, 4096) : 0;
-  const int64_t first = reader.integer("max_window_layers", 28);
-  read_window(reader, {window, [first](int64_t layer) { return layer >= first; }}, a);
+  read_qwen_window(reader, a);
   complete_head_dim(reader, a);
   a.activation_function = activation_function_of(reader, "hidden_act", "silu");
   read_attention_bias(reader, a);
@@ -22,8 +20,7 @@ void read(ConfigReader& reader, const Defaults& defaults, Architecture& a) {
 
 void write_rest(const Architecture& a, ordered_json& config) {
   config["attention_bias"] = a.qkv_bias;
-  config["sliding_window"] = written_window(a);
-  config["use_sliding_window"] = a.sliding_window > 0;
+  write_qwen_window(a, config);
   write_qwen_layers(a, config);
 }
 

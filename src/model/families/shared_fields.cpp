@@ -173,6 +173,16 @@ int64_t window_field(ConfigReader& reader, int64_t fallback) {
   return reader.integer("sliding_window", reader.has("sliding_window") ? 0 : fallback);
 }
 
+int64_t qwen_window(ConfigReader& reader) {
+  return reader.flag("use_sliding_window", false) ? window_field(reader, 4096) : 0;
+}
+
+void read_qwen_window(ConfigReader& reader, Architecture& a) {
+  const int64_t window = qwen_window(reader);
+  const int64_t first = reader.integer("max_window_layers", 28);
+  read_window(reader, {window, [first](int64_t layer) { return layer >= first; }}, a);
+}
+
 void read_window(ConfigReader& reader, const WindowRule& rule, Architecture& a) {
   std::vector<bool> slides =
       one_a_layer(a, [&](int64_t layer) { return rule.window > 0 && rule.slides(layer); });
@@ -328,6 +338,11 @@ ordered_json written_layer_types(const Architecture& a) {
     types.push_back(a.window_of(layer) > 0 ? "sliding_attention" : "full_attention");
   }
   return types;
+}
+
+void write_qwen_window(const Architecture& a, ordered_json& config) {
+  config["sliding_window"] = written_window(a);
+  config["use_sliding_window"] = a.sliding_window > 0;
 }
 
 void write_qwen_layers(const Architecture& a, ordered_json& config) {

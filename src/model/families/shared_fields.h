@@ -35,6 +35,10 @@ struct WindowRule {
 void read_window(ConfigReader& reader, const WindowRule& rule, Architecture& a);
 /// `sliding_window`; absent: `fallback`, null: 0.
 int64_t window_field(ConfigReader& reader, int64_t fallback);
+/// The same where use_sliding_window asks for it, as Qwen's families do; else 0.
+int64_t qwen_window(ConfigReader& reader);
+/// A window in the layers from max_window_layers on.
+void read_qwen_window(ConfigReader& reader, Architecture& a);
 /// Of a family that has none: use_sliding_window and layer_types must not ask for one.
 void refuse_window(ConfigReader& reader, const Architecture& a);
 
@@ -63,6 +67,8 @@ nlohmann::ordered_json written_rope_scaling(const RopeScaling& rope);
 nlohmann::ordered_json common_sizes(const Architecture& a);
 /// sliding_window, or null.
 nlohmann::ordered_json written_window(const Architecture& a);
+/// sliding_window and use_sliding_window, as Qwen's families spell them.
+void write_qwen_window(const Architecture& a, nlohmann::ordered_json& config);
 /// use_sliding_window, max_window_layers and layer_types, as Qwen's families spell them.
 void write_qwen_layers(const Architecture& a, nlohmann::ordered_json& config);
 nlohmann::ordered_json written_layer_types(const Architecture& a);
