@@ -50,11 +50,7 @@ Distill::Distill(DistillOptions options)
 
 data::SequenceBatch Distill::inference(ModelContext& model, const data::SequenceBatch& input,
                                        const CallContext& call) {
-  data::SequenceBatch output;
-  output.meta.ids = input.meta.ids;
-  output.set("packed_logprobs", current_log_probs(model, input, options_.temperature, call.limits),
-             action_lengths(input.meta.at("packed_input_ids").lengths));
-  return output;
+  return packed_log_probs(model, input, options_.temperature, call.limits);
 }
 
 std::vector<metrics::Statistics> Distill::train_step(ModelContext& model,

@@ -72,6 +72,15 @@ at::Tensor current_log_probs(ModelContext& model, const data::SequenceBatch& bat
                          });
 }
 
+data::SequenceBatch packed_log_probs(ModelContext& model, const data::SequenceBatch& input,
+                                     double temperature, const parallel::MicroBatchLimits& limits) {
+  data::SequenceBatch output;
+  output.meta.ids = input.meta.ids;
+  output.set("packed_logprobs", current_log_probs(model, input, temperature, limits),
+             action_lengths(input.meta.at("packed_input_ids").lengths));
+  return output;
+}
+
 model::LogProbs current_policy(ModelContext& model, const data::SequenceBatch& batch,
                                double temperature, const parallel::MicroBatchLimits& limits) {
   const at::Tensor both = run_by_sequence(

@@ -276,11 +276,7 @@ std::vector<metrics::Statistics> PpoActor::train_step(ModelContext& model,
 
 data::SequenceBatch PpoActor::inference(ModelContext& model, const data::SequenceBatch& input,
                                         const CallContext& call) {
-  data::SequenceBatch output;
-  output.meta.ids = input.meta.ids;
-  output.set("packed_logprobs", current_log_probs(model, input, options_.temperature, call.limits),
-             action_lengths(input.meta.at("packed_input_ids").lengths));
-  return output;
+  return packed_log_probs(model, input, options_.temperature, call.limits);
 }
 
 metrics::Statistics PpoActor::evaluate(ModelContext& model, const EvaluationInput& input,

@@ -20,7 +20,11 @@ data::NestedLengths one_each(const data::NestedLengths& tokens);
 at::Tensor current_log_probs(ModelContext& model, const data::SequenceBatch& batch,
                              double temperature, const parallel::MicroBatchLimits& limits);
 
-/// The same with the entropy of each action's distribution, without gradients.
+/// The same as the batch that an inference call gives: packed_logprobs, with `input`'s ids.
+data::SequenceBatch packed_log_probs(ModelContext& model, const data::SequenceBatch& input,
+                                     double temperature, const parallel::MicroBatchLimits& limits);
+
+/// current_log_probs() with the entropy of each action's distribution, without gradients.
 model::LogProbs current_policy(ModelContext& model, const data::SequenceBatch& batch,
                                double temperature, const parallel::MicroBatchLimits& limits);
 
