@@ -9,8 +9,6 @@ namespace orrery::cli {
 
 namespace {
 
-int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 int64_t pages_for(int64_t n_tokens) { return divide_up(n_tokens, kernels::kPageTokens); }
 
 int64_t longest_prompt_of(const Job& job) {

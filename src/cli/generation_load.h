@@ -8,6 +8,9 @@
 
 namespace orrery::cli {
 
+/// The quotient of two positive numbers, rounded up.
+constexpr int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
 /// One generation as a data rank may meet it.
 struct GenerationLoad {
   int64_t n_prompts = 0;

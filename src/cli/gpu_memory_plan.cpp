@@ -179,8 +179,7 @@ class Worker {
     const config::CallConfig& config = *job_.experiment.find_call(call.name);
     const int64_t limit = config.max_tokens_per_micro_batch;
     if (limit > 0) return std::max(limit, sequence);
-    const int64_t n_sequences =
-        (call.n_seqs + call.layout.data - 1) / call.layout.data * longest.group_size;
+    const int64_t n_sequences = divide_up(call.n_seqs, call.layout.data) * longest.group_size;
     return std::max<int64_t>(n_sequences / std::max<int64_t>(config.n_micro_batches, 1), 1) *
            sequence;
   }

@@ -9,12 +9,11 @@
 #include "orrery/graph/topology.h"
 #include "orrery/model/parameter_table.h"
 #include "orrery/parallel/gradient_reduction.h"  // owned_partition
+#include "table.h"
 
 namespace orrery::cli {
 
 namespace {
-
-int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 /// Bytes of a number that is computed with.
 int64_t width_of(const config::ModelConfig& model) { return model.dtype == "fp64" ? 8 : 4; }
@@ -62,7 +61,7 @@ std::vector<GenerationLoad> loads_of(const Job& job, const graph::Replica& repli
 }
 
 /// The columns of a worker.
-std::vector<std::string> cells(const WorkerMemory& worker) {
+TableRow cells(const WorkerMemory& worker) {
   return {std::to_string(worker.n_parameters), base::bytes_text(worker.parameter_bytes),
           base::bytes_text(worker.training_bytes), base::bytes_text(worker.generation_bytes),
           worker.replicas.empty() ? std::string("-") : base::join(worker.replicas, ", ")};
@@ -110,29 +109,18 @@ std::vector<WorkerMemory> plan_memory(const Job& job) {
 }
 
 std::string memory_text(const std::vector<WorkerMemory>& workers) {
-  std::vector<std::vector<std::string>> rows = {
-      {"workers", "parameters", "memory", "+ training", "+ generating, up to", "replicas"}};
+  std::vector<TableRow> rows;
   for (size_t first = 0; first < workers.size();) {
     std::vector<int> equal;
-    const std::vector<std::string> row = cells(workers[first]);
+    const TableRow row = cells(workers[first]);
     for (; first < workers.size() && cells(workers[first]) == row; ++first) {
       equal.push_back(static_cast<int>(first));
     }
     rows.push_back({graph::workers_text(equal)});
     rows.back().insert(rows.back().end(), row.begin(), row.end());
   }
-  std::vector<size_t> widths(rows.front().size());
-  for (const auto& row : rows) {
-    for (size_t c = 0; c < row.size(); ++c) widths[c] = std::max(widths[c], row[c].size());
-  }
-  std::string text;
-  for (const auto& row : rows) {
-    for (size_t c = 0; c + 1 < row.size(); ++c) {
-      text += base::concat(row[c], std::string(widths[c] + 2 - row[c].size(), ' '));
-    }
-    text += base::concat(row.back(), "\n");
-  }
-  return text;
+  return table_text(
+      {"workers", "parameters", "memory", "+ training", "+ generating, up to", "replicas"}, rows);
 }
 
 }  // namespace orrery::cli

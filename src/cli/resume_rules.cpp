@@ -90,6 +90,15 @@ const SectionRules kRules[] = {
                "post_realloc"}},
 };
 
+/// The inputs of a call but for the one that graphs of the version before did not have: what it
+/// changes is what a reward function is told.
+std::string without_prompt_texts(std::string_view key, std::string value) {
+  constexpr std::string_view kNew = ", prompt_texts";
+  if (!key.starts_with("call.") || !key.ends_with(".inputs")) return value;
+  if (const size_t at = value.find(kNew); at != std::string::npos) value.erase(at, kNew.size());
+  return value;
+}
+
 bool is_any_of(std::string_view text, std::initializer_list<std::string_view> of) {
   return std::find(of.begin(), of.end(), text) != of.end();
 }
@@ -148,19 +157,6 @@ KeyChange meaning_of_change(std::string_view key) {
   }
   return KeyChange::kNever;
 }
-
-namespace {
-
-/// The inputs of a call but for the one that graphs of the version before did not have: what it
-/// changes is what a reward function is told.
-std::string without_prompt_texts(std::string_view key, std::string value) {
-  constexpr std::string_view kNew = ", prompt_texts";
-  if (!key.starts_with("call.") || !key.ends_with(".inputs")) return value;
-  if (const size_t at = value.find(kNew); at != std::string::npos) value.erase(at, kNew.size());
-  return value;
-}
-
-}  // namespace
 
 ConfigChanges compare_configs(const std::string& before, const std::string& now,
                               const config::InterfaceSchemas& interfaces,
