@@ -14,9 +14,7 @@ import re
 import subprocess
 import sys
 
-ROOT = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else __file__).resolve()
-if len(sys.argv) < 2:
-    ROOT = ROOT.parent.parent
+ROOT = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).resolve().parent.parent)
 FOLDERS = ("src", "include", "tests", "tools", "configs", "docs", "slurm", ".ci", ".github")
 # Where a file that is named as in an #include may lie.
 ROOTS = ("", "include/orrery/", "src/", "tests/", "docs/")

@@ -11,9 +11,7 @@ import re
 import subprocess
 import sys
 
-ROOT = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else __file__).resolve()
-if len(sys.argv) < 2:
-    ROOT = ROOT.parent.parent
+ROOT = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).resolve().parent.parent)
 LIST = "tools/words.txt"
 # Recorded data speaks as whoever recorded it.
 DATA = (".json", ".jsonl", ".safetensors", ".h5", ".bin", ".model", ".lock")

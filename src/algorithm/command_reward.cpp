@@ -27,6 +27,15 @@ std::optional<float> number_in(const std::string& on_failed_answer) {
 constexpr const char* kStop = "stop";
 constexpr const char* kLeaveOut = "leave_out";
 
+/// Tokens of the answers; 0 of one that failed: what stands for its reward is no judgement of it.
+std::vector<int64_t> judged_lengths(const std::vector<Response>& responses) {
+  auto lengths = answer_lengths(responses);
+  for (size_t i = 0; i < responses.size(); ++i) {
+    if (!responses[i].failure.empty()) lengths[i] = 0;
+  }
+  return lengths;
+}
+
 }  // namespace
 
 config::Check failed_answer_choice() {
@@ -87,19 +96,6 @@ std::optional<OptionProblem> CommandRewardOptions::source_problem() const {
   }
   return std::nullopt;
 }
-
-namespace {
-
-/// Tokens of the answers; 0 of one that failed: what stands for its reward is no judgement of it.
-std::vector<int64_t> judged_lengths(const std::vector<Response>& responses) {
-  auto lengths = answer_lengths(responses);
-  for (size_t i = 0; i < responses.size(); ++i) {
-    if (!responses[i].failure.empty()) lengths[i] = 0;
-  }
-  return lengths;
-}
-
-}  // namespace
 
 CommandReward::CommandReward(CommandRewardOptions options)
     : options_(std::move(options)), reward_of_failed_(number_in(options_.on_failed_answer)) {}
