@@ -1,4 +1,5 @@
-// The operators on CPUs: the kernels of kernels/, and plain loops for what no family spends time on.
+// The operators on CPUs: the kernels of kernels/, and plain loops for what no family spends time
+// on.
 #include <ATen/ops/zeros_like.h>
 
 #include <algorithm>  // copy_n, fill_n
@@ -8,6 +9,7 @@
 #include "operators.h"
 #include "orrery/base/error.h"
 #include "orrery/kernels/decode_attention.h"
+#include "orrery/kernels/rope.h"
 #include "orrery/kernels/token_log_probs.h"
 #include "orrery/kernels/varlen_attention.h"
 #include "routing.h"
@@ -82,6 +84,71 @@ void norm_each_head_backward(const AttentionHeads& heads, const HeadNorms& norms
                                  .dy_stride = qkv.size(1),
                                  .dx_stride = qkv.size(1),
                                  .dx_output = kernels::Output::kOverwrite});
+}
+
+/// The norms of q and k.
+template <class T>
+void norm_heads(const AttentionHeads& heads, const HeadNorms& norms, const at::Tensor& qkv,
+                at::Tensor& qk, const at::Tensor& rstd) {
+  if (!norms.is_whole) {
+    norm_each_head<T>(heads, norms, norms.q, 0, heads.n_heads, qkv, qk, rstd);
+    norm_each_head<T>(heads, norms, norms.k, heads.n_heads, heads.n_kv_heads, qkv, qk, rstd);
+    return;
+  }
+  norm_whole<T>({.kind = norms.kind,
+                 .x = qkv.const_data_ptr<T>(),
+                 .x_stride = qkv.size(1),
+                 .q_weight = norms.q.const_data_ptr<T>(),
+                 .k_weight = norms.k.const_data_ptr<T>(),
+                 .y = qk.data_ptr<T>(),
+                 .y_stride = qk.size(1),
+                 .rstd = mutable_values_of<T>(rstd),
+                 .n_tokens = qkv.size(0),
+                 .q_width = heads.query_size(),
+                 .k_width = heads.kv_size(),
+                 .eps = norms.eps,
+                 .ranks = norms.ranks});
+}
+
+template <class T>
+void norm_heads_backward(const AttentionHeads& heads, const HeadNorms& norms, const at::Tensor& qkv,
+                         const at::Tensor& rstd, at::Tensor& dqkv, HeadNorms& dnorms) {
+  if (!norms.is_whole) {
+    norm_each_head_backward<T>(heads, norms, norms.q, 0, heads.n_heads, qkv, rstd, dqkv, dnorms.q);
+    norm_each_head_backward<T>(heads, norms, norms.k, heads.n_heads, heads.n_kv_heads, qkv, rstd,
+                               dqkv, dnorms.k);
+    return;
+  }
+  norm_whole_backward<T>({.kind = norms.kind,
+                          .x = qkv.const_data_ptr<T>(),
+                          .x_stride = qkv.size(1),
+                          .q_weight = norms.q.const_data_ptr<T>(),
+                          .k_weight = norms.k.const_data_ptr<T>(),
+                          .rstd = rstd.const_data_ptr<T>(),
+                          .gradient = dqkv.data_ptr<T>(),
+                          .gradient_stride = qkv.size(1),
+                          .dq_weight = dnorms.q.data_ptr<T>(),
+                          .dk_weight = dnorms.k.data_ptr<T>(),
+                          .n_tokens = qkv.size(0),
+                          .q_width = heads.query_size(),
+                          .k_width = heads.kv_size(),
+                          .ranks = norms.ranks});
+}
+
+/// q and k, the first columns of `qk`, turned in place.
+template <class T>
+void rotate(const AttentionHeads& heads, const RopeTable& rope, std::span<const int32_t> positions,
+            kernels::Rotation rotation, at::Tensor& qk) {
+  if (!rope.cosines.defined()) return;
+  kernels::rope<T>({.x = qk.data_ptr<T>(),
+                    .positions = positions.data(),
+                    .cosines = rope.cosines.const_data_ptr<T>(),
+                    .sines = rope.sines.const_data_ptr<T>(),
+                    .n_tokens = qk.size(0),
+                    .n_heads = heads.n_heads + heads.n_kv_heads,
+                    .head_dim = heads.head_dim,
+                    .x_stride = qk.size(1),
+                    .rotation = rotation});
 }
 
 /// Rows `first` to `end` of the pass, tokens `position` and on of a sequence, into its pages.
@@ -285,70 +352,22 @@ void add_column_sums(const at::Tensor& rows, at::Tensor& dbias) {
   });
 }
 
-void norm_heads(const AttentionHeads& heads, const HeadNorms& norms, const at::Tensor& qkv,
-                at::Tensor& qk, const at::Tensor& rstd) {
+void prepare_qkv(const AttentionHeads& heads, const HeadNorms& norms, const RopeTable& rope,
+                 std::span<const int32_t> positions, const at::Tensor& qkv, at::Tensor& qk,
+                 const at::Tensor& rstd) {
   with_type(qkv.scalar_type(), [&]<class T>() {
-    if (!norms.is_whole) {
-      norm_each_head<T>(heads, norms, norms.q, 0, heads.n_heads, qkv, qk, rstd);
-      norm_each_head<T>(heads, norms, norms.k, heads.n_heads, heads.n_kv_heads, qkv, qk, rstd);
-      return;
-    }
-    norm_whole<T>({.kind = norms.kind,
-                   .x = qkv.const_data_ptr<T>(),
-                   .x_stride = qkv.size(1),
-                   .q_weight = norms.q.const_data_ptr<T>(),
-                   .k_weight = norms.k.const_data_ptr<T>(),
-                   .y = qk.data_ptr<T>(),
-                   .y_stride = qk.size(1),
-                   .rstd = mutable_values_of<T>(rstd),
-                   .n_tokens = qkv.size(0),
-                   .q_width = heads.query_size(),
-                   .k_width = heads.kv_size(),
-                   .eps = norms.eps,
-                   .ranks = norms.ranks});
+    if (norms.defined()) norm_heads<T>(heads, norms, qkv, qk, rstd);
+    rotate<T>(heads, rope, positions, kernels::Rotation::kForward, qk);
   });
 }
 
-void norm_heads_backward(const AttentionHeads& heads, const HeadNorms& norms, const at::Tensor& qkv,
-                         const at::Tensor& rstd, at::Tensor& dqkv, HeadNorms& dnorms) {
+void prepare_qkv_backward(const AttentionHeads& heads, const HeadNorms& norms,
+                          const RopeTable& rope, std::span<const int32_t> positions,
+                          const at::Tensor& qkv, const at::Tensor& rstd, at::Tensor& dqkv,
+                          HeadNorms& dnorms) {
   with_type(qkv.scalar_type(), [&]<class T>() {
-    if (!norms.is_whole) {
-      norm_each_head_backward<T>(heads, norms, norms.q, 0, heads.n_heads, qkv, rstd, dqkv,
-                                 dnorms.q);
-      norm_each_head_backward<T>(heads, norms, norms.k, heads.n_heads, heads.n_kv_heads, qkv, rstd,
-                                 dqkv, dnorms.k);
-      return;
-    }
-    norm_whole_backward<T>({.kind = norms.kind,
-                            .x = qkv.const_data_ptr<T>(),
-                            .x_stride = qkv.size(1),
-                            .q_weight = norms.q.const_data_ptr<T>(),
-                            .k_weight = norms.k.const_data_ptr<T>(),
-                            .rstd = rstd.const_data_ptr<T>(),
-                            .gradient = dqkv.data_ptr<T>(),
-                            .gradient_stride = qkv.size(1),
-                            .dq_weight = dnorms.q.data_ptr<T>(),
-                            .dk_weight = dnorms.k.data_ptr<T>(),
-                            .n_tokens = qkv.size(0),
-                            .q_width = heads.query_size(),
-                            .k_width = heads.kv_size(),
-                            .ranks = norms.ranks});
-  });
-}
-
-void rotate(const AttentionHeads& heads, const at::Tensor& cosines, const at::Tensor& sines,
-            std::span<const int32_t> positions, kernels::Rotation rotation, at::Tensor& qk) {
-  if (!cosines.defined()) return;
-  with_type(qk.scalar_type(), [&]<class T>() {
-    kernels::rope<T>({.x = qk.data_ptr<T>(),
-                      .positions = positions.data(),
-                      .cosines = cosines.const_data_ptr<T>(),
-                      .sines = sines.const_data_ptr<T>(),
-                      .n_tokens = qk.size(0),
-                      .n_heads = heads.n_heads + heads.n_kv_heads,
-                      .head_dim = heads.head_dim,
-                      .x_stride = qk.size(1),
-                      .rotation = rotation});
+    rotate<T>(heads, rope, positions, kernels::Rotation::kBackward, dqkv);
+    if (norms.defined()) norm_heads_backward<T>(heads, norms, qkv, rstd, dqkv, dnorms);
   });
 }
 

@@ -80,8 +80,7 @@ Decoder::State::State(Architecture given, at::ScalarType dtype, Shard given_shar
 
 ShardWeights& Decoder::State::gradients() {
   if (!gradient_views.has_value()) {
-    gradient_views =
-        shard_weights(architecture, shard, parameters.table(), parameters.gradients());
+    gradient_views = shard_weights(architecture, shard, parameters.table(), parameters.gradients());
   }
   return *gradient_views;
 }

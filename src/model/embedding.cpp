@@ -30,8 +30,7 @@ void embed_backward(const EmbeddingWeights& weights, const PassRows& rows,
                     std::span<const int64_t> tokens, std::span<const int32_t> positions,
                     at::Tensor& full, at::Tensor& gradient, EmbeddingWeights& dweights) {
   if (weights.positions.defined()) {
-    operators::add_positions_backward(gradient, own_positions(rows, positions),
-                                      dweights.positions);
+    operators::add_positions_backward(gradient, own_positions(rows, positions), dweights.positions);
   }
   if (weights.scale != 1) gradient.mul_(weights.scale);
   operators::look_up_backward(gather_rows(rows, gradient, full), weights.vocabulary, tokens,

@@ -124,9 +124,8 @@ at::Tensor backward_experts(const Architecture& a, const ExpertWeights& weights,
                                        dout * weights_of(routing, own[e]));
     operators::add_scaled_rows(dx, own[e].rows, {}, drows);
   }
-  const at::Tensor dlogits =
-      operators::route_backward(routing.probabilities, routing.index, routing.weight,
-                                a.experts.normalise, balance, dweight);
+  const at::Tensor dlogits = operators::route_backward(
+      routing.probabilities, routing.index, routing.weight, a.experts.normalise, balance, dweight);
   add_weight_gradient(dweights.router, dlogits, rows);
   multiply_onto(drows, dlogits, weights.router.weight);
   if (weights.shared_gate.defined()) {

@@ -28,10 +28,10 @@ GenerationPass::GenerationPass(const Decoder& decoder, const GenerationWeights& 
   // Not initialised: a call that decodes few tokens would spend its time on that.
   const PassRows most = PassRows::whole(max_rows, shard_.tensor);
   memory_ = at::empty({memory_size(local_, most, max_rows)}, options);
-  attention_scratch_ = at::empty(
-      {kernels::decode_attention_scratch(local_.n_heads, local_.n_kv_heads, local_.head_dim,
-                                         max_context)},
-      options);
+  attention_scratch_ =
+      at::empty({kernels::decode_attention_scratch(local_.n_heads, local_.n_kv_heads,
+                                                   local_.head_dim, max_context)},
+                options);
   positions_.reserve(static_cast<size_t>(max_rows));
   last_rows_.reserve(static_cast<size_t>(max_rows));
 }

@@ -63,8 +63,8 @@ class GenerationPass {
   at::Tensor memory_;
   Rows rows_;
   at::Tensor attention_scratch_;
-  std::vector<int32_t> positions_;   // [T]
-  std::vector<int64_t> last_rows_;   // [S]
+  std::vector<int32_t> positions_;  // [T]
+  std::vector<int64_t> last_rows_;  // [S]
 };
 
 }  // namespace orrery::model

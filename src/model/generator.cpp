@@ -176,8 +176,8 @@ class Generation {
       prefill_table_.insert(prefill_table_.end(), pages.begin(), pages.end());
       prefill_table_.resize(n_context_.size() * static_cast<size_t>(table_stride_));
     }
-    const int64_t* ids = prompts_.tokens.const_data_ptr<int64_t>() +
-                         prompts_.cu_seqlens[static_cast<size_t>(first)];
+    const int64_t* ids =
+        prompts_.tokens.const_data_ptr<int64_t>() + prompts_.cu_seqlens[static_cast<size_t>(first)];
     run_pass({ids, static_cast<size_t>(cu_seqlens_.back())}, prefill_table_);
     draw_first_tokens(first);
     result_.prefilled_tokens += cu_seqlens_.back();

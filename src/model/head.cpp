@@ -9,8 +9,8 @@
 
 #include <algorithm>  // clamp
 
-#include "decoder_state.h"
 #include "columns.h"
+#include "decoder_state.h"
 #include "matmul.h"
 #include "orrery/base/error.h"
 
@@ -212,7 +212,8 @@ at::Tensor run_head_backward(HeadRecord& record, const at::Tensor& hidden,
   if (actions.size() == 0) return dhidden;
   Linear& dhead = state.gradients().head;
   Chunks chunks(state, actions.size(), record.logits);
-  const auto logits = record.logits.defined() ? Chunks::Logits::kAreThere : Chunks::Logits::kCompute;
+  const auto logits =
+      record.logits.defined() ? Chunks::Logits::kAreThere : Chunks::Logits::kCompute;
   record.logits.reset();  // they become their gradients: a second pass makes them again
   chunks.for_each(hidden, actions, logits, [&](int64_t first, Chunk& chunk) {
     at::Tensor& dlogits = chunk.logits;  // in place

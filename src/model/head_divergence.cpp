@@ -129,7 +129,8 @@ void check_teacher(const Decoder::State& state, const Decoder::State& teacher,
   if (teacher.architecture.vocab_size != vocabulary) {
     refuse("vocabulary", vocabulary, teacher.architecture.vocab_size);
   }
-  if (teacher.vocabulary().count != state.vocabulary().count || !teacher.weights.head.weight.defined()) {
+  if (teacher.vocabulary().count != state.vocabulary().count ||
+      !teacher.weights.head.weight.defined()) {
     refuse("part of the vocabulary on this tensor rank", state.vocabulary().count,
            teacher.vocabulary().count);
   }

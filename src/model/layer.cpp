@@ -38,12 +38,8 @@ void forward_attention(const PassInput& pass, const LayerWeights& w, const at::T
   const at::Tensor own = branch_input(w.input_norm, input, scratch, act.input_rstd);
   apply_column_parallel(w.qkv, {pass.rows, scratch.full}, own, act.qkv);
   at::Tensor& qk = queries_and_keys(act);
-  if (w.head_norms.defined()) {
-    operators::norm_heads(w.heads, w.head_norms, act.qkv, qk, act.head_norm_rstd);
-  }
-  const RopeTable& rope = pass.rope.of(w.rotary);
-  operators::rotate(w.heads, rope.cosines, rope.sines, pass.positions, kernels::Rotation::kForward,
-                    qk);
+  operators::prepare_qkv(w.heads, w.head_norms, pass.rope.of(w.rotary), pass.positions, act.qkv, qk,
+                         act.head_norm_rstd);
   if (cache != nullptr) {
     operators::attend_cached(w.heads, pass.cu_seqlens, act.qkv, *cache, act.attention);
   } else {
@@ -116,8 +112,8 @@ void backward_expert_branch(const PassInput& pass, const LayerWeights& w, LayerW
   // The balance loss is one number of all tensor ranks: the first one counts it.
   const bool counts = pass.rows.tensor == nullptr || pass.rows.tensor->rank() == 0;
   const BalanceLoss balance{counts ? pass.balance : 0, pass.cu_seqlens};
-  const at::Tensor drows = backward_experts(pass.architecture, w.experts, dw.experts, act.routing,
-                                            balance, rows, dy);
+  const at::Tensor drows =
+      backward_experts(pass.architecture, w.experts, dw.experts, act.routing, balance, rows, dy);
   if (pass.rows.tensor == nullptr) {
     scratch.dnormed.copy_(drows);
     return;
@@ -158,21 +154,16 @@ void backward_attention(const PassInput& pass, const LayerWeights& w, LayerWeigh
                         const at::Tensor& input, LayerActivations& act, BackwardScratch& scratch,
                         at::Tensor& gradient) {
   const ParallelRows parallel{pass.rows, scratch.forward.full};
-  const at::Tensor dout = branch_gradient(w.attention_after_norm, act.attention_out,
-                                          act.attention_rstd, gradient, dw.attention_after_norm,
-                                          scratch);
+  const at::Tensor dout =
+      branch_gradient(w.attention_after_norm, act.attention_out, act.attention_rstd, gradient,
+                      dw.attention_after_norm, scratch);
   const at::Tensor dy =
       row_parallel_backward(w.output, dw.output, parallel, dout, scratch.dattention);
   add_weight_gradient(dw.output, dy, act.attention);
   operators::attend_backward(w.heads, pass.cu_seqlens, queries_and_keys(act), act.qkv,
                              act.attention, act.logsumexp, scratch.dattention, scratch.dqkv);
-  const RopeTable& rope = pass.rope.of(w.rotary);
-  operators::rotate(w.heads, rope.cosines, rope.sines, pass.positions,
-                    kernels::Rotation::kBackward, scratch.dqkv);
-  if (w.head_norms.defined()) {
-    operators::norm_heads_backward(w.heads, w.head_norms, act.qkv, act.head_norm_rstd,
-                                   scratch.dqkv, dw.head_norms);
-  }
+  operators::prepare_qkv_backward(w.heads, w.head_norms, pass.rope.of(w.rotary), pass.positions,
+                                  act.qkv, act.head_norm_rstd, scratch.dqkv, dw.head_norms);
   const at::Tensor own = branch_input(w.input_norm, input, scratch.forward, {});
   column_parallel_backward(w.qkv, dw.qkv, parallel, own, scratch.dqkv, scratch.dnormed);
   add_branch_gradient(w.input_norm, input, act.input_rstd, scratch, gradient, dw.input_norm);

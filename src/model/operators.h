@@ -17,11 +17,11 @@
 #include <vector>
 
 #include "orrery/kernels/rms_norm.h"  // Output
-#include "orrery/kernels/rope.h"      // Rotation
 #include "orrery/kernels/sampling.h"
 #include "orrery/model/architecture.h"
 #include "orrery/model/parameter_table.h"  // IndexRange
-#include "whole_norm.h"                    // HeadRanks
+#include "rope_table.h"
+#include "whole_norm.h"  // HeadRanks
 
 namespace orrery::model {
 
@@ -105,17 +105,17 @@ void add_column_sums(const at::Tensor& rows, at::Tensor& dbias);
 
 // Attention.
 
-/// Norms of q and k: qkv [T, F] -> qk, [T, (Q + K) D] or qkv itself; rstd [T, Q + K], [T, 2] over
-/// all heads together. Collective over the tensor ranks where the norm is whole.
-void norm_heads(const AttentionHeads& heads, const HeadNorms& norms, const at::Tensor& qkv,
-                at::Tensor& qk, const at::Tensor& rstd);
+/// Norms of q and k where the model has them, and their rotation: qkv [T, F] -> qk, [T, (Q + K) D]
+/// or qkv itself; rstd of the norms [T, Q + K], [T, 2] over all heads together. Collective over the
+/// tensor ranks where the norm is whole.
+void prepare_qkv(const AttentionHeads& heads, const HeadNorms& norms, const RopeTable& rope,
+                 std::span<const int32_t> positions, const at::Tensor& qkv, at::Tensor& qk,
+                 const at::Tensor& rstd);
 /// dqkv [T, F]: by qk on entry, by q and k of qkv on return; adds to `dnorms`. Collective likewise.
-void norm_heads_backward(const AttentionHeads& heads, const HeadNorms& norms, const at::Tensor& qkv,
-                         const at::Tensor& rstd, at::Tensor& dqkv, HeadNorms& dnorms);
-/// q and k, the first (Q + K) D columns of `qk`, turned in place. cosines, sines
-/// [positions, D / 2]; undefined: layers without rotary positions.
-void rotate(const AttentionHeads& heads, const at::Tensor& cosines, const at::Tensor& sines,
-            std::span<const int32_t> positions, kernels::Rotation rotation, at::Tensor& qk);
+void prepare_qkv_backward(const AttentionHeads& heads, const HeadNorms& norms,
+                          const RopeTable& rope, std::span<const int32_t> positions,
+                          const at::Tensor& qkv, const at::Tensor& rstd, at::Tensor& dqkv,
+                          HeadNorms& dnorms);
 /// Causal attention of packed sequences among themselves. q and k are the first columns of `qk`, v
 /// the last of qkv [T, F] -> out [T, Q D], logsumexp [T, Q].
 void attend(const AttentionHeads& heads, const std::vector<int32_t>& cu_seqlens,

@@ -7,7 +7,8 @@
 //   own rows [R, H]  -- gather -->  all rows [T, H]  -> matmuls cut by columns, then by rows ->
 //   partial sums [T, H]  -- reduce -->  own rows [R, H]
 //
-// Shape letters: T packed tokens, R own rows: ceil(T / tensor ranks), or all. Rows past T are zeros.
+// Shape letters: T packed tokens, R own rows: ceil(T / tensor ranks), or all. Rows past T are
+// zeros.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -52,7 +52,8 @@ struct ShardWeights {
   Linear head;      // [V, H]; the embedding when tied; last stage, without a value head
 };
 
-/// Of the flat buffer `flat` [table.numel] of a shard of `architecture`, which is the whole model's.
+/// Of the flat buffer `flat` [table.numel] of a shard of `architecture`, which is the whole
+/// model's.
 ShardWeights shard_weights(const Architecture& architecture, const Shard& shard,
                            const ParameterTable& table, const at::Tensor& flat);
 

@@ -54,8 +54,8 @@ void lay_out(Decoder::State& state, TrunkRecord& record, Kept kept) {
 }
 
 PassInput pass_input(const Decoder::State& state, const TrunkRecord& record) {
-  return {state.local, record.cu_seqlens, record.positions, state.rope, record.rows,
-          state.balance_of_layer()};
+  return {state.local, record.cu_seqlens, record.positions,
+          state.rope,  record.rows,       state.balance_of_layer()};
 }
 
 }  // namespace
@@ -122,8 +122,8 @@ at::Tensor backward_trunk(Decoder::State& state, TrunkRecord& record, const at::
   for (size_t layer = n_layers; layer-- > 0;) {
     LayerActivations& activations = record.activations[kept ? layer : 0];
     if (!kept) {
-      forward_layer(pass, weights.layers[layer], record.inputs[layer], activations,
-                    scratch.forward, {});
+      forward_layer(pass, weights.layers[layer], record.inputs[layer], activations, scratch.forward,
+                    {});
     }
     backward_layer(pass, weights.layers[layer], gradients.layers[layer], record.inputs[layer],
                    activations, scratch, dx);
