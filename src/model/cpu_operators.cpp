@@ -18,17 +18,6 @@
 namespace orrery::model::operators {
 namespace {
 
-/// Null for an undefined tensor.
-template <class T>
-const T* values_of(const at::Tensor& tensor) {
-  return tensor.defined() ? tensor.const_data_ptr<T>() : nullptr;
-}
-
-template <class T>
-T* mutable_values_of(const at::Tensor& tensor) {
-  return tensor.defined() ? tensor.data_ptr<T>() : nullptr;
-}
-
 kernels::AttentionShape shape_of(const AttentionHeads& heads, const int32_t* cu_seqlens,
                                  int64_t n_sequences) {
   return {.cu_seqlens = cu_seqlens,
@@ -49,12 +38,12 @@ template <class T>
 void norm_each_head(const AttentionHeads& heads, const HeadNorms& norms, const at::Tensor& weight,
                     int64_t first_head, int64_t n_heads, const at::Tensor& qkv, at::Tensor& qk,
                     const at::Tensor& rstd) {
-  const NormScale<T> scale(norms.kind, weight.const_data_ptr<T>(), heads.head_dim);
+  const NormScale<T> scale(norms.kind, values<T>(weight), heads.head_dim);
   // The kernel writes rstd rows of n_groups; q and k have rows of their own in it.
-  T* const rstds = mutable_values_of<T>(rstd);
-  kernels::rms_norm<T>({.x = qkv.const_data_ptr<T>() + first_head * heads.head_dim,
+  T* const rstds = mutable_values<T>(rstd);
+  kernels::rms_norm<T>({.x = values<T>(qkv) + first_head * heads.head_dim,
                         .weight = scale.data(),
-                        .y = qk.data_ptr<T>() + first_head * heads.head_dim,
+                        .y = mutable_values<T>(qk) + first_head * heads.head_dim,
                         .rstd = rstds == nullptr ? nullptr : rstds + first_head * qkv.size(0),
                         .n_tokens = qkv.size(0),
                         .n_groups = n_heads,
@@ -69,14 +58,14 @@ void norm_each_head_backward(const AttentionHeads& heads, const HeadNorms& norms
                              const at::Tensor& weight, int64_t first_head, int64_t n_heads,
                              const at::Tensor& qkv, const at::Tensor& rstd, at::Tensor& dqkv,
                              at::Tensor& dweight) {
-  const NormScale<T> scale(norms.kind, weight.const_data_ptr<T>(), heads.head_dim);
-  T* const gradient = dqkv.data_ptr<T>() + first_head * heads.head_dim;
-  kernels::rms_norm_backward<T>({.x = qkv.const_data_ptr<T>() + first_head * heads.head_dim,
+  const NormScale<T> scale(norms.kind, values<T>(weight), heads.head_dim);
+  T* const gradient = mutable_values<T>(dqkv) + first_head * heads.head_dim;
+  kernels::rms_norm_backward<T>({.x = values<T>(qkv) + first_head * heads.head_dim,
                                  .weight = scale.data(),
-                                 .rstd = rstd.const_data_ptr<T>() + first_head * qkv.size(0),
+                                 .rstd = values<T>(rstd) + first_head * qkv.size(0),
                                  .dy = gradient,
                                  .dx = gradient,
-                                 .dweight = dweight.data_ptr<T>(),
+                                 .dweight = mutable_values<T>(dweight),
                                  .n_tokens = qkv.size(0),
                                  .n_groups = n_heads,
                                  .width = heads.head_dim,
@@ -96,13 +85,13 @@ void norm_heads(const AttentionHeads& heads, const HeadNorms& norms, const at::T
     return;
   }
   norm_whole<T>({.kind = norms.kind,
-                 .x = qkv.const_data_ptr<T>(),
+                 .x = values<T>(qkv),
                  .x_stride = qkv.size(1),
-                 .q_weight = norms.q.const_data_ptr<T>(),
-                 .k_weight = norms.k.const_data_ptr<T>(),
-                 .y = qk.data_ptr<T>(),
+                 .q_weight = values<T>(norms.q),
+                 .k_weight = values<T>(norms.k),
+                 .y = mutable_values<T>(qk),
                  .y_stride = qk.size(1),
-                 .rstd = mutable_values_of<T>(rstd),
+                 .rstd = mutable_values<T>(rstd),
                  .n_tokens = qkv.size(0),
                  .q_width = heads.query_size(),
                  .k_width = heads.kv_size(),
@@ -120,15 +109,15 @@ void norm_heads_backward(const AttentionHeads& heads, const HeadNorms& norms, co
     return;
   }
   norm_whole_backward<T>({.kind = norms.kind,
-                          .x = qkv.const_data_ptr<T>(),
+                          .x = values<T>(qkv),
                           .x_stride = qkv.size(1),
-                          .q_weight = norms.q.const_data_ptr<T>(),
-                          .k_weight = norms.k.const_data_ptr<T>(),
-                          .rstd = rstd.const_data_ptr<T>(),
-                          .gradient = dqkv.data_ptr<T>(),
+                          .q_weight = values<T>(norms.q),
+                          .k_weight = values<T>(norms.k),
+                          .rstd = values<T>(rstd),
+                          .gradient = mutable_values<T>(dqkv),
                           .gradient_stride = qkv.size(1),
-                          .dq_weight = dnorms.q.data_ptr<T>(),
-                          .dk_weight = dnorms.k.data_ptr<T>(),
+                          .dq_weight = mutable_values<T>(dnorms.q),
+                          .dk_weight = mutable_values<T>(dnorms.k),
                           .n_tokens = qkv.size(0),
                           .q_width = heads.query_size(),
                           .k_width = heads.kv_size(),
@@ -140,10 +129,10 @@ template <class T>
 void rotate(const AttentionHeads& heads, const RopeTable& rope, std::span<const int32_t> positions,
             kernels::Rotation rotation, at::Tensor& qk) {
   if (!rope.cosines.defined()) return;
-  kernels::rope<T>({.x = qk.data_ptr<T>(),
+  kernels::rope<T>({.x = mutable_values<T>(qk),
                     .positions = positions.data(),
-                    .cosines = rope.cosines.const_data_ptr<T>(),
-                    .sines = rope.sines.const_data_ptr<T>(),
+                    .cosines = values<T>(rope.cosines),
+                    .sines = values<T>(rope.sines),
                     .n_tokens = qk.size(0),
                     .n_heads = heads.n_heads + heads.n_kv_heads,
                     .head_dim = heads.head_dim,
@@ -157,9 +146,9 @@ void write_pages(const AttentionHeads& heads, const at::Tensor& qkv, int64_t fir
                  int64_t position, const int32_t* page_table, at::Tensor& pages) {
   constexpr int64_t kPage = kernels::kPageTokens;
   const int64_t stride = qkv.size(1), page_numbers = pages.size(1);
-  T* const cache = pages.data_ptr<T>();
+  T* const cache = mutable_values<T>(pages);
   for (int64_t row = first; row < end; ++row, ++position) {
-    const T* k = qkv.const_data_ptr<T>() + row * stride + heads.query_size();
+    const T* k = values<T>(qkv) + row * stride + heads.query_size();
     kernels::write_page_slot<T>({.k = k,
                                  .v = k + heads.kv_size(),
                                  .page = cache + page_table[position / kPage] * page_numbers,
@@ -173,7 +162,7 @@ void write_pages(const AttentionHeads& heads, const at::Tensor& qkv, int64_t fir
 template <class T>
 void attend_fresh(const AttentionHeads& heads, const kernels::AttentionShape& shape,
                   const at::Tensor& qkv, at::Tensor& out) {
-  const T* q = qkv.const_data_ptr<T>();
+  const T* q = values<T>(qkv);
   kernels::varlen_attention<T>({.shape = shape,
                                 .q = q,
                                 .k = q + heads.query_size(),
@@ -181,7 +170,7 @@ void attend_fresh(const AttentionHeads& heads, const kernels::AttentionShape& sh
                                 .q_stride = qkv.size(1),
                                 .k_stride = qkv.size(1),
                                 .v_stride = qkv.size(1),
-                                .out = out.data_ptr<T>(),
+                                .out = mutable_values<T>(out),
                                 .out_stride = out.size(1)});
 }
 
@@ -190,15 +179,15 @@ template <class T>
 void attend_pages(const AttentionHeads& heads, const PagedCache& cache, const at::Tensor& qkv,
                   int64_t row, int64_t n, const int32_t* page_table, const int32_t* n_context,
                   at::Tensor& out) {
-  kernels::decode_attention<T>({.q = qkv.const_data_ptr<T>() + row * qkv.size(1),
+  kernels::decode_attention<T>({.q = values<T>(qkv) + row * qkv.size(1),
                                 .q_stride = qkv.size(1),
-                                .pages = cache.pages.const_data_ptr<T>(),
+                                .pages = values<T>(cache.pages),
                                 .page_table = page_table,
                                 .table_stride = cache.table_stride,
                                 .n_context = n_context,
-                                .out = out.data_ptr<T>() + row * out.size(1),
+                                .out = mutable_values<T>(out) + row * out.size(1),
                                 .out_stride = out.size(1),
-                                .scratch = cache.scratch.data_ptr<T>(),
+                                .scratch = mutable_values<T>(cache.scratch),
                                 .n_sequences = n,
                                 .n_heads = heads.n_heads,
                                 .n_kv_heads = heads.n_kv_heads,
@@ -212,7 +201,7 @@ template <class T>
 void add_balance(const BalanceLoss& balance, const at::Tensor& index, at::Tensor& dprobabilities) {
   const int64_t n_experts = dprobabilities.size(1), per_token = index.size(1);
   const int64_t* chosen = index.const_data_ptr<int64_t>();
-  T* d = dprobabilities.data_ptr<T>();
+  T* d = mutable_values<T>(dprobabilities);
   for (size_t s = 0; s + 1 < balance.cu_seqlens.size(); ++s) {
     const int64_t first = balance.cu_seqlens[s], end = balance.cu_seqlens[s + 1];
     std::vector<double> counts(static_cast<size_t>(n_experts));
@@ -243,8 +232,8 @@ void look_up(const at::Tensor& table, const IndexRange& vocabulary, std::span<co
              at::Tensor& out) {
   with_type(table.scalar_type(), [&]<class T>() {
     const int64_t width = table.size(1);
-    const T* rows = table.const_data_ptr<T>();
-    T* to = out.data_ptr<T>();
+    const T* rows = values<T>(table);
+    T* to = mutable_values<T>(out);
     for (const int64_t token : tokens) {
       const int64_t row = token - vocabulary.first;
       if (row >= 0 && row < vocabulary.count) {
@@ -261,8 +250,8 @@ void look_up_backward(const at::Tensor& dout, const IndexRange& vocabulary,
                       std::span<const int64_t> tokens, at::Tensor& dtable) {
   with_type(dtable.scalar_type(), [&]<class T>() {
     const int64_t width = dtable.size(1);
-    const T* from = dout.const_data_ptr<T>();
-    T* rows = dtable.data_ptr<T>();
+    const T* from = values<T>(dout);
+    T* rows = mutable_values<T>(dtable);
     for (const int64_t token : tokens) {
       const int64_t own = token - vocabulary.first;
       if (own >= 0 && own < vocabulary.count) {
@@ -277,9 +266,9 @@ void look_up_backward(const at::Tensor& dout, const IndexRange& vocabulary,
 void add_positions(at::Tensor& rows, std::span<const int32_t> positions, const at::Tensor& table) {
   with_type(rows.scalar_type(), [&]<class T>() {
     const int64_t width = rows.size(1);
-    T* row = rows.data_ptr<T>();
+    T* row = mutable_values<T>(rows);
     for (const int32_t position : positions) {
-      const T* from = table.const_data_ptr<T>() + position * width;
+      const T* from = values<T>(table) + position * width;
       for (int64_t i = 0; i < width; ++i) row[i] += from[i];
       row += width;
     }
@@ -290,9 +279,9 @@ void add_positions_backward(const at::Tensor& drows, std::span<const int32_t> po
                             at::Tensor& dtable) {
   with_type(drows.scalar_type(), [&]<class T>() {
     const int64_t width = drows.size(1);
-    const T* row = drows.const_data_ptr<T>();
+    const T* row = values<T>(drows);
     for (const int32_t position : positions) {
-      T* to = dtable.data_ptr<T>() + position * width;
+      T* to = mutable_values<T>(dtable) + position * width;
       for (int64_t i = 0; i < width; ++i) to[i] += row[i];
       row += width;
     }
@@ -302,11 +291,11 @@ void add_positions_backward(const at::Tensor& drows, std::span<const int32_t> po
 void norm(const Norm& norm, const at::Tensor& x, at::Tensor& y, const at::Tensor& rstd) {
   with_type(x.scalar_type(), [&]<class T>() {
     norm_rows<T>({.kind = norm.kind,
-                  .x = x.const_data_ptr<T>(),
-                  .weight = norm.weight.const_data_ptr<T>(),
-                  .bias = values_of<T>(norm.bias),
-                  .y = y.data_ptr<T>(),
-                  .rstd = mutable_values_of<T>(rstd),
+                  .x = values<T>(x),
+                  .weight = values<T>(norm.weight),
+                  .bias = values<T>(norm.bias),
+                  .y = mutable_values<T>(y),
+                  .rstd = mutable_values<T>(rstd),
                   .n_rows = x.size(0),
                   .width = x.size(1),
                   .eps = norm.eps});
@@ -317,13 +306,13 @@ void norm_backward(const Norm& norm, const at::Tensor& x, const at::Tensor& rstd
                    const at::Tensor& dy, at::Tensor& dx, kernels::Output output, Norm& dnorm) {
   with_type(x.scalar_type(), [&]<class T>() {
     norm_rows_backward<T>({.kind = norm.kind,
-                           .x = x.const_data_ptr<T>(),
-                           .weight = norm.weight.const_data_ptr<T>(),
-                           .rstd = rstd.const_data_ptr<T>(),
-                           .dy = dy.const_data_ptr<T>(),
-                           .dx = dx.data_ptr<T>(),
-                           .dweight = dnorm.weight.data_ptr<T>(),
-                           .dbias = mutable_values_of<T>(dnorm.bias),
+                           .x = values<T>(x),
+                           .weight = values<T>(norm.weight),
+                           .rstd = values<T>(rstd),
+                           .dy = values<T>(dy),
+                           .dx = mutable_values<T>(dx),
+                           .dweight = mutable_values<T>(dnorm.weight),
+                           .dbias = mutable_values<T>(dnorm.bias),
                            .n_rows = x.size(0),
                            .width = x.size(1),
                            .dx_output = output});
@@ -333,8 +322,8 @@ void norm_backward(const Norm& norm, const at::Tensor& x, const at::Tensor& rstd
 void add_bias(at::Tensor& rows, const at::Tensor& bias) {
   with_type(rows.scalar_type(), [&]<class T>() {
     const int64_t n = rows.size(1);
-    const T* b = bias.const_data_ptr<T>();
-    T* row = rows.data_ptr<T>();
+    const T* b = values<T>(bias);
+    T* row = mutable_values<T>(rows);
     for (int64_t t = 0; t < rows.size(0); ++t, row += n) {
       for (int64_t i = 0; i < n; ++i) row[i] += b[i];
     }
@@ -344,8 +333,8 @@ void add_bias(at::Tensor& rows, const at::Tensor& bias) {
 void add_column_sums(const at::Tensor& rows, at::Tensor& dbias) {
   with_type(rows.scalar_type(), [&]<class T>() {
     const int64_t n = rows.size(1);
-    const T* row = rows.const_data_ptr<T>();
-    T* sums = dbias.data_ptr<T>();
+    const T* row = values<T>(rows);
+    T* sums = mutable_values<T>(dbias);
     for (int64_t t = 0; t < rows.size(0); ++t, row += n) {
       for (int64_t i = 0; i < n; ++i) sums[i] += row[i];
     }
@@ -375,18 +364,18 @@ void attend(const AttentionHeads& heads, const std::vector<int32_t>& cu_seqlens,
             const at::Tensor& qk, const at::Tensor& qkv, at::Tensor& out,
             const at::Tensor& logsumexp) {
   with_type(qkv.scalar_type(), [&]<class T>() {
-    const T* q = qk.const_data_ptr<T>();
+    const T* q = values<T>(qk);
     kernels::varlen_attention<T>(
         {.shape = shape_of(heads, cu_seqlens.data(), n_sequences(cu_seqlens)),
          .q = q,
          .k = q + heads.query_size(),
-         .v = qkv.const_data_ptr<T>() + heads.query_size() + heads.kv_size(),
+         .v = values<T>(qkv) + heads.query_size() + heads.kv_size(),
          .q_stride = qk.size(1),
          .k_stride = qk.size(1),
          .v_stride = qkv.size(1),
-         .out = out.data_ptr<T>(),
+         .out = mutable_values<T>(out),
          .out_stride = out.size(1),
-         .logsumexp = mutable_values_of<T>(logsumexp)});
+         .logsumexp = mutable_values<T>(logsumexp)});
   });
 }
 
@@ -394,21 +383,21 @@ void attend_backward(const AttentionHeads& heads, const std::vector<int32_t>& cu
                      const at::Tensor& qk, const at::Tensor& qkv, const at::Tensor& out,
                      const at::Tensor& logsumexp, const at::Tensor& dout, at::Tensor& dqkv) {
   with_type(qkv.scalar_type(), [&]<class T>() {
-    const T* q = qk.const_data_ptr<T>();
-    T* dq = dqkv.data_ptr<T>();
+    const T* q = values<T>(qk);
+    T* dq = mutable_values<T>(dqkv);
     kernels::varlen_attention_backward<T>(
         {.shape = shape_of(heads, cu_seqlens.data(), n_sequences(cu_seqlens)),
          .q = q,
          .k = q + heads.query_size(),
-         .v = qkv.const_data_ptr<T>() + heads.query_size() + heads.kv_size(),
+         .v = values<T>(qkv) + heads.query_size() + heads.kv_size(),
          .q_stride = qk.size(1),
          .k_stride = qk.size(1),
          .v_stride = qkv.size(1),
-         .out = out.const_data_ptr<T>(),
-         .dout = dout.const_data_ptr<T>(),
+         .out = values<T>(out),
+         .dout = values<T>(dout),
          .out_stride = out.size(1),
          .dout_stride = dout.size(1),
-         .logsumexp = logsumexp.const_data_ptr<T>(),
+         .logsumexp = values<T>(logsumexp),
          .dq = dq,
          .dk = dq + heads.query_size(),
          .dv = dq + heads.query_size() + heads.kv_size(),
@@ -456,23 +445,22 @@ void attend_cached(const AttentionHeads& heads, const std::vector<int32_t>& cu_s
 
 void activate(ActivationFunction function, const at::Tensor& up, at::Tensor& out) {
   with_type(up.scalar_type(), [&]<class T>() {
-    apply_activation<T>(activation_shape(function, up, out), up.const_data_ptr<T>(),
-                        out.data_ptr<T>());
+    apply_activation<T>(activation_shape(function, up, out), values<T>(up), mutable_values<T>(out));
   });
 }
 
 void activate_backward(ActivationFunction function, at::Tensor& up, at::Tensor& dgated) {
   with_type(up.scalar_type(), [&]<class T>() {
-    apply_hidden_backward<T>(activation_shape(function, up, dgated), up.const_data_ptr<T>(),
-                             dgated.const_data_ptr<T>(), up.data_ptr<T>(), dgated.data_ptr<T>());
+    apply_hidden_backward<T>(activation_shape(function, up, dgated), values<T>(up),
+                             values<T>(dgated), mutable_values<T>(up), mutable_values<T>(dgated));
   });
 }
 
 void route(at::Tensor& logits, bool normalise, at::Tensor& index, at::Tensor& weight) {
   with_type(logits.scalar_type(), [&]<class T>() {
-    model::route<T>({.logits = logits.data_ptr<T>(),
+    model::route<T>({.logits = mutable_values<T>(logits),
                      .index = index.data_ptr<int64_t>(),
-                     .weight = weight.data_ptr<T>(),
+                     .weight = mutable_values<T>(weight),
                      .n_rows = logits.size(0),
                      .n_experts = logits.size(1),
                      .per_token = index.size(1),
@@ -489,10 +477,10 @@ at::Tensor route_backward(const at::Tensor& probabilities, const at::Tensor& ind
     if (balance.weight != 0) add_balance<T>(balance, index, dlogits);
     for (int64_t t = 0; t < index.size(0); ++t) {
       const int64_t* chosen = index.const_data_ptr<int64_t>() + t * per_token;
-      const T* w = weight.const_data_ptr<T>() + t * per_token;
-      const T* dw = dweight.const_data_ptr<T>() + t * per_token;
-      const T* p = probabilities.const_data_ptr<T>() + t * n_experts;
-      T* dp = dlogits.data_ptr<T>() + t * n_experts;
+      const T* w = values<T>(weight) + t * per_token;
+      const T* dw = values<T>(dweight) + t * per_token;
+      const T* p = values<T>(probabilities) + t * n_experts;
+      T* dp = mutable_values<T>(dlogits) + t * n_experts;
       T sum = 0, product = 0;
       for (int64_t k = 0; k < per_token; ++k) {
         sum += p[chosen[k]];
@@ -512,9 +500,9 @@ at::Tensor route_backward(const at::Tensor& probabilities, const at::Tensor& ind
 void take_rows(const at::Tensor& x, std::span<const int64_t> rows, at::Tensor& out) {
   with_type(x.scalar_type(), [&]<class T>() {
     const int64_t width = x.size(1);
-    T* to = out.data_ptr<T>();
+    T* to = mutable_values<T>(out);
     for (const int64_t row : rows) {
-      std::copy_n(x.const_data_ptr<T>() + row * width, width, to);
+      std::copy_n(values<T>(x) + row * width, width, to);
       to += width;
     }
   });
@@ -523,23 +511,23 @@ void take_rows(const at::Tensor& x, std::span<const int64_t> rows, at::Tensor& o
 void put_rows(const at::Tensor& x, std::span<const int64_t> rows, at::Tensor& out) {
   with_type(x.scalar_type(), [&]<class T>() {
     const int64_t width = x.size(1);
-    const T* from = x.const_data_ptr<T>();
+    const T* from = values<T>(x);
     for (const int64_t row : rows) {
-      std::copy_n(from, width, out.data_ptr<T>() + row * width);
+      std::copy_n(from, width, mutable_values<T>(out) + row * width);
       from += width;
     }
   });
 }
 
 void add_scaled_rows(const at::Tensor& x, std::span<const int64_t> rows, const at::Tensor& scales,
-                     at::Tensor& out) {
+                     std::span<const int64_t> places, at::Tensor& out) {
   with_type(x.scalar_type(), [&]<class T>() {
     const int64_t width = x.size(1);
-    const T* from = x.const_data_ptr<T>();
-    const T* scale = values_of<T>(scales);
+    const T* from = values<T>(x);
+    const T* scale = values<T>(scales);
     for (size_t i = 0; i < rows.size(); ++i, from += width) {
-      const T factor = scale == nullptr ? T(1) : scale[i];
-      T* sum = out.data_ptr<T>() + rows[i] * width;
+      const T factor = scale == nullptr ? T(1) : scale[places[i]];
+      T* sum = mutable_values<T>(out) + rows[i] * width;
       for (int64_t j = 0; j < width; ++j) sum[j] += factor * from[j];
     }
   });
@@ -548,12 +536,12 @@ void add_scaled_rows(const at::Tensor& x, std::span<const int64_t> rows, const a
 void token_log_probs(const at::Tensor& logits, std::span<const int64_t> targets,
                      double inverse_temperature, const TokenLogProbs& out) {
   with_type(logits.scalar_type(), [&]<class T>() {
-    kernels::token_log_probs<T>({.logits = logits.const_data_ptr<T>(),
+    kernels::token_log_probs<T>({.logits = values<T>(logits),
                                  .targets = targets.data(),
-                                 .log_probs = mutable_values_of<T>(out.log_probs),
-                                 .target_logits = mutable_values_of<T>(out.target_logits),
-                                 .logsumexp = mutable_values_of<T>(out.logsumexp),
-                                 .entropy = mutable_values_of<T>(out.entropy),
+                                 .log_probs = mutable_values<T>(out.log_probs),
+                                 .target_logits = mutable_values<T>(out.target_logits),
+                                 .logsumexp = mutable_values<T>(out.logsumexp),
+                                 .entropy = mutable_values<T>(out.entropy),
                                  .n_rows = logits.size(0),
                                  .vocab_size = logits.size(1),
                                  .inverse_temperature = inverse_temperature});
@@ -564,23 +552,25 @@ void token_log_probs_backward(at::Tensor& logits, std::span<const int64_t> targe
                               double inverse_temperature, const TokenLogProbs& of,
                               const at::Tensor& dlog_probs, const at::Tensor& dentropy) {
   with_type(logits.scalar_type(), [&]<class T>() {
-    kernels::token_log_probs_backward<T>({.logits = logits.data_ptr<T>(),
+    kernels::token_log_probs_backward<T>({.logits = mutable_values<T>(logits),
                                           .targets = targets.data(),
-                                          .logsumexp = values_of<T>(of.logsumexp),
-                                          .entropy = values_of<T>(of.entropy),
-                                          .dlog_probs = values_of<T>(dlog_probs),
-                                          .dentropy = values_of<T>(dentropy),
+                                          .logsumexp = values<T>(of.logsumexp),
+                                          .entropy = values<T>(of.entropy),
+                                          .dlog_probs = values<T>(dlog_probs),
+                                          .dentropy = values<T>(dentropy),
                                           .n_rows = logits.size(0),
                                           .vocab_size = logits.size(1),
                                           .inverse_temperature = inverse_temperature});
   });
 }
 
-kernels::SampledToken draw(at::Tensor& row, const kernels::SamplingRule& rule, int64_t n_generated,
-                           double uniform, void* scratch) {
-  return with_type(row.scalar_type(), [&]<class T>() {
-    const std::span<T> logits(row.data_ptr<T>(), static_cast<size_t>(row.numel()));
-    return kernels::sample_token<T>(logits, rule, n_generated, uniform, scratch);
+kernels::SampledToken draw(at::Tensor& logits, int64_t row, const kernels::SamplingRule& rule,
+                           int64_t n_generated, double uniform, void* scratch) {
+  return with_type(logits.scalar_type(), [&]<class T>() {
+    const int64_t vocab_size = logits.size(1);
+    const std::span<T> of_row(mutable_values<T>(logits) + row * vocab_size,
+                              static_cast<size_t>(vocab_size));
+    return kernels::sample_token<T>(of_row, rule, n_generated, uniform, scratch);
   });
 }
 

@@ -68,7 +68,7 @@ class Generation {
         page_table_(static_cast<size_t>(n_places_ * table_stride_)),
         logits_(at::empty({n_places_, architecture_.vocab_size},
                           at::TensorOptions().dtype(decoder.dtype()))),
-        row_(at::empty({architecture_.vocab_size}, logits_.options())),
+        row_(at::empty({1, architecture_.vocab_size}, logits_.options())),
         scratch_(static_cast<size_t>(kernels::sampling_scratch_bytes(architecture_.vocab_size)) /
                      sizeof(std::max_align_t) +
                  1) {
@@ -204,7 +204,7 @@ class Generation {
     if (shard_.place.is_last_stage()) {
       for (size_t i = 0; i < draws_.size(); ++i) {
         row_.copy_(logits_.select(0, static_cast<int64_t>(i / group)));  // drawing changes them
-        draws_[i] = draw(first_prompt * options_.group_size + static_cast<int64_t>(i), row_);
+        draws_[i] = draw(first_prompt * options_.group_size + static_cast<int64_t>(i), row_, 0);
       }
     }
     share_draws();
@@ -249,7 +249,7 @@ class Generation {
   }
 
   /// The next token of a sequence, from its row of logits, which it changes.
-  kernels::SampledToken draw(int64_t sequence, at::Tensor& row) {
+  kernels::SampledToken draw(int64_t sequence, at::Tensor& logits, int64_t row) {
     const int64_t n_generated = n_generated_of(sequence);
     const SamplingKey& key = keys_[static_cast<size_t>(sequence / options_.group_size)];
     const uint64_t member =
@@ -259,7 +259,7 @@ class Generation {
                                                 .sample = key.sample,
                                                 .member = member,
                                                 .position = static_cast<uint64_t>(n_generated)});
-    return operators::draw(row, rule_, n_generated, uniform, scratch_.data());
+    return operators::draw(logits, row, rule_, n_generated, uniform, scratch_.data());
   }
 
   int64_t n_generated_of(int64_t sequence) const {
@@ -304,8 +304,7 @@ class Generation {
     draws_.resize(places_.size());
     if (shard_.place.is_last_stage()) {
       for (size_t i = 0; i < places_.size(); ++i) {
-        at::Tensor row = logits_.select(0, static_cast<int64_t>(i));
-        draws_[i] = draw(places_[i].sequence, row);
+        draws_[i] = draw(places_[i].sequence, logits_, static_cast<int64_t>(i));
       }
     }
     share_draws();
@@ -341,7 +340,7 @@ class Generation {
   std::vector<int32_t> page_table_;  // [places, table_stride]
   at::Tensor logits_;                // [places, V]
   at::Tensor pass_logits_;           // those of the running pass
-  at::Tensor row_;                   // [V] a member's copy of its prompt's logits
+  at::Tensor row_;                   // [1, V] a member's copy of its prompt's logits
   std::vector<kernels::SampledToken> draws_;
   std::vector<std::max_align_t> scratch_;
   int64_t next_ = 0;  // the first sequence not admitted yet

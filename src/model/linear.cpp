@@ -11,17 +11,16 @@ namespace {
 void apply_panels(const Linear& linear, const at::Tensor& x, at::Tensor& y,
                   const at::Tensor& residual) {
   with_type(x.scalar_type(), [&]<class T>() {
-    kernels::packed_gemm<T>(
-        {.x = x.const_data_ptr<T>(),
-         .packed = linear.panels.const_data_ptr<T>(),
-         .bias = linear.bias.defined() ? linear.bias.const_data_ptr<T>() : nullptr,
-         .residual = residual.defined() ? residual.const_data_ptr<T>() : nullptr,
-         .y = y.data_ptr<T>(),
-         .n_rows = x.size(0),
-         .n_in = linear.n_in(),
-         .n_out = linear.n_out(),
-         .x_stride = linear.n_in(),
-         .y_stride = linear.n_out()});
+    kernels::packed_gemm<T>({.x = values<T>(x),
+                             .packed = values<T>(linear.panels),
+                             .bias = values<T>(linear.bias),
+                             .residual = values<T>(residual),
+                             .y = mutable_values<T>(y),
+                             .n_rows = x.size(0),
+                             .n_in = linear.n_in(),
+                             .n_out = linear.n_out(),
+                             .x_stride = linear.n_in(),
+                             .y_stride = linear.n_out()});
   });
 }
 

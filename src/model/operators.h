@@ -149,9 +149,9 @@ at::Tensor route_backward(const at::Tensor& probabilities, const at::Tensor& ind
 void take_rows(const at::Tensor& x, std::span<const int64_t> rows, at::Tensor& out);
 /// These rows of out = x [n, H].
 void put_rows(const at::Tensor& x, std::span<const int64_t> rows, at::Tensor& out);
-/// out's row rows[i] += row i of x [n, H] times scales [n, 1]; undefined scales: 1.
+/// out's row rows[i] += row i of x [n, H] times number places[i] of scales; undefined scales: 1.
 void add_scaled_rows(const at::Tensor& x, std::span<const int64_t> rows, const at::Tensor& scales,
-                     at::Tensor& out);
+                     std::span<const int64_t> places, at::Tensor& out);
 
 // Head.
 
@@ -165,10 +165,10 @@ void token_log_probs(const at::Tensor& logits, std::span<const int64_t> targets,
 void token_log_probs_backward(at::Tensor& logits, std::span<const int64_t> targets,
                               double inverse_temperature, const TokenLogProbs& of,
                               const at::Tensor& dlog_probs, const at::Tensor& dentropy);
-/// The next token of a sequence from its row of logits [V], which it changes. scratch:
+/// The next token of a sequence from its row of logits [N, V], which it changes. scratch:
 /// kernels::sampling_scratch_bytes(V).
-kernels::SampledToken draw(at::Tensor& row, const kernels::SamplingRule& rule, int64_t n_generated,
-                           double uniform, void* scratch);
+kernels::SampledToken draw(at::Tensor& logits, int64_t row, const kernels::SamplingRule& rule,
+                           int64_t n_generated, double uniform, void* scratch);
 
 }  // namespace operators
 }  // namespace orrery::model

@@ -98,7 +98,7 @@ void RopeTables::extend(const Architecture& architecture, int64_t n_positions,
   const int64_t have = global_.cosines.defined() ? global_.cosines.size(0) : 0;
   if (n_positions <= have || architecture.learned_positions) return;
   const int64_t rows =
-      std::min(architecture.max_positions, std::max<int64_t>({n_positions, 2 * have, 256}));
+      std::min(architecture.max_positions, std::max<int64_t>(n_positions, 2 * have));
   global_ = table_of(architecture, rows, dtype);
   if (architecture.local_rope_theta > 0) local_ = table_of(local_rope(architecture), rows, dtype);
 }

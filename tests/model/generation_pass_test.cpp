@@ -22,10 +22,10 @@ class Passes {
       : vocab_size_(decoder.architecture().vocab_size),
         weights_(decoder),
         pass_(decoder, weights_, static_cast<int64_t>(n_sequences) * kContext, kContext),
-        pages_(decoder.dtype(), decoder.architecture().n_layers,
-               static_cast<int64_t>(n_sequences) * kPages,
-               kernels::page_size(decoder.architecture().n_kv_heads,
-                                  decoder.architecture().head_dim)),
+        pages_(
+            decoder.dtype(), decoder.architecture().n_layers,
+            static_cast<int64_t>(n_sequences) * kPages,
+            kernels::page_size(decoder.architecture().n_kv_heads, decoder.architecture().head_dim)),
         logits_options_(at::TensorOptions().dtype(decoder.dtype())) {
     for (size_t i = 0; i < n_sequences * kPages; ++i) page_table_.push_back(pages_.take());
     n_context_.resize(n_sequences);
