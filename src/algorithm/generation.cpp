@@ -71,7 +71,8 @@ data::SequenceBatch Generate::generate(ModelContext& model, const data::Sequence
                                    .greedy = options_.greedy,
                                    .group_size = options_.group_size,
                                    .stop_ids = {},
-                                   .max_batch = options_.max_batch};
+                                   .max_batch = options_.max_batch,
+                                   .max_cache_tokens = options_.max_cache_tokens};
   if (options_.stop_at_eos) options.stop_ids = stop_ids(*model.tokenizer);
   data::SequenceBatch output = generate_batch(model, input, options, call.seed, call.step);
 
