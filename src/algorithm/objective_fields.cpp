@@ -55,6 +55,9 @@ class Rules {
   void rewards() {
     unused_if(options_.reward_weight_2 != 1 && !reads("rewards_2"), "reward_weight_2",
               "the input rewards_2");
+  void warn_if(bool is_odd, const char* option, const std::string& text) {
+    if (is_odd) problems_.push_back({option, text, OptionProblem::Severity::kWarning});
+  }
     unused_if(options_.reward_weight_3 != 1 && !reads("rewards_3"), "reward_weight_3",
               "the input rewards_3");
     error_if((reads("rewards_2") || reads("rewards_3")) && reads("values"), "inputs",
@@ -185,6 +188,14 @@ class Rules {
     const bool drops =
         options_.veto_ratio_min > 0 || options_.veto_ratio_max > 0 || options_.max_staleness >= 0;
     if (!options_.has_correction()) {
+    error_if(
+        options_.top_entropy_fraction > 0 && !reads("entropies"), "top_entropy_fraction",
+        "the entropy at each token comes from the input entropies; add it to the outputs of the "
+        "call that generates and to the inputs of this one");
+    warn_if(options_.top_entropy_fraction == 0 && reads("entropies"), "inputs",
+            "entropies are measured and not read without top_entropy_fraction; leave them out");
+    warn_if(options_.top_entropy_fraction == 1, "top_entropy_fraction",
+            "1 leaves out no token; write 0, or a share below 1");
       for (const auto& [option, is_on] :
            {std::pair{"rollout_lower", options_.rollout_lower > 0},
             {"rollout_upper", options_.rollout_upper > 0},

@@ -28,7 +28,8 @@ namespace {
 using graph::CallKind;
 
 const std::vector<std::string> kGenerated = {"packed_input_ids",  "prompt_mask", "packed_logprobs",
-                                             "sampling_logprobs", "versions",    "seq_no_eos_mask"};
+                                             "sampling_logprobs", "entropies",   "versions",
+                                             "seq_no_eos_mask"};
 
 /// What a policy or a critic learns from.
 const std::vector<std::string> kRewarded = {"packed_input_ids", "prompt_mask", "packed_logprobs",
@@ -168,8 +169,8 @@ std::vector<Need> needs_of_estimation() {
 InterfaceSignature policy(std::vector<std::string> inputs, std::vector<Agreement> agreements) {
   InterfaceSignature signature =
       train_step_of(std::move(inputs),
-                    {"packed_ref_logprobs", "dense_rewards", "sampling_logprobs", "versions",
-                     "rewards_2", "rewards_3"},
+                    {"packed_ref_logprobs", "dense_rewards", "sampling_logprobs", "entropies",
+                     "versions", "rewards_2", "rewards_3"},
                     {"prompts", "completions"});
   signature.agreements = agreements_of_policy(std::move(agreements));
   signature.needs = needs_of_estimation();

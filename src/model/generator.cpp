@@ -26,6 +26,7 @@
 #include "orrery/kernels/decode_attention.h"  // kPageTokens
 #include "orrery/kernels/sample_rows.h"       // DrawKey
 #include "orrery/kernels/sampling.h"
+#include "orrery/kernels/token_log_probs.h"  // entropy
 #include "page_pool.h"
 
 namespace orrery::model {
@@ -83,6 +84,7 @@ class Generation {
       sequence.tokens.reserve(room);
       sequence.log_probs.reserve(room);
       sequence.sampling_log_probs.reserve(room);
+      if (options_.measure_entropy) sequence.entropies.reserve(room);
     }
   }
 
@@ -96,11 +98,15 @@ class Generation {
   }
 
  private:
+  /// A token with the policy's entropy where it was drawn; 0: not measured.
+  struct Draw : kernels::SampledToken {
+    double entropy = 0;
+  };
+
   /// A prompt from its prefill until its last member is admitted.
   struct LivePrompt {
     std::vector<int32_t> pages;
-    std::vector<kernels::SampledToken>
-        first;  // [group_size] each member's first token; empty: not yet
+    std::vector<Draw> first;  // [group_size] each member's first token; empty: not yet
   };
 
   /// A sequence that is being decoded. Row i of page_table_ belongs to places_[i].
@@ -203,10 +209,9 @@ class Generation {
   /// From the last stage to the others.
   void share_draws() {
     if (shard_.pipe == nullptr) return;
-    static_assert(sizeof(kernels::SampledToken) == 24);
+    static_assert(sizeof(Draw) == 32);
     at::Tensor bytes = at::from_blob(
-        draws_.data(), {static_cast<int64_t>(draws_.size() * sizeof(kernels::SampledToken))},
-        at::kByte);
+        draws_.data(), {static_cast<int64_t>(draws_.size() * sizeof(Draw))}, at::kByte);
     shard_.pipe->broadcast(bytes, shard_.place.n_pipe - 1);
   }
 
@@ -234,7 +239,7 @@ class Generation {
   }
 
   /// The next token of a sequence, from `logits`, which it changes.
-  kernels::SampledToken draw(int64_t sequence, std::span<T> logits) {
+  Draw draw(int64_t sequence, std::span<T> logits) {
     const int64_t n_generated = n_generated_of(sequence);
     const SamplingKey& key = keys_[static_cast<size_t>(sequence / options_.group_size)];
     const uint64_t member =
@@ -244,7 +249,23 @@ class Generation {
                                                 .sample = key.sample,
                                                 .member = member,
                                                 .position = static_cast<uint64_t>(n_generated)});
-    return kernels::sample_token<T>(logits, rule_, n_generated, uniform, scratch_.data());
+    const double entropy = options_.measure_entropy ? entropy_of(logits) : 0;
+    return {kernels::sample_token<T>(logits, rule_, n_generated, uniform, scratch_.data()),
+            entropy};
+  }
+
+  /// Of the policy, as training computes it.
+  double entropy_of(std::span<const T> logits) const {
+    const int64_t no_target = -1;
+    T log_prob = 0, entropy = 0;
+    kernels::token_log_probs<T>({.logits = logits.data(),
+                                 .targets = &no_target,
+                                 .log_probs = &log_prob,
+                                 .entropy = &entropy,
+                                 .n_rows = 1,
+                                 .vocab_size = static_cast<int64_t>(logits.size()),
+                                 .inverse_temperature = 1 / rule_.temperature});
+    return static_cast<double>(entropy);
   }
 
   int64_t n_generated_of(int64_t sequence) const {
@@ -252,11 +273,12 @@ class Generation {
   }
 
   /// True: the sequence is finished.
-  bool append(const Place& place, const kernels::SampledToken& draw) {
+  bool append(const Place& place, const Draw& draw) {
     GeneratedSequence& sequence = result_.sequences[static_cast<size_t>(place.sequence)];
     sequence.tokens.push_back(draw.token);
     sequence.log_probs.push_back(draw.log_prob);
     sequence.sampling_log_probs.push_back(draw.sampling_log_prob);
+    if (options_.measure_entropy) sequence.entropies.push_back(draw.entropy);
     const bool stopped = std::find(options_.stop_ids.begin(), options_.stop_ids.end(),
                                    draw.token) != options_.stop_ids.end();
     sequence.finish = stopped ? Finish::kStop : Finish::kLength;
@@ -328,7 +350,7 @@ class Generation {
   std::vector<int32_t> page_table_;  // [places, table_stride]
   std::vector<T> logits_;            // [places, V]
   std::vector<T> row_;               // [V] a member's copy of its prompt's logits
-  std::vector<kernels::SampledToken> draws_;
+  std::vector<Draw> draws_;
   std::vector<std::max_align_t> scratch_;
   int64_t next_ = 0;  // the first sequence not admitted yet
   std::vector<Place> places_;

@@ -59,6 +59,7 @@ data::SequenceBatch rewarded_batch() {
   batch.set("packed_logprobs", numbers(n_actions, 2, -6, -5), action_lengths(tokens));
   batch.set("packed_ref_logprobs", numbers(n_actions, 3, -6, -5), action_lengths(tokens));
   batch.set("sampling_logprobs", numbers(n_actions, 8, -6, -5), action_lengths(tokens));
+  batch.set("entropies", numbers(n_actions, 11, 0, 5), action_lengths(tokens));
   batch.set("versions", numbers(n_actions, 9, -3, 0).to(at::kLong), action_lengths(tokens));
   batch.set("values", numbers(n_tokens, 4, -1, 1), tokens);
   batch.set("rewards", numbers(8, 5, -1, 1), one_each(tokens));

@@ -86,6 +86,7 @@ Progress train(const Method& method, uint64_t seed, Rewards given) {
   comm::run_as_threads(1, [&](comm::Communicator& group) {
     model::Decoder decoder(tiny_architecture(), at::kFloat);
     decoder.parameters().initialise(seed);
+    call.outputs = {method.keys.begin(), method.keys.end()};
     parallel::OptimizerOptions optimizer;
     optimizer.schedule.max_lr = 1e-2;
     parallel::TrainEngine engine(decoder, optimizer, group);

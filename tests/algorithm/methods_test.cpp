@@ -2,6 +2,7 @@
 // before a run.
 #include "orrery/algorithm/methods.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "orrery/algorithm/agreements.h"
@@ -78,9 +79,7 @@ std::string texts(const std::vector<config::Problem>& problems) {
 TEST(Methods, AreSoundAndStandInTheResolvedConfiguration) {
   for (const Method& method : methods()) {
     SCOPED_TRACE(method.name);
-    const bool needs_versions = std::string(method.name) == "a3po";
-    const Loaded got =
-        load(base::concat("method = ", method.name), needs_versions ? ", versions" : "");
+    const Loaded got = load(base::concat("method = ", method.name));
 
     EXPECT_EQ(texts(got.problems), "");
     EXPECT_EQ(texts(got.warnings), "");
@@ -90,6 +89,26 @@ TEST(Methods, AreSoundAndStandInTheResolvedConfiguration) {
     const std::string resolved = config::resolved_config(got.experiment, interface_schemas());
     EXPECT_NE(resolved.find(base::concat("method = ", method.name)), std::string::npos);
   }
+}
+
+/// `inputs` or `outputs` of a call of the resolved configuration.
+std::string resolved_keys(const Loaded& loaded, const char* call, const char* list) {
+  const std::string text = config::resolved_config(loaded.experiment, interface_schemas());
+  const size_t section = text.find(base::concat("[call.", call, "]"));
+  const size_t begin = text.find(base::concat("\n", list, " = "), section) + 1;
+  return text.substr(begin, text.find('\n', begin) - begin);
+}
+
+TEST(Methods, BringTheKeysThatTheyReadFromGeneration) {
+  const Loaded got = load("method = high_entropy");
+
+  EXPECT_THAT(resolved_keys(got, "gen", "outputs"), testing::EndsWith(", entropies"));
+  EXPECT_THAT(resolved_keys(got, "train", "inputs"), testing::EndsWith(", entropies"));
+  // What generation writes already is not written twice.
+  const Loaded with_versions = load("method = a3po");
+  EXPECT_THAT(resolved_keys(with_versions, "gen", "outputs"),
+              testing::EndsWith("packed_logprobs, versions, seq_no_eos_mask"));
+  EXPECT_THAT(resolved_keys(with_versions, "train", "inputs"), testing::EndsWith(", versions"));
 }
 
 TEST(Methods, OfAConstantLengthTakeThatOfGeneration) {
@@ -126,6 +145,7 @@ const std::vector<Refused> kRefused = {
     {"kl_loss = 0.1", "kl_loss"},
     {"entropy_coef = -1", "entropy_coef"},
     {"top_entropy_fraction = 1.5", "top_entropy_fraction"},
+    {"top_entropy_fraction = 0.5", "top_entropy_fraction"},
     {"interpolate_proximal = true", "interpolate_proximal"},
     {"rollout_upper = 2", "rollout_upper"},
     {"rollout_correction = mask", "rollout_correction"},

@@ -39,6 +39,7 @@ struct GenerationOptions {
   std::vector<int64_t> stop_ids = {};   // empty: run to max_new_tokens
   std::vector<int64_t> never_ids = {};  // never drawn: ids of the vocabulary that have no token
   int64_t max_batch = 256;              // sequences decoded at a time
+  bool measure_entropy = false;         // one more pass over a row of logits
 
   /// One sentence for each impossible value; empty: sound.
   std::vector<std::string> problems() const;
@@ -63,6 +64,8 @@ struct GeneratedSequence {
                                   // over the whole vocabulary, as training computes it
   std::vector<double> sampling_log_probs;  // under the distribution it was drawn from: after
                                            // barring, temperature, top-k, top-p; greedy: 0
+  std::vector<double> entropies;  // nats, of the policy where each token was drawn; empty: not
+                                  // measured
   Finish finish = Finish::kLength;
 };
 
@@ -106,11 +109,12 @@ struct PackedGeneration {
   at::Tensor packed_input_ids;   // [T] int64
   at::Tensor packed_logprobs;    // [A] of the policy; 0 for actions inside the prompt
   at::Tensor sampling_logprobs;  // [A] of the distribution drawn from, likewise
+  at::Tensor entropies;          // [A] of the policy, likewise; undefined: not measured
   at::Tensor prompt_mask;        // [T] bool, true on prompt tokens
   at::Tensor seq_no_eos_mask;    // [N] bool, true where the answer was cut by its length
 };
 
-/// Log-probabilities are rounded to `dtype`: kFloat or kDouble.
+/// Log-probabilities and entropies are rounded to `dtype`: kFloat or kDouble.
 /// Throws ShapeError unless result.sequences has group_size entries for each prompt.
 PackedGeneration pack_generation(const PackedTokens& prompts, const GenerationResult& result,
                                  int64_t group_size, at::ScalarType dtype);
