@@ -206,10 +206,13 @@ InterfaceSignature preferences() {
 /// On-policy distillation: the student's answers with its own and the teacher's log-probabilities.
 InterfaceSignature student() {
   InterfaceSignature signature =
-      train_step_of({"packed_input_ids", "prompt_mask", "packed_logprobs", "teacher_logprobs"}, {},
-                    {"prompts", "completions"});
-  signature.agreements = {temperature_of("packed_logprobs"), temperature_of("packed_input_ids"),
-                          temperature_of("teacher_logprobs")};
+      train_step_of({"packed_input_ids", "prompt_mask", "packed_logprobs", "teacher_logprobs"},
+                    {"rewards"}, {"prompts", "completions"});
+  signature.agreements = {temperature_of("packed_logprobs"),
+                          temperature_of("packed_input_ids"),
+                          temperature_of("teacher_logprobs"),
+                          {.option = "match", .key = "rewards", .may_differ = true}};
+  signature.needs = {{"estimator", "packed_input_ids", "group_size", two_answers_to_compare}};
   signature.of_other_roles = {"teacher_logprobs"};
   return signature;
 }
