@@ -124,6 +124,20 @@ Why two_answers_to_compare(const std::string& estimator, const std::string& grou
   return two_answers(estimator, group_size);
 }
 
+/// Of an estimator that is defined for the outcomes right and wrong.
+Why outcome_of_wrong(const std::string& estimator, const std::string& wrong) {
+  if (estimator == "maxrl" && std::stod(wrong) < 0) return "maxrl wants rewards of at least 0";
+  if (estimator == "pass_at_k" && std::stod(wrong) != 0) return "pass_at_k wants 0 for a wrong one";
+  return {};
+}
+
+Why outcome_of_right(const std::string& estimator, const std::string& correct) {
+  if (estimator == "maxrl" && std::stod(correct) < 0) return "maxrl wants rewards of at least 0";
+  if (estimator == "pass_at_k" && std::stod(correct) != 1)
+    return "pass_at_k wants 1 for a right one";
+  return {};
+}
+
 Why several_to_choose_from(const std::string& best_of, const std::string& group_size) {
   if (std::stoll(best_of) <= std::stoll(group_size)) return {};
   return "there are not so many answers to choose from; write group_size above it";
@@ -160,6 +174,8 @@ std::vector<Need> needs_of_estimation() {
     needs.push_back({option, "packed_input_ids", "group_size", several_to_choose_from});
   }
   needs.push_back({"estimator", "packed_input_ids", "group_size", two_answers_to_compare});
+  needs.push_back({"estimator", "rewards", "wrong", outcome_of_wrong});
+  needs.push_back({"estimator", "rewards", "correct", outcome_of_right});
   for (const char* option : {"mask_too_long", "mask_no_eos_with_zero"}) {
     needs.push_back({option, "packed_input_ids", "stop_at_eos", answers_that_end});
   }
