@@ -56,8 +56,7 @@ GenerationLoop::GenerationLoop(const Decoder& decoder, const GenerationWeights& 
       n_sequences_(n_prompts_ * options.group_size),
       n_places_(std::min(options.max_batch, n_sequences_)),
       longest_prompt_(longest_of(prompts.cu_seqlens)),
-      max_context_(
-          std::min(longest_prompt_ + options.max_new_tokens, architecture_.max_positions)),
+      max_context_(std::min(longest_prompt_ + options.max_new_tokens, architecture_.max_positions)),
       table_stride_(pages_for(max_context_)),
       max_rows_(std::max({n_places_, longest_prompt_, std::min(kPrefillTokens, prompts.size())})),
       rule_(sampling_rule(options)),
@@ -83,6 +82,7 @@ GenerationLoop::GenerationLoop(const Decoder& decoder, const GenerationWeights& 
     sequence.tokens.reserve(room);
     sequence.log_probs.reserve(room);
     sequence.sampling_log_probs.reserve(room);
+    if (options_.measure_entropy) sequence.entropies.reserve(room);
   }
 }
 
@@ -259,18 +259,17 @@ void GenerationLoop::draw_first_tokens(int64_t first_prompt) {
   share_draws();
   for (size_t i = 0; i < n_context_.size(); ++i) {
     const auto from = draws_.begin() + static_cast<ptrdiff_t>(i * group);
-    live_[static_cast<size_t>(first_prompt) + i].first.assign(
-        from, from + static_cast<ptrdiff_t>(group));
+    live_[static_cast<size_t>(first_prompt) + i].first.assign(from,
+                                                              from + static_cast<ptrdiff_t>(group));
   }
 }
 
 /// From the last stage to the others.
 void GenerationLoop::share_draws() {
   if (shard_.pipe == nullptr) return;
-  static_assert(sizeof(kernels::SampledToken) == 24);
-  at::Tensor bytes = at::from_blob(
-      draws_.data(), {static_cast<int64_t>(draws_.size() * sizeof(kernels::SampledToken))},
-      at::kByte);
+  static_assert(sizeof(Draw) == 32);
+  at::Tensor bytes =
+      at::from_blob(draws_.data(), {static_cast<int64_t>(draws_.size() * sizeof(Draw))}, at::kByte);
   shard_.pipe->broadcast(bytes, shard_.place.n_pipe - 1);
 }
 
@@ -298,7 +297,7 @@ void GenerationLoop::admit_member(int64_t sequence) {
 }
 
 /// The next token of a sequence, from its row of logits, which it changes.
-kernels::SampledToken GenerationLoop::draw(int64_t sequence, at::Tensor& logits, int64_t row) {
+GenerationLoop::Draw GenerationLoop::draw(int64_t sequence, at::Tensor& logits, int64_t row) {
   const int64_t n_generated = n_generated_of(sequence);
   const SamplingKey& key = keys_[static_cast<size_t>(prompt_of(sequence))];
   const uint64_t member = key.first_member + static_cast<uint64_t>(sequence % options_.group_size);
@@ -307,15 +306,18 @@ kernels::SampledToken GenerationLoop::draw(int64_t sequence, at::Tensor& logits,
                                               .sample = key.sample,
                                               .member = member,
                                               .position = static_cast<uint64_t>(n_generated)});
-  return operators::draw(logits, row, rule_, n_generated, uniform, scratch_.data());
+  const double entropy =
+      options_.measure_entropy ? operators::row_entropy(logits, row, 1 / rule_.temperature) : 0;
+  return {operators::draw(logits, row, rule_, n_generated, uniform, scratch_.data()), entropy};
 }
 
 /// True: the sequence is finished.
-bool GenerationLoop::append(const Place& place, const kernels::SampledToken& draw) {
+bool GenerationLoop::append(const Place& place, const Draw& draw) {
   GeneratedSequence& sequence = result_.sequences[static_cast<size_t>(place.sequence)];
   sequence.tokens.push_back(draw.token);
   sequence.log_probs.push_back(draw.log_prob);
   sequence.sampling_log_probs.push_back(draw.sampling_log_prob);
+  if (options_.measure_entropy) sequence.entropies.push_back(draw.entropy);
   const bool stopped = std::find(options_.stop_ids.begin(), options_.stop_ids.end(), draw.token) !=
                        options_.stop_ids.end();
   sequence.finish = stopped ? Finish::kStop : Finish::kLength;
@@ -339,9 +341,9 @@ void GenerationLoop::take_pages() {
 /// The sequence that comes last in the order of admission: a place behind others of it that resumed
 /// may be that of an older one. Returns the place that it had.
 size_t GenerationLoop::preempt_youngest() {
-  const auto youngest = std::max_element(
-      places_.begin(), places_.end(),
-      [](const Place& a, const Place& b) { return a.sequence < b.sequence; });
+  const auto youngest =
+      std::max_element(places_.begin(), places_.end(),
+                       [](const Place& a, const Place& b) { return a.sequence < b.sequence; });
   const auto place = static_cast<size_t>(youngest - places_.begin());
   preempted_.insert(youngest->sequence);
   ++result_.preemptions;

@@ -45,11 +45,15 @@ class GenerationLoop {
   GenerationResult run();
 
  private:
+  /// A token with the policy's entropy where it was drawn; 0: not measured.
+  struct Draw : kernels::SampledToken {
+    double entropy = 0;
+  };
+
   /// A prompt from its prefill until its last member is admitted.
   struct LivePrompt {
     std::vector<int32_t> pages;
-    std::vector<kernels::SampledToken>
-        first;  // [group_size] each member's first token; empty: not yet
+    std::vector<Draw> first;  // [group_size] each member's first token; empty: not yet
   };
 
   /// A sequence that is being decoded. Row i of page_table_ belongs to places_[i].
@@ -83,9 +87,9 @@ class GenerationLoop {
   void draw_and_retire();
 
   void run_pass(std::span<const int64_t> tokens, const int32_t* page_table);
-  kernels::SampledToken draw(int64_t sequence, at::Tensor& logits, int64_t row);
+  Draw draw(int64_t sequence, at::Tensor& logits, int64_t row);
   void share_draws();
-  bool append(const Place& place, const kernels::SampledToken& draw);
+  bool append(const Place& place, const Draw& draw);
 
   const Shard& shard_;
   const Architecture& architecture_;
@@ -104,10 +108,10 @@ class GenerationLoop {
   at::Tensor logits_;                // [places, V]
   at::Tensor pass_logits_;           // those of the running pass
   at::Tensor row_;                   // [1, V] a member's copy of its prompt's logits
-  std::vector<kernels::SampledToken> draws_;
+  std::vector<Draw> draws_;
   std::vector<std::max_align_t> scratch_;
-  int64_t next_ = 0;              // the first sequence not admitted yet
-  std::set<int64_t> preempted_;   // sequences
+  int64_t next_ = 0;             // the first sequence not admitted yet
+  std::set<int64_t> preempted_;  // sequences
   std::vector<Place> places_;
   std::vector<int64_t> tokens_;
   std::vector<int32_t> n_context_, cu_seqlens_;

@@ -89,6 +89,31 @@ TEST_P(EveryKindGenerates, RecordsTheLogProbsThatTrainingComputes) {
             1e-9);
 }
 
+/// Largest difference of the recorded entropies from those of a forward pass over prompt and
+/// answer.
+double difference_from_entropies_of_training(Decoder& decoder, const Sequences& prompts,
+                                             GenerationOptions options) {
+  const at::NoGradGuard no_grad;
+  options.measure_entropy = true;
+  const GenerationResult result = generate(decoder, prompts, options);
+  double worst = 0;
+  for (size_t i = 0; i < result.sequences.size(); ++i) {
+    const GeneratedSequence& sequence = result.sequences[i];
+    std::vector<int64_t> ids = prompts[i / size_t(options.group_size)];
+    const int64_t first = static_cast<int64_t>(ids.size()) - 1;
+    ids.insert(ids.end(), sequence.tokens.begin(), sequence.tokens.end());
+    const PackedTokens batch = pack({ids});
+    const at::Tensor forced =
+        decoder
+            .head_measured_log_probs(batch, decoder.hidden(batch),
+                                     options.temperature == 0 ? 1 : options.temperature)
+            .entropy;
+    worst = std::max(worst, max_difference(at::tensor(sequence.entropies, at::kDouble),
+                                           forced.narrow(0, first, forced.numel() - first)));
+  }
+  return worst;
+}
+
 /// One option of generation changed from a plain one.
 std::vector<GenerationOptions> every_option() {
   const GenerationOptions plain{.max_new_tokens = 24, .group_size = 2, .stop_ids = {7, 8}};
@@ -113,13 +138,14 @@ std::vector<GenerationOptions> every_option() {
   return all;
 }
 
-TEST(Generator, RecordsTheLogProbsThatTrainingComputesUnderEveryOption) {
+TEST(Generator, RecordsTheLogProbsAndEntropiesThatTrainingComputesUnderEveryOption) {
   Decoder exact = small_decoder("llama", at::kDouble), rounded = small_decoder("llama", at::kFloat);
   const Sequences prompts = prompts_for(exact);
   const std::vector<GenerationOptions> options = every_option();
   for (size_t i = 0; i < options.size(); ++i) {
     SCOPED_TRACE(testing::Message() << "option " << i);
     EXPECT_LT(difference_from_training(exact, prompts, options[i]), 1e-9);
+    EXPECT_LT(difference_from_entropies_of_training(exact, prompts, options[i]), 1e-9);
     EXPECT_LT(difference_from_training(rounded, prompts, options[i]), 1e-4);
   }
 }

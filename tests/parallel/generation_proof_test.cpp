@@ -26,6 +26,7 @@ std::vector<Case> cases() {
   options.group_size = 3;
   options.max_batch = 4;  // sequences wait, and join while others decode
   options.stop_ids = {5};
+  options.measure_entropy = true;
   model::GenerationOptions greedy = options, filtered = options;
   greedy.greedy = true;
   filtered.temperature = 1.4;
@@ -83,10 +84,12 @@ TEST_P(EveryLayoutGenerates, TheTokensOfOneWorker) {
         for (size_t i = 0; i < got.sequences.size(); ++i) {
           EXPECT_EQ(got.sequences[i].tokens, expected.sequences[i].tokens) << "sequence " << i;
           EXPECT_EQ(got.sequences[i].finish, expected.sequences[i].finish);
+          ASSERT_EQ(got.sequences[i].entropies.size(), expected.sequences[i].tokens.size());
           for (size_t t = 0; t < got.sequences[i].log_probs.size(); ++t) {
             EXPECT_NEAR(got.sequences[i].log_probs[t], expected.sequences[i].log_probs[t], 1e-9);
             EXPECT_NEAR(got.sequences[i].sampling_log_probs[t],
                         expected.sequences[i].sampling_log_probs[t], 1e-9);
+            EXPECT_NEAR(got.sequences[i].entropies[t], expected.sequences[i].entropies[t], 1e-9);
           }
         }
       });

@@ -52,7 +52,8 @@ class Generate final : public Interface {
   /// In: packed_prompts [tokens] int64, one a sample. Out, group_size sequences a sample:
   /// packed_input_ids [T] int64, prompt_mask [T] bool, seq_no_eos_mask [N] bool, in the decoder's
   /// type packed_logprobs [A] of the policy at its temperature and sampling_logprobs [A] of the
-  /// distribution drawn from (model/generator.h).
+  /// distribution drawn from, and, where the graph wants it, entropies [A] of the policy
+  /// (model/generator.h).
   data::SequenceBatch generate(ModelContext& model, const data::SequenceBatch& input,
                                const CallContext& call) override;
 

@@ -42,6 +42,7 @@ struct GenerationOptions {
   int64_t max_cache_tokens = 0;         // tokens whose keys and values have room at a time; where
                                         // that is too little the youngest sequences wait and are
                                         // prefilled again. 0: as many as could be needed
+  bool measure_entropy = false;         // one more pass over a row of logits
 
   /// One sentence for each impossible value; empty: sound.
   std::vector<std::string> problems() const;
@@ -66,6 +67,8 @@ struct GeneratedSequence {
                                   // over the whole vocabulary, as training computes it
   std::vector<double> sampling_log_probs;  // under the distribution it was drawn from: after
                                            // barring, temperature, top-k, top-p; greedy: 0
+  std::vector<double> entropies;  // nats, of the policy where each token was drawn; empty: not
+                                  // measured
   Finish finish = Finish::kLength;
 };
 
@@ -112,11 +115,12 @@ struct PackedGeneration {
   at::Tensor packed_input_ids;   // [T] int64
   at::Tensor packed_logprobs;    // [A] of the policy; 0 for actions inside the prompt
   at::Tensor sampling_logprobs;  // [A] of the distribution drawn from, likewise
+  at::Tensor entropies;          // [A] of the policy, likewise; undefined: not measured
   at::Tensor prompt_mask;        // [T] bool, true on prompt tokens
   at::Tensor seq_no_eos_mask;    // [N] bool, true where the answer was cut by its length
 };
 
-/// Log-probabilities are rounded to `dtype`: kFloat or kDouble.
+/// Log-probabilities and entropies are rounded to `dtype`: kFloat or kDouble.
 /// Throws ShapeError unless result.sequences has group_size entries for each prompt.
 PackedGeneration pack_generation(const PackedTokens& prompts, const GenerationResult& result,
                                  int64_t group_size, at::ScalarType dtype);
