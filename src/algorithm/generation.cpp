@@ -1,5 +1,6 @@
 #include "orrery/algorithm/generation.h"
 
+#include <utility>
 #include <vector>
 
 #include "orrery/algorithm/log_probs.h"
@@ -8,8 +9,8 @@
 
 namespace orrery::algorithm {
 
-data::SequenceBatch generate_batch(ModelContext& model, const data::SequenceBatch& prompts,
-                                   model::GenerationOptions options, uint64_t seed, int64_t step) {
+GeneratedBatch generate_batch(ModelContext& model, const data::SequenceBatch& prompts,
+                              model::GenerationOptions options, uint64_t seed, int64_t step) {
   if (model.tokenizer != nullptr) {
     options.never_ids =
         data::ids_without_token(*model.tokenizer, model.decoder->architecture().vocab_size);
@@ -47,7 +48,7 @@ data::SequenceBatch generate_batch(ModelContext& model, const data::SequenceBatc
   // The weights that generate in a step are those that all steps before it have made.
   batch.set("versions", at::full({actions.grand_total()}, step - 1, at::kLong), actions);
   batch.set("seq_no_eos_mask", generated.seq_no_eos_mask, ones);
-  return batch;
+  return {.batch = std::move(batch), .prefilled_tokens = result.prefilled_tokens};
 }
 
 std::vector<int64_t> stop_ids(const data::Tokenizer& tokenizer) {
@@ -73,7 +74,7 @@ data::SequenceBatch Generate::generate(ModelContext& model, const data::Sequence
                                    .stop_ids = {},
                                    .max_batch = options_.max_batch};
   if (options_.stop_at_eos) options.stop_ids = stop_ids(*model.tokenizer);
-  data::SequenceBatch output = generate_batch(model, input, options, call.seed, call.step);
+  data::SequenceBatch output = generate_batch(model, input, options, call.seed, call.step).batch;
 
   const auto n = static_cast<double>(output.meta.at("packed_input_ids").lengths.n_sequences());
   const auto prompts = static_cast<double>(input.meta.at("packed_prompts").lengths.grand_total() *

@@ -24,8 +24,7 @@ SampledAnswers samples_of(const EvaluatedRecord& record, bool with_votes) {
 void add_measures(const EvaluatedRecord& record, const EvaluationMeasures& measures,
                   const std::string& prefix, Statistics& statistics) {
   const SampledAnswers samples = samples_of(record, measures.counts_votes);
-  statistics.mean(prefix + "accuracy",
-                  avg_at_k(samples, samples.size(), AnswerSubset::kAll), 1);
+  statistics.mean(prefix + "accuracy", avg_at_k(samples, samples.size(), AnswerSubset::kAll), 1);
   for (const int64_t k : measures.k) {
     statistics.mean(concat(prefix, "pass@", k), pass_at_k(samples, k), 1);
     statistics.mean(concat(prefix, "avg@", k), avg_at_k(samples, k, measures.subset), 1);
@@ -70,11 +69,7 @@ Statistics evaluation_statistics(std::vector<EvaluatedRecord> records,
       add_answers(record, measures, statistics);
     }
     for (const auto& value : record.by) {
-      const std::string prefix = name_of(value) + "/";
-      if (record.loss_tokens > 0) {
-        statistics.mean(prefix + "loss", record.loss_sum, record.loss_tokens);
-      }
-      if (!record.answers.empty()) add_measures(record, measures, prefix, statistics);
+      add_measures(record, measures, name_of(value) + "/", statistics);
     }
   }
   return statistics;

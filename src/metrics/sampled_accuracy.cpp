@@ -126,8 +126,7 @@ double vote_of_all_subsets(const std::vector<Candidate>& candidates, int64_t n_a
 AnswerSubset answer_subset_named(std::string_view name) {
   if (name == "first_k") return AnswerSubset::kFirst;
   if (name == "all_subsets") return AnswerSubset::kAll;
-  throw ConfigError(
-      base::concat("unknown subset '", name, "'; there are first_k and all_subsets"));
+  throw ConfigError(base::concat("unknown subset '", name, "'; there are first_k and all_subsets"));
 }
 
 VoteTie vote_tie_named(std::string_view name) {

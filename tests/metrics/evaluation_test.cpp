@@ -84,7 +84,9 @@ TEST(EvaluationStatistics, AreTheSameNumbersInWhateverOrderRecordsCome) {
   EXPECT_EQ(evaluation_statistics(losses, {}), in_order);
 }
 
-TEST(EvaluationStatistics, OfNoRecordAreNone) { EXPECT_TRUE(evaluation_statistics({}, {}).empty()); }
+TEST(EvaluationStatistics, OfNoRecordAreNone) {
+  EXPECT_TRUE(evaluation_statistics({}, {}).empty());
+}
 
 }  // namespace
 }  // namespace orrery::metrics

@@ -19,8 +19,7 @@ SampledAnswers answers_of(const nlohmann::json& problem) {
   }
   if (problem.at("answers").is_null()) return answers;
   for (const nlohmann::json& text : problem.at("answers")) {
-    answers.votes.push_back(text.is_null() ? std::nullopt
-                                           : std::optional(text.get<std::string>()));
+    answers.votes.push_back(text.is_null() ? std::nullopt : std::optional(text.get<std::string>()));
   }
   return answers;
 }
@@ -38,18 +37,17 @@ TEST(SampledAccuracyGolden, IsThatOfTheVectors) {
   const nlohmann::json& tolerance = golden::load(vectors())["tolerance"];
   const golden::Tolerance close{.relative = tolerance["relative"].get<double>(),
                                 .absolute = tolerance["absolute"].get<double>()};
-  const golden::Count count =
-      golden::for_each_case(vectors(), "cases", [&](const golden::Case& c) {
-        std::vector<double> got;
-        for (const nlohmann::json& problem : c["problems"]) {
-          got.push_back(measured(answers_of(problem), c["options"]));
-        }
-        const double mean = mean_over_problems(got);
+  const golden::Count count = golden::for_each_case(vectors(), "cases", [&](const golden::Case& c) {
+    std::vector<double> got;
+    for (const nlohmann::json& problem : c["problems"]) {
+      got.push_back(measured(answers_of(problem), c["options"]));
+    }
+    const double mean = mean_over_problems(got);
 
-        golden::expect_close(std::span<const double>(got), c.expect().at("per_problem"),
-                             "per_problem", close);
-        golden::expect_close(mean, c.expect().at("mean"), "mean", close);
-      });
+    golden::expect_close(std::span<const double>(got), c.expect().at("per_problem"), "per_problem",
+                         close);
+    golden::expect_close(mean, c.expect().at("mean"), "mean", close);
+  });
   EXPECT_GT(count.ran, 0);
   EXPECT_EQ(count.left_out, 0);
 }

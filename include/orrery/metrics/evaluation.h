@@ -40,7 +40,7 @@ struct EvaluatedRecord {
   std::vector<EvaluatedAnswer> answers = {};
   double loss_sum = 0;     ///< nats, over the tokens of the given answer
   double loss_tokens = 0;  ///< how many they are; 0: no loss is reported
-  /// Values of the fields that results are told apart by: {"level", "3"}.
+  /// Of prompts: values of the fields that results are told apart by: {"level", "3"}.
   std::vector<std::pair<std::string, std::string>> by = {};
 
   template <class Archive>
