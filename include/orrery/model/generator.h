@@ -74,6 +74,8 @@ struct GenerationResult {
   int64_t decode_steps = 0;
 };
 
+class GenerationWeights;
+
 /// Generation reads a copy of the weights in another order, as large as they are.
 enum class PackedWeights {
   kPerCall,  // made by each call of generate() and given back: after every step they are others
@@ -95,7 +97,7 @@ class Generator {
  private:
   const Decoder& decoder_;
   PackedWeights packed_;
-  std::shared_ptr<const void> kept_;  // InferenceWeights of the decoder's type; kKeep
+  std::shared_ptr<const GenerationWeights> kept_;  // kKeep
   std::string kept_fingerprint_;
 };
 
