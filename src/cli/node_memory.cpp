@@ -50,8 +50,9 @@ std::vector<Part> parts_of(const Job& job, const WorkerMemory& worker) {
               "optimizer's state")},
       {worker.generation_bytes,
        concat("generating ", bytes_text(worker.generation_bytes), ": lower ",
-              batches.empty() ? "evaluate.max_prompts" : names(batches), ", then ",
-              batches.empty() ? "evaluate.max_new_tokens" : names(lengths))}};
+              batches.empty() ? "evaluate.max_prompts"
+                              : concat(names(batches), " or set max_cache_tokens there"),
+              ", then ", batches.empty() ? "evaluate.max_new_tokens" : names(lengths))}};
   std::stable_sort(parts.begin(), parts.end(),
                    [](const Part& a, const Part& b) { return a.bytes > b.bytes; });
   return parts;

@@ -146,8 +146,8 @@ AllocationPurpose ModelWorker::memory_for(const comm::Request& request,
   if (operation == "evaluate") {
     advice = "lower evaluate.max_batch, max_prompts or max_new_tokens";
   } else if (request.kind == comm::RequestKind::kGenerate) {
-    advice =
-        base::concat("lower ", key, "max_batch, ", key, "max_new_tokens or ", key, "group_size");
+    advice = base::concat("set or lower ", key, "max_cache_tokens, lower ", key, "max_batch or ",
+                          key, "max_new_tokens");
   } else {
     advice =
         base::concat("set ", key, "max_tokens_per_micro_batch, or raise ", key, "n_micro_batches");
