@@ -34,6 +34,7 @@ constexpr const char* kUsage = R"(orrery: reinforcement learning of language mod
   orrery plot RUN [RUN...] [METRIC...] [--out F.svg|F.png]     metrics over each other
   orrery compare A B           what differs between two runs, and from which step on
   orrery doctor                would a job run here, and how fast? alone, under mpirun or srun
+  orrery completion bash|zsh   for the shell: source <(orrery completion bash)
   orrery --version             what this program is made of
   orrery COMMAND --help        all options; of train and plan also all configuration keys
 
@@ -51,7 +52,7 @@ constexpr Command kCommands[] = {
     {"inspect", orrery::cli::run_inspect},   {"verify", orrery::cli::run_verify},
     {"doctor", orrery::cli::run_doctor},     {"report", orrery::cli::run_report},
     {"watch", orrery::cli::run_watch},       {"plot", orrery::cli::run_plot},
-    {"compare", orrery::cli::run_compare},
+    {"compare", orrery::cli::run_compare},   {"completion", orrery::cli::run_completion},
 };
 
 int run(const std::vector<std::string>& arguments) {

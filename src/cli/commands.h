@@ -13,6 +13,9 @@ int run_train(std::span<const std::string> arguments);
 /// `orrery evaluate CONFIG ...` in the same way: its evaluations without its training.
 int run_evaluate(std::span<const std::string> arguments);
 
+/// `orrery completion bash|zsh`: the script with which a shell completes the others.
+int run_completion(std::span<const std::string> arguments);
+
 /// `orrery plan CONFIG ...`: prints what a run would be; starts nothing.
 int run_plan(std::span<const std::string> arguments);
 
