@@ -1,5 +1,6 @@
 #include "orrery/algorithm/generation.h"
 
+#include <span>
 #include <vector>
 
 #include "orrery/algorithm/log_probs.h"
@@ -8,8 +9,35 @@
 
 namespace orrery::algorithm {
 
+namespace {
+
+/// Tells `watchers` of the answers to `prompts`; both must outlive it.
+model::GenerationListener listener_for(std::span<AnswerWatcher* const> watchers,
+                                       const model::PackedTokens& prompts, int64_t group_size) {
+  if (watchers.empty()) return {};
+  const auto finished = [watchers, &prompts, group_size](int64_t sequence,
+                                                         const model::GeneratedSequence& answer) {
+    const auto sample = static_cast<size_t>(sequence / group_size);
+    const int64_t begin = prompts.cu_seqlens[sample];
+    const auto n_prompt = static_cast<size_t>(prompts.cu_seqlens[sample + 1] - begin);
+    const int64_t* const prompt = prompts.tokens.const_data_ptr<int64_t>() + begin;
+    std::vector<int32_t> tokens(prompt, prompt + n_prompt);
+    tokens.insert(tokens.end(), answer.tokens.begin(), answer.tokens.end());
+    for (AnswerWatcher* const watcher : watchers) {
+      watcher->finished(sample, static_cast<int>(sequence % group_size), tokens, n_prompt);
+    }
+  };
+  const auto between_tokens = [watchers] {
+    for (AnswerWatcher* const watcher : watchers) watcher->advance();
+  };
+  return {.finished = finished, .between_tokens = between_tokens};
+}
+
+}  // namespace
+
 data::SequenceBatch generate_batch(ModelContext& model, const data::SequenceBatch& prompts,
-                                   model::GenerationOptions options, uint64_t seed, int64_t step) {
+                                   model::GenerationOptions options, uint64_t seed, int64_t step,
+                                   std::span<AnswerWatcher* const> watchers) {
   if (model.tokenizer != nullptr) {
     options.never_ids =
         data::ids_without_token(*model.tokenizer, model.decoder->architecture().vocab_size);
@@ -22,7 +50,8 @@ data::SequenceBatch generate_batch(ModelContext& model, const data::SequenceBatc
     keys.push_back({.seed = seed, .step = static_cast<uint64_t>(step), .sample = id.value});
   }
   const model::GenerationResult result =
-      model::Generator(*model.decoder).generate(packed, keys, options);
+      model::Generator(*model.decoder)
+          .generate(packed, keys, options, listener_for(watchers, packed, options.group_size));
   model::PackedGeneration generated =
       model::pack_generation(packed, result, options.group_size, model.decoder->dtype());
 
@@ -73,7 +102,8 @@ data::SequenceBatch Generate::generate(ModelContext& model, const data::Sequence
                                    .stop_ids = {},
                                    .max_batch = options_.max_batch};
   if (options_.stop_at_eos) options.stop_ids = stop_ids(*model.tokenizer);
-  data::SequenceBatch output = generate_batch(model, input, options, call.seed, call.step);
+  data::SequenceBatch output =
+      generate_batch(model, input, options, call.seed, call.step, call.watchers);
 
   const auto n = static_cast<double>(output.meta.at("packed_input_ids").lengths.n_sequences());
   const auto prompts = static_cast<double>(input.meta.at("packed_prompts").lengths.grand_total() *

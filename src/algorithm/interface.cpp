@@ -32,6 +32,11 @@ metrics::Statistics Interface::evaluate(ModelContext&, const EvaluationInput&,
   refuse(call, "evaluation");
 }
 
+std::unique_ptr<AnswerWatcher> Interface::watch(ModelContext&, const data::SequenceBatch&,
+                                                const CallContext&) {
+  return nullptr;
+}
+
 void Interface::restore(const std::string& state) {
   throw CheckpointError(
       base::concat("an interface that remembers nothing is given \"", state, "\""));

@@ -43,13 +43,14 @@ class Generation {
  public:
   Generation(const Decoder& decoder, const InferenceWeights<T>& weights,
              const PackedTokens& prompts, std::span<const SamplingKey> keys,
-             const GenerationOptions& options)
+             const GenerationOptions& options, const GenerationListener& listener)
       : shard_(decoder.shard()),
         architecture_(decoder.architecture()),
         local_(shard_architecture(architecture_, shard_.place)),
         prompts_(prompts),
         keys_(keys),
         options_(options),
+        listener_(listener),
         n_prompts_(prompts.n_sequences()),
         n_sequences_(n_prompts_ * options.group_size),
         n_places_(std::min(options.max_batch, n_sequences_)),
@@ -89,6 +90,7 @@ class Generation {
   GenerationResult run() {
     while (next_ < n_sequences_ || !places_.empty()) {
       admit();
+      if (listener_.between_tokens) listener_.between_tokens();
       if (!places_.empty()) decode_step();
     }
     ORRERY_ASSERT(pages_.n_held() == 0, "generation ended with pages still held");
@@ -260,7 +262,9 @@ class Generation {
     const bool stopped = std::find(options_.stop_ids.begin(), options_.stop_ids.end(),
                                    draw.token) != options_.stop_ids.end();
     sequence.finish = stopped ? Finish::kStop : Finish::kLength;
-    return stopped || n_generated_of(place.sequence) == place.limit;
+    const bool finished = stopped || n_generated_of(place.sequence) == place.limit;
+    if (finished && listener_.finished) listener_.finished(place.sequence, sequence);
+    return finished;
   }
 
   void decode_step() {
@@ -320,6 +324,7 @@ class Generation {
   const PackedTokens& prompts_;
   std::span<const SamplingKey> keys_;
   const GenerationOptions& options_;
+  const GenerationListener& listener_;
   int64_t n_prompts_, n_sequences_, n_places_, max_context_, table_stride_;
   kernels::SamplingRule rule_;
   InferenceModel<T> model_;
@@ -382,13 +387,14 @@ Generator::Generator(const Decoder& decoder, PackedWeights packed)
     : decoder_(decoder), packed_(packed) {}
 
 GenerationResult Generator::generate(const PackedTokens& prompts, std::span<const SamplingKey> keys,
-                                     const GenerationOptions& options) {
+                                     const GenerationOptions& options,
+                                     const GenerationListener& listener) {
   check(decoder_.architecture(), prompts, keys, options);
   if (prompts.n_sequences() == 0) return {};
   return with_type(decoder_.dtype(), [&]<class T>() {
     if (packed_ == PackedWeights::kPerCall) {
       const InferenceWeights<T> weights(decoder_);
-      return Generation<T>(decoder_, weights, prompts, keys, options).run();
+      return Generation<T>(decoder_, weights, prompts, keys, options, listener).run();
     }
     const std::string now = fingerprint(decoder_);
     if (kept_ == nullptr || now != kept_fingerprint_) {
@@ -397,7 +403,7 @@ GenerationResult Generator::generate(const PackedTokens& prompts, std::span<cons
       kept_fingerprint_ = now;
     }
     const auto& weights = *static_cast<const InferenceWeights<T>*>(kept_.get());
-    return Generation<T>(decoder_, weights, prompts, keys, options).run();
+    return Generation<T>(decoder_, weights, prompts, keys, options, listener).run();
   });
 }
 

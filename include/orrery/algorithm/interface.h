@@ -8,9 +8,11 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "orrery/algorithm/answer_watcher.h"
 #include "orrery/comm/communicator.h"
 #include "orrery/data/sequence_batch.h"
 #include "orrery/data/tokenizer.h"
@@ -22,9 +24,11 @@ namespace orrery::algorithm {
 
 /// The shard that a call runs on. Nothing is owned.
 struct ModelContext {
-  model::Decoder* decoder = nullptr;        ///< null: a role without parameters
-  parallel::TrainEngine* engine = nullptr;  ///< null: never trained
-  const data::Tokenizer* tokenizer = nullptr;
+  model::Decoder* decoder = nullptr;           ///< null: a role without parameters
+  parallel::TrainEngine* engine = nullptr;     ///< null: never trained
+  const data::Tokenizer* tokenizer = nullptr;  ///< of the role
+  /// Of the data sets, and of all who generate and learn.
+  const data::Tokenizer* data_tokenizer = nullptr;
   comm::Communicator* data_group = nullptr;  ///< the data ranks of the call
   /// Of a train_step that reads teacher_hidden: the shard in the same place of the role that gave
   /// it. Null: there is none on this worker.
@@ -44,6 +48,7 @@ struct CallContext {
   int64_t calls_per_step = 1;            ///< how often the call runs in a step
   std::filesystem::path samples;         ///< folder for dumps of generated samples; empty: none
   std::filesystem::path failed_answers;  ///< folder of their record; empty: none
+  std::vector<AnswerWatcher*> watchers;  ///< of a generate call: to be told of its answers
 };
 
 /// What an evaluation is about: this data rank's part of the evaluation data set.
@@ -70,6 +75,14 @@ class Interface {
   /// Numbers of the model as it is, without a change to it. Local; names begin with `eval/`.
   virtual metrics::Statistics evaluate(ModelContext& model, const EvaluationInput& input,
                                        const CallContext& call);
+
+  /// Of an inference call that judges answers and can begin while others are still generated: who
+  /// does that. What it finds comes back as `extra` of the samples, and inference() takes it.
+  ///   samples  those that are to be answered, with the inputs of the call that data sets give
+  /// Null: it judges all answers at once. Local; on heads of the call.
+  virtual std::unique_ptr<AnswerWatcher> watch(ModelContext& model,
+                                               const data::SequenceBatch& samples,
+                                               const CallContext& call);
 
   /// What the interface remembers from step to step, for checkpoints: text, equal on all shards of
   /// the call; empty: nothing.
