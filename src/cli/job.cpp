@@ -96,7 +96,10 @@ std::vector<int> evaluating_calls(const Job& job) {
 }
 
 std::string Job::tokenizer() const {
-  return experiment.models.empty() ? "byte" : experiment.models.front().second.tokenizer;
+  for (const auto& [role, model] : experiment.models) {
+    if (!algorithm::only_reads_texts(experiment, role)) return model.tokenizer;
+  }
+  return "byte";
 }
 
 Job prepare_job(const std::string& config_file, const std::vector<std::string>& sets, int n_workers,
