@@ -45,8 +45,9 @@ struct JudgeReward::Judged {
 std::vector<OptionProblem> JudgeRewardOptions::problems(const config::CallConfig& call) const {
   std::vector<OptionProblem> found;
   if (!has(text_template, "{response}")) {
-    found.push_back({"template",
-                     "has no {response}: the judge would not see the answer; write where it stands"});
+    found.push_back(
+        {"template",
+         "has no {response}: the judge would not see the answer; write where it stands"});
   }
   const bool reads_answers =
       std::any_of(call.inputs.begin(), call.inputs.end(),
@@ -179,10 +180,10 @@ void JudgeReward::report(const std::vector<Judged>& judged, const std::vector<Re
     example = base::concat("; to ", response.sample.value, "/", response.member, " it said ",
                            said.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
   }
-  base::log_warning(base::concat(
-      "call ", call.call, ", step ", call.step, ": the judge gave no number to ", n_abstained,
-      " of ", judged.size(), " answers, and ", n_too_long,
-      " were too long for it; they are left out", example));
+  base::log_warning(base::concat("call ", call.call, ", step ", call.step,
+                                 ": the judge gave no number to ", n_abstained, " of ",
+                                 judged.size(), " answers, and ", n_too_long,
+                                 " were too long for it; they are left out", example));
 }
 
 }  // namespace orrery::algorithm

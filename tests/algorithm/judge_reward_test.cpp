@@ -118,8 +118,8 @@ class JudgeRewardTest : public testing::Test {
                  .temperature = temperature,
                  .max_batch = 2},
                 answers());
-    const std::pair<uint64_t, std::vector<std::string>> samples[] = {
-        {5, {"4", "five"}}, {9, {"I do not know", "4."}}};
+    const std::pair<uint64_t, std::vector<std::string>> samples[] = {{5, {"4", "five"}},
+                                                                     {9, {"I do not know", "4."}}};
     size_t i = 0, n_numbers = 0;
     for (const auto& [sample, texts] : samples) {
       for (size_t member = 0; member < texts.size(); ++member, ++i) {
@@ -157,10 +157,8 @@ TEST_F(JudgeRewardTest, AsksAJudgeOfAnotherTokenizerInItsOwnTokens) {
 }
 
 TEST_F(JudgeRewardTest, ScalesTheNumberAndLeavesOutWhatHasNone) {
-  const JudgeRewardOptions plain{.text_template = "{response}",
-                                 .verdict = "([0-9])",
-                                 .max_new_tokens = 60,
-                                 .temperature = 1};
+  const JudgeRewardOptions plain{
+      .text_template = "{response}", .verdict = "([0-9])", .max_new_tokens = 60, .temperature = 1};
   JudgeRewardOptions scaled = plain;
   scaled.output_bias = 4;
   scaled.output_scaling = 0.5;

@@ -1,6 +1,7 @@
-// Who looks at answers while others are still being generated, so that judging them does not have to
-// wait for the last one. It works in pieces, between two tokens, on the thread that generates; what
-// it finds travels with the samples and changes no number: the call that judges would find the same.
+// Who looks at answers while others are still being generated, so that judging them does not have
+// to wait for the last one. It works in pieces, between two tokens, on the thread that generates;
+// what it finds travels with the samples and changes no number: the call that judges would find the
+// same.
 #pragma once
 
 #include <cstddef>

@@ -38,11 +38,12 @@ struct JudgeRewardOptions {
   template <class Visitor>
   static void visit_fields(Visitor& field) {
     using C = JudgeRewardOptions;
-    field(&C::text_template, "template",
-          "what the judge goes on from; {prompt}, {response} and {answer} stand for the problem, the "
-          "answer to be judged and the record's reference; names of special tokens give these "
-          "tokens",
-          config::escaped_text());
+    field(
+        &C::text_template, "template",
+        "what the judge goes on from; {prompt}, {response} and {answer} stand for the problem, the "
+        "answer to be judged and the record's reference; names of special tokens give these "
+        "tokens",
+        config::escaped_text());
     field(&C::verdict, "verdict",
           "regular expression (PCRE2) whose first group is the judge's number, in its last match",
           text_pattern());
@@ -57,8 +58,7 @@ struct JudgeRewardOptions {
           config::one_of({"auto", "true", "false"}));
     field(&C::output_scaling, "output_scaling", "the reward is (number - output_bias) * this",
           config::anything());
-    field(&C::output_bias, "output_bias", "subtracted from the judge's number",
-          config::anything());
+    field(&C::output_bias, "output_bias", "subtracted from the judge's number", config::anything());
     field(&C::dump_samples, "dump_samples", "write prompts, answers and rewards to samples/",
           config::anything());
   }
