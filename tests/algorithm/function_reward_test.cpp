@@ -241,7 +241,10 @@ TEST_F(FunctionRewardTest, GivesAnswersThatComeOneAfterAnotherTheVerdictsOfThose
       EXPECT_TRUE(got.emplace(i, std::move(verdict)).second);
     });
     for (size_t i = 0; i < texts.size(); ++i) {
-      Response response{.sample = {5}, .member = static_cast<int>(i), .text = texts[i]};
+      Response response;
+      response.sample = {5};
+      response.member = static_cast<int>(i);
+      response.text = texts[i];
       response.record = base::concat("{\"line\":", i, "}");
       std::string question = judge.question(response);
       stream.add(std::move(response), std::move(question));

@@ -45,6 +45,9 @@ class JudgeRewardTest : public testing::Test {
  protected:
   JudgeRewardTest() : decoder_(architecture(), at::kFloat, c10::kCPU) {
     decoder_.parameters().initialise(7);
+    call_.call = "reward";
+    call_.step = 3;
+    call_.seed = 4;
   }
 
   static model::Architecture architecture() {
@@ -139,7 +142,7 @@ class JudgeRewardTest : public testing::Test {
   model::Decoder decoder_;
   data::ByteTokenizer bytes_;
   const data::Tokenizer* tokenizer_ = &bytes_;
-  CallContext call_{.call = "reward", .step = 3, .seed = 4};
+  CallContext call_;
   metrics::Statistics statistics_;
 };
 
@@ -186,7 +189,10 @@ TEST_F(JudgeRewardTest, CountsAnswersThatAreTooLongForTheJudge) {
 }
 
 TEST(JudgePrompt, FillsEachPlaceOnceAndLooksAtNothingThatWasPutIn) {
-  const Response response{.prompt = "rendered", .text = "{answer}{prompt}", .answer = "{response}"};
+  Response response;
+  response.prompt = "rendered";
+  response.text = "{answer}{prompt}";
+  response.answer = "{response}";
   EXPECT_EQ(judge_prompt("{{prompt}|{response}|{answer}|{other}", response),
             "{rendered|{answer}{prompt}|{response}|{other}");
   Response of_record = response;
