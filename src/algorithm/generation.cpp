@@ -1,6 +1,7 @@
 #include "orrery/algorithm/generation.h"
 
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "orrery/algorithm/log_probs.h"
@@ -35,9 +36,9 @@ model::GenerationListener listener_for(std::span<AnswerWatcher* const> watchers,
 
 }  // namespace
 
-data::SequenceBatch generate_batch(ModelContext& model, const data::SequenceBatch& prompts,
-                                   model::GenerationOptions options, uint64_t seed, int64_t step,
-                                   std::span<AnswerWatcher* const> watchers) {
+GeneratedBatch generate_batch(ModelContext& model, const data::SequenceBatch& prompts,
+                              model::GenerationOptions options, uint64_t seed, int64_t step,
+                              std::span<AnswerWatcher* const> watchers) {
   if (model.tokenizer != nullptr) {
     options.never_ids =
         data::ids_without_token(*model.tokenizer, model.decoder->architecture().vocab_size);
@@ -76,7 +77,7 @@ data::SequenceBatch generate_batch(ModelContext& model, const data::SequenceBatc
   // The weights that generate in a step are those that all steps before it have made.
   batch.set("versions", at::full({actions.grand_total()}, step - 1, at::kLong), actions);
   batch.set("seq_no_eos_mask", generated.seq_no_eos_mask, ones);
-  return batch;
+  return {.batch = std::move(batch), .prefilled_tokens = result.prefilled_tokens};
 }
 
 std::vector<int64_t> stop_ids(const data::Tokenizer& tokenizer) {
@@ -103,7 +104,7 @@ data::SequenceBatch Generate::generate(ModelContext& model, const data::Sequence
                                    .max_batch = options_.max_batch};
   if (options_.stop_at_eos) options.stop_ids = stop_ids(*model.tokenizer);
   data::SequenceBatch output =
-      generate_batch(model, input, options, call.seed, call.step, call.watchers);
+      generate_batch(model, input, options, call.seed, call.step, call.watchers).batch;
 
   const auto n = static_cast<double>(output.meta.at("packed_input_ids").lengths.n_sequences());
   const auto prompts = static_cast<double>(input.meta.at("packed_prompts").lengths.grand_total() *

@@ -12,14 +12,14 @@
 // the last stage of a pipeline tells the others what it drew.
 #include "orrery/model/generator.h"
 
+#include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 
 #include <algorithm>   // max, sort
 #include <cstddef>     // max_align_t
 #include <functional>  // greater
 
-#include "dispatch.h"
-#include "inference_model.h"
+#include "generation_pass.h"
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
@@ -38,12 +38,11 @@ constexpr int64_t kPrefillTokens = 2048;
 
 int64_t pages_for(int64_t n_tokens) { return (n_tokens + kPageTokens - 1) / kPageTokens; }
 
-template <class T>
 class Generation {
  public:
-  Generation(const Decoder& decoder, const InferenceWeights<T>& weights,
-             const PackedTokens& prompts, std::span<const SamplingKey> keys,
-             const GenerationOptions& options, const GenerationListener& listener)
+  Generation(const Decoder& decoder, const GenerationWeights& weights, const PackedTokens& prompts,
+             std::span<const SamplingKey> keys, const GenerationOptions& options,
+             const GenerationListener& listener)
       : shard_(decoder.shard()),
         architecture_(decoder.architecture()),
         local_(shard_architecture(architecture_, shard_.place)),
@@ -62,15 +61,16 @@ class Generation {
               .min_new_tokens = options.min_new_tokens,
               .stop_ids = options.stop_ids,
               .never_ids = options.never_ids},
-        model_(decoder, weights,
-               std::max({n_places_, longest_prompt(), std::min(kPrefillTokens, prompts.size())}),
-               max_context_),
-        pages_(local_.n_layers, worst_case_pages(),
+        pass_(decoder, weights,
+              std::max({n_places_, longest_prompt(), std::min(kPrefillTokens, prompts.size())}),
+              max_context_),
+        pages_(decoder.dtype(), local_.n_layers, worst_case_pages(),
                kernels::page_size(local_.n_kv_heads, local_.head_dim)),
         live_(static_cast<size_t>(n_prompts_)),
         page_table_(static_cast<size_t>(n_places_ * table_stride_)),
-        logits_(static_cast<size_t>(n_places_ * architecture_.vocab_size)),
-        row_(static_cast<size_t>(architecture_.vocab_size)),
+        logits_(at::empty({n_places_, architecture_.vocab_size},
+                          at::TensorOptions().dtype(decoder.dtype()))),
+        row_(at::empty({1, architecture_.vocab_size}, logits_.options())),
         scratch_(static_cast<size_t>(kernels::sampling_scratch_bytes(architecture_.vocab_size)) /
                      sizeof(std::max_align_t) +
                  1) {
@@ -166,36 +166,52 @@ class Generation {
     const int64_t free_places = n_places_ - static_cast<int64_t>(places_.size());
     const int64_t first = next_ / options_.group_size;
     const int64_t last = std::min(n_sequences_ - 1, next_ + free_places - 1) / options_.group_size;
-    items_.clear();
-    int64_t n_tokens = 0;
+    n_context_.clear();
+    cu_seqlens_.assign(1, 0);
+    prefill_table_.clear();
     for (int64_t p = first; p <= last; ++p) {
       const int64_t n = prompt_length(p);
-      if (p > first && n_tokens + n > kPrefillTokens) break;
-      n_tokens += n;
-      LivePrompt& live = live_[static_cast<size_t>(p)];
-      for (int64_t page = 0; page < pages_for(n); ++page) live.pages.push_back(pages_.take());
-      const int64_t* ids = prompts_.tokens.template const_data_ptr<int64_t>() +
-                           prompts_.cu_seqlens[static_cast<size_t>(p)];
-      items_.push_back({{ids, static_cast<size_t>(n)}, live.pages.data()});
+      if (p > first && cu_seqlens_.back() + n > kPrefillTokens) break;
+      std::vector<int32_t>& pages = live_[static_cast<size_t>(p)].pages;
+      for (int64_t page = 0; page < pages_for(n); ++page) pages.push_back(pages_.take());
+      n_context_.push_back(static_cast<int32_t>(n));
+      cu_seqlens_.push_back(cu_seqlens_.back() + static_cast<int32_t>(n));
+      prefill_table_.insert(prefill_table_.end(), pages.begin(), pages.end());
+      prefill_table_.resize(n_context_.size() * static_cast<size_t>(table_stride_));
     }
-    model_.prefill(items_, pages_, logits_.data());
+    const int64_t* ids =
+        prompts_.tokens.const_data_ptr<int64_t>() + prompts_.cu_seqlens[static_cast<size_t>(first)];
+    run_pass({ids, static_cast<size_t>(cu_seqlens_.back())}, prefill_table_);
     draw_first_tokens(first);
-    result_.prefilled_tokens += n_tokens;
+    result_.prefilled_tokens += cu_seqlens_.back();
+  }
+
+  /// n_context_.size() sequences, cut at cu_seqlens_; their logits are the first rows of logits_.
+  void run_pass(std::span<const int64_t> tokens, const std::vector<int32_t>& page_table) {
+    const auto n = static_cast<int64_t>(n_context_.size());
+    if (!pass_logits_.defined() || pass_logits_.size(0) != n) {
+      pass_logits_ = logits_.narrow(0, 0, n);
+    }
+    pass_.run({.tokens = tokens,
+               .cu_seqlens = cu_seqlens_,
+               .n_context = n_context_,
+               .page_table = page_table.data(),
+               .table_stride = table_stride_},
+              pages_, pass_logits_);
   }
 
   /// For all members of the prompts that were just prefilled, from their logits.
   void draw_first_tokens(int64_t first_prompt) {
     const auto group = static_cast<size_t>(options_.group_size);
-    draws_.resize(items_.size() * group);
+    draws_.resize(n_context_.size() * group);
     if (shard_.place.is_last_stage()) {
       for (size_t i = 0; i < draws_.size(); ++i) {
-        const T* const logits = logits_.data() + i / group * row_.size();
-        std::copy_n(logits, row_.size(), row_.begin());  // drawing changes them
-        draws_[i] = draw(first_prompt * options_.group_size + static_cast<int64_t>(i), row_);
+        row_.copy_(logits_.select(0, static_cast<int64_t>(i / group)));  // drawing changes them
+        draws_[i] = draw(first_prompt * options_.group_size + static_cast<int64_t>(i), row_, 0);
       }
     }
     share_draws();
-    for (size_t i = 0; i < items_.size(); ++i) {
+    for (size_t i = 0; i < n_context_.size(); ++i) {
       const auto from = draws_.begin() + static_cast<ptrdiff_t>(i * group);
       live_[static_cast<size_t>(first_prompt) + i].first.assign(
           from, from + static_cast<ptrdiff_t>(group));
@@ -235,8 +251,8 @@ class Generation {
     }
   }
 
-  /// The next token of a sequence, from `logits`, which it changes.
-  kernels::SampledToken draw(int64_t sequence, std::span<T> logits) {
+  /// The next token of a sequence, from its row of logits, which it changes.
+  kernels::SampledToken draw(int64_t sequence, at::Tensor& logits, int64_t row) {
     const int64_t n_generated = n_generated_of(sequence);
     const SamplingKey& key = keys_[static_cast<size_t>(sequence / options_.group_size)];
     const uint64_t member =
@@ -246,7 +262,7 @@ class Generation {
                                                 .sample = key.sample,
                                                 .member = member,
                                                 .position = static_cast<uint64_t>(n_generated)});
-    return kernels::sample_token<T>(logits, rule_, n_generated, uniform, scratch_.data());
+    return operators::draw(logits, row, rule_, n_generated, uniform, scratch_.data());
   }
 
   int64_t n_generated_of(int64_t sequence) const {
@@ -280,11 +296,9 @@ class Generation {
       tokens_.push_back(result_.sequences[static_cast<size_t>(place.sequence)].tokens.back());
       n_context_.push_back(static_cast<int32_t>(place.n_context));
     }
-    model_.decode({.tokens = tokens_,
-                   .n_context = n_context_,
-                   .page_table = page_table_.data(),
-                   .table_stride = table_stride_},
-                  pages_, logits_.data());
+    cu_seqlens_.resize(places_.size() + 1);
+    for (size_t i = 0; i < cu_seqlens_.size(); ++i) cu_seqlens_[i] = static_cast<int32_t>(i);
+    run_pass(tokens_, page_table_);
     result_.decoded_tokens += static_cast<int64_t>(places_.size());
     ++result_.decode_steps;
     draw_and_retire();
@@ -294,9 +308,8 @@ class Generation {
   void draw_and_retire() {
     draws_.resize(places_.size());
     if (shard_.place.is_last_stage()) {
-      const size_t vocab = row_.size();
       for (size_t i = 0; i < places_.size(); ++i) {
-        draws_[i] = draw(places_[i].sequence, {logits_.data() + i * vocab, vocab});
+        draws_[i] = draw(places_[i].sequence, logits_, static_cast<int64_t>(i));
       }
     }
     share_draws();
@@ -327,19 +340,20 @@ class Generation {
   const GenerationListener& listener_;
   int64_t n_prompts_, n_sequences_, n_places_, max_context_, table_stride_;
   kernels::SamplingRule rule_;
-  InferenceModel<T> model_;
-  PagePool<T> pages_;
+  GenerationPass pass_;
+  PagePool pages_;
   std::vector<LivePrompt> live_;     // [prompts]
   std::vector<int32_t> page_table_;  // [places, table_stride]
-  std::vector<T> logits_;            // [places, V]
-  std::vector<T> row_;               // [V] a member's copy of its prompt's logits
+  at::Tensor logits_;                // [places, V]
+  at::Tensor pass_logits_;           // those of the running pass
+  at::Tensor row_;                   // [1, V] a member's copy of its prompt's logits
   std::vector<kernels::SampledToken> draws_;
   std::vector<std::max_align_t> scratch_;
   int64_t next_ = 0;  // the first sequence not admitted yet
   std::vector<Place> places_;
   std::vector<int64_t> tokens_;
-  std::vector<int32_t> n_context_;
-  std::vector<PrefillItem> items_;
+  std::vector<int32_t> n_context_, cu_seqlens_;
+  std::vector<int32_t> prefill_table_;  // [prompts of a prefill, table_stride]
   GenerationResult result_;
 };
 
@@ -391,20 +405,17 @@ GenerationResult Generator::generate(const PackedTokens& prompts, std::span<cons
                                      const GenerationListener& listener) {
   check(decoder_.architecture(), prompts, keys, options);
   if (prompts.n_sequences() == 0) return {};
-  return with_type(decoder_.dtype(), [&]<class T>() {
-    if (packed_ == PackedWeights::kPerCall) {
-      const InferenceWeights<T> weights(decoder_);
-      return Generation<T>(decoder_, weights, prompts, keys, options, listener).run();
-    }
-    const std::string now = fingerprint(decoder_);
-    if (kept_ == nullptr || now != kept_fingerprint_) {
-      kept_.reset();  // before the new ones are made: not both at a time
-      kept_ = std::make_shared<InferenceWeights<T>>(decoder_);
-      kept_fingerprint_ = now;
-    }
-    const auto& weights = *static_cast<const InferenceWeights<T>*>(kept_.get());
-    return Generation<T>(decoder_, weights, prompts, keys, options, listener).run();
-  });
+  if (packed_ == PackedWeights::kPerCall) {
+    const GenerationWeights weights(decoder_);
+    return Generation(decoder_, weights, prompts, keys, options, listener).run();
+  }
+  const std::string now = fingerprint(decoder_);
+  if (kept_ == nullptr || now != kept_fingerprint_) {
+    kept_.reset();  // before the new ones are made: not both at a time
+    kept_ = std::make_shared<GenerationWeights>(decoder_);
+    kept_fingerprint_ = now;
+  }
+  return Generation(decoder_, *kept_, prompts, keys, options, listener).run();
 }
 
 }  // namespace orrery::model

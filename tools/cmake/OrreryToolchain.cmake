@@ -12,7 +12,7 @@ if(ORRERY_CCACHE)
 endif()
 
 find_program(ORRERY_MOLD mold)
-if(ORRERY_MOLD)
+if(ORRERY_MOLD AND NOT CMAKE_CROSSCOMPILING)
   add_link_options(-fuse-ld=mold)
 endif()
 

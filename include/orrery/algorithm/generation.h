@@ -59,11 +59,16 @@ class Generate final : public Interface {
 /// The tokens that end an answer, as generation takes them.
 std::vector<int64_t> stop_ids(const data::Tokenizer& tokenizer);
 
-/// Answers to `prompts` (a batch with packed_prompts) as a batch of the keys above. Ids that are no
-/// token of the model's tokenizer are never drawn, whatever options.never_ids is. `watchers` are
-/// told of each answer when it is finished.
-data::SequenceBatch generate_batch(ModelContext& model, const data::SequenceBatch& prompts,
-                                   model::GenerationOptions options, uint64_t seed, int64_t step,
-                                   std::span<AnswerWatcher* const> watchers = {});
+struct GeneratedBatch {
+  data::SequenceBatch batch;     ///< of the keys above
+  int64_t prefilled_tokens = 0;  ///< each prompt's once, however many answers it gets
+};
+
+/// Answers to `prompts` (a batch with packed_prompts). Ids that are no token of the model's
+/// tokenizer are never drawn, whatever options.never_ids is. `watchers` are told of each answer when
+/// it is finished.
+GeneratedBatch generate_batch(ModelContext& model, const data::SequenceBatch& prompts,
+                              model::GenerationOptions options, uint64_t seed, int64_t step,
+                              std::span<AnswerWatcher* const> watchers = {});
 
 }  // namespace orrery::algorithm

@@ -75,6 +75,8 @@ struct GenerationResult {
   int64_t decode_steps = 0;
 };
 
+class GenerationWeights;
+
 /// Who is told how a generation goes on, on the thread that generates. What it does changes no
 /// token; the other shards wait for it. May be empty.
 struct GenerationListener {
@@ -106,7 +108,7 @@ class Generator {
  private:
   const Decoder& decoder_;
   PackedWeights packed_;
-  std::shared_ptr<const void> kept_;  // InferenceWeights of the decoder's type; kKeep
+  std::shared_ptr<const GenerationWeights> kept_;  // kKeep
   std::string kept_fingerprint_;
 };
 
