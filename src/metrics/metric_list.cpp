@@ -784,7 +784,7 @@ constexpr Metric kEvaluation[] = {
      .source = "master"},
     {.name = "time/evaluation/<set>",
      .unit = "s",
-     .definition = "the same of a set of `evaluate.sets`",
+     .definition = "of a set of `evaluate.sets`: work of the slowest data rank",
      .source = "master"},
 };
 
