@@ -91,9 +91,10 @@ class WordProblems(unittest.TestCase):
     def test_the_recipes_take_what_was_written(self):
         if PROGRAM is None:
             self.skipTest("no --program")
-        data = [f"dataset.{name}.path={self.folder / (name + '.jsonl')}" for name in ("train", "test")]
-        for recipe, more in (("sft", []), ("grpo", ["model.actor.path=", "model.actor.vocab_size=512"])):
-            sets = [*data, f"model.actor.tokenizer={self.folder / 'tokenizer'}", *more]
+        for recipe, names, more in (("sft", ("train", "test"), []),
+                                    ("grpo", SETS, ["model.actor.path=", "model.actor.vocab_size=512"])):
+            sets = [f"dataset.{name}.path={self.folder / (name + '.jsonl')}" for name in names]
+            sets += [f"model.actor.tokenizer={self.folder / 'tokenizer'}", *more]
             done = subprocess.run(
                 [PROGRAM, "plan", str(REPOSITORY / f"configs/recipes/{recipe}_word_problems.cfg"), "--workers", "2",
                  *(word for text in sets for word in ("--set", text))], capture_output=True, text=True)
