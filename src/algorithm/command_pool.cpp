@@ -64,18 +64,62 @@ void CommandPool::ask(const std::vector<std::string>& questions, const Check& ch
     do {
       while (round.n_open > 0) {
         assign(round);
-        wait(round);
+        wait(round, Patience::kUntilSomethingHappens);
       }
       settle(round);  // may open one again
     } while (round.n_open > 0);
   } catch (...) {
-    for (Slot& slot : processes_) slot.reset();  // their answers would come too late
+    abandon();
     throw;
   }
   if (round.n_warnings > kMaxWarnings) {
     base::log_warning(base::concat("command ", options_.command, ": ended and started again ",
                                    round.n_warnings, " times in this call"));
   }
+}
+
+void CommandPool::abandon() {
+  for (Slot& slot : processes_) slot.reset();
+}
+
+CommandPool::Asking::Asking(CommandPool& pool, Check check, Decided decided)
+    : pool_(pool),
+      check_(std::move(check)),
+      decided_(std::move(decided)),
+      round_(std::make_unique<Round>(
+          Round{.questions = questions_, .check = check_, .decided = decided_})) {}
+
+CommandPool::Asking::~Asking() {
+  if (round_ != nullptr) pool_.abandon();
+}
+
+void CommandPool::Asking::add(std::string question) {
+  round_->waiting.push_back(questions_.size());
+  questions_.push_back(std::move(question));
+  round_->restarts.push_back(0);
+  ++round_->n_open;
+}
+
+size_t CommandPool::Asking::n_free() const {
+  const auto n_idle =
+      std::count_if(pool_.processes_.begin(), pool_.processes_.end(),
+                    [](const Slot& slot) { return slot == nullptr || !slot->is_busy(); });
+  const auto idle = static_cast<size_t>(n_idle);
+  return idle > round_->waiting.size() ? idle - round_->waiting.size() : 0;
+}
+
+void CommandPool::Asking::advance() {
+  pool_.assign(*round_);
+  pool_.wait(*round_, Patience::kNone);
+}
+
+void CommandPool::Asking::finish() {
+  const auto is_busy = [](const Slot& slot) { return slot != nullptr && slot->is_busy(); };
+  while (std::any_of(pool_.processes_.begin(), pool_.processes_.end(), is_busy)) {
+    pool_.wait(*round_, Patience::kUntilSomethingHappens);
+  }
+  pool_.settle(*round_);
+  round_.reset();
 }
 
 void CommandPool::assign(Round& round) {
@@ -146,7 +190,7 @@ void CommandPool::revoke(Round& round, Slot& slot, const std::string& what) {
   ask_again_or_decide(round, held->question, CommandAnswer::End::kMalformed, text);
 }
 
-void CommandPool::wait(Round& round) {
+void CommandPool::wait(Round& round, Patience patience) {
   std::vector<pollfd> polled;
   Clock::time_point first = Clock::now() + std::chrono::seconds(1);  // on_wait
   for (const Slot& slot : processes_) {
@@ -155,7 +199,8 @@ void CommandPool::wait(Round& round) {
     first = std::min(first, slot->deadline());
   }
   const auto left = std::chrono::duration<double, std::milli>(first - Clock::now()).count();
-  const int milliseconds = static_cast<int>(std::max(std::ceil(left), 0.0));
+  const int milliseconds =
+      patience == Patience::kNone ? 0 : static_cast<int>(std::max(std::ceil(left), 0.0));
   if (poll(polled.data(), polled.size(), milliseconds) < 0 && errno != EINTR) {
     throw CallError(
         base::concat("waiting for command ", options_.command, ": ", std::strerror(errno)));

@@ -7,6 +7,7 @@
 #include <limits>
 #include <utility>
 
+#include "early_judge.h"
 #include "orrery/algorithm/rewards.h"
 #include "orrery/base/error.h"
 #include "orrery/base/hash.h"
@@ -56,6 +57,8 @@ struct CommandReward::Round {
   std::vector<float> rewards = {};
   std::vector<FailedAnswer> failed = {};  // of this data rank
   std::vector<FailedAnswer> fresh = {};   // of these, those decided now
+  EarlyVerdicts early = {};               // while answers were generated
+  int64_t n_early = 0;                    // of these, those that were taken
   int64_t restarts = 0;                   // that went into decisions of before
   int64_t n_answers = 0;                  // of all data ranks
   int64_t n_expected = 0;                 // of all data ranks in the whole step
@@ -130,6 +133,7 @@ data::SequenceBatch CommandReward::inference(ModelContext& model, const data::Se
   Round round{.call = call, .responses = responses_of(input, *model.tokenizer)};
   round.rewards.resize(round.responses.size());
   if (!model.is_dp_head) return reward_batch(input, round.rewards);
+  round.early = early_verdicts_of(input.meta, call.call);
   prepare(model, call);
   at::Tensor n_answers = at::tensor({std::ssize(round.responses)}, at::kLong);
   model.data_group->all_reduce(n_answers, comm::ReduceOp::kSum);
@@ -147,12 +151,31 @@ data::SequenceBatch CommandReward::inference(ModelContext& model, const data::Se
   const bool is_stopped = are_too_many(round);
   // What stops the job is asked for again when it goes on.
   if (record_ && !is_stopped) record_->add(call.step, round.fresh);
-  return reward_batch(input, round.rewards);
+  data::SequenceBatch output = reward_batch(input, round.rewards);
+  // They have served: samples need not carry them any further.
+  if (input.meta.extra.contains(findings_for(call.call))) {
+    output.meta.extra[findings_for(call.call)].resize(output.size());
+  }
+  return output;
+}
+
+std::unique_ptr<AnswerWatcher> CommandReward::watch(ModelContext& model,
+                                                    const data::SequenceBatch& samples,
+                                                    const CallContext& call) {
+  if (!options_.while_generating) return nullptr;
+  prepare(model, call);
+  const auto is_decided = [this, step = call.step](const Response& response,
+                                                   const std::string& question) {
+    return record_ && record_->find(step, response.sample.value, response.member,
+                                    base::hash64(question)) != nullptr;
+  };
+  return std::make_unique<EarlyJudge>(*judge_, ResponseReader(samples, *model.tokenizer),
+                                      samples.size(), is_decided);
 }
 
 void CommandReward::ask(Round& round) {
-  std::vector<size_t> asked;  // places of the responses
-  std::vector<std::string> questions;
+  std::vector<size_t> asked, suspects;  // places of the responses
+  size_t n_known = 0;
   for (size_t i = 0; i < round.responses.size(); ++i) {
     const Response& response = round.responses[i];
     round.questions.push_back(judge_->question(response));
@@ -161,31 +184,57 @@ void CommandReward::ask(Round& round) {
                                 base::hash64(round.questions.back()))
                 : nullptr;
     if (known == nullptr) {
-      asked.push_back(i);
-      questions.push_back(round.questions.back());
+      take_early(round, i, asked, suspects);
       continue;
     }
+    ++n_known;
     round.restarts += known->restarts;
     decide(round, i, {.failure = known->reason, .what = known->what, .restarts = known->restarts});
   }
-  const size_t n_known = round.failed.size();
   if (n_known > 0) {
     base::log_info(base::concat("call ", round.call.call, ", step ", round.call.step, ": ", n_known,
                                 " answers without a reward, as before the run was resumed"));
   }
+  const size_t n_together = asked.size();
+  asked.insert(asked.end(), suspects.begin(), suspects.end());
   std::vector<const Response*> responses;
-  for (const size_t i : asked) responses.push_back(&round.responses[i]);
-  judge_->ask(responses, questions, [&](size_t question, Verdict verdict) {
-    const bool is_failed = verdict.failure.has_value();
-    decide(round, asked[question], std::move(verdict));
-    if (is_failed) round.fresh.push_back(round.failed.back());
-  });
+  std::vector<std::string> questions;
+  for (const size_t i : asked) {
+    responses.push_back(&round.responses[i]);
+    questions.push_back(round.questions[i]);
+  }
+  judge_->ask(
+      responses, questions,
+      [&](size_t question, Verdict verdict) {
+        decide_now(round, asked[question], std::move(verdict));
+      },
+      n_together);
   // In an order that does not depend on time.
   for (std::vector<FailedAnswer>* const failed : {&round.failed, &round.fresh}) {
     std::sort(failed->begin(), failed->end(), [](const FailedAnswer& a, const FailedAnswer& b) {
       return std::pair(a.sample, a.member) < std::pair(b.sample, b.member);
     });
   }
+}
+
+void CommandReward::take_early(Round& round, size_t i, std::vector<size_t>& asked,
+                               std::vector<size_t>& suspects) {
+  const Response& response = round.responses[i];
+  const auto early = round.early.find({response.sample.value, response.member});
+  if (early == round.early.end() || early->second.question != base::hash64(round.questions[i])) {
+    asked.push_back(i);
+  } else if (early->second.is_suspect) {
+    suspects.push_back(i);
+  } else {
+    ++round.n_early;
+    decide_now(round, i, std::move(early->second.verdict));
+  }
+}
+
+void CommandReward::decide_now(Round& round, size_t i, Verdict verdict) {
+  const bool is_failed = verdict.failure.has_value();
+  decide(round, i, std::move(verdict));
+  if (is_failed) round.fresh.push_back(round.failed.back());
 }
 
 void CommandReward::decide(Round& round, size_t i, Verdict verdict) {
@@ -261,6 +310,8 @@ void CommandReward::report(const Round& round) {
   }
   statistics_.sum("command_restarts",
                   static_cast<double>(judge_->take_restarts() + round.restarts));
+  statistics_.mean("judged_early_share", static_cast<double>(round.n_early),
+                   static_cast<double>(round.responses.size()));
   statistics_.mean("failed_share", static_cast<double>(round.failed.size()),
                    static_cast<double>(round.responses.size()));
   for (const FailureReason reason : kFailureReasons) {

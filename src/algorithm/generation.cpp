@@ -1,7 +1,8 @@
 #include "orrery/algorithm/generation.h"
 
 #include <algorithm>  // find
-#include <utility>    // move
+#include <span>
+#include <utility>  // move
 #include <vector>
 
 #include "orrery/algorithm/log_probs.h"
@@ -10,8 +11,35 @@
 
 namespace orrery::algorithm {
 
+namespace {
+
+/// Tells `watchers` of the answers to `prompts`; both must outlive it.
+model::GenerationListener listener_for(std::span<AnswerWatcher* const> watchers,
+                                       const model::PackedTokens& prompts, int64_t group_size) {
+  if (watchers.empty()) return {};
+  const auto finished = [watchers, &prompts, group_size](int64_t sequence,
+                                                         const model::GeneratedSequence& answer) {
+    const auto sample = static_cast<size_t>(sequence / group_size);
+    const int64_t begin = prompts.cu_seqlens[sample];
+    const auto n_prompt = static_cast<size_t>(prompts.cu_seqlens[sample + 1] - begin);
+    const int64_t* const prompt = prompts.tokens.const_data_ptr<int64_t>() + begin;
+    std::vector<int32_t> tokens(prompt, prompt + n_prompt);
+    tokens.insert(tokens.end(), answer.tokens.begin(), answer.tokens.end());
+    for (AnswerWatcher* const watcher : watchers) {
+      watcher->finished(sample, static_cast<int>(sequence % group_size), tokens, n_prompt);
+    }
+  };
+  const auto between_tokens = [watchers] {
+    for (AnswerWatcher* const watcher : watchers) watcher->advance();
+  };
+  return {.finished = finished, .between_tokens = between_tokens};
+}
+
+}  // namespace
+
 GeneratedBatch generate_batch(ModelContext& model, const data::SequenceBatch& prompts,
-                              model::GenerationOptions options, uint64_t seed, int64_t step) {
+                              model::GenerationOptions options, uint64_t seed, int64_t step,
+                              std::span<AnswerWatcher* const> watchers) {
   if (model.tokenizer != nullptr) {
     options.never_ids =
         data::ids_without_token(*model.tokenizer, model.decoder->architecture().vocab_size);
@@ -24,7 +52,8 @@ GeneratedBatch generate_batch(ModelContext& model, const data::SequenceBatch& pr
     keys.push_back({.seed = seed, .step = static_cast<uint64_t>(step), .sample = id.value});
   }
   const model::GenerationResult result =
-      model::Generator(*model.decoder).generate(packed, keys, options);
+      model::Generator(*model.decoder)
+          .generate(packed, keys, options, listener_for(watchers, packed, options.group_size));
   model::PackedGeneration generated =
       model::pack_generation(packed, result, options.group_size, model.decoder->dtype());
 
@@ -88,7 +117,8 @@ data::SequenceBatch Generate::generate(ModelContext& model, const data::Sequence
                                    .max_cache_tokens = options_.max_cache_tokens,
                                    .measure_entropy = wants(call, "entropies")};
   if (options_.stop_at_eos) options.stop_ids = stop_ids(*model.tokenizer);
-  GeneratedBatch generated = generate_batch(model, input, options, call.seed, call.step);
+  GeneratedBatch generated =
+      generate_batch(model, input, options, call.seed, call.step, call.watchers);
   data::SequenceBatch output = std::move(generated.batch);
 
   const auto n = static_cast<double>(output.meta.at("packed_input_ids").lengths.n_sequences());

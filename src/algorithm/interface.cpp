@@ -31,6 +31,11 @@ Evaluation Interface::evaluate(ModelContext&, const EvaluationInput&, const Call
   refuse(call, "evaluation");
 }
 
+std::unique_ptr<AnswerWatcher> Interface::watch(ModelContext&, const data::SequenceBatch&,
+                                                const CallContext&) {
+  return nullptr;
+}
+
 void Interface::restore(const std::string& state) {
   throw CheckpointError(
       base::concat("an interface that remembers nothing is given \"", state, "\""));

@@ -11,6 +11,7 @@
 #include "orrery/algorithm/dpo.h"
 #include "orrery/algorithm/format_reward.h"
 #include "orrery/algorithm/generation.h"
+#include "orrery/algorithm/judge_reward.h"
 #include "orrery/algorithm/label_checks.h"
 #include "orrery/algorithm/ppo_actor.h"
 #include "orrery/algorithm/ppo_critic.h"
@@ -65,6 +66,11 @@ InterfaceSignature that_compares(InterfaceSignature signature) {
 
 InterfaceSignature that_combines(InterfaceSignature signature) {
   signature.takes_other_inputs = true;
+  return signature;
+}
+
+InterfaceSignature that_reads_texts(InterfaceSignature signature) {
+  signature.reads_texts = true;
   return signature;
 }
 
@@ -256,9 +262,9 @@ std::map<std::string, Registration> built_in() {
   const std::vector<std::string> text = {"prompts", "completions"};
   const std::vector<std::string> answered = {"packed_input_ids", "prompt_mask"};
   return {
-      {"generate",
-       registration_of<Generate, GenerateOptions>(
-           {{CallKind::kGenerate, {"packed_prompts"}, {}, kGenerated}}, {"temperature"})},
+      {"generate", registration_of<Generate, GenerateOptions>(
+                       {{CallKind::kGenerate, {"packed_prompts"}, {}, kGenerated}},
+                       {"temperature", "max_new_tokens", "max_batch"})},
       {"sft", registration_of<Sft, SftOptions>({train_step_of(answered, {}, text)}, {"match"})},
       {"rule_reward",
        registration_of<RuleReward, RuleRewardOptions>(
@@ -276,6 +282,11 @@ std::map<std::string, Registration> built_in() {
                             {inference_of(answered, {"answers", "fields", "prompt_texts"},
                                           "rewards", ModelNeed::kNone)},
                             {"correct", "wrong"})},
+      {"judge_reward",
+       registration_of<JudgeReward, JudgeRewardOptions>(
+           {that_reads_texts(
+               inference_of(answered, {"answers", "fields", "prompt_texts"}, "rewards"))},
+           {"max_new_tokens", "temperature", "max_batch", "output_scaling", "output_bias"})},
       {"grpo", registration_of<PpoActor, GrpoOptions>({policy(kRewarded, {}), reference()},
                                                       names_of_options<GrpoOptions>())},
       {"ppo_actor", registration_of<PpoActor, PpoActorOptions>(
@@ -293,7 +304,8 @@ std::map<std::string, Registration> built_in() {
             with_options(inference_of({"packed_input_ids"},
                                       {"prompt_mask", "answers", "fields", "prompt_texts"},
                                       "rewards", ModelNeed::kValueHead),
-                         {"output_scaling", "output_bias", "dump_samples"})})},
+                         {"output_scaling", "output_bias", "dump_samples"})},
+           {"output_scaling", "output_bias"})},
       {"dpo",
        registration_of<Dpo, DpoOptions>(
            {preferences(), with_options(inference_of(answered, {}, "seqlogp"), {})}, {"beta"})},
@@ -524,6 +536,18 @@ std::optional<InterfaceSignature> signature_of(std::string_view interface, graph
     if (signature.kind == kind) return std::move(signature);
   }
   return std::nullopt;
+}
+
+bool only_reads_texts(const config::Experiment& experiment, const std::string& role) {
+  bool reads = false;
+  for (const auto& [name, call] : experiment.calls) {
+    if (!call.enabled || call.model != role) continue;
+    for (const InterfaceSignature& signature : signatures_of(call.interface)) {
+      if (!signature.reads_texts) return false;
+      reads = true;
+    }
+  }
+  return reads;
 }
 
 std::unique_ptr<Interface> make_interface(const std::string& name,

@@ -39,6 +39,37 @@ nlohmann::ordered_json value_of(const std::string& text) {
 
 }  // namespace
 
+ResponseReader::ResponseReader(const data::SequenceBatch& batch, const data::Tokenizer& tokenizer)
+    : tokenizer_(tokenizer),
+      end_tokens_(tokenizer.eos_ids()),
+      ids_(batch.meta.ids),
+      datasets_(extras_of(batch, kDatasetOfSample)),
+      records_(extras_of(batch, data::kRecordOfSample)),
+      answers_(texts_of(batch, "answers")),
+      fields_(texts_of(batch, "fields")),
+      prompts_(texts_of(batch, "prompt_texts")) {}
+
+Response ResponseReader::read(size_t sample, int member, std::span<const int32_t> tokens,
+                              size_t n_prompt) const {
+  const std::span<const int32_t> answer = tokens.subspan(n_prompt);
+  const bool has_ended = !answer.empty() && std::find(end_tokens_.begin(), end_tokens_.end(),
+                                                      answer.back()) != end_tokens_.end();
+  return {.sample = ids_[sample],
+          .member = member,
+          .prompt = tokenizer_.decode(tokens.first(n_prompt)),
+          .record_prompt = prompts_[sample],
+          .text = tokenizer_.decode(has_ended ? answer.first(answer.size() - 1) : answer),
+          .answer = answers_[sample],
+          .fields = fields_[sample],
+          .ended = has_ended,
+          .n_tokens = static_cast<int32_t>(answer.size()),
+          .tokens = {answer.begin(), answer.end()},
+          .failure = {},
+          .parts = {},
+          .dataset = datasets_[sample],
+          .record = records_[sample]};
+}
+
 std::vector<Response> responses_of(const data::SequenceBatch& batch,
                                    const data::Tokenizer& tokenizer) {
   const data::NestedLengths& lengths = batch.meta.at("packed_input_ids").lengths;
@@ -47,35 +78,15 @@ std::vector<Response> responses_of(const data::SequenceBatch& batch,
   const int32_t* token = ids.const_data_ptr<int32_t>();
   const bool* is_prompt = prompt_mask.const_data_ptr<bool>();
 
-  const std::vector<std::string> datasets = extras_of(batch, kDatasetOfSample);
-  const std::vector<std::string> records = extras_of(batch, data::kRecordOfSample);
-  const std::vector<std::string> answers = texts_of(batch, "answers");
-  const std::vector<std::string> fields = texts_of(batch, "fields");
-  const std::vector<std::string> prompts = texts_of(batch, "prompt_texts");
-  const std::vector<int32_t> end_tokens = tokenizer.eos_ids();
+  const ResponseReader reader(batch, tokenizer);
   std::vector<Response> responses;
   for (size_t i = 0; i < batch.size(); ++i) {
     int member = 0;
     for (const int32_t n : lengths.of(i)) {
       int32_t prompt = 0;
       while (prompt < n && is_prompt[prompt]) ++prompt;
-      const auto text_of = [&](int32_t begin, int32_t end) {
-        return tokenizer.decode({token + begin, static_cast<size_t>(end - begin)});
-      };
-      const bool has_ended = prompt < n && std::find(end_tokens.begin(), end_tokens.end(),
-                                                     token[n - 1]) != end_tokens.end();
-      responses.push_back({.sample = batch.meta.ids[i],
-                           .member = member++,
-                           .prompt = text_of(0, prompt),
-                           .record_prompt = prompts[i],
-                           .text = text_of(prompt, has_ended ? n - 1 : n),
-                           .answer = answers[i],
-                           .fields = fields[i],
-                           .ended = has_ended,
-                           .n_tokens = n - prompt,
-                           .tokens = {token + prompt, token + n}});
-      responses.back().dataset = datasets[i];
-      responses.back().record = records[i];
+      responses.push_back(
+          reader.read(i, member++, {token, static_cast<size_t>(n)}, static_cast<size_t>(prompt)));
       token += n;
       is_prompt += n;
     }

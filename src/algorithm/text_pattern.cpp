@@ -3,6 +3,7 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+#include <algorithm>  // max
 #include <utility>
 
 #include "orrery/base/error.h"
@@ -69,6 +70,31 @@ TextPattern::Match TextPattern::match(std::string_view text) const {
                                 0, PCRE2_NO_JIT, data.get(), code_->context);
   if (count >= 0) return Match::kYes;
   return count == PCRE2_ERROR_NOMATCH ? Match::kNo : Match::kUndecided;
+}
+
+int TextPattern::n_groups() const {
+  uint32_t count = 0;
+  pcre2_pattern_info(code_->code, PCRE2_INFO_CAPTURECOUNT, &count);
+  return static_cast<int>(count);
+}
+
+std::optional<std::string> TextPattern::last_group(std::string_view text) const {
+  const std::unique_ptr<pcre2_match_data, FreeMatch> data(
+      pcre2_match_data_create_from_pattern(code_->code, nullptr));
+  std::optional<std::string> last;
+  for (size_t begin = 0; begin <= text.size();) {
+    const int count = pcre2_match(code_->code, reinterpret_cast<PCRE2_SPTR>(text.data()),
+                                  text.size(), begin, PCRE2_NO_JIT, data.get(), code_->context);
+    if (count == PCRE2_ERROR_NOMATCH) return last;
+    if (count < 0) return std::nullopt;
+    const PCRE2_SIZE* const places = pcre2_get_ovector_pointer(data.get());
+    const bool took_part = count > 1 && places[2] != PCRE2_UNSET;
+    last = took_part ? std::optional(std::string(text.substr(places[2], places[3] - places[2])))
+                     : std::nullopt;
+    begin = std::max(places[1], begin + 1);  // on, also behind an empty match
+    while (begin < text.size() && (text[begin] & 0xC0) == 0x80) ++begin;  // whole characters
+  }
+  return last;
 }
 
 config::Check text_pattern() {

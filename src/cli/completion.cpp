@@ -1,5 +1,5 @@
-// `orrery completion bash|zsh`: what a shell needs to complete commands, options, files and the keys
-// of --set. Made from the lists that the program itself reads, so that it cannot lag behind.
+// `orrery completion bash|zsh`: what a shell needs to complete commands, options, files and the
+// keys of --set. Made from the lists that the program itself reads, so that it cannot lag behind.
 #include <cctype>
 #include <functional>
 #include <iostream>
@@ -25,19 +25,14 @@ struct CommandHelp {
   const char* name;
   std::string (*options)();
 };
-constexpr CommandHelp kCommands[] = {{"train", config::train_options_help},
-                                     {"evaluate", config::evaluate_options_help},
-                                     {"plan", config::plan_options_help},
-                                     {"score", config::score_options_help},
-                                     {"generate", config::generate_options_help},
-                                     {"convert", config::convert_options_help},
-                                     {"inspect", config::inspect_options_help},
-                                     {"verify", config::verify_options_help},
-                                     {"report", config::report_options_help},
-                                     {"watch", config::watch_options_help},
-                                     {"plot", config::plot_options_help},
-                                     {"compare", config::compare_options_help},
-                                     {"doctor", config::doctor_options_help}};
+constexpr CommandHelp kCommands[] = {
+    {"train", config::train_options_help},       {"evaluate", config::evaluate_options_help},
+    {"plan", config::plan_options_help},         {"score", config::score_options_help},
+    {"generate", config::generate_options_help}, {"convert", config::convert_options_help},
+    {"inspect", config::inspect_options_help},   {"verify", config::verify_options_help},
+    {"report", config::report_options_help},     {"watch", config::watch_options_help},
+    {"plot", config::plot_options_help},         {"compare", config::compare_options_help},
+    {"doctor", config::doctor_options_help}};
 
 /// The `--names` of a text of help.
 std::string options_in(std::string_view help) {
@@ -78,8 +73,8 @@ std::string case_function(const std::string& function, const std::vector<std::st
   return text + "  esac\n}\n";
 }
 
-/// What is the same whatever the lists are. Sections that a user names (roles, calls, data sets) are
-/// read from the configuration on the line.
+/// What is the same whatever the lists are. Sections that a user names (roles, calls, data sets)
+/// are read from the configuration on the line.
 constexpr const char* kScript = R"bash(
 _orrery_keys() {
   local config=$1 section
@@ -126,14 +121,12 @@ std::string script() {
     }
     return std::string();
   });
-  const std::vector<std::string> sections = {"experiment", "layout",           "checkpoint",
-                                             "evaluate",   "export",           "dynamic_sampling",
-                                             "model.",     "dataset.",         "evaluate.",
-                                             "call."};
+  const std::vector<std::string> sections = {
+      "experiment",       "layout", "checkpoint", "evaluate",  "export",
+      "dynamic_sampling", "model.", "dataset.",   "evaluate.", "call."};
   const std::string keys = case_function("_orrery_section_keys", sections, [](const auto& section) {
     if (section == "call.") return call_keys();
-    return names_of(
-        config::schema_of_section(section.back() == '.' ? section + "x" : section));
+    return names_of(config::schema_of_section(section.back() == '.' ? section + "x" : section));
   });
   return concat("_orrery_commands=\"", base::join(commands, " "), " completion help version\"\n",
                 options, keys, kScript);
@@ -146,8 +139,9 @@ int run_completion(std::span<const std::string> arguments) {
   if (arguments.size() == 1 && shell == "bash") {
     std::cout << script();
   } else if (arguments.size() == 1 && shell == "zsh") {
-    std::cout << "autoload -U +X compinit && compinit\nautoload -U +X bashcompinit && bashcompinit\n"
-              << script();
+    std::cout
+        << "autoload -U +X compinit && compinit\nautoload -U +X bashcompinit && bashcompinit\n"
+        << script();
   } else if (arguments.size() == 1 && shell == "--help") {
     std::cout << "orrery completion bash|zsh: commands, options and keys completed by the shell\n\n"
                  "  source <(orrery completion bash)     in ~/.bashrc, or zsh in ~/.zshrc\n";

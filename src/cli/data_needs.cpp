@@ -79,6 +79,8 @@ class NeedsOfDataset {
       const graph::Call& reader = job_.graph.call(child);
       const model::Architecture* a = architecture_of(reader.role);
       if (a == nullptr || a->max_positions >= positions) continue;
+      const auto signature = algorithm::signature_of(reader.interface, reader.kind);
+      if (signature && signature->reads_texts) continue;  // what is too long is not judged
       needs_.prompt.lower_to(
           {a->max_positions - options.max_new_tokens,
            concat("which with max_new_tokens = ", options.max_new_tokens, " of ", call.name,

@@ -58,7 +58,7 @@ std::string EvaluationResult::json(const Job& job) const {
     result["sets"].push_back({{"set", name_of(set)},
                               {"dataset", set.options.dataset},
                               {"call", report.call},
-                              {"seconds", report.seconds},
+                              {"seconds", report.work_seconds},
                               {"metrics", metrics}});
   }
   return result.dump(2) + "\n";

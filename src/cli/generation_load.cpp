@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "orrery/algorithm/generation.h"      // GenerateOptions
+#include "orrery/algorithm/judge_reward.h"    // JudgeRewardOptions
 #include "orrery/kernels/decode_attention.h"  // kPageTokens, page_size
 
 namespace orrery::cli {
@@ -20,6 +21,26 @@ int64_t longest_prompt_of(const Job& job) {
   return longest;
 }
 
+/// A text for each answer, as long as the judge's positions allow.
+GenerationLoad load_of_judge(const Job& job, const graph::Call& call) {
+  const auto options = config::parse_options<algorithm::JudgeRewardOptions>(
+      job.experiment.find_call(call.name)->options);
+  int64_t answers = 1;
+  for (const graph::Call& other : job.graph.calls()) {
+    if (other.interface != "generate") continue;
+    answers = config::parse_options<algorithm::GenerateOptions>(
+                  job.experiment.find_call(other.name)->options)
+                  .group_size;
+  }
+  const auto judge = job.architectures.find(call.role);
+  return {.n_prompts = divide_up(call.n_seqs, call.layout.data) * answers,
+          .group_size = 1,
+          .max_batch = options.max_batch,
+          .max_prompt_tokens = judge == job.architectures.end() ? longest_prompt_of(job)
+                                                                : judge->second.max_positions,
+          .max_new_tokens = options.max_new_tokens};
+}
+
 }  // namespace
 
 GenerationLoad GenerationLoad::of_one_sequence() const {
@@ -31,6 +52,7 @@ GenerationLoad GenerationLoad::of_one_sequence() const {
 }
 
 std::optional<GenerationLoad> generation_load_of(const Job& job, const graph::Call& call) {
+  if (call.interface == "judge_reward") return load_of_judge(job, call);
   if (call.interface != "generate") return std::nullopt;
   const auto options = config::parse_options<algorithm::GenerateOptions>(
       job.experiment.find_call(call.name)->options);
@@ -46,8 +68,8 @@ GenerationLoad longest_load_of(const Job& job) {
   GenerationLoad longest{.max_prompt_tokens = longest_prompt_of(job)};
   bool generates = false;
   for (const graph::Call& call : job.graph.calls()) {
+    if (call.interface != "generate") continue;  // what a judge writes is nobody's to read
     const auto load = generation_load_of(job, call);
-    if (!load) continue;
     generates = true;
     longest.max_new_tokens = std::max(longest.max_new_tokens, load->max_new_tokens);
     longest.group_size = std::max(longest.group_size, load->group_size);

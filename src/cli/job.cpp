@@ -184,16 +184,19 @@ std::vector<int> evaluating_calls(const Job& job, const config::EvaluationSet& s
 }
 
 std::string Job::tokenizer() const {
-  return experiment.models.empty() ? "byte" : experiment.models.front().second.tokenizer;
+  for (const auto& [role, model] : experiment.models) {
+    if (!algorithm::only_reads_texts(experiment, role)) return model.tokenizer;
+  }
+  return "byte";
 }
 
 namespace {
 
 /// What several sets take from one key is said once.
-void drop_repeated(std::vector<config::Problem>& warnings) {
+void drop_repeated(std::vector<config::Problem>& problems) {
   std::set<std::string> said;
-  std::erase_if(warnings, [&](const config::Problem& warning) {
-    return !said.insert(warning.message()).second;
+  std::erase_if(problems, [&](const config::Problem& problem) {
+    return !said.insert(problem.message()).second;
   });
 }
 
@@ -241,8 +244,9 @@ Job prepare(const std::string& config_file, const std::vector<std::string>& sets
       });
     }
   }
-  drop_repeated(job.warnings);
   config::drop_consequences(checks.problems(), n_read);
+  drop_repeated(checks.problems());
+  drop_repeated(job.warnings);
   config::throw_if_problems(checks.problems());
   return job;
 }

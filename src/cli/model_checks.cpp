@@ -60,10 +60,15 @@ class ModelChecks {
   /// What concerns all roles together.
   void check_whole() {
     std::set<std::string> tokenizers;
-    for (const auto& [role, model] : job_.experiment.models) tokenizers.insert(model.tokenizer);
+    std::string last;
+    for (const auto& [role, model] : job_.experiment.models) {
+      if (algorithm::only_reads_texts(job_.experiment, role)) continue;
+      tokenizers.insert(model.tokenizer);
+      last = role;
+    }
     if (tokenizers.size() > 1) {
-      add(base::concat("model.", job_.experiment.models.back().first, ".tokenizer"),
-          "all roles of an experiment must have one tokenizer");
+      add(base::concat("model.", last, ".tokenizer"),
+          "all roles of an experiment that read tokens of each other must have one tokenizer");
     }
   }
 
@@ -121,6 +126,8 @@ class ModelChecks {
     const graph::Call& other = job_.graph.call(edge.producer);
     const auto reader = job_.architectures.find(call.role);
     const auto writer = job_.architectures.find(other.role);
+    const auto signature = algorithm::signature_of(call.interface, call.kind);
+    if (signature && signature->reads_texts) return;
     if (other.kind != graph::CallKind::kGenerate || reader == job_.architectures.end() ||
         writer == job_.architectures.end() ||
         reader->second.vocab_size >= writer->second.vocab_size) {

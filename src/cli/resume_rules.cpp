@@ -83,7 +83,7 @@ const SectionRules kRules[] = {
     {.section = "call",
      .free = {"layout", "max_tokens_per_micro_batch", "n_micro_batches", "log_return_value",
               "concurrency", "python", "batch_size", "max_memory_gib", "max_failed_share",
-              "max_failed_share_20_steps"},
+              "max_failed_share_20_steps", "while_generating"},
      // What one does about a verifier that is too slow: it decides about answers to come.
      .noted = {"timeout_seconds", "restarts"},
      .never = {"model", "kind", "interface", "inputs", "outputs", "n_seqs", "enabled",

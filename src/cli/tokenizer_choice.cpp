@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <string>
 
+#include "orrery/algorithm/registry.h"  // only_reads_texts
 #include "orrery/base/file.h"
 #include "orrery/data/token_index.h"
 
@@ -52,7 +53,7 @@ void resolve_tokenizers(config::Experiment& experiment) {
   }
   std::string shared = "byte";
   for (const auto& [role, model] : experiment.models) {
-    if (model.tokenizer == "auto") continue;
+    if (model.tokenizer == "auto" || algorithm::only_reads_texts(experiment, role)) continue;
     shared = model.tokenizer;
     break;
   }

@@ -126,8 +126,11 @@ void TrainingLog::on_step(const master::StepReport& report) {
 
 void TrainingLog::on_evaluation(const master::EvaluationReport& report) {
   std::map<std::string, double> numbers = report.statistics.values();
-  numbers[base::concat("time/evaluation", report.set.empty() ? "" : "/", report.set)] =
-      report.seconds;
+  if (report.set.empty()) {
+    numbers["time/evaluation"] = report.seconds;
+  } else {
+    numbers["time/evaluation/" + report.set] = report.work_seconds;
+  }
   write(report.step, "", numbers);
   times_.add(report);
   if (job_.only_evaluates) result_.add(report);

@@ -220,6 +220,11 @@ void Dispatcher::finish_evaluation(Run& run) {
                           .set = set.name,
                           .statistics = statistics.with_prefix(set.prefix),
                           .seconds = now_ - run.sent_at};
+  for (const comm::Reply& reply : run.replies) {
+    for (const comm::TimeRecord& time : reply.times) {
+      if (time.name == "main") report.work_seconds = std::max(report.work_seconds, time.seconds);
+    }
+  }
   if (best_.is_kept() && !best_metric_) {
     best_metric_ = report.statistics.value(best_.state().metric);
   }

@@ -68,8 +68,17 @@ constexpr Metric kRewards[] = {
      .definition =
          "the same by reason: timeout (no answer in time), died (the command ended at this "
          "answer), malformed (something else than a reward), not_finite (NaN or infinite as "
-         "fp32), abstained (the command said null), raised (the Python function raised an "
-         "exception)",
+         "fp32), abstained (the command said null, the judge no number), raised (the Python "
+         "function raised an exception), too_long (no room for it in the judge's positions)",
+     .source = "command_reward, judge_reward"},
+    {.name = "<call>/abstained_share",
+     .unit = "share",
+     .definition = "answers to which the judge gave no number, or that were too long for it",
+     .source = "judge_reward"},
+    {.name = "<call>/judged_early_share",
+     .unit = "share",
+     .definition = "answers that were judged while others were still being generated; it depends "
+                   "on time, the rewards do not",
      .source = "command_reward"},
     {.name = "<call>/reward/<part>",
      .unit = "reward",
@@ -784,7 +793,7 @@ constexpr Metric kEvaluation[] = {
      .source = "master"},
     {.name = "time/evaluation/<set>",
      .unit = "s",
-     .definition = "the same of a set of `evaluate.sets`",
+     .definition = "of a set of `evaluate.sets`: work of the slowest data rank",
      .source = "master"},
 };
 

@@ -48,6 +48,18 @@ int TraceWriter::track_of_this_thread() {
   return place->second;
 }
 
+int TraceWriter::track_named(const std::string& name) {
+  constexpr int kFirst = 1000;  // behind those of threads
+  const auto [place, is_new] =
+      named_tracks_.emplace(name, kFirst + static_cast<int>(named_tracks_.size()));
+  if (is_new) {
+    write_line(base::concat("{\"ph\":\"M\",\"name\":\"thread_name\",\"pid\":", process_,
+                            ",\"tid\":", place->second, ",\"args\":{\"name\":", json_string(name),
+                            "}}"));
+  }
+  return place->second;
+}
+
 void TraceWriter::write(const TraceEvent& event) {
   std::string line = base::concat(
       "{\"ph\":\"X\",\"name\":", json_string(event.name), ",\"cat\":", json_string(event.category),
@@ -60,7 +72,8 @@ void TraceWriter::write(const TraceEvent& event) {
   if (!arguments.empty()) arguments += "}";
 
   const std::lock_guard lock(mutex_);
-  write_line(base::concat(line, ",\"tid\":", track_of_this_thread(), arguments, "}"));
+  const int track = event.track.empty() ? track_of_this_thread() : track_named(event.track);
+  write_line(base::concat(line, ",\"tid\":", track, arguments, "}"));
 }
 
 void TraceWriter::counter(std::string_view name, double value) {

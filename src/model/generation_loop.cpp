@@ -45,13 +45,14 @@ int64_t least_cache_tokens(int64_t longest_prompt, int64_t longest_context) {
 
 GenerationLoop::GenerationLoop(const Decoder& decoder, const GenerationWeights& weights,
                                const PackedTokens& prompts, std::span<const SamplingKey> keys,
-                               const GenerationOptions& options)
+                               const GenerationOptions& options, const GenerationListener& listener)
     : shard_(decoder.shard()),
       architecture_(decoder.architecture()),
       local_(shard_architecture(architecture_, shard_.place)),
       prompts_(prompts),
       keys_(keys),
       options_(options),
+      listener_(listener),
       n_prompts_(prompts.n_sequences()),
       n_sequences_(n_prompts_ * options.group_size),
       n_places_(std::min(options.max_batch, n_sequences_)),
@@ -90,6 +91,7 @@ GenerationResult GenerationLoop::run() {
   while (next_ < n_sequences_ || !places_.empty() || !preempted_.empty()) {
     resume();
     if (preempted_.empty()) admit();
+    if (listener_.between_tokens) listener_.between_tokens();
     if (!places_.empty()) decode_step();
   }
   ORRERY_ASSERT(pages_.n_held() == 0, "generation ended with pages still held");
@@ -321,7 +323,9 @@ bool GenerationLoop::append(const Place& place, const Draw& draw) {
   const bool stopped = std::find(options_.stop_ids.begin(), options_.stop_ids.end(), draw.token) !=
                        options_.stop_ids.end();
   sequence.finish = stopped ? Finish::kStop : Finish::kLength;
-  return stopped || n_generated_of(place.sequence) == place.limit;
+  const bool finished = stopped || n_generated_of(place.sequence) == place.limit;
+  if (finished && listener_.finished) listener_.finished(place.sequence, sequence);
+  return finished;
 }
 
 /// One for each sequence whose next token begins a page.

@@ -40,7 +40,7 @@ class GenerationLoop {
  public:
   GenerationLoop(const Decoder& decoder, const GenerationWeights& weights,
                  const PackedTokens& prompts, std::span<const SamplingKey> keys,
-                 const GenerationOptions& options);
+                 const GenerationOptions& options, const GenerationListener& listener);
 
   GenerationResult run();
 
@@ -97,6 +97,7 @@ class GenerationLoop {
   const PackedTokens& prompts_;
   std::span<const SamplingKey> keys_;
   const GenerationOptions& options_;
+  const GenerationListener& listener_;
   int64_t n_prompts_, n_sequences_, n_places_, longest_prompt_, max_context_, table_stride_;
   int64_t max_rows_;  // of one pass
   kernels::SamplingRule rule_;

@@ -74,12 +74,13 @@ Generator::Generator(const Decoder& decoder, PackedWeights packed)
     : decoder_(decoder), packed_(packed) {}
 
 GenerationResult Generator::generate(const PackedTokens& prompts, std::span<const SamplingKey> keys,
-                                     const GenerationOptions& options) {
+                                     const GenerationOptions& options,
+                                     const GenerationListener& listener) {
   check(decoder_.architecture(), prompts, keys, options);
   if (prompts.n_sequences() == 0) return {};
   if (packed_ == PackedWeights::kPerCall) {
     const GenerationWeights weights(decoder_);
-    return GenerationLoop(decoder_, weights, prompts, keys, options).run();
+    return GenerationLoop(decoder_, weights, prompts, keys, options, listener).run();
   }
   const std::string now = fingerprint(decoder_);
   if (kept_ == nullptr || now != kept_fingerprint_) {
@@ -87,7 +88,7 @@ GenerationResult Generator::generate(const PackedTokens& prompts, std::span<cons
     kept_ = std::make_shared<GenerationWeights>(decoder_);
     kept_fingerprint_ = now;
   }
-  return GenerationLoop(decoder_, *kept_, prompts, keys, options).run();
+  return GenerationLoop(decoder_, *kept_, prompts, keys, options, listener).run();
 }
 
 }  // namespace orrery::model

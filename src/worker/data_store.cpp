@@ -61,6 +61,23 @@ data::SequenceBatch DataStore::gather(const data::BatchMetadata& wanted) const {
   return batch;
 }
 
+std::optional<data::SequenceBatch> DataStore::find(std::span<const data::SampleId> ids,
+                                                   std::span<const std::string> keys) const {
+  data::SequenceBatch batch;
+  batch.meta.ids.assign(ids.begin(), ids.end());
+  for (const std::string& key : keys) {
+    std::vector<at::Tensor> slices;
+    std::vector<int32_t> lengths;
+    for (const data::SampleId id : ids) {
+      if (!has(id, key)) return std::nullopt;
+      slices.push_back(samples_.at(id).at(key));
+      lengths.push_back(static_cast<int32_t>(slices.back().size(0)));
+    }
+    if (!slices.empty()) batch.set(key, at::cat(slices), data::NestedLengths::of_single(lengths));
+  }
+  return batch;
+}
+
 bool DataStore::has(data::SampleId id, const std::string& key) const {
   const auto sample = samples_.find(id);
   return sample != samples_.end() && sample->second.contains(key);

@@ -137,6 +137,7 @@ algorithm::ModelContext HostedModel::context() const {
   context.decoder = decoder.get();
   context.engine = engine.get();
   context.tokenizer = tokenizer.get();
+  context.data_tokenizer = data_tokenizer;
   context.data_group = groups.data;
   context.is_dp_head = is_dp_head;
   return context;

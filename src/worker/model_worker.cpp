@@ -31,6 +31,12 @@ struct ModelWorker::HostedCall {
   std::vector<std::string> outputs;                       // interface's names of those wanted
 };
 
+/// A call that judges answers of another one while it generates them.
+struct ModelWorker::Watching {
+  const graph::Call* call = nullptr;
+  std::unique_ptr<algorithm::AnswerWatcher> watcher;
+};
+
 namespace {
 
 /// One thing that a request asks for, under the names that users see.
@@ -98,6 +104,7 @@ ModelWorker::ModelWorker(WorkerJob job, comm::CommunicatorRegistry& registry,
       tokenizer_(data::make_tokenizer(job_.tokenizer)),
       datasets_(open_datasets(job_.experiment, std::move(job_.indices), *tokenizer_)),
       evaluation_sets_(std::make_unique<EvaluationSets>(job_.experiment, datasets_)) {
+  for (auto& [id, hosted] : models_.all()) hosted.data_tokenizer = tokenizer_.get();
   for (const graph::Call& call : job_.graph.calls()) {
     const std::vector<int>& workers = call.layout.workers;
     if (std::find(workers.begin(), workers.end(), job_.worker) == workers.end()) {
@@ -336,7 +343,7 @@ void ModelWorker::run_call(const comm::Request& request, comm::Reply& reply) {
     return;
   }
   data::SequenceBatch output = request.kind == comm::RequestKind::kGenerate
-                                   ? hosted.interface->generate(model, input, call)
+                                   ? generate(request, hosted, input)
                                    : hosted.interface->inference(model, input, call);
   metrics::Statistics statistics = hosted.interface->take_statistics();
   statistics.merge(algorithm::call_statistics(input, output));
@@ -358,6 +365,64 @@ void ModelWorker::run_call(const comm::Request& request, comm::Reply& reply) {
     reply.output.extra[comm::kReportedValues] =
         values_of(output.at(request.body), reply.output.at(request.body).lengths);
   }
+}
+
+std::vector<ModelWorker::Watching> ModelWorker::watchers_of(const comm::Request& request,
+                                                            const HostedCall& generating) {
+  std::vector<Watching> watching;
+  if (!generating.model->is_dp_head) return watching;
+  for (const auto& hosted : calls_) {
+    if (hosted == nullptr || hosted->call->kind != graph::CallKind::kInference ||
+        !hosted->model->is_dp_head) {
+      continue;
+    }
+    bool reads_answers = false, reads_others = false;
+    std::vector<std::string> of_datasets;
+    for (const config::KeyBinding& input : hosted->call->inputs) {
+      const int producer = job_.graph.producer(input.graph_key);
+      if (producer < 0) of_datasets.push_back(input.graph_key);
+      reads_answers = reads_answers || producer == request.call;
+      reads_others = reads_others || (producer >= 0 && producer != request.call);
+    }
+    if (!reads_answers || reads_others) continue;
+    // What is not here will be where the call runs.
+    auto samples = store_.find(request.batch.ids, of_datasets);
+    if (!samples) continue;
+    samples->meta.extra = request.batch.extra;
+    algorithm::ModelContext model = hosted->model->context();
+    auto watcher = hosted->interface->watch(model, samples->remap(hosted->graph_to_interface),
+                                            call_context(request, *hosted));
+    if (watcher != nullptr) watching.push_back({hosted->call, std::move(watcher)});
+  }
+  return watching;
+}
+
+data::SequenceBatch ModelWorker::generate(const comm::Request& request, HostedCall& hosted,
+                                          const data::SequenceBatch& input) {
+  const std::vector<Watching> watching = watchers_of(request, hosted);
+  algorithm::CallContext call = call_context(request, hosted);
+  for (const Watching& other : watching) call.watchers.push_back(other.watcher.get());
+  algorithm::ModelContext model = hosted.model->context();
+  data::SequenceBatch output = hosted.interface->generate(model, input, call);
+  for (const Watching& other : watching) {
+    const std::string& judging = other.call->name;
+    algorithm::AnswerWatcher::Findings findings;
+    {
+      const metrics::TraceSpan span(trace_, "judge", judging + ": last answers",
+                                    trace_arguments(request));
+      findings = other.watcher->finish();
+    }
+    if (findings.n_answers > 0 && trace_ != nullptr) {
+      trace_->write({.name = judging + ": while generating",
+                     .category = "judge",
+                     .start_us = findings.began_us,
+                     .duration_us = findings.ended_us - findings.began_us,
+                     .arguments = {{"answers", std::to_string(findings.n_answers)}},
+                     .track = judging});
+    }
+    output.meta.extra[algorithm::findings_for(judging)] = std::move(findings.of_samples);
+  }
+  return output;
 }
 
 /// The shard, in the same place, of the role whose hidden states the call reads; null: none.

@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <thread>
 
 #include "algorithm/processes_for_test.h"
@@ -326,6 +327,76 @@ TEST_F(CommandPoolTest, AQuestionOverAnyPipeIsSentInPieces) {
   options.timeout = std::chrono::milliseconds(500);
   EXPECT_THAT(ask(*std::make_unique<CommandPool>(spawner_, options), large).front(),
               HasSubstr("timeout"));
+}
+
+/// What was decided in an asking whose questions come one after another.
+class CommandPoolAskingTest : public CommandPoolTest {
+ protected:
+  CommandPool::Decided keep() {
+    return [this](size_t question, const CommandAnswer& answer) {
+      EXPECT_FALSE(decided_.contains(question)) << "twice";
+      decided_[question] = answer.end == CommandAnswer::End::kAnswered ? answer.text : "failed";
+    };
+  }
+
+  /// Goes on until so many are decided.
+  void advance_to(CommandPool::Asking& asking, size_t n_decided) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    while (decided_.size() < n_decided && std::chrono::steady_clock::now() < end) {
+      asking.advance();
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  }
+
+  std::map<size_t, std::string> decided_;
+};
+
+TEST_F(CommandPoolAskingTest, AnswersQuestionsThatComeWhileOthersAreAsked) {
+  CommandPoolOptions options = script(kAnswer);
+  options.concurrency = 2;
+  CommandPool pool(spawner_, options);
+  {
+    CommandPool::Asking asking(pool, check, keep());
+    for (int i = 0; i < 10; ++i) {
+      asking.add(std::to_string(i));
+      // An answer stands when the next one of its process has come: two are still to be confirmed.
+      if (i >= 3) advance_to(asking, static_cast<size_t>(i) - 3);
+    }
+    EXPECT_GE(decided_.size(), 6u) << "before the last question was asked";
+    while (asking.n_free() < 2) asking.advance();
+    asking.finish();
+  }
+
+  ASSERT_EQ(decided_.size(), 10u);
+  for (const auto& [question, text] : decided_) EXPECT_EQ(text, squares(10)[question]);
+  EXPECT_EQ(ask(pool, questions(3)), squares(3)) << "by the same processes";
+  EXPECT_EQ(pool.take_restarts(), 0);
+}
+
+TEST_F(CommandPoolAskingTest, DoesNotWaitUntilItIsToFinishAndThenOnlyForWhatIsUnderWay) {
+  CommandPool pool(spawner_, script("while read n; do sleep 2; echo $n $((n * n)); done"));
+  CommandPool::Asking asking(pool, check, keep());
+  for (int i = 0; i < 50; ++i) asking.add(std::to_string(i));
+  const auto begin = std::chrono::steady_clock::now();
+  asking.advance();
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::milliseconds(1500));
+  EXPECT_TRUE(decided_.empty());
+
+  asking.finish();
+
+  EXPECT_EQ(decided_, (std::map<size_t, std::string>{{0, "0 0"}})) << "the others stay undecided";
+}
+
+TEST_F(CommandPoolAskingTest, ThatIsGivenUpLeavesNoAnswerToTheNextOne) {
+  CommandPool pool(spawner_, script("while read n; do sleep 0.1; echo $n $((n * n)); done"));
+  {
+    CommandPool::Asking asking(pool, check, keep());
+    asking.add("7");
+    asking.advance();
+  }
+
+  EXPECT_EQ(ask(pool, questions(2)), squares(2));
+  EXPECT_TRUE(decided_.empty());
 }
 
 TEST_F(CommandPoolTest, LeavesNothingRunning) {

@@ -5,6 +5,7 @@
 
 #include <fstream>
 #include <map>
+#include <thread>
 
 #include "algorithm/processes_for_test.h"
 #include "base/temporary_folder.h"
@@ -221,6 +222,48 @@ TEST_F(FunctionRewardTest, GivesTheSameWhateverTheBatchesAndProcesses) {
       }
     }
   }
+}
+
+TEST_F(FunctionRewardTest, GivesAnswersThatComeOneAfterAnotherTheVerdictsOfThoseInOneList) {
+  const std::vector<std::string> texts = {"well", "none", "parts", "raise", "die",
+                                          "well", "nan",  "chdir", "print", "true"};
+  const std::vector<Verdict> expected = verdicts(texts, function());
+  const PythonFunction where = function();
+  AnswerJudge judge(spawner_,
+                    {.command = runner_command(where),
+                     .timeout = std::chrono::seconds(30),
+                     .start = kFunctionStart},
+                    where);
+  std::map<size_t, Verdict> got;
+  std::vector<size_t> suspects;
+  {
+    AnswerJudge::Stream stream(judge, [&](size_t i, Verdict verdict) {
+      EXPECT_TRUE(got.emplace(i, std::move(verdict)).second);
+    });
+    for (size_t i = 0; i < texts.size(); ++i) {
+      Response response;
+      response.sample = {5};
+      response.member = static_cast<int>(i);
+      response.text = texts[i];
+      response.record = base::concat("{\"line\":", i, "}");
+      std::string question = judge.question(response);
+      stream.add(std::move(response), std::move(question));
+      for (int k = 0; k < 20; ++k) {
+        stream.advance();
+        std::this_thread::sleep_for(std::chrono::milliseconds(2));
+      }
+    }
+    suspects = stream.finish();
+  }
+
+  EXPECT_FALSE(got.empty());
+  for (const auto& [i, verdict] : got) {
+    EXPECT_EQ(verdict.reward, expected[i].reward) << texts[i];
+    EXPECT_EQ(verdict.parts, expected[i].parts) << texts[i];
+    EXPECT_EQ(reason(verdict), reason(expected[i])) << texts[i];
+    EXPECT_EQ(verdict.what, expected[i].what) << texts[i];
+  }
+  for (const size_t i : suspects) EXPECT_FALSE(got.contains(i)) << "left, and decided";
 }
 
 TEST_F(FunctionRewardTest, HasPartsWithNames) {

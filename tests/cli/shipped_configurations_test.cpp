@@ -1,5 +1,9 @@
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
+
+#include "base/temporary_folder.h"
 #include "job.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
@@ -13,10 +17,10 @@ std::string config(const std::string& name) {
 
 TEST(ShippedConfigurations, PassEveryCheck) {
   for (const char* name :
-       {"grpo_tiny.cfg", "sft_arithmetic.cfg", "ppo_tiny.cfg", "ppo_disjoint.cfg",
-        "ppo_layouts.cfg", "dpo_tiny.cfg", "kto_tiny.cfg", "simpo_tiny.cfg", "orpo_tiny.cfg",
-        "distill_tiny.cfg", "distill_full_tiny.cfg", "reward_model_tiny.cfg", "recipes/sft.cfg",
-        "recipes/sft_0.5b.cfg", "recipes/dpo.cfg", "recipes/dpo_0.5b.cfg",
+       {"grpo_tiny.cfg", "grpo_judge_tiny.cfg", "sft_arithmetic.cfg", "ppo_tiny.cfg",
+        "ppo_disjoint.cfg", "ppo_layouts.cfg", "dpo_tiny.cfg", "kto_tiny.cfg", "simpo_tiny.cfg",
+        "orpo_tiny.cfg", "distill_tiny.cfg", "distill_full_tiny.cfg", "reward_model_tiny.cfg",
+        "recipes/sft.cfg", "recipes/sft_0.5b.cfg", "recipes/dpo.cfg", "recipes/dpo_0.5b.cfg",
         "recipes/ppo_reward_model.cfg", "recipes/ppo_reward_model_0.5b.cfg"}) {
     SCOPED_TRACE(name);
     const Job job = prepare_job(config(name), {}, 4, DataCheck::kRead);
@@ -51,6 +55,35 @@ TEST(Job, NamesAVocabularyThatLacksTokens) {
   const std::string text = refusal("ppo_tiny.cfg", {"model.critic.vocab_size=100"});
   EXPECT_NE(text.find("model.critic.vocab_size"), std::string::npos) << text;
   EXPECT_NE(text.find("259 tokens"), std::string::npos) << text;
+}
+
+TEST(Job, LetsAJudgeHaveATokenizerOfItsOwnAndNobodyElse) {
+  const TemporaryFolder folder;
+  std::filesystem::copy(ORRERY_SOURCE_DIR "/tests/fixtures/tokenizer/tokenizer.json",
+                        folder / "tokenizer.json");
+  std::ofstream(folder / "tokenizer_config.json") << R"({"eos_token": "<|eos|>"})";
+  const std::string other = folder.path().string();
+  const Job job = prepare_job(config("grpo_judge_tiny.cfg"),
+                              {"model.judge.tokenizer=" + other, "model.judge.vocab_size=2000"}, 2,
+                              DataCheck::kRead);
+  EXPECT_EQ(job.tokenizer(), "byte") << "that of the data";
+
+  const std::string text =
+      refusal("ppo_tiny.cfg", {"model.actor.tokenizer=byte", "model.ref.tokenizer=byte",
+                               "model.critic.tokenizer=" + other, "model.critic.vocab_size=2000"});
+  EXPECT_NE(text.find("must have one tokenizer"), std::string::npos) << text;
+}
+
+TEST(Job, NamesAJudgeThatCannotGiveARewardBeforeTheRun) {
+  EXPECT_NE(refusal("grpo_judge_tiny.cfg", {"call.reward.template={prompt}"}).find("{response}"),
+            std::string::npos);
+  EXPECT_NE(refusal("grpo_judge_tiny.cfg", {"call.reward.verdict=[0-9]"}).find("no group"),
+            std::string::npos);
+  EXPECT_NE(
+      refusal("grpo_judge_tiny.cfg", {"call.reward.verdict=([0-9]"}).find("no regular expression"),
+      std::string::npos);
+  EXPECT_NE(refusal("grpo_judge_tiny.cfg", {"model.judge.head=value"}).find("value head"),
+            std::string::npos);
 }
 
 TEST(Job, NamesALayoutThatAModelCannotTake) {

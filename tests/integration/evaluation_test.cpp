@@ -164,12 +164,14 @@ TEST_F(Evaluations, OfTheCommandAreThoseOfTheRun) {
 
 TEST_F(Evaluations, KeepTheBestModelAndARunThatWasKilledKeepsTheSame) {
   const std::string common =
-      "--set experiment.total_steps=8 --set evaluate.every_steps=1 --set checkpoint.every_steps=2 "
-      "--set model.actor.lr=1e-2 --set evaluate.keep_best=drawn/reward --set evaluate.stop_after=3 "
-      "--set export.keep=1 ";
+      "--set experiment.total_steps=20 --set evaluate.every_steps=1 --set checkpoint.every_steps=2 "
+      "--set experiment.seed=3 --set model.actor.lr=3e-3 --set evaluate.keep_best=drawn/reward "
+      "--set evaluate.stop_after=4 --set export.keep=1 ";
   const Result whole = train(1, "whole", common);
   ASSERT_EQ(whole.exit_code, 0) << whole.output;
-  for (const char* fault : {"checkpoint.data:kill:1", "checkpoint.rename:kill:2"}) {
+  EXPECT_THAT(whole.output, HasSubstr("nothing better for so many evaluations"));
+  for (const char* fault :
+       {"checkpoint.data:kill:1", "checkpoint.rename:kill:2", "checkpoint.pointer:kill:2"}) {
     EXPECT_NE(train(1, "cut", common, std::string("ORRERY_FAULT=") + fault).exit_code, 0);
   }
 
@@ -187,6 +189,7 @@ TEST_F(Evaluations, KeepTheBestModelAndARunThatWasKilledKeepsTheSame) {
     best_step = name.substr(0, at);
   }
   EXPECT_EQ(expected.at(best_step + " eval/best"), best);
+  EXPECT_NE(best_step, "0") << "the best one is to come after a kill";
   for (const char* run : {"whole", "cut"}) {
     const fs::path models = folder_ / run / "models";
     EXPECT_EQ(fs::read_symlink(models / "best"), "step-0000000" + best_step);

@@ -85,6 +85,74 @@ TEST(FunctionReward, TrainsTheSameWhateverTheBatchesAndProcesses) {
   }
 }
 
+/// Begin and end of the spans of a trace, in microseconds.
+std::vector<std::pair<int64_t, int64_t>> spans_of(const std::filesystem::path& trace,
+                                                  const std::string& name) {
+  std::ifstream file(trace);
+  std::vector<std::pair<int64_t, int64_t>> spans;
+  for (std::string line; std::getline(file, line);) {
+    if (!line.starts_with("{")) continue;
+    if (line.ends_with(",")) line.pop_back();
+    const auto event = nlohmann::json::parse(line);
+    if (event["ph"] != "X" || event["name"] != name) continue;
+    const auto begin = event["ts"].get<int64_t>();
+    spans.emplace_back(begin, begin + event["dur"].get<int64_t>());
+  }
+  return spans;
+}
+
+TEST(FunctionReward, JudgesAnswersWhileOthersAreGeneratedAndTheRunIsTheSame) {
+  const TemporaryFolder folder;
+  const std::string slowly =
+      "--set call.actor_gen.max_new_tokens=40 --set call.actor_gen.max_batch=2 "
+      "--set call.reward.batch_size=2 --set experiment.name=";
+  ASSERT_EQ(run_with(folder, slowly + "late --set call.reward.while_generating=false").exit_code,
+            0);
+
+  const Result result = run_with(folder, slowly + "early");
+
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  for (const char* metric : {"actor_train/loss", "actor_train/grad_norm", "reward/reward",
+                             "reward/failed/raised", "reward/reward/length"}) {
+    EXPECT_EQ(values_of(folder / "late", metric), values_of(folder / "early", metric)) << metric;
+  }
+  EXPECT_EQ(last_value(folder / "late", "reward/judged_early_share"), 0);
+  EXPECT_GT(last_value(folder / "early", "reward/judged_early_share"), 0.1);
+  for (const char* worker : {"trace/worker-0.json", "trace/worker-1.json"}) {
+    const auto generation = spans_of(folder / "early" / worker, "actor_gen");
+    const auto last_answers = spans_of(folder / "early" / worker, "reward: last answers");
+    const auto judging = spans_of(folder / "early" / worker, "reward: while generating");
+    ASSERT_EQ(judging.size(), generation.size());
+    for (size_t i = 0; i < judging.size(); ++i) {
+      EXPECT_GT(judging[i].first, generation[i].first);
+      EXPECT_LT(judging[i].first, last_answers[i].first) << "before the last token was drawn";
+    }
+    EXPECT_TRUE(spans_of(folder / "late" / worker, "reward: while generating").empty());
+  }
+}
+
+TEST(FunctionReward, IsTheSameInLayoutsWhereAnotherWorkerJudgesOrHasTheAnswers) {
+  const TemporaryFolder folder;
+  const std::string all = "--set model.actor.dtype=fp64 --set export.at_end=false ";
+  ASSERT_EQ(run_with(folder, all + "--set experiment.name=both").exit_code, 0);
+  const std::vector<double> expected = values_of(folder / "both", "actor_train/loss");
+  ASSERT_EQ(expected.size(), 4u);
+  const std::pair<const char*, const char*> layouts[] = {
+      {"d1t2p1@0-1", "d2t1p1@0-1"}, {"d1t1p2@0-1", "d2t1p1@0-1"}, {"d1t1p1@0", "d1t1p1@1"}};
+  for (const auto& [generation, reward] : layouts) {
+    SCOPED_TRACE(generation);
+
+    const Result result = run_with(
+        folder, all + "--set experiment.name=other --set call.actor_gen.layout=" + generation +
+                    " --set call.reward.layout=" + reward);
+
+    ASSERT_EQ(result.exit_code, 0) << result.output;
+    const std::vector<double> got = values_of(folder / "other", "actor_train/loss");
+    ASSERT_EQ(got.size(), expected.size());
+    for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], expected[i], 1e-9) << i;
+  }
+}
+
 TEST(FunctionReward, AResumedRunIsTheSameBitForBit) {
   const TemporaryFolder folder;
   const std::string steps =

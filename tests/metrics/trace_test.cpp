@@ -101,6 +101,23 @@ TEST_F(TraceFile, ThreadsGetTracksOfTheirOwnAndLinesStayWhole) {
   EXPECT_EQ(spans, kRounds * kThreads * kSpans);
 }
 
+TEST_F(TraceFile, ANamedTrackIsOneForAllSpansOfItsName) {
+  TraceWriter writer(file_, 0, "worker 0");
+  for (const char* track : {"reward", "", "format", "reward"}) {
+    writer.write({.name = "x", .category = "judge", .track = track});
+  }
+
+  std::vector<int> tracks;
+  std::map<std::string, int> names;
+  for (const Json& event : events()) {
+    if (event["ph"] == "X") tracks.push_back(event["tid"].get<int>());
+    if (event["name"] == "thread_name") names[event["args"]["name"]] = event["tid"].get<int>();
+  }
+
+  EXPECT_EQ(tracks, (std::vector<int>{names.at("reward"), 0, names.at("format"), tracks[0]}));
+  EXPECT_NE(names.at("reward"), names.at("format"));
+}
+
 TEST_F(TraceFile, AFileThatCannotBeMadeEndsTheTraceAndNotTheJob) {
   TraceWriter writer(file_ / "no_such_folder" / "trace.json", 0, "worker 0");
 

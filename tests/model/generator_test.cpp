@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 #include <string>
 
 #include "orrery/base/error.h"
@@ -261,6 +262,33 @@ TEST(Generator, StopsAtAStopIdAndKeepsIt) {
   EXPECT_EQ(stopped.tokens, std::vector<int64_t>(free_run.begin(), first + 1));
   EXPECT_EQ(stopped.finish, Finish::kStop);
   EXPECT_EQ(stopped.log_probs.size(), stopped.tokens.size());
+}
+
+TEST(Generator, TellsOfEachAnswerWhenItIsFinishedAndChangesNothing) {
+  Decoder decoder = small_decoder("llama", at::kFloat);
+  const Sequences prompts = prompts_for(decoder);
+  const GenerationOptions options{.max_new_tokens = 12, .group_size = 2, .max_batch = 3};
+  const GenerationResult expected = generate(decoder, prompts, options);
+  std::map<int64_t, std::vector<int64_t>> told;
+  int64_t n_between = 0, first_at = -1;
+  const GenerationListener listener{.finished =
+                                        [&](int64_t sequence, const GeneratedSequence& answer) {
+                                          EXPECT_TRUE(told.emplace(sequence, answer.tokens).second)
+                                              << "twice: " << sequence;
+                                          if (first_at < 0) first_at = n_between;
+                                        },
+                                    .between_tokens = [&] { ++n_between; }};
+
+  const GenerationResult result =
+      Generator(decoder).generate(pack(prompts), keys_for(prompts.size()), options, listener);
+
+  expect_same(result, expected);
+  ASSERT_EQ(told.size(), expected.sequences.size());
+  for (const auto& [sequence, tokens] : told) {
+    EXPECT_EQ(tokens, expected.sequences[static_cast<size_t>(sequence)].tokens);
+  }
+  EXPECT_GE(n_between, result.decode_steps);
+  EXPECT_LT(first_at, n_between / 2) << "while others were generated";
 }
 
 TEST(Generator, BarsStopIdsBelowTheMinimum) {

@@ -39,6 +39,24 @@ TEST(DataStore, ReplacesAKeyThatComesAgain) {
   EXPECT_TRUE(at::equal(store.gather(changed.meta).data.at("tokens"), changed.data.at("tokens")));
 }
 
+TEST(DataStore, FindsKeysOfSamplesOnlyIfAllOfThemAreHere) {
+  DataStore store;
+  data::SequenceBatch texts;
+  texts.meta.ids = {{3}, {8}};
+  texts.set("answers", at::tensor({65, 66, 67}, at::kByte), data::NestedLengths{{2}, {1}});
+  store.put(texts);
+  const data::SampleId here[] = {{8}, {3}}, elsewhere[] = {{8}, {4}};
+  const std::string keys[] = {"answers"}, unknown[] = {"answers", "fields"};
+
+  const auto found = store.find(here, keys);
+
+  ASSERT_TRUE(found.has_value());
+  EXPECT_TRUE(at::equal(found->at("answers"), at::tensor({67, 65, 66}, at::kByte)));
+  EXPECT_EQ(found->meta.at("answers").lengths, (data::NestedLengths{{1}, {2}}));
+  EXPECT_FALSE(store.find(elsewhere, keys).has_value());
+  EXPECT_FALSE(store.find(here, unknown).has_value());
+}
+
 TEST(DataStore, ForgetsWhatIsCleared) {
   DataStore store;
   store.put(tokens_of_two_samples());

@@ -42,10 +42,15 @@ class AnswerJudge {
 
   /// Called once for each answer, in any order. What it throws ends the asking.
   using Decided = std::function<void(size_t answer, Verdict verdict)>;
-  /// Asks about all; questions[i] is question(*responses[i]). Throws CallError when what judges is
+  /// Asks about all; questions[i] is question(*responses[i]). A function is given those from number
+  /// `n_together` on one by one. Throws CallError when what judges is
   /// broken: as CommandPool::ask, and when the function cannot be imported.
   void ask(const std::vector<const Response*>& responses, const std::vector<std::string>& questions,
-           const Decided& decided);
+           const Decided& decided, size_t n_together = SIZE_MAX);
+
+  /// Judging answers as they come, while the caller does something else: CommandPool::Asking says
+  /// what that means and what it throws.
+  class Stream;
 
   /// As CommandPool's.
   int64_t take_restarts() { return pool_.take_restarts(); }
@@ -53,16 +58,24 @@ class AnswerJudge {
   const std::string& name() const { return name_; }
 
  private:
-  struct Asking;  // one ask() of a function
+  struct Asking;  // one ask(), or one Stream
+  struct Batch;   // one list of a function's
 
   void ask_command(const std::vector<const Response*>& responses,
                    const std::vector<std::string>& questions, const Decided& decided);
   void ask_function(const std::vector<const Response*>& responses,
-                    const std::vector<std::string>& questions, const Decided& decided);
+                    const std::vector<std::string>& questions, const Decided& decided,
+                    size_t n_together);
   void meet_function();
   /// Asks about these answers in lists of up to `most`; returns those of lists that failed.
   std::vector<size_t> ask_in_batches(const Asking& asking, const std::vector<size_t>& answers,
                                      size_t most);
+  /// The next list, and the line that asks about it.
+  Batch batch_of(std::vector<size_t> answers);
+  std::string line_of(const Asking& asking, const Batch& batch) const;
+  /// Decides about the answers of a list, or adds them to `left` when it failed as a whole.
+  void take(const Asking& asking, const Batch& batch, const CommandAnswer& answer,
+            std::vector<size_t>& left) const;
 
   CommandPool pool_;
   std::optional<PythonFunction> function_;
@@ -71,6 +84,26 @@ class AnswerJudge {
   int64_t n_batches_ = 0;  // ever
   bool has_met_ = false;   // it is known that the function is there
   bool wants_tokens_ = false;
+};
+
+class AnswerJudge::Stream {
+ public:
+  /// `decided` as ask() has it, for the answers that are decided before finish() returns.
+  /// Starts the function's process and asks whether it can be imported; throws as ask() does.
+  Stream(AnswerJudge& judge, Decided decided);
+  ~Stream();
+
+  /// Answer number 0, 1, ...; `question` is question(response).
+  void add(Response response, std::string question);
+  /// Does not wait.
+  void advance();
+  /// Waits for the verdicts on answers that a process has; the others stay undecided. Returns those
+  /// that were in a list of a function's that failed as a whole: to be asked about one by one.
+  std::vector<size_t> finish();
+
+ private:
+  struct Growing;  // what an Asking is of
+  std::unique_ptr<Growing> growing_;
 };
 
 }  // namespace orrery::algorithm

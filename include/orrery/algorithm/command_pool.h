@@ -56,6 +56,8 @@ struct LineCheck {
 };
 
 class CommandPool {
+  struct Round;  // one ask()
+
  public:
   /// Nothing is started yet. `spawner` must outlive it.
   CommandPool(Spawner& spawner, CommandPoolOptions options);
@@ -72,15 +74,44 @@ class CommandPool {
   /// gets an answer, and when lines that do not name their question cannot be told apart.
   void ask(const std::vector<std::string>& questions, const Check& check, const Decided& decided);
 
+  /// An asking whose questions come one after another, while the caller does something else: what a
+  /// process can do meanwhile it does whenever advance() is called. One at a time, and nothing is
+  /// asked by ask() before it is over. All of its functions throw as ask() does, and are not to be
+  /// called after that. Destroyed before finish(), it ends the processes that are busy.
+  class Asking {
+   public:
+    Asking(CommandPool& pool, Check check, Decided decided);
+    ~Asking();
+    Asking(const Asking&) = delete;
+    Asking& operator=(const Asking&) = delete;
+
+    /// Question number 0, 1, ...; asked by the next advance() that finds a process without one.
+    void add(std::string question);
+    /// Processes that would take a question now, beside those that wait.
+    size_t n_free() const;
+    /// Gives questions to processes and takes answers that are there. Does not wait.
+    void advance();
+    /// Waits for the answers to questions that a process has. Those that none has got, or that
+    /// would have to be asked again, stay undecided.
+    void finish();
+
+   private:
+    CommandPool& pool_;
+    const Check check_;
+    const Decided decided_;
+    std::vector<std::string> questions_;
+    std::unique_ptr<Round> round_;  // null: it is over
+  };
+
   /// Processes that had to be ended or had gone, since the last time this was asked.
   int64_t take_restarts() { return std::exchange(restarts_, 0); }
 
  private:
-  struct Round;  // one ask()
   using Slot = std::unique_ptr<CommandProcess>;
 
   void assign(Round& round);
-  void wait(Round& round);
+  enum class Patience { kNone, kUntilSomethingHappens };
+  void wait(Round& round, Patience patience);
   void take_line(Round& round, Slot& slot);
   void look_for_strays(Round& round);
   void settle(Round& round);
@@ -90,6 +121,8 @@ class CommandPool {
   void revoke(Round& round, Slot& slot, const std::string& what);
   void ask_again_or_decide(Round& round, size_t question, CommandAnswer::End end,
                            const std::string& text);
+  /// Ends all processes: their answers would come too late.
+  void abandon();
   /// Ends the process of `slot`, which has failed by `what`; returns what is known about it.
   std::string replace(Round& round, Slot& slot, const std::string& what);
   void fail(Round& round, Slot& slot, CommandAnswer::End end, const std::string& what);

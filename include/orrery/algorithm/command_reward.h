@@ -38,6 +38,7 @@ struct CommandRewardOptions : OverlongOptions {
   double timeout_seconds = 60;
   int64_t restarts = 1;
   int64_t concurrency = 1;
+  bool while_generating = true;
   std::string on_failed_answer = "leave_out";
   double max_failed_share = 0.5;
   double max_failed_share_20_steps = 0.2;
@@ -71,6 +72,10 @@ struct CommandRewardOptions : OverlongOptions {
           config::at_least(0));
     field(&C::concurrency, "concurrency", "processes of the command on each worker",
           config::in_range(1, 1024));
+    field(&C::while_generating, "while_generating",
+          "judge answers that are finished while others are still generated, where both calls are "
+          "on one worker",
+          config::anything());
     field(&C::on_failed_answer, "on_failed_answer",
           "an answer without a reward: stop the job, leave it out of the training, or give it this "
           "reward (null leaves out)",
@@ -107,6 +112,11 @@ class CommandReward final : public Interface {
   data::SequenceBatch inference(ModelContext& model, const data::SequenceBatch& input,
                                 const CallContext& call) override;
 
+  /// Null without `while_generating`. The pool is the one that inference() asks: the same
+  /// processes.
+  std::unique_ptr<AnswerWatcher> watch(ModelContext& model, const data::SequenceBatch& samples,
+                                       const CallContext& call) override;
+
   /// The failed answers of the last steps, of all data ranks; of heads only.
   std::string state() const override { return share_.state(); }
   void restore(const std::string& state) override { share_.restore(state); }
@@ -116,6 +126,11 @@ class CommandReward final : public Interface {
 
   void prepare(const ModelContext& model, const CallContext& call);
   void ask(Round& round);
+  /// Decides by the verdict that came with the sample, or puts it among those to be asked about.
+  void take_early(Round& round, size_t response, std::vector<size_t>& asked,
+                  std::vector<size_t>& suspects);
+  /// As decide(), of what is not on record yet.
+  void decide_now(Round& round, size_t response, Verdict verdict);
   void decide(Round& round, size_t response, Verdict verdict);
   /// Throws if this data rank's failures alone are too many for the step.
   void stop_early(const Round& round) const;

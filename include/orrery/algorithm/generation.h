@@ -1,6 +1,8 @@
 // Interface `generate`: prompts in, groups of sampled answers out.
 #pragma once
 
+#include <span>
+
 #include "orrery/algorithm/interface.h"
 #include "orrery/algorithm/option_problem.h"
 #include "orrery/config/field.h"
@@ -72,8 +74,10 @@ struct GeneratedBatch {
 };
 
 /// Answers to `prompts` (a batch with packed_prompts). Ids that are no token of the model's
-/// tokenizer are never drawn, whatever options.never_ids is.
+/// tokenizer are never drawn, whatever options.never_ids is. `watchers` are told of each answer
+/// when it is finished.
 GeneratedBatch generate_batch(ModelContext& model, const data::SequenceBatch& prompts,
-                              model::GenerationOptions options, uint64_t seed, int64_t step);
+                              model::GenerationOptions options, uint64_t seed, int64_t step,
+                              std::span<AnswerWatcher* const> watchers = {});
 
 }  // namespace orrery::algorithm

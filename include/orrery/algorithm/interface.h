@@ -8,10 +8,12 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "orrery/algorithm/answer_watcher.h"
 #include "orrery/algorithm/rule_match.h"
 #include "orrery/comm/communicator.h"
 #include "orrery/data/sequence_batch.h"
@@ -26,9 +28,11 @@ namespace orrery::algorithm {
 
 /// The shard that a call runs on. Nothing is owned.
 struct ModelContext {
-  model::Decoder* decoder = nullptr;        ///< null: a role without parameters
-  parallel::TrainEngine* engine = nullptr;  ///< null: never trained
-  const data::Tokenizer* tokenizer = nullptr;
+  model::Decoder* decoder = nullptr;           ///< null: a role without parameters
+  parallel::TrainEngine* engine = nullptr;     ///< null: never trained
+  const data::Tokenizer* tokenizer = nullptr;  ///< of the role
+  /// Of the data sets, and of all who generate and learn.
+  const data::Tokenizer* data_tokenizer = nullptr;
   comm::Communicator* data_group = nullptr;  ///< the data ranks of the call
   /// Of a train_step that reads teacher_hidden: the shard in the same place of the role that gave
   /// it. Null: there is none on this worker.
@@ -51,6 +55,7 @@ struct CallContext {
   std::vector<std::string> outputs;
   std::filesystem::path samples;         ///< folder for dumps of generated samples; empty: none
   std::filesystem::path failed_answers;  ///< folder of their record; empty: none
+  std::vector<AnswerWatcher*> watchers;  ///< of a generate call: to be told of its answers
 };
 
 class Interface;
@@ -101,6 +106,14 @@ class Interface {
   /// a data rank and, where there are rewards, over `model.data_group`.
   virtual Evaluation evaluate(ModelContext& model, const EvaluationInput& input,
                               const CallContext& call);
+
+  /// Of an inference call that judges answers and can begin while others are still generated: who
+  /// does that. What it finds comes back as `extra` of the samples, and inference() takes it.
+  ///   samples  those that are to be answered, with the inputs of the call that data sets give
+  /// Null: it judges all answers at once. Local; on heads of the call.
+  virtual std::unique_ptr<AnswerWatcher> watch(ModelContext& model,
+                                               const data::SequenceBatch& samples,
+                                               const CallContext& call);
 
   /// What the interface remembers from step to step, for checkpoints: text, equal on all shards of
   /// the call; empty: nothing.

@@ -36,6 +36,8 @@ struct InterfaceSignature {
   bool compares_answers = false;
   /// Reads other keys as well, whatever their names: its options say which.
   bool takes_other_inputs = false;
+  /// Reads answers as texts, so that its role may have another tokenizer and other positions.
+  bool reads_texts = false;
   std::vector<Agreement> agreements = {};  ///< options that other calls state as well
   std::vector<Need> needs = {};            ///< what they need of other calls
   /// Inputs that another role than the call's own should write: a reference.
@@ -92,6 +94,9 @@ std::vector<InterfaceSignature> signatures_of(std::string_view interface);
 
 /// That of a call's kind; null where there is none.
 std::optional<InterfaceSignature> signature_of(std::string_view interface, graph::CallKind kind);
+
+/// Whether no call of the role wants the tokenizer of those who generate and learn.
+bool only_reads_texts(const config::Experiment& experiment, const std::string& role);
 
 /// The interface with its options (defaults where none is given).
 /// Throws ConfigError for an unknown name or option. Local.

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -31,6 +32,23 @@ struct Response {
   /// JSON texts: the data set's name; the record's line and id (data::kRecordOfSample).
   std::string dataset = "null";
   std::string record = "null";
+};
+
+/// Makes responses of samples whose texts are known, while their answers come one by one.
+class ResponseReader {
+ public:
+  /// Of `batch` it takes the ids, what is known of the records and, if there, answers, fields and
+  /// prompt_texts [bytes] uint8 (one text a sample). Keeps a reference to `tokenizer`.
+  ResponseReader(const data::SequenceBatch& batch, const data::Tokenizer& tokenizer);
+
+  /// `tokens`: prompt and answer of a member of the sample in this place of the batch.
+  Response read(size_t sample, int member, std::span<const int32_t> tokens, size_t n_prompt) const;
+
+ private:
+  const data::Tokenizer& tokenizer_;
+  std::vector<int32_t> end_tokens_;
+  std::vector<data::SampleId> ids_;
+  std::vector<std::string> datasets_, records_, answers_, fields_, prompts_;  // by sample
 };
 
 /// The sequences of a batch with packed_input_ids [T] and prompt_mask [T], and, if there,

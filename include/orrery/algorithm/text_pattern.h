@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -26,6 +27,12 @@ class TextPattern {
   /// Whether it matches somewhere in `text`, which may hold bytes that are no UTF-8: nothing
   /// matches these.
   Match match(std::string_view text) const;
+
+  /// Pairs of ( ) that keep what they match.
+  int n_groups() const;
+  /// What the first group has in the last match in `text`; nothing where there is no match, where
+  /// the group took no part in it, and where it took too many steps.
+  std::optional<std::string> last_group(std::string_view text) const;
 
  private:
   struct Code;

@@ -72,7 +72,8 @@ struct EvaluationReport {
   std::string call;
   std::string set;                 ///< empty: the only one
   metrics::Statistics statistics;  ///< under their names in metrics.jsonl
-  double seconds = 0;
+  double seconds = 0;       ///< from its request to its last reply, the sets before it included
+  double work_seconds = 0;  ///< that the slowest data rank worked on it
 };
 
 enum class SaveKind {

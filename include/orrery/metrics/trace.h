@@ -27,13 +27,14 @@ namespace orrery::metrics {
 /// Further facts of a span, shown by the viewer: {"step", "12"}.
 using TraceArguments = std::vector<std::pair<std::string, std::string>>;
 
-/// A span of time on the current thread's track.
+/// A span of time.
 struct TraceEvent {
   std::string name = {};      ///< `actor_gen`, `param_realloc`
-  std::string category = {};  ///< `call`, `hook`, `transfer`: the viewer filters by it
+  std::string category = {};  ///< `call`, `hook`, `transfer`, `judge`: the viewer filters by it
   int64_t start_us = 0;       ///< since 1970
   int64_t duration_us = 0;
   TraceArguments arguments = {};
+  std::string track = {};  ///< of its own; empty: the current thread's
 };
 
 /// Thread-safe. A file that cannot be written ends the tracing with one warning, not the job.
@@ -45,7 +46,6 @@ class TraceWriter {
   TraceWriter& operator=(const TraceWriter&) = delete;
   ~TraceWriter();
 
-  /// A span on the calling thread's track.
   void write(const TraceEvent& event);
   /// A value over time, drawn as a curve.
   void counter(std::string_view name, double value);
@@ -55,11 +55,13 @@ class TraceWriter {
  private:
   void write_line(const std::string& line);
   int track_of_this_thread();
+  int track_named(const std::string& name);
 
   std::mutex mutex_;
   int process_;
   std::unique_ptr<base::AppendFile> file_;  ///< null after a failure
   std::map<std::thread::id, int> tracks_;
+  std::map<std::string, int> named_tracks_;
 };
 
 /// Writes the time between its construction and destruction; does nothing without a writer.

@@ -13,6 +13,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -83,6 +84,15 @@ struct GenerationResult {
 
 class GenerationWeights;
 
+/// Who is told how a generation goes on, on the thread that generates. What it does changes no
+/// token; the other shards wait for it. May be empty.
+struct GenerationListener {
+  /// Entry `sequence` of the result is complete: once each, in the order in which they end.
+  std::function<void(int64_t sequence, const GeneratedSequence& answer)> finished = {};
+  /// Before each decoding step.
+  std::function<void()> between_tokens = {};
+};
+
 /// Generation reads a copy of the weights in another order, as large as they are.
 enum class PackedWeights {
   kPerCall,  // made by each call of generate() and given back: after every step they are others
@@ -99,7 +109,8 @@ class Generator {
   /// Throws ConfigError (options), ShapeError or DataError (prompts; also a prompt that leaves no
   /// position free).
   GenerationResult generate(const PackedTokens& prompts, std::span<const SamplingKey> keys,
-                            const GenerationOptions& options);
+                            const GenerationOptions& options,
+                            const GenerationListener& listener = {});
 
  private:
   const Decoder& decoder_;

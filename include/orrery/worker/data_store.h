@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <unordered_map>
@@ -27,6 +28,11 @@ class DataStore {
   ///   returns  data[key]: [sum of lengths, trailing...]
   /// Throws CallError naming sample and key that are missing or whose length differs. Local.
   data::SequenceBatch gather(const data::BatchMetadata& wanted) const;
+
+  /// These keys of these samples, each with one sequence a sample; nothing unless all of them are
+  /// here. Local.
+  std::optional<data::SequenceBatch> find(std::span<const data::SampleId> ids,
+                                          std::span<const std::string> keys) const;
 
   bool has(data::SampleId id, const std::string& key) const;
   /// Forgets these samples under all keys; unknown ones are ignored.

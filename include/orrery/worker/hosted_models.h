@@ -25,6 +25,7 @@ struct HostedModel {
   graph::Replica replica;
   graph::Coordinate at;
   std::unique_ptr<data::Tokenizer> tokenizer;
+  const data::Tokenizer* data_tokenizer = nullptr;  // of the data sets; the worker's
   std::unique_ptr<model::Decoder> decoder;
   std::unique_ptr<parallel::TrainEngine> engine;
   parallel::ReplicaGroups groups;  // owned by the registry

@@ -55,6 +55,7 @@ class ModelWorker final : public Handlers {
 
  private:
   struct HostedCall;
+  struct Watching;
 
   std::string where(const comm::Request& request, std::string_view operation) const;
   /// What an operation of the request allocates for.
@@ -66,6 +67,10 @@ class ModelWorker final : public Handlers {
 
   void load(const comm::Request& request, comm::Reply& reply);
   void run_call(const comm::Request& request, comm::Reply& reply);
+  /// Those that judge the answers of a generate call while it runs.
+  std::vector<Watching> watchers_of(const comm::Request& request, const HostedCall& generating);
+  data::SequenceBatch generate(const comm::Request& request, HostedCall& hosted,
+                               const data::SequenceBatch& input);
   void evaluate(const comm::Request& request, comm::Reply& reply);
   void export_model(const comm::Request& request, const comm::SaveHook& hook);
   void save(const comm::Request& request);
