@@ -22,7 +22,7 @@ class Ranking final : public Interface {
     ++n_calls;
     const data::NestedLengths& lengths = input.meta.at("packed_input_ids").lengths;
     std::vector<float> rewards;
-    for (int64_t i = 0; i < lengths.n_sequences(); ++i) {
+    for (size_t i = 0; i < lengths.n_sequences(); ++i) {
       rewards.push_back(i % 3 == 2 ? NAN : static_cast<float>(i % 3));
     }
     data::SequenceBatch output;
