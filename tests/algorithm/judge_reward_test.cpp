@@ -131,12 +131,17 @@ class JudgeRewardTest : public testing::Test {
         const size_t last = said.find_last_of("0123456789abcdef");
         const bool is_number = last != said.npos && said[last] <= '9';
         EXPECT_EQ(std::isnan(got[i]), !is_number) << said;
-        if (is_number) EXPECT_EQ(got[i], static_cast<float>(said[last] - '0')) << said;
+        if (is_number) {
+          EXPECT_EQ(got[i], static_cast<float>(said[last] - '0')) << said;
+        }
         n_numbers += is_number ? 1 : 0;
       }
     }
-    EXPECT_NEAR(statistics_.value("abstained_share"), 1 - static_cast<double>(n_numbers) / 4, 1e-9);
-    if (temperature > 0) EXPECT_GT(n_numbers, 0u) << "else nothing was compared";
+    EXPECT_NEAR(statistics_.value("abstained_share").value(),
+                1 - static_cast<double>(n_numbers) / 4, 1e-9);
+    if (temperature > 0) {
+      EXPECT_GT(n_numbers, 0u) << "else nothing was compared";
+    }
   }
 
   model::Decoder decoder_;
@@ -170,7 +175,9 @@ TEST_F(JudgeRewardTest, ScalesTheNumberAndLeavesOutWhatHasNone) {
   const std::vector<float> got = rewards(scaled, answers());
 
   for (size_t i = 0; i < got.size(); ++i) {
-    if (!std::isnan(numbers[i])) EXPECT_EQ(got[i], (numbers[i] - 4) / 2);
+    if (!std::isnan(numbers[i])) {
+      EXPECT_EQ(got[i], (numbers[i] - 4) / 2);
+    }
   }
   JudgeRewardOptions never = plain;
   never.verdict = "no such thing ([0-9])";
