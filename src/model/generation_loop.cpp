@@ -3,7 +3,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 
-#include <algorithm>   // max, sort
+#include <algorithm>   // copy_n, find, max, max_element, min, sort
 #include <functional>  // greater
 
 #include "orrery/base/error.h"
@@ -62,8 +62,11 @@ GenerationLoop::GenerationLoop(const Decoder& decoder, const GenerationWeights& 
       max_rows_(std::max({n_places_, longest_prompt_, std::min(kPrefillTokens, prompts.size())})),
       rule_(sampling_rule(options)),
       pass_(decoder, weights, max_rows_, max_context_),
-      is_limited_(n_pages() < worst_case_pages()),
-      pages_(decoder.dtype(), local_.n_layers, n_pages(),
+      worst_case_pages_(worst_case_pages()),
+      is_limited_(options.max_cache_tokens > 0 &&
+                  options.max_cache_tokens / kPageTokens < worst_case_pages_),
+      pages_(decoder.dtype(), local_.n_layers,
+             is_limited_ ? options.max_cache_tokens / kPageTokens : worst_case_pages_,
              kernels::page_size(local_.n_kv_heads, local_.head_dim)),
       live_(static_cast<size_t>(n_prompts_)),
       page_table_(static_cast<size_t>(n_places_ * table_stride_)),
@@ -89,10 +92,15 @@ GenerationLoop::GenerationLoop(const Decoder& decoder, const GenerationWeights& 
 
 GenerationResult GenerationLoop::run() {
   while (next_ < n_sequences_ || !places_.empty() || !preempted_.empty()) {
+    const int64_t admitted = next_, resumed = result_.prefilled_tokens,
+                  steps = result_.decode_steps;
     resume();
     if (preempted_.empty()) admit();
     if (listener_.between_tokens) listener_.between_tokens();
     if (!places_.empty()) decode_step();
+    ORRERY_ASSERT(
+        next_ > admitted || result_.prefilled_tokens > resumed || result_.decode_steps > steps,
+        "no sequence of a generation can go on");
   }
   ORRERY_ASSERT(pages_.n_held() == 0, "generation ended with pages still held");
   return std::move(result_);
@@ -138,13 +146,6 @@ int64_t GenerationLoop::worst_case_pages() const {
   return sum_of_largest(own, n_places_) + sum_of_largest(shared, 2 * n_places_ + 1);
 }
 
-/// Of the cache.
-int64_t GenerationLoop::n_pages() const {
-  const int64_t worst = worst_case_pages();
-  if (options_.max_cache_tokens == 0) return worst;
-  return std::min(worst, options_.max_cache_tokens / kPageTokens);
-}
-
 /// Whether so many pages may be taken for a sequence that joins. Each of those that are decoded may
 /// be at the end of a page: one is left for it, so that nobody joins only to be preempted.
 bool GenerationLoop::has_room(int64_t n_pages) const {
@@ -159,7 +160,7 @@ void GenerationLoop::resume() {
   while (!preempted_.empty() && static_cast<int64_t>(places_.size()) < n_places_) {
     const int64_t sequence = *preempted_.begin();
     const int64_t n_tokens = prompt_length(prompt_of(sequence)) + n_generated_of(sequence);
-    if (!has_room(pages_for(n_tokens))) return;
+    if (!has_room(pages_for(n_tokens + 1))) return;  // its next token may begin a page
     resume_first();
   }
 }
@@ -204,8 +205,9 @@ void GenerationLoop::admit() {
   }
 }
 
-/// Prefills the prompt that is next and those after it whose members find a place and pages now;
-/// only the last of them may have members that do not. False: there is no room for one.
+/// Prefills the prompt that is next and those after it whose members find a place and pages now.
+/// Only the last of them may have members that do not: one prompt at a time holds pages for members
+/// that wait, and least_cache_tokens() counts on it. False: there is no room for one.
 bool GenerationLoop::prefill_next() {
   const int64_t free_places = n_places_ - static_cast<int64_t>(places_.size());
   const int64_t first = prompt_of(next_);
@@ -213,13 +215,15 @@ bool GenerationLoop::prefill_next() {
   n_context_.clear();
   cu_seqlens_.assign(1, 0);
   prefill_table_.clear();
-  int64_t n_pages = 0;  // of prompts, and one for each member's copy
+  // What admitting a member asks for: its copy of a page, and one that is left for its next.
+  constexpr int64_t kPagesOfAMember = 2;
+  int64_t of_members = 0;
   for (int64_t p = first; p <= prompt_of(end - 1); ++p) {
     const int64_t n = prompt_length(p);
     if (p > first && cu_seqlens_.back() + n > kPrefillTokens) break;
-    const int64_t members = std::min(end, (p + 1) * options_.group_size) - p * options_.group_size;
-    if (!has_room(n_pages + pages_for(n) + (p > first ? members : 1))) break;
-    n_pages += pages_for(n) + members;
+    if (!has_room(of_members + pages_for(n) + 1)) break;
+    const int64_t first_member = std::max(next_, p * options_.group_size);
+    of_members += kPagesOfAMember * (std::min(end, (p + 1) * options_.group_size) - first_member);
     std::vector<int32_t>& pages = live_[static_cast<size_t>(p)].pages;
     for (int64_t page = 0; page < pages_for(n); ++page) pages.push_back(pages_.take());
     n_context_.push_back(static_cast<int32_t>(n));

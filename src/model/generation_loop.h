@@ -70,7 +70,6 @@ class GenerationLoop {
   int64_t new_tokens_of(int64_t prompt) const;
   int64_t n_generated_of(int64_t sequence) const;
   int64_t worst_case_pages() const;
-  int64_t n_pages() const;
   bool has_room(int64_t n_pages) const;
   int32_t* table_row(size_t place);
 
@@ -102,7 +101,8 @@ class GenerationLoop {
   int64_t max_rows_;  // of one pass
   kernels::SamplingRule rule_;
   GenerationPass pass_;
-  bool is_limited_;  // the cache has fewer pages than could be needed
+  const int64_t worst_case_pages_;
+  const bool is_limited_;  // the cache has fewer pages
   PagePool pages_;
   std::vector<LivePrompt> live_;     // [prompts]
   std::vector<int32_t> page_table_;  // [places, table_stride]

@@ -426,6 +426,27 @@ TEST(Generator, GoesOnWithRoomForOneSequenceAlone) {
   expect_same(generate(decoder, prompts, options), expected);
 }
 
+TEST(Generator, LeavesNoRoomToPromptsWhoseMembersWait) {
+  // Several prompts that each kept their pages for members that wait once left none for the last
+  // sequence that went on.
+  const Decoder decoder = small_decoder("llama", at::kFloat);
+  at::NoGradGuard no_grad;
+  struct Load {
+    std::vector<int64_t> prompts;
+    int64_t group_size, max_batch, max_new_tokens;
+  };
+  for (const Load& load : {Load{{1, 1, 1}, 4, 5, 100}, Load{{10, 10, 10, 10}, 16, 17, 80}}) {
+    const Sequences prompts = random_sequences(load.prompts, decoder.architecture().vocab_size);
+    GenerationOptions options{.max_new_tokens = load.max_new_tokens,
+                              .group_size = load.group_size,
+                              .max_batch = load.max_batch};
+    const GenerationResult expected = generate(decoder, prompts, options);
+    options.max_cache_tokens =
+        16 * (1 + (load.prompts[0] + load.max_new_tokens + 15) / 16);  // the least
+    expect_same(generate(decoder, prompts, options), expected);
+  }
+}
+
 TEST(Generator, RefusesACacheThatOneSequenceDoesNotFit) {
   const Decoder decoder = small_decoder("llama", at::kDouble);
   const Sequences prompts = prompts_for(decoder);
@@ -450,20 +471,22 @@ TEST(Generator, ServesRandomLoadsWithRandomRoomAlike) {
     return static_cast<int64_t>(state >> 33U) % below;
   };
   int64_t preemptions = 0;
-  for (int round = 0; round < 60; ++round) {
+  for (int round = 0; round < 200; ++round) {
     std::vector<int64_t> lengths;
-    for (int64_t i = 0; i < 1 + random(6); ++i) lengths.push_back(1 + random(40));
+    for (int64_t i = 0; i < 1 + random(6); ++i) {
+      lengths.push_back(1 + random(round % 3 == 0 ? 4 : 40));
+    }
     const Sequences prompts = random_sequences(lengths, decoder.architecture().vocab_size);
     GenerationOptions options{
-        .max_new_tokens = 1 + random(50),
-        .group_size = 1 + random(4),
+        .max_new_tokens = 1 + random(80),
+        .group_size = 1 + random(round % 4 == 0 ? 16 : 4),
         .stop_ids = round % 2 == 0 ? std::vector<int64_t>{5} : std::vector<int64_t>{},
-        .max_batch = 1 + random(12)};
+        .max_batch = 1 + random(20)};
     const GenerationResult expected = generate(decoder, prompts, options);
     const int64_t longest = *std::max_element(lengths.begin(), lengths.end());
     const auto pages = [](int64_t n) { return (n + 15) / 16; };
     const int64_t least = 16 * (pages(longest) + pages(longest + options.max_new_tokens));
-    options.max_cache_tokens = least + random(2 * least);
+    options.max_cache_tokens = least + random(round % 2 == 0 ? 32 : 2 * least);
     SCOPED_TRACE(testing::Message() << "round " << round << ", " << options.max_cache_tokens);
 
     const GenerationResult result = generate(decoder, prompts, options);
