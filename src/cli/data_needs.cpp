@@ -75,6 +75,7 @@ class NeedsOfDataset {
                options.min_new_tokens > 1 ? concat(" of min_new_tokens = ", options.min_new_tokens)
                                           : std::string());
     needs_.roomy_prompt = std::min(needs_.roomy_prompt, positions - options.max_new_tokens);
+    bound_by_cache(call.name, options, positions);
     for (const int child : job_.graph.children(job_.graph.find(call.name))) {
       const graph::Call& reader = job_.graph.call(child);
       const model::Architecture* a = architecture_of(reader.role);
@@ -87,6 +88,21 @@ class NeedsOfDataset {
                   " are more than the ", a->max_positions, " positions of role ", reader.role,
                   ", which reads the answers")});
     }
+  }
+
+  /// The longest prompt whose sequence alone has room in a cache that is limited.
+  void bound_by_cache(const std::string& call, const algorithm::GenerateOptions& options,
+                      int64_t positions) {
+    if (options.max_cache_tokens == 0) return;
+    int64_t prompt = std::min(positions, options.max_cache_tokens);
+    while (prompt > 0 &&
+           model::least_cache_tokens(prompt, std::min(prompt + options.max_new_tokens, positions)) >
+               options.max_cache_tokens) {
+      --prompt;
+    }
+    needs_.prompt.lower_to(
+        {prompt, concat("which with max_new_tokens = ", options.max_new_tokens, " of ", call,
+                        " do not fit its max_cache_tokens = ", options.max_cache_tokens)});
   }
 
   void leave_room(const std::string& role, int64_t positions, int64_t n_tokens,

@@ -71,6 +71,11 @@ Check in_range(double low, double high) {
                       [=](double x) { return x >= low && x <= high; });
 }
 
+Check zero_or_in_range(double low, double high) {
+  return number_check(base::concat("0 or ", number_text(low), " to ", number_text(high)),
+                      [=](double x) { return x == 0 || (x >= low && x <= high); });
+}
+
 Check at_least(double low) {
   return number_check(base::concat("at least ", number_text(low)),
                       [=](double x) { return x >= low; });

@@ -1,13 +1,10 @@
 // The operators on CPUs: the kernels of kernels/, and plain loops for what no family spends time
 // on.
-#include <ATen/ops/zeros_like.h>
-
 #include <algorithm>  // copy_n, fill_n
 
 #include "activation_function.h"
 #include "dispatch.h"
 #include "operators.h"
-#include "orrery/base/error.h"
 #include "orrery/kernels/decode_attention.h"
 #include "orrery/kernels/rope.h"
 #include "orrery/kernels/token_log_probs.h"
@@ -468,10 +465,10 @@ void route(at::Tensor& logits, bool normalise, at::Tensor& index, at::Tensor& we
   });
 }
 
-at::Tensor route_backward(const at::Tensor& probabilities, const at::Tensor& index,
-                          const at::Tensor& weight, bool normalise, const BalanceLoss& balance,
-                          const at::Tensor& dweight) {
-  at::Tensor dlogits = at::zeros_like(probabilities);
+void route_backward(const at::Tensor& probabilities, const at::Tensor& index,
+                    const at::Tensor& weight, bool normalise, const BalanceLoss& balance,
+                    const at::Tensor& dweight, at::Tensor& dlogits) {
+  dlogits.zero_();
   with_type(probabilities.scalar_type(), [&]<class T>() {
     const int64_t n_experts = probabilities.size(1), per_token = index.size(1);
     if (balance.weight != 0) add_balance<T>(balance, index, dlogits);
@@ -494,7 +491,6 @@ at::Tensor route_backward(const at::Tensor& probabilities, const at::Tensor& ind
       for (int64_t e = 0; e < n_experts; ++e) dp[e] = p[e] * (dp[e] - mean);
     }
   });
-  return dlogits;
 }
 
 void take_rows(const at::Tensor& x, std::span<const int64_t> rows, at::Tensor& out) {

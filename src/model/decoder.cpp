@@ -2,20 +2,16 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/empty_like.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include <algorithm>  // max
-#include <utility>    // move, exchange
+#include <utility>  // move, exchange
 
 #include "decoder_state.h"
-#include "dispatch.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
 #include "orrery/graph/layout.h"  // check_layout
-#include "rope_table.h"
 
 namespace orrery::model {
 namespace {

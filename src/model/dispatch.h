@@ -3,6 +3,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "orrery/base/error.h"
+
 namespace orrery::model {
 
 /// Calls work.template operator()<T>() with T = float or double; a decoder has no other type.
@@ -12,15 +14,25 @@ decltype(auto) with_type(at::ScalarType dtype, Work&& work) {
   return work.template operator()<float>();
 }
 
-/// Null for an undefined tensor. T is the tensor's type, as with_type() gives it: that is not
-/// looked up again at each of the forty matrices of a layer, which would show where tokens are
-/// decoded.
+template <class T>
+void expect_type([[maybe_unused]] const at::Tensor& tensor) {
+#ifndef NDEBUG
+  ORRERY_ASSERT(!tensor.defined() || tensor.scalar_type() == c10::CppTypeToScalarType<T>::value,
+                "an operator was given tensors of different types");
+#endif
+}
+
+/// Null for an undefined tensor. T is the type that with_type() found for one of an operator's
+/// tensors. A release build does not look it up again at each of the forty matrices of a layer,
+/// which would show where tokens are decoded.
 template <class T>
 const T* values(const at::Tensor& tensor) {
+  expect_type<T>(tensor);
   return tensor.defined() ? static_cast<const T*>(tensor.unsafeGetTensorImpl()->data()) : nullptr;
 }
 template <class T>
 T* mutable_values(const at::Tensor& tensor) {
+  expect_type<T>(tensor);
   return tensor.defined() ? static_cast<T*>(tensor.unsafeGetTensorImpl()->mutable_data()) : nullptr;
 }
 

@@ -1,8 +1,8 @@
 #include "experts.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/sigmoid.h>
-#include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
 #include "matmul.h"
@@ -167,8 +167,9 @@ at::Tensor backward_experts(const Architecture& a, const ExpertWeights& weights,
                                        dout * weights_of(routing, own.places(e)));
     operators::add_scaled_rows(dx, own.rows(e), {}, {}, drows);
   }
-  const at::Tensor dlogits = operators::route_backward(
-      routing.probabilities, routing.index, routing.weight, a.experts.normalise, balance, dweight);
+  at::Tensor dlogits = at::empty_like(routing.probabilities);
+  operators::route_backward(routing.probabilities, routing.index, routing.weight,
+                            a.experts.normalise, balance, dweight, dlogits);
   add_weight_gradient(dweights.router, dlogits, rows);
   multiply_onto(drows, dlogits, weights.router.weight);
   if (weights.shared_gate.defined()) {

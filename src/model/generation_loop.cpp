@@ -29,14 +29,6 @@ kernels::SamplingRule sampling_rule(const GenerationOptions& options) {
           .never_ids = options.never_ids};
 }
 
-int64_t longest_of(const std::vector<int32_t>& cu_seqlens) {
-  int64_t longest = 0;
-  for (size_t s = 0; s + 1 < cu_seqlens.size(); ++s) {
-    longest = std::max<int64_t>(longest, cu_seqlens[s + 1] - cu_seqlens[s]);
-  }
-  return longest;
-}
-
 }  // namespace
 
 int64_t least_cache_tokens(int64_t longest_prompt, int64_t longest_context) {
@@ -56,12 +48,12 @@ GenerationLoop::GenerationLoop(const Decoder& decoder, const GenerationWeights& 
       n_prompts_(prompts.n_sequences()),
       n_sequences_(n_prompts_ * options.group_size),
       n_places_(std::min(options.max_batch, n_sequences_)),
-      longest_prompt_(longest_of(prompts.cu_seqlens)),
+      longest_prompt_(prompts.longest()),
       max_context_(std::min(longest_prompt_ + options.max_new_tokens, architecture_.max_positions)),
       table_stride_(pages_for(max_context_)),
       max_rows_(std::max({n_places_, longest_prompt_, std::min(kPrefillTokens, prompts.size())})),
       rule_(sampling_rule(options)),
-      pass_(decoder, weights, max_rows_, max_context_),
+      pass_(decoder, weights, max_rows_, n_places_, max_context_),
       worst_case_pages_(worst_case_pages()),
       is_limited_(options.max_cache_tokens > 0 &&
                   options.max_cache_tokens / kPageTokens < worst_case_pages_),

@@ -32,10 +32,6 @@
 
 namespace orrery::model {
 
-/// What GenerationOptions::max_cache_tokens is at least: pages of the longest sequence, and of a
-/// prompt that waits for its members.
-int64_t least_cache_tokens(int64_t longest_prompt, int64_t longest_context);
-
 class GenerationLoop {
  public:
   GenerationLoop(const Decoder& decoder, const GenerationWeights& weights,

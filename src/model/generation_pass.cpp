@@ -17,7 +17,7 @@ int64_t memory_size(const Architecture& a, const PassRows& rows, int64_t n_seque
 }  // namespace
 
 GenerationPass::GenerationPass(const Decoder& decoder, const GenerationWeights& weights,
-                               int64_t max_rows, int64_t max_context)
+                               int64_t max_rows, int64_t max_sequences, int64_t max_context)
     : shard_(decoder.shard()),
       model_(decoder.architecture()),
       local_(shard_architecture(model_, shard_.place)),
@@ -27,13 +27,13 @@ GenerationPass::GenerationPass(const Decoder& decoder, const GenerationWeights& 
   const at::TensorOptions options = at::TensorOptions().dtype(decoder.dtype());
   // Not initialised: a call that decodes few tokens would spend its time on that.
   const PassRows most = PassRows::whole(max_rows, shard_.tensor);
-  memory_ = at::empty({memory_size(local_, most, max_rows)}, options);
+  memory_ = at::empty({memory_size(local_, most, max_sequences)}, options);
   attention_scratch_ =
       at::empty({kernels::decode_attention_scratch(local_.n_heads, local_.n_kv_heads,
                                                    local_.head_dim, max_context)},
                 options);
   positions_.reserve(static_cast<size_t>(max_rows));
-  last_rows_.reserve(static_cast<size_t>(max_rows));
+  last_rows_.reserve(static_cast<size_t>(max_sequences));
 }
 
 /// Decoding steps have as many rows as the step before, but where a sequence has ended.

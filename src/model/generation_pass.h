@@ -29,10 +29,11 @@ struct GenerationInput {
 class GenerationPass {
  public:
   /// Of the shard that `weights`, which must outlive it, were packed from.
-  ///   max_rows     tokens of one pass
-  ///   max_context  tokens of the longest sequence
+  ///   max_rows       tokens of one pass
+  ///   max_sequences  of one pass
+  ///   max_context    tokens of the longest sequence
   GenerationPass(const Decoder& decoder, const GenerationWeights& weights, int64_t max_rows,
-                 int64_t max_context);
+                 int64_t max_sequences, int64_t max_context);
 
   /// logits [S, V]: those after the last token of each sequence; written on the last stage only,
   /// with the same bits on all tensor ranks. Collective over the shards of a data rank.

@@ -14,10 +14,7 @@ namespace {
 void check_cache(const Architecture& architecture, const PackedTokens& prompts,
                  const GenerationOptions& options) {
   if (options.max_cache_tokens == 0) return;
-  int64_t longest = 0;
-  for (size_t s = 0; s + 1 < prompts.cu_seqlens.size(); ++s) {
-    longest = std::max<int64_t>(longest, prompts.cu_seqlens[s + 1] - prompts.cu_seqlens[s]);
-  }
+  const int64_t longest = prompts.longest();
   const int64_t least = least_cache_tokens(
       longest, std::min(longest + options.max_new_tokens, architecture.max_positions));
   if (options.max_cache_tokens >= least) return;

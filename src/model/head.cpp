@@ -1,13 +1,14 @@
 // hidden states -> next-token log-probabilities, a chunk of rows at a time. The logits of the whole
 // batch exist only where they are small: else they are made once forwards and once more backwards,
-// from the log-sum-exp that forward kept. On several tensor ranks
-// each has the logits of its part of the vocabulary, and three numbers an action are exchanged.
-#include <ATen/ops/cat.h>
+// from the log-sum-exp that forward kept. On several tensor ranks each has the logits of its part
+// of the vocabulary, and three numbers an action are exchanged.
 #include <ATen/ops/empty.h>
+#include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include <algorithm>  // clamp
+#include <algorithm>  // max, min
 
 #include "columns.h"
 #include "decoder_state.h"

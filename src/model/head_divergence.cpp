@@ -1,12 +1,11 @@
 // hidden states of a student and of a teacher -> the divergence of their next-token distributions,
 // a chunk of rows at a time: the logits of a whole batch exist for neither of them. Forward keeps
 // nothing but the two hidden states; backward makes the logits again.
-#include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include <algorithm>  // clamp, min
+#include <algorithm>  // max, min
 
 #include "decoder_state.h"
 #include "matmul.h"

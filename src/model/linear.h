@@ -39,7 +39,7 @@ struct ParallelRows {
 void apply_column_parallel(const Linear& linear, const ParallelRows& parallel, const at::Tensor& x,
                            at::Tensor& y);
 /// Own rows y [R, n_out] of the sum over the ranks of x [T, n_in] W^T, + b, + residual [R, n_out]
-/// where defined, which may be y. Collective.
+/// where defined, which is not y. Collective.
 void apply_row_parallel(const Linear& linear, const ParallelRows& parallel, const at::Tensor& x,
                         const at::Tensor& residual, at::Tensor& y);
 

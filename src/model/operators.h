@@ -1,7 +1,9 @@
 // What a model computes between its matmuls, one function for each region that a device runs as one
-// piece: tensors in, tensors out, no pointer and no number type above this line. A layer is written
-// once with them (layer.cpp) and serves training, scoring, prefill and decoding; another device is
-// another implementation of this header. Private to src/model.
+// piece: tensors in, tensors out; layers, head and passes know no number type. A layer is written
+// once with them (layer.cpp) and serves training, scoring, prefill and decoding. Another device is
+// another implementation of this header, of the matmuls (linear.cpp, matmul.cpp), of packed weights
+// (generation_weights.cpp), of pages (page_pool.cpp) and of the tables of rope_table.cpp. Private
+// to src/model.
 //
 // Rows are one behind another unless said otherwise; an undefined tensor is one that is not there,
 // or not wanted. Local and allocating nothing of a matrix's size, but where it says collective.
@@ -142,9 +144,9 @@ void activate_backward(ActivationFunction function, at::Tensor& up, at::Tensor& 
 void route(at::Tensor& logits, bool normalise, at::Tensor& index, at::Tensor& weight);
 /// Gradient by the router's logits [N, E] from that by the weights of the chosen experts [N, G]:
 /// on one tensor rank that of its own experts alone, all steps being linear in it.
-at::Tensor route_backward(const at::Tensor& probabilities, const at::Tensor& index,
-                          const at::Tensor& weight, bool normalise, const BalanceLoss& balance,
-                          const at::Tensor& dweight);
+void route_backward(const at::Tensor& probabilities, const at::Tensor& index,
+                    const at::Tensor& weight, bool normalise, const BalanceLoss& balance,
+                    const at::Tensor& dweight, at::Tensor& dlogits);
 /// out [n, H] = these rows of x.
 void take_rows(const at::Tensor& x, std::span<const int64_t> rows, at::Tensor& out);
 /// These rows of out = x [n, H].

@@ -1,6 +1,7 @@
 #include "orrery/model/packed_tokens.h"
 
-#include <utility>  // move
+#include <algorithm>  // max
+#include <utility>    // move
 
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"
@@ -33,6 +34,14 @@ void check_tensor(const PackedTokens& packed) {
 }
 
 }  // namespace
+
+int64_t PackedTokens::longest() const {
+  int32_t longest = 0;
+  for (size_t s = 0; s + 1 < cu_seqlens.size(); ++s) {
+    longest = std::max(longest, cu_seqlens[s + 1] - cu_seqlens[s]);
+  }
+  return longest;
+}
 
 PackedTokens pack_tokens(at::Tensor tokens, std::span<const int32_t> lengths) {
   PackedTokens packed;

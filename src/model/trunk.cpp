@@ -1,8 +1,6 @@
 // tokens -> hidden states and back.
 #include <ATen/ops/empty.h>
 
-#include <algorithm>  // max
-
 #include "decoder_state.h"
 #include "orrery/base/error.h"
 
@@ -17,14 +15,6 @@ std::vector<int32_t> positions_of(const std::vector<int32_t>& cu_seqlens) {
     }
   }
   return positions;
-}
-
-int64_t longest(const std::vector<int32_t>& cu_seqlens) {
-  int32_t length = 0;
-  for (size_t s = 0; s + 1 < cu_seqlens.size(); ++s) {
-    length = std::max(length, cu_seqlens[s + 1] - cu_seqlens[s]);
-  }
-  return length;
 }
 
 /// Which matrices of a pass backward reads again.
@@ -73,7 +63,7 @@ at::Tensor forward_trunk(Decoder::State& state, const PackedTokens& batch, const
   r.cu_seqlens = batch.cu_seqlens;
   r.positions = positions_of(batch.cu_seqlens);
   r.rows = PassRows::cut(n_tokens, state.shard.tensor);
-  state.rope.extend(a, longest(batch.cu_seqlens), state.dtype());
+  state.rope.extend(a, batch.longest(), state.dtype());
 
   const std::vector<LayerWeights>& layers = state.weights.layers;
   const size_t n_layers = layers.size();

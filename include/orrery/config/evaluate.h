@@ -58,7 +58,7 @@ struct EvaluationSetConfig {
           "them that are right",
           one_of({"first_seen", "fractional"}));
     field(&C::temperature, "temperature", "divides the logits; 0: always the most likely token",
-          in_range(0, 1e6));
+          zero_or_in_range(1e-6, 1e6));
     field(&C::top_p, "top_p", "sample from the most likely tokens of this total probability",
           in_range(1e-9, 1));
     field(&C::top_k, "top_k", "sample from so many tokens; 0: all", at_least(0));

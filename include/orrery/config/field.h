@@ -47,6 +47,8 @@ Check anything();
 /// A natural number that counts nothing: of any size.
 Check any_natural();
 Check in_range(double low, double high);
+/// 0 says something else than a number does.
+Check zero_or_in_range(double low, double high);
 Check at_least(double low);
 Check above(double low);
 Check one_of(std::vector<std::string> choices);

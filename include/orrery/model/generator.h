@@ -49,6 +49,10 @@ struct GenerationOptions {
   std::vector<std::string> problems() const;
 };
 
+/// What max_cache_tokens is at least: pages of the longest sequence, `longest_context` tokens with
+/// its answer, and of a prompt that waits for its members.
+int64_t least_cache_tokens(int64_t longest_prompt, int64_t longest_context);
+
 /// Names the noise of one prompt's samples; member i of its group draws as `first_member` + i.
 struct SamplingKey {
   uint64_t seed = 0;

@@ -19,6 +19,8 @@ struct PackedTokens {
   }
   /// Sum of (n - 1): one action for each predicted token.
   int64_t n_actions() const { return size() - n_sequences(); }
+  /// Tokens of the longest sequence; 0 without any.
+  int64_t longest() const;
 };
 
 /// tokens [T] int64 and the length of each sequence -> PackedTokens.
