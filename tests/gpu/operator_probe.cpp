@@ -1,6 +1,7 @@
-// Prints which arguments the operators of tests/simulated_gpu/operators.txt take on a GPU, and what they
-// return: type, sizes, strides. No number is looked at, so LibTorch's real libtorch_cuda.so can be asked
-// on a machine without a GPU: tools/compare_torch_cuda.py asks it and the simulated one.
+// Prints which arguments the operators of tests/simulated_gpu/operators.txt take on a GPU, and what
+// they return: type, sizes, strides. No number is looked at, so LibTorch's real libtorch_cuda.so
+// can be asked on a machine without a GPU: tools/compare_torch_cuda.py asks it and the simulated
+// one.
 #include <ATen/ATen.h>
 #include <c10/core/Device.h>
 #include <dlfcn.h>
@@ -19,7 +20,8 @@ at::Tensor gpu(at::IntArrayRef sizes, at::ScalarType type = at::kFloat) {
 
 std::string text_of(const at::Tensor& x) {
   std::ostringstream text;
-  text << c10::toString(x.scalar_type()) << x.sizes() << '/' << x.strides() << ' ' << x.device().type();
+  text << c10::toString(x.scalar_type()) << x.sizes() << '/' << x.strides() << ' '
+       << x.device().type();
   return text.str();
 }
 
@@ -44,9 +46,8 @@ struct Answers {
 using Unary = std::function<at::Tensor(const at::Tensor&)>;
 using Binary = std::function<at::Tensor(const at::Tensor&, const at::Tensor&)>;
 
-const std::vector<at::ScalarType> kTypes = {at::kBool, at::kInt,      at::kLong,
-                                            at::kHalf, at::kBFloat16, at::kFloat,
-                                            at::kDouble};
+const std::vector<at::ScalarType> kTypes = {at::kBool,     at::kInt,   at::kLong,  at::kHalf,
+                                            at::kBFloat16, at::kFloat, at::kDouble};
 
 void ask_unary(Answers& answers, const std::string& name, const Unary& run) {
   for (const at::ScalarType type : kTypes) {
@@ -61,8 +62,9 @@ void ask_unary(Answers& answers, const std::string& name, const Unary& run) {
 void ask_binary(Answers& answers, const std::string& name, const Binary& run) {
   for (const at::ScalarType type : kTypes) {
     for (const at::ScalarType other : {at::kBool, at::kLong, at::kBFloat16, at::kFloat}) {
-      answers.ask(name + " " + c10::toString(type) + " " + c10::toString(other),
-                  [&] { return run(gpu({2, 3}, type), gpu({2, 3}, other)); });
+      answers.ask(name + " " + c10::toString(type) + " " + c10::toString(other), [&] {
+        return run(gpu({2, 3}, type), gpu({2, 3}, other));
+      });
     }
   }
   answers.ask(name + " spread", [&] { return run(gpu({2, 3}), gpu({3})); });
@@ -75,8 +77,9 @@ void ask_binary(Answers& answers, const std::string& name, const Binary& run) {
 
 void ask_matmuls(Answers& answers) {
   for (const at::ScalarType type : kTypes) {
-    answers.ask(std::string("mm ") + c10::toString(type),
-                [&] { return at::mm(gpu({2, 3}, type), gpu({3, 4}, type)); });
+    answers.ask(std::string("mm ") + c10::toString(type), [&] {
+      return at::mm(gpu({2, 3}, type), gpu({3, 4}, type));
+    });
   }
   answers.ask("mm two types", [] { return at::mm(gpu({2, 3}), gpu({3, 4}, at::kBFloat16)); });
   answers.ask("mm sizes", [] { return at::mm(gpu({2, 3}), gpu({4, 3})); });
@@ -92,8 +95,9 @@ void ask_matmuls(Answers& answers) {
     return at::mm_out(out, gpu({2, 3}), gpu({3, 4}));
   });
   answers.ask("addmm", [] { return at::addmm(gpu({4}), gpu({2, 3}), gpu({3, 4})); });
-  answers.ask("addmm types",
-              [] { return at::addmm(gpu({4}, at::kBFloat16), gpu({2, 3}), gpu({3, 4})); });
+  answers.ask("addmm types", [] {
+    return at::addmm(gpu({4}, at::kBFloat16), gpu({2, 3}), gpu({3, 4}));
+  });
 }
 
 void ask_rest(Answers& answers) {
@@ -108,7 +112,9 @@ void ask_rest(Answers& answers) {
     });
     answers.ask("index " + name, [&] { return gpu({4, 3}, type).index({gpu({2}, at::kLong)}); });
     answers.ask("to float " + name, [&] { return gpu({2, 3}, type).to(at::kFloat); });
-    answers.ask("cat with float " + name, [&] { return at::cat({gpu({2, 3}, type), gpu({1, 3})}); });
+    answers.ask("cat with float " + name, [&] {
+      return at::cat({gpu({2, 3}, type), gpu({1, 3})});
+    });
   }
   answers.ask("index_select by float", [] { return gpu({4, 3}).index_select(0, gpu({2})); });
   answers.ask("index_select int", [] { return gpu({4, 3}).index_select(0, gpu({2}, at::kInt)); });
@@ -117,8 +123,9 @@ void ask_rest(Answers& answers) {
   answers.ask("cat host", [] { return at::cat({gpu({2, 3}), at::ones({2, 3})}); });
   answers.ask("where", [] { return at::where(gpu({2, 3}, at::kBool), gpu({2, 3}), gpu({3})); });
   answers.ask("where int", [] { return at::where(gpu({2, 3}, at::kInt), gpu({2, 3}), gpu({3})); });
-  answers.ask("where number",
-              [] { return at::where(gpu({2, 3}, at::kBool), gpu({2, 3}, at::kBFloat16), 0.0); });
+  answers.ask("where number", [] {
+    return at::where(gpu({2, 3}, at::kBool), gpu({2, 3}, at::kBFloat16), 0.0);
+  });
   answers.ask("add_ to a smaller", [] { return gpu({3}).add_(gpu({2, 3})); });
   answers.ask("add_ float to long", [] { return gpu({3}, at::kLong).add_(gpu({3})); });
   answers.ask("view of transposed", [] { return gpu({2, 3}).t().view({6}); });

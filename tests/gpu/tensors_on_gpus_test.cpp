@@ -1,6 +1,6 @@
-// This program's own code on tensors of simulated GPUs and over the simulated NCCL, beside the same on
-// CPUs: what works stays so. What is known not to work is listed below as faults: whoever mends one turns
-// its test red, and moves it up.
+// This program's own code on tensors of simulated GPUs and over the simulated NCCL, beside the same
+// on CPUs: what works stays so. What is known not to work is listed below as faults: whoever mends
+// one turns its test red, and moves it up.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
@@ -165,10 +165,10 @@ TEST(ProductOnGpus, GivesTheLossOfACritic) {
   expect_same(
       1,
       [](at::Device device, comm::Communicator&) {
-        const auto loss = algorithm::critic_loss(
-            {numbers(14, 1).to(device), numbers(14, 2).to(device), numbers(14, 3).to(device),
-             mask(device)},
-            {});
+        const auto loss =
+            algorithm::critic_loss({numbers(14, 1).to(device), numbers(14, 2).to(device),
+                                    numbers(14, 3).to(device), mask(device)},
+                                   {});
         return Tensors{loss.loss, loss.clip_mask};
       },
       1e-6);
@@ -218,8 +218,9 @@ void expect_refused(int n_ranks, const std::string& why, const Body& body) {
 
 constexpr char kHostTensor[] = "expected a tensor on cuda";
 
-#define EXPECT_FAULT_ON_GPU(...) \
-  EXPECT_DEATH(run_on_gpus(1, __VA_ARGS__), "used by the host") << "works now: move it to what works"
+#define EXPECT_FAULT_ON_GPU(...)                                \
+  EXPECT_DEATH(run_on_gpus(1, __VA_ARGS__), "used by the host") \
+      << "works now: move it to what works"
 
 class FaultsOnGpusDeathTest : public testing::Test {
  protected:

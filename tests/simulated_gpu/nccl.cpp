@@ -1,6 +1,6 @@
 // libnccl.so.2 of the simulated GPUs: the functions of NCCL that this program calls, and no others.
-// Ranks are processes or threads of one machine. What NCCL answers with a hang, with wrong numbers or
-// by luck is refused here, with a line that says which rule it broke.
+// Ranks are processes or threads of one machine. What NCCL answers with a hang, with wrong numbers
+// or by luck is refused here, with a line that says which rule it broke.
 #include <cuda_runtime_api.h>
 #include <nccl.h>
 
@@ -85,8 +85,10 @@ std::string problem_of(const Asked& asked) {
     return "a message to oneself outside a group waits for ever";
   }
   if (device_of(asked.stream) != comm.device) return "a stream of another GPU";
-  if (!is_memory_of(comm.device, from, in)) return "an input that is no memory of this GPU and size";
-  if (!is_memory_of(comm.device, to, out)) return "an output that is no memory of this GPU and size";
+  if (!is_memory_of(comm.device, from, in))
+    return "an input that is no memory of this GPU and size";
+  if (!is_memory_of(comm.device, to, out))
+    return "an output that is no memory of this GPU and size";
   const bool is_gather = call.kind == Call::kAllGather;
   if ((is_gather && overlaps_wrongly(to, out, from, in, comm.rank)) ||
       (call.kind == Call::kReduceScatter && overlaps_wrongly(from, in, to, out, comm.rank))) {
@@ -185,8 +187,9 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int n_ranks, ncclUniqueId 
                                     ncclConfig_t* config) {
   int device = 0;
   if (!is_simulated(config) || rank < 0 || rank >= n_ranks || cudaGetDevice(&device) != 0) {
-    return refuse_unknown("ncclCommInitRankConfig needs a rank of the group and a config that is "
-                          "not blocking: others are not simulated");
+    return refuse_unknown(
+        "ncclCommInitRankConfig needs a rank of the group and a config that is "
+        "not blocking: others are not simulated");
   }
   const Lock lock(lock_of_streams());
   *comm = keep(std::make_unique<ncclComm>(Mailbox(id.internal), rank, n_ranks, device));

@@ -95,8 +95,8 @@ void ncclComm::finish_split() {
     if (colour == split->colour) members.emplace_back(key, r);
   }
   std::sort(members.begin(), members.end());
-  const auto place =
-      std::find_if(members.begin(), members.end(), [this](const auto& m) { return m.second == rank; });
+  const auto place = std::find_if(members.begin(), members.end(),
+                                  [this](const auto& m) { return m.second == rank; });
   if (split->colour != NCCL_SPLIT_NOCOLOR) {
     *split->result = sim::keep(std::make_unique<ncclComm>(
         box.inner(split->name + "c" + std::to_string(split->colour)),

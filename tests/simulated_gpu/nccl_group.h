@@ -57,9 +57,9 @@ struct ncclComm {
   orrery::simulated_gpu::Mailbox box;
   int rank = 0, size = 1, device = 0;
   ncclResult_t state = ncclInProgress;
-  std::string end = {};         // `aborted`, `destroyed`, `finalized`; empty: of use
-  int polls_left = 1;           // it says "in progress" so often though it is done
-  std::string meeting = {};     // the note that all ranks leave
+  std::string end = {};           // `aborted`, `destroyed`, `finalized`; empty: of use
+  int polls_left = 1;             // it says "in progress" so often though it is done
+  std::string meeting = {};       // the note that all ranks leave
   bool is_in_call_group = false;  // between ncclGroupStart and ncclGroupEnd
   std::optional<orrery::simulated_gpu::PendingSplit> split;
 

@@ -1,4 +1,5 @@
-// Tests in every order of streams: INSTANTIATE_TEST_SUITE_P(EveryOrder, Suite, kEveryOrder, name_of);
+// Tests in every order of streams: INSTANTIATE_TEST_SUITE_P(EveryOrder, Suite, kEveryOrder,
+// name_of);
 #pragma once
 
 #include <gtest/gtest.h>

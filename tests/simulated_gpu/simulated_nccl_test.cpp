@@ -195,10 +195,9 @@ TEST_P(SimulatedNccl, SeesAnInputThatOverlapsTheOutputElsewhere) {
 TEST_P(SimulatedNccl, SeesAnotherCountOrTypeOnAnotherRank) {
   expect_broken(on_ranks([](const Rank& rank) { rank.run_sum(rank.rank == 0 ? 4 : 5); }),
                 "4 elements of NCCL's type 7, reduction 0");
-  expect_broken(on_ranks([](const Rank& rank) {
-                  rank.run_sum(4, rank.rank == 0 ? ncclFloat32 : ncclInt32);
-                }),
-                "elements of NCCL's type 2");
+  expect_broken(
+      on_ranks([](const Rank& rank) { rank.run_sum(4, rank.rank == 0 ? ncclFloat32 : ncclInt32); }),
+      "elements of NCCL's type 2");
 }
 
 TEST_P(SimulatedNccl, SeesOperationsInAnotherOrder) {

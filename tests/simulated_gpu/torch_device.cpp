@@ -1,6 +1,6 @@
-// libtorch_cuda.so of the simulated GPUs: what LibTorch's own registers when it is loaded, the device
-// without its operators. Allocator, streams and guards are LibTorch's (libc10_cuda.so), over the
-// simulated runtime.
+// libtorch_cuda.so of the simulated GPUs: what LibTorch's own registers when it is loaded, the
+// device without its operators. Allocator, streams and guards are LibTorch's (libc10_cuda.so), over
+// the simulated runtime.
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAException.h>

@@ -1,7 +1,8 @@
-// libtorch_cuda.so of the simulated GPUs: the operators of operators.txt. What a call can know at once
-// is checked and returned at once: the CPU's kernel is run on zeros in place of numbers, which gives its
-// checks, and the types, sizes and strides of its results. The numbers come when the stream gets there,
-// from the same kernel on the device's memory. Any other operator on CUDA is refused by its name.
+// libtorch_cuda.so of the simulated GPUs: the operators of operators.txt. What a call can know at
+// once is checked and returned at once: the CPU's kernel is run on zeros in place of numbers, which
+// gives its checks, and the types, sizes and strides of its results. The numbers come when the
+// stream gets there, from the same kernel on the device's memory. Any other operator on CUDA is
+// refused by its name.
 #include <ATen/ATen.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <c10/cuda/CUDAGuard.h>
@@ -27,17 +28,25 @@ using torch::jit::Stack;
 
 constexpr std::size_t kMostOperators = 60;
 
-/// Of operators.txt: name, and whether the host waits for it on a GPU too, because the size of its
-/// result depends on numbers.
-const std::map<std::string, bool>& listed_operators() {
-  static const std::map<std::string, bool> all = [] {
-    std::map<std::string, bool> listed;
+enum class Kind {
+  kPlain,
+  kWaits,     // the host waits for it on a GPU too: the size of its result depends on numbers
+  kFloating,  // on a GPU it takes floating types only
+};
+
+/// Of operators.txt.
+const std::map<std::string, Kind>& listed_operators() {
+  static const std::map<std::string, Kind> all = [] {
+    std::map<std::string, Kind> listed;
     std::ifstream file(ORRERY_SIMULATED_OPERATORS);
     for (std::string line; std::getline(file, line);) {
       std::istringstream words(line);
       std::string name, how;
       words >> name >> how;
-      if (!name.empty() && name[0] != '#') listed[name] = how == "waits";
+      if (name.empty() || name[0] == '#') continue;
+      listed[name] = how == "waits"      ? Kind::kWaits
+                     : how == "floating" ? Kind::kFloating
+                                         : Kind::kPlain;
     }
     TORCH_CHECK(!listed.empty() && listed.size() <= kMostOperators, ORRERY_SIMULATED_OPERATORS,
                 ": 1 to ", kMostOperators, " operators are expected, not ", listed.size());
@@ -71,15 +80,16 @@ Stack arguments_on(c10::DeviceType device, const Stack& given, const Make& make)
   std::map<const c10::TensorImpl*, at::Tensor> made;
   Stack result;
   for (const c10::IValue& value : given) {
-    result.push_back(value.isDevice() ? c10::IValue(c10::Device(device))
-                                      : with_tensors(value, [&](const at::Tensor& x) -> c10::IValue {
-                                          at::Tensor& there = made[x.unsafeGetTensorImpl()];
-                                          if (!there.defined()) there = make(x);
-                                          if (x.unsafeGetTensorImpl()->is_wrapped_number()) {
-                                            there.unsafeGetTensorImpl()->set_wrapped_number(true);
-                                          }
-                                          return there;
-                                        }));
+    result.push_back(value.isDevice()
+                         ? c10::IValue(c10::Device(device))
+                         : with_tensors(value, [&](const at::Tensor& x) -> c10::IValue {
+                             at::Tensor& there = made[x.unsafeGetTensorImpl()];
+                             if (!there.defined()) there = make(x);
+                             if (x.unsafeGetTensorImpl()->is_wrapped_number()) {
+                               there.unsafeGetTensorImpl()->set_wrapped_number(true);
+                             }
+                             return there;
+                           }));
   }
   return result;
 }
@@ -102,8 +112,9 @@ c10::Device device_of_arguments(const std::string& name, const Stack& given) {
     with_tensors(value, [&](const at::Tensor& x) -> c10::IValue {
       if (is_on_gpu(x) && !device) device = x.device();
       if (is_on_gpu(x) ? x.device() != *device : x.dim() > 0) {
-        C10_THROW_ERROR(Error, name + ": Expected all tensors to be on the same device, but found at "
-                                      "least two devices, " +
+        C10_THROW_ERROR(Error, name +
+                                   ": Expected all tensors to be on the same device, but found at "
+                                   "least two devices, " +
                                    (device ? device->str() : "cuda") + " and " + x.device().str());
       }
       return x;
@@ -148,10 +159,11 @@ Stack results_like(const Stack& shapes, const c10::FunctionSchema& schema, const
   Stack results;
   for (size_t i = 0; i < schema.returns().size(); ++i) {
     const std::optional<size_t> argument = argument_of(schema, i);
-    results.push_back(argument ? given[*argument]
-                               : with_tensors(shapes[i], [&](const at::Tensor& x) -> c10::IValue {
-                                   return new_tensor(x.sizes(), x.strides(), x.scalar_type(), device);
-                                 }));
+    results.push_back(argument
+                          ? given[*argument]
+                          : with_tensors(shapes[i], [&](const at::Tensor& x) -> c10::IValue {
+                              return new_tensor(x.sizes(), x.strides(), x.scalar_type(), device);
+                            }));
   }
   return results;
 }
@@ -201,16 +213,26 @@ void launch_operator(const c10::OperatorHandle& op, const std::string& name, Sta
   });
 }
 
-Stack call(const c10::OperatorHandle& op, const std::string& name, bool waits, const Stack& given) {
+void check_floating(const std::string& name, const Stack& given) {
+  for (const c10::IValue& value : given) {
+    for (const at::Tensor& x : tensors_of(value)) {
+      TORCH_CHECK(x.is_floating_point(), name, " is not implemented on CUDA for '", x.scalar_type(),
+                  "'");
+    }
+  }
+}
+
+Stack call(const c10::OperatorHandle& op, const std::string& name, Kind kind, const Stack& given) {
   const c10::FunctionSchema& schema = op.schema();
   const c10::Device device = device_of_arguments(name, given);
   const c10::cuda::CUDAGuard guard(device);
   const Stream stream = current_stream(device);
-  if (waits) {
+  if (kind == Kind::kFloating) check_floating(name, given);
+  if (kind == Kind::kWaits) {
     ++counters().host_reads;
     synchronize(stream);
   }
-  Stack shapes = arguments_on(c10::kCPU, given, waits ? operand_of : zeros_of);
+  Stack shapes = arguments_on(c10::kCPU, given, kind == Kind::kWaits ? operand_of : zeros_of);
   run_on(c10::DispatchKey::CPU, op, shapes);
   resize_outputs(shapes, schema, given);
   Stack results = results_like(shapes, schema, given, device);
@@ -243,7 +265,7 @@ TORCH_LIBRARY_IMPL(_, CUDA, library) {
 }
 
 TORCH_LIBRARY_IMPL(aten, CUDA, library) {
-  for (const auto& [name, waits] : listed_operators()) {
+  for (const auto& [name, kind] : listed_operators()) {
     library.impl(name.c_str(), torch::CppFunction::makeFromBoxedFunction<&run>());
   }
 }
