@@ -42,8 +42,8 @@ Operation::Operation(ncclComm_t comm, const Call& call, const void* from, void* 
               : call.kind == Call::kReceive ? comm->n_received[call.root]++
                                             : comm->n_started++) {}
 
-std::string Operation::note_of(int rank) const {
-  return "call" + std::to_string(number_) + "." + std::to_string(rank);
+std::string Operation::note_of(uint64_t number, int rank) const {
+  return "call" + std::to_string(number) + "." + std::to_string(rank);
 }
 
 std::string Operation::message_name(int source, int destination) const {
@@ -67,9 +67,9 @@ void Operation::leave_input() {
   has_left_input_ = true;
   if (call_.kind == Call::kReceive) return;
   const bool has_none = call_.kind == Call::kBroadcast && comm_->rank != call_.root;
-  comm_->box.put(
-      call_.kind == Call::kSend ? message_name(comm_->rank, call_.root) : note_of(comm_->rank),
-      with_call(call_, from_, has_none ? 0 : call_.input_bytes(comm_->size)));
+  comm_->box.put(call_.kind == Call::kSend ? message_name(comm_->rank, call_.root)
+                                           : note_of(number_, comm_->rank),
+                 with_call(call_, from_, has_none ? 0 : call_.input_bytes(comm_->size)));
 }
 
 void Operation::name_missing_peer(int peer) {
@@ -107,13 +107,13 @@ bool Operation::receive() {
 
 bool Operation::combine() {
   for (int r = 0; r < comm_->size; ++r) {
-    if (comm_->box.has(note_of(r))) continue;
+    if (comm_->box.has(note_of(number_, r))) continue;
     name_missing_peer(r);
     return false;
   }
   const std::size_t bytes = call_.bytes();
   for (int r = 0; r < comm_->size; ++r) {
-    const std::string note = comm_->box.get(note_of(r));
+    const std::string note = comm_->box.get(note_of(number_, r));
     const Call there = call_of(note);
     if (!agrees_with(r, there, there == call_)) return true;
     const char* input = note.data() + sizeof(Call);
@@ -133,11 +133,7 @@ bool Operation::combine() {
     }
   }
   // All have read the notes of the operation before this one: they have left those of this one.
-  if (number_ > 0) {
-    --number_;
-    comm_->box.remove(note_of(comm_->rank));
-    ++number_;
-  }
+  if (number_ > 0) comm_->box.remove(note_of(number_ - 1, comm_->rank));
   return true;
 }
 

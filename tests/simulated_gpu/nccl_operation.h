@@ -17,7 +17,7 @@ class Operation {
   bool advance();
 
  private:
-  std::string note_of(int rank) const;
+  std::string note_of(uint64_t number, int rank) const;
   std::string message_name(int source, int destination) const;
   void leave_input();
   bool receive();

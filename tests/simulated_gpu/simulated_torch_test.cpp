@@ -227,10 +227,7 @@ TEST_P(SimulatedTorch, SeesANumberThatIsFoundWrongOnlyWhenItsStreamComesToIt) {
   EXPECT_HAS(broken[0], "aten::index_select");
 }
 
-using SimulatedTorchDeathTest = SimulatedTorch;
-INSTANTIATE_TEST_SUITE_P(Once, SimulatedTorchDeathTest, testing::Values(Order::kLate));
-
-TEST_P(SimulatedTorchDeathTest, FaultsWhereTheHostTakesATensorsPointer) {
+TEST(SimulatedTorchDeathTest, FaultsWhereTheHostTakesATensorsPointer) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   const at::Tensor x = at::ones({4}, kGpu);
   EXPECT_DEATH(std::printf("%f", static_cast<double>(x.const_data_ptr<float>()[0])),

@@ -117,7 +117,12 @@ at::Tensor copy_from_and_resize(const at::Tensor& from, const at::Tensor& to) {
   return copy_from(from, to, false);
 }
 
-at::Scalar item(const at::Tensor& x) { return read_by_host(x).item(); }
+at::Scalar item(const at::Tensor& x) {
+  const c10::cuda::CUDAGuard guard(x.device());
+  ++counters().host_reads;
+  synchronize(current_stream(x.device()));
+  return view_for_work(x).item();
+}
 
 at::Tensor as_strided(const at::Tensor& x, c10::SymIntArrayRef sizes, c10::SymIntArrayRef strides,
                       std::optional<c10::SymInt> offset) {
@@ -171,13 +176,6 @@ at::Tensor view_for_work(const at::Tensor& x) {
 at::Tensor new_tensor(c10::IntArrayRef sizes, c10::IntArrayRef strides, c10::ScalarType type,
                       c10::Device device) {
   return empty_strided(sizes, strides, type, {}, device, {});
-}
-
-at::Tensor read_by_host(const at::Tensor& x) {
-  const c10::cuda::CUDAGuard guard(x.device());
-  ++counters().host_reads;
-  synchronize(current_stream(x.device()));
-  return view_for_work(x).clone();
 }
 
 }  // namespace orrery::simulated_gpu

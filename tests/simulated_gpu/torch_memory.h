@@ -21,7 +21,4 @@ at::Tensor view_for_work(const at::Tensor& x);
 at::Tensor new_tensor(c10::IntArrayRef sizes, c10::IntArrayRef strides, c10::ScalarType type,
                       c10::Device device);
 
-/// Brings x to the host, which waits; counted as a host read.
-at::Tensor read_by_host(const at::Tensor& x);
-
 }  // namespace orrery::simulated_gpu
