@@ -9,7 +9,7 @@ that libtorch_cuda.so needs besides is replaced by one whose functions do nothin
 undefined symbols. So neither a GPU nor the 4 GB of CUDA wheels are needed, only the wheel of LibTorch
 itself, as tools/setup.sh installs it.
 
-Exit 0: the same answers to all that operator_probe asks. 1: not. 2: one of them could not be asked.
+Exit 0: the same answers to all that operator_probe asks, but for KNOWN. 1: not. 2: one of them could not be asked.
 cost: seconds, and half a GB of memory
 """
 
@@ -40,6 +40,13 @@ BODIES = {
     "cudaPointerGetAttributes": "(int* a) { memset(a, 0, 24); a[0] = 2; return 0; }",  # of a device
 }
 
+
+# Where the simulated GPU is known to differ: what is asked, and why.
+KNOWN = {
+    "abs Bool": "the CPU's operator refuses it",
+    "abs transposed": "results of operators that resize their own `out` are contiguous here",
+    "logical_not transposed": "likewise",
+}
 
 # Of the driver, whose libcuda.so.1 LibTorch opens by name.
 DRIVER = {"cuInit", "cuCtxGetCurrent", "cuDevicePrimaryCtxGetState", "cuGetErrorString"}
@@ -121,12 +128,17 @@ def main():
         stubs = build_stubs(pathlib.Path(folder), simulated)
         real = answers(build, [simulated / "libcudart.so", *stubs], SIMULATED_GPU_DRY=1)
     here = answers(build, [simulated / "libcudart.so", simulated / "libtorch_cuda.so"])
-    different = [(a, b) for a, b in zip(real, here) if a != b]
+    all_different = [(a, b) for a, b in zip(real, here) if a != b]
+    different = [(a, b) for a, b in all_different if a.split(":")[0] not in KNOWN]
     for a, b in different:
         print(f"LibTorch:  {a}\nsimulated: {b}")
+    gone = KNOWN.keys() - {a.split(":")[0] for a, _ in all_different}
+    if gone:
+        print("no longer different, to be removed from KNOWN: " + ", ".join(sorted(gone)))
     version = re.search("__version__ = '(.*)'", (TORCH.parent / "version.py").read_text()).group(1)
-    print(f"{len(real)} answers of LibTorch {version}, {len(different)} of the simulated GPU differ")
-    return 1 if different or len(real) != len(here) else 0
+    print(f"{len(real)} answers of LibTorch {version}, {len(all_different)} of the simulated GPU differ, "
+          f"{len(all_different) - len(different)} of them known")
+    return 1 if different or gone or len(real) != len(here) else 0
 
 
 if __name__ == "__main__":
