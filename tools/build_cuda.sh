@@ -2,7 +2,8 @@
 # Builds the program and the GPU tests with CUDA: kernels by nvcc for every architecture, NCCL, and
 # LibTorch's CUDA half, all linked. Then runs what runs without a GPU: the program's plan of an
 # experiment, the GPU tests, which on such a machine simulate their kernels and say what they
-# leave out, and the compiled kernels on the simulated GPU (tests/simulated_gpu).
+# leave out, and on the simulated GPU (tests/simulated_gpu) the compiled kernels, communication over
+# NCCL and this program's work on tensors of GPUs.
 #
 #   tools/build_cuda.sh
 #
@@ -15,7 +16,7 @@ mkdir -p build
 cmake --preset cuda -B build/cuda_check -DCMAKE_BUILD_TYPE= -DCMAKE_CXX_FLAGS="-O1 -g1" \
   -DORRERY_WARNINGS_AS_ERRORS=ON >build/configure.log 2>&1 || { cat build/configure.log >&2; exit 1; }
 cmake --build build/cuda_check --target orrery test_kernels test_comm test_comm_mpi test_worker \
-  test_simulated_gpu simulated_block_programs
+  test_simulated_gpu test_simulated_torch test_product_on_gpus operator_probe simulated_block_programs
 build/cuda_check/orrery plan configs/grpo_tiny.cfg >build/plan.log 2>&1 ||
   { echo "build_cuda.sh: the program built with CUDA does not run here:"; cat build/plan.log; exit 1; }
 echo "build_cuda.sh: the program built with CUDA plans configs/grpo_tiny.cfg"

@@ -114,34 +114,19 @@ cudaError_t cudaPeekAtLastError() { return last_error; }
 
 // libc10_cuda.so names these; nothing here uses memory pools, handles of other processes, or the
 // driver's own functions.
-cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t*, int) {
-  return fail(cudaErrorNotSupported, "cudaDeviceGetDefaultMemPool");
-}
-cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t, cudaMemPoolAttr, void*) {
-  return fail(cudaErrorNotSupported, "cudaMemPoolGetAttribute");
-}
-cudaError_t cudaMemPoolSetAccess(cudaMemPool_t, const cudaMemAccessDesc*, size_t) {
-  return fail(cudaErrorNotSupported, "cudaMemPoolSetAccess");
-}
-cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void*) {
-  return fail(cudaErrorNotSupported, "cudaMemPoolSetAttribute");
-}
-cudaError_t cudaMemPoolTrimTo(cudaMemPool_t, size_t) {
-  return fail(cudaErrorNotSupported, "cudaMemPoolTrimTo");
-}
-cudaError_t cudaIpcGetMemHandle(cudaIpcMemHandle_t*, void*) {
-  return fail(cudaErrorNotSupported, "cudaIpcGetMemHandle");
-}
-cudaError_t cudaIpcOpenMemHandle(void**, cudaIpcMemHandle_t, unsigned) {
-  return fail(cudaErrorNotSupported, "cudaIpcOpenMemHandle");
-}
-cudaError_t cudaIpcCloseMemHandle(void*) {
-  return fail(cudaErrorNotSupported, "cudaIpcCloseMemHandle");
-}
-cudaError_t cudaGraphNodeGetDependencies(cudaGraphNode_t, cudaGraphNode_t*, cudaGraphEdgeData*,
-                                         size_t*) {
-  return fail(cudaErrorNotSupported, "cudaGraphNodeGetDependencies");
-}
+#define ORRERY_NOT_SIMULATED(function, ...) \
+  cudaError_t function(__VA_ARGS__) { return fail(cudaErrorNotSupported, #function); }
+ORRERY_NOT_SIMULATED(cudaDeviceGetDefaultMemPool, cudaMemPool_t*, int)
+ORRERY_NOT_SIMULATED(cudaMemPoolGetAttribute, cudaMemPool_t, cudaMemPoolAttr, void*)
+ORRERY_NOT_SIMULATED(cudaMemPoolSetAccess, cudaMemPool_t, const cudaMemAccessDesc*, size_t)
+ORRERY_NOT_SIMULATED(cudaMemPoolSetAttribute, cudaMemPool_t, cudaMemPoolAttr, void*)
+ORRERY_NOT_SIMULATED(cudaMemPoolTrimTo, cudaMemPool_t, size_t)
+ORRERY_NOT_SIMULATED(cudaIpcGetMemHandle, cudaIpcMemHandle_t*, void*)
+ORRERY_NOT_SIMULATED(cudaIpcOpenMemHandle, void**, cudaIpcMemHandle_t, unsigned)
+ORRERY_NOT_SIMULATED(cudaIpcCloseMemHandle, void*)
+ORRERY_NOT_SIMULATED(cudaGraphNodeGetDependencies, cudaGraphNode_t, cudaGraphNode_t*,
+                     cudaGraphEdgeData*, size_t*)
+#undef ORRERY_NOT_SIMULATED
 cudaError_t cudaGetDriverEntryPointByVersion(const char*, void** function, unsigned,
                                              unsigned long long,
                                              cudaDriverEntryPointQueryResult* result) {

@@ -44,7 +44,9 @@ void count_copy(bool to_device, bool from_device, size_t size_bytes) {
 }
 
 void check_no_capture(const char* what) {
-  if (is_capturing()) throw StreamError(std::string(what) + " while a stream is being captured");
+  if (is_refused_by_capture()) {
+    throw StreamError(std::string(what) + " while a stream is being captured");
+  }
 }
 
 /// Pinned memory is read and written when the stream comes to it, other host memory at once.

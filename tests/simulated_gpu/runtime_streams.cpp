@@ -7,33 +7,28 @@ namespace orrery::simulated_gpu {
 
 namespace {
 
-// CUDA's small handles (0, legacy and per-thread default streams) mean the default stream here.
-constexpr std::uintptr_t kFirstHandle = 16;
-
 cudaEvent_t handle_of_event(Event event) {
   return reinterpret_cast<cudaEvent_t>(static_cast<std::uintptr_t>(event));
 }
 Event event_of(cudaEvent_t event) {
   return static_cast<Event>(reinterpret_cast<std::uintptr_t>(event));
 }
+static_assert(cudaStreamCaptureModeRelaxed == static_cast<int>(CaptureMode::kRelaxed));
+
 Graph graph_of(const void* graph) {
   return static_cast<Graph>(reinterpret_cast<std::uintptr_t>(graph));
 }
 
 }  // namespace
 
-Stream stream_of(cudaStream_t stream) {
-  const auto handle = reinterpret_cast<std::uintptr_t>(stream);
-  if (handle < kFirstHandle) return default_stream(current_device());
-  return static_cast<Stream>(handle - kFirstHandle);
-}
+Stream stream_of(cudaStream_t stream) { return stream_of_handle(stream, current_device()); }
 
 extern "C" {
 
 cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned, int) {
   return guarded([&] {
     *stream = reinterpret_cast<cudaStream_t>(
-        kFirstHandle + static_cast<std::uintptr_t>(new_stream(current_device())));
+        kFirstStreamHandle + static_cast<std::uintptr_t>(new_stream(current_device())));
   });
 }
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
@@ -83,8 +78,8 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t, cudaEvent_t) 
   return cudaSuccess;
 }
 
-cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
-  return guarded([&] { begin_capture(stream_of(stream)); });
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode) {
+  return guarded([&] { begin_capture(stream_of(stream), static_cast<CaptureMode>(mode)); });
 }
 cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
   return guarded([&] {
@@ -99,8 +94,8 @@ cudaError_t cudaStreamGetCaptureInfo(cudaStream_t stream, cudaStreamCaptureStatu
   return cudaStreamIsCapturing(stream, status);
 }
 cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode* mode) {
-  thread_local cudaStreamCaptureMode now = cudaStreamCaptureModeGlobal;
-  std::swap(now, *mode);
+  *mode =
+      static_cast<cudaStreamCaptureMode>(exchange_capture_mode(static_cast<CaptureMode>(*mode)));
   return cudaSuccess;
 }
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {

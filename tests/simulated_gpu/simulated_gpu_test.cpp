@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "memory.h"
+#include "orders_for_test.h"
 #include "streams.h"
 
 namespace orrery::simulated_gpu {
@@ -62,13 +63,7 @@ class SimulatedGpu : public testing::TestWithParam<Order> {
   std::vector<void*> memory_, pinned_;
 };
 
-INSTANTIATE_TEST_SUITE_P(EveryOrder, SimulatedGpu,
-                         testing::Values(Order::kLate, Order::kReversed, Order::kEager),
-                         [](const auto& order) {
-                           return order.param == Order::kLate       ? "Late"
-                                  : order.param == Order::kReversed ? "Reversed"
-                                                                    : "Eager";
-                         });
+INSTANTIATE_TEST_SUITE_P(EveryOrder, SimulatedGpu, kEveryOrder, name_of);
 
 TEST_P(SimulatedGpu, CopiesThereAndBack) {
   float* const memory = on_device();

@@ -27,7 +27,8 @@ struct EventState {
 struct Task {
   enum Kind { kWork, kRecord, kWait } kind = kWork;
   std::string name = {};
-  Work work = {};
+  Start start = {};
+  Work work = {};  // of `start`, once it is in a stream's queue
   std::shared_ptr<EventState> event = {};
   int64_t version = 0;
 };
@@ -41,6 +42,8 @@ struct StreamState {
 struct GraphState {
   std::vector<Task> tasks = {};  // in an order in which they may run
   Stream origin = -1;
+  CaptureMode mode = CaptureMode::kGlobal;
+  std::thread::id thread = std::this_thread::get_id();
   std::set<Stream> joined = {};    // streams that take part, the origin left out
   std::set<Stream> unjoined = {};  // those with work that the origin has not waited for
 };
@@ -146,6 +149,7 @@ void push(Stream stream, Task task) {
     graph.tasks.push_back(std::move(task));
     return;
   }
+  if (task.kind == Task::kWork) task.work = task.start();
   state.tasks.push_back(std::move(task));
   if (machine().order == Order::kEager) run_what_can_run();
 }
@@ -166,6 +170,8 @@ std::vector<Stream> streams_of(int device) {
 
 }  // namespace
 
+std::recursive_mutex& lock_of_streams() { return machine().lock; }
+
 Order order() { return machine().order; }
 
 void set_order(Order order) {
@@ -182,6 +188,12 @@ Stream new_stream(int device) {
   return static_cast<Stream>(machine().streams.size()) - 1;
 }
 
+Stream stream_of_handle(const void* handle, int device) {
+  const auto number = reinterpret_cast<std::uintptr_t>(handle);
+  if (number < kFirstStreamHandle) return default_stream(device);
+  return static_cast<Stream>(number - kFirstStreamHandle);
+}
+
 Stream default_stream(int device) {
   const Lock lock(machine().lock);
   const auto found = machine().default_streams.find(device);
@@ -194,9 +206,13 @@ int device_of(Stream stream) {
   return machine().at(stream).device;
 }
 
-void enqueue(Stream stream, std::string name, Work work) {
+void enqueue_each(Stream stream, std::string name, Start start) {
   const Lock lock(machine().lock);
-  push(stream, {.kind = Task::kWork, .name = std::move(name), .work = std::move(work)});
+  push(stream, {.kind = Task::kWork, .name = std::move(name), .start = std::move(start)});
+}
+
+void enqueue(Stream stream, std::string name, Work work) {
+  enqueue_each(stream, std::move(name), [work = std::move(work)] { return work; });
 }
 
 void launch(Stream stream, std::string name, std::function<void()> work) {
@@ -219,7 +235,8 @@ void synchronize_device(int device) {
   std::vector<Stream> streams;
   {
     const Lock lock(machine().lock);
-    if (is_capturing()) throw StreamError("a wait for a device while a stream is being captured");
+    if (is_refused_by_capture())
+      throw StreamError("a wait for a device while a stream is being captured");
     ++machine().counters.host_waits;
     streams = streams_of(device);
   }
@@ -301,11 +318,13 @@ void synchronize_event(Event event) {
   run_until(state->stream, [&state] { return state->reached >= state->recorded; });
 }
 
-void begin_capture(Stream stream) {
+void begin_capture(Stream stream, CaptureMode mode) {
   const Lock lock(machine().lock);
   check_no_capture(stream, "a second capture");
   machine().at(stream).capturing = machine().next_graph;
-  machine().graphs[machine().next_graph++].origin = stream;
+  GraphState& graph = machine().graphs[machine().next_graph++];
+  graph.origin = stream;
+  graph.mode = mode;
 }
 
 bool is_capturing(Stream stream) {
@@ -313,10 +332,24 @@ bool is_capturing(Stream stream) {
   return machine().at(stream).capturing >= 0;
 }
 
-bool is_capturing() {
+namespace {
+thread_local CaptureMode mode_of_thread = CaptureMode::kGlobal;
+}  // namespace
+
+CaptureMode exchange_capture_mode(CaptureMode mode) { return std::exchange(mode_of_thread, mode); }
+
+bool is_refused_by_capture() {
   const Lock lock(machine().lock);
-  return std::any_of(machine().streams.begin(), machine().streams.end(),
-                     [](const StreamState& stream) { return stream.capturing >= 0; });
+  if (mode_of_thread == CaptureMode::kRelaxed) return false;
+  for (const StreamState& stream : machine().streams) {
+    if (stream.capturing < 0) continue;
+    const GraphState& graph = machine().graphs.at(stream.capturing);
+    if (graph.mode == CaptureMode::kRelaxed) continue;
+    const bool is_of_others = graph.thread != std::this_thread::get_id();
+    if (!is_of_others) return true;
+    if (graph.mode == CaptureMode::kGlobal && mode_of_thread == CaptureMode::kGlobal) return true;
+  }
+  return false;
 }
 
 Graph end_capture(Stream stream) {
@@ -347,7 +380,9 @@ void destroy_graph(Graph graph) {
 
 int64_t size_of_graph(Graph graph) {
   const Lock lock(machine().lock);
-  return static_cast<int64_t>(machine().graphs.at(graph).tasks.size());
+  const std::vector<Task>& tasks = machine().graphs.at(graph).tasks;
+  return std::count_if(tasks.begin(), tasks.end(),
+                       [](const Task& task) { return task.name != kPoison; });
 }
 
 Counters& counters() { return machine().counters; }

@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <mutex>
 #include <stdexcept>
 #include <string>
 
@@ -27,7 +28,14 @@ class StreamError : public std::logic_error {
   using std::logic_error::logic_error;
 };
 
+/// Held while work runs, and by whoever needs that none does.
+std::recursive_mutex& lock_of_streams();
+
 using Stream = int;
+/// CUDA's small handles (0, legacy and per-thread default streams) mean the default stream here.
+inline constexpr std::uintptr_t kFirstStreamHandle = 16;
+/// The stream that a cudaStream_t stands for; `device`: whose default stream.
+Stream stream_of_handle(const void* handle, int device);
 Stream new_stream(int device);
 Stream default_stream(int device);
 int device_of(Stream stream);
@@ -35,6 +43,9 @@ int device_of(Stream stream);
 /// Returns true when it is done; false: it waits for another process, and is to be asked again.
 using Work = std::function<bool()>;
 void enqueue(Stream stream, std::string name, Work work);
+/// Gives the work of one run: of this call, or of each launch of the graph that it is captured in.
+using Start = std::function<Work()>;
+void enqueue_each(Stream stream, std::string name, Start start);
 /// Work that is done when it returns.
 void launch(Stream stream, std::string name, std::function<void()> work);
 
@@ -54,19 +65,27 @@ void synchronize_event(Event event);
 /// A graph: what was enqueued on the stream that it was captured from, and on the streams that
 /// joined by waiting for an event of it.
 using Graph = int;
-void begin_capture(Stream stream);
+/// Whose calls that a capture cannot keep (allocations, waits for a device) it refuses: those of
+/// all threads, of the thread that captures, or none.
+enum class CaptureMode { kGlobal, kThreadLocal, kRelaxed };
+void begin_capture(Stream stream, CaptureMode mode = CaptureMode::kGlobal);
 bool is_capturing(Stream stream);
-/// Whether any stream is being captured, and a call that waits for a device is refused.
-bool is_capturing();
+/// Whether such a call of this thread is refused now.
+bool is_refused_by_capture();
+/// Of the calling thread, which may be stricter or laxer than the captures; returns what it was.
+CaptureMode exchange_capture_mode(CaptureMode mode);
 /// Throws StreamError when a stream that joined was not joined back.
 Graph end_capture(Stream stream);
 void launch_graph(Graph graph, Stream stream);
 void destroy_graph(Graph graph);
 int64_t size_of_graph(Graph graph);  ///< kernels, copies and memsets
+/// The name of work that fills fresh memory with NaN: the simulation's own, and no node of a graph.
+inline constexpr char kPoison[] = "poison";
 
-/// What happened since the program began.
+/// What happened since the program began. Host reads: numbers of a device that LibTorch brought to
+/// the host while that waited (`item`, a blocking copy).
 struct Counters {
-  int64_t kernels = 0, host_waits = 0, allocations = 0;
+  int64_t kernels = 0, host_waits = 0, host_reads = 0, allocations = 0;
   int64_t copies_to_device = 0, copies_to_host = 0, copies_on_device = 0;
   int64_t bytes_to_device = 0, bytes_to_host = 0, bytes_on_device = 0;
 };

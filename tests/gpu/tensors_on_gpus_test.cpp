@@ -1,0 +1,301 @@
+// This program's own code on tensors of simulated GPUs and over the simulated NCCL, beside the same
+// on CPUs: what works stays so. What is known not to work is listed below as faults: whoever mends
+// one turns its test red, and moves it up.
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <chrono>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "orrery/algorithm/advantages.h"
+#include "orrery/algorithm/critic_loss.h"
+#include "orrery/algorithm/policy_batch.h"
+#include "orrery/algorithm/policy_objective.h"
+#include "orrery/algorithm/value_norm.h"
+#include "orrery/comm/nccl_communicator.h"
+#include "orrery/comm/thread_communicator.h"
+#include "orrery/graph/topology.h"
+#include "orrery/model/divergence.h"
+#include "orrery/parallel/gradient_reduction.h"
+#include "orrery/parallel/reallocation.h"
+#include "orrery/parallel/reallocation_plan.h"
+#include "orrery/worker/data_store.h"
+#include "orrery/worker/data_transfer.h"
+
+namespace orrery {
+namespace {
+
+using Tensors = std::vector<at::Tensor>;
+/// What some code gives on this device, whose tensors the group takes.
+using Body = std::function<Tensors(at::Device device, comm::Communicator& group)>;
+
+/// `check(body on CPUs, body on GPUs)` on each of `n_ranks` ranks.
+void on_both(int n_ranks, const Body& body,
+             const std::function<void(const Tensors&, const Tensors&)>& check) {
+  comm::run_as_threads(n_ranks, [&](comm::Communicator& cpus) {
+    const Tensors expected = body(at::kCPU, cpus);
+    const auto gpus = comm::make_nccl_communicator(cpus, "gpus", cpus.rank());
+    check(expected, body(at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(cpus.rank())), *gpus));
+  });
+}
+
+void expect_same(int n_ranks, const Body& body, double tolerance = 0) {
+  on_both(n_ranks, body, [tolerance](const Tensors& expected, const Tensors& got) {
+    ASSERT_EQ(got.size(), expected.size());
+    for (size_t i = 0; i < got.size(); ++i) {
+      const at::Tensor here = got[i].cpu();
+      ASSERT_EQ(here.scalar_type(), expected[i].scalar_type());
+      ASSERT_EQ(here.sizes(), expected[i].sizes());
+      const at::Tensor distance = (here.to(at::kDouble) - expected[i].to(at::kDouble)).abs();
+      EXPECT_TRUE((distance <= tolerance).all().item<bool>()) << distance.max();
+    }
+  });
+}
+
+at::Tensor numbers(int64_t n, double seed) {
+  return (at::arange(n, at::kDouble) * (0.37 + seed)).sin().to(at::kFloat);
+}
+
+const std::vector<int32_t> kLengths = {5, 3, 9};  // 17 tokens, 14 actions
+
+at::Tensor mask(at::Device device) { return (numbers(14, 4) > 0).to(device); }
+at::Tensor cut(at::Device device) {
+  return at::tensor({1, 0, 1}, at::kLong).to(at::kBool).to(device);
+}
+
+data::SequenceBatch samples_of(int rank, at::Device device) {
+  data::SequenceBatch batch;
+  for (uint64_t i = 0; i < 3; ++i) batch.meta.ids.push_back({3 * static_cast<uint64_t>(rank) + i});
+  batch.set("x", numbers(17, rank).to(device), data::NestedLengths::of_single(kLengths));
+  return batch;
+}
+
+// ---- What works
+
+TEST(ProductOnGpus, ReducesGradientsToTheirOwners) {
+  for (const int n_ranks : {1, 2, 4}) {
+    expect_same(
+        n_ranks,
+        [](at::Device device, comm::Communicator& group) {
+          return Tensors{
+              parallel::reduce_to_owners(numbers(10007, group.rank()).to(device), group, 512)};
+        },
+        1e-6);
+  }
+}
+
+TEST(ProductOnGpus, GathersParametersFromTheirOwners) {
+  for (const int n_ranks : {1, 2, 4}) {
+    expect_same(n_ranks, [](at::Device device, comm::Communicator& group) {
+      const at::Tensor x = numbers(10007, group.rank()).to(device);
+      parallel::gather_from_owners(x, group, 512);
+      return Tensors{x};
+    });
+  }
+}
+
+/// The flat buffer of a worker's shard, other numbers for each; undefined: it has none.
+at::Tensor shard_of(const model::Architecture& a, const graph::Layout& layout, int worker,
+                    at::ScalarType type, at::Device device) {
+  const graph::Topology topology = graph::topology_of(layout);
+  for (int rank = 0; rank < topology.size(); ++rank) {
+    if (layout.workers[static_cast<size_t>(rank)] != worker) continue;
+    const graph::Coordinate at = topology.coordinate(rank);
+    const auto table = model::parameter_table(a, {at.pipe, layout.pipe, at.tensor, layout.tensor});
+    return numbers(table.numel, at.pipe * 0.1 + at.tensor * 0.01).to(type).to(device);
+  }
+  return {};
+}
+
+TEST(ProductOnGpus, ReallocatesParametersBetweenLayouts) {
+  model::Architecture a;
+  a.vocab_size = 50;
+  a.hidden_size = 24;
+  a.intermediate_size = 32;
+  a.n_layers = 4;
+  a.n_heads = 8;
+  a.n_kv_heads = 2;
+  a.head_dim = 4;
+  a.max_positions = 64;
+  const std::pair<const char*, const char*> pairs[] = {{"d1t2p2@0-3", "d4t1p1@0-3"},
+                                                       {"d4t1p1@0-3", "d1t4p1@0-3"},
+                                                       {"d1t2p1@0-1", "d2t1p1@2-3"},
+                                                       {"d1t1p4@0-3", "d2t2p1@3,1,0,2"}};
+  for (const auto& [from, to] : pairs) {
+    const graph::Layout source = graph::Layout::parse(from), destination = graph::Layout::parse(to);
+    const auto plan = parallel::plan_reallocation(parallel::shards_of(a, source),
+                                                  parallel::shards_of(a, destination));
+    for (const auto& [wire, eta] :
+         {std::pair{at::kFloat, 1.0}, {at::kBFloat16, 1.0}, {at::kFloat, 0.3}}) {
+      SCOPED_TRACE(std::string(from) + " -> " + to + ", eta " + std::to_string(eta));
+      expect_same(
+          4,
+          [&, wire = wire, eta = eta](at::Device device, comm::Communicator& group) {
+            const at::Tensor there = shard_of(a, source, group.rank(), at::kFloat, device);
+            const at::Tensor here = shard_of(a, destination, group.rank(), wire, device);
+            parallel::reallocate(plan, group, there, here, wire, eta);
+            return here.defined() ? Tensors{here} : Tensors{};
+          },
+          eta == 1 ? 0 : 1e-7);
+    }
+  }
+}
+
+TEST(ProductOnGpus, CountsTheSquaresOfGradients) {
+  expect_same(1, [](at::Device device, comm::Communicator&) {
+    return Tensors{
+        at::tensor({parallel::counted_square_sum(numbers(100, 0).to(device), {}, {0, 100})})};
+  });
+}
+
+TEST(ProductOnGpus, KeepsReordersAndGathersSamples) {
+  expect_same(1, [](at::Device device, comm::Communicator&) {
+    worker::DataStore store;
+    const data::SequenceBatch batch = samples_of(0, device);
+    store.put(batch);
+    return Tensors{store.gather(batch.meta).at("x"),
+                   batch.reorder(std::vector<int>{2, 0, 1}).at("x")};
+  });
+}
+
+TEST(ProductOnGpus, GivesTheLossOfACritic) {
+  expect_same(
+      1,
+      [](at::Device device, comm::Communicator&) {
+        const auto loss =
+            algorithm::critic_loss({numbers(14, 1).to(device), numbers(14, 2).to(device),
+                                    numbers(14, 3).to(device), mask(device)},
+                                   {});
+        return Tensors{loss.loss, loss.clip_mask};
+      },
+      1e-6);
+}
+
+TEST(ProductOnGpus, GivesTheLossOfAPolicyAndItsGradient) {
+  expect_same(
+      1,
+      [](at::Device device, comm::Communicator&) {
+        const at::Tensor log_probs = numbers(14, 1).to(device).set_requires_grad(true);
+        algorithm::ObjectiveInput input;
+        input.lengths = {4, 2, 8};
+        input.log_probs = log_probs;
+        input.old_log_probs = numbers(14, 2).to(device);
+        input.advantages = numbers(14, 3).to(device);
+        input.mask = mask(device);
+        algorithm::ObjectiveOptions options;
+        options.surrogate.eps_low = options.surrogate.eps_high = 0.2;
+        const auto loss = algorithm::policy_objective(
+            input, options, algorithm::totals_of(input.lengths, input.mask, {}, options));
+        torch::autograd::backward({loss.loss_sum}, {});
+        return Tensors{loss.loss_sum.detach(), log_probs.grad()};
+      },
+      1e-5);
+}
+
+// ---- Faults: what does not work on GPUs yet
+
+void run_on_gpus(int n_ranks, const Body& body) {
+  comm::run_as_threads(n_ranks, [&](comm::Communicator& cpus) {
+    const auto gpus = comm::make_nccl_communicator(cpus, "gpus", cpus.rank());
+    gpus->set_deadline(std::chrono::seconds(2));
+    const at::Device device(at::kCUDA, static_cast<c10::DeviceIndex>(cpus.rank()));
+    for (const at::Tensor& x : body(device, *gpus)) x.cpu();
+  });
+}
+
+/// `why`: a part of the error's text.
+void expect_refused(int n_ranks, const std::string& why, const Body& body) {
+  try {
+    run_on_gpus(n_ranks, body);
+    ADD_FAILURE() << "works now: move it to what works";
+  } catch (const std::exception& error) {
+    EXPECT_NE(std::string(error.what()).find(why), std::string::npos) << error.what();
+  }
+}
+
+constexpr char kHostTensor[] = "expected a tensor on cuda";
+
+#define EXPECT_FAULT_ON_GPU(...)                                \
+  EXPECT_DEATH(run_on_gpus(1, __VA_ARGS__), "used by the host") \
+      << "works now: move it to what works"
+
+class FaultsOnGpusDeathTest : public testing::Test {
+ protected:
+  void SetUp() override { GTEST_FLAG_SET(death_test_style, "threadsafe"); }
+};
+
+TEST_F(FaultsOnGpusDeathTest, MasksOfActionsAreMadeByTheHost) {
+  EXPECT_FAULT_ON_GPU([](at::Device device, comm::Communicator&) {
+    return Tensors{algorithm::action_mask((numbers(17, 1) > 0).to(device), kLengths)};
+  });
+}
+
+TEST_F(FaultsOnGpusDeathTest, NumbersPerSequenceAreSpreadByTheHost) {
+  expect_refused(1, "same device", [](at::Device device, comm::Communicator&) {
+    return Tensors{algorithm::per_action(numbers(3, 1).to(device), kLengths)};
+  });
+}
+
+TEST_F(FaultsOnGpusDeathTest, RewardsAreGivenByTheHost) {
+  EXPECT_FAULT_ON_GPU([](at::Device device, comm::Communicator&) {
+    algorithm::RewardInput input;
+    input.log_probs = numbers(14, 1).to(device);
+    input.scores = numbers(3, 2).to(device);
+    input.no_eos = cut(device);
+    return Tensors{algorithm::action_rewards(input, {}, kLengths).rewards};
+  });
+}
+
+TEST_F(FaultsOnGpusDeathTest, FinalValuesAreRemovedByTheHost) {
+  EXPECT_FAULT_ON_GPU([](at::Device device, comm::Communicator&) {
+    return Tensors{
+        algorithm::without_final_values(numbers(17, 1).to(device), cut(device), kLengths)};
+  });
+}
+
+TEST_F(FaultsOnGpusDeathTest, AdvantagesAreEstimatedByTheHost) {
+  EXPECT_FAULT_ON_GPU([](at::Device device, comm::Communicator&) {
+    return Tensors{algorithm::estimate_advantages(numbers(14, 1).to(device),
+                                                  numbers(17, 2).to(device), cut(device), kLengths,
+                                                  0.99, 0.95)
+                       .advantages};
+  });
+}
+
+TEST_F(FaultsOnGpusDeathTest, NormalisationSumsHostNumbersOverAGroupOfGpus) {
+  expect_refused(2, kHostTensor, [](at::Device device, comm::Communicator& group) {
+    return Tensors{
+        algorithm::masked_normalization(numbers(14, 1).to(device), mask(device), &group)};
+  });
+}
+
+TEST_F(FaultsOnGpusDeathTest, ValueNormSumsHostNumbersOverAGroupOfGpus) {
+  expect_refused(2, kHostTensor, [](at::Device device, comm::Communicator& group) {
+    algorithm::ValueNorm norm({});
+    norm.update(numbers(14, 1).to(device), mask(device), &group);
+    return Tensors{at::tensor({norm.mean()})};
+  });
+}
+
+TEST_F(FaultsOnGpusDeathTest, MinibatchTotalsAreSummedAsHostNumbersOverAGroupOfGpus) {
+  expect_refused(2, kHostTensor, [](at::Device, comm::Communicator& group) {
+    return Tensors{at::tensor({algorithm::summed_over({.weight = 1}, &group).weight})};
+  });
+}
+
+TEST_F(FaultsOnGpusDeathTest, SamplesAreReceivedInHostMemoryFromAGroupOfGpus) {
+  expect_refused(2, kHostTensor, [](at::Device device, comm::Communicator& group) {
+    worker::DataStore store;
+    store.put(samples_of(group.rank(), device));
+    const comm::Transfer transfer{
+        .source = 0, .destinations = {1}, .batch = samples_of(0, device).meta};
+    worker::run_transfers(std::vector<comm::Transfer>{transfer}, group, store);
+    return Tensors{};
+  });
+}
+
+}  // namespace
+}  // namespace orrery
