@@ -1,5 +1,6 @@
 #include "orrery/algorithm/generation.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "orrery/algorithm/log_probs.h"
@@ -44,11 +45,20 @@ data::SequenceBatch generate_batch(ModelContext& model, const data::SequenceBatc
   batch.set("prompt_mask", generated.prompt_mask, tokens);
   batch.set("packed_logprobs", generated.packed_logprobs, actions);
   batch.set("sampling_logprobs", generated.sampling_logprobs, actions);
+  if (generated.entropies.defined()) batch.set("entropies", generated.entropies, actions);
   // The weights that generate in a step are those that all steps before it have made.
   batch.set("versions", at::full({actions.grand_total()}, step - 1, at::kLong), actions);
   batch.set("seq_no_eos_mask", generated.seq_no_eos_mask, ones);
   return batch;
 }
+
+namespace {
+
+bool wants(const CallContext& call, const char* key) {
+  return std::find(call.outputs.begin(), call.outputs.end(), key) != call.outputs.end();
+}
+
+}  // namespace
 
 std::vector<int64_t> stop_ids(const data::Tokenizer& tokenizer) {
   const std::vector<int32_t> ids = tokenizer.eos_ids();
@@ -71,7 +81,9 @@ data::SequenceBatch Generate::generate(ModelContext& model, const data::Sequence
                                    .greedy = options_.greedy,
                                    .group_size = options_.group_size,
                                    .stop_ids = {},
-                                   .max_batch = options_.max_batch};
+                                   .max_batch = options_.max_batch,
+                                   .max_cache_tokens = options_.max_cache_tokens,
+                                   .measure_entropy = wants(call, "entropies")};
   if (options_.stop_at_eos) options.stop_ids = stop_ids(*model.tokenizer);
   data::SequenceBatch output = generate_batch(model, input, options, call.seed, call.step);
 
