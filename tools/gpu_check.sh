@@ -51,6 +51,7 @@ if [ -d "$here/bin" ]; then # packed: what is not packed is torch's, or the tool
 elif [ -n "$build" ]; then
   programs=$build/gpu_check
 else
+  nvidia-smi -L >/dev/null 2>&1 || give_up 2 "no GPU found: nvidia-smi is not there or lists none; nothing was built"
   cd "$here/.."
   build=build/cuda
   mkdir -p build

@@ -60,10 +60,12 @@ class GpuCheck(unittest.TestCase):
             self.assertIs(figure["simulated"], True, figure)
 
     def test_runs_whole_and_marks_every_figure_as_simulated(self):
-        ended = self.check("--minutes", "2")
+        ended = self.check("--minutes", "4", environment=simulated(*options.nccl, gpus=2))
 
         self.assertEqual(ended.returncode, 0, ended.stdout + ended.stderr)
         self.assert_whole(self.report())
+        communicators = next(part for part in self.report()["parts"] if part["name"] == "tests of communicators")
+        self.assertEqual(communicators["outcome"], "passed" if options.nccl else "skipped", communicators)
         self.assertFalse((self.out / "gpu-report.md").exists())
         self.assertIn("of a simulated GPU", ended.stderr)
 
@@ -145,5 +147,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(allow_abbrev=False)
     for name in ("build", "cudart", "block-programs", "wrong-kernel", "torch"):
         parser.add_argument(f"--{name}", type=pathlib.Path, required=True)
+    # Simulated NCCL, and what else the tests of communicators need to be loaded.
+    parser.add_argument("--nccl", type=pathlib.Path, nargs="*", default=[])
     options, rest = parser.parse_known_args()
     unittest.main(argv=[sys.argv[0], *rest])

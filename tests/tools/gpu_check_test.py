@@ -119,6 +119,13 @@ class Parts(Checks):
         self.assertEqual(ended.returncode, 2)
         self.assertIn("no GPU found: no driver", ended.stderr)
 
+    def test_nothing_is_built_where_there_is_no_gpu(self):
+        (self.folder / "nvidia-smi").write_text("#!/bin/sh\nexit 9\n")
+        (self.folder / "nvidia-smi").chmod(0o755)
+        environment = dict(os.environ, PATH=f"{self.folder}:{os.environ['PATH']}")
+        ended = subprocess.run([TOOLS / "gpu_check.sh", "--out", self.out], capture_output=True, text=True, env=environment)
+        self.assertEqual((ended.returncode, "no GPU found: nvidia-smi" in ended.stderr), (2, True), ended.stderr)
+
     def test_bad_usage_ends_with_2_and_a_folder_that_cannot_be_written_with_5(self):
         for arguments, code, text in ((["--nothing"], 2, "got --nothing"), (["--minutes"], 2, "expected a value"),
                                       (["--minutes", "soon"], 2, "got soon"), (["--minutes", "0"], 2, "got 0"),
