@@ -64,9 +64,16 @@ class Generate final : public Interface {
 /// The tokens that end an answer, as generation takes them.
 std::vector<int64_t> stop_ids(const data::Tokenizer& tokenizer);
 
-/// Answers to `prompts` (a batch with packed_prompts) as a batch of the keys above. Ids that are no
-/// token of the model's tokenizer are never drawn, whatever options.never_ids is.
-data::SequenceBatch generate_batch(ModelContext& model, const data::SequenceBatch& prompts,
-                                   model::GenerationOptions options, uint64_t seed, int64_t step);
+struct GeneratedBatch {
+  data::SequenceBatch batch;     ///< of the keys above
+  int64_t prefilled_tokens = 0;  ///< each prompt's once, however many answers it gets; again where
+                                 ///< a sequence was preempted
+  int64_t preemptions = 0;       ///< of sequences, for lack of room (max_cache_tokens)
+};
+
+/// Answers to `prompts` (a batch with packed_prompts). Ids that are no token of the model's
+/// tokenizer are never drawn, whatever options.never_ids is.
+GeneratedBatch generate_batch(ModelContext& model, const data::SequenceBatch& prompts,
+                              model::GenerationOptions options, uint64_t seed, int64_t step);
 
 }  // namespace orrery::algorithm
