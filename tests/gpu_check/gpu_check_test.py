@@ -118,6 +118,15 @@ class GpuCheck(unittest.TestCase):
                          ("failed", "GaeCuda.GivesWhatTheLoopGives"))
         self.assertEqual((parts["kernels"]["outcome"], parts["kernels"]["n_failed"]), ("failed", 1))
 
+    def test_what_has_no_room_fails_and_what_comes_after_it_goes_on(self):
+        ended, figures = self.figures(environment=dict(simulated(), SIMULATED_GPU_BYTES="140000"))
+
+        self.assertEqual(ended.returncode, 1, ended.stderr)
+        failed = [figure for figure in figures if figure["outcome"] == "failed"]
+        self.assertEqual({figure["shape"].get("model") for figure in failed}, {"Qwen2.5-7B"})
+        for figure in failed:
+            self.assertIn("out of memory", figure["why"])
+
     def test_what_comes_after_its_time_is_left_out_and_says_so(self):
         ended, figures = self.figures("--only", "bandwidth,gae", "--seconds", "0")
 
