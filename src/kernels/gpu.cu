@@ -6,6 +6,7 @@
 namespace orrery::kernels {
 
 void throw_cuda_error(cudaError_t error, const char* call, const char* file, int line) {
+  cudaGetLastError();  // not left behind for the check of a later call to find
   throw CallError(
       std::string("CUDA failed in ") + file + ":" + std::to_string(line) + ": " + call,
       ErrorDetail{"cudaSuccess", cudaGetErrorString(error),

@@ -1,0 +1,162 @@
+"""tools/gpu_check.sh whole on a simulated GPU, from a build folder and from a packed one; and that it fails where
+a kernel is wrong, where there is no GPU, and where it cannot write."""
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+TOOLS = REPOSITORY / "tools"
+options = None
+
+
+def simulated(*more_libraries, gpus=1):
+    """The environment in which programs see simulated GPUs."""
+    libraries = [options.cudart, options.block_programs, *more_libraries]
+    return dict(os.environ, LD_PRELOAD=":".join(map(str, libraries)), SIMULATED_GPUS=str(gpus))
+
+
+def run(command, environment=None):
+    return subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True)
+
+
+class GpuCheck(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+        self.out = self.folder / "out"
+
+    def check(self, *arguments, environment=None):
+        return run([TOOLS / "gpu_check.sh", "--build", options.build, "--out", self.out, *arguments],
+                   environment or simulated())
+
+    def figures(self, *arguments, environment=None):
+        """(the ended process, its figures) of the benchmarks alone."""
+        out = self.folder / "figures.json"
+        ended = run([options.build / "gpu_check/gpu_check", "--out", out, *arguments], environment or simulated())
+        return ended, json.loads(out.read_text())["figures"] if out.is_file() else None
+
+    def report(self):
+        return json.loads((self.out / "gpu-report.json").read_text())
+
+    def assert_whole(self, report):
+        self.assertEqual(report["outcome"], "passed")
+        self.assertEqual(report["machine"]["gpu"], "simulated GPU")
+        parts = {part["name"]: part for part in report["parts"]}
+        self.assertEqual(parts["tests of kernels"]["outcome"], "passed")
+        self.assertGreaterEqual(parts["tests of kernels"]["n_passed"], 5)
+        self.assertEqual(parts["tests of kernels"]["n_skipped"], 0)
+        self.assertEqual(parts["kernels"]["n_failed"] + parts["kernels"]["n_skipped"], 0)
+        self.assertIn("not there yet", parts["benchmark of a GRPO step"]["why"])
+        names = {figure["name"] for figure in report["figures"]}
+        self.assertLessEqual({"copy_on_device", "launch_in_graph", "decode_attention", "sampling", "token_log_probs",
+                              "token_log_probs_backward", "pack", "unpack", "gae", "allowance_context_gb"}, names)
+        for figure in report["figures"]:
+            self.assertIs(figure["simulated"], True, figure)
+
+    def test_runs_whole_and_marks_every_figure_as_simulated(self):
+        ended = self.check("--minutes", "4", environment=simulated(*options.nccl, gpus=2))
+
+        self.assertEqual(ended.returncode, 0, ended.stdout + ended.stderr)
+        self.assert_whole(self.report())
+        communicators = next(part for part in self.report()["parts"] if part["name"] == "tests of communicators")
+        self.assertEqual(communicators["outcome"], "passed" if options.nccl else "skipped", communicators)
+        self.assertFalse((self.out / "gpu-report.md").exists())
+        self.assertIn("of a simulated GPU", ended.stderr)
+
+    def test_is_packed_and_runs_where_this_build_is_not_seen(self):
+        packed = run([TOOLS / "pack_gpu_check.sh", "--build", options.build, "--out", self.folder / "check.tar.gz"])
+        self.assertEqual(packed.returncode, 0, packed.stdout + packed.stderr)
+        run(["tar", "-C", self.folder, "-xf", self.folder / "check.tar.gz"])
+        # Python's torch of the other machine: LibTorch's libraries, and a runtime, here the simulated one.
+        torch, cuda = self.folder / "site/torch", self.folder / "site/nvidia/cu13/lib"
+        (torch / "lib").mkdir(parents=True)
+        cuda.mkdir(parents=True)
+        (torch / "__init__.py").touch()
+        for library in (options.torch / "lib").iterdir():
+            (torch / "lib" / library.name).symlink_to(library)
+        preloaded = []
+        for library in (options.cudart, options.block_programs, options.block_programs.parent / "libsimulated_gpu.so"):
+            (cuda / library.name).write_bytes(library.read_bytes())
+            preloaded.append(cuda / library.name)
+        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(self.folder / "site"), "CUDA_HOME": "/nowhere",
+                       "LD_PRELOAD": ":".join(map(str, preloaded)), "LD_LIBRARY_PATH": str(cuda)}
+        programs = self.folder / "gpu_check/bin"
+
+        ended = run([self.folder / "gpu_check/gpu_check.sh", "--minutes", "2", "--out", self.out], environment)
+
+        self.assertEqual(ended.returncode, 0, ended.stdout + ended.stderr)
+        self.assert_whole(self.report())
+        for program in programs.iterdir():
+            self.assertNotRegex(run(["readelf", "-d", program]).stdout, r"R(UN)?PATH", program)
+        loaded = run(["ldd", programs / "gpu_check"], {**environment, "LD_LIBRARY_PATH": f"{self.folder}/gpu_check/lib:{cuda}"})
+        self.assertNotIn("not found", loaded.stdout)
+        self.assertNotIn(str(options.build), loaded.stdout)
+
+    def test_a_wrong_kernel_fails_its_figure_and_no_other(self):
+        ended, figures = self.figures("--only", "bandwidth,gae", environment=simulated(options.wrong_kernel))
+
+        self.assertEqual(ended.returncode, 1, ended.stderr)
+        outcomes = {figure["name"]: figure["outcome"] for figure in figures}
+        self.assertEqual(outcomes.pop("gae"), "failed")
+        self.assertEqual(set(outcomes.values()), {"passed"})
+        self.assertIn("differs from the CPU's by", ended.stderr)
+
+    def test_a_wrong_kernel_fails_the_whole_check(self):
+        ended = self.check("--minutes", "2", environment=simulated(options.wrong_kernel))
+
+        self.assertEqual(ended.returncode, 1, ended.stdout + ended.stderr)
+        report = self.report()
+        self.assertEqual(report["outcome"], "failed")
+        parts = {part["name"]: part for part in report["parts"]}
+        self.assertEqual((parts["tests of kernels"]["outcome"], parts["tests of kernels"]["why"]),
+                         ("failed", "GaeCuda.GivesWhatTheLoopGives"))
+        self.assertEqual((parts["kernels"]["outcome"], parts["kernels"]["n_failed"]), ("failed", 1))
+
+    def test_what_has_no_room_fails_and_what_comes_after_it_goes_on(self):
+        ended, figures = self.figures(environment=dict(simulated(), SIMULATED_GPU_BYTES="140000"))
+
+        self.assertEqual(ended.returncode, 1, ended.stderr)
+        failed = [figure for figure in figures if figure["outcome"] == "failed"]
+        self.assertEqual({figure["shape"].get("model") for figure in failed}, {"Qwen2.5-7B"})
+        for figure in failed:
+            self.assertIn("out of memory", figure["why"])
+
+    def test_what_comes_after_its_time_is_left_out_and_says_so(self):
+        ended, figures = self.figures("--only", "bandwidth,gae", "--seconds", "0")
+
+        self.assertEqual(ended.returncode, 0, ended.stderr)
+        for figure in figures:
+            self.assertEqual((figure["outcome"], figure["why"]),
+                             ("skipped", "cut: the 0 seconds of this part are over"))
+
+    def test_no_gpu_is_an_error(self):
+        for environment in (simulated(gpus=0), dict(os.environ, CUDA_VISIBLE_DEVICES="")):
+            ended = self.check(environment=environment)
+            self.assertEqual(ended.returncode, 2, ended.stdout + ended.stderr)
+            self.assertIn("no GPU found", ended.stderr)
+
+    def test_bad_usage_of_the_benchmarks_is_an_error(self):
+        for arguments, text in ((["--nothing"], "got --nothing"), (["--seconds"], "expected a value; got none"),
+                                (["--seconds", "soon"], "got soon"), (["--only", "gae,tea"], "got tea"),
+                                (["--sizes", "huge"], "got huge")):
+            ended, _ = self.figures(*arguments)
+            self.assertEqual(ended.returncode, 2, ended.stderr)
+            self.assertIn(text, ended.stderr)
+        ended = run([options.build / "gpu_check/gpu_check", "--out", "/proc/figures.json"], simulated())
+        self.assertEqual(ended.returncode, 5, ended.stderr)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    for name in ("build", "cudart", "block-programs", "wrong-kernel", "torch"):
+        parser.add_argument(f"--{name}", type=pathlib.Path, required=True)
+    # Simulated NCCL, and what else the tests of communicators need to be loaded.
+    parser.add_argument("--nccl", type=pathlib.Path, nargs="*", default=[])
+    options, rest = parser.parse_known_args()
+    unittest.main(argv=[sys.argv[0], *rest])
