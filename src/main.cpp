@@ -21,6 +21,7 @@ namespace {
 constexpr const char* kUsage = R"(orrery: reinforcement learning of language models as one MPI job
 
   orrery train CONFIG [--set K=V]... [--resume auto|off|DIR]   under mpirun or srun
+  orrery evaluate CONFIG [--model DIR] [--set K=V]...          the same: evaluates, trains nothing
   orrery plan CONFIG [--set K=V]... [--workers N]              what a run would be; starts nothing
   orrery score    --model DIR --tokens F.json --out F.json [--layout L] [--logits]
   orrery generate --model DIR (--tokens F.json | --prompts F.jsonl) --out F.json --max-new-tokens N
@@ -44,12 +45,13 @@ struct Command {
   int (*run)(std::span<const std::string> arguments);
 };
 constexpr Command kCommands[] = {
-    {"train", orrery::cli::run_train},     {"plan", orrery::cli::run_plan},
-    {"score", orrery::cli::run_score},     {"generate", orrery::cli::run_generate},
-    {"convert", orrery::cli::run_convert}, {"inspect", orrery::cli::run_inspect},
-    {"verify", orrery::cli::run_verify},   {"doctor", orrery::cli::run_doctor},
-    {"report", orrery::cli::run_report},   {"watch", orrery::cli::run_watch},
-    {"plot", orrery::cli::run_plot},       {"compare", orrery::cli::run_compare},
+    {"train", orrery::cli::run_train},       {"evaluate", orrery::cli::run_evaluate},
+    {"plan", orrery::cli::run_plan},         {"score", orrery::cli::run_score},
+    {"generate", orrery::cli::run_generate}, {"convert", orrery::cli::run_convert},
+    {"inspect", orrery::cli::run_inspect},   {"verify", orrery::cli::run_verify},
+    {"doctor", orrery::cli::run_doctor},     {"report", orrery::cli::run_report},
+    {"watch", orrery::cli::run_watch},       {"plot", orrery::cli::run_plot},
+    {"compare", orrery::cli::run_compare},
 };
 
 int run(const std::vector<std::string>& arguments) {
@@ -81,7 +83,8 @@ int run(const std::vector<std::string>& arguments) {
 }
 
 void take_over_stop_signals(int argc, char** argv, char**) {
-  if (argc > 1 && std::string_view(argv[1]) == "train") orrery::cli::exit_on_stop_signals();
+  const std::string_view command = argc > 1 ? argv[1] : "";
+  if (command == "train" || command == "evaluate") orrery::cli::exit_on_stop_signals();
 }
 
 /// Runs before the libraries initialise themselves, which is most of the time until main.

@@ -27,7 +27,7 @@ packages=(g++ cmake ninja-build ccache mold git python3 python3-pip libopenmpi-d
           libpcre2-dev libutf8proc-dev)
 [ "$tests" = yes ] && packages+=(libgtest-dev libgmock-dev libbenchmark-dev clang-format procps
                                 hdf5-tools python3-jinja2 slurm-wlm slurm-wlm-basic-plugins munge
-                                iproute2 bubblewrap)
+                                iproute2 bubblewrap g++-aarch64-linux-gnu qemu-user)
 
 missing=()
 for package in "${packages[@]}"; do

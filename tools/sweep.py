@@ -24,7 +24,7 @@ import subprocess
 import sys
 
 STOPPED = 85  # the program's exit code for "stopped on purpose: start it again"
-METRICS = ["eval/accuracy", "eval/loss"]
+METRICS = ["eval/accuracy", "eval/preference_accuracy", "eval/loss"]
 
 
 def fail(text):

@@ -264,26 +264,28 @@ class Inheritance {
 
 /// An evaluation lets answers be as long as training does, unless it says otherwise.
 void inherit_evaluation(config::Experiment& experiment, std::vector<config::Problem>& warnings) {
-  config::EvaluateConfig& evaluate = experiment.evaluate;
-  const config::DatasetConfig* dataset = experiment.find_dataset(evaluate.dataset);
-  if (dataset == nullptr || dataset->kind != "prompts") return;
   const Calls calls(experiment);
+  std::optional<Value> longest;
   for (const NamedCall& named : experiment.calls) {
-    if (!named.second.enabled || named.second.kind != "generate") continue;
-    const std::optional<Value> longest = calls.stated(named, "max_new_tokens");
-    if (!longest) continue;
-    const int64_t tokens = std::stoll(longest->text);
-    constexpr const char* kKey = "evaluate.max_new_tokens";
-    if (!experiment.positions.contains(kKey)) {
-      evaluate.max_new_tokens = tokens;
-    } else if (evaluate.max_new_tokens < tokens) {
-      const config::Position at = experiment.where(kKey);
+    if (longest || !named.second.enabled || named.second.kind != "generate") continue;
+    longest = calls.stated(named, "max_new_tokens");
+  }
+  if (!longest) return;
+  const int64_t tokens = std::stoll(longest->text);
+  for (config::EvaluationSet& set : experiment.evaluation_sets) {
+    const config::DatasetConfig* dataset = experiment.find_dataset(set.options.dataset);
+    if (dataset == nullptr || dataset->kind != "prompts") continue;
+    const std::string key = experiment.key_of(set, "max_new_tokens");
+    if (!experiment.positions.contains(key)) {
+      set.options.max_new_tokens = tokens;
+      if (set.name.empty()) experiment.evaluate.max_new_tokens = tokens;
+    } else if (set.options.max_new_tokens < tokens) {
+      const config::Position at = experiment.where(key);
       warnings.push_back(
           {at.file, at.line,
-           base::concat(kKey, ": ", evaluate.max_new_tokens, ", but ", longest->description(),
+           base::concat(key, ": ", set.options.max_new_tokens, ", but ", longest->description(),
                         ": evaluation cuts answers that training lets end")});
     }
-    return;
   }
 }
 

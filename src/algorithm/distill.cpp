@@ -135,8 +135,8 @@ std::vector<metrics::Statistics> Distill::train_step(ModelContext& model,
   return records;
 }
 
-metrics::Statistics Distill::evaluate(ModelContext& model, const EvaluationInput& input,
-                                      const CallContext& call) {
+Evaluation Distill::evaluate(ModelContext& model, const EvaluationInput& input,
+                             const CallContext& call) {
   return evaluate_model(model, input, rule_, call);
 }
 
@@ -210,8 +210,8 @@ std::vector<metrics::Statistics> DistillFull::train_step(ModelContext& model,
   return records;
 }
 
-metrics::Statistics DistillFull::evaluate(ModelContext& model, const EvaluationInput& input,
-                                          const CallContext& call) {
+Evaluation DistillFull::evaluate(ModelContext& model, const EvaluationInput& input,
+                                 const CallContext& call) {
   return evaluate_model(model, input, rule_, call);
 }
 

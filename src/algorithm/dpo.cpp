@@ -143,10 +143,10 @@ std::vector<metrics::Statistics> Dpo::train_step(ModelContext& model,
   return records;
 }
 
-metrics::Statistics Dpo::evaluate(ModelContext& model, const EvaluationInput& input,
-                                  const CallContext& call) {
+Evaluation Dpo::evaluate(ModelContext& model, const EvaluationInput& input,
+                         const CallContext& call) {
   check_pairs(input.batch);
-  return pair_accuracy(current_answer_log_probs(model, input.batch, call.limits));
+  return {.statistics = pair_accuracy(current_answer_log_probs(model, input.batch, call.limits))};
 }
 
 }  // namespace orrery::algorithm

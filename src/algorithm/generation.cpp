@@ -1,6 +1,7 @@
 #include "orrery/algorithm/generation.h"
 
-#include <algorithm>
+#include <algorithm>  // find
+#include <utility>    // move
 #include <vector>
 
 #include "orrery/algorithm/log_probs.h"
@@ -9,8 +10,8 @@
 
 namespace orrery::algorithm {
 
-data::SequenceBatch generate_batch(ModelContext& model, const data::SequenceBatch& prompts,
-                                   model::GenerationOptions options, uint64_t seed, int64_t step) {
+GeneratedBatch generate_batch(ModelContext& model, const data::SequenceBatch& prompts,
+                              model::GenerationOptions options, uint64_t seed, int64_t step) {
   if (model.tokenizer != nullptr) {
     options.never_ids =
         data::ids_without_token(*model.tokenizer, model.decoder->architecture().vocab_size);
@@ -49,7 +50,9 @@ data::SequenceBatch generate_batch(ModelContext& model, const data::SequenceBatc
   // The weights that generate in a step are those that all steps before it have made.
   batch.set("versions", at::full({actions.grand_total()}, step - 1, at::kLong), actions);
   batch.set("seq_no_eos_mask", generated.seq_no_eos_mask, ones);
-  return batch;
+  return {.batch = std::move(batch),
+          .prefilled_tokens = result.prefilled_tokens,
+          .preemptions = result.preemptions};
 }
 
 namespace {
@@ -82,9 +85,11 @@ data::SequenceBatch Generate::generate(ModelContext& model, const data::Sequence
                                    .group_size = options_.group_size,
                                    .stop_ids = {},
                                    .max_batch = options_.max_batch,
+                                   .max_cache_tokens = options_.max_cache_tokens,
                                    .measure_entropy = wants(call, "entropies")};
   if (options_.stop_at_eos) options.stop_ids = stop_ids(*model.tokenizer);
-  data::SequenceBatch output = generate_batch(model, input, options, call.seed, call.step);
+  GeneratedBatch generated = generate_batch(model, input, options, call.seed, call.step);
+  data::SequenceBatch output = std::move(generated.batch);
 
   const auto n = static_cast<double>(output.meta.at("packed_input_ids").lengths.n_sequences());
   const auto prompts = static_cast<double>(input.meta.at("packed_prompts").lengths.grand_total() *
@@ -94,6 +99,7 @@ data::SequenceBatch Generate::generate(ModelContext& model, const data::Sequence
   statistics_.sum("generated_tokens", all - prompts);
   statistics_.mean("prompt_length", prompts, n);
   statistics_.mean("response_length", all - prompts, n);
+  statistics_.sum("preemptions", static_cast<double>(generated.preemptions));
   statistics_.mean("no_eos_ratio", output.at("seq_no_eos_mask").sum().item<double>(), n);
   return output;
 }

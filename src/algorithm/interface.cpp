@@ -27,8 +27,7 @@ std::vector<metrics::Statistics> Interface::train_step(ModelContext&, const data
                                                        const CallContext& call) {
   refuse(call, "train_step");
 }
-metrics::Statistics Interface::evaluate(ModelContext&, const EvaluationInput&,
-                                        const CallContext& call) {
+Evaluation Interface::evaluate(ModelContext&, const EvaluationInput&, const CallContext& call) {
   refuse(call, "evaluation");
 }
 

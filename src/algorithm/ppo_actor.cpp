@@ -275,8 +275,8 @@ data::SequenceBatch PpoActor::inference(ModelContext& model, const data::Sequenc
   return packed_log_probs(model, input, options_.temperature, call.limits);
 }
 
-metrics::Statistics PpoActor::evaluate(ModelContext& model, const EvaluationInput& input,
-                                       const CallContext& call) {
+Evaluation PpoActor::evaluate(ModelContext& model, const EvaluationInput& input,
+                              const CallContext& call) {
   return evaluate_model(model, input, rule_, call);
 }
 

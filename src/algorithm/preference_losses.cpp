@@ -124,8 +124,9 @@ PairwiseLoss pairwise_loss(const PairwiseInput& input, const PairwiseOptions& op
 metrics::Statistics pair_accuracy(const at::Tensor& per_sequence) {
   const Pairs pairs = pairs_of(per_sequence);
   metrics::Statistics statistics;
-  statistics.mean("eval/accuracy", pairs.chosen.gt(pairs.rejected).sum().item<double>(),
-                  static_cast<double>(pairs.chosen.numel()));
+  const auto n = static_cast<double>(pairs.chosen.numel());
+  statistics.mean("preference_accuracy", pairs.chosen.gt(pairs.rejected).sum().item<double>(), n);
+  statistics.sum("n_pairs", n);
   return statistics;
 }
 

@@ -358,8 +358,7 @@ class CallCheck {
           {at.file, at.line, base::concat(key, ": 0, so call.", name_, " trains nothing")});
     }
     try {
-      for (const OptionProblem& found_problem :
-           registrations().at(call_.interface).problems(call_)) {
+      for (const OptionProblem& found_problem : option_problems(call_)) {
         if (found_problem.severity == OptionProblem::Severity::kWarning) {
           add(warnings_, found_problem.key, found_problem.text);
         } else {
@@ -532,6 +531,12 @@ std::unique_ptr<Interface> make_interface(const std::string& name,
   const auto found = registrations().find(name);
   if (found == registrations().end()) throw ConfigError(base::concat("unknown interface ", name));
   return found->second.make(options);
+}
+
+std::vector<OptionProblem> option_problems(const config::CallConfig& call) {
+  const auto found = registrations().find(call.interface);
+  return found == registrations().end() ? std::vector<OptionProblem>()
+                                        : found->second.problems(call);
 }
 
 void check_calls(const config::Experiment& experiment, std::vector<config::Problem>& problems,

@@ -74,10 +74,10 @@ std::vector<metrics::Statistics> RewardModel::train_step(ModelContext& model,
   return records;
 }
 
-metrics::Statistics RewardModel::evaluate(ModelContext& model, const EvaluationInput& input,
-                                          const CallContext& call) {
+Evaluation RewardModel::evaluate(ModelContext& model, const EvaluationInput& input,
+                                 const CallContext& call) {
   check_pairs(input.batch);
-  return pair_accuracy(current_scores(model, input.batch, call.limits));
+  return {.statistics = pair_accuracy(current_scores(model, input.batch, call.limits))};
 }
 
 }  // namespace orrery::algorithm

@@ -33,23 +33,31 @@ bool can_match(MatchRule rule, std::string_view answer) {
                                      : !base::trim(answer).empty();
 }
 
-bool is_match(MatchRule rule, std::string_view response, std::string_view answer) {
-  if (!can_match(rule, answer)) return false;
-  if (rule == MatchRule::kExact) return base::trim(response) == base::trim(answer);
-  if (rule == MatchRule::kMath) {
-    const auto given = final_answer(response);
-    if (!given) return false;
-    // A whole solution may stand where the answer is expected.
-    const bool is_marked =
-        answer.find("####") != answer.npos || answer.find("boxed") != answer.npos;
-    const auto wanted = is_marked ? final_answer(answer) : std::optional(std::string(answer));
-    return wanted && are_equal_answers(*given, *wanted);
+std::optional<std::string> given_answer(MatchRule rule, std::string_view response) {
+  if (rule == MatchRule::kMath) return final_answer(response);
+  if (rule == MatchRule::kExact) {
+    const std::string_view text = base::trim(response);
+    return text.empty() ? std::nullopt : std::optional(std::string(text));
   }
   const size_t equals = response.rfind('=');
-  const std::string_view last =
-      equals == std::string_view::npos ? response : response.substr(equals + 1);
-  const auto given = canonical_integer(last);
-  return given && given == canonical_integer(answer);
+  return canonical_integer(equals == std::string_view::npos ? response
+                                                            : response.substr(equals + 1));
+}
+
+bool are_same_answers(MatchRule rule, std::string_view a, std::string_view b) {
+  return rule == MatchRule::kMath ? are_equal_answers(a, b) : a == b;
+}
+
+bool is_match(MatchRule rule, std::string_view response, std::string_view answer) {
+  if (!can_match(rule, answer)) return false;
+  const std::optional<std::string> given = given_answer(rule, response);
+  if (!given) return false;
+  if (rule == MatchRule::kExact) return *given == base::trim(answer);
+  if (rule == MatchRule::kNumeric) return given == canonical_integer(answer);
+  // A whole solution may stand where the answer is expected.
+  const bool is_marked = answer.find("####") != answer.npos || answer.find("boxed") != answer.npos;
+  const auto wanted = is_marked ? final_answer(answer) : std::optional(std::string(answer));
+  return wanted && are_equal_answers(*given, *wanted);
 }
 
 }  // namespace orrery::algorithm

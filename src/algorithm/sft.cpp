@@ -57,8 +57,8 @@ std::vector<metrics::Statistics> Sft::train_step(ModelContext& model,
   return records;
 }
 
-metrics::Statistics Sft::evaluate(ModelContext& model, const EvaluationInput& input,
-                                  const CallContext& call) {
+Evaluation Sft::evaluate(ModelContext& model, const EvaluationInput& input,
+                         const CallContext& call) {
   return evaluate_model(model, input, rule_, call);
 }
 

@@ -10,6 +10,9 @@ namespace orrery::cli {
 /// `orrery train CONFIG ...` under mpirun or srun. Collective over all ranks.
 int run_train(std::span<const std::string> arguments);
 
+/// `orrery evaluate CONFIG ...` in the same way: its evaluations without its training.
+int run_evaluate(std::span<const std::string> arguments);
+
 /// `orrery plan CONFIG ...`: prints what a run would be; starts nothing.
 int run_plan(std::span<const std::string> arguments);
 

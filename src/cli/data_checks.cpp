@@ -3,11 +3,19 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <deque>
 #include <filesystem>
+#include <functional>
+#include <unordered_map>
+#include <utility>
+#include <variant>
 
 #include "data_needs.h"
+#include "orrery/algorithm/combined_reward.h"  // weighted_rewards
+#include "orrery/algorithm/registry.h"
 #include "orrery/base/clock.h"
 #include "orrery/base/counted.h"
+#include "orrery/base/hash.h"
 #include "orrery/base/log.h"
 #include "orrery/base/text.h"
 #include "orrery/data/bpe_tokenizer.h"  // has_chat_template
@@ -19,6 +27,11 @@ namespace orrery::cli {
 namespace {
 
 using base::concat;
+
+template <class T>
+bool contains(const std::vector<T>& list, const T& value) {
+  return std::find(list.begin(), list.end(), value) != list.end();
+}
 
 std::string key_of(const std::string& dataset, const char* name = "") {
   return concat("dataset.", dataset, *name == '\0' ? "" : ".", name);
@@ -168,22 +181,135 @@ class ReadDataset {
   const data::DatasetIndex& index_;
 };
 
-/// Files that are one, or say the same.
-void check_overlap(const Job& job, Checks& checks) {
-  const std::string& evaluated = job.experiment.evaluate.dataset;
-  const auto& datasets = job.experiment.datasets;
-  for (size_t i = 0; i < datasets.size(); ++i) {
-    if (datasets[i].first != evaluated) continue;
+/// Prompts of evaluation sets that are trained on as well, found by their hashes.
+class Overlap {
+ public:
+  /// Of one data set, whose prompts are given one after the other.
+  std::function<void(std::string_view)> reader() {
+    hashes_.emplace_back();
+    return [&hashes = hashes_.back()](std::string_view prompt) {
+      hashes.push_back(base::hash64(prompt));
+    };
+  }
+
+  void check(Job& job, Checks& checks) {
+    std::unordered_map<uint64_t, size_t> trained;  // prompt -> a data set that has it
     for (const int place : job.training_places()) {
-      const auto k = static_cast<size_t>(place);
-      if (k == i || job.indices[i].n_rows() == 0 ||
-          job.indices[i].fingerprint() != job.indices[k].fingerprint()) {
-        continue;
-      }
-      checks.warn("evaluate.dataset",
-                  concat("its records are those of ", datasets[k].first,
-                         ", which is trained on: what it finds out says nothing about other data"));
+      const auto dataset = static_cast<size_t>(place);
+      for (const uint64_t hash : hashes_[dataset]) trained.emplace(hash, dataset);
     }
+    for (const config::EvaluationSet& set : job.experiment.evaluation_sets) {
+      job.n_in_training.push_back(check_set(job, set, trained, checks));
+    }
+  }
+
+ private:
+  int64_t check_set(const Job& job, const config::EvaluationSet& set,
+                    const std::unordered_map<uint64_t, size_t>& trained, Checks& checks) const {
+    const auto& datasets = job.experiment.datasets;
+    const auto own = std::find_if(datasets.begin(), datasets.end(), [&](const auto& dataset) {
+      return dataset.first == set.options.dataset;
+    });
+    if (own == datasets.end()) return 0;
+    const auto place = static_cast<size_t>(own - datasets.begin());
+    const std::vector<uint64_t>& hashes = hashes_[place];
+    size_t n_used = hashes.size();
+    if (set.options.max_prompts > 0) {
+      n_used = std::min(n_used, static_cast<size_t>(set.options.max_prompts));
+    }
+    int64_t n = 0;
+    size_t other = place;
+    for (size_t i = 0; i < n_used; ++i) {
+      const auto found = trained.find(hashes[i]);
+      if (found == trained.end()) continue;
+      if (n++ == 0) other = found->second;
+    }
+    if (n == 0 || other == place) return n;  // that it is itself trained on is said elsewhere
+    const std::string key = job.experiment.key_of(set, "dataset");
+    if (job.indices[place].fingerprint() == job.indices[other].fingerprint()) {
+      checks.warn(key, concat("its records are those of ", datasets[other].first,
+                              ", which is trained on (", n, " of ", n_used,
+                              " prompts): what it finds out says nothing about other data"));
+      return n;
+    }
+    checks.warn(key, concat(n, " of ", n_used, " prompts of ", set.options.dataset,
+                            " are trained on as well, in ", datasets[other].first,
+                            ": what it finds out of them says nothing about other data"));
+    return n;
+  }
+
+  std::deque<std::vector<uint64_t>> hashes_;  // by data set; [rows]
+};
+
+/// Fields by which results are told apart, and that no record has.
+void check_fields_of_sets(const Job& job, const std::string& name, const data::RecordNeeds& needs,
+                          const data::DatasetIndex& index, Checks& checks) {
+  const std::vector<int64_t>& n_with = index.summary().n_with_field;
+  for (size_t i = 0; i < n_with.size(); ++i) {
+    for (const config::EvaluationSet& set : job.experiment.evaluation_sets) {
+      const std::vector<std::string> by = config::names_in(set.options.by);
+      if (set.options.dataset != name || !contains(by, needs.fields[i])) continue;
+      const std::string key = job.experiment.key_of(set, "by");
+      if (n_with[i] == 0) {
+        checks.add(key, concat("none of ", records_text(index.n_rows()), " of ", index.path(),
+                               " has the field ", needs.fields[i]));
+      } else if (n_with[i] < index.n_rows()) {
+        checks.warn(key, concat("only ", n_with[i], " of ", records_text(index.n_rows()), " of ",
+                                index.path(), " have the field ", needs.fields[i],
+                                ": the others count as none"));
+      }
+    }
+  }
+}
+
+/// The key that names the data set as one to evaluate.
+std::string key_of_evaluation(const config::Experiment& experiment, const std::string& dataset) {
+  for (const config::EvaluationSet& set : experiment.evaluation_sets) {
+    if (set.options.dataset == dataset) return experiment.key_of(set, "dataset");
+  }
+  return "evaluate.dataset";
+}
+
+/// Rewards of an evaluation are given where the answers are: by what needs no model.
+void check_rewards_of(const Job& job, const config::EvaluationSet& set, Checks& checks) {
+  if (set.options.rewards.empty()) return;
+  const std::string key = job.experiment.key_of(set, "rewards");
+  const auto read = algorithm::weighted_rewards(set.options.rewards);
+  if (const std::string* const problem = std::get_if<std::string>(&read)) {
+    checks.add(key, *problem);
+    return;
+  }
+  for (const algorithm::WeightedReward& reward : std::get<0>(read)) {
+    const config::CallConfig* const call = job.experiment.find_call(reward.name);
+    if (call == nullptr) {
+      std::vector<std::string> names;
+      for (const auto& [name, other] : job.experiment.calls) names.push_back(name);
+      const auto nearest = base::nearest(reward.name, names);
+      checks.add(key, concat("there is no [call.", reward.name, "]",
+                             nearest ? concat("; did you mean ", *nearest, "?") : std::string()));
+      continue;
+    }
+    const auto signature = algorithm::signature_of(call->interface, graph::CallKind::kInference);
+    const bool gives_rewards = signature && signature->model == algorithm::ModelNeed::kNone &&
+                               !signature->takes_other_inputs &&
+                               contains(signature->outputs, std::string("rewards"));
+    if (!gives_rewards) {
+      checks.add(key, concat("call ", reward.name, " (interface ", call->interface,
+                             ") cannot reward the answers of an evaluation; an interface that does "
+                             "so without a model can: rule_reward, format_reward, command_reward"));
+      continue;
+    }
+    if (call->enabled) continue;  // its options are checked with its graph
+    checks.guard(concat("call.", reward.name), [&] {
+      for (const algorithm::OptionProblem& problem : algorithm::option_problems(*call)) {
+        const std::string option = concat("call.", reward.name, ".", problem.key);
+        if (problem.severity == algorithm::OptionProblem::Severity::kWarning) {
+          checks.warn(option, problem.text);
+        } else {
+          checks.add(option, problem.text);
+        }
+      }
+    });
   }
 }
 
@@ -198,33 +324,53 @@ void check_uses(const Job& job, Checks& checks) {
   }
   for (const auto& [name, dataset] : experiment.datasets) {
     const bool is_trained_on = std::find(training.begin(), training.end(), name) != training.end();
-    const bool is_evaluated = experiment.evaluate.dataset == name;
+    const bool is_evaluated = experiment.is_evaluated(name);
     if (!is_trained_on && !is_evaluated) {
-      checks.warn(key_of(name, "use"),
-                  "nothing evaluates it: set evaluate.dataset to it, or leave the section out");
+      checks.warn(
+          key_of(name, "use"),
+          "nothing evaluates it: name it in evaluate.sets or evaluate.dataset, or leave the "
+          "section out");
     }
     if (dataset.use != "auto" || !is_trained_on) continue;
     if (is_evaluated) {
-      checks.warn("evaluate.dataset",
+      checks.warn(key_of_evaluation(experiment, name),
                   concat("it is the only data set, so it is trained on as well: what it finds out "
                          "says nothing about other data; set dataset.",
                          name, ".use = train if that is meant"));
     } else if (sounds_held_out(name)) {
-      checks.warn(key_of(name),
-                  concat("it is trained on, for evaluate.dataset does not name it; set its use = "
-                         "evaluate or, if that is meant, use = train"));
+      checks.warn(
+          key_of(name),
+          concat("it is trained on, for nothing evaluates it; set its use = evaluate or, if "
+                 "that is meant, use = train"));
     }
   }
 }
 
 void check_evaluation(const Job& job, Checks& checks) {
+  for (const config::EvaluationSet& set : job.experiment.evaluation_sets) {
+    check_rewards_of(job, set, checks);
+  }
   if (!checks.problems().empty()) return;  // it may only follow from another fault
-  const std::string& name = job.experiment.evaluate.dataset;
-  const config::DatasetConfig* dataset = job.experiment.find_dataset(name);
-  if (dataset == nullptr || !evaluating_calls(job).empty()) return;
-  checks.add(
-      "evaluate.dataset",
-      concat("no train_step of this experiment evaluates data sets of kind ", dataset->kind));
+  for (const config::EvaluationSet& set : job.experiment.evaluation_sets) {
+    const config::DatasetConfig& dataset = *job.experiment.find_dataset(set.options.dataset);
+    if (evaluating_calls(job, set).empty()) {
+      checks.add(
+          job.experiment.key_of(set, "dataset"),
+          concat("no train_step of this experiment evaluates data sets of kind ", dataset.kind));
+    }
+    if (dataset.kind == "prompts") continue;
+    for (const auto& [key, is_set] : {std::pair{"samples", set.options.samples > 1},
+                                      {"rewards", !set.options.rewards.empty()},
+                                      {"match", set.options.match != "auto"},
+                                      {"k", !set.options.k.empty()},
+                                      {"by", !set.options.by.empty()}}) {
+      const std::string name = job.experiment.key_of(set, key);
+      if (!is_set) continue;
+      checks.add(name, concat("data sets of kind ", dataset.kind, " such as ", set.options.dataset,
+                              " are evaluated without answers of the model: write it for the sets "
+                              "of kind prompts alone"));
+    }
+  }
 }
 
 void check_templates(Job& job, Checks& checks) {
@@ -276,8 +422,11 @@ void read_data(Job& job, Checks& checks, data::RecordNeeds::Lengths lengths) {
   checks.guard(concat("model.", role, ".tokenizer"),
                [&] { tokenizer = &checks.tokenizer(job.tokenizer()); });
   if (tokenizer == nullptr) return;
+  Overlap overlap;
   for (const auto& [name, dataset] : job.experiment.datasets) {
     data::DatasetIndex index;
+    std::function<void(std::string_view)> on_prompt = overlap.reader();
+    if (job.experiment.evaluation_sets.empty()) on_prompt = nullptr;  // nothing to compare with
     checks.guard(key_of(name, "path"), [&] {
       const base::Stopwatch watch;
       data::RecordNeeds needs = needs_of(job, name);
@@ -285,6 +434,7 @@ void read_data(Job& job, Checks& checks, data::RecordNeeds::Lengths lengths) {
       if (data::is_token_file(dataset.path)) {
         needs.template_tokens = checks.own_template_tokens(model_directory(job));
       }
+      needs.on_prompt = std::move(on_prompt);
       index = data::DatasetIndex::build(dataset, *tokenizer, needs);
       if (watch.seconds() > 1) {  // worth a line, and what the start waited for
         base::log_info(concat("data set ", name, ": ", index.n_rows(), " records checked in ",
@@ -297,13 +447,14 @@ void read_data(Job& job, Checks& checks, data::RecordNeeds::Lengths lengths) {
       read.check_fields();
       read.check_counts(needs);
       read.check_limits(needs);
+      check_fields_of_sets(job, name, needs, index, checks);
     });
     if (index.n_rejected() > 0) {
       checks.warn(key_of(name, "on_bad_record"), index.report(20));
     }
     job.indices.push_back(std::move(index));
   }
-  check_overlap(job, checks);
+  overlap.check(job, checks);
 }
 
 }  // namespace orrery::cli

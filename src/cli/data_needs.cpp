@@ -8,6 +8,7 @@
 #include "orrery/algorithm/rule_match.h"
 #include "orrery/base/text.h"
 #include "orrery/config/options.h"
+#include "orrery/graph/call.h"
 
 namespace orrery::cli {
 
@@ -29,8 +30,15 @@ class NeedsOfDataset {
       if (call.kind == graph::CallKind::kGenerate) bound_prompts(call);
       note_answers(call);
     }
-    if (job_.experiment.evaluate.dataset == name_) {
-      for (const int index : evaluating_calls(job_)) evaluate(job_.graph.call(index));
+    for (const config::EvaluationSet& set : job_.experiment.evaluation_sets) {
+      if (set.options.dataset != name_) continue;
+      for (const int index : evaluating_calls(job_, set)) evaluate(job_.graph.call(index), set);
+      for (const std::string& field : config::names_in(set.options.by)) {
+        const auto& known = needs_.fields;
+        if (std::find(known.begin(), known.end(), field) == known.end()) {
+          needs_.fields.push_back(field);
+        }
+      }
     }
     // Several calls may compare, each by its rule: an answer that one of them accepts will do.
     if (!rules_.empty() && !accepts_any_) {
@@ -93,24 +101,48 @@ class NeedsOfDataset {
     const bool reads_them = std::any_of(call.inputs.begin(), call.inputs.end(), [](const auto& i) {
       return i.interface_key == "answers" && i.graph_key == "answers";
     });
-    if (reads_them) compare(concat("call ", call.name, " (", call.interface, ")"), call);
+    if (reads_them) {
+      compare(concat("call ", call.name, " (", call.interface, ")"), rule_of(call));
+    }
   }
 
-  void evaluate(const graph::Call& call) {
+  void evaluate(const graph::Call& call, const config::EvaluationSet& set) {
     if (dataset_.kind != "prompts") return bound_sequences(call.role);
-    compare("the evaluation", call);
+    if (set.options.match != "auto") {
+      compare("the evaluation", set.options.match);
+    } else if (set.options.rewards.empty()) {
+      compare("the evaluation", rule_of(call));
+    } else {
+      compare_by_rewards(set);
+    }
     const model::Architecture* a = architecture_of(call.role);
     if (a == nullptr) return;
     leave_room(call.role, a->max_positions, 1, "");
     needs_.roomy_prompt =
-        std::min(needs_.roomy_prompt, a->max_positions - job_.experiment.evaluate.max_new_tokens);
+        std::min(needs_.roomy_prompt, a->max_positions - set.options.max_new_tokens);
   }
 
-  void compare(const std::string& reader, const graph::Call& call) {
+  /// Those of its rewards that compare; others may do without an answer.
+  void compare_by_rewards(const config::EvaluationSet& set) {
+    for (const std::string& name : set.reward_names()) {
+      const config::CallConfig* call = job_.experiment.find_call(name);
+      const auto signature =
+          call == nullptr ? std::nullopt
+                          : algorithm::signature_of(call->interface, graph::CallKind::kInference);
+      if (!signature || !signature->compares_answers) continue;
+      compare(concat("the evaluation by call ", name),
+              config::option_or<std::string>(*call, "match", "exact"));
+    }
+  }
+
+  /// `exact` is the default of all that compare.
+  std::string rule_of(const graph::Call& call) const {
+    return config::option_or<std::string>(*job_.experiment.find_call(call.name), "match", "exact");
+  }
+
+  void compare(const std::string& reader, const std::string& rule) {
     if (needs_.answer_reader.empty()) needs_.answer_reader = reader;
-    // `exact` is the default of all that compare.
-    rules_.push_back(algorithm::match_rule_named(
-        config::option_or<std::string>(*job_.experiment.find_call(call.name), "match", "exact")));
+    rules_.push_back(algorithm::match_rule_named(rule));
     if (rules_.back() != algorithm::MatchRule::kNumeric) accepts_any_ = true;
   }
 

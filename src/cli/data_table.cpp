@@ -36,7 +36,7 @@ std::string data_table(const Job& job) {
     const bool is_trained_on = place != training.end();
     std::vector<std::string> uses;
     if (is_trained_on) uses.emplace_back("train");
-    if (job.experiment.evaluate.dataset == name) uses.emplace_back("evaluate");
+    if (job.experiment.is_evaluated(name)) uses.emplace_back("evaluate");
     std::string share = "-";
     if (is_trained_on) {
       share = one_digit(100 * shares[static_cast<size_t>(place - training.begin())]) + " %";

@@ -4,6 +4,8 @@
 #include <cereal/archives/binary.hpp>
 #include <cereal/types/string.hpp>
 #include <cereal/types/vector.hpp>
+#include <filesystem>
+#include <set>
 #include <sstream>
 
 #include "checks.h"
@@ -12,6 +14,7 @@
 #include "origin_checks.h"
 #include "orrery/algorithm/methods.h"
 #include "orrery/algorithm/registry.h"
+#include "orrery/base/file.h"
 #include "orrery/base/text.h"
 #include "orrery/master/step_clock.h"
 #include "sampling_options.h"
@@ -48,6 +51,95 @@ int64_t count_steps(const Job& job) {
   return steps;
 }
 
+bool evaluates(const std::string& interface, graph::CallKind kind, const std::string& data) {
+  const auto signature = algorithm::signature_of(interface, kind);
+  return signature &&
+         std::count(signature->evaluates.begin(), signature->evaluates.end(), data) > 0;
+}
+
+/// The graph's train_steps that evaluate one of the sets, as calls that hold the model; they stand
+/// for a key that a call must read and are never run. Not of kind train_step: then there would be
+/// an optimizer.
+graph::Graph evaluating_graph(const graph::Graph& graph, const config::Experiment& experiment) {
+  std::vector<graph::Call> calls;
+  for (graph::Call call : graph.calls()) {
+    const bool is_used = std::any_of(
+        experiment.datasets.begin(), experiment.datasets.end(), [&](const auto& dataset) {
+          return experiment.is_evaluated(dataset.first) &&
+                 evaluates(call.interface, call.kind, dataset.second.kind);
+        });
+    if (!is_used) continue;
+    call.kind = graph::CallKind::kInference;
+    const std::string& key = graph.dataset_keys().front();
+    call.inputs = {{.interface_key = key, .graph_key = key}};
+    call.outputs.clear();
+    call.post_realloc.clear();
+    calls.push_back(std::move(call));
+  }
+  return graph::Graph(std::move(calls));
+}
+
+/// Roles whose train_steps evaluate.
+std::vector<std::string> evaluated_roles(const config::Experiment& experiment) {
+  std::vector<std::string> roles;
+  for (const auto& [name, call] : experiment.calls) {
+    if (!call.enabled || call.kind != "train_step") continue;
+    const bool is_used = std::any_of(
+        experiment.datasets.begin(), experiment.datasets.end(), [&](const auto& dataset) {
+          return experiment.is_evaluated(dataset.first) &&
+                 evaluates(call.interface, graph::CallKind::kTrainStep, dataset.second.kind);
+        });
+    if (is_used && std::find(roles.begin(), roles.end(), call.model) == roles.end()) {
+      roles.push_back(call.model);
+    }
+  }
+  return roles;
+}
+
+/// The experiment as one that evaluates `model`.
+void set_model(config::Experiment& experiment, const ModelToEvaluate& model,
+               std::vector<config::Problem>& problems) {
+  if (!problems.empty()) return;  // whatever is said now may only follow from them
+  const auto add = [&](const std::string& text) {
+    const config::Position at = experiment.where("evaluate");
+    problems.push_back({at.file, at.line, text});
+  };
+  experiment.experiment.name =
+      model.run_name.empty() ? experiment.experiment.name + "-evaluation" : model.run_name;
+  experiment.dynamic_sampling.enabled = false;
+  if (const auto wrong = config::folder_name().problem(experiment.experiment.name)) {
+    add(base::concat("orrery evaluate: --name: ", *wrong));
+    return;
+  }
+  const std::vector<std::string> roles = evaluated_roles(experiment);
+  if (roles.empty()) {
+    add("evaluate: this experiment evaluates nothing: set evaluate.sets or evaluate.dataset, of a "
+        "kind that one of its train_steps evaluates");
+  }
+  if (roles.size() > 1 && !model.directory.empty()) {
+    add(base::concat("evaluate: --model names one model, but the roles ", base::join(roles, ", "),
+                     " are evaluated: give their directories as --set model.ROLE.path=DIR"));
+    return;
+  }
+  for (auto& [role, config] : experiment.models) {
+    if (std::find(roles.begin(), roles.end(), role) == roles.end()) continue;
+    if (!model.directory.empty()) {
+      const std::filesystem::path directory = std::filesystem::absolute(model.directory);
+      if (!base::exists(directory)) {
+        add(base::concat("orrery evaluate: --model ", model.directory, ": no such folder"));
+        return;
+      }
+      // An export of a run has a folder for each role.
+      config.path = (base::exists(directory / role / "config.json") ? directory / role : directory)
+                        .lexically_normal()
+                        .string();
+    }
+    if (config.path.empty()) {
+      add(base::concat("evaluate: role ", role, " has no files: give --model DIR"));
+    }
+  }
+}
+
 }  // namespace
 
 std::vector<int> Job::training_places() const {
@@ -79,18 +171,14 @@ data::DataOrder Job::make_order() const {
                           .samples_per_step = std::max(graph.samples_per_step(), round)});
 }
 
-std::vector<int> evaluating_calls(const Job& job) {
+std::vector<int> evaluating_calls(const Job& job, const config::EvaluationSet& set) {
   std::vector<int> calls;
-  const config::DatasetConfig* dataset =
-      job.experiment.find_dataset(job.experiment.evaluate.dataset);
+  const config::DatasetConfig* dataset = job.experiment.find_dataset(set.options.dataset);
   if (dataset == nullptr) return calls;
   for (int i = 0; i < static_cast<int>(job.graph.size()); ++i) {
     const graph::Call& call = job.graph.call(i);
-    const auto signature = algorithm::signature_of(call.interface, call.kind);
-    if (signature &&
-        std::count(signature->evaluates.begin(), signature->evaluates.end(), dataset->kind) > 0) {
-      calls.push_back(i);
-    }
+    const graph::CallKind kind = job.only_evaluates ? graph::CallKind::kTrainStep : call.kind;
+    if (evaluates(call.interface, kind, dataset->kind)) calls.push_back(i);
   }
   return calls;
 }
@@ -99,13 +187,26 @@ std::string Job::tokenizer() const {
   return experiment.models.empty() ? "byte" : experiment.models.front().second.tokenizer;
 }
 
-Job prepare_job(const std::string& config_file, const std::vector<std::string>& sets, int n_workers,
-                DataCheck data_check) {
+namespace {
+
+/// What several sets take from one key is said once.
+void drop_repeated(std::vector<config::Problem>& warnings) {
+  std::set<std::string> said;
+  std::erase_if(warnings, [&](const config::Problem& warning) {
+    return !said.insert(warning.message()).second;
+  });
+}
+
+///   evaluated  null: the experiment trains
+Job prepare(const std::string& config_file, const std::vector<std::string>& sets, int n_workers,
+            DataCheck data_check, const ModelToEvaluate* evaluated) {
   const config::InterfaceSchemas schemas = algorithm::interface_schemas();
   config::LoadResult loaded = config::load_experiment(config_file, sets, schemas);
   Job job;
   job.experiment = std::move(loaded.experiment);
   job.warnings = std::move(loaded.notices);
+  job.only_evaluates = evaluated != nullptr;
+  if (evaluated != nullptr) set_model(job.experiment, *evaluated, loaded.problems);
   try {
     resolve_tokenizers(job.experiment);
   } catch (const OutputError& error) {  // what cannot be looked at is no missing tokenizer
@@ -121,10 +222,13 @@ Job prepare_job(const std::string& config_file, const std::vector<std::string>& 
   algorithm::inherit_options(job.experiment, checks.problems(), job.warnings);
   algorithm::check_calls(job.experiment, checks.problems(), job.warnings);
   job.graph = graph::build_graph(job.experiment, job.n_workers, checks.problems());
+  if (job.only_evaluates && checks.problems().empty()) {
+    job.graph = evaluating_graph(job.graph, job.experiment);
+  }
   check_models(job, checks);
   check_origins(job, checks);
   check_evaluation(job, checks);
-  check_dynamic_sampling(job, checks);
+  if (!job.only_evaluates) check_dynamic_sampling(job, checks);
   check_templates(job, checks);
   if (data_check != DataCheck::kLeaveOut) {
     read_data(job, checks,
@@ -137,16 +241,29 @@ Job prepare_job(const std::string& config_file, const std::vector<std::string>& 
       });
     }
   }
+  drop_repeated(job.warnings);
   config::drop_consequences(checks.problems(), n_read);
   config::throw_if_problems(checks.problems());
   return job;
+}
+
+}  // namespace
+
+Job prepare_job(const std::string& config_file, const std::vector<std::string>& sets, int n_workers,
+                DataCheck data_check) {
+  return prepare(config_file, sets, n_workers, data_check, nullptr);
+}
+
+Job prepare_evaluation(const std::string& config_file, const std::vector<std::string>& sets,
+                       int n_workers, const ModelToEvaluate& model) {
+  return prepare(config_file, sets, n_workers, DataCheck::kRead, &model);
 }
 
 std::string pack_job(const Job& job) {
   std::ostringstream out;
   cereal::BinaryOutputArchive archive(out);
   archive(config::resolved_config(job.experiment, algorithm::interface_schemas()), job.indices,
-          job.n_workers, job.n_steps);
+          job.n_workers, job.n_steps, job.only_evaluates);
   return std::move(out).str();
 }
 
@@ -155,7 +272,7 @@ Job unpack_job(std::string bytes) {
   cereal::BinaryInputArchive archive(in);
   std::string text;
   Job job;
-  archive(text, job.indices, job.n_workers, job.n_steps);
+  archive(text, job.indices, job.n_workers, job.n_steps, job.only_evaluates);
   config::LoadResult loaded =
       config::load_experiment_text(text, "config.cfg", algorithm::interface_schemas());
   config::throw_if_problems(loaded.problems);
@@ -163,6 +280,7 @@ Job unpack_job(std::string bytes) {
   std::vector<config::Problem> problems;
   job.graph = graph::build_graph(job.experiment, job.n_workers, problems);
   config::throw_if_problems(problems);
+  if (job.only_evaluates) job.graph = evaluating_graph(job.graph, job.experiment);
   return job;
 }
 

@@ -21,6 +21,10 @@ struct Job {
   graph::Graph graph;
   std::map<std::string, model::Architecture> architectures;  ///< of roles with parameters
   std::vector<data::DatasetIndex> indices;  ///< of every data set, in the configuration's order
+  /// Of each evaluation set in order: how many of its prompts are trained on as well. Rank 0 only.
+  std::vector<int64_t> n_in_training;
+  /// Nothing is trained: the graph is its evaluating calls alone, which are never run.
+  bool only_evaluates = false;
   int n_workers = 1;
   int64_t n_steps = 0;  ///< of the run, if steps or epochs limit it; else 0
   /// What may be meant but is worth a look, each with its key. Rank 0 only: `plan` prints them, a
@@ -48,8 +52,19 @@ enum class DataCheck {
 Job prepare_job(const std::string& config_file, const std::vector<std::string>& sets, int n_workers,
                 DataCheck data_check);
 
-/// The calls whose interfaces evaluate the experiment's evaluation data set, by place in the graph.
-std::vector<int> evaluating_calls(const Job& job);
+/// What is evaluated without training.
+struct ModelToEvaluate {
+  std::string directory;  ///< model, checkpoint, or a run's export; empty: the configuration's
+  std::string run_name;   ///< empty: experiment.name with -evaluation
+};
+
+/// The same job, but all that it does is to evaluate. Throws as prepare_job, also for an experiment
+/// that evaluates nothing or no model with files. Rank 0 only.
+Job prepare_evaluation(const std::string& config_file, const std::vector<std::string>& sets,
+                       int n_workers, const ModelToEvaluate& model);
+
+/// The calls whose interfaces evaluate the set, by place in the graph.
+std::vector<int> evaluating_calls(const Job& job, const config::EvaluationSet& set);
 
 /// The job as bytes, and back on another rank.
 std::string pack_job(const Job& job);

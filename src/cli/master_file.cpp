@@ -31,6 +31,23 @@ master::FrequencyControl::State frequency_from(const Json& json) {
           .has_checked = json.at("has_checked").get<bool>()};
 }
 
+Json to_json(const master::BestModel::State& best) {
+  return {{"metric", best.metric},
+          {"step", best.step},
+          {"value", best.value},
+          {"n_without_rise", best.n_without_rise}};
+}
+
+/// Of a checkpoint of the version before, which kept none: nothing.
+master::BestModel::State best_from(const Json& state) {
+  const auto best = state.find("best");
+  if (best == state.end()) return {};
+  return {.metric = best->at("metric").get<std::string>(),
+          .step = best->at("step").get<int64_t>(),
+          .value = best->at("value").get<double>(),
+          .n_without_rise = best->at("n_without_rise").get<int64_t>()};
+}
+
 Json to_json(const data::DataOrder::State& order) {
   Json cursors = Json::array();
   for (const data::DataOrder::State::Cursor& cursor : order.cursors) {
@@ -67,11 +84,17 @@ std::string need_blob(checkpoint::CheckpointReader& reader, const std::string& n
 }  // namespace
 
 std::string state_text(const master::MasterState& state) {
-  return Json{{"steps_done", state.steps_done},         {"seconds", state.seconds},
-              {"target_reached", state.target_reached}, {"evaluated_at", state.evaluated_at},
-              {"exported_at", state.exported_at},       {"evaluate", to_json(state.evaluate)},
-              {"export", to_json(state.export_models)}, {"checkpoint", to_json(state.checkpoint)},
-              {"role_versions", state.role_versions},   {"order", to_json(state.order)}}
+  return Json{{"steps_done", state.steps_done},
+              {"seconds", state.seconds},
+              {"target_reached", state.target_reached},
+              {"evaluated_at", state.evaluated_at},
+              {"exported_at", state.exported_at},
+              {"evaluate", to_json(state.evaluate)},
+              {"export", to_json(state.export_models)},
+              {"checkpoint", to_json(state.checkpoint)},
+              {"role_versions", state.role_versions},
+              {"order", to_json(state.order)},
+              {"best", to_json(state.best)}}
       .dump();
 }
 
@@ -89,6 +112,7 @@ master::MasterState parse_state(const std::string& text) {
             .evaluate = frequency_from(json.at("evaluate")),
             .export_models = frequency_from(json.at("export")),
             .checkpoint = frequency_from(json.at("checkpoint")),
+            .best = best_from(json),
             .role_versions = json.at("role_versions").get<std::map<std::string, int64_t>>(),
             .order = order_from(json.at("order")),
             .refill = {}};

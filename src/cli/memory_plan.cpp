@@ -45,15 +45,18 @@ std::vector<GenerationLoad> loads_of(const Job& job, const graph::Replica& repli
   for (const int index : replica.calls) {
     if (const auto load = generation_load_of(job, job.graph.call(index))) loads.push_back(*load);
   }
-  const config::EvaluateConfig& evaluate = job.experiment.evaluate;
-  const config::DatasetConfig* dataset = job.experiment.find_dataset(evaluate.dataset);
-  if (replica.is_trained && dataset != nullptr && dataset->kind == "prompts") {
-    GenerationLoad load{.max_prompt_tokens = dataset->max_prompt_tokens,
-                        .max_new_tokens = evaluate.max_new_tokens};
+  for (const config::EvaluationSet& set : job.experiment.evaluation_sets) {
+    const config::EvaluationSetConfig& options = set.options;
+    const config::DatasetConfig* dataset = job.experiment.find_dataset(options.dataset);
+    if (!replica.is_trained || dataset == nullptr || dataset->kind != "prompts") continue;
+    GenerationLoad load{.group_size = options.samples,
+                        .max_batch = options.max_batch,
+                        .max_prompt_tokens = dataset->max_prompt_tokens,
+                        .max_new_tokens = options.max_new_tokens};
     load.n_prompts = 2 * load.max_batch + 1;  // as many as can matter: the data is not read
-    if (evaluate.max_prompts > 0) {
+    if (options.max_prompts > 0) {
       load.n_prompts =
-          std::min(load.n_prompts, divide_up(evaluate.max_prompts, replica.layout.data));
+          std::min(load.n_prompts, divide_up(options.max_prompts, replica.layout.data));
     }
     loads.push_back(load);
   }

@@ -156,6 +156,19 @@ void keep_traces(const RunDirectory& directory, int64_t step) {
   }
 }
 
+/// Of a folder of files such as step-00000040-rank-0.jsonl.
+void drop_answers_after(const fs::path& folder, int64_t step) {
+  for (const fs::path& file : base::list_folder(folder)) {
+    const std::string name = file.filename().string();
+    if (!name.starts_with("step-") || file.extension() != ".jsonl") continue;
+    if (std::atoll(name.c_str() + 5) > step) {
+      fs::remove(file);
+    } else {
+      metrics::remove_torn_line(file);
+    }
+  }
+}
+
 }  // namespace
 
 std::vector<fs::path> resume_candidates(const std::string& resume, const RunDirectory& directory) {
@@ -262,14 +275,9 @@ void continue_run_directory(const RunDirectory& directory, const ResumePoint& po
   metrics::drop_records_after(directory.metrics(), step);
   metrics::drop_events_after(directory.tensorboard(), step);
   base::end_last_line(directory.log());
-  for (const fs::path& file : base::list_folder(directory.samples())) {
-    const std::string name = file.filename().string();  // step-00000040-rank-0.jsonl
-    if (!name.starts_with("step-") || file.extension() != ".jsonl") continue;
-    if (std::atoll(name.c_str() + 5) > step) {
-      fs::remove(file);
-    } else {
-      metrics::remove_torn_line(file);
-    }
+  drop_answers_after(directory.samples(), step);
+  for (const fs::path& set : base::list_folder(directory.evaluations())) {
+    if (base::is_folder(set)) drop_answers_after(set, step);
   }
   keep_traces(directory, step);
   for (const fs::path& file : base::list_folder(directory.failed_answers())) {

@@ -48,8 +48,9 @@ RunDirectory run_directory_of(const config::Experiment& experiment) {
 
 void make_folders(const RunDirectory& directory) {
   std::error_code error;
-  for (const fs::path& folder : {directory.tensorboard(), directory.trace(), directory.samples(),
-                                 directory.models(), directory.checkpoints(), directory.state()}) {
+  for (const fs::path& folder :
+       {directory.tensorboard(), directory.trace(), directory.samples(), directory.evaluations(),
+        directory.models(), directory.checkpoints(), directory.state()}) {
     fs::create_directories(folder, error);
     if (error) refuse(folder, error);
   }

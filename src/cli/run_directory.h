@@ -17,9 +17,13 @@ struct RunDirectory {
   std::filesystem::path config() const { return root / "config.cfg"; }
   std::filesystem::path log() const { return root / "log.txt"; }
   std::filesystem::path metrics() const { return root / "metrics.jsonl"; }
+  /// What `orrery evaluate` has found.
+  std::filesystem::path evaluation() const { return root / "evaluation.json"; }
   std::filesystem::path tensorboard() const { return root / "tensorboard"; }
   std::filesystem::path trace() const { return root / "trace"; }
   std::filesystem::path samples() const { return root / "samples"; }
+  /// Answers of evaluations, a folder for each set.
+  std::filesystem::path evaluations() const { return root / "evaluations"; }
   /// Decisions about answers without a reward. Not cut back to a checkpoint: the steps that are
   /// done again find theirs.
   std::filesystem::path failed_answers() const { return root / "failed_answers"; }

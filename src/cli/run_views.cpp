@@ -63,11 +63,11 @@ report::PlanFacts plan_facts(const std::string& run_directory, int n_workers) {
 }
 
 std::vector<std::string> important_metrics(const report::RunRecord& run, size_t most) {
-  static const char* const kWanted[] = {"eval/accuracy",     "eval/loss",
-                                        "[^/]+/task_reward", "[^/]*reward[^/]*/reward",
-                                        "[^/]+/accuracy",    "[^/]+/loss",
-                                        "[^/]+/entropy",     "[^/]+/approx_kl",
-                                        "[^/]+/grad_norm",   "[^/]+/response_length"};
+  static const char* const kWanted[] = {
+      "eval/accuracy",   "eval/[^/]+/accuracy", "eval/preference_accuracy",
+      "eval/loss",       "[^/]+/task_reward",   "[^/]*reward[^/]*/reward",
+      "[^/]+/accuracy",  "[^/]+/loss",          "[^/]+/entropy",
+      "[^/]+/approx_kl", "[^/]+/grad_norm",     "[^/]+/response_length"};
   std::vector<std::string> chosen;
   for (const char* wanted : kWanted) {
     const std::regex pattern(wanted);

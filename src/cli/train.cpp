@@ -1,5 +1,5 @@
-// `orrery train`: one MPI job. Rank 0 checks everything, then all ranks agree to start; rank 0 is
-// the master, every other rank a worker.
+// `orrery train`, and every job of its kind: rank 0 checks everything, then all ranks agree to
+// start; rank 0 is the master, every other rank a worker.
 //
 //   rank 0: check -- run directory --+-- communicators -- step loop -------- exit -- done
 //                     status, job    |                    requests, replies
@@ -21,6 +21,8 @@
 #include "commands.h"
 #include "job.h"
 #include "master_file.h"
+#include "model_exports.h"
+#include "mpi_job.h"
 #include "orrery/algorithm/registry.h"
 #include "orrery/algorithm/spawner.h"
 #include "orrery/base/clock.h"
@@ -62,7 +64,7 @@ namespace {
 void check_ranks(const comm::MpiSession& mpi) {
   if (mpi.size() >= 2) return;
   throw ConfigError(
-      "orrery train needs a master and at least one worker",
+      "orrery train and evaluate need a master and at least one worker",
       {.expected = "2 ranks or more",
        .got = "1",
        .advice = "start it as mpirun -n 3 orrery train CONFIG (1 master, 2 workers)"});
@@ -104,10 +106,13 @@ struct Prepared {
   std::vector<std::filesystem::path> candidates;
 };
 
-Prepared prepare(const config::TrainOptions& options, const comm::MpiSession& mpi) {
+Prepared prepare(const config::TrainOptions& options,
+                 const std::optional<ModelToEvaluate>& evaluated, const comm::MpiSession& mpi) {
   check_ranks(mpi);
+  const int n_workers = mpi.size() - 1;
   Prepared prepared{
-      .job = prepare_job(options.config, options.sets, mpi.size() - 1, DataCheck::kRead),
+      .job = evaluated ? prepare_evaluation(options.config, options.sets, n_workers, *evaluated)
+                       : prepare_job(options.config, options.sets, n_workers, DataCheck::kRead),
       .lock = {},
       .candidates = {}};
   const RunDirectory directory = run_directory_of(prepared.job.experiment);
@@ -156,6 +161,7 @@ std::optional<master::MasterState> open_run_directory(const Job& job,
   if (state && checkpoint.parent_path() == directory.checkpoints()) {
     continue_run_directory(directory, point, state->steps_done);
     base::set_log_file(directory.log());
+    state->best = restore_best(directory.models(), state->best);
   } else {
     const std::filesystem::path kept = create_run_directory(directory);
     lock.hold(directory.root);
@@ -163,7 +169,10 @@ std::optional<master::MasterState> open_run_directory(const Job& job,
     if (!kept.empty()) base::log_info(base::concat("an earlier run was kept as ", kept.string()));
     if (state) copy_failed_answers({checkpoint.parent_path().parent_path()}, directory);
     if (!state && !kept.empty() && options.resume != "off") copy_failed_answers({kept}, directory);
-    if (state) state->evaluated_at = state->exported_at = -1;  // done in another run's directory
+    if (state) {  // done in another run's directory
+      state->evaluated_at = state->exported_at = -1;
+      state->best = {};
+    }
   }
   for (const config::Problem& warning : job.warnings) {
     base::log_warning(warning.message());
@@ -183,6 +192,33 @@ std::optional<master::MasterState> open_run_directory(const Job& job,
   return state;
 }
 
+std::vector<master::EvaluatedSet> evaluated_sets(const Job& job) {
+  std::vector<master::EvaluatedSet> sets;
+  for (const config::EvaluationSet& set : job.experiment.evaluation_sets) {
+    const size_t place = sets.size();
+    sets.push_back(
+        {.name = set.name,
+         .prefix = set.metric_prefix(),
+         .calls = evaluating_calls(job, set),
+         .measures = {.k = set.k_values(),
+                      .subset = metrics::answer_subset_named(set.options.subset),
+                      .tie = metrics::vote_tie_named(set.options.tie),
+                      .counts_votes = set.counts_votes(),
+                      .has_rewards = !set.options.rewards.empty()},
+         .n_in_training = place < job.n_in_training.size() ? job.n_in_training[place] : 0});
+  }
+  return sets;
+}
+
+/// One evaluation, and nothing that belongs to training.
+void restrict_to_evaluation(master::DispatcherOptions& options) {
+  options.stop = {.begins_no_step = true};
+  options.evaluate = {.at_start = true, .sets = std::move(options.evaluate.sets)};
+  options.export_models = {};
+  options.checkpoint = {};
+  options.refill.reset();
+}
+
 master::DispatcherOptions dispatcher_options(const Job& job, const RunDirectory& directory,
                                              const comm::NodeMap& nodes) {
   const config::Experiment& experiment = job.experiment;
@@ -199,8 +235,14 @@ master::DispatcherOptions dispatcher_options(const Job& job, const RunDirectory&
                                 .every_seconds = evaluate.every_seconds};
   options.evaluate.at_start = evaluate.at_start;
   options.evaluate.at_end = evaluate.at_end;
-  options.evaluate.calls = evaluating_calls(job);
+  options.evaluate.sets = evaluated_sets(job);
   options.evaluate.stop_at_accuracy = evaluate.stop_at_accuracy;
+  if (const std::optional<config::BestMetric> best = config::best_metric_in(evaluate)) {
+    options.evaluate.best_metric =
+        experiment.find_evaluation_set(best->set)->metric_prefix() + best->metric;
+    options.evaluate.best_metric_falls = best->falls();
+  }
+  options.evaluate.stop_after = evaluate.stop_after;
   const config::ExportConfig& models = experiment.export_;
   options.export_models.frequency = {.every_steps = models.every_steps,
                                      .every_epochs = models.every_epochs,
@@ -215,6 +257,7 @@ master::DispatcherOptions dispatcher_options(const Job& job, const RunDirectory&
   options.checkpoint.directory = directory.checkpoints().string();
   options.costs = call_costs(job);
   options.refill = refill_options(job);
+  if (job.only_evaluates) restrict_to_evaluation(options);
   return options;
 }
 
@@ -248,7 +291,7 @@ int run_master(const Start& start, const comm::MpiSession& mpi, const comm::Node
   const auto channel = comm::make_mpi_control_channel(mpi.world(), nodes);
   make_worker_communicator(mpi.world(), nodes, {});  // collective; the master gets none
 
-  TrainingLog training_log(job, directory, start.state ? start.state->seconds : 0);
+  TrainingLog training_log(job, directory, start.state ? &*start.state : nullptr);
   BackgroundLog log(training_log);
   TimeLimit limit(end_of_slurm_job(), log, base::wall_seconds);
   WorkersProgress progress(directory.state(), job.n_workers);
@@ -344,11 +387,12 @@ bool on_rank_0(const comm::MpiSession& mpi, int& exit_code, const Work& work) {
 /// All ranks: rank 0 checks, the others learn whether there is something to do, and together they
 /// find the checkpoint to go on from. Nothing: rank 0 has printed why, and exit_code says it.
 std::optional<Start> agree_to_start(const config::TrainOptions& options,
+                                    const std::optional<ModelToEvaluate>& evaluated,
                                     const comm::MpiSession& mpi, int& exit_code) {
   std::optional<Prepared> prepared;
   std::string bytes;
   if (!on_rank_0(mpi, exit_code, [&] {
-        prepared = prepare(options, mpi);
+        prepared = prepare(options, evaluated, mpi);
         bytes = pack_job(prepared->job);
       })) {
     return std::nullopt;
@@ -377,6 +421,28 @@ std::optional<Start> agree_to_start(const config::TrainOptions& options,
 
 }  // namespace
 
+int run_mpi_job(const config::TrainOptions& options,
+                const std::optional<ModelToEvaluate>& evaluated) {
+  algorithm::Spawner::start();  // while there is one thread and no MPI
+  const comm::MpiSession mpi(nullptr, nullptr);
+  if (mpi.rank() > 0) ignore_stop_signals();  // rank 0 decides for all
+  try {
+    check_rank_versions(mpi);
+    int exit_code = 0;
+    std::optional<Start> start = agree_to_start(options, evaluated, mpi, exit_code);
+    if (!start) return exit_code;
+    const comm::NodeMap nodes = comm::map_nodes(mpi.world());
+    exit_code = mpi.rank() == 0 ? run_master(*start, mpi, nodes) : run_worker(*start, mpi, nodes);
+    MPI_Bcast(&exit_code, 1, MPI_INT, 0, mpi.world());  // every rank says why the job ended
+    if (mpi.rank() == 0) base::log_to_file(exit_text(exit_code));
+    return exit_code;
+  } catch (const Error& error) {
+    abort_with(error.what(), error.exit_code());
+  } catch (const std::exception& error) {
+    abort_with(error.what(), static_cast<int>(exit_code_of(error)));
+  }
+}
+
 int run_train(std::span<const std::string> arguments) {
   const config::TrainOptions options = config::parse_train_options(arguments);
   if (options.help && options.metrics_markdown) {
@@ -393,24 +459,7 @@ int run_train(std::span<const std::string> arguments) {
                                      config::configuration_help(schemas)));
     return 0;
   }
-  algorithm::Spawner::start();  // while there is one thread and no MPI
-  const comm::MpiSession mpi(nullptr, nullptr);
-  if (mpi.rank() > 0) ignore_stop_signals();  // rank 0 decides for all
-  try {
-    check_rank_versions(mpi);
-    int exit_code = 0;
-    std::optional<Start> start = agree_to_start(options, mpi, exit_code);
-    if (!start) return exit_code;
-    const comm::NodeMap nodes = comm::map_nodes(mpi.world());
-    exit_code = mpi.rank() == 0 ? run_master(*start, mpi, nodes) : run_worker(*start, mpi, nodes);
-    MPI_Bcast(&exit_code, 1, MPI_INT, 0, mpi.world());  // every rank says why the job ended
-    if (mpi.rank() == 0) base::log_to_file(exit_text(exit_code));
-    return exit_code;
-  } catch (const Error& error) {
-    abort_with(error.what(), error.exit_code());
-  } catch (const std::exception& error) {
-    abort_with(error.what(), static_cast<int>(exit_code_of(error)));
-  }
+  return run_mpi_job(options, std::nullopt);
 }
 
 }  // namespace orrery::cli

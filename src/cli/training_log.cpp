@@ -51,20 +51,39 @@ double tokens_of(const master::StepReport& report) {
   return tokens;
 }
 
+/// The measures of a set as the progress shows them: ` eval/accuracy 0.5000`.
+std::string evaluation_text(const std::map<std::string, double>& numbers) {
+  std::string text;
+  for (const auto& [name, value] : numbers) {
+    const std::string measure = name.substr(name.rfind('/') + 1);
+    const bool is_of_a_value = name.find('=') != std::string::npos;  // of a field
+    const bool is_shown = measure == "accuracy" || measure == "preference_accuracy" ||
+                          measure == "loss" || measure == "reward" ||
+                          measure.starts_with("pass@") || measure.starts_with("maj@");
+    if (!is_shown || is_of_a_value || !name.starts_with("eval/")) continue;
+    char number[32];
+    std::snprintf(number, sizeof(number), "%.4f", value);
+    text += base::concat(" ", name, " ", number);
+  }
+  return text;
+}
+
 }  // namespace
 
-TrainingLog::TrainingLog(const Job& job, RunDirectory directory, double seconds_before)
+TrainingLog::TrainingLog(const Job& job, RunDirectory directory, const master::MasterState* state)
     : job_(job),
       directory_(std::move(directory)),
-      seconds_before_(seconds_before),
+      seconds_before_(state == nullptr ? 0 : state->seconds),
       progress_({.limits = {.total_steps = job.n_steps,
                             .total_seconds = job.experiment.experiment.total_seconds,
-                            .seconds_before = seconds_before},
+                            .seconds_before = seconds_before_},
                  .total_epochs = job.experiment.experiment.total_epochs,
                  .n_workers = job.n_workers,
                  .style = metrics::detect_progress_style(),
                  .record = base::log_to_file},
-                std::cerr) {
+                std::cerr),
+      exports_(directory_.models(), job.experiment.export_.keep, job.experiment.checkpoint.keep,
+               state == nullptr ? master::BestModel::State() : state->best) {
   sinks_.push_back(std::make_unique<metrics::JsonlWriter>(directory_.metrics()));
   sinks_.push_back(std::make_unique<metrics::TensorBoardWriter>(directory_.tensorboard()));
 }
@@ -107,35 +126,23 @@ void TrainingLog::on_step(const master::StepReport& report) {
 
 void TrainingLog::on_evaluation(const master::EvaluationReport& report) {
   std::map<std::string, double> numbers = report.statistics.values();
-  numbers["time/evaluation"] = report.seconds;
+  numbers[base::concat("time/evaluation", report.set.empty() ? "" : "/", report.set)] =
+      report.seconds;
   write(report.step, "", numbers);
   times_.add(report);
-  std::string text = base::concat("evaluation after step ", report.step, ":");
-  for (const char* name : {"eval/accuracy", "eval/loss"}) {
-    if (const auto found = numbers.find(name); found != numbers.end()) {
-      char value[32];
-      std::snprintf(value, sizeof(value), "%.4f", found->second);
-      text += base::concat(" ", name, " ", value);
-    }
-  }
-  progress_.message(text);
+  if (job_.only_evaluates) result_.add(report);
+  progress_.message(
+      base::concat("evaluation after step ", report.step, ":", evaluation_text(numbers)));
 }
 
-void TrainingLog::publish_models(const master::SaveReport& report) {
-  const fs::path exported = fs::path(report.directory).parent_path();  // models/step-00000040
-  const fs::path pointer = directory_.models() / "latest";
-  const fs::path fresh = directory_.models() / "latest.new";
-  std::error_code ignored;
-  fs::remove(fresh, ignored);
-  fs::create_directory_symlink(exported.filename(), fresh);
-  fs::rename(fresh, pointer);
-
-  std::vector<fs::path> all;
-  for (const fs::path& entry : base::list_folder(directory_.models())) {
-    if (entry.filename().string().starts_with("step-")) all.push_back(entry);
-  }
-  const auto keep = static_cast<size_t>(job_.experiment.export_.keep);
-  for (size_t i = 0; i + keep < all.size(); ++i) fs::remove_all(all[i], ignored);
+void TrainingLog::publish_best(const master::SaveReport& report) {
+  const master::BestModel::State& best = report.state.best;
+  exports_.publish_best(report.directory, report.step);
+  write(report.step, "",
+        {{"eval/best", best.value}, {"eval/best_step", static_cast<double>(best.step)}});
+  progress_.message(base::concat(best.metric, " is better than ever: the model of step ",
+                                 report.step, " is kept as ",
+                                 (directory_.models() / "best").string()));
 }
 
 void TrainingLog::publish_checkpoint(const master::SaveReport& report) {
@@ -159,14 +166,22 @@ void TrainingLog::on_save(const master::SaveReport& report) {
   times_.add(report);
   if (report.kind == master::SaveKind::kCheckpoint) {
     publish_checkpoint(report);
+    exports_.note_checkpoint(report.state.best);
     progress_.message(base::concat("checkpoint of step ", report.step, " written"));
     return;
   }
-  publish_models(report);
+  if (report.kind == master::SaveKind::kBest) return publish_best(report);
+  exports_.publish(fs::path(report.directory).parent_path());  // models/step-00000040
   progress_.message(base::concat("model written to ", report.directory));
 }
 
 void TrainingLog::on_finish(const master::FinishReport& report) {
+  if (job_.only_evaluates && report.reason == master::StopReason::kNoTraining) {
+    base::publish_file(directory_.evaluation(), result_.json(job_));
+    progress_.message(base::concat("written to ", directory_.evaluation().string()));
+    std::cout << result_.table(job_) << std::flush;
+    return;
+  }
   progress_.message(base::trim(times_.text(watch_.seconds())));
   progress_.message(
       base::concat("finished after step ", report.steps_done, " (", master::text_of(report.reason),

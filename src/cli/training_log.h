@@ -8,8 +8,10 @@
 #include <string>
 #include <vector>
 
+#include "evaluation_result.h"
 #include "job.h"
 #include "learning_watch.h"
+#include "model_exports.h"
 #include "orrery/base/clock.h"
 #include "orrery/master/step_loop.h"
 #include "orrery/metrics/metric_sink.h"
@@ -22,8 +24,8 @@ namespace orrery::cli {
 class TrainingLog final : public master::StepObserver {
  public:
   /// `job` must outlive it. Throws OutputError when a file cannot be opened.
-  ///   seconds_before  of the run before it was resumed
-  TrainingLog(const Job& job, RunDirectory directory, double seconds_before);
+  ///   state  of the checkpoint that the run goes on from; null: it begins
+  TrainingLog(const Job& job, RunDirectory directory, const master::MasterState* state);
 
   // Throw OutputError when a line cannot be written; on_finish also CallError when all updates of
   // the run were skipped because numbers were not finite.
@@ -34,7 +36,7 @@ class TrainingLog final : public master::StepObserver {
 
  private:
   void write(int64_t step, const std::string& call, const std::map<std::string, double>& metrics);
-  void publish_models(const master::SaveReport& report);
+  void publish_best(const master::SaveReport& report);
   void publish_checkpoint(const master::SaveReport& report);
 
   const Job& job_;
@@ -43,6 +45,8 @@ class TrainingLog final : public master::StepObserver {
   base::Stopwatch watch_;
   std::vector<std::unique_ptr<metrics::MetricSink>> sinks_;  ///< each gets every record
   metrics::Progress progress_;
+  ModelExports exports_;
+  EvaluationResult result_;  ///< of a job that only evaluates
   TimeTable times_;
   LearningWatch watch_learning_;
 };

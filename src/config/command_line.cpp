@@ -32,6 +32,23 @@ po::options_description train_description(TrainOptions& options) {
   return description;
 }
 
+po::options_description evaluate_description(EvaluateOptions& options) {
+  po::options_description description("options");
+  auto add = description.add_options();
+  add("model", po::value(&options.model)->value_name("DIR"),
+      "what is evaluated: a model directory, a checkpoint, or a run's models/latest, models/best "
+      "or "
+      "models/step-NUMBER; without it what model.ROLE.path names");
+  add("set", po::value(&options.sets)->value_name("K=V")->composing(),
+      "override a configuration key; may be repeated");
+  add("name", po::value(&options.name)->value_name("NAME"),
+      "name of the run directory; without it experiment.name with -evaluation behind it");
+  add("help,h", po::bool_switch(&options.help), "these options");
+  add("config", po::value(&options.config)->value_name("CONFIG"),
+      "the configuration file, as for train");
+  return description;
+}
+
 po::options_description plan_description(PlanOptions& options) {
   po::options_description description("options");
   auto add = description.add_options();
@@ -98,6 +115,21 @@ TrainOptions parse_train_options(std::span<const std::string> arguments) {
   return options;
 }
 
+EvaluateOptions parse_evaluate_options(std::span<const std::string> arguments) {
+  EvaluateOptions options;
+  const po::variables_map given =
+      parse_arguments(arguments, evaluate_description(options), "orrery evaluate", "config");
+  if (options.config.empty() && !options.help) {
+    throw ConfigError(
+        "orrery evaluate: no configuration file given; write orrery evaluate CONFIG --model DIR");
+  }
+  for (const char* option : {"model", "name"}) {
+    if (given.count(option) == 0 || !given[option].as<std::string>().empty()) continue;
+    throw ConfigError(base::concat("orrery evaluate: --", option, " is empty"));
+  }
+  return options;
+}
+
 PlanOptions parse_plan_options(std::span<const std::string> arguments) {
   PlanOptions options;
   const po::variables_map given =
@@ -120,6 +152,11 @@ PlanOptions parse_plan_options(std::span<const std::string> arguments) {
 std::string train_options_help() {
   TrainOptions options;
   return text_of(train_description(options));
+}
+
+std::string evaluate_options_help() {
+  EvaluateOptions options;
+  return text_of(evaluate_description(options));
 }
 
 std::string plan_options_help() {

@@ -100,19 +100,90 @@ class ConsistencyCheck {
 
   void check_evaluation() {
     const EvaluateConfig& evaluate = experiment_.evaluate;
-    if (evaluate.dataset.empty()) {
+    if (experiment_.evaluation_sets.empty()) {
       for (const auto& [key, is_set] :
            {std::pair{"evaluate.every_steps", evaluate.every_steps > 0},
             {"evaluate.every_epochs", evaluate.every_epochs > 0},
             {"evaluate.every_seconds", evaluate.every_seconds > 0},
+            {"evaluate.keep_best", !evaluate.keep_best.empty()},
+            {"evaluate.stop_after", evaluate.stop_after > 0},
             {"evaluate.stop_at_accuracy", evaluate.stop_at_accuracy > 0}}) {
-        if (is_set) problem(key, base::concat(key, ": evaluate.dataset is missing"));
+        if (is_set) problem(key, base::concat(key, ": evaluate.dataset or sets is missing"));
       }
-    } else if (experiment_.find_dataset(evaluate.dataset) == nullptr) {
-      problem("evaluate.dataset",
-              base::concat("evaluate.dataset: there is no [dataset.", evaluate.dataset, "]",
-                           did_you_mean(evaluate.dataset, names_of(experiment_.datasets))));
+      return;
     }
+    for (const EvaluationSet& set : experiment_.evaluation_sets) check_set(set);
+    check_best();
+  }
+
+  void set_problem(const EvaluationSet& set, const char* name, const std::string& text) {
+    const std::string key = experiment_.key_of(set, name);
+    problem(key, base::concat(key, ": ", text));
+  }
+
+  void check_set(const EvaluationSet& set) {
+    const EvaluationSetConfig& options = set.options;
+    if (options.dataset.empty()) {
+      const std::string meant = did_you_mean(set.name, names_of(experiment_.datasets));
+      problem("evaluate.sets", base::concat("evaluate.sets: the set ", set.name,
+                                            " has no data: there is no [dataset.", set.name,
+                                            "] and no evaluate.", set.name, ".dataset", meant));
+    } else if (experiment_.find_dataset(options.dataset) == nullptr) {
+      set_problem(set, "dataset",
+                  base::concat("there is no [dataset.", options.dataset, "]",
+                               did_you_mean(options.dataset, names_of(experiment_.datasets))));
+    }
+    if (options.samples > 1 && options.temperature == 0) {
+      set_problem(set, "samples",
+                  base::concat(options.samples,
+                               ", but temperature is 0: all answers to a prompt "
+                               "would be the same; set temperature, or samples = 1"));
+    }
+    for (const int64_t k : set.k_values()) {
+      if (k <= options.samples) continue;
+      set_problem(set, "k",
+                  base::concat(k, " is more than samples (", options.samples,
+                               "): lower it, or raise samples"));
+    }
+    if (options.subset == "all_subsets" && options.tie == "first_seen" && set.counts_votes() &&
+        !set.k_values().empty()) {
+      set_problem(set, "subset",
+                  "all_subsets has no first answer among those with equally many votes: set tie = "
+                  "fractional");
+    }
+  }
+
+  void check_best() {
+    const EvaluateConfig& evaluate = experiment_.evaluate;
+    const std::optional<BestMetric> best = best_metric_in(evaluate);
+    const char* const key = "evaluate.keep_best";
+    if (!best) {
+      if (evaluate.stop_after > 0) {
+        problem("evaluate.stop_after",
+                "evaluate.stop_after: evaluate.keep_best is missing: which metric is to rise?");
+      }
+      return;
+    }
+    const EvaluationSet* const set = experiment_.find_evaluation_set(best->set);
+    if (set == nullptr || best->metric.empty()) {
+      problem(key, base::concat(key, ": must be SET/METRIC with a set of evaluate.sets (",
+                                evaluate.sets, "), got '", evaluate.keep_best, "'",
+                                did_you_mean(best->set, names_in(evaluate.sets))));
+      return;
+    }
+    const DatasetConfig* const dataset = experiment_.find_dataset(set->options.dataset);
+    if (dataset == nullptr) return;  // said already
+    const std::vector<std::string> known = set->metrics_to_keep(dataset->kind);
+    std::string measure = best->metric;  // level=3/accuracy: of one value of a field
+    for (const std::string& field : names_in(set->options.by)) {
+      if (!measure.starts_with(field + "=")) continue;
+      measure = measure.substr(std::min(measure.find('/'), measure.size() - 1) + 1);
+      break;
+    }
+    if (std::find(known.begin(), known.end(), measure) != known.end()) return;
+    problem(key, base::concat(key, ": an evaluation of ", set->options.dataset, " has no metric '",
+                              best->metric, "' that can be better or worse",
+                              did_you_mean(measure, known), "; it has ", base::join(known, ", ")));
   }
 
   /// A learning rate that falls must know when it has arrived.

@@ -1,5 +1,9 @@
 #include "orrery/config/experiment.h"
 
+#include <algorithm>
+
+#include "orrery/base/text.h"
+
 namespace orrery::config {
 
 Position Experiment::where(std::string_view key) const {
@@ -23,6 +27,24 @@ const T* find_named(const Named<T>& list, std::string_view name) {
 }
 
 }  // namespace
+
+std::string Experiment::key_of(const EvaluationSet& set, std::string_view name) const {
+  const std::string of_all = base::concat("evaluate.", name);
+  if (set.name.empty()) return of_all;
+  const std::string own = base::concat("evaluate.", set.name, ".", name);
+  return !positions.contains(own) && positions.contains(of_all) ? of_all : own;
+}
+
+bool Experiment::is_evaluated(std::string_view dataset) const {
+  return std::any_of(evaluation_sets.begin(), evaluation_sets.end(),
+                     [&](const EvaluationSet& set) { return set.options.dataset == dataset; });
+}
+
+const EvaluationSet* Experiment::find_evaluation_set(std::string_view name) const {
+  const auto found = std::find_if(evaluation_sets.begin(), evaluation_sets.end(),
+                                  [&](const EvaluationSet& set) { return set.name == name; });
+  return found == evaluation_sets.end() ? nullptr : &*found;
+}
 
 const DatasetConfig* Experiment::find_dataset(std::string_view name) const {
   return find_named(datasets, name);

@@ -90,6 +90,7 @@ class Loader {
     read_section("export", experiment.export_);
     read_section("dynamic_sampling", experiment.dynamic_sampling);
     for (const SectionStart& section : document_.sections) read_named(section);
+    resolve_evaluation_sets();
     std::error_code ignored;
     const fs::path output = fs::absolute(experiment.experiment.output_dir, ignored);
     if (!output.empty()) experiment.experiment.output_dir = output.lexically_normal().string();
@@ -159,13 +160,17 @@ class Loader {
     const size_t dot = section.name.find('.');
     const std::string kind = section.name.substr(0, dot);
     const std::string name = dot == std::string::npos ? "" : section.name.substr(dot + 1);
-    const bool takes_name = kind == "dataset" || kind == "model" || kind == "call";
+    const bool is_set = kind == "evaluate" && dot != std::string::npos;
+    const bool takes_name = kind == "dataset" || kind == "model" || kind == "call" || is_set;
     Experiment& experiment = result_.experiment;
     if (takes_name && name.empty()) {
       problem(section.where, base::concat("[", kind, "] needs a name: [", kind, ".X]"));
     } else if (takes_name && !is_section_name(name)) {
       problem(section.where, base::concat("[", section.name, "]: the name ", name,
                                           " may have letters, digits, _ and - only"));
+    } else if (is_set) {
+      read_section(section.name,
+                   sections_of_sets_.emplace(name, experiment.evaluate).first->second);
     } else if (kind == "dataset") {
       read_section(section.name, experiment.datasets.emplace_back(name, DatasetConfig()).second);
       const Entry* path = document_.find(section.name, "path");
@@ -182,7 +187,34 @@ class Loader {
           section.where,
           base::concat("unknown section [", section.name, "]", meant_section(section.name, kind),
                        "; there are [experiment], [layout], [checkpoint], [evaluate], "
-                       "[export], [dynamic_sampling], [dataset.X], [model.X], [call.X]"));
+                       "[export], [dynamic_sampling], [dataset.X], [evaluate.X], [model.X], "
+                       "[call.X]"));
+    }
+  }
+
+  /// The sets in their order; each that says nothing of its own is as [evaluate] says.
+  void resolve_evaluation_sets() {
+    Experiment& experiment = result_.experiment;
+    const EvaluateConfig& evaluate = experiment.evaluate;
+    const std::vector<std::string> names = names_in(evaluate.sets);
+    if (names.empty() && !evaluate.dataset.empty()) {
+      experiment.evaluation_sets.push_back({.name = {}, .options = evaluate});
+    }
+    for (const std::string& name : names) {
+      const auto own = sections_of_sets_.find(name);
+      EvaluationSet set{.name = name, .options = evaluate};
+      if (own != sections_of_sets_.end()) set.options = own->second;
+      const bool names_its_data = document_.find(base::concat("evaluate.", name), "dataset");
+      if (!names_its_data && experiment.find_dataset(name) != nullptr) set.options.dataset = name;
+      experiment.evaluation_sets.push_back(std::move(set));
+    }
+    for (const auto& [name, options] : sections_of_sets_) {
+      if (std::find(names.begin(), names.end(), name) != names.end()) continue;
+      const std::string section = base::concat("evaluate.", name);
+      problem(experiment.where(section),
+              base::concat("[", section, "]: evaluate.sets does not name ", name,
+                           names.empty() ? base::concat(": write evaluate.sets = ", name)
+                                         : did_you_mean(name, names)));
     }
   }
 
@@ -291,6 +323,7 @@ class Loader {
 
   const Document& document_;
   std::map<std::string, std::vector<const Entry*>> entries_of_;  // by section
+  std::map<std::string, EvaluationSetConfig> sections_of_sets_;
   const InterfaceSchemas& interfaces_;
   LoadResult& result_;
 };

@@ -41,8 +41,9 @@ void for_each_section(Row&& row) {
   row("experiment", "", schema_of<ExperimentSection>());
   row("layout", "", schema_of<LayoutSection>());
   row("dataset.X",
-      "One section for each data set. All but the one that `evaluate.dataset` names "
-      "are trained on, unless `use` says otherwise.",
+      "One section for each data set. All but those that are evaluated are trained on, unless "
+      "`use` "
+      "says otherwise.",
       schema_of<DatasetConfig>());
   row("model.X",
       "One section for each role. Sizes are read from `path` when it is given; the "
@@ -56,7 +57,11 @@ void for_each_section(Row&& row) {
       "Groups of answers that all get the same reward teach nothing: a step can draw others "
       "instead.",
       schema_of<DynamicSamplingConfig>());
-  row("evaluate", "", schema_of<EvaluateConfig>());
+  row("evaluate", "Explained in [evaluation.md](evaluation.md).", schema_of<EvaluateConfig>());
+  row("evaluate.X",
+      "One section for each evaluation set X of `evaluate.sets`, where it differs from what "
+      "`[evaluate]` says of all.",
+      schema_of<EvaluationSetConfig>());
   row("export", "Exports are Hugging Face directories in `models/` of the run directory.",
       schema_of<ExportConfig>());
   row("checkpoint", "", schema_of<CheckpointConfig>());
@@ -85,6 +90,9 @@ std::string resolved_config(const Experiment& experiment, const InterfaceSchemas
   write_section(out, "layout", experiment.layout);
   write_section(out, "checkpoint", experiment.checkpoint);
   write_section(out, "evaluate", experiment.evaluate);
+  for (const EvaluationSet& set : experiment.evaluation_sets) {
+    if (!set.name.empty()) write_section(out, base::concat("evaluate.", set.name), set.options);
+  }
   write_section(out, "export", experiment.export_);
   // Its keys mean nothing otherwise.
   if (experiment.dynamic_sampling.enabled) {
@@ -155,7 +163,7 @@ A file may say each key once. It overrides what its includes say, and a later in
 earlier one. `--set model.actor.lr=1e-5` on the command line overrides both; the key is what follows
 the last dot. Paths of things that are read are relative to the file that states them, with `--set`
 to the working directory; `experiment.output_dir` is relative to the working directory. The names X
-of `[dataset.X]`, `[model.X]` and `[call.X]` have letters, digits, _ and -.
+of `[dataset.X]`, `[evaluate.X]`, `[model.X]` and `[call.X]` have letters, digits, _ and -.
 
 All mistakes are reported together, each with file and line, before anything is started (exit code
 2). `orrery plan CONFIG` checks a configuration and shows what a run would be. The run directory gets

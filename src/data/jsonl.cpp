@@ -79,6 +79,10 @@ class JsonlIndex::Builder {
       return;
     }
     note_prompt();
+    if (needs_.on_prompt) {
+      needs_.on_prompt(template_.prompt(record_.system, record_.prompt, buffer_));
+    }
+    if (summarizer_.wants_fields()) fields_ = parser_.other_fields(line.text);
     index_.offsets_.push_back(line.offset);
     index_.sizes_.push_back(static_cast<int32_t>(line.text.size()));
     index_.lines_.push_back(line.number);
@@ -88,7 +92,8 @@ class JsonlIndex::Builder {
                      .has_system = !record_.system.empty(),
                      .answer = record_.answer,
                      .n_prompt = n_prompt_,
-                     .n_sequences = n_sequences_});
+                     .n_sequences = n_sequences_,
+                     .fields = fields_});
   }
 
   void note_prompt() {
@@ -222,6 +227,7 @@ class JsonlIndex::Builder {
   int64_t n_prompt_ = 0;  // of the record; an upper bound where it is short
   std::vector<int64_t> n_sequences_;
   std::string buffer_;                // of the whole prompt
+  std::string fields_;                // where someone wants them
   std::vector<int64_t> blank_lines_;  // since the last record
   std::unordered_multimap<uint64_t, int64_t> rows_by_id_hash_;
   std::string first_prompt_;  // of kind labelled: system and prompt

@@ -4,6 +4,7 @@
 #include <numeric>    // accumulate
 #include <utility>    // move
 
+#include "orrery/base/json.h"
 #include "orrery/base/text.h"  // concat, trim
 
 namespace orrery::data {
@@ -34,12 +35,23 @@ void RecordSummarizer::add(const Seen& record) {
   if (needs_.can_be_right && !needs_.can_be_right(record.answer) && summary_.n_never_right++ == 0) {
     summary_.first_never_right = record.line;
   }
+  if (wants_fields()) count_fields(record.fields);
   if (!wants_lengths()) return;
   prompts_.push_back(static_cast<int32_t>(record.n_prompt));
   for (const int64_t n : record.n_sequences) sequences_.push_back(static_cast<int32_t>(n));
 }
 
+void RecordSummarizer::count_fields(std::string_view fields) {
+  summary_.n_with_field.resize(needs_.fields.size());
+  const nlohmann::json object = base::parse_json(fields).value;
+  for (std::size_t i = 0; i < needs_.fields.size(); ++i) {
+    const auto found = object.find(needs_.fields[i]);
+    if (found != object.end() && !found->is_null()) ++summary_.n_with_field[i];
+  }
+}
+
 RecordSummary RecordSummarizer::take() {
+  summary_.n_with_field.resize(needs_.fields.size());
   summary_.prompts = LengthSummary::of(std::move(prompts_));
   summary_.sequences = LengthSummary::of(std::move(sequences_));
   return summary_;

@@ -220,6 +220,7 @@ class TokenIndex::Builder {
         index_.fingerprint_ = combined(index_.fingerprint_, hash);
       }
       summarize(record, parts);
+      if (needs_.on_prompt) needs_.on_prompt(text_of(parts.prompt));
     }
   }
 
@@ -248,7 +249,19 @@ class TokenIndex::Builder {
       n_sequences.push_back(prompt + static_cast<int64_t>(tokens.size()) + 1);
     }
     seen.n_sequences = n_sequences;
+    seen.fields = fields;
     summarizer_.add(seen);
+  }
+
+  std::string text_of(std::span<const int32_t> prompt) const {
+    const std::vector<int32_t>& beginning = needs_.template_tokens;
+    if (prompt.size() >= beginning.size() &&
+        std::equal(beginning.begin(), beginning.end(), prompt.begin())) {
+      prompt = prompt.subspan(beginning.size());
+    }
+    std::string text;
+    for (const int32_t id : prompt) text += tokenizer_.bytes_of(id);
+    return text;
   }
 
   std::string problem_of(const Parts& parts) const {

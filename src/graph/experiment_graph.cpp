@@ -257,7 +257,7 @@ std::vector<std::string> training_datasets(const config::Experiment& experiment)
   for (const auto& [name, dataset] : experiment.datasets) {
     if (dataset.use == "evaluate") continue;
     // The only dataset serves both purposes.
-    if (dataset.use == "train" || name != experiment.evaluate.dataset ||
+    if (dataset.use == "train" || !experiment.is_evaluated(name) ||
         experiment.datasets.size() == 1) {
       names.push_back(name);
     }

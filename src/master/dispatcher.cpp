@@ -91,6 +91,7 @@ Dispatcher::Dispatcher(graph::Graph graph, data::DataOrder order, DispatcherOpti
       evaluate_control_(options_.evaluate.frequency),
       export_control_(options_.export_models.frequency),
       checkpoint_control_(options_.checkpoint.frequency),
+      best_(options_.evaluate.best_metric, options_.evaluate.best_metric_falls),
       progress_(at(graph_.size())),
       id_of_row_(at(capacity_for(graph_, options_.refill))),
       clear_(at(options_.n_workers)) {
@@ -120,6 +121,7 @@ void Dispatcher::restore(const MasterState& state) {
   evaluate_control_.restore(state.evaluate);
   export_control_.restore(state.export_models);
   checkpoint_control_.restore(state.checkpoint);
+  best_.restore(state.best);
   replicas_.restore(state.role_versions);
   order_.restore(state.order);
   evaluated_at_ = state.evaluated_at;
@@ -139,6 +141,7 @@ MasterState Dispatcher::state() const {
           .evaluate = evaluate_control_.state(),
           .export_models = export_control_.state(),
           .checkpoint = checkpoint_control_.state(),
+          .best = best_.state(),
           .role_versions = replicas_.role_versions(),
           .order = upcoming_.empty() ? order_.state() : order_before_upcoming_,
           .refill = refill_ ? std::optional(refill_state()) : std::nullopt};
@@ -162,7 +165,7 @@ void Dispatcher::proceed() {
       case Phase::kStart:
         if (begins && options_.evaluate.at_start && steps_done_ == 0) evaluate_now();
         if (begins && !carried_to_load_.empty()) load_carried();
-        if (n_outstanding_ == 0) phase_ = Phase::kBetweenSteps;
+        if (n_outstanding_ == 0 && !settle_best()) phase_ = Phase::kBetweenSteps;
         break;
       case Phase::kBetweenSteps:
         stop_reason_ = why_stop();
@@ -186,10 +189,13 @@ void Dispatcher::proceed() {
         }
         break;
       case Phase::kAfterStep:
-        if (n_outstanding_ == 0) phase_ = Phase::kBetweenSteps;
+        if (n_outstanding_ == 0 && !settle_best()) phase_ = Phase::kBetweenSteps;
         break;
       case Phase::kEnding:
         if (begins) begin_ending();
+        // What is kept, and what a checkpoint says of it, follows from the last evaluation.
+        if (n_outstanding_ > 0 || settle_best()) break;
+        if (!std::exchange(is_saved_at_end_, true)) save_at_end();
         if (n_outstanding_ > 0) break;
         reports_.emplace_back(FinishReport{.reason = *stop_reason_, .steps_done = steps_done_});
         out_.push_back({.worker = kEveryWorker, .request = {}});
@@ -206,10 +212,13 @@ void Dispatcher::proceed() {
 }
 
 std::optional<StopReason> Dispatcher::why_stop() const {
-  const RunProgress progress{.steps_done = steps_done_,
-                             .seconds = seconds_before_ + now_,
-                             .stop_requested = stop_requested_,
-                             .target_reached = target_reached_};
+  const RunProgress progress{
+      .steps_done = steps_done_,
+      .seconds = seconds_before_ + now_,
+      .stop_requested = stop_requested_,
+      .target_reached = target_reached_,
+      .has_stalled = options_.evaluate.stop_after > 0 &&
+                     best_.state().n_without_rise >= options_.evaluate.stop_after};
   if (!refill_) {
     return reason_to_stop(options_.stop, progress, samples_per_step_, order_.samples_per_epoch());
   }
@@ -290,6 +299,12 @@ void Dispatcher::begin_ending() {
   // A run that is to go on later is not at its end: what belongs there is done then.
   const bool is_pause = *stop_reason_ == StopReason::kStopRequested;
   if (options_.evaluate.at_end && !is_pause) evaluate_now();
+  if (!best_.is_kept()) save_at_end();
+}
+
+void Dispatcher::save_at_end() {
+  is_saved_at_end_ = true;
+  const bool is_pause = *stop_reason_ == StopReason::kStopRequested;
   if (options_.export_models.at_end && !is_pause) export_now();
   if (checkpoint_due_ || options_.checkpoint.at_end || is_pause) checkpoint_now();
   await_checkpoint();

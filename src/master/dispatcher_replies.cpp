@@ -198,13 +198,31 @@ void Dispatcher::store_outputs(const CallFacts& call, const Run& run, int data) 
 }
 
 void Dispatcher::finish_evaluation(Run& run) {
+  const EvaluatedSet& set = options_.evaluate.sets[at(run.set)];
+  metrics::Statistics statistics;
+  std::vector<metrics::EvaluatedRecord> records;
+  for (comm::Reply& reply : run.replies) {
+    statistics.merge(reply.evaluation);
+    std::move(reply.evaluated.begin(), reply.evaluated.end(), std::back_inserter(records));
+  }
+  statistics.merge(metrics::evaluation_statistics(std::move(records), set.measures));
+  if (set.n_in_training > 0) {
+    statistics.sum("n_in_training", static_cast<double>(set.n_in_training));
+  }
+  const double target = options_.evaluate.stop_at_accuracy;
+  if (target > 0 && run.set == 0) {
+    auto accuracy = statistics.value("accuracy");
+    if (!accuracy) accuracy = statistics.value("preference_accuracy");
+    if (accuracy >= target) target_reached_ = true;
+  }
   EvaluationReport report{.step = run.step,
                           .call = calls_[at(run.call)].name,
-                          .statistics = {},
+                          .set = set.name,
+                          .statistics = statistics.with_prefix(set.prefix),
                           .seconds = now_ - run.sent_at};
-  for (const comm::Reply& reply : run.replies) report.statistics.merge(reply.evaluation);
-  const double target = options_.evaluate.stop_at_accuracy;
-  if (target > 0 && report.statistics.value("eval/accuracy") >= target) target_reached_ = true;
+  if (best_.is_kept() && !best_metric_) {
+    best_metric_ = report.statistics.value(best_.state().metric);
+  }
   reports_.emplace_back(std::move(report));
 }
 

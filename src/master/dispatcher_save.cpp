@@ -17,22 +17,51 @@ size_t at(int index) { return static_cast<size_t>(index); }
 }  // namespace
 
 bool Dispatcher::evaluate_now() {
-  if (options_.evaluate.calls.empty() || evaluated_at_ == steps_done_) return false;
+  if (options_.evaluate.sets.empty() || evaluated_at_ == steps_done_) return false;
   evaluated_at_ = steps_done_;
-  for (const int call : options_.evaluate.calls) {
-    const CallFacts& facts = calls_.at(at(call));
-    Run run{.kind = RunKind::kEvaluate, .call = call, .heads_missing = facts.data_size()};
-    run.replies.resize(at(facts.data_size()));
-    const int number = open_run(std::move(run));
-    for (size_t rank = 0; rank < facts.workers.size(); ++rank) {
-      Outgoing outgoing{.worker = facts.workers[rank], .request = {}};
-      outgoing.request.call = call;
-      outgoing.request.kind = comm::RequestKind::kEvaluate;
-      outgoing.request.step.step = steps_done_;
-      send(std::move(outgoing), number, static_cast<int>(rank));
+  best_to_settle_ = best_.is_kept();
+  best_metric_.reset();
+  for (size_t set = 0; set < options_.evaluate.sets.size(); ++set) {
+    for (const int call : options_.evaluate.sets[set].calls) {
+      const CallFacts& facts = calls_.at(at(call));
+      Run run{.kind = RunKind::kEvaluate, .call = call, .heads_missing = facts.data_size()};
+      run.set = static_cast<int>(set);
+      run.replies.resize(at(facts.data_size()));
+      const int number = open_run(std::move(run));
+      for (size_t rank = 0; rank < facts.workers.size(); ++rank) {
+        Outgoing outgoing{.worker = facts.workers[rank], .request = {}};
+        outgoing.request.call = call;
+        outgoing.request.kind = comm::RequestKind::kEvaluate;
+        outgoing.request.step.step = steps_done_;
+        outgoing.request.body = options_.evaluate.sets[set].name;
+        send(std::move(outgoing), number, static_cast<int>(rank));
+      }
     }
   }
   return true;
+}
+
+/// Judges an evaluation that has ended, and exports the model if it is the best one; nothing else
+/// is under way. False: there is nothing to wait for.
+bool Dispatcher::settle_best() {
+  if (std::exchange(best_to_settle_, false) && best_.note(steps_done_, best_metric_)) {
+    best_to_report_ = true;
+    if (export_now()) return true;
+  }
+  if (std::exchange(best_to_report_, false)) report_best();
+  return false;
+}
+
+void Dispatcher::report_best() {
+  if (options_.export_models.directory.empty()) return;
+  reports_.emplace_back(
+      SaveReport{.kind = SaveKind::kBest,
+                 .step = steps_done_,
+                 .directory = options_.export_models.directory + "/" + step_directory(steps_done_),
+                 .replies = {},
+                 .shards = {},
+                 .state = state(),
+                 .seconds = 0});
 }
 
 bool Dispatcher::export_now() {

@@ -43,6 +43,10 @@ std::string_view text_of(StopReason reason) {
       return "stop requested";
     case StopReason::kTarget:
       return "evaluate.stop_at_accuracy reached";
+    case StopReason::kNoTraining:
+      return "nothing is trained";
+    case StopReason::kNoRise:
+      return "evaluate.stop_after: nothing better for so many evaluations";
   }
   return "unknown";
 }
@@ -50,8 +54,10 @@ std::string_view text_of(StopReason reason) {
 std::optional<StopReason> reason_to_stop(const StopConditions& conditions,
                                          const RunProgress& progress, int64_t samples_per_step,
                                          int64_t samples_per_epoch) {
+  if (conditions.begins_no_step) return StopReason::kNoTraining;
   if (progress.stop_requested) return StopReason::kStopRequested;
   if (progress.target_reached) return StopReason::kTarget;
+  if (progress.has_stalled) return StopReason::kNoRise;
   if (conditions.total_steps > 0 && progress.steps_done >= conditions.total_steps) {
     return StopReason::kSteps;
   }

@@ -67,65 +67,21 @@ void check_temperature(double temperature) {
 
 }  // namespace
 
-namespace {
-
-std::vector<LayerWeights> all_layer_weights(const Decoder::State& state, const at::Tensor& flat) {
-  const IndexRange blocks = blocks_of(state.architecture.n_layers, state.shard.place);
-  std::vector<LayerWeights> layers;
-  for (int64_t block = blocks.first; block < blocks.end(); ++block) {
-    layers.push_back(layer_weights(state.local, state.parameters.table(), flat, block));
-  }
-  return layers;
-}
-
-}  // namespace
-
 Decoder::State::State(Architecture given, at::ScalarType dtype, Shard given_shard)
     : architecture(std::move(given)),
       shard(given_shard),
       local(shard_architecture(architecture, shard.place)),
-      vocabulary(vocabulary_of(architecture.vocab_size, shard.place)),
       parameters(parameter_table(architecture, shard.place), dtype),
-      pool(parameters.values().scalar_type()) {
+      pool(parameters.values().scalar_type()),
+      weights(shard_weights(architecture, shard, parameters.table(), parameters.values())) {
   anchor = at::zeros({1}, parameters.values().options());
   anchor.set_requires_grad(true);
-  const auto view = [&](const char* name) { return parameters.leaf(name).detach(); };
-  const bool is_tied = architecture.tie_embeddings;
-  if (shard.place.is_first_stage()) {
-    embedding = view("model.embed_tokens.weight");
-    if (architecture.learned_positions) position_embedding = view("model.embed_positions.weight");
-  }
-  if (shard.place.is_last_stage()) {
-    final_norm = view("model.norm.weight");
-    if (architecture.norm == NormKind::kLayer) final_norm_bias = view("model.norm.bias");
-    if (!architecture.value_head)
-      head = view(is_tied ? "model.embed_tokens.weight" : "lm_head.weight");
-  }
-  layers = all_layer_weights(*this, parameters.values());
 }
 
-Decoder::State::Gradients& Decoder::State::gradients() {
-  if (gradient_views.has_value()) return *gradient_views;
-  const at::Tensor& flat = parameters.gradients();
-  Gradients views;
-  const bool is_tied = architecture.tie_embeddings;
-  if (shard.place.is_first_stage()) {
-    views.embedding = parameters.gradient("model.embed_tokens.weight");
-    if (architecture.learned_positions) {
-      views.position_embedding = parameters.gradient("model.embed_positions.weight");
-    }
+ShardWeights& Decoder::State::gradients() {
+  if (!gradient_views.has_value()) {
+    gradient_views = shard_weights(architecture, shard, parameters.table(), parameters.gradients());
   }
-  if (shard.place.is_last_stage()) {
-    views.final_norm = parameters.gradient("model.norm.weight");
-    if (architecture.norm == NormKind::kLayer) {
-      views.final_norm_bias = parameters.gradient("model.norm.bias");
-    }
-    if (!architecture.value_head) {
-      views.head = parameters.gradient(is_tied ? "model.embed_tokens.weight" : "lm_head.weight");
-    }
-  }
-  views.layers = all_layer_weights(*this, flat);
-  gradient_views = std::move(views);
   return *gradient_views;
 }
 
@@ -135,26 +91,6 @@ double Decoder::State::balance_of_layer() const {
     n += architecture.has_experts(layer) ? 1 : 0;
   }
   return n == 0 ? 0 : balance / static_cast<double>(n);
-}
-
-void Decoder::State::extend_rope_table(int64_t n_positions) {
-  const int64_t have = cosines.defined() ? cosines.size(0) : 0;
-  if (n_positions <= have || architecture.learned_positions) return;
-  const int64_t half = architecture.head_dim / 2;
-  const int64_t rows =
-      std::min(architecture.max_positions, std::max<int64_t>({n_positions, 2 * have, 256}));
-  cosines = at::empty({rows, half}, parameters.values().options());
-  sines = at::empty({rows, half}, parameters.values().options());
-  with_type(cosines.scalar_type(), [&]<class T>() {
-    fill_rope_table<T>(architecture, rows, cosines.data_ptr<T>(), sines.data_ptr<T>());
-  });
-  if (architecture.local_rope_theta == 0) return;
-  local_cosines = at::empty_like(cosines);
-  local_sines = at::empty_like(sines);
-  with_type(cosines.scalar_type(), [&]<class T>() {
-    fill_rope_table<T>(local_rope(architecture), rows, local_cosines.data_ptr<T>(),
-                       local_sines.data_ptr<T>());
-  });
 }
 
 Decoder::Decoder(Architecture architecture, at::ScalarType dtype, c10::Device device, Shard shard) {
@@ -187,7 +123,7 @@ void Decoder::set_activations(Activations activations) { state_->activations = a
 void Decoder::set_balance_weight(double weight) { state_->balance = weight; }
 
 int64_t Decoder::own_rows(const PackedTokens& batch) const {
-  return PassRows::of(batch.size(), state_->shard.tensor).n_own;
+  return PassRows::cut(batch.size(), state_->shard.tensor).n_own;
 }
 
 at::Tensor Decoder::run_stage(const PackedTokens& batch, const at::Tensor& input) {

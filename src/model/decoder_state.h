@@ -12,6 +12,7 @@
 #include "arena.h"
 #include "layer.h"
 #include "orrery/model/decoder.h"
+#include "shard_weights.h"
 
 namespace orrery::model {
 
@@ -21,40 +22,24 @@ struct Decoder::State {
   Architecture architecture;  // of the model
   Shard shard;
   Architecture local;  // of the shard: its heads, its part of the MLP, its blocks, its vocabulary
-  IndexRange vocabulary;  // rows of embedding and head
   FlatParameters parameters;
   Activations activations = Activations::kKeep;
   ArenaPool pool;
   at::Tensor
       anchor;  // [1], requires a gradient and never gets one: it makes results differentiable
-  at::Tensor cosines;  // [positions so far, D / 2]
-  at::Tensor sines;
-  at::Tensor
-      local_cosines;  // likewise of the layers with Rotary::kLocal; undefined: there are none
-  at::Tensor local_sines;
-
+  RopeTables rope;
   double balance = 0;  // weight of the balance loss, for each token
 
-  at::Tensor embedding;           // [own V, H]; first stage only
-  at::Tensor position_embedding;  // [positions, H] or undefined; first stage only
-  at::Tensor final_norm;          // [H]; last stage only
-  at::Tensor final_norm_bias;     // [H] or undefined; last stage only
-  at::Tensor head;  // [own V, H]; the embedding when tied; last stage, without a value head
-  std::vector<LayerWeights> layers;
-
+  ShardWeights weights;  // views of the parameters
   /// The same views of the gradient buffer; made with it.
-  struct Gradients {
-    at::Tensor embedding, position_embedding, final_norm, final_norm_bias, head;
-    std::vector<LayerWeights> layers;
-  };
-  std::optional<Gradients> gradient_views;
-  Gradients& gradients();
+  std::optional<ShardWeights> gradient_views;
+  ShardWeights& gradients();
 
+  at::ScalarType dtype() const { return parameters.values().scalar_type(); }
+  /// Rows of the head on this shard.
+  IndexRange vocabulary() const { return vocabulary_of(architecture.vocab_size, shard.place); }
   /// `balance` as a layer takes it: the loss is a mean over the layers with experts.
   double balance_of_layer() const;
-
-  /// Makes the rotary table long enough for `n_positions`.
-  void extend_rope_table(int64_t n_positions);
 };
 
 /// What the trunk's backward pass reads again. One backward pass consumes it.

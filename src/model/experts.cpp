@@ -1,197 +1,183 @@
 #include "experts.h"
 
 #include <ATen/ops/empty.h>
-#include <ATen/ops/index_select.h>
 #include <ATen/ops/sigmoid.h>
-#include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 
-#include "activation_function.h"
-#include "dispatch.h"
 #include "matmul.h"
-#include "routing.h"
 
 namespace orrery::model {
 namespace {
 
-/// Which tokens one expert gets, and in which of their K places it stands.
-struct Assignments {
-  at::Tensor rows;              // [n] int64
-  at::Tensor weights;           // [n, 1]
-  std::vector<int64_t> places;  // [n] row * K + place
-
-  int64_t size() const { return static_cast<int64_t>(places.size()); }
-};
-
-Assignments assignments_of(const Routing& routing, int64_t expert) {
-  Assignments found;
-  std::vector<int64_t> rows;
-  const int64_t per_token = routing.index.size(1);
-  const int64_t* index = routing.index.const_data_ptr<int64_t>();
-  for (int64_t i = 0; i < routing.index.numel(); ++i) {
-    if (index[i] != expert) continue;
-    rows.push_back(i / per_token);
-    found.places.push_back(i);
+/// Which tokens the own experts get, and in which of their K places these stand: those of one
+/// expert one behind another, in the order of the tokens.
+class Assignments {
+ public:
+  Assignments(const Routing& routing, const ExpertWeights& weights)
+      : first_(weights.own.size() + 1) {
+    const int64_t per_token = routing.index.size(1), n = routing.index.numel();
+    const int64_t* index = routing.index.const_data_ptr<int64_t>();
+    // Those of other tensor ranks are out of range, also the ones before the first.
+    const auto own = [&](int64_t i) { return static_cast<size_t>(index[i] - weights.first); };
+    for (int64_t i = 0; i < n; ++i) {
+      if (own(i) < size()) ++first_[own(i) + 1];
+    }
+    for (size_t e = 0; e < size(); ++e) first_[e + 1] += first_[e];
+    rows_.resize(first_.back());
+    places_.resize(first_.back());
+    std::vector<size_t> next(first_.begin(), first_.end() - 1);
+    for (int64_t i = 0; i < n; ++i) {
+      if (own(i) >= size()) continue;
+      const size_t to = next[own(i)]++;
+      rows_[to] = i / per_token;
+      places_[to] = i;
+    }
   }
-  found.rows = at::tensor(rows, at::kLong);
-  found.weights =
-      routing.weight.view({-1}).index_select(0, at::tensor(found.places, at::kLong)).unsqueeze(1);
-  return found;
-}
 
-ActivationShape activation_shape(const Architecture& a, const at::Tensor& down, int64_t n_rows) {
-  return {
-      .function = a.activation_function, .is_gated = true, .n_rows = n_rows, .width = down.size(1)};
-}
+  /// Own experts.
+  size_t size() const { return first_.size() - 1; }
+  std::span<const int64_t> rows(size_t expert) const { return part(rows_, expert); }
+  std::span<const int64_t> places(size_t expert) const { return part(places_, expert); }
 
-/// One MLP with what its backward pass needs.
-struct MlpPass {
-  at::Tensor up;      // [n, 2 I]
-  at::Tensor hidden;  // [n, I]
-  at::Tensor out;     // [n, H]
+ private:
+  std::span<const int64_t> part(const std::vector<int64_t>& values, size_t expert) const {
+    return std::span(values).subspan(first_[expert], first_[expert + 1] - first_[expert]);
+  }
+
+  std::vector<size_t> first_;           // [own experts + 1]
+  std::vector<int64_t> rows_, places_;  // a place: row * K + which of them
 };
 
-MlpPass forward_mlp(const Architecture& a, const MlpWeights& w, const at::Tensor& x) {
-  MlpPass pass;
-  pass.up = multiplied(x, w.up.t());
-  pass.hidden = at::empty({x.size(0), w.down.size(1)}, x.options());
-  with_type(x.scalar_type(), [&]<class T>() {
-    apply_activation<T>(activation_shape(a, w.down, x.size(0)), pass.up.const_data_ptr<T>(),
-                        pass.hidden.data_ptr<T>());
-  });
-  pass.out = multiplied(pass.hidden, w.down.t());
+at::Tensor applied(const Linear& linear, const at::Tensor& x) {
+  at::Tensor y = at::empty({x.size(0), linear.n_out()}, x.options());
+  apply(linear, x, y);
+  return y;
+}
+
+at::Tensor taken(const at::Tensor& x, std::span<const int64_t> rows) {
+  at::Tensor out = at::empty({static_cast<int64_t>(rows.size()), x.size(1)}, x.options());
+  operators::take_rows(x, rows, out);
+  return out;
+}
+
+/// What the outputs of one expert are multiplied with [n, 1].
+at::Tensor weights_of(const Routing& routing, std::span<const int64_t> places) {
+  return taken(routing.weight.view({-1, 1}), places);
+}
+
+/// Room for [rows, columns]; the same as before where the size is, as it mostly is in decoding.
+void fit(at::Tensor& matrix, int64_t rows, int64_t columns, const at::TensorOptions& options) {
+  if (matrix.defined() && matrix.size(0) == rows && matrix.size(1) == columns) return;
+  matrix = at::empty({rows, columns}, options);
+}
+
+/// Some rows through one MLP, with what its backward pass needs. One after another may go through
+/// the same.
+struct MlpPass {
+  at::Tensor x;      // [n, H]
+  at::Tensor up;     // [n, 2 I]
+  at::Tensor gated;  // [n, I]
+  at::Tensor out;    // [n, H]
+
+  /// Of these rows [T, H].
+  void take(const at::Tensor& all, std::span<const int64_t> rows) {
+    fit(x, static_cast<int64_t>(rows.size()), all.size(1), all.options());
+    operators::take_rows(all, rows, x);
+  }
+};
+
+/// From pass.x to pass.out.
+void forward_mlp(const Architecture& a, const MlpWeights& w, MlpPass& pass) {
+  const int64_t n = pass.x.size(0);
+  fit(pass.up, n, w.up.n_out(), pass.x.options());
+  fit(pass.gated, n, w.down.n_in(), pass.x.options());
+  fit(pass.out, n, w.down.n_out(), pass.x.options());
+  apply(w.up, pass.x, pass.up);
+  operators::activate(a.activation_function, pass.up, pass.gated);
+  apply(w.down, pass.gated, pass.out);
+}
+
+MlpPass shared_mlp(const Architecture& a, const ExpertWeights& weights, const at::Tensor& rows) {
+  MlpPass pass{.x = rows, .up = {}, .gated = {}, .out = {}};
+  forward_mlp(a, weights.shared, pass);
   return pass;
 }
 
-/// Returns the gradient by x.
+/// Returns the gradient by pass.x.
 at::Tensor backward_mlp(const Architecture& a, const MlpWeights& w, MlpWeights& dw, MlpPass& pass,
-                        const at::Tensor& x, const at::Tensor& dout) {
-  multiply_onto(dw.down, dout.t(), pass.hidden);
-  at::Tensor dhidden = multiplied(dout, w.down);
-  with_type(x.scalar_type(), [&]<class T>() {
-    apply_hidden_backward<T>(activation_shape(a, w.down, x.size(0)), pass.up.const_data_ptr<T>(),
-                             dhidden.const_data_ptr<T>(), pass.up.data_ptr<T>(),
-                             dhidden.data_ptr<T>());
-  });
-  multiply_onto(dw.up, pass.up.t(), x);
-  return multiplied(pass.up, w.up);
+                        const at::Tensor& dout) {
+  add_weight_gradient(dw.down, dout, pass.gated);
+  at::Tensor dgated = multiplied(dout, w.down.weight);
+  operators::activate_backward(a.activation_function, pass.up, dgated);
+  add_weight_gradient(dw.up, pass.up, pass.x);
+  return multiplied(pass.up, w.up.weight);
 }
 
-/// dprobabilities [T, E] += the gradient of the balance loss.
-template <class T>
-void add_balance(const Architecture& a, const Routing& routing, const Balance& balance,
-                 at::Tensor& dprobabilities) {
-  const int64_t n_experts = a.experts.count, per_token = a.experts.per_token;
-  const int64_t* index = routing.index.const_data_ptr<int64_t>();
-  T* d = dprobabilities.data_ptr<T>();
-  for (size_t s = 0; s + 1 < balance.cu_seqlens.size(); ++s) {
-    const int64_t first = balance.cu_seqlens[s], end = balance.cu_seqlens[s + 1];
-    std::vector<double> counts(static_cast<size_t>(n_experts));
-    for (int64_t i = first * per_token; i < end * per_token; ++i) {
-      counts[static_cast<size_t>(index[i])] += 1;
-    }
-    const double scale =
-        balance.weight * static_cast<double>(n_experts) / static_cast<double>(end - first);
-    for (int64_t t = first; t < end; ++t) {
-      for (int64_t e = 0; e < n_experts; ++e) {
-        d[t * n_experts + e] += static_cast<T>(scale * counts[static_cast<size_t>(e)]);
-      }
-    }
-  }
-}
-
-/// Gradient by the router's logits [T, E] from that by the weights of the chosen experts [T, K],
-/// which on one tensor rank is that of its own experts alone: all steps are linear in it.
-template <class T>
-at::Tensor router_gradient(const Architecture& a, const Routing& routing, const Balance& balance,
-                           const at::Tensor& dweight) {
-  const int64_t n_experts = a.experts.count, per_token = a.experts.per_token;
-  at::Tensor dprobabilities = at::zeros_like(routing.probabilities);
-  if (balance.weight != 0) add_balance<T>(a, routing, balance, dprobabilities);
-  for (int64_t t = 0; t < routing.index.size(0); ++t) {
-    const int64_t* index = routing.index.const_data_ptr<int64_t>() + t * per_token;
-    const T* weight = routing.weight.const_data_ptr<T>() + t * per_token;
-    const T* dw = dweight.const_data_ptr<T>() + t * per_token;
-    const T* p = routing.probabilities.const_data_ptr<T>() + t * n_experts;
-    T* dp = dprobabilities.data_ptr<T>() + t * n_experts;
-    T sum = 0, product = 0;
-    for (int64_t k = 0; k < per_token; ++k) {
-      sum += p[index[k]];
-      product += dw[k] * weight[k];
-    }
-    for (int64_t k = 0; k < per_token; ++k) {
-      dp[index[k]] += a.experts.normalise ? (dw[k] - product) / sum : dw[k];
-    }
-    T mean = 0;
-    for (int64_t e = 0; e < n_experts; ++e) mean += p[e] * dp[e];
-    for (int64_t e = 0; e < n_experts; ++e) dp[e] = p[e] * (dp[e] - mean);
-  }
-  return dprobabilities;
+/// sigmoid of the shared expert's gate [T, 1].
+at::Tensor shared_gate(const ExpertWeights& weights, const at::Tensor& rows) {
+  return at::sigmoid(applied(weights.shared_gate, rows));
 }
 
 }  // namespace
 
 Routing route_rows(const Architecture& a, const ExpertWeights& weights, const at::Tensor& rows) {
   Routing routing;
-  routing.probabilities = multiplied(rows, weights.router.t());
+  routing.probabilities = applied(weights.router, rows);
   routing.index =
       at::empty({rows.size(0), a.experts.per_token}, at::TensorOptions().dtype(at::kLong));
   routing.weight = at::empty({rows.size(0), a.experts.per_token}, rows.options());
-  with_type(rows.scalar_type(), [&]<class T>() {
-    route<T>({.logits = routing.probabilities.data_ptr<T>(),
-              .index = routing.index.data_ptr<int64_t>(),
-              .weight = routing.weight.data_ptr<T>(),
-              .n_rows = rows.size(0),
-              .n_experts = a.experts.count,
-              .per_token = a.experts.per_token,
-              .normalise = a.experts.normalise});
-  });
+  operators::route(routing.probabilities, a.experts.normalise, routing.index, routing.weight);
   return routing;
 }
 
 at::Tensor forward_experts(const Architecture& a, const ExpertWeights& weights,
                            const Routing& routing, const at::Tensor& rows) {
   at::Tensor out = at::zeros_like(rows);
-  for (size_t e = 0; e < weights.own.size(); ++e) {
-    const Assignments mine = assignments_of(routing, weights.first + static_cast<int64_t>(e));
-    if (mine.size() == 0) continue;
-    const MlpPass pass = forward_mlp(a, weights.own[e], rows.index_select(0, mine.rows));
-    out.index_add_(0, mine.rows, pass.out * mine.weights);
+  const Assignments own(routing, weights);
+  MlpPass pass;
+  for (size_t e = 0; e < own.size(); ++e) {
+    if (own.rows(e).empty()) continue;
+    pass.take(rows, own.rows(e));
+    forward_mlp(a, weights.own[e], pass);
+    operators::add_scaled_rows(pass.out, own.rows(e), routing.weight, own.places(e), out);
   }
   if (weights.shared_gate.defined()) {
-    const at::Tensor gate = at::sigmoid(multiplied(rows, weights.shared_gate.t()));
-    out.add_(forward_mlp(a, weights.shared, rows).out * gate);
+    out.add_(shared_mlp(a, weights, rows).out * shared_gate(weights, rows));
   }
   return out;
 }
 
 at::Tensor backward_experts(const Architecture& a, const ExpertWeights& weights,
-                            ExpertWeights& dweights, const Routing& routing, const Balance& balance,
-                            const at::Tensor& rows, const at::Tensor& dy) {
+                            ExpertWeights& dweights, const Routing& routing,
+                            const BalanceLoss& balance, const at::Tensor& rows,
+                            const at::Tensor& dy) {
   at::Tensor drows = at::zeros_like(rows);
   at::Tensor dweight = at::zeros_like(routing.weight);
-  for (size_t e = 0; e < weights.own.size(); ++e) {
-    const Assignments mine = assignments_of(routing, weights.first + static_cast<int64_t>(e));
-    if (mine.size() == 0) continue;
-    const at::Tensor x = rows.index_select(0, mine.rows), dout = dy.index_select(0, mine.rows);
-    MlpPass pass = forward_mlp(a, weights.own[e], x);
-    dweight.view({-1}).index_put_({at::tensor(mine.places, at::kLong)}, (pass.out * dout).sum(1));
-    drows.index_add_(
-        0, mine.rows,
-        backward_mlp(a, weights.own[e], dweights.own[e], pass, x, dout * mine.weights));
+  const Assignments own(routing, weights);
+  MlpPass pass;
+  for (size_t e = 0; e < own.size(); ++e) {
+    if (own.rows(e).empty()) continue;
+    pass.take(rows, own.rows(e));
+    forward_mlp(a, weights.own[e], pass);
+    const at::Tensor dout = taken(dy, own.rows(e));
+    at::Tensor of_places = dweight.view({-1, 1});
+    operators::put_rows((pass.out * dout).sum(1, true), own.places(e), of_places);
+    const at::Tensor dx = backward_mlp(a, weights.own[e], dweights.own[e], pass,
+                                       dout * weights_of(routing, own.places(e)));
+    operators::add_scaled_rows(dx, own.rows(e), {}, {}, drows);
   }
-  with_type(rows.scalar_type(), [&]<class T>() {
-    const at::Tensor dlogits = router_gradient<T>(a, routing, balance, dweight);
-    multiply_onto(dweights.router, dlogits.t(), rows);
-    multiply_onto(drows, dlogits, weights.router);
-  });
+  const at::Tensor dlogits = operators::route_backward(
+      routing.probabilities, routing.index, routing.weight, a.experts.normalise, balance, dweight);
+  add_weight_gradient(dweights.router, dlogits, rows);
+  multiply_onto(drows, dlogits, weights.router.weight);
   if (weights.shared_gate.defined()) {
-    const at::Tensor gate = at::sigmoid(multiplied(rows, weights.shared_gate.t()));
-    MlpPass pass = forward_mlp(a, weights.shared, rows);
-    const at::Tensor dgate = (pass.out * dy).sum(1, true) * gate * (1 - gate);
-    multiply_onto(dweights.shared_gate, dgate.t(), rows);
-    multiply_onto(drows, dgate, weights.shared_gate);
-    drows.add_(backward_mlp(a, weights.shared, dweights.shared, pass, rows, dy * gate));
+    const at::Tensor gate = shared_gate(weights, rows);
+    MlpPass shared = shared_mlp(a, weights, rows);
+    const at::Tensor dgate = (shared.out * dy).sum(1, true) * gate * (1 - gate);
+    add_weight_gradient(dweights.shared_gate, dgate, rows);
+    multiply_onto(drows, dgate, weights.shared_gate.weight);
+    drows.add_(backward_mlp(a, weights.shared, dweights.shared, shared, dy * gate));
   }
   return drows;
 }

@@ -8,13 +8,11 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>  // clamp
-#include <cstring>    // memcpy
 
+#include "columns.h"
 #include "decoder_state.h"
-#include "dispatch.h"
 #include "matmul.h"
 #include "orrery/base/error.h"
-#include "orrery/kernels/token_log_probs.h"
 
 namespace orrery::model {
 namespace {
@@ -43,6 +41,12 @@ struct Actions {
   std::vector<int64_t> targets;  // [A] among the shard's vocabulary; -1: another rank's
 
   int64_t size() const { return static_cast<int64_t>(rows.size()); }
+  std::span<const int64_t> rows_of(int64_t first, int64_t count) const {
+    return std::span(rows).subspan(static_cast<size_t>(first), static_cast<size_t>(count));
+  }
+  std::span<const int64_t> targets_of(int64_t first, int64_t count) const {
+    return std::span(targets).subspan(static_cast<size_t>(first), static_cast<size_t>(count));
+  }
 };
 
 Actions actions_of(const PackedTokens& batch, const IndexRange& vocabulary) {
@@ -84,7 +88,7 @@ class Chunks {
   Chunks(Decoder::State& state, int64_t n_actions, at::Tensor all_logits)
       : state_(state), n_actions_(n_actions), all_logits_(std::move(all_logits)) {
     const int64_t vocab_size = state.local.vocab_size;
-    rows_ = std::min(n_actions, chunk_rows(vocab_size * state.head.element_size()));
+    rows_ = std::min(n_actions, chunk_rows(vocab_size * state.weights.head.weight.element_size()));
     const bool own_logits = !all_logits_.defined();
     Arena slab = state.pool.take(Arena::size_of(rows_, state.architecture.hidden_size) +
                                  (own_logits ? Arena::size_of(rows_, vocab_size) : 0));
@@ -95,21 +99,15 @@ class Chunks {
   enum class Logits { kCompute, kAreThere };
 
   /// Calls work(first action, chunk) for all chunks, with the rows' hidden states and logits.
-  template <class T, class Work>
+  template <class Work>
   void for_each(const at::Tensor& hidden, const Actions& actions, Logits logits, Work&& work) {
-    const int64_t width = state_.architecture.hidden_size;
-    const T* from = hidden.const_data_ptr<T>();
     for (int64_t first = 0; first < n_actions_; first += rows_) {
       const int64_t count = std::min(rows_, n_actions_ - first);
       Chunk chunk{hidden_.narrow(0, 0, count), all_logits_.defined()
                                                    ? all_logits_.narrow(0, first, count)
                                                    : logits_.narrow(0, 0, count)};
-      T* to = chunk.hidden.data_ptr<T>();
-      for (int64_t i = 0; i < count; ++i) {
-        std::memcpy(to + i * width, from + actions.rows[static_cast<size_t>(first + i)] * width,
-                    static_cast<size_t>(width) * sizeof(T));
-      }
-      if (logits == Logits::kCompute) multiply_into(chunk.logits, chunk.hidden, state_.head.t());
+      operators::take_rows(hidden, actions.rows_of(first, count), chunk.hidden);
+      if (logits == Logits::kCompute) apply(state_.weights.head, chunk.hidden, chunk.logits);
       work(first, chunk);
     }
   }
@@ -126,14 +124,14 @@ class Chunks {
 /// Room for the logits that a backward pass will read; undefined where they are too many.
 at::Tensor kept_logits(Decoder::State& state, int64_t n_actions) {
   const int64_t vocab_size = state.local.vocab_size;
-  const int64_t bytes = n_actions * vocab_size * state.head.element_size();
+  const int64_t bytes = n_actions * vocab_size * state.weights.head.weight.element_size();
   if (n_actions == 0 || bytes > kMaxKeptBytes) return {};
   return state.pool.take(Arena::size_of(n_actions, vocab_size)).matrix(n_actions, vocab_size);
 }
 
-template <class T>
-T* at_row(const at::Tensor& values, int64_t first) {
-  return values.defined() ? values.data_ptr<T>() + first : nullptr;
+/// These of the numbers of all actions; undefined where they are not wanted.
+at::Tensor part(const at::Tensor& values, int64_t first, int64_t count) {
+  return values.defined() ? values.narrow(0, first, count) : values;
 }
 
 struct HeadResult {
@@ -192,21 +190,15 @@ HeadResult run_head(Decoder::State& state, const at::Tensor& hidden, const Actio
   comm::Communicator* const tensor = state.shard.tensor;
   at::Tensor target_logits;
   if (tensor != nullptr) target_logits = at::empty({actions.size()}, hidden.options());
-  with_type(hidden.scalar_type(), [&]<class T>() {
-    Chunks(state, actions.size(), logits)
-        .for_each<T>(
-            hidden, actions, Chunks::Logits::kCompute, [&](int64_t first, const Chunk& chunk) {
-              kernels::token_log_probs<T>({.logits = chunk.logits.template const_data_ptr<T>(),
-                                           .targets = actions.targets.data() + first,
-                                           .log_probs = at_row<T>(result.log_probs, first),
-                                           .target_logits = at_row<T>(target_logits, first),
-                                           .logsumexp = at_row<T>(result.logsumexp, first),
-                                           .entropy = at_row<T>(result.entropy, first),
-                                           .n_rows = chunk.logits.size(0),
-                                           .vocab_size = chunk.logits.size(1),
-                                           .inverse_temperature = inverse_temperature});
-            });
-  });
+  Chunks(state, actions.size(), logits)
+      .for_each(hidden, actions, Chunks::Logits::kCompute, [&](int64_t first, const Chunk& chunk) {
+        const int64_t n = chunk.logits.size(0);
+        operators::token_log_probs(chunk.logits, actions.targets_of(first, n), inverse_temperature,
+                                   {.log_probs = part(result.log_probs, first, n),
+                                    .target_logits = part(target_logits, first, n),
+                                    .logsumexp = part(result.logsumexp, first, n),
+                                    .entropy = part(result.entropy, first, n)});
+      });
   if (tensor != nullptr) combine_vocabulary(*tensor, target_logits, result);
   return result;
 }
@@ -218,33 +210,21 @@ at::Tensor run_head_backward(HeadRecord& record, const at::Tensor& hidden,
   const Actions& actions = record.actions;
   at::Tensor dhidden = at::zeros(hidden.sizes(), hidden.options());
   if (actions.size() == 0) return dhidden;
-  at::Tensor dhead = state.gradients().head;
-  with_type(hidden.scalar_type(), [&]<class T>() {
-    const int64_t width = hidden.size(1);
-    T* to = dhidden.data_ptr<T>();
-    Chunks chunks(state, actions.size(), record.logits);
-    const auto logits =
-        record.logits.defined() ? Chunks::Logits::kAreThere : Chunks::Logits::kCompute;
-    record.logits.reset();  // they become their gradients: a second pass makes them again
-    chunks.for_each<T>(hidden, actions, logits, [&](int64_t first, Chunk& chunk) {
-      const at::Tensor& dlogits = chunk.logits;  // in place
-      kernels::token_log_probs_backward<T>({.logits = chunk.logits.template data_ptr<T>(),
-                                            .targets = actions.targets.data() + first,
-                                            .logsumexp = at_row<T>(record.logsumexp, first),
-                                            .entropy = at_row<T>(record.entropy, first),
-                                            .dlog_probs = at_row<T>(dlog_probs, first),
-                                            .dentropy = at_row<T>(dentropy, first),
-                                            .n_rows = dlogits.size(0),
-                                            .vocab_size = dlogits.size(1),
-                                            .inverse_temperature = record.inverse_temperature});
-      multiply_onto(dhead, dlogits.t(), chunk.hidden);
-      multiply_into(chunk.hidden, dlogits, state.head);
-      const T* from = chunk.hidden.template const_data_ptr<T>();
-      for (int64_t i = 0; i < dlogits.size(0); ++i) {
-        std::memcpy(to + actions.rows[static_cast<size_t>(first + i)] * width, from + i * width,
-                    static_cast<size_t>(width) * sizeof(T));
-      }
-    });
+  Linear& dhead = state.gradients().head;
+  Chunks chunks(state, actions.size(), record.logits);
+  const auto logits =
+      record.logits.defined() ? Chunks::Logits::kAreThere : Chunks::Logits::kCompute;
+  record.logits.reset();  // they become their gradients: a second pass makes them again
+  chunks.for_each(hidden, actions, logits, [&](int64_t first, Chunk& chunk) {
+    at::Tensor& dlogits = chunk.logits;  // in place
+    const int64_t n = dlogits.size(0);
+    operators::token_log_probs_backward(
+        dlogits, actions.targets_of(first, n), record.inverse_temperature,
+        {.logsumexp = part(record.logsumexp, first, n), .entropy = part(record.entropy, first, n)},
+        part(dlog_probs, first, n), part(dentropy, first, n));
+    add_weight_gradient(dhead, dlogits, chunk.hidden);
+    multiply_into(chunk.hidden, dlogits, state.weights.head.weight);
+    operators::put_rows(chunk.hidden, actions.rows_of(first, n), dhidden);
   });
   return dhidden;
 }
@@ -256,8 +236,8 @@ struct LogProbsFunction : torch::autograd::Function<LogProbsFunction> {
                                Entropy entropy) {
     auto record = c10::make_intrusive<HeadRecord>();
     record->state = state;
-    record->rows = PassRows::of(batch.size(), state->shard.tensor);
-    record->actions = actions_of(batch, state->vocabulary);
+    record->rows = PassRows::cut(batch.size(), state->shard.tensor);
+    record->actions = actions_of(batch, state->vocabulary());
     record->inverse_temperature = inverse_temperature;
     record->logits = kept_logits(*state, record->actions.size());
     HeadResult result = run_head(*state, gathered(record->rows, hidden), record->actions,
@@ -292,35 +272,24 @@ struct StateHolder : torch::CustomClassHolder {
   PassRows rows;
 };
 
-/// logits [T, V] of all tensor ranks' parts of the vocabulary, from `own` [T, own V].
-at::Tensor all_columns(const Decoder::State& state, const at::Tensor& own) {
-  comm::Communicator* const tensor = state.shard.tensor;
-  if (tensor == nullptr) return own;
-  // Parts differ in size by one: equal ones are exchanged.
-  ShardPlace place = state.shard.place;
-  place.tensor = 0;
-  const int64_t width = vocabulary_of(state.architecture.vocab_size, place).count;
-  at::Tensor padded = at::zeros({width, own.size(0)}, own.options());
-  padded.narrow(0, 0, own.size(1)).copy_(own.t());
-  at::Tensor parts = at::empty({place.n_tensor, width, own.size(0)}, own.options());
-  tensor->all_gather(parts, padded);
-  at::Tensor all = at::empty({own.size(0), state.architecture.vocab_size}, own.options());
-  for (; place.tensor < place.n_tensor; ++place.tensor) {
-    const IndexRange part = vocabulary_of(state.architecture.vocab_size, place);
-    all.narrow(1, part.first, part.count)
-        .copy_(parts.select(0, place.tensor).narrow(0, 0, part.count).t());
-  }
+/// logits [T, V] of all tensor ranks' parts of the vocabulary.
+at::Tensor all_logits(const Decoder::State& state, const at::Tensor& hidden) {
+  at::Tensor own = at::empty({hidden.size(0), state.local.vocab_size}, hidden.options());
+  apply(state.weights.head, hidden, own);
+  if (state.shard.tensor == nullptr) return own;
+  at::Tensor all = at::empty({hidden.size(0), state.architecture.vocab_size}, hidden.options());
+  ColumnGather(state.shard, state.architecture.vocab_size).gather(own, all);
   return all;
 }
 
 struct LogitsFunction : torch::autograd::Function<LogitsFunction> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& hidden,
                             const std::shared_ptr<Decoder::State>& state, int64_t n_tokens) {
-    const PassRows rows = PassRows::of(n_tokens, state->shard.tensor);
+    const PassRows rows = PassRows::cut(n_tokens, state->shard.tensor);
     context->save_for_backward({hidden});
     context->saved_data["state"] =
         c10::IValue::make_capsule(c10::make_intrusive<StateHolder>(state, rows));
-    return all_columns(*state, multiplied(gathered(rows, hidden), state->head.t()));
+    return all_logits(*state, gathered(rows, hidden));
   }
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
@@ -328,11 +297,12 @@ struct LogitsFunction : torch::autograd::Function<LogitsFunction> {
     const auto& holder = static_cast<const StateHolder&>(*capsule);
     Decoder::State& state = *holder.state;
     const at::Tensor hidden = gathered(holder.rows, context->get_saved_variables()[0]);
+    const IndexRange vocabulary = state.vocabulary();
     const at::Tensor dlogits =
-        gradients[0].narrow(1, state.vocabulary.first, state.vocabulary.count).contiguous();
-    at::Tensor dhead = state.gradients().head;
-    multiply_onto(dhead, dlogits.t(), hidden);
-    return {reduced(holder.rows, multiplied(dlogits, state.head)), at::Tensor(), at::Tensor()};
+        gradients[0].narrow(1, vocabulary.first, vocabulary.count).contiguous();
+    add_weight_gradient(state.gradients().head, dlogits, hidden);
+    return {reduced(holder.rows, multiplied(dlogits, state.weights.head.weight)), at::Tensor(),
+            at::Tensor()};
   }
 };
 
@@ -340,7 +310,7 @@ struct LogitsFunction : torch::autograd::Function<LogitsFunction> {
 struct AllRowsFunction : torch::autograd::Function<AllRowsFunction> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& own,
                             const std::shared_ptr<Decoder::State>& state, int64_t n_tokens) {
-    const PassRows rows = PassRows::of(n_tokens, state->shard.tensor);
+    const PassRows rows = PassRows::cut(n_tokens, state->shard.tensor);
     context->saved_data["state"] =
         c10::IValue::make_capsule(c10::make_intrusive<StateHolder>(state, rows));
     return gathered(rows, own).clone();
@@ -361,9 +331,9 @@ struct AllRowsFunction : torch::autograd::Function<AllRowsFunction> {
 LogProbs head_log_probs(const std::shared_ptr<Decoder::State>& state, const at::Tensor& hidden,
                         const PackedTokens& batch, double temperature, Entropy entropy) {
   if (!hidden.requires_grad()) {
-    const PassRows rows = PassRows::of(batch.size(), state->shard.tensor);
+    const PassRows rows = PassRows::cut(batch.size(), state->shard.tensor);
     HeadResult result = run_head(*state, gathered(rows, hidden),
-                                 actions_of(batch, state->vocabulary), 1 / temperature, entropy);
+                                 actions_of(batch, state->vocabulary()), 1 / temperature, entropy);
     return {result.log_probs, result.entropy};
   }
   variable_list outputs = LogProbsFunction::apply(hidden, state, batch, 1 / temperature, entropy);
@@ -373,15 +343,15 @@ LogProbs head_log_probs(const std::shared_ptr<Decoder::State>& state, const at::
 at::Tensor head_logits(const std::shared_ptr<Decoder::State>& state, const at::Tensor& hidden,
                        const PackedTokens& batch) {
   if (hidden.requires_grad()) return LogitsFunction::apply(hidden, state, batch.size());
-  const PassRows rows = PassRows::of(batch.size(), state->shard.tensor);
-  return all_columns(*state, multiplied(gathered(rows, hidden), state->head.t()));
+  const PassRows rows = PassRows::cut(batch.size(), state->shard.tensor);
+  return all_logits(*state, gathered(rows, hidden));
 }
 
 at::Tensor all_rows(const std::shared_ptr<Decoder::State>& state, const at::Tensor& own,
                     int64_t n_tokens) {
   if (state->shard.tensor == nullptr) return own;
   if (own.requires_grad()) return AllRowsFunction::apply(own, state, n_tokens);
-  return gathered(PassRows::of(n_tokens, state->shard.tensor), own);
+  return gathered(PassRows::cut(n_tokens, state->shard.tensor), own);
 }
 
 }  // namespace orrery::model

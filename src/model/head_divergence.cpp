@@ -51,7 +51,7 @@ int64_t chunk_rows(const at::Tensor& head) {
 /// ranks, which have the same chunks.
 template <class Work>
 void for_each_chunk(const DivergenceRecord& record, const at::Tensor& hidden, Work&& work) {
-  const at::Tensor& head = record.state->head;
+  const at::Tensor& head = record.state->weights.head.weight;
   const int64_t n = record.actions.numel(), step = chunk_rows(head);
   for (int64_t first = 0; first < n; first += step) {
     const at::Tensor rows = record.actions.narrow(0, first, std::min(step, n - first));
@@ -90,15 +90,15 @@ struct DivergenceFunction : torch::autograd::Function<DivergenceFunction> {
     Decoder::State& state = *record.state;
     const at::Tensor hidden = all_rows_of(record.rows, context->get_saved_variables()[0]);
     const at::Tensor weights = gradients[0].index_select(0, record.places);
-    at::Tensor dhead = state.gradients().head;
+    Linear& dhead = state.gradients().head;
     at::Tensor dhidden = at::zeros(hidden.sizes(), hidden.options());
     for_each_chunk(record, hidden,
                    [&](int64_t first, const at::Tensor& rows, const at::Tensor& own,
                        const RowDivergence& divergence) {
                      const at::Tensor dlogits =
                          divergence.gradient * weights.narrow(0, first, rows.numel()).unsqueeze(1);
-                     multiply_onto(dhead, dlogits.t(), own);
-                     dhidden.index_copy_(0, rows, multiplied(dlogits, state.head));
+                     add_weight_gradient(dhead, dlogits, own);
+                     dhidden.index_copy_(0, rows, multiplied(dlogits, state.weights.head.weight));
                    });
     if (record.rows.tensor == nullptr) return {dhidden, at::Tensor()};
     at::Tensor full = at::empty({record.rows.n_gathered, dhidden.size(1)}, dhidden.options());
@@ -129,9 +129,10 @@ void check_teacher(const Decoder::State& state, const Decoder::State& teacher,
   if (teacher.architecture.vocab_size != vocabulary) {
     refuse("vocabulary", vocabulary, teacher.architecture.vocab_size);
   }
-  if (teacher.vocabulary.count != state.vocabulary.count || !teacher.head.defined()) {
-    refuse("part of the vocabulary on this tensor rank", state.vocabulary.count,
-           teacher.vocabulary.count);
+  if (teacher.vocabulary().count != state.vocabulary().count ||
+      !teacher.weights.head.weight.defined()) {
+    refuse("part of the vocabulary on this tensor rank", state.vocabulary().count,
+           teacher.vocabulary().count);
   }
   if (rows.hidden.size(0) != batch.size()) {
     refuse("rows of hidden states", batch.size(), rows.hidden.size(0));
@@ -147,11 +148,11 @@ at::Tensor head_divergence(const std::shared_ptr<Decoder::State>& state, const a
   check_teacher(*state, teacher, batch, teacher_rows);
   auto record = c10::make_intrusive<DivergenceRecord>();
   record->state = state;
-  record->rows = PassRows::of(batch.size(), state->shard.tensor);
+  record->rows = PassRows::cut(batch.size(), state->shard.tensor);
   record->places = mask.nonzero().squeeze(1);
   record->actions = predicting_rows(batch).index_select(0, record->places);
-  record->teacher_head = teacher.head;
-  record->teacher_hidden = teacher_rows.hidden.to(teacher.head.scalar_type());
+  record->teacher_head = teacher.weights.head.weight;
+  record->teacher_hidden = teacher_rows.hidden.to(teacher.weights.head.weight.scalar_type());
   record->options = options;
   record->n_actions = batch.n_actions();
   if (hidden.requires_grad()) return DivergenceFunction::apply(hidden, record);

@@ -1,6 +1,6 @@
-// One decoder layer forwards and backwards: the library's matmuls, own kernels for the rest. On
-// several tensor ranks each has its heads and its part of the MLP (Shoeybi et al. 2019,
-// Megatron-LM) and, between the matmuls, its rows (row_exchange.h).
+// One decoder layer, forwards and backwards, of operators (operators.h) and matmuls (linear.h). It
+// is written once: training keeps what backward reads, scoring keeps nothing, prefill and decoding
+// also have a cache and packed weights.
 //   n = norm(x); q, k, v = n Wqkv^T (+ bias), rotated; m = x + attention(q, k, v) Wo^T (+ bias);
 //   y = m + (f(norm(m) Wg^T) * norm(m) Wu^T) Wd^T, or f(norm(m) Wu^T) Wd^T (+ biases), or a mixture
 //   of experts (experts.h). Some families norm what a branch adds, in place of what goes into it or
@@ -13,75 +13,41 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "arena.h"
-#include "experts.h"
 #include "orrery/model/architecture.h"
-#include "orrery/model/parameter_table.h"
+#include "rope_table.h"
 #include "row_exchange.h"
+#include "shard_weights.h"
 
 namespace orrery::model {
-
-/// Views of the flat buffer (values, or gradients with the same shapes).
-struct LayerWeights {
-  int64_t window = 0;                   // of its attention; 0: none
-  Rotary rotary = Rotary::kGlobal;      // its positions
-  at::Tensor input_norm;                // [H]; undefined with norms after the branches only
-  at::Tensor input_norm_bias;           // [H] or undefined
-  at::Tensor qkv;                       // [F, H]
-  at::Tensor qkv_bias;                  // [F] or undefined
-  at::Tensor q_norm;                    // [D], [Q D] with qk_norm_whole, or undefined
-  at::Tensor k_norm;                    // [D], [K D] likewise, or undefined
-  at::Tensor output;                    // [H, Q D]
-  at::Tensor output_bias;               // [H] or undefined
-  at::Tensor attention_after_norm;      // [H] of what attention adds, or undefined
-  at::Tensor post_attention_norm;       // [H] before the MLP, or undefined
-  at::Tensor post_attention_norm_bias;  // [H] or undefined
-  at::Tensor mlp_after_norm;            // [H] of what the MLP adds, or undefined
-  MlpWeights mlp;                       // undefined in a layer of experts
-  ExpertWeights experts;                // undefined in any other
-
-  bool has_experts() const { return experts.router.defined(); }
-};
-
-/// The views of block `block` of a flat buffer [numel].
-LayerWeights layer_weights(const Architecture& architecture, const ParameterTable& table,
-                           const at::Tensor& flat, int64_t block);
-
-/// [positions, D / 2] each; the local ones are undefined where no layer has them.
-struct RopeTables {
-  const at::Tensor& cosines;
-  const at::Tensor& sines;
-  const at::Tensor& local_cosines;
-  const at::Tensor& local_sines;
-};
 
 /// What all layers of one pass share.
 struct PassInput {
   const Architecture& architecture;        // of the shard: its heads, its part of the MLP
   const std::vector<int32_t>& cu_seqlens;  // [N + 1]
-  const std::vector<int32_t>& positions;   // [T]
-  RopeTables rope;
+  std::span<const int32_t> positions;      // [T]
+  const RopeTables& rope;
   PassRows rows;
-  int64_t kv_copies = 1;  // tensor ranks that have the same key and value heads
-  double balance = 0;     // weight of the balance loss in backward (experts.h)
+  double balance = 0;  // weight of the balance loss in backward (experts.h)
 
   int64_t n_tokens() const { return rows.n_tokens; }
 };
 
 /// What backward reads again, besides the layer's input.
 struct LayerActivations {
-  at::Tensor input_rstd;   // [R, 1]; undefined, like middle_rstd, without norms before the branches
-  at::Tensor qkv;          // [T, F] rotated; with q/k norm as the matmul left it
-  at::Tensor rotated;      // [T, (Q + K) D] normed and rotated q and k; undefined without q/k norm
-  at::Tensor qk_rstd;      // [T, Q + K]; undefined without q/k norm; [T, 2] over all heads
-  at::Tensor attention;    // [T, Q D]
-  at::Tensor logsumexp;    // [T, Q]
-  at::Tensor middle;       // [R, H]
-  at::Tensor middle_rstd;  // [R, 1]
-  at::Tensor up;           // [T, 2 I] gate and up, or [T, I]; not of experts
-  Routing routing;         // of experts
+  at::Tensor input_rstd;      // [R, 1]; undefined, like middle_rstd, without norms before
+  at::Tensor qkv;             // [T, F] rotated; with head norms as the matmul left it
+  at::Tensor rotated;         // [T, (Q + K) D] normed and rotated q and k; undefined without
+  at::Tensor head_norm_rstd;  // [T, Q + K]; [T, 2] over all heads; undefined without
+  at::Tensor attention;       // [T, Q D]
+  at::Tensor logsumexp;       // [T, Q]
+  at::Tensor middle;          // [R, H]
+  at::Tensor middle_rstd;     // [R, 1]
+  at::Tensor up;              // [T, 2 I] gate and up, or [T, I]; not of experts
+  Routing routing;            // of experts
   at::Tensor attention_out;   // [R, H] what a norm after the branch reads; undefined without
   at::Tensor attention_rstd;  // [R, 1]
   at::Tensor mlp_out;         // [R, H] likewise
@@ -89,32 +55,44 @@ struct LayerActivations {
 
   static int64_t size_of(const Architecture& a, const PassRows& rows);
   static LayerActivations from(Arena& slab, const Architecture& a, const PassRows& rows);
+  /// Of a pass without a gradient: what only backward reads is undefined, q and k are normed in
+  /// place. As large at most.
+  static LayerActivations unkept(Arena& slab, const Architecture& a, const PassRows& rows);
 };
 
 /// Matrices that no one reads after the layer.
 struct LayerScratch {
-  at::Tensor normed;      // [R, H]
-  at::Tensor gated;       // [T, I]
-  at::Tensor dqkv;        // [T, F]; backward only
-  at::Tensor dattention;  // [T, Q D]; backward only
-  at::Tensor dnormed;     // [R, H]; backward only
-  at::Tensor full;        // [n_gathered, H]: all rows, or partial sums of them
-  at::Tensor dbranch;     // [R, H]; backward only, with norms after the branches
+  at::Tensor normed;  // [R, H]
+  at::Tensor gated;   // [T, I]
+  at::Tensor full;    // [n_gathered, H]: all rows, or partial sums of them
 
   static int64_t size_of(const Architecture& a, const PassRows& rows);
   static LayerScratch from(Arena& slab, const Architecture& a, const PassRows& rows);
 };
 
-/// input [R, H] -> output [R, H], which must not be `input`. An undefined output is not computed:
-/// only the activations are. Collective over the tensor ranks.
+struct BackwardScratch {
+  LayerScratch forward;
+  at::Tensor dqkv;        // [T, F]
+  at::Tensor dattention;  // [T, Q D]
+  at::Tensor dnormed;     // [R, H]
+  at::Tensor dbranch;     // [R, H]; with norms after the branches
+
+  static int64_t size_of(const Architecture& a, const PassRows& rows);
+  static BackwardScratch from(Arena& slab, const Architecture& a, const PassRows& rows);
+};
+
+/// input [R, H] -> output [R, H], which may be `input` where that is not read again. An undefined
+/// output is not computed: only the activations are. With a cache the keys and values go there and
+/// the rows see what it holds. Collective over the tensor ranks.
 void forward_layer(const PassInput& pass, const LayerWeights& weights, const at::Tensor& input,
-                   LayerActivations& activations, LayerScratch& scratch, at::Tensor output);
+                   LayerActivations& activations, LayerScratch& scratch, at::Tensor output,
+                   PagedCache* cache = nullptr);
 
 /// gradient [R, H]: of the loss by the layer's output on entry, by its input on return. Adds to
 /// `dweights`; those of the norms are sums over own rows or own heads only. Destroys `activations`.
 /// Collective over the tensor ranks.
 void backward_layer(const PassInput& pass, const LayerWeights& weights, LayerWeights& dweights,
-                    const at::Tensor& input, LayerActivations& activations, LayerScratch& scratch,
-                    at::Tensor& gradient);
+                    const at::Tensor& input, LayerActivations& activations,
+                    BackwardScratch& scratch, at::Tensor& gradient);
 
 }  // namespace orrery::model

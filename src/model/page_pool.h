@@ -2,6 +2,8 @@
 // share its full pages; the memory is asked for once and touched page by page as it is needed.
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -10,32 +12,34 @@
 
 namespace orrery::model {
 
-template <class T>
 class PagePool {
  public:
   /// Room for n_pages pages in each of n_layers layers, page_numbers numbers each.
   /// Throws CallError when the system does not give the memory.
-  PagePool(int64_t n_layers, int64_t n_pages, int64_t page_numbers);
+  PagePool(at::ScalarType dtype, int64_t n_layers, int64_t n_pages, int64_t page_numbers);
 
-  /// A page with one holder, zeroed in all layers. There must be one left: the pool is made for the
-  /// worst case.
+  /// A page with one holder, zeroed in all layers. There must be one left.
   int32_t take();
   void share(int32_t page) { ++holders_[static_cast<size_t>(page)]; }
   void release(int32_t page);
   /// A page of its own with the same content.
   int32_t copy(int32_t page);
 
-  int64_t n_held() const { return n_pages_ - static_cast<int64_t>(free_.size()); }
-  T* layer(int64_t index) const {
-    return static_cast<T*>(memory_.data()) + index * n_pages_ * page_numbers_;
-  }
-  T* page(int64_t layer_index, int32_t page) const {
-    return layer(layer_index) + page * page_numbers_;
-  }
+  int64_t n_free() const { return static_cast<int64_t>(free_.size()); }
+  int64_t n_held() const { return n_pages_ - n_free(); }
+  /// [pages, numbers of a page]
+  const at::Tensor& layer(size_t index) const { return layers_[index]; }
 
  private:
-  int64_t n_layers_, n_pages_, page_numbers_;
+  char* page(size_t layer, int32_t page) const {
+    return static_cast<char*>(memory_.data()) +
+           (layer * static_cast<size_t>(n_pages_) + static_cast<size_t>(page)) * page_bytes_;
+  }
+
+  int64_t n_pages_;
+  size_t page_bytes_;
   base::LargeMemory memory_;
+  std::vector<at::Tensor> layers_;
   std::vector<int32_t> free_;  // the last one goes first: memory that was used already
   std::vector<int32_t> holders_;
 };

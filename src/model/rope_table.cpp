@@ -1,8 +1,13 @@
 #include "rope_table.h"
 
+#include <ATen/ops/empty.h>
+
 #include <algorithm>  // clamp, max, min
 #include <cmath>      // pow, log, cos, sin
 #include <numbers>    // pi
+#include <vector>
+
+#include "dispatch.h"
 
 namespace orrery::model {
 namespace {
@@ -39,8 +44,7 @@ void scale_yarn(const Architecture& a, std::vector<double>& frequencies) {
   }
 }
 
-}  // namespace
-
+/// Radians a position of each pair of dims, [head_dim / 2].
 std::vector<double> rope_frequencies(const Architecture& a) {
   std::vector<double> frequencies(static_cast<size_t>(a.head_dim / 2));
   for (size_t pair = 0; pair < frequencies.size(); ++pair) {
@@ -55,12 +59,14 @@ std::vector<double> rope_frequencies(const Architecture& a) {
   return frequencies;
 }
 
+/// What the layers of Rotary::kLocal turn by: local_rope_theta, not scaled.
 Architecture local_rope(Architecture architecture) {
   architecture.rope_theta = architecture.local_rope_theta;
   architecture.rope = {};
   return architecture;
 }
 
+/// cosines and sines [n_positions, head_dim / 2].
 template <class T>
 void fill_rope_table(const Architecture& a, int64_t n_positions, T* cosines, T* sines) {
   const std::vector<double> frequencies = rope_frequencies(a);
@@ -74,7 +80,32 @@ void fill_rope_table(const Architecture& a, int64_t n_positions, T* cosines, T* 
   }
 }
 
-template void fill_rope_table<float>(const Architecture&, int64_t, float*, float*);
-template void fill_rope_table<double>(const Architecture&, int64_t, double*, double*);
+RopeTable table_of(const Architecture& architecture, int64_t n_positions, at::ScalarType dtype) {
+  const at::TensorOptions options = at::TensorOptions().dtype(dtype);
+  const int64_t half = architecture.head_dim / 2;
+  RopeTable table{at::empty({n_positions, half}, options), at::empty({n_positions, half}, options)};
+  with_type(dtype, [&]<class T>() {
+    fill_rope_table<T>(architecture, n_positions, table.cosines.data_ptr<T>(),
+                       table.sines.data_ptr<T>());
+  });
+  return table;
+}
+
+}  // namespace
+
+void RopeTables::extend(const Architecture& architecture, int64_t n_positions,
+                        at::ScalarType dtype) {
+  const int64_t have = global_.cosines.defined() ? global_.cosines.size(0) : 0;
+  if (n_positions <= have || architecture.learned_positions) return;
+  const int64_t rows =
+      std::min(architecture.max_positions, std::max<int64_t>(n_positions, 2 * have));
+  global_ = table_of(architecture, rows, dtype);
+  if (architecture.local_rope_theta > 0) local_ = table_of(local_rope(architecture), rows, dtype);
+}
+
+const RopeTable& RopeTables::of(Rotary rotary) const {
+  if (rotary == Rotary::kNone) return none_;
+  return rotary == Rotary::kLocal ? local_ : global_;
+}
 
 }  // namespace orrery::model

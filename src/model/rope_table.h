@@ -3,21 +3,31 @@
 // table's type. Private to src/model.
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
-#include <vector>
 
 #include "orrery/model/architecture.h"
 
 namespace orrery::model {
 
-/// Radians a position of each pair of dims, [head_dim / 2].
-std::vector<double> rope_frequencies(const Architecture& architecture);
+/// [positions, D / 2] each.
+struct RopeTable {
+  at::Tensor cosines, sines;  // undefined: nothing turns
+};
 
-/// What the layers of Rotary::kLocal turn by: local_rope_theta, not scaled.
-Architecture local_rope(Architecture architecture);
+/// Those of a model's layers, as long as its passes needed so far.
+class RopeTables {
+ public:
+  /// Makes them long enough for `n_positions`; nothing to do for learned positions.
+  void extend(const Architecture& architecture, int64_t n_positions, at::ScalarType dtype);
 
-/// cosines and sines [n_positions, head_dim / 2].
-template <class T>
-void fill_rope_table(const Architecture& architecture, int64_t n_positions, T* cosines, T* sines);
+  /// Of the layers with these positions.
+  const RopeTable& of(Rotary rotary) const;
+
+ private:
+  RopeTable none_, global_;
+  RopeTable local_;  // local_rope_theta, not scaled; undefined: no layer has it
+};
 
 }  // namespace orrery::model

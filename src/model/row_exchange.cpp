@@ -2,21 +2,36 @@
 
 namespace orrery::model {
 
-PassRows PassRows::of(int64_t n_tokens, comm::Communicator* tensor) {
-  if (tensor == nullptr) return {n_tokens, n_tokens, 0, nullptr};
+PassRows PassRows::cut(int64_t n_tokens, comm::Communicator* tensor) {
+  if (tensor == nullptr) return whole(n_tokens, nullptr);
   const int64_t own = (n_tokens + tensor->size() - 1) / tensor->size();
-  return {n_tokens, own, own * tensor->size(), tensor};
+  return {n_tokens, own, own * tensor->size(), tensor, true};
+}
+
+PassRows PassRows::whole(int64_t n_tokens, comm::Communicator* tensor) {
+  return {n_tokens, n_tokens, tensor == nullptr ? 0 : n_tokens, tensor, false};
 }
 
 at::Tensor gather_rows(const PassRows& rows, const at::Tensor& own, at::Tensor& full) {
-  if (rows.tensor == nullptr) return own;
+  if (!rows.is_cut) return own;
   rows.tensor->all_gather(full, own);
   return full.narrow(0, 0, rows.n_tokens);
 }
 
 void reduce_rows(const PassRows& rows, at::Tensor& full, at::Tensor own) {
+  if (!rows.is_cut) {
+    rows.tensor->all_reduce(full, comm::ReduceOp::kSum);
+    own.copy_(full);
+    return;
+  }
   full.narrow(0, rows.n_tokens, rows.n_gathered - rows.n_tokens).zero_();
   rows.tensor->reduce_scatter(own, full, comm::ReduceOp::kSum);
+}
+
+void add_reduced_rows(const PassRows& rows, at::Tensor& full, const at::Tensor& residual,
+                      at::Tensor& own) {
+  reduce_rows(rows, full, own);
+  if (residual.defined()) own.add_(residual);
 }
 
 }  // namespace orrery::model

@@ -5,6 +5,7 @@
 #include <utility>
 #include <variant>
 
+#include "evaluation_sets.h"
 #include "orrery/algorithm/call_statistics.h"
 #include "orrery/algorithm/registry.h"
 #include "orrery/base/clock.h"
@@ -95,7 +96,8 @@ ModelWorker::ModelWorker(WorkerJob job, comm::CommunicatorRegistry& registry,
       models_(job_.experiment, job_.graph, job_.worker, job_.n_steps, registry),
       moves_(graph::replicas_of(job_.graph), job_.node_of_worker, models_, registry.workers()),
       tokenizer_(data::make_tokenizer(job_.tokenizer)),
-      datasets_(open_datasets(job_.experiment, std::move(job_.indices), *tokenizer_)) {
+      datasets_(open_datasets(job_.experiment, std::move(job_.indices), *tokenizer_)),
+      evaluation_sets_(std::make_unique<EvaluationSets>(job_.experiment, datasets_)) {
   for (const graph::Call& call : job_.graph.calls()) {
     const std::vector<int>& workers = call.layout.workers;
     if (std::find(workers.begin(), workers.end(), job_.worker) == workers.end()) {
@@ -142,7 +144,7 @@ AllocationPurpose ModelWorker::memory_for(const comm::Request& request,
   const std::string key = base::concat("call.", call.name, ".");
   std::string advice;
   if (operation == "evaluate") {
-    advice = "lower evaluate.max_prompts or evaluate.max_new_tokens";
+    advice = "lower evaluate.max_batch, max_prompts or max_new_tokens";
   } else if (request.kind == comm::RequestKind::kGenerate) {
     advice =
         base::concat("lower ", key, "max_batch, ", key, "max_new_tokens or ", key, "group_size");
@@ -373,25 +375,20 @@ const model::Decoder* ModelWorker::teacher_of(const graph::Call& call) {
 
 void ModelWorker::evaluate(const comm::Request& request, comm::Reply& reply) {
   HostedCall& hosted = hosted_call(request.call);
-  const config::EvaluateConfig& options = job_.experiment.evaluate;
-  size_t dataset = 0;
-  while (job_.experiment.datasets[dataset].first != options.dataset) ++dataset;
-  int64_t n_rows = datasets_[dataset]->n_rows();
-  if (options.max_prompts > 0) n_rows = std::min(n_rows, options.max_prompts);
-
-  // Data rank r takes rows r, r + n, ...; ids are rows: whoever evaluates one draws the same noise.
-  std::vector<int64_t> rows;
-  std::vector<data::SampleId> ids;
-  for (int64_t row = hosted.model->at.data; row < n_rows; row += hosted.call->layout.data) {
-    rows.push_back(row);
-    ids.push_back({static_cast<uint64_t>(row)});
-  }
-  if (rows.empty()) return;  // more data ranks than rows
+  const algorithm::CallContext call = call_context(request, hosted);
   algorithm::ModelContext model = hosted.model->context();
-  reply.evaluation = hosted.interface->evaluate(
-      model,
-      {.batch = datasets_[dataset]->read(rows, ids), .max_new_tokens = options.max_new_tokens},
-      call_context(request, hosted));
+  const algorithm::EvaluationInput input =
+      evaluation_sets_->input({.set = request.body,
+                               .call = call.call,
+                               .step = call.step,
+                               .data_rank = call.data_rank,
+                               .data_size = call.data_size},
+                              job_.run_directory / "evaluations");
+  // More data ranks than rows; who gives rewards may have to agree with the others all the same.
+  if (input.batch.size() == 0 && input.rewards.empty()) return;
+  algorithm::Evaluation evaluation = hosted.interface->evaluate(model, input, call);
+  reply.evaluation = std::move(evaluation.statistics);
+  reply.evaluated = std::move(evaluation.records);
 }
 
 void ModelWorker::export_model(const comm::Request& request, const comm::SaveHook& hook) {

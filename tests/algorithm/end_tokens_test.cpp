@@ -57,9 +57,10 @@ class EndTokens : public testing::Test {
   double share_without_end(const std::vector<int32_t>& ends) {
     const BytesWithEnds tokenizer(ends);
     ModelContext model{.decoder = &decoder_, .tokenizer = &tokenizer};
-    const metrics::Statistics statistics =
-        evaluate_model(model, {.batch = prompts(), .max_new_tokens = 6}, MatchRule::kExact, {});
-    return statistics.values().at("eval/no_eos_ratio");
+    const Evaluation evaluation = evaluate_model(
+        model, {.batch = prompts(), .sampling = {.max_new_tokens = 6, .temperature = 0}},
+        MatchRule::kExact, {});
+    return *metrics::evaluation_statistics(evaluation.records, {}).value("no_eos_ratio");
   }
 
  private:

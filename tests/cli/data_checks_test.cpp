@@ -284,5 +284,45 @@ TEST_F(DataChecks, ShapesAreComparedWithoutReadingWeights) {
   }
 }
 
+TEST_F(DataChecks, PromptsThatAreEvaluatedAndTrainedOnAreCountedByWhatTheModelGets) {
+  std::string train, held_out;
+  for (int i = 0; i < 8; ++i) {
+    const std::string a = std::to_string(i), b = std::to_string(i + 5);
+    train += "{\"prompt\": \"" + a + "+1=\", \"answer\": \"1\"}\n";
+    held_out += "{\"prompt\": \"" + b + "+1=\", \"answer\": \"2\", \"level\": 1}\n";
+  }
+  const Sets sets = {"dataset.train.path=" + write("train.jsonl", train),
+                     "dataset.eval.path=" + write("eval.jsonl", held_out)};
+  const std::string said_of_all = said(sets);
+  EXPECT_NE(said_of_all.find("evaluate.dataset: 3 of 8 prompts of eval are trained on as well, in "
+                             "train"),
+            std::string::npos)
+      << said_of_all;
+  EXPECT_EQ(job(sets).n_in_training, std::vector<int64_t>{3});
+
+  Sets first = sets;
+  first.push_back("evaluate.max_prompts=2");
+  EXPECT_EQ(job(first).n_in_training, std::vector<int64_t>{2}) << "of those that are used";
+  Sets other = sets;
+  other.push_back("dataset.eval.prompt_prefix=Q: ");
+  EXPECT_EQ(job(other).n_in_training, std::vector<int64_t>{0}) << "the model gets another text";
+}
+
+TEST_F(DataChecks, FieldsThatResultsAreToldApartByAreCounted) {
+  const std::string some =
+      write("eval.jsonl", records(8, R"("prompt": "1+2=", "answer": "3", "level": 4)"));
+  const std::string none = write("none.jsonl", records(8));
+
+  expect_said(said({"dataset.eval.path=" + some, "evaluate.by=level"}), "warning",
+              "evaluate.by: only 1 of 8 records");
+  expect_said(said({"dataset.eval.path=" + none, "evaluate.by=level"}), "error",
+              "evaluate.by: none of 8 records");
+}
+
+TEST_F(DataChecks, WhatNeedsAnswersOfTheModelIsRefusedForOtherKinds) {
+  expect_said(said({"evaluate.samples=4", "evaluate.temperature=1"}, "reward_model_tiny.cfg"),
+              "error", "evaluate.samples: data sets of kind preferences");
+}
+
 }  // namespace
 }  // namespace orrery::cli

@@ -68,9 +68,9 @@ TEST(Consistency, EvaluationNeedsADatasetThatIsThere) {
             (Texts{"--set evaluate.dataset=trian: evaluate.dataset: there is no [dataset.trian]; "
                    "did you mean train?"}));
   EXPECT_EQ(folder.problems(Parts().text() + "[evaluate]\nevery_steps = 5\n"),
-            (Texts{"x.cfg:15: evaluate.every_steps: evaluate.dataset is missing"}));
+            (Texts{"x.cfg:15: evaluate.every_steps: evaluate.dataset or sets is missing"}));
   EXPECT_EQ(folder.problems(Parts().text() + "[evaluate]\nevery_seconds = 0.5\n"),
-            (Texts{"x.cfg:15: evaluate.every_seconds: evaluate.dataset is missing"}));
+            (Texts{"x.cfg:15: evaluate.every_seconds: evaluate.dataset or sets is missing"}));
 }
 
 TEST(Consistency, AFallingLearningRateNeedsALength) {

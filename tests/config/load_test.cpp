@@ -76,7 +76,7 @@ TEST(Load, ReportsAllMistakesEachWithFileAndLine) {
              "mean fp32?",
              "x.cfg:17: unknown section [modle.actor]; did you mean model?; there are "
              "[experiment], [layout], [checkpoint], [evaluate], [export], [dynamic_sampling], "
-             "[dataset.X], "
+             "[dataset.X], [evaluate.X], "
              "[model.X], [call.X]",
              "x.cfg:1: the run would never end: set experiment.total_steps, total_epochs or "
              "total_seconds"}));

@@ -115,7 +115,7 @@ TEST(RewardModel, TrainedHereGivesTheRewardsOfPpo) {
   ASSERT_EQ(trained.exit_code, 0) << trained.output;
   const fs::path reward_run = folder / "reward_model_tiny";
   EXPECT_LT(last_value(reward_run, "reward_train/loss"), 0.6) << "ln 2 is to know nothing";
-  EXPECT_GT(last_value(reward_run, "eval/accuracy"), 0.7);
+  EXPECT_GT(last_value(reward_run, "eval/preference_accuracy"), 0.7);
 
   const Result result = orrery(
       3, shipped("ppo_reward_model", folder,

@@ -47,7 +47,7 @@ TEST(Preferences, WithoutAReferenceAreLearnedWithoutItsModel) {
     ASSERT_EQ(result.exit_code, 0) << result.output;
     const std::vector<double> losses = values_of(folder / name, "preferences/loss");
     EXPECT_LT(mean_of_last(losses, 5), losses.front()) << name;
-    const std::vector<double> accuracy = values_of(folder / name, "eval/accuracy");
+    const std::vector<double> accuracy = values_of(folder / name, "eval/preference_accuracy");
     EXPECT_GT(accuracy.back(), accuracy.front()) << name;
   }
 }

@@ -193,12 +193,17 @@ int count(const std::vector<Outgoing>& outgoing, RequestKind kind) {
                                         [&](const Outgoing& o) { return o.request.kind == kind; }));
 }
 
+/// One without a name, of the train_step.
+std::vector<EvaluatedSet> only_set() {
+  return {{.name = {}, .prefix = "eval/", .calls = {2}, .measures = {}}};
+}
+
 TEST(Dispatcher, EvaluatesAtTheStartInBetweenAndAtTheEndOnceEach) {
   const graph::Graph graph = grpo_graph({});
   DispatcherOptions options = one_step(1);
   options.stop.total_steps = 4;
   options.evaluate = {
-      .frequency = {.every_steps = 2}, .at_start = true, .at_end = true, .calls = {2}};
+      .frequency = {.every_steps = 2}, .at_start = true, .at_end = true, .sets = only_set()};
   Dispatcher dispatcher(graph, order_of(16, 4), options);
 
   const std::vector<Outgoing> all = run_to_end(dispatcher, graph, 1);
@@ -219,7 +224,7 @@ TEST(Dispatcher, StopsOnceAnEvaluationIsRightAsOftenAsAskedFor) {
   const graph::Graph graph = grpo_graph({});
   DispatcherOptions options = one_step(1);
   options.stop.total_steps = 9;
-  options.evaluate = {.frequency = {.every_steps = 2}, .calls = {2}, .stop_at_accuracy = 0.5};
+  options.evaluate = {.frequency = {.every_steps = 2}, .sets = only_set(), .stop_at_accuracy = 0.5};
   options.checkpoint = {.frequency = {.every_steps = 2}, .at_end = false, .directory = "c"};
   Dispatcher dispatcher(graph, order_of(16, 4), options);
 
@@ -242,13 +247,111 @@ TEST(Dispatcher, GoesOnWhileAnEvaluationIsRightLessOften) {
   const graph::Graph graph = grpo_graph({});
   DispatcherOptions options = one_step(1);
   options.stop.total_steps = 4;
-  options.evaluate = {.frequency = {.every_steps = 2}, .calls = {2}, .stop_at_accuracy = 0.6};
+  options.evaluate = {.frequency = {.every_steps = 2}, .sets = only_set(), .stop_at_accuracy = 0.6};
   Dispatcher dispatcher(graph, order_of(16, 4), options);
 
   run_to_end(dispatcher, graph, 1);
 
   EXPECT_EQ(dispatcher.steps_done(), 4);
   EXPECT_EQ(dispatcher.stop_reason(), StopReason::kSteps);
+}
+
+TEST(Dispatcher, EvaluatesEverySetUnderItsName) {
+  const graph::Graph graph = grpo_graph({});
+  DispatcherOptions options = one_step(1);
+  options.evaluate.at_end = true;
+  options.evaluate.sets = {
+      {.name = "easy", .prefix = "eval/easy/", .calls = {2}, .measures = {}},
+      {.name = "hard", .prefix = "eval/hard/", .calls = {2}, .measures = {}, .n_in_training = 3}};
+  Dispatcher dispatcher(graph, order_of(16, 4), options);
+
+  const std::vector<Outgoing> all = run_to_end(dispatcher, graph, 1);
+
+  std::vector<std::string> asked, reported;
+  for (const Outgoing& out : all) {
+    if (out.request.kind == RequestKind::kEvaluate) asked.push_back(out.request.body);
+  }
+  for (const Report& report : dispatcher.take_reports()) {
+    const auto* evaluation = std::get_if<EvaluationReport>(&report);
+    if (evaluation == nullptr) continue;
+    reported.push_back(evaluation->set);
+    const std::string prefix = "eval/" + evaluation->set + "/";
+    EXPECT_EQ(evaluation->statistics.value(prefix + "accuracy"), 0.5);
+    EXPECT_EQ(evaluation->statistics.value(prefix + "n_in_training").has_value(),
+              evaluation->set == "hard");
+  }
+  EXPECT_EQ(asked, (std::vector<std::string>{"easy", "hard"}));
+  EXPECT_EQ(reported, (std::vector<std::string>{"easy", "hard"}));
+}
+
+/// Keeps the model that is best by a metric, and takes checkpoints after every step.
+DispatcherOptions with_best(const std::string& metric, int64_t stop_after) {
+  DispatcherOptions options = one_step(1);
+  options.stop.total_steps = 9;
+  options.evaluate = {.frequency = {.every_steps = 1},
+                      .at_start = true,
+                      .at_end = true,
+                      .sets = only_set(),
+                      .best_metric = "eval/" + metric,
+                      .stop_after = stop_after};
+  options.export_models = {.frequency = {}, .at_end = false, .directory = "m"};
+  options.checkpoint = {.frequency = {.every_steps = 1}, .at_end = true, .directory = "c"};
+  return options;
+}
+
+TEST(Dispatcher, ExportsTheModelWheneverAnEvaluationIsBetterThanEver) {
+  const graph::Graph graph = grpo_graph({});
+  Dispatcher dispatcher(graph, order_of(16, 4), with_best("rising", 0));
+
+  run_to_end(dispatcher, graph, 1);
+
+  std::vector<int64_t> exported, best, in_checkpoints;
+  for (const Report& report : dispatcher.take_reports()) {
+    const auto* save = std::get_if<SaveReport>(&report);
+    if (save == nullptr) continue;
+    if (save->kind == SaveKind::kExport) exported.push_back(save->step);
+    if (save->kind == SaveKind::kCheckpoint) in_checkpoints.push_back(save->state.best.step);
+    if (save->kind != SaveKind::kBest) continue;
+    best.push_back(save->step);
+    EXPECT_EQ(exported, best) << "an export is whole before it is the best one";
+    EXPECT_EQ(save->directory, "m/" + step_directory(save->step));
+  }
+  EXPECT_EQ(best, (std::vector<int64_t>{0, 1, 2, 3, 4}));
+  EXPECT_EQ(in_checkpoints, (std::vector<int64_t>{1, 2, 3, 4, 4, 4, 4, 4, 4}));
+}
+
+TEST(Dispatcher, StopsWhenNothingHasBeenBetterForSoManyEvaluations) {
+  const graph::Graph graph = grpo_graph({});
+  Dispatcher dispatcher(graph, order_of(16, 4), with_best("rising", 2));
+
+  run_to_end(dispatcher, graph, 1);
+
+  EXPECT_EQ(dispatcher.steps_done(), 6) << "the best one after step 4, then twice no better";
+  EXPECT_EQ(dispatcher.stop_reason(), StopReason::kNoRise);
+  int n_resumed = 0;
+  for (const Report& report : dispatcher.take_reports()) {
+    const auto* save = std::get_if<SaveReport>(&report);
+    if (save == nullptr || save->kind != SaveKind::kCheckpoint) continue;
+    ++n_resumed;
+    Dispatcher resumed(graph, order_of(16, 4), with_best("rising", 2));
+    resumed.restore(save->state);
+    run_to_end(resumed, graph, 1);
+    EXPECT_EQ(resumed.steps_done(), 6) << "from step " << save->step;
+    EXPECT_EQ(resumed.state().best, dispatcher.state().best) << "from step " << save->step;
+  }
+  EXPECT_EQ(n_resumed, 6);
+}
+
+TEST(Dispatcher, ForgetsWhatWasBestByAnotherMetric) {
+  const graph::Graph graph = grpo_graph({});
+  Dispatcher before(graph, order_of(16, 4), with_best("rising", 0));
+  run_to_end(before, graph, 1);
+
+  Dispatcher resumed(graph, order_of(16, 4), with_best("accuracy", 0));
+  resumed.restore(before.state());
+
+  EXPECT_EQ(resumed.state().best.metric, "eval/accuracy");
+  EXPECT_EQ(resumed.state().best.step, -1);
 }
 
 TEST(Dispatcher, ExportsAndChecksPointsWithTheStateOfTheirStep) {

@@ -19,9 +19,11 @@ Trial random_trial(int round, int n_workers) {
     trial.options.node_of_worker.push_back(worker / 3);
   }
   trial.options.stop.total_steps = kTrialSteps;
+  trial.options.evaluate.sets.push_back(
+      {.name = {}, .prefix = "eval/", .calls = {}, .measures = {}});
   for (int call = 0; call < trial.graph.size(); ++call) {
     if (trial.graph.call(call).kind == graph::CallKind::kTrainStep) {
-      trial.options.evaluate.calls.push_back(call);
+      trial.options.evaluate.sets.front().calls.push_back(call);
     } else if (random.chance(50)) {
       trial.options.residency.offload_when_idle.insert(trial.graph.call(call).role);
     }

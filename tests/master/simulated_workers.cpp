@@ -360,7 +360,10 @@ void SimulatedWorkers::run_request(int index, Action& action) {
     }
     case comm::RequestKind::kEvaluate:
       ++n_evaluations_;
-      action.reply->evaluation.mean("eval/accuracy", 1, 2);
+      action.reply->evaluation.mean("accuracy", 1, 2);
+      // Rises up to the fourth step.
+      action.reply->evaluation.scalar("rising",
+                                      static_cast<double>(std::min<int64_t>(request.step.step, 4)));
       break;
     case comm::RequestKind::kSave:
       ++n_saves_;

@@ -94,7 +94,8 @@ DispatcherOptions options_for_test() {
   DispatcherOptions options;
   options.n_workers = 2;
   options.stop.total_steps = 3;
-  options.evaluate = {.frequency = {.every_steps = 1}, .at_start = true, .calls = {2}};
+  options.evaluate = {.frequency = {.every_steps = 1}, .at_start = true};
+  options.evaluate.sets.push_back({.name = {}, .prefix = "eval/", .calls = {2}, .measures = {}});
   options.checkpoint.directory = "c";
   return options;
 }

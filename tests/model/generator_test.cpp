@@ -5,6 +5,9 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <string>
+
 #include "orrery/base/error.h"
 #include "reference_decoder.h"
 
@@ -355,6 +358,92 @@ TEST(Generator, AcceptsNoPromptAndNamesWrongOptions) {
                                 .top_k = 5,
                                 .max_batch = 0};
   EXPECT_EQ(wrong.problems().size(), 4u);
+}
+
+/// Answers of 60 tokens to groups of 3, eight of them at a time.
+GenerationOptions crowded() { return {.max_new_tokens = 60, .group_size = 3, .max_batch = 8}; }
+
+/// Pages of all places at their longest, and of the prompts: what the cache holds without a limit.
+int64_t worst_case_tokens(const Sequences& prompts, const GenerationOptions& options) {
+  size_t longest = 0;
+  for (const std::vector<int64_t>& prompt : prompts) longest = std::max(longest, prompt.size());
+  return options.max_batch * (static_cast<int64_t>(longest) + options.max_new_tokens);
+}
+
+TEST_P(EveryKindGenerates, TheSameWithRoomForAThirdOfTheTokens) {
+  for (const at::ScalarType dtype : {at::kDouble, at::kFloat}) {
+    const Decoder decoder = small_decoder(GetParam(), dtype);
+    const Sequences prompts = prompts_for(decoder);
+    at::NoGradGuard no_grad;
+    GenerationOptions options = crowded();
+    const GenerationResult expected = generate(decoder, prompts, options);
+    EXPECT_EQ(expected.preemptions, 0);
+
+    options.max_cache_tokens = worst_case_tokens(prompts, options) * 3 / 10;
+    const GenerationResult result = generate(decoder, prompts, options);
+
+    EXPECT_GE(result.preemptions, 1) << "the cache was never full";
+    expect_same(result, expected);
+  }
+}
+
+TEST(Generator, GoesOnWithRoomForOneSequenceAlone) {
+  const Decoder decoder = small_decoder("llama", at::kDouble);
+  const Sequences prompts = prompts_for(decoder);
+  at::NoGradGuard no_grad;
+  GenerationOptions options = crowded();
+  const GenerationResult expected = generate(decoder, prompts, options);
+
+  options.max_cache_tokens = 48 + 96;  // a prompt of 33 tokens, and its sequence of 93
+  expect_same(generate(decoder, prompts, options), expected);
+}
+
+TEST(Generator, RefusesACacheThatOneSequenceDoesNotFit) {
+  const Decoder decoder = small_decoder("llama", at::kDouble);
+  const Sequences prompts = prompts_for(decoder);
+  GenerationOptions options = crowded();
+  options.max_cache_tokens = 48 + 96 - 1;
+  try {
+    generate(decoder, prompts, options);
+    FAIL() << "nothing was thrown";
+  } catch (const ConfigError& error) {
+    EXPECT_NE(std::string(error.what()).find("at least 144, for a prompt of 33 tokens"),
+              std::string::npos)
+        << error.what();
+  }
+}
+
+TEST(Generator, ServesRandomLoadsWithRandomRoomAlike) {
+  const Decoder decoder = small_decoder("llama", at::kFloat);
+  at::NoGradGuard no_grad;
+  uint64_t state = 1;
+  const auto random = [&](int64_t below) {
+    state = state * 6364136223846793005ULL + 1442695040888963407ULL;
+    return static_cast<int64_t>(state >> 33U) % below;
+  };
+  int64_t preemptions = 0;
+  for (int round = 0; round < 60; ++round) {
+    std::vector<int64_t> lengths;
+    for (int64_t i = 0; i < 1 + random(6); ++i) lengths.push_back(1 + random(40));
+    const Sequences prompts = random_sequences(lengths, decoder.architecture().vocab_size);
+    GenerationOptions options{
+        .max_new_tokens = 1 + random(50),
+        .group_size = 1 + random(4),
+        .stop_ids = round % 2 == 0 ? std::vector<int64_t>{5} : std::vector<int64_t>{},
+        .max_batch = 1 + random(12)};
+    const GenerationResult expected = generate(decoder, prompts, options);
+    const int64_t longest = *std::max_element(lengths.begin(), lengths.end());
+    const auto pages = [](int64_t n) { return (n + 15) / 16; };
+    const int64_t least = 16 * (pages(longest) + pages(longest + options.max_new_tokens));
+    options.max_cache_tokens = least + random(2 * least);
+    SCOPED_TRACE(testing::Message() << "round " << round << ", " << options.max_cache_tokens);
+
+    const GenerationResult result = generate(decoder, prompts, options);
+
+    expect_same(result, expected);
+    preemptions += result.preemptions;
+  }
+  EXPECT_GT(preemptions, 20);
 }
 
 }  // namespace

@@ -7,6 +7,12 @@ function(orrery_make_aten_pch)
     add_library(orrery_aten_pch OBJECT ${CMAKE_BINARY_DIR}/aten_pch.cpp)
     target_link_libraries(orrery_aten_pch PRIVATE orrery::torch orrery_warnings)
     target_precompile_headers(orrery_aten_pch PRIVATE <ATen/ATen.h>)
+    # Made anew by each build folder: a broken one from the cache would break every build after it.
+    # Its bytes differ from time to time, so its users are found in the cache by what went into it.
+    set_target_properties(orrery_aten_pch PROPERTIES CXX_COMPILER_LAUNCHER "")
+    file(MD5 ${ORRERY_TORCH_DIR}/lib/libc10.so torch)
+    file(WRITE ${CMAKE_CURRENT_BINARY_DIR}/CMakeFiles/orrery_aten_pch.dir/cmake_pch.hxx.gch.sum
+         "LibTorch ${torch}, ${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION}\n")
   endif()
 endfunction()
 

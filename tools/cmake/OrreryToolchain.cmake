@@ -2,17 +2,17 @@
 
 find_program(ORRERY_CCACHE ccache)
 if(ORRERY_CCACHE)
-  # The sloppiness lets ccache handle precompiled headers.
+  # The sloppiness and the sum let ccache handle precompiled headers (orrery_make_aten_pch).
   set(CMAKE_CUDA_COMPILER_LAUNCHER ${ORRERY_CCACHE})
   set(CMAKE_CXX_COMPILER_LAUNCHER
       ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
-      CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} CCACHE_NOHASHDIR=1  # another clone finds the same objects
+      CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} CCACHE_NOHASHDIR=1 CCACHE_PCH_EXTSUM=1  # another clone finds the same objects
       ${ORRERY_CCACHE})
   add_compile_options($<$<COMPILE_LANG_AND_ID:CXX,GNU>:-fpch-preprocess>)
 endif()
 
 find_program(ORRERY_MOLD mold)
-if(ORRERY_MOLD)
+if(ORRERY_MOLD AND NOT CMAKE_CROSSCOMPILING)
   add_link_options(-fuse-ld=mold)
 endif()
 

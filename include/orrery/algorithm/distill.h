@@ -82,8 +82,8 @@ class Distill final : public Interface {
   /// estimator rewards [N]. The loss is the mean over answer tokens; one record a minibatch.
   std::vector<metrics::Statistics> train_step(ModelContext& model, const data::SequenceBatch& input,
                                               const CallContext& call) override;
-  metrics::Statistics evaluate(ModelContext& model, const EvaluationInput& input,
-                               const CallContext& call) override;
+  Evaluation evaluate(ModelContext& model, const EvaluationInput& input,
+                      const CallContext& call) override;
 
  private:
   DistillOptions options_;
@@ -134,8 +134,8 @@ class DistillFull final : public Interface {
   /// mean over answer tokens; one record a minibatch. Needs ModelContext::teacher.
   std::vector<metrics::Statistics> train_step(ModelContext& model, const data::SequenceBatch& input,
                                               const CallContext& call) override;
-  metrics::Statistics evaluate(ModelContext& model, const EvaluationInput& input,
-                               const CallContext& call) override;
+  Evaluation evaluate(ModelContext& model, const EvaluationInput& input,
+                      const CallContext& call) override;
 
  private:
   DistillFullOptions options_;

@@ -80,9 +80,9 @@ class Dpo final : public Interface {
   /// kl_prompt_mask and kl_ref_seqlogp; the loss is the mean over answers.
   std::vector<metrics::Statistics> train_step(ModelContext& model, const data::SequenceBatch& input,
                                               const CallContext& call) override;
-  /// Of pairs: eval/accuracy, how often the better answer is the likelier one.
-  metrics::Statistics evaluate(ModelContext& model, const EvaluationInput& input,
-                               const CallContext& call) override;
+  /// Of pairs: preference_accuracy, how often the better answer is the likelier one.
+  Evaluation evaluate(ModelContext& model, const EvaluationInput& input,
+                      const CallContext& call) override;
 
  private:
   metrics::Statistics train_on_pairs(ModelContext& model, const data::SequenceBatch& minibatch,

@@ -8,14 +8,18 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "orrery/algorithm/rule_match.h"
 #include "orrery/comm/communicator.h"
 #include "orrery/data/sequence_batch.h"
 #include "orrery/data/tokenizer.h"
+#include "orrery/metrics/evaluation.h"
 #include "orrery/metrics/statistics.h"
 #include "orrery/model/decoder.h"
+#include "orrery/model/generator.h"
 #include "orrery/parallel/train_engine.h"
 
 namespace orrery::algorithm {
@@ -49,12 +53,35 @@ struct CallContext {
   std::filesystem::path failed_answers;  ///< folder of their record; empty: none
 };
 
-/// What an evaluation is about: this data rank's part of the evaluation data set.
-///   prompts:      packed_prompts, answers      -> eval/accuracy, ...
-///   completions:  packed_input_ids, prompt_mask -> eval/loss, ...
+class Interface;
+
+/// Who rewards the answers of an evaluation. Nothing is owned.
+struct EvaluationReward {
+  std::string name;
+  double weight = 1;
+  Interface* interface = nullptr;  ///< its inference() gives rewards
+};
+
+/// What an evaluation is about: this data rank's part of a set. A sample's id is its row.
+///   prompts:      packed_prompts, answers, ...      -> answers and whether they are right
+///   completions:  packed_input_ids, prompt_mask     -> the loss of each
+///   preferences:  the same, two sequences a sample  -> how often the better one is preferred
 struct EvaluationInput {
   data::SequenceBatch batch;
-  int64_t max_new_tokens = 32;
+  std::string set = {};  ///< empty: the only one
+  // Of prompts:
+  model::GenerationOptions sampling = {};  ///< group_size answers a prompt
+  std::optional<MatchRule> match = {};     ///< nothing: by rewards, else the interface's own rule
+  std::vector<EvaluationReward> rewards = {};
+  double correct_above = 0;          ///< without match: rewards above it mean right
+  std::vector<std::string> by = {};  ///< fields of the records to tell results apart by
+  std::filesystem::path dump = {};   ///< file of the answers; empty: none
+};
+
+/// What it found. Names of the statistics are without `eval/`.
+struct Evaluation {
+  metrics::Statistics statistics;
+  std::vector<metrics::EvaluatedRecord> records = {};
 };
 
 class Interface {
@@ -70,9 +97,10 @@ class Interface {
   virtual std::vector<metrics::Statistics> train_step(ModelContext& model,
                                                       const data::SequenceBatch& input,
                                                       const CallContext& call);
-  /// Numbers of the model as it is, without a change to it. Local; names begin with `eval/`.
-  virtual metrics::Statistics evaluate(ModelContext& model, const EvaluationInput& input,
-                                       const CallContext& call);
+  /// What the model as it is makes of a set, without a change to it. Collective over the shards of
+  /// a data rank and, where there are rewards, over `model.data_group`.
+  virtual Evaluation evaluate(ModelContext& model, const EvaluationInput& input,
+                              const CallContext& call);
 
   /// What the interface remembers from step to step, for checkpoints: text, equal on all shards of
   /// the call; empty: nothing.

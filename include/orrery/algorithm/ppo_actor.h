@@ -30,8 +30,8 @@ class PpoActor final : public Interface {
   /// In: packed_input_ids. Out: packed_logprobs [A] in the decoder's type.
   data::SequenceBatch inference(ModelContext& model, const data::SequenceBatch& input,
                                 const CallContext& call) override;
-  metrics::Statistics evaluate(ModelContext& model, const EvaluationInput& input,
-                               const CallContext& call) override;
+  Evaluation evaluate(ModelContext& model, const EvaluationInput& input,
+                      const CallContext& call) override;
 
   std::string state() const override { return estimator_.state(); }
   void restore(const std::string& state) override { estimator_.restore(state); }

@@ -50,7 +50,7 @@ struct PairwiseLoss {
 /// for margins and (NonfiniteInput::kRefuse) scores that are not finite.
 PairwiseLoss pairwise_loss(const PairwiseInput& input, const PairwiseOptions& options);
 
-/// eval/accuracy: how often the chosen one of a pair has the larger number. [N]
+/// preference_accuracy: how often the chosen one of a pair has the larger number. [N]
 metrics::Statistics pair_accuracy(const at::Tensor& per_sequence);
 
 }  // namespace orrery::algorithm

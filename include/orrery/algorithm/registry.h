@@ -98,6 +98,10 @@ std::optional<InterfaceSignature> signature_of(std::string_view interface, graph
 std::unique_ptr<Interface> make_interface(const std::string& name,
                                           const std::vector<config::Option>& options);
 
+/// What is wrong with the options of a call beyond the range of each one; for an unknown interface
+/// nothing. Throws what looking at them throws.
+std::vector<OptionProblem> option_problems(const config::CallConfig& call);
+
 /// Every call of the experiment that its interface cannot serve: a kind that it has not, a key that
 /// it needs and is not bound, one that it does not know, a role without parameters, options that
 /// contradict each other or those of the calls whose outputs are read, a command that does not

@@ -46,9 +46,9 @@ class RewardModel final : public Interface {
   /// the sample's pairs.
   std::vector<metrics::Statistics> train_step(ModelContext& model, const data::SequenceBatch& input,
                                               const CallContext& call) override;
-  /// Of pairs: eval/accuracy, how often the better answer has the higher score.
-  metrics::Statistics evaluate(ModelContext& model, const EvaluationInput& input,
-                               const CallContext& call) override;
+  /// Of pairs: preference_accuracy, how often the better answer has the higher score.
+  Evaluation evaluate(ModelContext& model, const EvaluationInput& input,
+                      const CallContext& call) override;
 
  private:
   RewardModelOptions options_;

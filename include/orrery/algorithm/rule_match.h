@@ -24,6 +24,14 @@ std::optional<std::string> canonical_integer(std::string_view text);
 /// integer.
 bool can_match(MatchRule rule, std::string_view answer);
 
+/// What a response gives as its answer, in the form in which answers can be counted: exact the text
+/// without blanks at its ends, numeric the canonical integer, math the final answer. Nothing: none
+/// can be read.
+std::optional<std::string> given_answer(MatchRule rule, std::string_view response);
+
+/// Whether two such answers are the same one.
+bool are_same_answers(MatchRule rule, std::string_view a, std::string_view b);
+
 /// False where can_match() is: an answer that is not there is not matched by nothing.
 bool is_match(MatchRule rule, std::string_view response, std::string_view answer);
 

@@ -34,8 +34,8 @@ class Sft final : public Interface {
   /// In: packed_input_ids [T] int64, prompt_mask [T] bool.
   std::vector<metrics::Statistics> train_step(ModelContext& model, const data::SequenceBatch& input,
                                               const CallContext& call) override;
-  metrics::Statistics evaluate(ModelContext& model, const EvaluationInput& input,
-                               const CallContext& call) override;
+  Evaluation evaluate(ModelContext& model, const EvaluationInput& input,
+                      const CallContext& call) override;
 
  private:
   SftOptions options_;

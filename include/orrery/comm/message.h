@@ -14,6 +14,7 @@
 #include "orrery/data/batch_metadata.h"
 #include "orrery/data/row_ref.h"
 #include "orrery/data/sample_id.h"
+#include "orrery/metrics/evaluation.h"  // EvaluatedRecord
 #include "orrery/metrics/statistics.h"
 
 namespace orrery::comm {
@@ -144,7 +145,8 @@ struct Request {
   std::vector<data::RowRef> rows = {};  ///< kLoad: what to read now
   std::vector<data::RowRef> prefetch = {};  ///< what will be asked for next
   std::vector<data::SampleId> clear = {};   ///< forget these, before the hooks
-  /// kSave: the directory; of calls: a key whose values the reply reports (kReportedValues).
+  /// kSave: the directory; kEvaluate: the set's name; of calls: a key whose values the reply
+  /// reports (kReportedValues).
   std::string body = {};
 
   /// Without `sequence`, which is in the envelope.
@@ -197,8 +199,9 @@ struct Reply {
   int32_t exit_code = 0;                         ///< that goes with the error
   ErrorKind error_kind = ErrorKind::kCallError;  ///< its class
   data::BatchMetadata output = {};  ///< what was asked for; its tensors stay on the worker
-  std::vector<metrics::Statistics> statistics = {};  ///< one per minibatch
-  metrics::Statistics evaluation = {};
+  std::vector<metrics::Statistics> statistics = {};      ///< one per minibatch
+  metrics::Statistics evaluation = {};                   ///< names without `eval/`
+  std::vector<metrics::EvaluatedRecord> evaluated = {};  ///< kEvaluate: of this data rank
   std::vector<TimeRecord> times = {};
   std::string body = {};  ///< whatever they agree on
   /// What the worker's writer has finished since its last reply, whatever this one answers.
@@ -207,7 +210,7 @@ struct Reply {
   template <class Archive>
   void serialize(Archive& archive) {
     archive(worker, request, call, error, exit_code, error_kind, output, statistics, evaluation,
-            times, body, saved);
+            evaluated, times, body, saved);
   }
 };
 

@@ -17,6 +17,14 @@ struct TrainOptions {
   bool metrics_markdown = false;  ///< with help: as docs/metrics.md
 };
 
+struct EvaluateOptions {
+  std::string config;
+  std::vector<std::string> sets;
+  std::string model;  ///< directory of the evaluated role; empty: that of the configuration
+  std::string name;   ///< of the run directory; empty: the experiment's with `-evaluation`
+  bool help = false;
+};
+
 struct PlanOptions {
   std::string config;
   std::vector<std::string> sets;
@@ -32,10 +40,12 @@ struct PlanOptions {
 
 /// Throw ConfigError for an unknown or incomplete option, with the nearest known one.
 TrainOptions parse_train_options(std::span<const std::string> arguments);
+EvaluateOptions parse_evaluate_options(std::span<const std::string> arguments);
 PlanOptions parse_plan_options(std::span<const std::string> arguments);
 
 /// The options' part of the help.
 std::string train_options_help();
+std::string evaluate_options_help();
 std::string plan_options_help();
 
 }  // namespace orrery::config

@@ -1,6 +1,6 @@
 // Everything that a configuration file can say, as plain structs with one field list each (see
 // field.h). Sections: [experiment] [layout] [checkpoint] [evaluate] [export], and by name
-// [dataset.X] [model.X] [call.X]. Values, no tensors; the same on all ranks.
+// [evaluate.X] [dataset.X] [model.X] [call.X]. Values, no tensors; the same on all ranks.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "orrery/config/evaluate.h"
 #include "orrery/config/field.h"
 #include "orrery/config/schema.h"  // Option, Position
 
@@ -84,35 +85,6 @@ struct CheckpointConfig {
     field(&C::keep, "keep", "newest checkpoints that are kept", at_least(1));
     field(&C::compress, "compress", "zlib: a little smaller, many times slower to write",
           anything());
-  }
-};
-
-struct EvaluateConfig {
-  std::string dataset;
-  int64_t every_steps = 0;
-  int64_t every_epochs = 0;
-  double every_seconds = 0;
-  bool at_start = true;
-  bool at_end = true;
-  int64_t max_new_tokens = 32;
-  int64_t max_prompts = 0;
-  double stop_at_accuracy = 0;
-
-  template <class Visitor>
-  static void visit_fields(Visitor& field) {
-    using C = EvaluateConfig;
-    field(&C::dataset, "dataset", "name of a [dataset.X] section; empty: no evaluation",
-          anything());
-    field(&C::every_steps, "every_steps", "evaluate after so many steps; 0: never", at_least(0));
-    field(&C::every_epochs, "every_epochs", "evaluate after so many epochs; 0: never", at_least(0));
-    field(&C::every_seconds, "every_seconds", "evaluate after so many seconds; 0: never",
-          at_least(0));
-    field(&C::at_start, "at_start", "also before the first step", anything());
-    field(&C::at_end, "at_end", "also after the last step", anything());
-    field(&C::max_new_tokens, "max_new_tokens", "longest answer, in tokens", at_least(1));
-    field(&C::max_prompts, "max_prompts", "use the first so many records; 0: all", at_least(0));
-    field(&C::stop_at_accuracy, "stop_at_accuracy",
-          "end the run once an evaluation is right so often; 0: never", in_range(0, 1));
   }
 };
 
@@ -258,10 +230,11 @@ struct DatasetConfig {
           "longest prompt with completion and end token, in tokens; the model's positions bound it "
           "too",
           at_least(2));
-    field(&C::use, "use",
-          "train: trained on, also where evaluate.dataset names it; evaluate: never trained on; "
-          "auto: trained on unless evaluate.dataset names it and there are others",
-          one_of({"auto", "train", "evaluate"}));
+    field(
+        &C::use, "use",
+        "train: trained on, also where it is evaluated; evaluate: never trained on; auto: trained "
+        "on unless it is evaluated and there are others",
+        one_of({"auto", "train", "evaluate"}));
     field(&C::add_bos, "add_bos",
           "whether prompts get the tokenizer's beginning-of-sequence token, unless they begin with "
           "it; auto: as "
@@ -400,7 +373,9 @@ struct CallConfig {
           "given, experiment.prompts_per_step",
           at_least(1));
     field(&C::layout, "layout", "such as d2t1p1@0-1; empty: layout.default", anything());
-    field(&C::enabled, "enabled", "false: as if the section were not there", anything());
+    field(&C::enabled, "enabled",
+          "false: as if the section were not there, but for evaluate.rewards that name it",
+          anything());
     field(&C::max_tokens_per_micro_batch, "max_tokens_per_micro_batch",
           "memory limit of a micro-batch, in tokens; 0: no limit", at_least(0));
     field(&C::n_micro_batches, "n_micro_batches", "at least so many micro-batches", at_least(1));
@@ -423,6 +398,8 @@ struct Experiment {
   EvaluateConfig evaluate;
   ExportConfig export_;
   DynamicSamplingConfig dynamic_sampling;
+  /// What is evaluated: the sets of evaluate.sets in their order, or evaluate.dataset alone.
+  std::vector<EvaluationSet> evaluation_sets;
   Named<DatasetConfig> datasets;
   Named<ModelConfig> models;
   Named<CallConfig> calls;
@@ -430,6 +407,13 @@ struct Experiment {
 
   /// Where a key was written; for one that was not, its section; else the file itself.
   Position where(std::string_view key) const;
+
+  /// The key that says `name` of a set: `evaluate.aime.k`, or `evaluate.k` where that was written.
+  std::string key_of(const EvaluationSet& set, std::string_view name) const;
+  /// Whether a set is of this data set.
+  bool is_evaluated(std::string_view dataset) const;
+  /// Null: there is no set of that name.
+  const EvaluationSet* find_evaluation_set(std::string_view name) const;
 
   const DatasetConfig* find_dataset(std::string_view name) const;
   const ModelConfig* find_model(std::string_view role) const;

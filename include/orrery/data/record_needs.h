@@ -34,6 +34,10 @@ struct RecordNeeds {
   int64_t roomy_prompt = std::numeric_limits<int64_t>::max();
   /// Of pre-tokenized datasets: what the model's tokenizer puts before a text.
   std::vector<int32_t> template_tokens = {};
+  /// Fields of which it is to be counted how many records have them.
+  std::vector<std::string> fields = {};
+  /// Given the whole prompt of each usable record as text, without what add_bos puts before it.
+  std::function<void(std::string_view prompt)> on_prompt = {};
   /// Lengths of all records cost tokenising all of them.
   enum class Lengths : uint8_t { kWhereNeeded, kOfAll };
   Lengths lengths = Lengths::kWhereNeeded;
@@ -65,14 +69,15 @@ struct RecordSummary {
   int64_t first_cramped = 0;
   int64_t n_never_right = 0;  ///< answers that RecordNeeds::can_be_right refuses
   int64_t first_never_right = 0;
-  LengthSummary prompts;    ///< Lengths::kOfAll only
-  LengthSummary sequences;  ///< the same; of prompts nothing
+  std::vector<int64_t> n_with_field;  ///< in the order of RecordNeeds::fields
+  LengthSummary prompts;              ///< Lengths::kOfAll only
+  LengthSummary sequences;            ///< the same; of prompts nothing
 
   bool operator==(const RecordSummary&) const = default;
   template <class Archive>
   void serialize(Archive& archive) {
     archive(n_with_id, n_with_system, n_with_answer, n_with_template_tokens, n_cramped,
-            first_cramped, n_never_right, first_never_right, prompts, sequences);
+            first_cramped, n_never_right, first_never_right, n_with_field, prompts, sequences);
   }
 };
 
@@ -97,11 +102,14 @@ class RecordSummarizer {
     std::string_view answer;
     int64_t n_prompt = 0;
     std::span<const int64_t> n_sequences = {};
+    std::string_view fields = {};  ///< JSON object of its other fields, where they are wanted
   };
+  bool wants_fields() const { return !needs_.fields.empty(); }
   void add(const Seen& record);
   RecordSummary take();
 
  private:
+  void count_fields(std::string_view fields);
   static bool is_blank(std::string_view answer);
 
   const RecordNeeds& needs_;

@@ -23,6 +23,7 @@
 #include "orrery/comm/message.h"
 #include "orrery/data/data_order.h"
 #include "orrery/graph/graph.h"
+#include "orrery/master/best_model.h"
 #include "orrery/master/call_facts.h"
 #include "orrery/master/dispatch.h"
 #include "orrery/master/failure.h"
@@ -34,15 +35,30 @@
 #include "orrery/master/sequence_buffer.h"
 #include "orrery/master/step_clock.h"
 #include "orrery/master/step_report.h"
+#include "orrery/metrics/evaluation.h"
 
 namespace orrery::master {
 
+/// A set that is evaluated, each time by all of its calls.
+struct EvaluatedSet {
+  std::string name = {};        ///< empty: the only one
+  std::string prefix = {};      ///< of its metrics: `eval/`, `eval/math500/`
+  std::vector<int> calls = {};  ///< train_step calls whose models are evaluated
+  metrics::EvaluationMeasures measures = {};
+  int64_t n_in_training = 0;  ///< of its prompts so many are trained on
+};
+
 struct EvaluationOptions {
-  Frequency frequency;
+  Frequency frequency = {};
   bool at_start = false;
   bool at_end = false;
-  std::vector<int> calls;       ///< train_step calls whose models are evaluated; empty: never
-  double stop_at_accuracy = 0;  ///< ends the run once eval/accuracy is that high; 0: never
+  std::vector<EvaluatedSet> sets = {};  ///< empty: never
+  /// Ends the run once the accuracy of the first set is that high; 0: never.
+  double stop_at_accuracy = 0;
+  std::string best_metric = {};    ///< whose best model is kept; empty: none
+  bool best_metric_falls = false;  ///< smaller is better
+  int64_t stop_after =
+      0;  ///< ends the run after so many evaluations without a better one; 0: never
 };
 
 struct SavingOptions {
@@ -132,6 +148,7 @@ class Dispatcher {
     std::vector<std::vector<data::SampleId>> ids = {};  // kCall, kLoad: [data ranks]
     std::vector<comm::Reply> replies = {};  // [data ranks] of the heads; saves: all, by worker
     int64_t step = 0;
+    int set = -1;  // kEvaluate: of the options' sets
     std::string directory = {};
     std::vector<data::RowRef> prompts = {};  // kLoad, in the order of the data
   };
@@ -166,6 +183,7 @@ class Dispatcher {
   bool is_step_complete() const;
   void end_step();
   void begin_ending();
+  void save_at_end();
   std::optional<StopReason> why_stop() const;
   comm::StepInfo step_info() const;
 
@@ -197,6 +215,8 @@ class Dispatcher {
   // Evaluation and saves (dispatcher_save.cpp)
   bool evaluate_now();
   bool export_now();
+  bool settle_best();
+  void report_best();
   bool checkpoint_now();
   void await_checkpoint();
   void note_saved(int worker, const comm::SavedShard& shard);
@@ -231,6 +251,7 @@ class Dispatcher {
   StorageTracker tracker_;
   ReplicaState replicas_;
   FrequencyControl evaluate_control_, export_control_, checkpoint_control_;
+  BestModel best_;
 
   Phase phase_ = Phase::kStart;
   bool phase_begun_ = false;
@@ -241,6 +262,10 @@ class Dispatcher {
   bool stop_requested_ = false;
   bool target_reached_ = false;
   bool checkpoint_due_ = false;
+  bool is_saved_at_end_ = false;
+  bool best_to_settle_ = false;        // an evaluation has begun and not been judged
+  std::optional<double> best_metric_;  // what it found
+  bool best_to_report_ = false;        // its export has begun
   std::optional<StopReason> stop_reason_;
   int64_t evaluated_at_ = -1, exported_at_ = -1, checkpointed_at_ = -1;  // steps
 

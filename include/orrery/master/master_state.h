@@ -9,6 +9,7 @@
 #include <string>
 
 #include "orrery/data/data_order.h"
+#include "orrery/master/best_model.h"
 #include "orrery/master/frequency_control.h"
 #include "orrery/master/refill.h"  // RefillState
 
@@ -21,6 +22,7 @@ struct MasterState {
   int64_t evaluated_at = -1;    ///< step after which it was done last; -1: never
   int64_t exported_at = -1;
   FrequencyControl::State evaluate, export_models, checkpoint;
+  BestModel::State best;
   std::map<std::string, int64_t> role_versions;  ///< of each role's replica 0
   data::DataOrder::State order;                  ///< before the next step's samples
   /// Of dynamic sampling; `order` is then behind its upcoming prompts.

@@ -35,9 +35,10 @@ struct StopConditions {
   int64_t total_steps = 0;
   int64_t total_epochs = 0;
   double total_seconds = 0;
+  bool begins_no_step = false;  ///< nothing is trained
 };
 
-enum class StopReason { kSteps, kEpochs, kSeconds, kStopRequested, kTarget };
+enum class StopReason { kSteps, kEpochs, kSeconds, kStopRequested, kTarget, kNoRise, kNoTraining };
 
 /// `total_steps reached` and so on, for logs.
 std::string_view text_of(StopReason reason);
@@ -48,10 +49,11 @@ struct RunProgress {
   double seconds = 0;  ///< of training, over all resumed parts
   bool stop_requested = false;
   bool target_reached = false;  ///< an evaluation gave what was asked for
+  bool has_stalled = false;     ///< so many evaluations gave nothing better
 };
 
-/// Why no further step may begin, or nothing. A requested stop comes first, then the target, steps,
-/// epochs, seconds. Local.
+/// Why no further step may begin, or nothing. That none begins at all comes first, then a requested
+/// stop, the target, the stall, steps, epochs, seconds. Local.
 std::optional<StopReason> reason_to_stop(const StopConditions& conditions,
                                          const RunProgress& progress, int64_t samples_per_step,
                                          int64_t samples_per_epoch);

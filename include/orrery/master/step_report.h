@@ -70,19 +70,24 @@ struct StepReport {
 struct EvaluationReport {
   int64_t step = 0;  ///< after this step; 0: before training
   std::string call;
-  metrics::Statistics statistics;
+  std::string set;                 ///< empty: the only one
+  metrics::Statistics statistics;  ///< under their names in metrics.jsonl
   double seconds = 0;
 };
 
-enum class SaveKind { kExport, kCheckpoint };
+enum class SaveKind {
+  kExport,
+  kBest,  ///< an export that is whole, reported before, has become the best one
+  kCheckpoint
+};
 
 struct SaveReport {
   SaveKind kind = SaveKind::kExport;
   int64_t step = 0;
-  std::string directory;
+  std::string directory;                 ///< kBest: of the exports of the step
   std::vector<comm::Reply> replies;      ///< kExport: of all workers that wrote, by worker
   std::vector<comm::SavedShard> shards;  ///< kCheckpoint: by worker
-  MasterState state;                     ///< kCheckpoint: of the master, as of `step`
+  MasterState state;                     ///< kCheckpoint, kBest: of the master, as of `step`
   double seconds = 0;
 };
 

@@ -3,8 +3,8 @@
 //
 // The order of admission is the order of the prompts and, within one, of its members: it never
 // depends on time. Every draw is keyed by SamplingKey and position, and each row of each matmul is
-// summed in the same order whatever else is in the batch: the tokens do not depend on max_batch or
-// on the other prompts.
+// summed in the same order whatever else is in the batch: the tokens do not depend on max_batch, on
+// the room for keys and values, or on the other prompts.
 //
 // One thread; collective over the shards of a data rank, which all get the result. All buffers are
 // made at the start of generate(): a decoded token allocates nothing.
@@ -39,6 +39,9 @@ struct GenerationOptions {
   std::vector<int64_t> stop_ids = {};   // empty: run to max_new_tokens
   std::vector<int64_t> never_ids = {};  // never drawn: ids of the vocabulary that have no token
   int64_t max_batch = 256;              // sequences decoded at a time
+  int64_t max_cache_tokens = 0;         // tokens whose keys and values have room at a time; where
+                                        // that is too little the youngest sequences wait and are
+                                        // prefilled again. 0: as many as could be needed
   bool measure_entropy = false;         // one more pass over a row of logits
 
   /// One sentence for each impossible value; empty: sound.
@@ -72,10 +75,13 @@ struct GeneratedSequence {
 /// Prompt-major, member-minor: entry prompt * group_size + member.
 struct GenerationResult {
   std::vector<GeneratedSequence> sequences;
-  int64_t prefilled_tokens = 0;
+  int64_t prefilled_tokens = 0;  // those of resumed sequences again
   int64_t decoded_tokens = 0;
   int64_t decode_steps = 0;
+  int64_t preemptions = 0;
 };
+
+class GenerationWeights;
 
 /// Generation reads a copy of the weights in another order, as large as they are.
 enum class PackedWeights {
@@ -98,7 +104,7 @@ class Generator {
  private:
   const Decoder& decoder_;
   PackedWeights packed_;
-  std::shared_ptr<const void> kept_;  // InferenceWeights of the decoder's type; kKeep
+  std::shared_ptr<const GenerationWeights> kept_;  // kKeep
   std::string kept_fingerprint_;
 };
 

@@ -39,6 +39,7 @@ struct WorkerJob {
 };
 
 class ShardCheckpoint;  // src/worker/shard_checkpoint.h
+class EvaluationSets;   // src/worker/evaluation_sets.h
 
 class ModelWorker final : public Handlers {
  public:
@@ -79,7 +80,8 @@ class ModelWorker final : public Handlers {
   ParameterMoves moves_;
   std::unique_ptr<data::Tokenizer> tokenizer_;            // of the data sets
   std::vector<std::unique_ptr<data::Dataset>> datasets_;  // in the order of the configuration
-  std::vector<std::unique_ptr<HostedCall>> calls_;        // by call; null: not on this worker
+  std::unique_ptr<EvaluationSets> evaluation_sets_;
+  std::vector<std::unique_ptr<HostedCall>> calls_;  // by call; null: not on this worker
   DataStore store_;
   std::vector<data::SequenceBatch> kept_;  // samples that the next save writes too
   std::unique_ptr<ShardCheckpoint> checkpoint_;

@@ -1,6 +1,6 @@
 // The first view: how each run stands, what matters most, evaluations, warnings.
 
-const kMatters = ["eval/accuracy", "eval/loss", /\/task_reward$/, /^[^/]*reward[^/]*\/reward$/, /\/reward$/, /\/accuracy$/, /\/loss$/,
+const kMatters = ["eval/accuracy", /^eval\/[^/]+\/accuracy$/, "eval/preference_accuracy", "eval/loss", /\/task_reward$/, /^[^/]*reward[^/]*\/reward$/, /\/reward$/, /\/accuracy$/, /\/loss$/,
                   /\/entropy$/, /\/approx_kl$/, /\/ref_divergence$/, /\/grad_norm$/, /\/response_length$/,
                   /\/no_eos_ratio$/, /\/clip_fraction$/, /\/tokens_per_second$/, "time/step"];
 
@@ -22,7 +22,7 @@ function runTile(run) {
   if (steps.length) {
     facts.push(["steps", "up to " + steps[steps.length - 1]], ["time", secondsText(seconds[seconds.length - 1])]);
   }
-  for (const name of ["eval/accuracy", "eval/loss"]) {
+  for (const name of ["eval/accuracy", "eval/preference_accuracy", "eval/loss"]) {
     const curve = curveOf(run, name);
     if (curve) facts.push([name, numberText(curve.values[0]) + " → " + numberText(lastOf(curve))]);
   }

@@ -1,0 +1,87 @@
+#include "model_exports.h"
+
+#include <algorithm>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "orrery/base/error.h"
+#include "orrery/base/file.h"
+#include "orrery/base/log.h"
+#include "orrery/base/text.h"
+#include "orrery/master/step_clock.h"  // step_directory
+
+namespace orrery::cli {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+/// Replaces the link in one operation: there is never none, nor half a one.
+void point(const fs::path& pointer, const fs::path& exported) {
+  const fs::path fresh = pointer.string() + ".new";
+  std::error_code error;
+  fs::remove(fresh, error);
+  fs::create_directory_symlink(exported.filename(), fresh, error);
+  if (!error) fs::rename(fresh, pointer, error);
+  if (!error) return;
+  throw OutputError(base::concat(pointer.string(), ": ", error.message()));
+}
+
+}  // namespace
+
+ModelExports::ModelExports(fs::path folder, int keep, int n_checkpoints,
+                           const master::BestModel::State& best)
+    : folder_(std::move(folder)),
+      keep_(static_cast<size_t>(keep)),
+      n_checkpoints_(static_cast<size_t>(n_checkpoints)),
+      best_step_(best.step) {
+  note_checkpoint(best);
+}
+
+void ModelExports::note_checkpoint(const master::BestModel::State& best) {
+  best_of_checkpoints_.push_back(best.step);
+  while (best_of_checkpoints_.size() > n_checkpoints_) best_of_checkpoints_.pop_front();
+}
+
+bool ModelExports::is_best(const fs::path& exported) const {
+  const auto is_of = [&](int64_t step) {
+    return step >= 0 && exported.filename() == master::step_directory(step);
+  };
+  return is_of(best_step_) ||
+         std::any_of(best_of_checkpoints_.begin(), best_of_checkpoints_.end(), is_of);
+}
+
+void ModelExports::publish(const fs::path& exported) {
+  point(folder_ / "latest", exported);
+  std::vector<fs::path> all;
+  for (const fs::path& entry : base::list_folder(folder_)) {
+    if (entry.filename().string().starts_with("step-")) all.push_back(entry);
+  }
+  std::error_code ignored;
+  for (size_t i = 0; i + keep_ < all.size(); ++i) {
+    if (!is_best(all[i])) fs::remove_all(all[i], ignored);
+  }
+}
+
+void ModelExports::publish_best(const fs::path& exported, int64_t step) {
+  best_step_ = step;
+  point(folder_ / "best", exported);
+}
+
+master::BestModel::State restore_best(const fs::path& models,
+                                      const master::BestModel::State& best) {
+  std::error_code ignored;
+  if (best.step >= 0 && base::exists(models / master::step_directory(best.step))) {
+    point(models / "best", master::step_directory(best.step));
+    return best;
+  }
+  fs::remove(models / "best", ignored);
+  if (best.step < 0) return best;
+  base::log_warning(base::concat("the best model so far, of step ", best.step, ", is no longer in ",
+                                 models.string(), ": which one is best is found out anew"));
+  return {};
+}
+
+}  // namespace orrery::cli

@@ -1,0 +1,111 @@
+#include "generation_pass.h"
+
+#include <ATen/ops/empty.h>
+
+#include "orrery/base/error.h"
+#include "orrery/kernels/decode_attention.h"
+
+namespace orrery::model {
+namespace {
+
+int64_t memory_size(const Architecture& a, const PassRows& rows, int64_t n_sequences) {
+  return Arena::size_of(rows.n_own, a.hidden_size) + LayerActivations::size_of(a, rows) +
+         LayerScratch::size_of(a, rows) + 2 * Arena::size_of(n_sequences, a.hidden_size) +
+         (rows.tensor == nullptr ? 0 : Arena::size_of(n_sequences, a.vocab_size));
+}
+
+}  // namespace
+
+GenerationPass::GenerationPass(const Decoder& decoder, const GenerationWeights& weights,
+                               int64_t max_rows, int64_t max_context)
+    : shard_(decoder.shard()),
+      model_(decoder.architecture()),
+      local_(shard_architecture(model_, shard_.place)),
+      weights_(weights.shard()),
+      columns_(shard_, model_.vocab_size) {
+  rope_.extend(local_, max_context, decoder.dtype());
+  const at::TensorOptions options = at::TensorOptions().dtype(decoder.dtype());
+  // Not initialised: a call that decodes few tokens would spend its time on that.
+  const PassRows most = PassRows::whole(max_rows, shard_.tensor);
+  memory_ = at::empty({memory_size(local_, most, max_rows)}, options);
+  attention_scratch_ =
+      at::empty({kernels::decode_attention_scratch(local_.n_heads, local_.n_kv_heads,
+                                                   local_.head_dim, max_context)},
+                options);
+  positions_.reserve(static_cast<size_t>(max_rows));
+  last_rows_.reserve(static_cast<size_t>(max_rows));
+}
+
+/// Decoding steps have as many rows as the step before, but where a sequence has ended.
+void GenerationPass::lay_out(int64_t n_tokens, int64_t n_sequences) {
+  if (rows_.n_tokens == n_tokens && rows_.n_sequences == n_sequences) return;
+  rows_.n_tokens = n_tokens;
+  rows_.n_sequences = n_sequences;
+  rows_.rows = PassRows::whole(n_tokens, shard_.tensor);
+  ORRERY_ASSERT(memory_size(local_, rows_.rows, n_sequences) <= memory_.numel(),
+                "more tokens in one pass of generation than rows");
+  Arena arena(memory_);
+  rows_.x = arena.matrix(n_tokens, local_.hidden_size);
+  rows_.activations = LayerActivations::unkept(arena, local_, rows_.rows);
+  rows_.scratch = LayerScratch::from(arena, local_, rows_.rows);
+  rows_.last = arena.matrix(n_sequences, local_.hidden_size);
+  rows_.normed = arena.matrix(n_sequences, local_.hidden_size);
+  if (shard_.tensor != nullptr) {
+    rows_.own_logits = arena.matrix(n_sequences, local_.vocab_size);
+  }
+}
+
+/// Embeds the tokens, or receives what the stage before made of them.
+void GenerationPass::begin_stage(const GenerationInput& input) {
+  if (shard_.place.is_first_stage()) {
+    embed(weights_.embedding, rows_.rows, input.tokens, positions_, rows_.scratch.full, rows_.x);
+  } else {
+    shard_.pipe->exchange({}, {{shard_.place.pipe - 1, rows_.x}});
+  }
+}
+
+void GenerationPass::end_stage() {
+  if (shard_.place.is_last_stage()) return;
+  shard_.pipe->exchange({{shard_.place.pipe + 1, rows_.x}}, {});
+}
+
+void GenerationPass::compute_logits(const GenerationInput& input, at::Tensor& logits) {
+  const bool all_are_last = rows_.n_tokens == rows_.n_sequences;
+  if (!all_are_last) {
+    last_rows_.clear();
+    for (size_t s = 1; s < input.cu_seqlens.size(); ++s) {
+      last_rows_.push_back(input.cu_seqlens[s] - 1);
+    }
+    operators::take_rows(rows_.x, last_rows_, rows_.last);
+  }
+  operators::norm(weights_.final_norm, all_are_last ? rows_.x : rows_.last, rows_.normed, {});
+  if (shard_.tensor == nullptr) return apply(weights_.head, rows_.normed, logits);
+  apply(weights_.head, rows_.normed, rows_.own_logits);
+  columns_.gather(rows_.own_logits, logits);
+}
+
+void GenerationPass::run(const GenerationInput& input, PagePool& pages, at::Tensor& logits) {
+  const auto n_sequences = static_cast<int64_t>(input.n_context.size());
+  lay_out(static_cast<int64_t>(input.tokens.size()), n_sequences);
+  positions_.clear();
+  for (size_t s = 0; s < input.n_context.size(); ++s) {
+    const int32_t n_new = input.cu_seqlens[s + 1] - input.cu_seqlens[s];
+    for (int32_t i = 0; i < n_new; ++i) positions_.push_back(input.n_context[s] - n_new + i);
+  }
+  begin_stage(input);
+  const PassInput pass{local_, input.cu_seqlens, positions_, rope_, rows_.rows};
+  PagedCache cache{.pages = {},
+                   .page_table = input.page_table,
+                   .table_stride = input.table_stride,
+                   .n_context = input.n_context,
+                   .scratch = attention_scratch_};
+  for (size_t layer = 0; layer < weights_.layers.size(); ++layer) {
+    cache.pages = pages.layer(layer);
+    forward_layer(pass, weights_.layers[layer], rows_.x, rows_.activations, rows_.scratch, rows_.x,
+                  &cache);
+  }
+  end_stage();
+  if (shard_.place.is_last_stage()) compute_logits(input, logits);
+}
+
+}  // namespace orrery::model

@@ -1,0 +1,70 @@
+// The passes of generation over a shard's layers (layer.h): whole prompts, then one token of each
+// sequence after another, with packed weights and a cache, in buffers made once. Private to
+// src/model.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "columns.h"
+#include "generation_weights.h"
+#include "layer.h"
+#include "orrery/model/decoder.h"
+#include "page_pool.h"
+
+namespace orrery::model {
+
+/// The new tokens of some sequences, packed, and where their keys and values go.
+struct GenerationInput {
+  std::span<const int64_t> tokens;         // [T]
+  const std::vector<int32_t>& cu_seqlens;  // [S + 1]
+  std::span<const int32_t> n_context;      // [S] tokens of each so far, these included
+  const int32_t* page_table = nullptr;     // [S] rows table_stride apart
+  int64_t table_stride = 0;
+};
+
+class GenerationPass {
+ public:
+  /// Of the shard that `weights`, which must outlive it, were packed from.
+  ///   max_rows     tokens of one pass
+  ///   max_context  tokens of the longest sequence
+  GenerationPass(const Decoder& decoder, const GenerationWeights& weights, int64_t max_rows,
+                 int64_t max_context);
+
+  /// logits [S, V]: those after the last token of each sequence; written on the last stage only,
+  /// with the same bits on all tensor ranks. Collective over the shards of a data rank.
+  void run(const GenerationInput& input, PagePool& pages, at::Tensor& logits);
+
+ private:
+  /// Views of the buffers for a pass of so many rows and sequences.
+  struct Rows {
+    int64_t n_tokens = -1, n_sequences = -1;
+    PassRows rows;
+    at::Tensor x;  // [T, H]
+    LayerActivations activations;
+    LayerScratch scratch;
+    at::Tensor last, normed;  // [S, H]
+    at::Tensor own_logits;    // [S, own V]; with several tensor ranks
+  };
+  void lay_out(int64_t n_tokens, int64_t n_sequences);
+  void begin_stage(const GenerationInput& input);
+  void end_stage();
+  void compute_logits(const GenerationInput& input, at::Tensor& logits);
+
+  const Shard shard_;
+  const Architecture model_;
+  const Architecture local_;  // of the shard: its heads, blocks, vocabulary
+  const ShardWeights& weights_;
+  RopeTables rope_;
+  ColumnGather columns_;
+  at::Tensor memory_;
+  Rows rows_;
+  at::Tensor attention_scratch_;
+  std::vector<int32_t> positions_;  // [T]
+  std::vector<int64_t> last_rows_;  // [S]
+};
+
+}  // namespace orrery::model

@@ -1,0 +1,31 @@
+# What the folders base and kernels need where they are built for another processor: headers alone,
+# which are the same for every one, and GoogleTest from its sources. They are linked into a folder
+# of their own, because /usr/include also holds those of this machine's processor.
+set(headers ${CMAKE_BINARY_DIR}/headers)
+file(MAKE_DIRECTORY ${headers})
+foreach(name nlohmann spdlog fmt xxhash.h)
+  if(NOT EXISTS /usr/include/${name})
+    message(FATAL_ERROR "/usr/include/${name} not found: run tools/setup.sh --tests")
+  endif()
+  file(CREATE_LINK /usr/include/${name} ${headers}/${name} SYMBOLIC)
+endforeach()
+set(ORRERY_XXHASH_INCLUDE ${headers})
+find_package(Threads REQUIRED)
+
+add_library(orrery_portable_headers INTERFACE)
+target_include_directories(orrery_portable_headers SYSTEM INTERFACE ${headers})
+target_compile_definitions(orrery_portable_headers INTERFACE FMT_HEADER_ONLY SPDLOG_FMT_EXTERNAL)
+foreach(name nlohmann_json::nlohmann_json spdlog::spdlog)
+  add_library(${name} INTERFACE IMPORTED GLOBAL)
+  target_link_libraries(${name} INTERFACE orrery_portable_headers)
+endforeach()
+
+if(ORRERY_TESTS)
+  set(INSTALL_GTEST OFF)
+  add_subdirectory(/usr/src/googletest ${CMAKE_BINARY_DIR}/googletest EXCLUDE_FROM_ALL)
+  foreach(name gtest gtest_main gmock)
+    if(NOT TARGET GTest::${name})
+      add_library(GTest::${name} ALIAS ${name})
+    endif()
+  endforeach()
+endif()
