@@ -7,7 +7,7 @@
 DIR is what sft_arithmetic left behind (runs/sft_arithmetic/models/latest/actor). Without --methods
 all of them run, one after the other. A row has the accuracy of the first and the last evaluation in
 each seed, and whether the mean reward of the last tenth of the steps is above that of the first tenth
-by three standard errors or more. A run that is there already is not run again.
+by three standard errors or more. A run that is done is not run again; one that was cut off is.
 
 Needs Python 3 only. cost: methods x seeds x the time of such a run (250 steps: a minute on 2 cores)
 """
@@ -59,9 +59,6 @@ def train(arguments, method, seed):
             f"model.actor.path={arguments.model}", f"call.actor_train.method={method}",
             "evaluate.at_start=true", f"evaluate.every_steps={arguments.steps}",
             "export.every_steps=0", *arguments.set]
-    keys = "packed_input_ids,prompt_mask,packed_logprobs,versions,"
-    sets += [f"call.actor_gen.outputs={keys}seq_no_eos_mask",
-             f"call.actor_train.inputs={keys}rewards,seq_no_eos_mask"]
     command = ["mpirun", "--oversubscribe", "-n", str(arguments.workers + 1), arguments.orrery,
                "train", arguments.config, "--resume", "off"]
     for each in sets:

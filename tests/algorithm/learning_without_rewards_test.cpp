@@ -28,7 +28,7 @@ namespace {
 
 constexpr int kSteps = 60, kTenth = kSteps / 10;
 constexpr int kPairs = 16, kPromptLength = 3, kAnswerLength = 2;
-constexpr int kPrompts = 8;
+constexpr int kPrompts = 8, kDistilSteps = 150;  // what is sampled says less in a step
 constexpr uint64_t kSeeds[] = {1, 2, 3};
 
 enum class Signal { kGiven, kRemoved };
@@ -255,7 +255,7 @@ Progress distil(const Learner& learner, uint64_t seed, Signal signal) {
     const std::unique_ptr<Interface> generate = make(generation);
     CallContext call;
     call.seed = seed;
-    for (call.step = 1; call.step <= kSteps; ++call.step) {
+    for (call.step = 1; call.step <= kDistilSteps; ++call.step) {
       Lots lots(seed, call.step);
       std::vector<int64_t> ids;
       data::SequenceBatch prompts;
@@ -272,8 +272,8 @@ Progress distil(const Learner& learner, uint64_t seed, Signal signal) {
       answers.set(is_sampled ? "teacher_logprobs" : key, said.at(key), said.meta.at(key).lengths);
       const metrics::Statistics record = interface->train_step(of_student, answers, call).front();
       const double divergence = record.value(is_sampled ? "reverse_kl" : "divergence").value();
-      if (call.step <= kTenth) progress.first.add(-divergence);
-      if (call.step > kSteps - kTenth) progress.last.add(-divergence);
+      if (call.step <= kDistilSteps / 10) progress.first.add(-divergence);
+      if (call.step > kDistilSteps - kDistilSteps / 10) progress.last.add(-divergence);
     }
   });
   return progress;
