@@ -54,7 +54,7 @@ Job prepare_job(const std::string& config_file, const std::vector<std::string>& 
 
 /// What is evaluated without training.
 struct ModelToEvaluate {
-  std::string directory;  ///< model, checkpoint, or a run's export; empty: the configuration's
+  std::string directory;  ///< a model's, or a run's export; empty: the configuration's
   std::string run_name;   ///< empty: experiment.name with -evaluation
 };
 

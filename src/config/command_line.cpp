@@ -36,8 +36,7 @@ po::options_description evaluate_description(EvaluateOptions& options) {
   po::options_description description("options");
   auto add = description.add_options();
   add("model", po::value(&options.model)->value_name("DIR"),
-      "what is evaluated: a model directory, a checkpoint, or a run's models/latest, models/best "
-      "or "
+      "what is evaluated: a model directory, or a run's models/latest, models/best or "
       "models/step-NUMBER; without it what model.ROLE.path names");
   add("set", po::value(&options.sets)->value_name("K=V")->composing(),
       "override a configuration key; may be repeated");
