@@ -2,12 +2,17 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "orrery/algorithm/advantages.h"
 #include "orrery/algorithm/evaluation.h"
+#include "orrery/algorithm/group_advantages.h"
 #include "orrery/algorithm/log_probs.h"
+#include "orrery/algorithm/masked_statistics.h"
 #include "orrery/algorithm/minibatches.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
+#include "orrery/config/experiment.h"  // CallConfig
 
 namespace orrery::algorithm {
 
@@ -31,12 +36,54 @@ std::vector<int32_t> actions_of_each(const data::SequenceBatch& part) {
   return part.meta.at("action_mask").lengths.flat();
 }
 
+/// Of the answers that have one.
+void record_rewards(const at::Tensor& rewards, metrics::Statistics& statistics) {
+  const at::Tensor left_out = rewards.isnan();
+  record_spread(statistics, "task_reward", rewards, left_out.logical_not());
+  statistics.sum("left_out_answers", left_out.sum().item<double>());
+}
+
 }  // namespace
 
-std::vector<OptionProblem> DistillOptions::problems(const config::CallConfig&) const {
+std::vector<OptionProblem> DistillOptions::problems(const config::CallConfig& call) const {
   std::vector<OptionProblem> found;
-  if (coef == 0) found.push_back({"coef", "0: the teacher has no say and nothing is learned"});
+  if (call.kind != "train_step") return found;
+  if (coef == 0) {
+    found.push_back({"coef", has_rewards()
+                                 ? "0: the teacher has no say; interface grpo learns from "
+                                   "rewards alone"
+                                 : "0: the teacher has no say and nothing is learned"});
+  }
+  const bool reads_rewards =
+      std::any_of(call.inputs.begin(), call.inputs.end(),
+                  [](const config::KeyBinding& input) { return input.interface_key == "rewards"; });
+  if (has_rewards() && !reads_rewards) {
+    found.push_back({"estimator", base::concat(estimator,
+                                               " makes advantages of the input rewards; add it to "
+                                               "the inputs, or write none")});
+  }
+  if (!has_rewards() && reads_rewards) {
+    found.push_back({"inputs",
+                     "estimator = none reads no rewards; write estimator = grpo, dr_grpo or rloo, "
+                     "or leave the input rewards out"});
+  }
+  if (has_rewards() && reward_coef == 0) {
+    found.push_back({"reward_coef", "0: rewards have no say; write estimator = none"});
+  }
+  if (!has_rewards() && reward_coef != DistillOptions().reward_coef) {
+    found.push_back(
+        {"reward_coef", "has no effect with estimator = none", OptionProblem::Severity::kWarning});
+  }
   return found;
+}
+
+at::Tensor task_advantages(const data::SequenceBatch& input, const DistillOptions& options) {
+  const data::NestedLengths& tokens = input.meta.at("packed_input_ids").lengths;
+  const at::Tensor rewards = input.at("rewards").to(at::kDouble);
+  const at::Tensor advantages =
+      group_advantages(rewards, group_sizes_of(tokens), rewards.isnan().logical_not(),
+                       {.estimator = group_estimator_named(options.estimator)});
+  return per_action(options.reward_coef * advantages, tokens.flat());
 }
 
 Distill::Distill(DistillOptions options)
@@ -56,8 +103,14 @@ data::SequenceBatch Distill::inference(ModelContext& model, const data::Sequence
 std::vector<metrics::Statistics> Distill::train_step(ModelContext& model,
                                                      const data::SequenceBatch& input,
                                                      const CallContext& call) {
-  const data::SequenceBatch batch =
-      prepared(input, {"packed_input_ids", "packed_logprobs", "teacher_logprobs"});
+  data::SequenceBatch learned = input;
+  std::vector<std::string> keys = {"packed_input_ids", "packed_logprobs", "teacher_logprobs"};
+  if (options_.has_rewards()) {
+    learned.set("task_advantages", task_advantages(input, options_),
+                action_lengths(input.meta.at("packed_input_ids").lengths));
+    keys.emplace_back("task_advantages");
+  }
+  const data::SequenceBatch batch = prepared(learned, keys);
   std::vector<metrics::Statistics> records;
   for (const std::vector<int>& sequences :
        minibatches_of(batch, call, options_.n_minibatches, /*ppo_epochs=*/1)) {
@@ -69,7 +122,8 @@ std::vector<metrics::Statistics> Distill::train_step(ModelContext& model,
                      {.log_probs = log_probs,
                       .old_log_probs = part.at("packed_logprobs").to(log_probs.scalar_type()),
                       .teacher_log_probs = part.at("teacher_logprobs").to(log_probs.scalar_type()),
-                      .advantages = {},
+                      .advantages = part.has_data("task_advantages") ? part.at("task_advantages")
+                                                                     : at::Tensor(),
                       .mask = part.at("action_mask"),
                       .n_actions = actions_of_each(part)},
                      loss_)
@@ -77,6 +131,7 @@ std::vector<metrics::Statistics> Distill::train_step(ModelContext& model,
         },
         call.limits));
   }
+  if (options_.has_rewards()) record_rewards(input.at("rewards"), records.front());
   return records;
 }
 

@@ -1,7 +1,8 @@
 #include "orrery/algorithm/generation.h"
 
+#include <algorithm>  // find
 #include <span>
-#include <utility>
+#include <utility>  // move
 #include <vector>
 
 #include "orrery/algorithm/log_probs.h"
@@ -74,11 +75,22 @@ GeneratedBatch generate_batch(ModelContext& model, const data::SequenceBatch& pr
   batch.set("prompt_mask", generated.prompt_mask, tokens);
   batch.set("packed_logprobs", generated.packed_logprobs, actions);
   batch.set("sampling_logprobs", generated.sampling_logprobs, actions);
+  if (generated.entropies.defined()) batch.set("entropies", generated.entropies, actions);
   // The weights that generate in a step are those that all steps before it have made.
   batch.set("versions", at::full({actions.grand_total()}, step - 1, at::kLong), actions);
   batch.set("seq_no_eos_mask", generated.seq_no_eos_mask, ones);
-  return {.batch = std::move(batch), .prefilled_tokens = result.prefilled_tokens};
+  return {.batch = std::move(batch),
+          .prefilled_tokens = result.prefilled_tokens,
+          .preemptions = result.preemptions};
 }
+
+namespace {
+
+bool wants(const CallContext& call, const char* key) {
+  return std::find(call.outputs.begin(), call.outputs.end(), key) != call.outputs.end();
+}
+
+}  // namespace
 
 std::vector<int64_t> stop_ids(const data::Tokenizer& tokenizer) {
   const std::vector<int32_t> ids = tokenizer.eos_ids();
@@ -101,10 +113,13 @@ data::SequenceBatch Generate::generate(ModelContext& model, const data::Sequence
                                    .greedy = options_.greedy,
                                    .group_size = options_.group_size,
                                    .stop_ids = {},
-                                   .max_batch = options_.max_batch};
+                                   .max_batch = options_.max_batch,
+                                   .max_cache_tokens = options_.max_cache_tokens,
+                                   .measure_entropy = wants(call, "entropies")};
   if (options_.stop_at_eos) options.stop_ids = stop_ids(*model.tokenizer);
-  data::SequenceBatch output =
-      generate_batch(model, input, options, call.seed, call.step, call.watchers).batch;
+  GeneratedBatch generated =
+      generate_batch(model, input, options, call.seed, call.step, call.watchers);
+  data::SequenceBatch output = std::move(generated.batch);
 
   const auto n = static_cast<double>(output.meta.at("packed_input_ids").lengths.n_sequences());
   const auto prompts = static_cast<double>(input.meta.at("packed_prompts").lengths.grand_total() *
@@ -114,6 +129,7 @@ data::SequenceBatch Generate::generate(ModelContext& model, const data::Sequence
   statistics_.sum("generated_tokens", all - prompts);
   statistics_.mean("prompt_length", prompts, n);
   statistics_.mean("response_length", all - prompts, n);
+  statistics_.sum("preemptions", static_cast<double>(generated.preemptions));
   statistics_.mean("no_eos_ratio", output.at("seq_no_eos_mask").sum().item<double>(), n);
   return output;
 }

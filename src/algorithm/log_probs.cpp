@@ -81,18 +81,6 @@ data::SequenceBatch packed_log_probs(ModelContext& model, const data::SequenceBa
   return output;
 }
 
-model::LogProbs current_policy(ModelContext& model, const data::SequenceBatch& batch,
-                               double temperature, const parallel::MicroBatchLimits& limits) {
-  const at::Tensor both = run_by_sequence(
-      model, batch, action_lengths(batch.meta.at("packed_input_ids").lengths), limits,
-      [&](const model::PackedTokens& tokens) {
-        const model::LogProbs own = model.decoder->log_probs_and_entropy(tokens, temperature);
-        return at::stack({own.log_probs, own.entropy}, 1);
-      },
-      {2});
-  return {both.select(1, 0).contiguous(), both.select(1, 1).contiguous()};
-}
-
 at::Tensor current_values(ModelContext& model, const data::SequenceBatch& batch,
                           const parallel::MicroBatchLimits& limits) {
   return run_by_sequence(

@@ -91,10 +91,12 @@ const std::vector<Method>& table() {
         {"clip_range", "0.2"},
         {"clip_range_high", "0.28"},
         {"aggregation", "token_mean"},
-        {"top_entropy_fraction", "0.2"}}},
+        {"top_entropy_fraction", "0.2"}},
+       {"entropies"}},
       {"a3po",
        "arXiv 2512.06547",
-       {{"estimator", "grpo"}, {"interpolate_proximal", "true"}, {"aggregation", "token_mean"}}},
+       {{"estimator", "grpo"}, {"interpolate_proximal", "true"}, {"aggregation", "token_mean"}},
+       {"versions"}},
   };
   return kMethods;
 }
@@ -120,6 +122,13 @@ std::optional<std::string> longest_answer(const config::Experiment& experiment,
   return std::nullopt;
 }
 
+const config::KeyBinding* binding_of(const std::vector<config::KeyBinding>& bindings,
+                                     std::string_view key) {
+  const auto found = std::find_if(bindings.begin(), bindings.end(),
+                                  [&](const auto& each) { return each.interface_key == key; });
+  return found == bindings.end() ? nullptr : &*found;
+}
+
 class Expansion {
  public:
   Expansion(config::Experiment& experiment, std::vector<config::Problem>& warnings)
@@ -135,6 +144,7 @@ class Expansion {
     for (const MethodOption& option : method->options) {
       set(name, call, *method, option.name, option.value, where);
     }
+    for (const char* key : method->keys) bind(call, key);
     if (config::option_or<std::string>(call, "aggregation", "") != "constant") return;
     if (config::find_option(call, "constant_length") != nullptr) return;
     const std::optional<std::string> longest = longest_answer(experiment_, schemas_);
@@ -142,6 +152,21 @@ class Expansion {
   }
 
  private:
+  /// Where no call generates what `call` learns from, the checks of its options say what is
+  /// missing.
+  void bind(config::CallConfig& call, const char* key) {
+    const config::KeyBinding* answers = binding_of(call.inputs, "packed_input_ids");
+    if (answers == nullptr || binding_of(call.inputs, key) != nullptr) return;
+    for (auto& [name, other] : experiment_.calls) {
+      if (!other.enabled || other.kind != "generate") continue;
+      const config::KeyBinding* generated = binding_of(other.outputs, "packed_input_ids");
+      if (generated == nullptr || generated->graph_key != answers->graph_key) continue;
+      if (binding_of(other.outputs, key) == nullptr) other.outputs.push_back({key, key});
+      call.inputs.push_back({key, binding_of(other.outputs, key)->graph_key});
+      return;
+    }
+  }
+
   void set(const std::string& name, config::CallConfig& call, const Method& method,
            const char* option, const std::string& value, const config::Position& where) {
     const config::FieldInfo* field = field_of(schemas_, call, option);

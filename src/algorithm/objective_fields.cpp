@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <tuple>
 #include <utility>
 
 #include "orrery/algorithm/methods.h"
@@ -17,6 +18,9 @@ namespace {
 std::optional<double> above_0(double value) {
   return value > 0 ? std::optional<double>(value) : std::nullopt;
 }
+
+/// From here on a clip range is one for ratios of single tokens.
+constexpr double kTokenClipRange = 0.1;
 
 /// The rules, one group a method; `problems` collects what they find.
 class Rules {
@@ -51,6 +55,9 @@ class Rules {
                        [&](const auto& input) { return input.interface_key == key; });
   }
   bool is(const char* kind) const { return options_.surrogate == kind; }
+  void warn_if(bool is_odd, const char* option, const std::string& text) {
+    if (is_odd) problems_.push_back({option, text, OptionProblem::Severity::kWarning});
+  }
 
   void rewards() {
     unused_if(options_.reward_weight_2 != 1 && !reads("rewards_2"), "reward_weight_2",
@@ -60,6 +67,11 @@ class Rules {
     error_if((reads("rewards_2") || reads("rewards_3")) && reads("values"), "inputs",
              "a critic learns from the one reward that it reads; add several up in the call that "
              "gives it");
+    const bool has_weight = options_.reward_weight != 0 ||
+                            (reads("rewards_2") && options_.reward_weight_2 != 0) ||
+                            (reads("rewards_3") && options_.reward_weight_3 != 0);
+    error_if(!has_weight, "reward_weight",
+             "0: every answer has one reward and nothing is learned; write another weight");
     if (options_.estimator != "gdpo") return;
     for (const auto& [option, is_on] :
          {std::pair{"kl_coef", options_.kl_coef > 0},
@@ -131,15 +143,30 @@ class Rules {
     unused_if(
         options_.clip_range != 0.2 && !(is("ppo_clip") || (is("cispo") && needs_clip_range())),
         "clip_range", "surrogate = ppo_clip (or cispo)");
+    warn_if(!is_token_level && options_.clip_range >= kTokenClipRange, "clip_range",
+            base::concat(options_.clip_range,
+                         " is a range for ratios of tokens: that of an answer is their geometric "
+                         "mean and moves far less (GSPO: 0.0003, clip_range_high = 0.0004)"));
+    warn_if(is("ppo_clip") && options_.clip_range >= 1, "clip_range",
+            "from 1 on no ratio is too small: nothing is clipped below");
+    warn_if(is("reinforce") && options_.ppo_epochs > 1, "ppo_epochs",
+            "surrogate reinforce has no ratio: from the second pass on the answers are another "
+            "policy's, and nothing corrects for that; write 1, or surrogate = importance_sampling");
     unused_if(options_.cispo_lower && !is("cispo"), "cispo_lower", "surrogate = cispo");
     unused_if((options_.sapo_tau_positive != 1) && !is("sapo"), "sapo_tau_positive",
               "surrogate = sapo");
     unused_if((options_.sapo_tau_negative != 1.05) && !is("sapo"), "sapo_tau_negative",
               "surrogate = sapo");
-    unused_if(options_.gmpo_clip_low != 0.4 && !is("gmpo"), "gmpo_clip_low", "surrogate = gmpo");
-    unused_if(options_.gmpo_clip_high != 0.4 && !is("gmpo"), "gmpo_clip_high", "surrogate = gmpo");
-    unused_if(options_.dppo_threshold != 0.15 && !is("dppo_tv") && !is("dppo_kl"), "dppo_threshold",
-              "surrogate = dppo_tv or dppo_kl");
+    const bool is_dppo = is("dppo_tv") || is("dppo_kl");
+    for (const auto& [option, is_set, of] :
+         {std::tuple{"gmpo_clip_low", options_.gmpo_clip_low != 0.4 && !is("gmpo"), "gmpo"},
+          {"gmpo_clip_high", options_.gmpo_clip_high != 0.4 && !is("gmpo"), "gmpo"},
+          {"dppo_threshold", options_.dppo_threshold != 0.15 && !is_dppo, "dppo_tv or dppo_kl"}}) {
+      error_if(is_set && !is_token_level, option,
+               base::concat("clips single tokens, and ratio_level = ", options_.ratio_level,
+                            " has a ratio of whole answers; leave it out"));
+      unused_if(is_set && is_token_level, option, base::concat("surrogate = ", of).c_str());
+    }
   }
 
   bool needs_clip_range() const { return options_.cispo_lower || options_.clip_range_high == 0; }
@@ -161,6 +188,14 @@ class Rules {
   }
 
   void kl_and_entropy() {
+    error_if(
+        options_.top_entropy_fraction > 0 && !reads("entropies"), "top_entropy_fraction",
+        "the entropy at each token comes from the input entropies; add it to the outputs of the "
+        "call that generates and to the inputs of this one");
+    warn_if(options_.top_entropy_fraction == 0 && reads("entropies"), "inputs",
+            "entropies are measured and not read without top_entropy_fraction; leave them out");
+    warn_if(options_.top_entropy_fraction == 1, "top_entropy_fraction",
+            "1 leaves out no token; write 0, or a share below 1");
     unused_if(options_.kl_loss_estimator != "k3" && options_.kl_loss == 0, "kl_loss_estimator",
               "kl_loss");
     unused_if(options_.kl_loss_gradient != "direct" && options_.kl_loss == 0, "kl_loss_gradient",
@@ -170,6 +205,12 @@ class Rules {
   }
 
   void proximal() {
+    error_if(options_.behav_imp_weight_cap > 0 && options_.behav_imp_weight_cap < 1,
+             "behav_imp_weight_cap",
+             "below 1 drops the tokens on which generation and training agree; write 1 or more");
+    error_if(options_.early_stop_imp_ratio > 0 && options_.early_stop_imp_ratio < 1,
+             "early_stop_imp_ratio",
+             "the mean ratio begins at 1: below that every update is stopped; write more, or 0");
     unused_if(options_.fresh_token_proximal != "behaviour" && !options_.interpolate_proximal,
               "fresh_token_proximal", "interpolate_proximal");
     if (!options_.interpolate_proximal) return;
@@ -208,6 +249,14 @@ class Rules {
     error_if(options_.sampling_weight_cap > 0, "sampling_weight_cap",
              "rollout_correction covers the sampling options where sampling_logprobs is an input; "
              "write 0");
+    for (const auto& [option, is_wrong] :
+         {std::pair{"rollout_lower", options_.rollout_lower > 1},
+          {"rollout_upper", options_.rollout_upper > 0 && options_.rollout_upper < 1},
+          {"veto_ratio_min", options_.veto_ratio_min > 1},
+          {"veto_ratio_max", options_.veto_ratio_max > 0 && options_.veto_ratio_max < 1}}) {
+      error_if(is_wrong, option,
+               "leaves 1 outside, the ratio of a token on which generation and training agree");
+    }
     error_if(options_.rollout_upper > 0 && options_.rollout_lower > options_.rollout_upper,
              "rollout_lower",
              base::concat("is above rollout_upper (", options_.rollout_upper, ")"));

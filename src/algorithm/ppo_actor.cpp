@@ -98,6 +98,9 @@ PpoActor::Prepared PpoActor::prepare(ModelContext& model, const data::SequenceBa
   if (options_.kl_loss > 0) batch.set("ref_log_probs", input.at("packed_ref_logprobs"), actions);
   prepared.statistics = std::move(estimate.statistics);
   if (input.has_data("versions")) batch.set("versions", input.at("versions"), actions);
+  if (options_.top_entropy_fraction > 0) {
+    batch.set("entropies", input.at("entropies"), actions);
+  }
   if (needs_pass_before()) look_at_policy(model, input, call, policy, batch, prepared.statistics);
   if (options_.sampling_weight_cap > 0) {
     const at::Tensor weight = sampling_weight(
@@ -111,8 +114,7 @@ PpoActor::Prepared PpoActor::prepare(ModelContext& model, const data::SequenceBa
 }
 
 bool PpoActor::needs_pass_before() const {
-  return options_.recompute_log_probs || options_.has_correction() ||
-         options_.top_entropy_fraction > 0;
+  return options_.recompute_log_probs || options_.has_correction();
 }
 
 /// What the weights before the train step say of the batch, and what follows from it.
@@ -120,14 +122,8 @@ void PpoActor::look_at_policy(ModelContext& model, const data::SequenceBatch& in
                               const CallContext& call, const PolicyBatch& policy,
                               data::SequenceBatch& batch, metrics::Statistics& statistics) const {
   const data::NestedLengths actions = action_lengths(input.meta.at("packed_input_ids").lengths);
-  model::LogProbs now;
-  if (options_.top_entropy_fraction > 0) {
-    now = current_policy(model, input, options_.temperature, call.limits);
-    batch.set("entropies", now.entropy, actions);
-  } else {
-    now.log_probs = current_log_probs(model, input, options_.temperature, call.limits);
-  }
-  const at::Tensor of_engine = at::where(policy.mask, now.log_probs, 0.0);
+  const at::Tensor now = current_log_probs(model, input, options_.temperature, call.limits);
+  const at::Tensor of_engine = at::where(policy.mask, now, 0.0);
   record_mismatch(statistics, of_engine, policy.log_probs, policy.mask, actions.flat());
   if (options_.recompute_log_probs) batch.set("proximal_log_probs", of_engine, actions);
   if (options_.has_correction()) {

@@ -29,7 +29,8 @@ namespace {
 using graph::CallKind;
 
 const std::vector<std::string> kGenerated = {"packed_input_ids",  "prompt_mask", "packed_logprobs",
-                                             "sampling_logprobs", "versions",    "seq_no_eos_mask"};
+                                             "sampling_logprobs", "entropies",   "versions",
+                                             "seq_no_eos_mask"};
 
 /// What a policy or a critic learns from.
 const std::vector<std::string> kRewarded = {"packed_input_ids", "prompt_mask", "packed_logprobs",
@@ -129,6 +130,20 @@ Why two_answers_to_compare(const std::string& estimator, const std::string& grou
   return two_answers(estimator, group_size);
 }
 
+/// Of an estimator that is defined for the outcomes right and wrong.
+Why outcome_of_wrong(const std::string& estimator, const std::string& wrong) {
+  if (estimator == "maxrl" && std::stod(wrong) < 0) return "maxrl wants rewards of at least 0";
+  if (estimator == "pass_at_k" && std::stod(wrong) != 0) return "pass_at_k wants 0 for a wrong one";
+  return {};
+}
+
+Why outcome_of_right(const std::string& estimator, const std::string& correct) {
+  if (estimator == "maxrl" && std::stod(correct) < 0) return "maxrl wants rewards of at least 0";
+  if (estimator == "pass_at_k" && std::stod(correct) != 1)
+    return "pass_at_k wants 1 for a right one";
+  return {};
+}
+
 Why several_to_choose_from(const std::string& best_of, const std::string& group_size) {
   if (std::stoll(best_of) <= std::stoll(group_size)) return {};
   return "there are not so many answers to choose from; write group_size above it";
@@ -165,6 +180,8 @@ std::vector<Need> needs_of_estimation() {
     needs.push_back({option, "packed_input_ids", "group_size", several_to_choose_from});
   }
   needs.push_back({"estimator", "packed_input_ids", "group_size", two_answers_to_compare});
+  needs.push_back({"estimator", "rewards", "wrong", outcome_of_wrong});
+  needs.push_back({"estimator", "rewards", "correct", outcome_of_right});
   for (const char* option : {"mask_too_long", "mask_no_eos_with_zero"}) {
     needs.push_back({option, "packed_input_ids", "stop_at_eos", answers_that_end});
   }
@@ -174,8 +191,8 @@ std::vector<Need> needs_of_estimation() {
 InterfaceSignature policy(std::vector<std::string> inputs, std::vector<Agreement> agreements) {
   InterfaceSignature signature =
       train_step_of(std::move(inputs),
-                    {"packed_ref_logprobs", "dense_rewards", "sampling_logprobs", "versions",
-                     "rewards_2", "rewards_3"},
+                    {"packed_ref_logprobs", "dense_rewards", "sampling_logprobs", "entropies",
+                     "versions", "rewards_2", "rewards_3"},
                     {"prompts", "completions"});
   signature.agreements = agreements_of_policy(std::move(agreements));
   signature.needs = needs_of_estimation();
@@ -211,10 +228,13 @@ InterfaceSignature preferences() {
 /// On-policy distillation: the student's answers with its own and the teacher's log-probabilities.
 InterfaceSignature student() {
   InterfaceSignature signature =
-      train_step_of({"packed_input_ids", "prompt_mask", "packed_logprobs", "teacher_logprobs"}, {},
-                    {"prompts", "completions"});
-  signature.agreements = {temperature_of("packed_logprobs"), temperature_of("packed_input_ids"),
-                          temperature_of("teacher_logprobs")};
+      train_step_of({"packed_input_ids", "prompt_mask", "packed_logprobs", "teacher_logprobs"},
+                    {"rewards"}, {"prompts", "completions"});
+  signature.agreements = {temperature_of("packed_logprobs"),
+                          temperature_of("packed_input_ids"),
+                          temperature_of("teacher_logprobs"),
+                          {.option = "match", .key = "rewards", .may_differ = true}};
+  signature.needs = {{"estimator", "packed_input_ids", "group_size", two_answers_to_compare}};
   signature.of_other_roles = {"teacher_logprobs"};
   return signature;
 }

@@ -59,6 +59,7 @@ std::optional<GenerationLoad> generation_load_of(const Job& job, const graph::Ca
   return GenerationLoad{.n_prompts = divide_up(call.n_seqs, call.layout.data),
                         .group_size = options.group_size,
                         .max_batch = options.max_batch,
+                        .max_cache_tokens = options.max_cache_tokens,
                         .max_prompt_tokens = longest_prompt_of(job),
                         .max_new_tokens = options.max_new_tokens};
 }
@@ -88,7 +89,11 @@ int64_t page_numbers(const model::Architecture& architecture, const GenerationLo
   const int64_t places = std::min(load.max_batch, load.n_prompts * load.group_size);
   const int64_t own = places * pages_for(kernels::kPageTokens - 1 + answer);
   const int64_t shared = std::min(load.n_prompts, 2 * places + 1) * pages_for(prompt);
-  return (own + shared) * architecture.n_layers *
+  int64_t pages = own + shared;
+  if (load.max_cache_tokens > 0) {
+    pages = std::min(pages, load.max_cache_tokens / kernels::kPageTokens);
+  }
+  return pages * architecture.n_layers *
          kernels::page_size(architecture.n_kv_heads, architecture.head_dim);
 }
 

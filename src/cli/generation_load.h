@@ -15,7 +15,8 @@ constexpr int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 struct GenerationLoad {
   int64_t n_prompts = 0;
   int64_t group_size = 1;
-  int64_t max_batch = 256;  ///< sequences that are decoded at once
+  int64_t max_batch = 256;       ///< sequences that are decoded at once
+  int64_t max_cache_tokens = 0;  ///< 0: as many as they could need
   int64_t max_prompt_tokens = 0;
   int64_t max_new_tokens = 0;
 

@@ -6,6 +6,8 @@ namespace {
 
 constexpr const char* kActors = "train_step of grpo, ppo_actor";
 constexpr const char* kLearners = "train_step of grpo, ppo_actor, ppo_critic";
+constexpr const char* kLearnersFromRewards =
+    "train_step of grpo, ppo_actor, ppo_critic; of distill with an estimator";
 constexpr const char* kTrainSteps = "every train_step";
 
 constexpr Metric kRewards[] = {
@@ -119,6 +121,12 @@ constexpr Metric kGeneration[] = {
      .unit = "share",
      .definition = "answers that were cut off: no end token came within max_new_tokens",
      .source = "generate"},
+    {.name = "<call>/preemptions",
+     .unit = "count",
+     .definition =
+         "sequences that gave their pages back and were prefilled again, for lack of room "
+         "(`max_cache_tokens`)",
+     .source = "generate"},
 };
 
 constexpr Metric kLearning[] = {
@@ -162,8 +170,9 @@ constexpr Metric kLearning[] = {
      .source = "train_step of grpo, ppo_actor, ppo_critic, sft"},
     {.name = "<call>/left_out_answers",
      .unit = "count",
-     .definition = "answers without a reward: they have weight 0 and are in no other number",
-     .source = kLearners},
+     .definition = "answers without a reward: they have weight 0 and are in no other number; in "
+                   "distill they learn from the teacher alone",
+     .source = kLearnersFromRewards},
     {.name = "<call>/clipped_rewards",
      .unit = "count",
      .definition = "answers whose reward was beyond max_reward_clip",
@@ -201,7 +210,7 @@ constexpr Metric kLearning[] = {
      .unit = "reward",
      .definition = "an answer's reward after reward_bias, reward_scaling, length_penalty and "
                    "leave_one_out, before max_reward_clip",
-     .source = kLearners},
+     .source = kLearnersFromRewards},
     {.name = "<call>/reward",
      .spread = Spread::kMinMax,
      .unit = "reward",

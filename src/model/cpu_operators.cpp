@@ -564,6 +564,21 @@ void token_log_probs_backward(at::Tensor& logits, std::span<const int64_t> targe
   });
 }
 
+double row_entropy(const at::Tensor& logits, int64_t row, double inverse_temperature) {
+  return with_type(logits.scalar_type(), [&]<class T>() {
+    const int64_t no_target = -1;
+    T log_prob = 0, entropy = 0;
+    kernels::token_log_probs<T>({.logits = values<T>(logits) + row * logits.size(1),
+                                 .targets = &no_target,
+                                 .log_probs = &log_prob,
+                                 .entropy = &entropy,
+                                 .n_rows = 1,
+                                 .vocab_size = logits.size(1),
+                                 .inverse_temperature = inverse_temperature});
+    return static_cast<double>(entropy);
+  });
+}
+
 kernels::SampledToken draw(at::Tensor& logits, int64_t row, const kernels::SamplingRule& rule,
                            int64_t n_generated, double uniform, void* scratch) {
   return with_type(logits.scalar_type(), [&]<class T>() {

@@ -215,16 +215,6 @@ at::Tensor Decoder::log_probs(const PackedTokens& batch, double temperature) {
   return at::zeros({batch.n_actions()}, state_->parameters.values().options());
 }
 
-LogProbs Decoder::log_probs_and_entropy(const PackedTokens& batch, double temperature) {
-  check_temperature(temperature);
-  const at::Tensor output = run_pipeline(batch);
-  if (output.defined()) {
-    return model::head_log_probs(state_, output, batch, temperature, Entropy::kCompute);
-  }
-  const at::Tensor zeros = at::zeros({batch.n_actions()}, state_->parameters.values().options());
-  return {zeros, zeros};
-}
-
 at::Tensor Decoder::logits(const PackedTokens& batch) {
   const at::Tensor output = run_pipeline(batch);
   if (output.defined()) return head_logits(state_, output, batch);

@@ -15,6 +15,7 @@ std::vector<std::string> GenerationOptions::problems() const {
   at_least("min_new_tokens", min_new_tokens, 0);
   at_least("group_size", group_size, 1);
   at_least("max_batch", max_batch, 1);
+  at_least("max_cache_tokens", max_cache_tokens, 0);
   if (min_new_tokens > max_new_tokens) {
     found.push_back(base::concat("min_new_tokens (", min_new_tokens,
                                  ") is more than max_new_tokens (", max_new_tokens, ")"));

@@ -165,6 +165,8 @@ void token_log_probs(const at::Tensor& logits, std::span<const int64_t> targets,
 void token_log_probs_backward(at::Tensor& logits, std::span<const int64_t> targets,
                               double inverse_temperature, const TokenLogProbs& of,
                               const at::Tensor& dlog_probs, const at::Tensor& dentropy);
+/// Nats, of the distribution of a row of logits [N, V], as token_log_probs has it.
+double row_entropy(const at::Tensor& logits, int64_t row, double inverse_temperature);
 /// The next token of a sequence from its row of logits [N, V], which it changes. scratch:
 /// kernels::sampling_scratch_bytes(V).
 kernels::SampledToken draw(at::Tensor& logits, int64_t row, const kernels::SamplingRule& rule,

@@ -1,7 +1,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 
-#include <algorithm>  // copy
+#include <algorithm>  // any_of, copy
 
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"
@@ -13,9 +13,9 @@ namespace orrery::model {
 namespace {
 
 /// [A] of one list of each answer; 0 for actions inside the prompt.
-at::Tensor pack_log_probs(const PackedTokens& prompts, const GenerationResult& result,
-                          int64_t group_size, int64_t n_actions,
-                          std::vector<double> GeneratedSequence::*list) {
+at::Tensor packed_list(const PackedTokens& prompts, const GenerationResult& result,
+                       int64_t group_size, int64_t n_actions,
+                       std::vector<double> GeneratedSequence::*list) {
   at::Tensor packed = at::zeros({n_actions}, at::kDouble);
   double* to = packed.data_ptr<double>();
   for (size_t i = 0; i < result.sequences.size(); ++i) {
@@ -54,10 +54,13 @@ PackedGeneration pack_generation(const PackedTokens& prompts, const GenerationRe
   };
   packed.packed_input_ids = empty(n_tokens, at::kLong);
   const auto pack = [&](std::vector<double> GeneratedSequence::*list) {
-    return pack_log_probs(prompts, result, group_size, n_tokens - n_sequences, list).to(dtype);
+    return packed_list(prompts, result, group_size, n_tokens - n_sequences, list).to(dtype);
   };
   packed.packed_logprobs = pack(&GeneratedSequence::log_probs);
   packed.sampling_logprobs = pack(&GeneratedSequence::sampling_log_probs);
+  const bool is_measured = std::any_of(result.sequences.begin(), result.sequences.end(),
+                                       [](const auto& each) { return !each.entropies.empty(); });
+  if (is_measured) packed.entropies = pack(&GeneratedSequence::entropies);
   packed.prompt_mask = empty(n_tokens, at::kBool);
   packed.seq_no_eos_mask = empty(n_sequences, at::kBool);
   int64_t* ids = packed.packed_input_ids.data_ptr<int64_t>();

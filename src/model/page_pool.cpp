@@ -21,7 +21,7 @@ PagePool::PagePool(at::ScalarType dtype, int64_t n_layers, int64_t n_pages, int6
     throw CallError("no memory for the key/value cache",
                     {.expected = base::bytes_text(static_cast<int64_t>(size_bytes)),
                      .got = "an allocation failure",
-                     .advice = "lower max_batch or max_new_tokens"});
+                     .advice = "lower max_batch, max_new_tokens or max_cache_tokens"});
   }
   for (int64_t layer = 0; layer < n_layers; ++layer) {
     layers_.push_back(at::from_blob(page(static_cast<size_t>(layer), 0), {n_pages, page_numbers},
@@ -32,7 +32,7 @@ PagePool::PagePool(at::ScalarType dtype, int64_t n_layers, int64_t n_pages, int6
 }
 
 int32_t PagePool::take() {
-  ORRERY_ASSERT(!free_.empty(), "the key/value cache is smaller than its worst case");
+  ORRERY_ASSERT(!free_.empty(), "no page of the key/value cache is left");
   const int32_t taken = free_.back();
   free_.pop_back();
   holders_[static_cast<size_t>(taken)] = 1;

@@ -18,15 +18,15 @@ class PagePool {
   /// Throws CallError when the system does not give the memory.
   PagePool(at::ScalarType dtype, int64_t n_layers, int64_t n_pages, int64_t page_numbers);
 
-  /// A page with one holder, zeroed in all layers. There must be one left: the pool is made for the
-  /// worst case.
+  /// A page with one holder, zeroed in all layers. There must be one left.
   int32_t take();
   void share(int32_t page) { ++holders_[static_cast<size_t>(page)]; }
   void release(int32_t page);
   /// A page of its own with the same content.
   int32_t copy(int32_t page);
 
-  int64_t n_held() const { return n_pages_ - static_cast<int64_t>(free_.size()); }
+  int64_t n_free() const { return static_cast<int64_t>(free_.size()); }
+  int64_t n_held() const { return n_pages_ - n_free(); }
   /// [pages, numbers of a page]
   const at::Tensor& layer(size_t index) const { return layers_[index]; }
 

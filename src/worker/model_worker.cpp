@@ -192,6 +192,7 @@ algorithm::CallContext ModelWorker::call_context(const comm::Request& request,
   context.data_rank = hosted.model->at.data;
   context.data_size = call.layout.data;
   context.calls_per_step = job_.graph.calls_per_step(request.call);
+  context.outputs = hosted.outputs;
   context.samples = job_.run_directory / "samples";
   context.failed_answers = job_.run_directory / "failed_answers";
   return context;

@@ -59,6 +59,7 @@ data::SequenceBatch rewarded_batch() {
   batch.set("packed_logprobs", numbers(n_actions, 2, -6, -5), action_lengths(tokens));
   batch.set("packed_ref_logprobs", numbers(n_actions, 3, -6, -5), action_lengths(tokens));
   batch.set("sampling_logprobs", numbers(n_actions, 8, -6, -5), action_lengths(tokens));
+  batch.set("entropies", numbers(n_actions, 11, 0, 5), action_lengths(tokens));
   batch.set("versions", numbers(n_actions, 9, -3, 0).to(at::kLong), action_lengths(tokens));
   batch.set("values", numbers(n_tokens, 4, -1, 1), tokens);
   batch.set("rewards", numbers(8, 5, -1, 1), one_each(tokens));
@@ -311,6 +312,12 @@ INSTANTIATE_TEST_SUITE_P(
                 kTrain,
                 {option("discount", "0.9"), option("student_log_probs", "current"),
                  option("surrogate", "reinforce"), option("coef", "0.5")}},
+        Example{"distill",
+                kTrain,
+                {option("estimator", "rloo"), option("reward_coef", "0.5")},
+                false,
+                2,
+                {3}},
         Example{"distill_full", kTrain}, Example{"distill_full", kInfer},
         Example{"distill_full",
                 kTrain,
@@ -449,13 +456,49 @@ const std::vector<Knob> kKnobs = {
     {"ppo_critic", option("value_norm_beta", "0.5"), {option("value_norm", "true")}},
     {"ppo_critic", option("value_norm_eps", "0.5"), {option("value_norm", "true")}},
     {"ppo_critic", option("kl_coef", "0.5")},
+    {"distill", option("coef", "0.5")},
+    {"distill", option("discount", "0.5")},
+    {"distill", option("student_log_probs", "current")},
+    {"distill", option("surrogate", "reinforce")},
+    {"distill", option("temperature", "0.5")},
+    {"distill", option("n_minibatches", "2")},
+    {"distill", option("estimator", "grpo")},
+    {"distill", option("estimator", "rloo")},
+    {"distill", option("reward_coef", "0.3"), {option("estimator", "dr_grpo")}},
+    {"distill_full", option("divergence", "forward_kl")},
+    {"distill_full", option("divergence", "jsd")},
+    {"distill_full", option("beta", "0.2"), {option("divergence", "jsd")}},
+    {"distill_full", option("softmax_temperature", "2")},
+    {"distill_full",
+     option("times_temperature_squared", "true"),
+     {option("softmax_temperature", "2")}},
+    {"distill_full", option("n_minibatches", "2")},
+    {"dpo", option("beta", "0.5")},
+    {"dpo", option("label_smoothing", "0.2")},
+    {"dpo", option("length_normalization", "mean")},
+    {"dpo", option("nll_coef", "0.5")},
+    {"dpo", option("nll_reduction", "sequence_mean"), {option("nll_coef", "0.5")}},
+    {"dpo", option("n_minibatches", "2")},
+    {"dpo", option("loss", "robust_dpo"), {option("label_smoothing", "0.2")}},
+    {"dpo", option("loss", "ipo")},
+    {"dpo", option("loss", "hinge")},
+    {"dpo", option("loss", "simpo")},
+    {"dpo", option("gamma", "0.5"), {option("loss", "simpo")}},
+    {"dpo", option("loss", "cpo")},
+    {"dpo", option("loss", "orpo")},
+    {"dpo", option("desirable_weight", "0.5"), {option("loss", "kto")}},
+    {"dpo", option("undesirable_weight", "0.5"), {option("loss", "kto")}},
+    {"reward_model", option("centering_coef", "0.2")},
 };
+
+bool has_value_head(const std::string& interface) {
+  return interface == "ppo_critic" || interface == "reward_model";
+}
 
 TEST(Options, EachChangesWhatIsLearned) {
   for (const Knob& knob : kKnobs) {
     SCOPED_TRACE(knob.interface + (" " + knob.changed.name) + " " + knob.changed.value);
-    Example without{knob.interface, kTrain, knob.around,
-                    knob.interface == std::string("ppo_critic")};
+    Example without{knob.interface, kTrain, knob.around, has_value_head(knob.interface)};
     without.n_calls = 3;  // moments of returns differ from the second update on
     Example with = without;
     with.options.push_back(knob.changed);

@@ -8,13 +8,13 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include <cmath>
 #include <cstdio>
 
 #include "model_for_test.h"
 #include "orrery/algorithm/methods.h"
 #include "orrery/algorithm/registry.h"
 #include "orrery/comm/thread_communicator.h"
+#include "progress_for_test.h"
 
 namespace orrery::algorithm {
 namespace {
@@ -58,29 +58,6 @@ data::NestedLengths one_an_answer() {
   return lengths;
 }
 
-/// Rewards of the answers of a partition of steps.
-struct Sample {
-  double n = 0, sum = 0, squares = 0;
-
-  void add(const at::Tensor& rewards) {
-    n += static_cast<double>(rewards.numel());
-    sum += rewards.sum().item<double>();
-    squares += rewards.square().sum().item<double>();
-  }
-  double mean() const { return sum / n; }
-  double square_of_error() const { return (squares / n - mean() * mean()) / (n - 1); }
-};
-
-struct Progress {
-  Sample first, last;
-
-  /// In standard errors of the difference.
-  double gain() const {
-    return (last.mean() - first.mean()) /
-           std::sqrt(first.square_of_error() + last.square_of_error() + 1e-12);
-  }
-};
-
 Progress train(const Method& method, uint64_t seed, Rewards given) {
   Progress progress;
   comm::run_as_threads(1, [&](comm::Communicator& group) {
@@ -109,6 +86,7 @@ Progress train(const Method& method, uint64_t seed, Rewards given) {
     CallContext call;
     call.call = "c";
     call.seed = seed;
+    call.outputs = {method.keys.begin(), method.keys.end()};
     for (call.step = 1; call.step <= kSteps; ++call.step) {
       data::SequenceBatch answers = generate->generate(model, prompts_of(call.step), call);
       const at::Tensor rewards = rewards_of(answers);
@@ -122,7 +100,6 @@ Progress train(const Method& method, uint64_t seed, Rewards given) {
   return progress;
 }
 
-constexpr double kErrors = 3;
 constexpr uint64_t kSeeds[] = {1, 2, 3};
 
 TEST(Learning, OfEachMethodIsSeenInEachSeed) {

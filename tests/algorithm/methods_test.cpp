@@ -2,6 +2,7 @@
 // before a run.
 #include "orrery/algorithm/methods.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "orrery/algorithm/agreements.h"
@@ -78,9 +79,7 @@ std::string texts(const std::vector<config::Problem>& problems) {
 TEST(Methods, AreSoundAndStandInTheResolvedConfiguration) {
   for (const Method& method : methods()) {
     SCOPED_TRACE(method.name);
-    const bool needs_versions = std::string(method.name) == "a3po";
-    const Loaded got =
-        load(base::concat("method = ", method.name), needs_versions ? ", versions" : "");
+    const Loaded got = load(base::concat("method = ", method.name));
 
     EXPECT_EQ(texts(got.problems), "");
     EXPECT_EQ(texts(got.warnings), "");
@@ -90,6 +89,26 @@ TEST(Methods, AreSoundAndStandInTheResolvedConfiguration) {
     const std::string resolved = config::resolved_config(got.experiment, interface_schemas());
     EXPECT_NE(resolved.find(base::concat("method = ", method.name)), std::string::npos);
   }
+}
+
+/// `inputs` or `outputs` of a call of the resolved configuration.
+std::string resolved_keys(const Loaded& loaded, const char* call, const char* list) {
+  const std::string text = config::resolved_config(loaded.experiment, interface_schemas());
+  const size_t section = text.find(base::concat("[call.", call, "]"));
+  const size_t begin = text.find(base::concat("\n", list, " = "), section) + 1;
+  return text.substr(begin, text.find('\n', begin) - begin);
+}
+
+TEST(Methods, BringTheKeysThatTheyReadFromGeneration) {
+  const Loaded got = load("method = high_entropy");
+
+  EXPECT_THAT(resolved_keys(got, "gen", "outputs"), testing::EndsWith(", entropies"));
+  EXPECT_THAT(resolved_keys(got, "train", "inputs"), testing::EndsWith(", entropies"));
+  // What generation writes already is not written twice.
+  const Loaded with_versions = load("method = a3po");
+  EXPECT_THAT(resolved_keys(with_versions, "gen", "outputs"),
+              testing::EndsWith("packed_logprobs, versions, seq_no_eos_mask"));
+  EXPECT_THAT(resolved_keys(with_versions, "train", "inputs"), testing::EndsWith(", versions"));
 }
 
 TEST(Methods, OfAConstantLengthTakeThatOfGeneration) {
@@ -126,6 +145,7 @@ const std::vector<Refused> kRefused = {
     {"kl_loss = 0.1", "kl_loss"},
     {"entropy_coef = -1", "entropy_coef"},
     {"top_entropy_fraction = 1.5", "top_entropy_fraction"},
+    {"top_entropy_fraction = 0.5", "top_entropy_fraction"},
     {"interpolate_proximal = true", "interpolate_proximal"},
     {"rollout_upper = 2", "rollout_upper"},
     {"rollout_correction = mask", "rollout_correction"},
@@ -139,7 +159,43 @@ const std::vector<Refused> kRefused = {
     {"estimator = rloo\nleave_one_out = true", "leave_one_out"},
     {"kl_reward_estimator = k3", "kl_reward_estimator"},
     {"estimator = reinforce_plus_plus\nwhiten_scope = sequences\ndiscount = 0.9", "whiten_scope"},
+    {"ratio_level = sequence\nclip_range = 0.0003\ngmpo_clip_low = 0.1", "gmpo_clip_low"},
+    {"ratio_level = sequence_token\nclip_range = 0.0003\ngmpo_clip_high = 1", "gmpo_clip_high"},
+    {"method = gspo\ndppo_threshold = 0.1", "dppo_threshold"},
+    {"method = gspo\nsurrogate = dppo_kl", "ratio_level"},
+    {"method = gspo\nsurrogate = gmpo", "ratio_level"},
+    {"reward_weight = 0", "reward_weight"},
+    {"method = gdpo\nmax_reward_clip = 5", "max_reward_clip"},
+    {"recompute_log_probs = true\nbehav_imp_weight_cap = 0.9", "behav_imp_weight_cap"},
+    {"early_stop_imp_ratio = 0.5", "early_stop_imp_ratio"},
+    {"rollout_correction = truncate\nrollout_upper = 0.5", "rollout_upper"},
+    {"rollout_correction = mask\nrollout_lower = 1.5", "rollout_lower"},
+    {"rollout_correction = truncate\nveto_ratio_min = 2", "veto_ratio_min"},
+    {"rollout_correction = truncate\nveto_ratio_max = 0.9", "veto_ratio_max"},
+    {"rollout_correction = truncate\ninterpolate_proximal = true", "rollout_correction"},
+    {"rollout_correction = truncate\nsampling_weight_cap = 2", "sampling_weight_cap"},
+    {"method = maxrl\nkl_coef = 0.1", "kl_coef"},
+    {"method = rloo\ngroup_std = batch", "group_std"},
 };
+
+TEST(ObjectiveOptions, AreRefusedWithFileAndLine) {
+  const std::string problems = texts(load("entropy_coef = -1").problems);
+
+  EXPECT_THAT(problems, testing::MatchesRegex("x\\.cfg:[0-9]+: call\\.train\\.entropy_coef: .*\n"));
+}
+
+/// Lines of the call that gives the rewards, and who is at fault for them.
+TEST(ObjectiveOptions, OfOutcomesWantRewardsOfOutcomes) {
+  const auto problems = [](const char* method, const char* reward) {
+    return texts(load(base::concat("method = ", method, "\n[call.reward]\n", reward)).problems);
+  };
+  EXPECT_EQ(problems("pass_at_k", "wrong = 0"), "");
+  EXPECT_THAT(problems("pass_at_k", "wrong = -1"), testing::HasSubstr("pass_at_k wants 0"));
+  EXPECT_THAT(problems("pass_at_k", "correct = 2"), testing::HasSubstr("pass_at_k wants 1"));
+  EXPECT_EQ(problems("maxrl", "correct = 2"), "");
+  EXPECT_THAT(problems("maxrl", "wrong = -1"), testing::HasSubstr("at least 0"));
+  EXPECT_EQ(problems("grpo", "wrong = -1"), "");
+}
 
 TEST(ObjectiveOptions, ThatMakeNoSenseAreRefusedBeforeARun) {
   for (const Refused& refused : kRefused) {
@@ -155,6 +211,19 @@ TEST(ObjectiveOptions, ThatChangeNothingAreNamed) {
 
   EXPECT_NE(warnings.find("call.train.gmpo_clip_low: has no effect"), std::string::npos);
   EXPECT_NE(warnings.find("call.train.kl_loss_estimator: has no effect"), std::string::npos);
+}
+
+TEST(ObjectiveOptions, ThatAreHardlyMeantAreNamed) {
+  const auto warnings = [](const char* train, const char* inputs = "") {
+    return texts(load(train, inputs).warnings);
+  };
+  EXPECT_THAT(warnings("ratio_level = sequence"), testing::HasSubstr("call.train.clip_range: 0.2"));
+  EXPECT_THAT(warnings("clip_range = 1"), testing::HasSubstr("call.train.clip_range"));
+  EXPECT_THAT(warnings("method = rloo\nppo_epochs = 2"),
+              testing::HasSubstr("call.train.ppo_epochs"));
+  EXPECT_THAT(warnings("top_entropy_fraction = 1", ", entropies"),
+              testing::HasSubstr("call.train.top_entropy_fraction: 1 leaves out no token"));
+  EXPECT_THAT(warnings("", ", entropies"), testing::HasSubstr("are measured and not read"));
 }
 
 }  // namespace

@@ -53,7 +53,9 @@ TEST_P(EveryKind, GivesTheEntropyAndItsGradients) {
   const ReferenceDecoder reference(decoder);
   const Sequences sequences = random_sequences(kLengths, decoder.architecture().vocab_size);
 
-  const LogProbs got = decoder.log_probs_and_entropy(pack(sequences), 1.3);
+  const PackedTokens batch = pack(sequences);
+  const LogProbs got =
+      decoder.head_measured_log_probs(batch, decoder.hidden(batch), 1.3, EntropyGradient::kFlows);
   const at::Tensor log_probs = reference.log_probs(sequences, 1.3);
   const at::Tensor entropy = reference.entropy(sequences, 1.3);
   const at::Tensor weights = action_weights(entropy.numel(), at::kDouble);

@@ -5,7 +5,9 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
+#include <string>
 
 #include "orrery/base/error.h"
 #include "reference_decoder.h"
@@ -88,6 +90,31 @@ TEST_P(EveryKindGenerates, RecordsTheLogProbsThatTrainingComputes) {
             1e-9);
 }
 
+/// Largest difference of the recorded entropies from those of a forward pass over prompt and
+/// answer.
+double difference_from_entropies_of_training(Decoder& decoder, const Sequences& prompts,
+                                             GenerationOptions options) {
+  const at::NoGradGuard no_grad;
+  options.measure_entropy = true;
+  const GenerationResult result = generate(decoder, prompts, options);
+  double worst = 0;
+  for (size_t i = 0; i < result.sequences.size(); ++i) {
+    const GeneratedSequence& sequence = result.sequences[i];
+    std::vector<int64_t> ids = prompts[i / size_t(options.group_size)];
+    const int64_t first = static_cast<int64_t>(ids.size()) - 1;
+    ids.insert(ids.end(), sequence.tokens.begin(), sequence.tokens.end());
+    const PackedTokens batch = pack({ids});
+    const at::Tensor forced =
+        decoder
+            .head_measured_log_probs(batch, decoder.hidden(batch),
+                                     options.temperature == 0 ? 1 : options.temperature)
+            .entropy;
+    worst = std::max(worst, max_difference(at::tensor(sequence.entropies, at::kDouble),
+                                           forced.narrow(0, first, forced.numel() - first)));
+  }
+  return worst;
+}
+
 /// One option of generation changed from a plain one.
 std::vector<GenerationOptions> every_option() {
   const GenerationOptions plain{.max_new_tokens = 24, .group_size = 2, .stop_ids = {7, 8}};
@@ -112,13 +139,14 @@ std::vector<GenerationOptions> every_option() {
   return all;
 }
 
-TEST(Generator, RecordsTheLogProbsThatTrainingComputesUnderEveryOption) {
+TEST(Generator, RecordsTheLogProbsAndEntropiesThatTrainingComputesUnderEveryOption) {
   Decoder exact = small_decoder("llama", at::kDouble), rounded = small_decoder("llama", at::kFloat);
   const Sequences prompts = prompts_for(exact);
   const std::vector<GenerationOptions> options = every_option();
   for (size_t i = 0; i < options.size(); ++i) {
     SCOPED_TRACE(testing::Message() << "option " << i);
     EXPECT_LT(difference_from_training(exact, prompts, options[i]), 1e-9);
+    EXPECT_LT(difference_from_entropies_of_training(exact, prompts, options[i]), 1e-9);
     EXPECT_LT(difference_from_training(rounded, prompts, options[i]), 1e-4);
   }
 }
@@ -358,6 +386,92 @@ TEST(Generator, AcceptsNoPromptAndNamesWrongOptions) {
                                 .top_k = 5,
                                 .max_batch = 0};
   EXPECT_EQ(wrong.problems().size(), 4u);
+}
+
+/// Answers of 60 tokens to groups of 3, eight of them at a time.
+GenerationOptions crowded() { return {.max_new_tokens = 60, .group_size = 3, .max_batch = 8}; }
+
+/// Pages of all places at their longest, and of the prompts: what the cache holds without a limit.
+int64_t worst_case_tokens(const Sequences& prompts, const GenerationOptions& options) {
+  size_t longest = 0;
+  for (const std::vector<int64_t>& prompt : prompts) longest = std::max(longest, prompt.size());
+  return options.max_batch * (static_cast<int64_t>(longest) + options.max_new_tokens);
+}
+
+TEST_P(EveryKindGenerates, TheSameWithRoomForAThirdOfTheTokens) {
+  for (const at::ScalarType dtype : {at::kDouble, at::kFloat}) {
+    const Decoder decoder = small_decoder(GetParam(), dtype);
+    const Sequences prompts = prompts_for(decoder);
+    at::NoGradGuard no_grad;
+    GenerationOptions options = crowded();
+    const GenerationResult expected = generate(decoder, prompts, options);
+    EXPECT_EQ(expected.preemptions, 0);
+
+    options.max_cache_tokens = worst_case_tokens(prompts, options) * 3 / 10;
+    const GenerationResult result = generate(decoder, prompts, options);
+
+    EXPECT_GE(result.preemptions, 1) << "the cache was never full";
+    expect_same(result, expected);
+  }
+}
+
+TEST(Generator, GoesOnWithRoomForOneSequenceAlone) {
+  const Decoder decoder = small_decoder("llama", at::kDouble);
+  const Sequences prompts = prompts_for(decoder);
+  at::NoGradGuard no_grad;
+  GenerationOptions options = crowded();
+  const GenerationResult expected = generate(decoder, prompts, options);
+
+  options.max_cache_tokens = 48 + 96;  // a prompt of 33 tokens, and its sequence of 93
+  expect_same(generate(decoder, prompts, options), expected);
+}
+
+TEST(Generator, RefusesACacheThatOneSequenceDoesNotFit) {
+  const Decoder decoder = small_decoder("llama", at::kDouble);
+  const Sequences prompts = prompts_for(decoder);
+  GenerationOptions options = crowded();
+  options.max_cache_tokens = 48 + 96 - 1;
+  try {
+    generate(decoder, prompts, options);
+    FAIL() << "nothing was thrown";
+  } catch (const ConfigError& error) {
+    EXPECT_NE(std::string(error.what()).find("at least 144, for a prompt of 33 tokens"),
+              std::string::npos)
+        << error.what();
+  }
+}
+
+TEST(Generator, ServesRandomLoadsWithRandomRoomAlike) {
+  const Decoder decoder = small_decoder("llama", at::kFloat);
+  at::NoGradGuard no_grad;
+  uint64_t state = 1;
+  const auto random = [&](int64_t below) {
+    state = state * 6364136223846793005ULL + 1442695040888963407ULL;
+    return static_cast<int64_t>(state >> 33U) % below;
+  };
+  int64_t preemptions = 0;
+  for (int round = 0; round < 60; ++round) {
+    std::vector<int64_t> lengths;
+    for (int64_t i = 0; i < 1 + random(6); ++i) lengths.push_back(1 + random(40));
+    const Sequences prompts = random_sequences(lengths, decoder.architecture().vocab_size);
+    GenerationOptions options{
+        .max_new_tokens = 1 + random(50),
+        .group_size = 1 + random(4),
+        .stop_ids = round % 2 == 0 ? std::vector<int64_t>{5} : std::vector<int64_t>{},
+        .max_batch = 1 + random(12)};
+    const GenerationResult expected = generate(decoder, prompts, options);
+    const int64_t longest = *std::max_element(lengths.begin(), lengths.end());
+    const auto pages = [](int64_t n) { return (n + 15) / 16; };
+    const int64_t least = 16 * (pages(longest) + pages(longest + options.max_new_tokens));
+    options.max_cache_tokens = least + random(2 * least);
+    SCOPED_TRACE(testing::Message() << "round " << round << ", " << options.max_cache_tokens);
+
+    const GenerationResult result = generate(decoder, prompts, options);
+
+    expect_same(result, expected);
+    preemptions += result.preemptions;
+  }
+  EXPECT_GT(preemptions, 20);
 }
 
 }  // namespace

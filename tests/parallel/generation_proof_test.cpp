@@ -26,6 +26,7 @@ std::vector<Case> cases() {
   options.group_size = 3;
   options.max_batch = 4;  // sequences wait, and join while others decode
   options.stop_ids = {5};
+  options.measure_entropy = true;
   model::GenerationOptions greedy = options, filtered = options;
   greedy.greedy = true;
   filtered.temperature = 1.4;
@@ -35,8 +36,14 @@ std::vector<Case> cases() {
   masked.temperature = 0.8;
   masked.min_new_tokens = 6;
   masked.never_ids = {0, 9, 13, 18};  // of the vocabulary of several tensor ranks
-  return {
-      {"sampled", options}, {"greedy", greedy}, {"top-k and top-p", filtered}, {"masked", masked}};
+  model::GenerationOptions crowded = options;
+  crowded.stop_ids = {};
+  crowded.max_cache_tokens = 96;  // of 4 x 41: sequences are preempted and resumed
+  return {{"sampled", options},
+          {"greedy", greedy},
+          {"top-k and top-p", filtered},
+          {"masked", masked},
+          {"crowded", crowded}};
 }
 
 model::GenerationResult generate(const model::Decoder& decoder,
@@ -61,6 +68,7 @@ TEST_P(EveryLayoutGenerates, TheTokensOfOneWorker) {
   disturb(whole.parameters());
   for (const Case& wanted : cases()) {
     const model::GenerationResult expected = generate(whole, wanted.options);
+    EXPECT_EQ(expected.preemptions > 0, wanted.options.max_cache_tokens > 0);
     for (const graph::Degrees& degrees : layouts(a)) {
       if (degrees.data > 1) continue;  // data ranks generate for themselves
       SCOPED_TRACE(testing::Message()
@@ -71,14 +79,17 @@ TEST_P(EveryLayoutGenerates, TheTokensOfOneWorker) {
         const model::GenerationResult got = generate(*shard.decoder, wanted.options);
 
         const std::lock_guard lock(mutex);
+        EXPECT_EQ(got.preemptions, expected.preemptions);
         ASSERT_EQ(got.sequences.size(), expected.sequences.size());
         for (size_t i = 0; i < got.sequences.size(); ++i) {
           EXPECT_EQ(got.sequences[i].tokens, expected.sequences[i].tokens) << "sequence " << i;
           EXPECT_EQ(got.sequences[i].finish, expected.sequences[i].finish);
+          ASSERT_EQ(got.sequences[i].entropies.size(), expected.sequences[i].tokens.size());
           for (size_t t = 0; t < got.sequences[i].log_probs.size(); ++t) {
             EXPECT_NEAR(got.sequences[i].log_probs[t], expected.sequences[i].log_probs[t], 1e-9);
             EXPECT_NEAR(got.sequences[i].sampling_log_probs[t],
                         expected.sequences[i].sampling_log_probs[t], 1e-9);
+            EXPECT_NEAR(got.sequences[i].entropies[t], expected.sequences[i].entropies[t], 1e-9);
           }
         }
       });

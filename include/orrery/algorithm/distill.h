@@ -3,7 +3,7 @@
 //
 //   distill       on-policy: the student generates, the teacher's inference gives the
 //                 log-probability of each token, and teacher - student becomes the token's
-//                 advantage (sampled_distillation.h)
+//                 advantage (sampled_distillation.h), beside that of a reward where there is one
 //   distill_full  on given or generated answers: the divergence of the whole next-token
 //                 distributions (model/divergence.h). The teacher's inference gives hidden states;
 //                 train_step makes both logits of a chunk of tokens at a time, with the head of the
@@ -27,6 +27,8 @@ struct DistillOptions {
   double discount = 0;
   std::string student_log_probs = "old";
   std::string surrogate = "importance_sampling";
+  std::string estimator = "none";
+  double reward_coef = 1;
   double temperature = 1;
   int64_t n_minibatches = 1;
   std::string match = "exact";
@@ -46,15 +48,28 @@ struct DistillOptions {
           "importance_sampling: the ratio to the log-probabilities before the step; reinforce: the "
           "log-probability",
           config::one_of({"importance_sampling", "reinforce"}));
+    field(
+        &C::estimator, "estimator",
+        "what the input rewards add to the advantage: that of an answer against the prompt's other "
+        "answers, as grpo, dr_grpo or rloo has it; none: nothing, not read",
+        config::one_of({"none", "grpo", "dr_grpo", "rloo"}));
+    field(&C::reward_coef, "reward_coef", "weight of that advantage", config::at_least(0));
     field(&C::temperature, "temperature", "as in generation: divides the logits", config::above(0));
     field(&C::n_minibatches, "n_minibatches", "optimizer steps for each batch",
           config::at_least(1));
     field(&C::match, "match", "when an evaluated answer is right",
-          config::one_of({"exact", "numeric"}));
+          config::one_of({"exact", "numeric", "math"}));
   }
 
+  bool has_rewards() const { return estimator != "none"; }
   std::vector<OptionProblem> problems(const config::CallConfig& call) const;
 };
+
+/// [A] fp64: reward_coef times the advantage of each answer among the answers to its prompt, at all
+/// its actions; 0 for an answer whose reward is NaN, which is no member of its group.
+///   input  packed_input_ids [T], rewards [N]
+/// Local. Of options with an estimator. Throws CallError for a reward that is infinite.
+at::Tensor task_advantages(const data::SequenceBatch& input, const DistillOptions& options);
 
 class Distill final : public Interface {
  public:
@@ -63,8 +78,8 @@ class Distill final : public Interface {
   /// In: packed_input_ids. Out: packed_logprobs [A] in the decoder's type.
   data::SequenceBatch inference(ModelContext& model, const data::SequenceBatch& input,
                                 const CallContext& call) override;
-  /// In: packed_input_ids, prompt_mask [T], packed_logprobs, teacher_logprobs [A]. The loss is the
-  /// mean over answer tokens; one record a minibatch.
+  /// In: packed_input_ids, prompt_mask [T], packed_logprobs, teacher_logprobs [A], with an
+  /// estimator rewards [N]. The loss is the mean over answer tokens; one record a minibatch.
   std::vector<metrics::Statistics> train_step(ModelContext& model, const data::SequenceBatch& input,
                                               const CallContext& call) override;
   Evaluation evaluate(ModelContext& model, const EvaluationInput& input,
@@ -101,7 +116,7 @@ struct DistillFullOptions {
     field(&C::n_minibatches, "n_minibatches", "optimizer steps for each batch",
           config::at_least(1));
     field(&C::match, "match", "when an evaluated answer is right",
-          config::one_of({"exact", "numeric"}));
+          config::one_of({"exact", "numeric", "math"}));
   }
 
   std::vector<OptionProblem> problems(const config::CallConfig& call) const;

@@ -20,6 +20,7 @@ struct GenerateOptions {
   int64_t top_k = 0;
   bool stop_at_eos = true;
   int64_t max_batch = 256;
+  int64_t max_cache_tokens = 0;
 
   template <class Visitor>
   static void visit_fields(Visitor& field) {
@@ -35,6 +36,11 @@ struct GenerateOptions {
     field(&C::top_k, "top_k", "sample from so many tokens; 0: all", config::at_least(0));
     field(&C::stop_at_eos, "stop_at_eos", "an end token ends the answer", config::anything());
     field(&C::max_batch, "max_batch", "sequences decoded at a time", config::at_least(1));
+    field(
+        &C::max_cache_tokens, "max_cache_tokens",
+        "tokens of them whose keys and values have room at a time; where that is too little the "
+        "youngest wait and are prefilled again, with the same answers; 0: all that could be needed",
+        config::at_least(0));
   }
 
   /// An answer that must be longer than it may be.
@@ -48,7 +54,8 @@ class Generate final : public Interface {
   /// In: packed_prompts [tokens] int64, one a sample. Out, group_size sequences a sample:
   /// packed_input_ids [T] int64, prompt_mask [T] bool, seq_no_eos_mask [N] bool, in the decoder's
   /// type packed_logprobs [A] of the policy at its temperature and sampling_logprobs [A] of the
-  /// distribution drawn from (model/generator.h).
+  /// distribution drawn from, and, where the graph wants it, entropies [A] of the policy
+  /// (model/generator.h).
   data::SequenceBatch generate(ModelContext& model, const data::SequenceBatch& input,
                                const CallContext& call) override;
 
@@ -61,12 +68,14 @@ std::vector<int64_t> stop_ids(const data::Tokenizer& tokenizer);
 
 struct GeneratedBatch {
   data::SequenceBatch batch;     ///< of the keys above
-  int64_t prefilled_tokens = 0;  ///< each prompt's once, however many answers it gets
+  int64_t prefilled_tokens = 0;  ///< each prompt's once, however many answers it gets; again where
+                                 ///< a sequence was preempted
+  int64_t preemptions = 0;       ///< of sequences, for lack of room (max_cache_tokens)
 };
 
 /// Answers to `prompts` (a batch with packed_prompts). Ids that are no token of the model's
-/// tokenizer are never drawn, whatever options.never_ids is. `watchers` are told of each answer when
-/// it is finished.
+/// tokenizer are never drawn, whatever options.never_ids is. `watchers` are told of each answer
+/// when it is finished.
 GeneratedBatch generate_batch(ModelContext& model, const data::SequenceBatch& prompts,
                               model::GenerationOptions options, uint64_t seed, int64_t step,
                               std::span<AnswerWatcher* const> watchers = {});

@@ -49,7 +49,10 @@ struct CallContext {
   parallel::MicroBatchLimits limits;
   int data_rank = 0;
   int data_size = 1;
-  int64_t calls_per_step = 1;            ///< how often the call runs in a step
+  int64_t calls_per_step = 1;  ///< how often the call runs in a step
+  /// Of generate and inference: the keys that the graph wants, by the interface's names. What
+  /// costs something may be left out where it is not among them.
+  std::vector<std::string> outputs;
   std::filesystem::path samples;         ///< folder for dumps of generated samples; empty: none
   std::filesystem::path failed_answers;  ///< folder of their record; empty: none
   std::vector<AnswerWatcher*> watchers;  ///< of a generate call: to be told of its answers

@@ -24,10 +24,6 @@ at::Tensor current_log_probs(ModelContext& model, const data::SequenceBatch& bat
 data::SequenceBatch packed_log_probs(ModelContext& model, const data::SequenceBatch& input,
                                      double temperature, const parallel::MicroBatchLimits& limits);
 
-/// current_log_probs() with the entropy of each action's distribution, without gradients.
-model::LogProbs current_policy(ModelContext& model, const data::SequenceBatch& batch,
-                               double temperature, const parallel::MicroBatchLimits& limits);
-
 /// Of a decoder with a value head: [T] in the decoder's type.
 at::Tensor current_values(ModelContext& model, const data::SequenceBatch& batch,
                           const parallel::MicroBatchLimits& limits);

@@ -22,8 +22,9 @@ class PpoActor final : public Interface {
 
   /// In: packed_input_ids, prompt_mask [T], packed_logprobs [A], rewards, seq_no_eos_mask [N]; with
   /// kl_coef or kl_loss also packed_ref_logprobs [A], with sampling_weight_cap sampling_logprobs
-  /// [A]; rewards_2 and rewards_3 [N] and versions [A] int64 where bound, with interpolate_proximal
-  /// and max_staleness; values, dense_rewards [T] where bound. One record a minibatch.
+  /// [A], with top_entropy_fraction entropies [A]; rewards_2 and rewards_3 [N] and versions [A]
+  /// int64 where bound, with interpolate_proximal and max_staleness; values, dense_rewards [T]
+  /// where bound. One record a minibatch.
   std::vector<metrics::Statistics> train_step(ModelContext& model, const data::SequenceBatch& input,
                                               const CallContext& call) override;
   /// In: packed_input_ids. Out: packed_logprobs [A] in the decoder's type.
@@ -45,7 +46,7 @@ class PpoActor final : public Interface {
     metrics::Statistics statistics;
   };
   Prepared prepare(ModelContext& model, const data::SequenceBatch& input, const CallContext& call);
-  /// Whether log-probabilities or entropies before the first update are needed: a forward pass.
+  /// Whether log-probabilities before the first update are needed: a forward pass.
   bool needs_pass_before() const;
   void look_at_policy(ModelContext& model, const data::SequenceBatch& input,
                       const CallContext& call, const PolicyBatch& policy,

@@ -102,9 +102,6 @@ class Decoder {
   /// Throws as check_tokens, and ConfigError unless temperature > 0.
   at::Tensor log_probs(const PackedTokens& batch, double temperature = 1.0);
 
-  /// The same with the entropy of each of these distributions, differentiable too.
-  LogProbs log_probs_and_entropy(const PackedTokens& batch, double temperature = 1.0);
-
   /// [T, V] in dtype(), differentiable. T * V numbers: for tests and scoring of few sequences.
   /// In a pipeline as log_probs.
   at::Tensor logits(const PackedTokens& batch);

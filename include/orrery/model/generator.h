@@ -3,8 +3,8 @@
 //
 // The order of admission is the order of the prompts and, within one, of its members: it never
 // depends on time. Every draw is keyed by SamplingKey and position, and each row of each matmul is
-// summed in the same order whatever else is in the batch: the tokens do not depend on max_batch or
-// on the other prompts.
+// summed in the same order whatever else is in the batch: the tokens do not depend on max_batch, on
+// the room for keys and values, or on the other prompts.
 //
 // One thread; collective over the shards of a data rank, which all get the result. All buffers are
 // made at the start of generate(): a decoded token allocates nothing.
@@ -40,6 +40,10 @@ struct GenerationOptions {
   std::vector<int64_t> stop_ids = {};   // empty: run to max_new_tokens
   std::vector<int64_t> never_ids = {};  // never drawn: ids of the vocabulary that have no token
   int64_t max_batch = 256;              // sequences decoded at a time
+  int64_t max_cache_tokens = 0;         // tokens whose keys and values have room at a time; where
+                                        // that is too little the youngest sequences wait and are
+                                        // prefilled again. 0: as many as could be needed
+  bool measure_entropy = false;         // one more pass over a row of logits
 
   /// One sentence for each impossible value; empty: sound.
   std::vector<std::string> problems() const;
@@ -64,15 +68,18 @@ struct GeneratedSequence {
                                   // over the whole vocabulary, as training computes it
   std::vector<double> sampling_log_probs;  // under the distribution it was drawn from: after
                                            // barring, temperature, top-k, top-p; greedy: 0
+  std::vector<double> entropies;  // nats, of the policy where each token was drawn; empty: not
+                                  // measured
   Finish finish = Finish::kLength;
 };
 
 /// Prompt-major, member-minor: entry prompt * group_size + member.
 struct GenerationResult {
   std::vector<GeneratedSequence> sequences;
-  int64_t prefilled_tokens = 0;
+  int64_t prefilled_tokens = 0;  // those of resumed sequences again
   int64_t decoded_tokens = 0;
   int64_t decode_steps = 0;
+  int64_t preemptions = 0;
 };
 
 class GenerationWeights;
@@ -119,11 +126,12 @@ struct PackedGeneration {
   at::Tensor packed_input_ids;   // [T] int64
   at::Tensor packed_logprobs;    // [A] of the policy; 0 for actions inside the prompt
   at::Tensor sampling_logprobs;  // [A] of the distribution drawn from, likewise
+  at::Tensor entropies;          // [A] of the policy, likewise; undefined: not measured
   at::Tensor prompt_mask;        // [T] bool, true on prompt tokens
   at::Tensor seq_no_eos_mask;    // [N] bool, true where the answer was cut by its length
 };
 
-/// Log-probabilities are rounded to `dtype`: kFloat or kDouble.
+/// Log-probabilities and entropies are rounded to `dtype`: kFloat or kDouble.
 /// Throws ShapeError unless result.sequences has group_size entries for each prompt.
 PackedGeneration pack_generation(const PackedTokens& prompts, const GenerationResult& result,
                                  int64_t group_size, at::ScalarType dtype);

@@ -1,0 +1,412 @@
+#include "generation_loop.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
+
+#include <algorithm>   // max, sort
+#include <functional>  // greater
+
+#include "orrery/base/error.h"
+#include "orrery/kernels/decode_attention.h"  // kPageTokens
+#include "orrery/kernels/sample_rows.h"       // DrawKey
+
+namespace orrery::model {
+namespace {
+
+using kernels::kPageTokens;
+
+/// Prompt tokens that one prefill takes at most, unless one prompt alone has more.
+constexpr int64_t kPrefillTokens = 2048;
+
+int64_t pages_for(int64_t n_tokens) { return (n_tokens + kPageTokens - 1) / kPageTokens; }
+
+kernels::SamplingRule sampling_rule(const GenerationOptions& options) {
+  return {.greedy = options.greedy || options.temperature == 0,
+          .temperature = options.temperature == 0 ? 1 : options.temperature,
+          .filter = {.top_k = options.top_k, .top_p = options.top_p},
+          .min_new_tokens = options.min_new_tokens,
+          .stop_ids = options.stop_ids,
+          .never_ids = options.never_ids};
+}
+
+int64_t longest_of(const std::vector<int32_t>& cu_seqlens) {
+  int64_t longest = 0;
+  for (size_t s = 0; s + 1 < cu_seqlens.size(); ++s) {
+    longest = std::max<int64_t>(longest, cu_seqlens[s + 1] - cu_seqlens[s]);
+  }
+  return longest;
+}
+
+}  // namespace
+
+int64_t least_cache_tokens(int64_t longest_prompt, int64_t longest_context) {
+  return (pages_for(longest_prompt) + pages_for(longest_context)) * kPageTokens;
+}
+
+GenerationLoop::GenerationLoop(const Decoder& decoder, const GenerationWeights& weights,
+                               const PackedTokens& prompts, std::span<const SamplingKey> keys,
+                               const GenerationOptions& options, const GenerationListener& listener)
+    : shard_(decoder.shard()),
+      architecture_(decoder.architecture()),
+      local_(shard_architecture(architecture_, shard_.place)),
+      prompts_(prompts),
+      keys_(keys),
+      options_(options),
+      listener_(listener),
+      n_prompts_(prompts.n_sequences()),
+      n_sequences_(n_prompts_ * options.group_size),
+      n_places_(std::min(options.max_batch, n_sequences_)),
+      longest_prompt_(longest_of(prompts.cu_seqlens)),
+      max_context_(std::min(longest_prompt_ + options.max_new_tokens, architecture_.max_positions)),
+      table_stride_(pages_for(max_context_)),
+      max_rows_(std::max({n_places_, longest_prompt_, std::min(kPrefillTokens, prompts.size())})),
+      rule_(sampling_rule(options)),
+      pass_(decoder, weights, max_rows_, max_context_),
+      is_limited_(n_pages() < worst_case_pages()),
+      pages_(decoder.dtype(), local_.n_layers, n_pages(),
+             kernels::page_size(local_.n_kv_heads, local_.head_dim)),
+      live_(static_cast<size_t>(n_prompts_)),
+      page_table_(static_cast<size_t>(n_places_ * table_stride_)),
+      logits_(at::empty({n_places_, architecture_.vocab_size},
+                        at::TensorOptions().dtype(decoder.dtype()))),
+      row_(at::empty({1, architecture_.vocab_size}, logits_.options())),
+      scratch_(static_cast<size_t>(kernels::sampling_scratch_bytes(architecture_.vocab_size)) /
+                   sizeof(std::max_align_t) +
+               1) {
+  places_.reserve(static_cast<size_t>(n_places_));
+  tokens_.reserve(static_cast<size_t>(n_places_));
+  n_context_.reserve(static_cast<size_t>(n_places_));
+  result_.sequences.resize(static_cast<size_t>(n_sequences_));
+  for (int64_t i = 0; i < n_sequences_; ++i) {
+    GeneratedSequence& sequence = result_.sequences[static_cast<size_t>(i)];
+    const size_t room = static_cast<size_t>(new_tokens_of(prompt_of(i)));
+    sequence.tokens.reserve(room);
+    sequence.log_probs.reserve(room);
+    sequence.sampling_log_probs.reserve(room);
+    if (options_.measure_entropy) sequence.entropies.reserve(room);
+  }
+}
+
+GenerationResult GenerationLoop::run() {
+  while (next_ < n_sequences_ || !places_.empty() || !preempted_.empty()) {
+    resume();
+    if (preempted_.empty()) admit();
+    if (listener_.between_tokens) listener_.between_tokens();
+    if (!places_.empty()) decode_step();
+  }
+  ORRERY_ASSERT(pages_.n_held() == 0, "generation ended with pages still held");
+  return std::move(result_);
+}
+
+int64_t GenerationLoop::prompt_length(int64_t prompt) const {
+  const size_t p = static_cast<size_t>(prompt);
+  return prompts_.cu_seqlens[p + 1] - prompts_.cu_seqlens[p];
+}
+
+const int64_t* GenerationLoop::prompt_tokens(int64_t prompt) const {
+  return prompts_.tokens.const_data_ptr<int64_t>() +
+         prompts_.cu_seqlens[static_cast<size_t>(prompt)];
+}
+
+int64_t GenerationLoop::new_tokens_of(int64_t prompt) const {
+  return std::min(options_.max_new_tokens, architecture_.max_positions - prompt_length(prompt));
+}
+
+int64_t GenerationLoop::n_generated_of(int64_t sequence) const {
+  return static_cast<int64_t>(result_.sequences[static_cast<size_t>(sequence)].tokens.size());
+}
+
+/// Pages that can be held at once: the own pages of the neediest members that fill all places,
+/// and the pages of as many prompts as can be alive with them and with one prefill ahead.
+int64_t GenerationLoop::worst_case_pages() const {
+  std::vector<int64_t> own, shared;
+  for (int64_t p = 0; p < n_prompts_; ++p) {
+    const int64_t n = prompt_length(p);
+    const int64_t member = pages_for(n + new_tokens_of(p)) - n / kPageTokens;
+    own.insert(own.end(), static_cast<size_t>(options_.group_size), member);
+    shared.push_back(pages_for(n));
+  }
+  const auto sum_of_largest = [](std::vector<int64_t>& values, int64_t count) {
+    std::sort(values.begin(), values.end(), std::greater<>());
+    int64_t sum = 0;
+    for (size_t i = 0; i < std::min(values.size(), static_cast<size_t>(count)); ++i) {
+      sum += values[i];
+    }
+    return sum;
+  };
+  // Live prompts: one for each place, and those of one admission, which fill places too.
+  return sum_of_largest(own, n_places_) + sum_of_largest(shared, 2 * n_places_ + 1);
+}
+
+/// Of the cache.
+int64_t GenerationLoop::n_pages() const {
+  const int64_t worst = worst_case_pages();
+  if (options_.max_cache_tokens == 0) return worst;
+  return std::min(worst, options_.max_cache_tokens / kPageTokens);
+}
+
+/// Whether so many pages may be taken for a sequence that joins. Each of those that are decoded may
+/// be at the end of a page: one is left for it, so that nobody joins only to be preempted.
+bool GenerationLoop::has_room(int64_t n_pages) const {
+  return !is_limited_ || pages_.n_free() >= n_pages + static_cast<int64_t>(places_.size());
+}
+
+int32_t* GenerationLoop::table_row(size_t place) {
+  return page_table_.data() + place * static_cast<size_t>(table_stride_);
+}
+
+void GenerationLoop::resume() {
+  while (!preempted_.empty() && static_cast<int64_t>(places_.size()) < n_places_) {
+    const int64_t sequence = *preempted_.begin();
+    const int64_t n_tokens = prompt_length(prompt_of(sequence)) + n_generated_of(sequence);
+    if (!has_room(pages_for(n_tokens))) return;
+    resume_first();
+  }
+}
+
+/// The prompt as it came first, then the answer's tokens, each as its decoding step saw it; the
+/// last one's logits give the next.
+void GenerationLoop::resume_first() {
+  const int64_t sequence = *preempted_.begin();
+  preempted_.erase(preempted_.begin());
+  const int64_t prompt = prompt_of(sequence), n_prompt = prompt_length(prompt);
+  const std::vector<int64_t>& answer = result_.sequences[static_cast<size_t>(sequence)].tokens;
+  const int64_t n_context = n_prompt + n_generated_of(sequence);
+  const Place place{sequence, n_context, pages_for(n_context), new_tokens_of(prompt)};
+  int32_t* const table = table_row(places_.size());
+  for (int64_t page = 0; page < place.n_pages; ++page) table[page] = pages_.take();
+  result_.prefilled_tokens += place.n_context;
+
+  const auto run = [&](std::span<const int64_t> tokens, int64_t context) {
+    n_context_.assign(1, static_cast<int32_t>(context));
+    cu_seqlens_ = {0, static_cast<int32_t>(tokens.size())};
+    run_pass(tokens, table);
+  };
+  run({prompt_tokens(prompt), static_cast<size_t>(n_prompt)}, n_prompt);
+  for (int64_t done = 0; done < n_generated_of(sequence); done += max_rows_) {
+    const int64_t count = std::min(max_rows_, n_generated_of(sequence) - done);
+    run(std::span(answer).subspan(static_cast<size_t>(done), static_cast<size_t>(count)),
+        n_prompt + done + count);
+  }
+
+  draws_.resize(1);
+  if (shard_.place.is_last_stage()) draws_[0] = draw(sequence, logits_, 0);
+  share_draws();
+  places_.push_back(place);
+  if (append(place, draws_[0])) remove_place(places_.size() - 1);
+}
+
+void GenerationLoop::admit() {
+  while (next_ < n_sequences_ && static_cast<int64_t>(places_.size()) < n_places_) {
+    const bool is_prefilled = !live_[static_cast<size_t>(prompt_of(next_))].first.empty();
+    if (is_prefilled ? !has_room(1) : !prefill_next()) return;
+    admit_member(next_++);
+  }
+}
+
+/// Prefills the prompt that is next and those after it whose members find a place and pages now;
+/// only the last of them may have members that do not. False: there is no room for one.
+bool GenerationLoop::prefill_next() {
+  const int64_t free_places = n_places_ - static_cast<int64_t>(places_.size());
+  const int64_t first = prompt_of(next_);
+  const int64_t end = std::min(n_sequences_, next_ + free_places);  // of the members
+  n_context_.clear();
+  cu_seqlens_.assign(1, 0);
+  prefill_table_.clear();
+  int64_t n_pages = 0;  // of prompts, and one for each member's copy
+  for (int64_t p = first; p <= prompt_of(end - 1); ++p) {
+    const int64_t n = prompt_length(p);
+    if (p > first && cu_seqlens_.back() + n > kPrefillTokens) break;
+    const int64_t members = std::min(end, (p + 1) * options_.group_size) - p * options_.group_size;
+    if (!has_room(n_pages + pages_for(n) + (p > first ? members : 1))) break;
+    n_pages += pages_for(n) + members;
+    std::vector<int32_t>& pages = live_[static_cast<size_t>(p)].pages;
+    for (int64_t page = 0; page < pages_for(n); ++page) pages.push_back(pages_.take());
+    n_context_.push_back(static_cast<int32_t>(n));
+    cu_seqlens_.push_back(cu_seqlens_.back() + static_cast<int32_t>(n));
+    prefill_table_.insert(prefill_table_.end(), pages.begin(), pages.end());
+    prefill_table_.resize(n_context_.size() * static_cast<size_t>(table_stride_));
+  }
+  if (n_context_.empty()) return false;
+  run_pass({prompt_tokens(first), static_cast<size_t>(cu_seqlens_.back())}, prefill_table_.data());
+  draw_first_tokens(first);
+  result_.prefilled_tokens += cu_seqlens_.back();
+  return true;
+}
+
+/// n_context_.size() sequences, cut at cu_seqlens_; their logits are the first rows of logits_.
+void GenerationLoop::run_pass(std::span<const int64_t> tokens, const int32_t* page_table) {
+  const auto n = static_cast<int64_t>(n_context_.size());
+  if (!pass_logits_.defined() || pass_logits_.size(0) != n) {
+    pass_logits_ = logits_.narrow(0, 0, n);
+  }
+  pass_.run({.tokens = tokens,
+             .cu_seqlens = cu_seqlens_,
+             .n_context = n_context_,
+             .page_table = page_table,
+             .table_stride = table_stride_},
+            pages_, pass_logits_);
+}
+
+/// For all members of the prompts that were just prefilled, from their logits.
+void GenerationLoop::draw_first_tokens(int64_t first_prompt) {
+  const auto group = static_cast<size_t>(options_.group_size);
+  draws_.resize(n_context_.size() * group);
+  if (shard_.place.is_last_stage()) {
+    for (size_t i = 0; i < draws_.size(); ++i) {
+      row_.copy_(logits_.select(0, static_cast<int64_t>(i / group)));  // drawing changes them
+      draws_[i] = draw(first_prompt * options_.group_size + static_cast<int64_t>(i), row_, 0);
+    }
+  }
+  share_draws();
+  for (size_t i = 0; i < n_context_.size(); ++i) {
+    const auto from = draws_.begin() + static_cast<ptrdiff_t>(i * group);
+    live_[static_cast<size_t>(first_prompt) + i].first.assign(from,
+                                                              from + static_cast<ptrdiff_t>(group));
+  }
+}
+
+/// From the last stage to the others.
+void GenerationLoop::share_draws() {
+  if (shard_.pipe == nullptr) return;
+  static_assert(sizeof(Draw) == 32);
+  at::Tensor bytes =
+      at::from_blob(draws_.data(), {static_cast<int64_t>(draws_.size() * sizeof(Draw))}, at::kByte);
+  shard_.pipe->broadcast(bytes, shard_.place.n_pipe - 1);
+}
+
+/// Gives the member its first token; takes a place unless that finishes it.
+void GenerationLoop::admit_member(int64_t sequence) {
+  const int64_t prompt = prompt_of(sequence), member = sequence % options_.group_size;
+  LivePrompt& live = live_[static_cast<size_t>(prompt)];
+  const Place place{sequence, prompt_length(prompt), static_cast<int64_t>(live.pages.size()),
+                    new_tokens_of(prompt)};
+  if (!append(place, live.first[static_cast<size_t>(member)])) {
+    int32_t* const table = table_row(places_.size());
+    const int64_t n_full = place.n_context / kPageTokens;
+    for (size_t i = 0; i < live.pages.size(); ++i) {
+      const int32_t page = live.pages[i];
+      const bool full = static_cast<int64_t>(i) < n_full;
+      if (full) pages_.share(page);
+      table[i] = full ? page : pages_.copy(page);
+    }
+    places_.push_back(place);
+  }
+  if (member == options_.group_size - 1) {
+    for (const int32_t page : live.pages) pages_.release(page);
+    live = {};
+  }
+}
+
+/// The next token of a sequence, from its row of logits, which it changes.
+GenerationLoop::Draw GenerationLoop::draw(int64_t sequence, at::Tensor& logits, int64_t row) {
+  const int64_t n_generated = n_generated_of(sequence);
+  const SamplingKey& key = keys_[static_cast<size_t>(prompt_of(sequence))];
+  const uint64_t member = key.first_member + static_cast<uint64_t>(sequence % options_.group_size);
+  const double uniform = kernels::uniform_of({.seed = key.seed,
+                                              .step = key.step,
+                                              .sample = key.sample,
+                                              .member = member,
+                                              .position = static_cast<uint64_t>(n_generated)});
+  const double entropy =
+      options_.measure_entropy ? operators::row_entropy(logits, row, 1 / rule_.temperature) : 0;
+  return {operators::draw(logits, row, rule_, n_generated, uniform, scratch_.data()), entropy};
+}
+
+/// True: the sequence is finished.
+bool GenerationLoop::append(const Place& place, const Draw& draw) {
+  GeneratedSequence& sequence = result_.sequences[static_cast<size_t>(place.sequence)];
+  sequence.tokens.push_back(draw.token);
+  sequence.log_probs.push_back(draw.log_prob);
+  sequence.sampling_log_probs.push_back(draw.sampling_log_prob);
+  if (options_.measure_entropy) sequence.entropies.push_back(draw.entropy);
+  const bool stopped = std::find(options_.stop_ids.begin(), options_.stop_ids.end(), draw.token) !=
+                       options_.stop_ids.end();
+  sequence.finish = stopped ? Finish::kStop : Finish::kLength;
+  const bool finished = stopped || n_generated_of(place.sequence) == place.limit;
+  if (finished && listener_.finished) listener_.finished(place.sequence, sequence);
+  return finished;
+}
+
+/// One for each sequence whose next token begins a page.
+void GenerationLoop::take_pages() {
+  for (size_t i = 0; i < places_.size();) {
+    Place& place = places_[i];
+    if (place.n_context < place.n_pages * kPageTokens) {
+      ++i;
+    } else if (pages_.n_free() > 0) {
+      table_row(i)[place.n_pages++] = pages_.take();
+    } else if (preempt_youngest() < i) {
+      --i;
+    }
+  }
+}
+
+/// The sequence that comes last in the order of admission: a place behind others of it that resumed
+/// may be that of an older one. Returns the place that it had.
+size_t GenerationLoop::preempt_youngest() {
+  const auto youngest =
+      std::max_element(places_.begin(), places_.end(),
+                       [](const Place& a, const Place& b) { return a.sequence < b.sequence; });
+  const auto place = static_cast<size_t>(youngest - places_.begin());
+  preempted_.insert(youngest->sequence);
+  ++result_.preemptions;
+  remove_place(place);
+  return place;
+}
+
+/// Gives its pages back. The order of those that go on is kept.
+void GenerationLoop::remove_place(size_t place) {
+  for (int64_t page = 0; page < places_[place].n_pages; ++page) {
+    pages_.release(table_row(place)[page]);
+  }
+  for (size_t i = place; i + 1 < places_.size(); ++i) {
+    std::copy_n(table_row(i + 1), places_[i + 1].n_pages, table_row(i));
+  }
+  places_.erase(places_.begin() + static_cast<ptrdiff_t>(place));
+}
+
+void GenerationLoop::decode_step() {
+  take_pages();
+  if (places_.empty()) return;
+  tokens_.clear();
+  n_context_.clear();
+  for (Place& place : places_) {
+    ++place.n_context;
+    tokens_.push_back(result_.sequences[static_cast<size_t>(place.sequence)].tokens.back());
+    n_context_.push_back(static_cast<int32_t>(place.n_context));
+  }
+  cu_seqlens_.resize(places_.size() + 1);
+  for (size_t i = 0; i < cu_seqlens_.size(); ++i) cu_seqlens_[i] = static_cast<int32_t>(i);
+  run_pass(tokens_, page_table_.data());
+  result_.decoded_tokens += static_cast<int64_t>(places_.size());
+  ++result_.decode_steps;
+  draw_and_retire();
+}
+
+/// Keeps the order of the sequences that go on.
+void GenerationLoop::draw_and_retire() {
+  draws_.resize(places_.size());
+  if (shard_.place.is_last_stage()) {
+    for (size_t i = 0; i < places_.size(); ++i) {
+      draws_[i] = draw(places_[i].sequence, logits_, static_cast<int64_t>(i));
+    }
+  }
+  share_draws();
+  size_t kept = 0;
+  for (size_t i = 0; i < places_.size(); ++i) {
+    const Place place = places_[i];
+    if (append(place, draws_[i])) {
+      for (int64_t page = 0; page < place.n_pages; ++page) pages_.release(table_row(i)[page]);
+      continue;
+    }
+    if (kept != i) {
+      std::copy_n(table_row(i), place.n_pages, table_row(kept));
+      places_[kept] = place;
+    }
+    ++kept;
+  }
+  places_.resize(kept);
+}
+
+}  // namespace orrery::model
