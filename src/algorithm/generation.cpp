@@ -35,6 +35,10 @@ model::GenerationListener listener_for(std::span<AnswerWatcher* const> watchers,
   return {.finished = finished, .between_tokens = between_tokens};
 }
 
+bool wants(const CallContext& call, const char* key) {
+  return std::find(call.outputs.begin(), call.outputs.end(), key) != call.outputs.end();
+}
+
 }  // namespace
 
 GeneratedBatch generate_batch(ModelContext& model, const data::SequenceBatch& prompts,
@@ -83,14 +87,6 @@ GeneratedBatch generate_batch(ModelContext& model, const data::SequenceBatch& pr
           .prefilled_tokens = result.prefilled_tokens,
           .preemptions = result.preemptions};
 }
-
-namespace {
-
-bool wants(const CallContext& call, const char* key) {
-  return std::find(call.outputs.begin(), call.outputs.end(), key) != call.outputs.end();
-}
-
-}  // namespace
 
 std::vector<int64_t> stop_ids(const data::Tokenizer& tokenizer) {
   const std::vector<int32_t> ids = tokenizer.eos_ids();
