@@ -30,8 +30,10 @@ TEST(TimeTable, AddsUpCallsAndPhasesAndGivesTheirShares) {
   TimeTable table;
   table.add(step_report(1));
   table.add(step_report(2));
-  table.add(master::EvaluationReport{.step = 2, .call = "a", .statistics = {}, .seconds = 1});
-  table.add(master::EvaluationReport{.step = 2, .call = "b", .statistics = {}, .seconds = 2});
+  table.add(
+      master::EvaluationReport{.step = 2, .call = "a", .set = {}, .statistics = {}, .seconds = 1});
+  table.add(
+      master::EvaluationReport{.step = 2, .call = "b", .set = {}, .statistics = {}, .seconds = 2});
 
   const std::string text = table.text(20);
 
