@@ -174,14 +174,4 @@ double maj_at_k(const SampledAnswers& answers, int64_t k, AnswerSubset subset, V
   return vote_of_all_subsets(of_all, answers.size(), k);
 }
 
-double mean_over_problems(std::span<const double> of_problem) {
-  if (of_problem.empty()) {
-    throw CallError("a mean over problems",
-                    {.expected = "at least one problem", .got = "none", .advice = {}});
-  }
-  double sum = 0;
-  for (const double value : of_problem) sum += value;
-  return sum / static_cast<double>(of_problem.size());
-}
-
 }  // namespace orrery::metrics

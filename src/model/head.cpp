@@ -139,23 +139,6 @@ struct HeadResult {
   at::Tensor log_probs, logsumexp, entropy;
 };
 
-/// All rows [T, H] of `own` [R, H] in memory of their own. Collective over the tensor ranks.
-at::Tensor gathered(const PassRows& rows, const at::Tensor& own) {
-  if (rows.tensor == nullptr) return own;
-  at::Tensor full = at::empty({rows.n_gathered, own.size(1)}, own.options());
-  return gather_rows(rows, own.contiguous(), full);
-}
-
-/// Own rows [R, H] of the sum of `partial` [T, H] over the tensor ranks. Collective over them.
-at::Tensor reduced(const PassRows& rows, const at::Tensor& partial) {
-  if (rows.tensor == nullptr) return partial;
-  at::Tensor full = at::empty({rows.n_gathered, partial.size(1)}, partial.options());
-  full.narrow(0, 0, rows.n_tokens).copy_(partial);
-  at::Tensor own = at::empty({rows.n_own, partial.size(1)}, partial.options());
-  reduce_rows(rows, full, own);
-  return own;
-}
-
 /// From each rank's log-sum-exp l, entropy h and target logit x (0 where it has none) over its part
 /// of the vocabulary to those of the whole: with e = l - h the rank's mean logit,
 ///   L = log sum exp l,  H = L - sum exp(l - L) e,  log_prob = sum x - L.

@@ -34,13 +34,6 @@ struct DivergenceRecord : torch::CustomClassHolder {
   int64_t n_actions = 0;
 };
 
-/// All rows [T, H] of `own` [R, H] in memory of their own. Collective over the tensor ranks.
-at::Tensor all_rows_of(const PassRows& rows, const at::Tensor& own) {
-  if (rows.tensor == nullptr) return own;
-  at::Tensor full = at::empty({rows.n_gathered, own.size(1)}, own.options());
-  return gather_rows(rows, own.contiguous(), full);
-}
-
 int64_t chunk_rows(const at::Tensor& head) {
   const int64_t row_bytes = head.size(0) * static_cast<int64_t>(head.element_size());
   return std::max(kMinChunkRows, kChunkBytes / std::max<int64_t>(row_bytes, 1));
@@ -80,14 +73,14 @@ struct DivergenceFunction : torch::autograd::Function<DivergenceFunction> {
                             const c10::intrusive_ptr<DivergenceRecord>& record) {
     context->save_for_backward({hidden});
     context->saved_data["record"] = c10::IValue::make_capsule(record);
-    return divergences(*record, all_rows_of(record->rows, hidden));
+    return divergences(*record, gathered(record->rows, hidden));
   }
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
     const auto capsule = context->saved_data["record"].toCapsule();
     const auto& record = static_cast<const DivergenceRecord&>(*capsule);
     Decoder::State& state = *record.state;
-    const at::Tensor hidden = all_rows_of(record.rows, context->get_saved_variables()[0]);
+    const at::Tensor hidden = gathered(record.rows, context->get_saved_variables()[0]);
     const at::Tensor weights = gradients[0].index_select(0, record.places);
     Linear& dhead = state.gradients().head;
     at::Tensor dhidden = at::zeros(hidden.sizes(), hidden.options());
@@ -99,12 +92,7 @@ struct DivergenceFunction : torch::autograd::Function<DivergenceFunction> {
                      add_weight_gradient(dhead, dlogits, own);
                      dhidden.index_copy_(0, rows, multiplied(dlogits, state.weights.head.weight));
                    });
-    if (record.rows.tensor == nullptr) return {dhidden, at::Tensor()};
-    at::Tensor full = at::empty({record.rows.n_gathered, dhidden.size(1)}, dhidden.options());
-    full.narrow(0, 0, record.rows.n_tokens).copy_(dhidden);
-    at::Tensor own = at::empty({record.rows.n_own, dhidden.size(1)}, dhidden.options());
-    reduce_rows(record.rows, full, own);
-    return {own, at::Tensor()};
+    return {reduced(record.rows, dhidden), at::Tensor()};
   }
 };
 
@@ -155,7 +143,7 @@ at::Tensor head_divergence(const std::shared_ptr<Decoder::State>& state, const a
   record->options = options;
   record->n_actions = batch.n_actions();
   if (hidden.requires_grad()) return DivergenceFunction::apply(hidden, record);
-  return divergences(*record, all_rows_of(record->rows, hidden));
+  return divergences(*record, gathered(record->rows, hidden));
 }
 
 }  // namespace orrery::model

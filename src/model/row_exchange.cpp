@@ -1,5 +1,7 @@
 #include "row_exchange.h"
 
+#include <ATen/ops/empty.h>
+
 namespace orrery::model {
 
 PassRows PassRows::cut(int64_t n_tokens, comm::Communicator* tensor) {
@@ -32,6 +34,21 @@ void add_reduced_rows(const PassRows& rows, at::Tensor& full, const at::Tensor& 
                       at::Tensor& own) {
   reduce_rows(rows, full, own);
   if (residual.defined()) own.add_(residual);
+}
+
+at::Tensor gathered(const PassRows& rows, const at::Tensor& own) {
+  if (rows.tensor == nullptr) return own;
+  at::Tensor full = at::empty({rows.n_gathered, own.size(1)}, own.options());
+  return gather_rows(rows, own.contiguous(), full);
+}
+
+at::Tensor reduced(const PassRows& rows, const at::Tensor& partial) {
+  if (rows.tensor == nullptr) return partial;
+  at::Tensor full = at::empty({rows.n_gathered, partial.size(1)}, partial.options());
+  full.narrow(0, 0, rows.n_tokens).copy_(partial);
+  at::Tensor own = at::empty({rows.n_own, partial.size(1)}, partial.options());
+  reduce_rows(rows, full, own);
+  return own;
 }
 
 }  // namespace orrery::model

@@ -51,6 +51,20 @@ TEST(GpuMemoryPlan, CutsParametersAndGradientsOverTensorRanks) {
   EXPECT_NEAR(gb(train.optimizer), 11.4, 0.05);
 }
 
+TEST(GpuMemoryPlan, SaysWhatOneLargeGpuLacksAndThatTwoDoNot) {
+  const auto one = [](std::vector<std::string> sets, int workers) {
+    return prepare_job(ORRERY_SOURCE_DIR "/configs/recipes/grpo_7b_1xh200.cfg", std::move(sets),
+                       workers, DataCheck::kLeaveOut);
+  };
+
+  const PhaseMemory train = phase(one({}, 1), "actor_train");
+  EXPECT_NEAR(gb(train.parameters + train.gradients + train.optimizer), 137.2, 0.2);
+  EXPECT_NEAR(gb(phase(one({}, 1), "actor_gen").pages), 16, 0.1) << "max_cache_tokens";
+
+  EXPECT_THROW(written(one({}, 1), 141), ConfigError);
+  EXPECT_NE(written(one({"layout.default=d2@0-1"}, 2), 141).find("it fits"), std::string::npos);
+}
+
 TEST(GpuMemoryPlan, CountsActivationsOfAToken) {
   const auto of_a_token = [](const std::string& recompute) {
     const PhaseMemory train =

@@ -134,15 +134,22 @@ TEST(ExperimentGraph, TakesOtherKindsOfDatasetsFromItsCaller) {
   EXPECT_FALSE(problem_texts(experiment).empty());  // unknown among the standard kinds
 }
 
+/// As reading a configuration with one set leaves it.
+void evaluate_on(Experiment& experiment, const std::string& dataset) {
+  config::EvaluationSet set;
+  set.options.dataset = dataset;
+  experiment.evaluation_sets = {set};
+}
+
 TEST(ExperimentGraph, RefusesTrainingDatasetsOfDifferentKinds) {
   Experiment experiment = grpo_experiment();
   config::DatasetConfig texts;
   texts.kind = "completions";
   experiment.datasets.push_back({"texts", texts});
-  experiment.evaluate.dataset = "texts";
+  evaluate_on(experiment, "texts");
   EXPECT_TRUE(problem_texts(experiment).empty());  // evaluation may use another kind
 
-  experiment.evaluate.dataset.clear();
+  experiment.evaluation_sets.clear();
 
   const std::vector<std::string> problems = problem_texts(experiment);
   ASSERT_FALSE(problems.empty());
@@ -151,11 +158,11 @@ TEST(ExperimentGraph, RefusesTrainingDatasetsOfDifferentKinds) {
 
 TEST(TrainingDatasets, AreAllButTheOneForEvaluation) {
   Experiment experiment = grpo_experiment();
-  experiment.evaluate.dataset = "problems";
+  evaluate_on(experiment, "problems");
   EXPECT_EQ(training_datasets(experiment), std::vector<std::string>{"problems"});  // the only one
 
   experiment.datasets.push_back({"held_out", {}});
-  experiment.evaluate.dataset = "held_out";
+  evaluate_on(experiment, "held_out");
 
   EXPECT_EQ(training_datasets(experiment), std::vector<std::string>{"problems"});
 }
@@ -167,7 +174,7 @@ TEST(TrainingDatasets, AreThoseThatTheirUseSays) {
   experiment.datasets.push_back({"held_out", held_out});
   EXPECT_EQ(training_datasets(experiment), std::vector<std::string>{"problems"});
 
-  experiment.evaluate.dataset = "problems";
+  evaluate_on(experiment, "problems");
   EXPECT_TRUE(training_datasets(experiment).empty());
 
   experiment.datasets.front().second.use = "train";  // and evaluated on

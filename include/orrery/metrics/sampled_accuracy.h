@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -49,8 +48,5 @@ double avg_at_k(const SampledAnswers& answers, int64_t k, AnswerSubset subset);
 /// kAll: O(n k^2), and with kFractional only. Throws CallError also for that, for an answer that is
 /// both right and wrong, and when the votes are not as many as the answers.
 double maj_at_k(const SampledAnswers& answers, int64_t k, AnswerSubset subset, VoteTie tie);
-
-/// The mean over problems, each counted once, whatever its n. Throws CallError for no problem.
-double mean_over_problems(std::span<const double> of_problem);
 
 }  // namespace orrery::metrics
