@@ -63,18 +63,22 @@ TEST(EvaluationSets, MayShareTheirData) {
 }
 
 TEST(EvaluationSets, AreTheSameWhenTheResolvedConfigurationIsRead) {
-  const Experiment e = experiment(
-      "[evaluate]\nsets = math, aime\nsamples = 4\ntemperature = 0.7\n"
-      "[evaluate.aime]\ndataset = math\nk = 2\n");
-  const std::string text = resolved_config(e, {});
+  const ConfigFolder folder;
+  const Experiment e =
+      folder
+          .load(with("[evaluate]\nsets = math, aime\nsamples = 4\n"
+                     "temperature = 0.7\n[evaluate.aime]\ndataset = math\nk = 2\n"))
+          .experiment;
+  const std::string text = resolved_config(e, some_interfaces());
 
-  const LoadResult again = load_experiment_text(text, "config.cfg", {});
+  const LoadResult again = load_experiment_text(text, "config.cfg", some_interfaces());
 
+  EXPECT_EQ(folder.messages(again.problems), Texts());
   ASSERT_EQ(again.experiment.evaluation_sets.size(), 2u);
   EXPECT_EQ(again.experiment.evaluation_sets[1].options.dataset, "math");
   EXPECT_EQ(again.experiment.evaluation_sets[1].options.samples, 4);
   EXPECT_EQ(again.experiment.evaluation_sets[1].options.k, "2");
-  EXPECT_EQ(resolved_config(again.experiment, {}), text);
+  EXPECT_EQ(resolved_config(again.experiment, some_interfaces()), text);
 }
 
 struct Mistake {
