@@ -306,14 +306,18 @@ const std::vector<Learner>& distillations() {
   return kAll;
 }
 
-/// Whether it has learned in each seed; prints how much.
+/// A student that is its teacher is moved by what AdamW makes of rounding, and comes back: a few
+/// thousandths of a nat, where a teacher changes hundredths to tenths.
+constexpr double kLeastNats = 0.01;
+
+/// Whether it has learned at least so much in each seed; prints how much.
 template <class Train>
-bool is_seen(const Learner& learner, const Train& train, Signal signal) {
+bool is_seen(const Learner& learner, const Train& train, Signal signal, double least = 0) {
   bool is_seen_in_each = true;
   std::printf("| %s%s |", learner.name, signal == Signal::kGiven ? "" : ", without a signal");
   for (const uint64_t seed : kSeeds) {
     const Progress got = train(learner, seed, signal);
-    is_seen_in_each &= got.gain() >= kErrors;
+    is_seen_in_each &= got.gain() >= kErrors && got.last.mean() - got.first.mean() >= least;
     std::printf(" %.3f -> %.3f (%.1f)%s", got.first.mean(), got.last.mean(), got.gain(),
                 seed == 3 ? " |\n" : ",");
   }
@@ -335,13 +339,13 @@ TEST(LearningOfPreferences, IsNotSeenWhereTheAnswersAreEqualOrLabelledByLot) {
 
 TEST(LearningOfATeacher, IsSeenWithEachDivergenceInEachSeed) {
   for (const Learner& learner : distillations()) {
-    EXPECT_TRUE(is_seen(learner, distil, Signal::kGiven)) << learner.name;
+    EXPECT_TRUE(is_seen(learner, distil, Signal::kGiven, kLeastNats)) << learner.name;
   }
 }
 
 TEST(LearningOfATeacher, IsNotSeenWhereTheTeacherIsTheStudent) {
   for (const Learner& learner : distillations()) {
-    EXPECT_FALSE(is_seen(learner, distil, Signal::kRemoved)) << learner.name;
+    EXPECT_FALSE(is_seen(learner, distil, Signal::kRemoved, kLeastNats)) << learner.name;
   }
 }
 

@@ -174,7 +174,7 @@ TEST(Dispatcher, TellsHoldersToForgetWithTheirNextRequest) {
 
 /// Answers until the dispatcher is finished; returns everything that was sent.
 std::vector<Outgoing> run_to_end(Dispatcher& dispatcher, const graph::Graph& graph, int n_workers) {
-  SimulatedWorkers workers(graph, n_workers);
+  SimulatedWorkers workers(graph, n_workers, dispatcher.steps_done());
   Random random(0);
   std::vector<Outgoing> all;
   std::vector<comm::Reply> replies;

@@ -53,7 +53,7 @@ std::vector<int32_t> lengths_for_test(data::SampleId id, const std::string& key)
   return lengths;
 }
 
-SimulatedWorkers::SimulatedWorkers(const graph::Graph& graph, int n_workers)
+SimulatedWorkers::SimulatedWorkers(const graph::Graph& graph, int n_workers, int64_t steps_done)
     : graph_(graph), workers_(at(n_workers)), replicas_(graph::replicas_of(graph)) {
   for (const graph::Replica& replica : replicas_) {
     for (const int worker : replica.layout.workers) {
@@ -70,6 +70,13 @@ SimulatedWorkers::SimulatedWorkers(const graph::Graph& graph, int n_workers)
     }
     if (!call.post_realloc.empty()) {
       changes_per_step_[call.post_realloc] += graph.calls_per_step(index);
+    }
+  }
+  for (Worker& worker : workers_) {
+    for (auto& [id, parameters] : worker.parameters) {
+      const auto changes = changes_per_step_.find(id.role);
+      if (changes == changes_per_step_.end() || parameters.version < 0) continue;
+      parameters.version = steps_done * changes->second;
     }
   }
 }

@@ -27,7 +27,8 @@ std::vector<int32_t> lengths_for_test(data::SampleId id, const std::string& key)
 
 class SimulatedWorkers {
  public:
-  SimulatedWorkers(const graph::Graph& graph, int n_workers);
+  /// `steps_done`: of the run that goes on.
+  SimulatedWorkers(const graph::Graph& graph, int n_workers, int64_t steps_done = 0);
 
   /// The requests arrive at the time that now() gives.
   void receive(const std::vector<Outgoing>& outgoing);
