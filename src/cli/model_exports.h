@@ -20,7 +20,7 @@ class ModelExports {
                const master::BestModel::State& best);
 
   /// An export is whole: `latest` is it, and those go that are neither new enough nor the best one,
-  /// now or in a checkpoint that a run may go on from. Throws OutputError.
+  /// now, in the checkpoint that the run went on from or in one since. Throws OutputError.
   void publish(const std::filesystem::path& exported);
   /// `best` is this one, which is whole. Throws OutputError.
   void publish_best(const std::filesystem::path& exported, int64_t step);
