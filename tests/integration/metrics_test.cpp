@@ -24,6 +24,12 @@ std::string text_of(const fs::path& file) {
   return {std::istreambuf_iterator<char>(in), {}};
 }
 
+/// An evaluation set with a name, in a run of its own.
+std::string sets_of(const std::string& dataset, const std::string& run) {
+  return "--set evaluate.dataset= --set evaluate.sets=" + dataset +
+         " --set experiment.name=" + run + " ";
+}
+
 TEST(MetricList, IsWhatRunsOfAllGraphsWrite) {
   const TemporaryFolder folder;
   const std::string small =
@@ -49,6 +55,15 @@ TEST(MetricList, IsWhatRunsOfAllGraphsWrite) {
                         "--set experiment.name=format --set call.reward.interface=format_reward "
                         "--set call.reward.pattern=^.*$ "
                         "--set call.reward.inputs=packed_input_ids,prompt_mask"},
+      {"grpo_judge_tiny", "--set experiment.total_steps=2 --set export.at_end=false"},
+      {"grpo_tiny", small + sets_of("eval", "grpo_sets")},
+      {"sft_arithmetic", small +
+                             "--set call.sft.n_seqs=16 --set model.actor.hidden_size=32 "
+                             "--set model.actor.intermediate_size=64 "
+                             "--set dataset.eval.kind=completions "
+                             "--set evaluate.stop_at_accuracy=0 " +
+                             sets_of("eval", "sft_sets")},
+      {"dpo_tiny", small + sets_of("train", "dpo_sets")},
   };
   std::set<std::string> written;
   for (const auto& [name, more] : runs) {
