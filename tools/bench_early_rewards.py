@@ -45,7 +45,7 @@ def run(program, folder, name, early):
 
     reward = series("time/reward/total")
     return {"generation and reward": [a + b for a, b in zip(series("time/actor_gen/total"), reward)], "reward": reward,
-            "step": series("time/step"), "share": series("reward/judged_early_share"), "loss": series("actor_train/loss")}
+            "step": series("time/step"), "share": series("time/reward/judged_early_share"), "loss": series("actor_train/loss")}
 
 
 def main():

@@ -310,7 +310,7 @@ void CommandReward::report(const Round& round) {
   }
   statistics_.sum("command_restarts",
                   static_cast<double>(judge_->take_restarts() + round.restarts));
-  statistics_.mean("judged_early_share", static_cast<double>(round.n_early),
+  statistics_.mean("time/judged_early_share", static_cast<double>(round.n_early),
                    static_cast<double>(round.responses.size()));
   statistics_.mean("failed_share", static_cast<double>(round.failed.size()),
                    static_cast<double>(round.responses.size()));

@@ -109,6 +109,7 @@ void TrainingLog::on_step(const master::StepReport& report) {
     for (size_t i = 0; i < call.minibatches.size(); ++i) {
       std::map<std::string, double> numbers;
       for (const auto& [name, value] : call.minibatches[i].values()) {
+        if (name.starts_with("time/")) continue;  // of the call alone
         numbers[base::concat(call.call, "/minibatch", i, "/", name)] = value;
       }
       write(step, call.call, numbers);

@@ -52,7 +52,12 @@ int64_t StepReport::bytes_redistributed() const {
 std::map<std::string, double> numbers_of(const CallReport& report) {
   metrics::Statistics merged;
   for (const metrics::Statistics& minibatch : report.minibatches) merged.merge(minibatch);
-  std::map<std::string, double> numbers = merged.with_prefix(report.call + "/").values();
+  std::map<std::string, double> numbers;
+  for (const auto& [name, value] : merged.values()) {
+    // What depends on time stands with the times, by which runs are not compared.
+    const bool is_time = name.starts_with("time/");
+    numbers[is_time ? "time/" + report.call + name.substr(4) : report.call + "/" + name] = value;
+  }
   for (const PhaseTime& time : report.times) {
     const std::string name = "time/" + report.call + "/" + time.name;
     numbers[name + "/max"] = time.max;

@@ -75,11 +75,6 @@ constexpr Metric kRewards[] = {
      .unit = "share",
      .definition = "answers to which the judge gave no number, or that were too long for it",
      .source = "judge_reward"},
-    {.name = "<call>/judged_early_share",
-     .unit = "share",
-     .definition = "answers that were judged while others were still being generated; it depends "
-                   "on time, the rewards do not",
-     .source = "command_reward"},
     {.name = "<call>/reward/<part>",
      .unit = "reward",
      .definition = "mean of a part of the reward, before its weight, over the answers that have "
@@ -814,6 +809,11 @@ constexpr Metric kCalls[] = {
          "from the dispatch of the call to the last reply of a data rank, added up over its "
          "runs in the step",
      .source = "master"},
+    {.name = "time/<call>/judged_early_share",
+     .unit = "share",
+     .definition = "answers that were judged while others were still being generated; it depends "
+                   "on time, the rewards do not",
+     .source = "command_reward"},
     {.name = "time/<call>/main/max",
      .unit = "s",
      .definition = "the work of the interface itself, on the slowest worker",

@@ -116,9 +116,9 @@ TEST(FunctionReward, JudgesAnswersWhileOthersAreGeneratedAndTheRunIsTheSame) {
                              "reward/failed/raised", "reward/reward/length"}) {
     EXPECT_EQ(values_of(folder / "late", metric), values_of(folder / "early", metric)) << metric;
   }
-  EXPECT_EQ(last_value(folder / "late", "reward/judged_early_share"), 0);
+  EXPECT_EQ(last_value(folder / "late", "time/reward/judged_early_share"), 0);
   // How many depends on how busy the machine is.
-  const std::vector<double> shares = values_of(folder / "early", "reward/judged_early_share");
+  const std::vector<double> shares = values_of(folder / "early", "time/reward/judged_early_share");
   EXPECT_GT(*std::max_element(shares.begin(), shares.end()), 0);
   for (const char* worker : {"trace/worker-0.json", "trace/worker-1.json"}) {
     const auto generation = spans_of(folder / "early" / worker, "actor_gen");
