@@ -128,7 +128,9 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t size_bytes, cudaM
   return guarded([&] { copy(to, from, size_bytes, stream_of(stream)); });
 }
 cudaError_t cudaMemcpy(void* to, const void* from, size_t size_bytes, cudaMemcpyKind kind) {
-  const cudaError_t error = cudaMemcpyAsync(to, from, size_bytes, kind, nullptr);
+  // What failed before it leaves no copy behind, whose memory would be the caller's again.
+  cudaError_t error = guarded([] { drain(default_stream(current_device())); });
+  if (error == cudaSuccess) error = cudaMemcpyAsync(to, from, size_bytes, kind, nullptr);
   if (error != cudaSuccess || size_bytes == 0) return error;
   return guarded([] { synchronize(default_stream(current_device())); });
 }

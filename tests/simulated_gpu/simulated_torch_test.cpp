@@ -162,6 +162,19 @@ TEST_P(SimulatedTorch, ShowsPinnedMemoryThatIsUsedBeforeItsCopyIsDone) {
   EXPECT_EQ(result.isnan().all().item<bool>(), is_late());
 }
 
+TEST_P(SimulatedTorch, FreesPinnedMemoryWhenItsCopiesAreDone) {
+  const at::Tensor x = at::full({4}, 3.0, kGpu);
+  const void* memory = nullptr;
+  {
+    const at::Tensor result = at::zeros({4}).pin_memory();
+    result.copy_(x, /*non_blocking=*/true);
+    memory = result.const_data_ptr();
+  }
+  EXPECT_EQ(is_pinned(memory), is_late());
+  cudaDeviceSynchronize();
+  EXPECT_FALSE(is_pinned(memory));
+}
+
 /// Captures `work` on a stream of its own.
 template <class Work>
 cudaError_t capture(const c10::cuda::CUDAStream& stream, cudaGraphExec_t& executable,

@@ -75,6 +75,13 @@ Machine& machine() {
 }
 using Lock = std::lock_guard<std::recursive_mutex>;
 
+/// What a task held goes when it is out of the queue: freeing memory can run other tasks.
+void drop_first(Stream stream) {
+  std::deque<Task>& tasks = machine().at(stream).tasks;
+  const Task done = std::move(tasks.front());
+  tasks.pop_front();
+}
+
 /// Runs the first task of a stream. False: there is none, or it cannot run yet.
 bool step(Stream stream) {
   std::deque<Task>& tasks = machine().at(stream).tasks;
@@ -94,7 +101,7 @@ bool step(Stream stream) {
         done = task.work();
       } catch (...) {  // it would not get better by itself
         machine().is_running = was_running;
-        machine().at(stream).tasks.pop_front();
+        drop_first(stream);
         throw;
       }
       machine().is_running = was_running;
@@ -102,7 +109,7 @@ bool step(Stream stream) {
       break;
     }
   }
-  machine().at(stream).tasks.pop_front();
+  drop_first(stream);
   return true;
 }
 
@@ -177,7 +184,7 @@ Order order() { return machine().order; }
 void set_order(Order order) {
   const Lock lock(machine().lock);
   for (Stream stream = 0; stream < static_cast<Stream>(machine().streams.size()); ++stream) {
-    run_until(stream, [stream] { return machine().at(stream).tasks.empty(); });
+    drain(stream);
   }
   machine().order = order;
 }
@@ -222,13 +229,17 @@ void launch(Stream stream, std::string name, std::function<void()> work) {
   });
 }
 
+void drain(Stream stream) {
+  run_until(stream, [stream] { return machine().at(stream).tasks.empty(); });
+}
+
 void synchronize(Stream stream) {
   {
     const Lock lock(machine().lock);
     check_no_capture(stream, "a wait for the end");
     ++machine().counters.host_waits;
   }
-  run_until(stream, [stream] { return machine().at(stream).tasks.empty(); });
+  drain(stream);
 }
 
 void synchronize_device(int device) {
@@ -240,9 +251,7 @@ void synchronize_device(int device) {
     ++machine().counters.host_waits;
     streams = streams_of(device);
   }
-  for (const Stream stream : streams) {
-    run_until(stream, [stream] { return machine().at(stream).tasks.empty(); });
-  }
+  for (const Stream stream : streams) drain(stream);
 }
 
 bool is_idle(Stream stream) {

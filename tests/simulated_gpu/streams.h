@@ -50,6 +50,7 @@ void enqueue_each(Stream stream, std::string name, Start start);
 void launch(Stream stream, std::string name, std::function<void()> work);
 
 /// Throws StreamError where the stream is being captured.
+void drain(Stream stream);  // runs what the stream has; the program waits for nothing
 void synchronize(Stream stream);
 void synchronize_device(int device);
 bool is_idle(Stream stream);  ///< runs one task at most first

@@ -69,8 +69,9 @@ void count_copy(const at::Tensor& to, const at::Tensor& from, int64_t n_bytes) {
                  : now.bytes_to_host) += n_bytes;
 }
 
-/// As LibTorch's: between pinned memory and a GPU it can go on while the program does; other memory
-/// of the host is read at once, and waited for where it is written.
+/// As LibTorch's: between pinned memory and a GPU it can go on while the program does, which may
+/// let go of the pinned tensor; other memory of the host is read at once, and waited for where it
+/// is written.
 at::Tensor& copy(at::Tensor& to, const at::Tensor& source, bool non_blocking) {
   if (to.numel() == 0) return to;
   const at::Tensor from = source.expand_as(to);
@@ -90,17 +91,20 @@ at::Tensor& copy(at::Tensor& to, const at::Tensor& source, bool non_blocking) {
   if (is_capturing(stream) && !is_asynchronous) {
     throw StreamError("a copy of host memory that waits, or is not pinned, inside a capture");
   }
+  // The copy's until it is done, also where a wait ended early because work before it failed. A
+  // graph keeps nothing: it is launched long after.
+  const at::Tensor kept = is_capturing(stream) ? at::Tensor() : to_gpu ? source : to;
   if (to_gpu) {
     const at::Tensor f =
         is_asynchronous ? over(const_cast<void*>(from.const_data_ptr()), from) : from.clone();
-    launch(stream, "copy", [t = view_for_work(to), f] { t.copy_(f); });
+    launch(stream, "copy", [t = view_for_work(to), f, kept] { t.copy_(f); });
   } else {
     // Who reads before the copy is done must not find what was there by luck.
     if (is_asynchronous && to.is_contiguous() && !is_capturing(stream)) {
       std::memset(to.mutable_data_ptr(), 0xFF, to.nbytes());
     }
     launch(stream, "copy",
-           [t = over(to.mutable_data_ptr(), to), f = view_for_work(from)] { t.copy_(f); });
+           [t = over(to.mutable_data_ptr(), to), f = view_for_work(from), kept] { t.copy_(f); });
     if (!is_asynchronous) ++counters().host_reads;
   }
   if (!is_asynchronous) synchronize(stream);
