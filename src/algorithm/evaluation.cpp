@@ -38,7 +38,6 @@ GeneratedBatch answers_to(ModelContext& model, const EvaluationInput& input,
   GeneratedBatch generated;
   if (input.batch.size() > 0) {
     model::GenerationOptions options = input.sampling;
-    options.greedy = options.greedy || options.temperature == 0;
     options.stop_ids = stop_ids(*model.tokenizer);
     generated = generate_batch(model, input.batch, options, seed_of(input, call), 0);
   } else {

@@ -1,11 +1,11 @@
 #include "orrery/algorithm/responses.h"
 
 #include <algorithm>  // find
-#include <cstdio>
 
 #include "orrery/algorithm/call_statistics.h"  // kDatasetOfSample
 #include "orrery/base/file.h"
 #include "orrery/base/json.h"
+#include "orrery/base/text.h"
 #include "orrery/data/dataset.h"  // kRecordOfSample
 
 namespace orrery::algorithm {
@@ -96,9 +96,7 @@ std::vector<Response> responses_of(const data::SequenceBatch& batch,
 
 void dump_responses(const std::filesystem::path& folder, int64_t step, int data_rank,
                     const std::vector<Response>& responses, const std::vector<float>& rewards) {
-  char name[64];
-  std::snprintf(name, sizeof(name), "step-%08lld-rank-%d.jsonl", static_cast<long long>(step),
-                data_rank);
+  const std::string name = base::concat(base::step_name(step), "-rank-", data_rank, ".jsonl");
   std::string lines;
   for (size_t i = 0; i < responses.size(); ++i) {
     const Response& response = responses[i];

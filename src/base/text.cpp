@@ -77,6 +77,12 @@ std::string bytes_text(int64_t bytes) {
   return text;
 }
 
+std::string step_name(int64_t step) {
+  std::array<char, 32> text{};
+  std::snprintf(text.data(), text.size(), "step-%08lld", static_cast<long long>(step));
+  return text.data();
+}
+
 std::string duration_text(std::chrono::duration<double> duration) {
   const double seconds = std::max(0.0, duration.count());
   char text[48];

@@ -10,7 +10,6 @@
 #include "orrery/base/file.h"
 #include "orrery/base/log.h"
 #include "orrery/base/text.h"
-#include "orrery/master/step_clock.h"  // step_directory
 
 namespace orrery::cli {
 
@@ -47,7 +46,7 @@ void ModelExports::note_checkpoint(const master::BestModel::State& best) {
 
 bool ModelExports::is_best(const fs::path& exported) const {
   const auto is_of = [&](int64_t step) {
-    return step >= 0 && exported.filename() == master::step_directory(step);
+    return step >= 0 && exported.filename() == base::step_name(step);
   };
   return is_of(best_step_) ||
          std::any_of(best_of_checkpoints_.begin(), best_of_checkpoints_.end(), is_of);
@@ -73,8 +72,8 @@ void ModelExports::publish_best(const fs::path& exported, int64_t step) {
 master::BestModel::State restore_best(const fs::path& models,
                                       const master::BestModel::State& best) {
   std::error_code ignored;
-  if (best.step >= 0 && base::exists(models / master::step_directory(best.step))) {
-    point(models / "best", master::step_directory(best.step));
+  if (best.step >= 0 && base::exists(models / base::step_name(best.step))) {
+    point(models / "best", base::step_name(best.step));
     return best;
   }
   fs::remove(models / "best", ignored);

@@ -57,7 +57,7 @@ void Dispatcher::report_best() {
   reports_.emplace_back(
       SaveReport{.kind = SaveKind::kBest,
                  .step = steps_done_,
-                 .directory = options_.export_models.directory + "/" + step_directory(steps_done_),
+                 .directory = options_.export_models.directory + "/" + base::step_name(steps_done_),
                  .replies = {},
                  .shards = {},
                  .state = state(),
@@ -72,7 +72,8 @@ bool Dispatcher::export_now() {
     if (facts.kind != graph::CallKind::kTrainStep) continue;
     any = true;
     const std::string directory = options_.export_models.directory + "/" +
-                                  step_directory(steps_done_) + "/" + graph_.call(facts.index).role;
+                                  base::step_name(steps_done_) + "/" +
+                                  graph_.call(facts.index).role;
     const int number =
         open_run({.kind = RunKind::kExport, .call = facts.index, .directory = directory});
     for (size_t rank = 0; rank < facts.workers.size(); ++rank) {
@@ -92,7 +93,7 @@ bool Dispatcher::checkpoint_now() {
   if (options_.checkpoint.directory.empty() || checkpointed_at_ == steps_done_) return false;
   await_checkpoint();  // one at a time
   checkpointed_at_ = steps_done_;
-  const std::string directory = options_.checkpoint.directory + "/" + step_directory(steps_done_);
+  const std::string directory = options_.checkpoint.directory + "/" + base::step_name(steps_done_);
   savings_.push_back({.step = steps_done_,
                       .directory = directory,
                       .state = state(),

@@ -1,8 +1,5 @@
 #include "orrery/master/step_clock.h"
 
-#include <array>
-#include <cstdio>
-
 namespace orrery::master {
 
 namespace {
@@ -23,12 +20,6 @@ StepNumbers step_numbers(int64_t step, int64_t samples_per_step, int64_t samples
 
 int64_t steps_of_epochs(int64_t epochs, int64_t samples_per_step, int64_t samples_per_epoch) {
   return divide_up(epochs * samples_per_epoch, samples_per_step);
-}
-
-std::string step_directory(int64_t step) {
-  std::array<char, 32> text{};
-  std::snprintf(text.data(), text.size(), "step-%08lld", static_cast<long long>(step));
-  return text.data();
 }
 
 std::string_view text_of(StopReason reason) {

@@ -182,6 +182,7 @@ void GenerationLoop::resume_first() {
         n_prompt + done + count);
   }
 
+  compute_logits();
   draws_.resize(1);
   if (shard_.place.is_last_stage()) draws_[0] = draw(sequence, logits_, 0);
   share_draws();
@@ -225,23 +226,29 @@ bool GenerationLoop::prefill_next() {
   }
   if (n_context_.empty()) return false;
   run_pass({prompt_tokens(first), static_cast<size_t>(cu_seqlens_.back())}, prefill_table_.data());
+  compute_logits();
   draw_first_tokens(first);
   result_.prefilled_tokens += cu_seqlens_.back();
   return true;
 }
 
-/// n_context_.size() sequences, cut at cu_seqlens_; their logits are the first rows of logits_.
+/// n_context_.size() sequences, cut at cu_seqlens_.
 void GenerationLoop::run_pass(std::span<const int64_t> tokens, const int32_t* page_table) {
-  const auto n = static_cast<int64_t>(n_context_.size());
-  if (!pass_logits_.defined() || pass_logits_.size(0) != n) {
-    pass_logits_ = logits_.narrow(0, 0, n);
-  }
   pass_.run({.tokens = tokens,
              .cu_seqlens = cu_seqlens_,
              .n_context = n_context_,
              .page_table = page_table,
              .table_stride = table_stride_},
-            pages_, pass_logits_);
+            pages_);
+}
+
+/// Of the sequences of the pass that was just run, to the first rows of logits_.
+void GenerationLoop::compute_logits() {
+  const auto n = static_cast<int64_t>(n_context_.size());
+  if (!pass_logits_.defined() || pass_logits_.size(0) != n) {
+    pass_logits_ = logits_.narrow(0, 0, n);
+  }
+  pass_.compute_logits(pass_logits_);
 }
 
 /// For all members of the prompts that were just prefilled, from their logits.
@@ -351,11 +358,15 @@ size_t GenerationLoop::preempt_youngest() {
   return place;
 }
 
-/// Gives its pages back. The order of those that go on is kept.
-void GenerationLoop::remove_place(size_t place) {
+void GenerationLoop::give_pages_back(size_t place) {
   for (int64_t page = 0; page < places_[place].n_pages; ++page) {
     pages_.release(table_row(place)[page]);
   }
+}
+
+/// Gives its pages back. The order of those that go on is kept.
+void GenerationLoop::remove_place(size_t place) {
+  give_pages_back(place);
   for (size_t i = place; i + 1 < places_.size(); ++i) {
     std::copy_n(table_row(i + 1), places_[i + 1].n_pages, table_row(i));
   }
@@ -375,6 +386,7 @@ void GenerationLoop::decode_step() {
   cu_seqlens_.resize(places_.size() + 1);
   for (size_t i = 0; i < cu_seqlens_.size(); ++i) cu_seqlens_[i] = static_cast<int32_t>(i);
   run_pass(tokens_, page_table_.data());
+  compute_logits();
   result_.decoded_tokens += static_cast<int64_t>(places_.size());
   ++result_.decode_steps;
   draw_and_retire();
@@ -393,7 +405,7 @@ void GenerationLoop::draw_and_retire() {
   for (size_t i = 0; i < places_.size(); ++i) {
     const Place place = places_[i];
     if (append(place, draws_[i])) {
-      for (int64_t page = 0; page < place.n_pages; ++page) pages_.release(table_row(i)[page]);
+      give_pages_back(i);
       continue;
     }
     if (kept != i) {

@@ -77,11 +77,13 @@ class GenerationLoop {
   void admit_member(int64_t sequence);
   void take_pages();
   size_t preempt_youngest();
+  void give_pages_back(size_t place);
   void remove_place(size_t place);
   void decode_step();
   void draw_and_retire();
 
   void run_pass(std::span<const int64_t> tokens, const int32_t* page_table);
+  void compute_logits();
   Draw draw(int64_t sequence, at::Tensor& logits, int64_t row);
   void share_draws();
   bool append(const Place& place, const Draw& draw);

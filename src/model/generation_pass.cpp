@@ -19,10 +19,9 @@ int64_t memory_size(const Architecture& a, const PassRows& rows, int64_t n_seque
 GenerationPass::GenerationPass(const Decoder& decoder, const GenerationWeights& weights,
                                int64_t max_rows, int64_t max_sequences, int64_t max_context)
     : shard_(decoder.shard()),
-      model_(decoder.architecture()),
-      local_(shard_architecture(model_, shard_.place)),
+      local_(shard_architecture(decoder.architecture(), shard_.place)),
       weights_(weights.shard()),
-      columns_(shard_, model_.vocab_size) {
+      columns_(shard_, decoder.architecture().vocab_size) {
   rope_.extend(local_, max_context, decoder.dtype());
   const at::TensorOptions options = at::TensorOptions().dtype(decoder.dtype());
   // Not initialised: a call that decodes few tokens would spend its time on that.
@@ -69,28 +68,15 @@ void GenerationPass::end_stage() {
   shard_.pipe->exchange({{shard_.place.pipe + 1, rows_.x}}, {});
 }
 
-void GenerationPass::compute_logits(const GenerationInput& input, at::Tensor& logits) {
-  const bool all_are_last = rows_.n_tokens == rows_.n_sequences;
-  if (!all_are_last) {
-    last_rows_.clear();
-    for (size_t s = 1; s < input.cu_seqlens.size(); ++s) {
-      last_rows_.push_back(input.cu_seqlens[s] - 1);
-    }
-    operators::take_rows(rows_.x, last_rows_, rows_.last);
-  }
-  operators::norm(weights_.final_norm, all_are_last ? rows_.x : rows_.last, rows_.normed, {});
-  if (shard_.tensor == nullptr) return apply(weights_.head, rows_.normed, logits);
-  apply(weights_.head, rows_.normed, rows_.own_logits);
-  columns_.gather(rows_.own_logits, logits);
-}
-
-void GenerationPass::run(const GenerationInput& input, PagePool& pages, at::Tensor& logits) {
+void GenerationPass::run(const GenerationInput& input, PagePool& pages) {
   const auto n_sequences = static_cast<int64_t>(input.n_context.size());
   lay_out(static_cast<int64_t>(input.tokens.size()), n_sequences);
   positions_.clear();
+  last_rows_.clear();
   for (size_t s = 0; s < input.n_context.size(); ++s) {
     const int32_t n_new = input.cu_seqlens[s + 1] - input.cu_seqlens[s];
     for (int32_t i = 0; i < n_new; ++i) positions_.push_back(input.n_context[s] - n_new + i);
+    last_rows_.push_back(input.cu_seqlens[s + 1] - 1);
   }
   begin_stage(input);
   const PassInput pass{local_, input.cu_seqlens, positions_, rope_, rows_.rows};
@@ -105,7 +91,16 @@ void GenerationPass::run(const GenerationInput& input, PagePool& pages, at::Tens
                   &cache);
   }
   end_stage();
-  if (shard_.place.is_last_stage()) compute_logits(input, logits);
+}
+
+void GenerationPass::compute_logits(at::Tensor& logits) {
+  if (!shard_.place.is_last_stage()) return;
+  const bool all_are_last = rows_.n_tokens == rows_.n_sequences;
+  if (!all_are_last) operators::take_rows(rows_.x, last_rows_, rows_.last);
+  operators::norm(weights_.final_norm, all_are_last ? rows_.x : rows_.last, rows_.normed, {});
+  if (shard_.tensor == nullptr) return apply(weights_.head, rows_.normed, logits);
+  apply(weights_.head, rows_.normed, rows_.own_logits);
+  columns_.gather(rows_.own_logits, logits);
 }
 
 }  // namespace orrery::model

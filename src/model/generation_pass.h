@@ -35,9 +35,11 @@ class GenerationPass {
   GenerationPass(const Decoder& decoder, const GenerationWeights& weights, int64_t max_rows,
                  int64_t max_sequences, int64_t max_context);
 
-  /// logits [S, V]: those after the last token of each sequence; written on the last stage only,
-  /// with the same bits on all tensor ranks. Collective over the shards of a data rank.
-  void run(const GenerationInput& input, PagePool& pages, at::Tensor& logits);
+  /// Writes keys and values of the tokens. Collective over the shards of a data rank.
+  void run(const GenerationInput& input, PagePool& pages);
+  /// logits [S, V]: those after the last token of each sequence of the pass that was just run.
+  /// Written on the last stage only, with the same bits on all tensor ranks. Collective likewise.
+  void compute_logits(at::Tensor& logits);
 
  private:
   /// Views of the buffers for a pass of so many rows and sequences.
@@ -53,10 +55,8 @@ class GenerationPass {
   void lay_out(int64_t n_tokens, int64_t n_sequences);
   void begin_stage(const GenerationInput& input);
   void end_stage();
-  void compute_logits(const GenerationInput& input, at::Tensor& logits);
 
   const Shard shard_;
-  const Architecture model_;
   const Architecture local_;  // of the shard: its heads, blocks, vocabulary
   const ShardWeights& weights_;
   RopeTables rope_;

@@ -1,7 +1,6 @@
 #include "evaluation_sets.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <utility>
 #include <variant>
 
@@ -37,17 +36,15 @@ model::GenerationOptions sampling_of(const config::EvaluationSetConfig& options)
           .temperature = options.temperature,
           .top_p = options.top_p,
           .top_k = options.top_k > 0 ? options.top_k : model::kNoTopK,
-          .greedy = options.temperature == 0,
           .group_size = options.samples,
           .max_batch = options.max_batch};
 }
 
 std::filesystem::path dump_file(const EvaluationPart& part, const config::EvaluationSet& set,
                                 const std::filesystem::path& folder) {
-  char step[32];
-  std::snprintf(step, sizeof(step), "step-%08lld", static_cast<long long>(part.step));
   return folder / (set.name.empty() ? set.options.dataset : set.name) /
-         base::concat(step, "-", part.call, "-rank-", part.data_rank, ".jsonl");
+         base::concat(base::step_name(part.step), "-", part.call, "-rank-", part.data_rank,
+                      ".jsonl");
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include "calls_for_test.h"
 #include "orrery/base/error.h"
+#include "orrery/base/text.h"
 #include "simulated_workers.h"
 
 namespace orrery::master {
@@ -314,7 +315,7 @@ TEST(Dispatcher, ExportsTheModelWheneverAnEvaluationIsBetterThanEver) {
     if (save->kind != SaveKind::kBest) continue;
     best.push_back(save->step);
     EXPECT_EQ(exported, best) << "an export is whole before it is the best one";
-    EXPECT_EQ(save->directory, "m/" + step_directory(save->step));
+    EXPECT_EQ(save->directory, "m/" + base::step_name(save->step));
   }
   EXPECT_EQ(best, (std::vector<int64_t>{0, 1, 2, 3, 4}));
   EXPECT_EQ(in_checkpoints, (std::vector<int64_t>{1, 2, 3, 4, 4, 4, 4, 4, 4}));

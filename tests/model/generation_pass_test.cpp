@@ -52,7 +52,8 @@ class Passes {
                .n_context = n_context,
                .page_table = table.data(),
                .table_stride = kPages},
-              pages_, logits);
+              pages_);
+    pass_.compute_logits(logits);
     return logits;
   }
 

@@ -63,6 +63,11 @@ TEST_P(EveryKindGenerates, TakesTheArgmaxOfTheFullForwardPassWhenGreedy) {
   }
 }
 
+std::vector<int64_t> with_answer(std::vector<int64_t> prompt, const GeneratedSequence& sequence) {
+  prompt.insert(prompt.end(), sequence.tokens.begin(), sequence.tokens.end());
+  return prompt;
+}
+
 /// Largest difference of the recorded log-probabilities from those of a forward pass over prompt
 /// and answer.
 double difference_from_training(Decoder& decoder, const Sequences& prompts,
@@ -72,11 +77,10 @@ double difference_from_training(Decoder& decoder, const Sequences& prompts,
   double worst = 0;
   for (size_t i = 0; i < result.sequences.size(); ++i) {
     const GeneratedSequence& sequence = result.sequences[i];
-    std::vector<int64_t> ids = prompts[i / size_t(options.group_size)];
-    const int64_t first = static_cast<int64_t>(ids.size()) - 1;
-    ids.insert(ids.end(), sequence.tokens.begin(), sequence.tokens.end());
-    const at::Tensor forced =
-        decoder.log_probs(pack({ids}), options.temperature == 0 ? 1 : options.temperature);
+    const std::vector<int64_t>& prompt = prompts[i / size_t(options.group_size)];
+    const int64_t first = static_cast<int64_t>(prompt.size()) - 1;
+    const at::Tensor forced = decoder.log_probs(pack({with_answer(prompt, sequence)}),
+                                                options.temperature == 0 ? 1 : options.temperature);
     worst = std::max(worst, max_difference(at::tensor(sequence.log_probs, at::kDouble),
                                            forced.narrow(0, first, forced.numel() - first)));
   }
@@ -100,10 +104,9 @@ double difference_from_entropies_of_training(Decoder& decoder, const Sequences& 
   double worst = 0;
   for (size_t i = 0; i < result.sequences.size(); ++i) {
     const GeneratedSequence& sequence = result.sequences[i];
-    std::vector<int64_t> ids = prompts[i / size_t(options.group_size)];
-    const int64_t first = static_cast<int64_t>(ids.size()) - 1;
-    ids.insert(ids.end(), sequence.tokens.begin(), sequence.tokens.end());
-    const PackedTokens batch = pack({ids});
+    const std::vector<int64_t>& prompt = prompts[i / size_t(options.group_size)];
+    const int64_t first = static_cast<int64_t>(prompt.size()) - 1;
+    const PackedTokens batch = pack({with_answer(prompt, sequence)});
     const at::Tensor forced =
         decoder
             .head_measured_log_probs(batch, decoder.hidden(batch),

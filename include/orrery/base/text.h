@@ -45,6 +45,9 @@ std::optional<std::string> nearest(std::string_view name, std::span<const std::s
 /// `512 B`, `1.5 KiB`, `3.2 GiB`.
 std::string bytes_text(int64_t bytes);
 
+/// `step-00000040`: name of what belongs to step 40 (counted from 1), in the order of the steps.
+std::string step_name(int64_t step);
+
 /// `0.4 s`, `12 s`, `3m05s`, `2h07m`.
 std::string duration_text(std::chrono::duration<double> duration);
 

@@ -27,9 +27,6 @@ StepNumbers step_numbers(int64_t step, int64_t samples_per_step, int64_t samples
 /// Steps that it takes to read `epochs` epochs; the last one may reach into the next. Local.
 int64_t steps_of_epochs(int64_t epochs, int64_t samples_per_step, int64_t samples_per_epoch);
 
-/// `step-00000040`: directory of what belongs to the end of step 40 (counted from 1). Local.
-std::string step_directory(int64_t step);
-
 /// Conditions that end a run; 0 = no limit.
 struct StopConditions {
   int64_t total_steps = 0;
