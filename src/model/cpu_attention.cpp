@@ -150,20 +150,22 @@ void write_pages(const AttentionHeads& heads, const at::Tensor& qkv, int64_t fir
   }
 }
 
-/// Rows [first, end) of packed sequences that have no tokens of earlier passes.
+/// Packed sequences among themselves. q and k are the first columns of `qk`, v the last of qkv.
 template <class T>
-void attend_fresh(const AttentionHeads& heads, const kernels::AttentionShape& shape,
-                  const at::Tensor& qkv, at::Tensor& out) {
-  const T* q = values<T>(qkv);
+void attend_packed(const AttentionHeads& heads, const kernels::AttentionShape& shape,
+                   const at::Tensor& qk, const at::Tensor& qkv, at::Tensor& out,
+                   const at::Tensor& logsumexp) {
+  const T* q = values<T>(qk);
   kernels::varlen_attention<T>({.shape = shape,
                                 .q = q,
                                 .k = q + heads.query_size(),
-                                .v = q + heads.query_size() + heads.kv_size(),
-                                .q_stride = qkv.size(1),
-                                .k_stride = qkv.size(1),
+                                .v = values<T>(qkv) + heads.query_size() + heads.kv_size(),
+                                .q_stride = qk.size(1),
+                                .k_stride = qk.size(1),
                                 .v_stride = qkv.size(1),
                                 .out = mutable_values<T>(out),
-                                .out_stride = out.size(1)});
+                                .out_stride = out.size(1),
+                                .logsumexp = mutable_values<T>(logsumexp)});
 }
 
 /// One row of each of `n` sequences over its pages, from row `row` on.
@@ -213,18 +215,8 @@ void attend(const AttentionHeads& heads, const std::vector<int32_t>& cu_seqlens,
             const at::Tensor& qk, const at::Tensor& qkv, at::Tensor& out,
             const at::Tensor& logsumexp) {
   with_type(qkv.scalar_type(), [&]<class T>() {
-    const T* q = values<T>(qk);
-    kernels::varlen_attention<T>(
-        {.shape = shape_of(heads, cu_seqlens.data(), n_sequences(cu_seqlens)),
-         .q = q,
-         .k = q + heads.query_size(),
-         .v = values<T>(qkv) + heads.query_size() + heads.kv_size(),
-         .q_stride = qk.size(1),
-         .k_stride = qk.size(1),
-         .v_stride = qkv.size(1),
-         .out = mutable_values<T>(out),
-         .out_stride = out.size(1),
-         .logsumexp = mutable_values<T>(logsumexp)});
+    attend_packed<T>(heads, shape_of(heads, cu_seqlens.data(), n_sequences(cu_seqlens)), qk, qkv,
+                     out, logsumexp);
   });
 }
 
@@ -278,7 +270,7 @@ void attend_cached(const AttentionHeads& heads, const std::vector<int32_t>& cu_s
       end = s + 1;
       if (is_fresh(s)) {
         while (end < n && is_fresh(end)) ++end;
-        attend_fresh<T>(heads, shape_of(heads, cu_seqlens.data() + s, end - s), qkv, out);
+        attend_packed<T>(heads, shape_of(heads, cu_seqlens.data() + s, end - s), qkv, qkv, out, {});
       } else if (n_rows(s) == 1) {
         while (end < n && n_rows(end) == 1 && !is_fresh(end)) ++end;
         attend_pages<T>(heads, cache, qkv, row, end - s, table, cache.n_context.data() + s, out);

@@ -56,8 +56,7 @@ void add_partial(const PassInput& pass, const at::Tensor& partial, const at::Ten
     at::add_out(out, residual, partial);
     return;
   }
-  scratch.full.narrow(0, 0, pass.n_tokens()).copy_(partial);
-  add_reduced_rows(pass.rows, scratch.full, residual, out);
+  add_reduced_rows(pass.rows, partial, scratch.full, residual, out);
 }
 
 /// The MLP or the experts, from the residual stream onto it.
@@ -118,8 +117,7 @@ void backward_expert_branch(const PassInput& pass, const LayerWeights& w, LayerW
     scratch.dnormed.copy_(drows);
     return;
   }
-  forward.full.narrow(0, 0, pass.n_tokens()).copy_(drows);
-  reduce_rows(pass.rows, forward.full, scratch.dnormed);
+  add_reduced_rows(pass.rows, drows, forward.full, {}, scratch.dnormed);
 }
 
 /// The same of an MLP.

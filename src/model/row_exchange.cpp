@@ -36,6 +36,12 @@ void add_reduced_rows(const PassRows& rows, at::Tensor& full, const at::Tensor& 
   if (residual.defined()) own.add_(residual);
 }
 
+void add_reduced_rows(const PassRows& rows, const at::Tensor& partial, at::Tensor& full,
+                      const at::Tensor& residual, at::Tensor& own) {
+  full.narrow(0, 0, rows.n_tokens).copy_(partial);
+  add_reduced_rows(rows, full, residual, own);
+}
+
 at::Tensor gathered(const PassRows& rows, const at::Tensor& own) {
   if (rows.tensor == nullptr) return own;
   at::Tensor full = at::empty({rows.n_gathered, own.size(1)}, own.options());
@@ -45,9 +51,8 @@ at::Tensor gathered(const PassRows& rows, const at::Tensor& own) {
 at::Tensor reduced(const PassRows& rows, const at::Tensor& partial) {
   if (rows.tensor == nullptr) return partial;
   at::Tensor full = at::empty({rows.n_gathered, partial.size(1)}, partial.options());
-  full.narrow(0, 0, rows.n_tokens).copy_(partial);
   at::Tensor own = at::empty({rows.n_own, partial.size(1)}, partial.options());
-  reduce_rows(rows, full, own);
+  add_reduced_rows(rows, partial, full, {}, own);
   return own;
 }
 

@@ -45,6 +45,10 @@ void reduce_rows(const PassRows& rows, at::Tensor& full, at::Tensor own);
 void add_reduced_rows(const PassRows& rows, at::Tensor& full, const at::Tensor& residual,
                       at::Tensor& own);
 
+/// The same of `partial` [T, H], which is copied to `full`.
+void add_reduced_rows(const PassRows& rows, const at::Tensor& partial, at::Tensor& full,
+                      const at::Tensor& residual, at::Tensor& own);
+
 /// The same two in memory of their own: all rows [T, H] of `own` [R, H], and own rows of the sum of
 /// `partial` [T, H]. Without tensor ranks what was given. Collective likewise.
 at::Tensor gathered(const PassRows& rows, const at::Tensor& own);
