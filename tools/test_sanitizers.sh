@@ -8,18 +8,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-give_up() {
-  echo "test_sanitizers.sh: $1; no test was run"
-  echo "0 passed, 1 failed, 0 skipped"
-  exit 1
-}
-mkdir -p build
-cmake --preset asan >build/configure.log 2>&1 || { cat build/configure.log; give_up "the build cannot be configured"; }
-cmake --build build/asan || give_up "the build failed"
-
 # LibTorch is not instrumented: it may free with delete what its inlined headers got from malloc.
 # Tests of memory that cannot be had ask for more than there is: that is an error to them, no end.
 export ASAN_OPTIONS=detect_leaks=1:alloc_dealloc_mismatch=0:allocator_may_return_null=1
 export LSAN_OPTIONS=suppressions=$PWD/tools/lsan.supp:print_suppressions=0
 export UBSAN_OPTIONS=print_stacktrace=1
-exec tools/run_ctest.sh build/asan -LE 'mpi|speed' "$@"
+exec tools/build_tests.sh asan -LE 'mpi|speed' "$@"
