@@ -16,10 +16,8 @@ using NamedCall = std::pair<std::string, config::CallConfig>;
 
 /// The graph's key under which a call reads `key`; null: it does not.
 const std::string* graph_key_of(const config::CallConfig& call, const std::string& key) {
-  for (const config::KeyBinding& input : call.inputs) {
-    if (input.interface_key == key) return &input.graph_key;
-  }
-  return nullptr;
+  const config::KeyBinding* const input = config::find_binding(call.inputs, key);
+  return input == nullptr ? nullptr : &input->graph_key;
 }
 
 bool writes(const config::CallConfig& call, const std::string& graph_key) {

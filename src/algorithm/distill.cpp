@@ -2,8 +2,6 @@
 
 #include <ATen/ATen.h>
 
-#include <algorithm>
-
 #include "orrery/algorithm/advantages.h"
 #include "orrery/algorithm/evaluation.h"
 #include "orrery/algorithm/group_advantages.h"
@@ -54,9 +52,7 @@ std::vector<OptionProblem> DistillOptions::problems(const config::CallConfig& ca
                                    "rewards alone"
                                  : "0: the teacher has no say and nothing is learned"});
   }
-  const bool reads_rewards =
-      std::any_of(call.inputs.begin(), call.inputs.end(),
-                  [](const config::KeyBinding& input) { return input.interface_key == "rewards"; });
+  const bool reads_rewards = config::find_binding(call.inputs, "rewards") != nullptr;
   if (has_rewards() && !reads_rewards) {
     found.push_back({"estimator", base::concat(estimator,
                                                " makes advantages of the input rewards; add it to "

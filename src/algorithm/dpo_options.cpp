@@ -31,10 +31,7 @@ class Check {
   void add(const char* key, std::string text, Severity severity = Severity::kError) {
     problems_.push_back({key, std::move(text), severity});
   }
-  bool reads(const char* key) const {
-    return std::any_of(call_.inputs.begin(), call_.inputs.end(),
-                       [&](const config::KeyBinding& input) { return input.interface_key == key; });
-  }
+  bool reads(const char* key) const { return config::find_binding(call_.inputs, key) != nullptr; }
   void needs(const char* key, const char* from) {
     if (!reads(key)) {
       add("inputs", base::concat("loss = ", options_.loss, " needs the key ", key, " (", from,

@@ -122,13 +122,6 @@ std::optional<std::string> longest_answer(const config::Experiment& experiment,
   return std::nullopt;
 }
 
-const config::KeyBinding* binding_of(const std::vector<config::KeyBinding>& bindings,
-                                     std::string_view key) {
-  const auto found = std::find_if(bindings.begin(), bindings.end(),
-                                  [&](const auto& each) { return each.interface_key == key; });
-  return found == bindings.end() ? nullptr : &*found;
-}
-
 class Expansion {
  public:
   Expansion(config::Experiment& experiment, std::vector<config::Problem>& warnings)
@@ -155,14 +148,14 @@ class Expansion {
   /// Where no call generates what `call` learns from, the checks of its options say what is
   /// missing.
   void bind(config::CallConfig& call, const char* key) {
-    const config::KeyBinding* answers = binding_of(call.inputs, "packed_input_ids");
-    if (answers == nullptr || binding_of(call.inputs, key) != nullptr) return;
+    const config::KeyBinding* answers = config::find_binding(call.inputs, "packed_input_ids");
+    if (answers == nullptr || config::find_binding(call.inputs, key) != nullptr) return;
     for (auto& [name, other] : experiment_.calls) {
       if (!other.enabled || other.kind != "generate") continue;
-      const config::KeyBinding* generated = binding_of(other.outputs, "packed_input_ids");
+      const config::KeyBinding* generated = config::find_binding(other.outputs, "packed_input_ids");
       if (generated == nullptr || generated->graph_key != answers->graph_key) continue;
-      if (binding_of(other.outputs, key) == nullptr) other.outputs.push_back({key, key});
-      call.inputs.push_back({key, binding_of(other.outputs, key)->graph_key});
+      if (config::find_binding(other.outputs, key) == nullptr) other.outputs.push_back({key, key});
+      call.inputs.push_back({key, config::find_binding(other.outputs, key)->graph_key});
       return;
     }
   }

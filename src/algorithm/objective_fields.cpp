@@ -50,10 +50,7 @@ class Rules {
     problems_.push_back({option, base::concat("has no effect without ", without),
                          OptionProblem::Severity::kWarning});
   }
-  bool reads(const char* key) const {
-    return std::any_of(call_.inputs.begin(), call_.inputs.end(),
-                       [&](const auto& input) { return input.interface_key == key; });
-  }
+  bool reads(const char* key) const { return config::find_binding(call_.inputs, key) != nullptr; }
   bool is(const char* kind) const { return options_.surrogate == kind; }
   void warn_if(bool is_odd, const char* option, const std::string& text) {
     if (is_odd) problems_.push_back({option, text, OptionProblem::Severity::kWarning});

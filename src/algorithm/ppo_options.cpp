@@ -11,8 +11,7 @@ namespace orrery::algorithm {
 namespace {
 
 bool reads(const config::CallConfig& call, const char* key) {
-  return std::any_of(call.inputs.begin(), call.inputs.end(),
-                     [&](const config::KeyBinding& input) { return input.interface_key == key; });
+  return config::find_binding(call.inputs, key) != nullptr;
 }
 
 /// A KL term named `option` that has nothing to be computed from.

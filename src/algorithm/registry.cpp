@@ -131,17 +131,19 @@ Why two_answers_to_compare(const std::string& estimator, const std::string& grou
 }
 
 /// Of an estimator that is defined for the outcomes right and wrong.
-Why outcome_of_wrong(const std::string& estimator, const std::string& wrong) {
-  if (estimator == "maxrl" && std::stod(wrong) < 0) return "maxrl wants rewards of at least 0";
-  if (estimator == "pass_at_k" && std::stod(wrong) != 0) return "pass_at_k wants 0 for a wrong one";
+Why outcome(const std::string& estimator, const std::string& reward, double of_pass_at_k,
+            const char* pass_at_k_wants) {
+  if (estimator == "maxrl" && std::stod(reward) < 0) return "maxrl wants rewards of at least 0";
+  if (estimator == "pass_at_k" && std::stod(reward) != of_pass_at_k) return pass_at_k_wants;
   return {};
 }
 
+Why outcome_of_wrong(const std::string& estimator, const std::string& wrong) {
+  return outcome(estimator, wrong, 0, "pass_at_k wants 0 for a wrong one");
+}
+
 Why outcome_of_right(const std::string& estimator, const std::string& correct) {
-  if (estimator == "maxrl" && std::stod(correct) < 0) return "maxrl wants rewards of at least 0";
-  if (estimator == "pass_at_k" && std::stod(correct) != 1)
-    return "pass_at_k wants 1 for a right one";
-  return {};
+  return outcome(estimator, correct, 1, "pass_at_k wants 1 for a right one");
 }
 
 Why several_to_choose_from(const std::string& best_of, const std::string& group_size) {
@@ -423,14 +425,9 @@ class CallCheck {
     }
   }
 
-  bool is_bound(const std::vector<config::KeyBinding>& bindings, const std::string& key) const {
-    return std::any_of(bindings.begin(), bindings.end(),
-                       [&](const config::KeyBinding& b) { return b.interface_key == key; });
-  }
-
   void check_keys(const InterfaceSignature& signature) {
     for (const std::string& key : signature.required_inputs) {
-      if (!is_bound(call_.inputs, key)) {
+      if (config::find_binding(call_.inputs, key) == nullptr) {
         problem("inputs", base::concat("interface ", call_.interface, " needs the key ", key));
       }
     }

@@ -57,18 +57,23 @@ bool evaluates(const std::string& interface, graph::CallKind kind, const std::st
          std::count(signature->evaluates.begin(), signature->evaluates.end(), data) > 0;
 }
 
+/// Whether calls of this kind evaluate one of the sets.
+bool evaluates_a_set(const config::Experiment& experiment, const std::string& interface,
+                     graph::CallKind kind) {
+  return std::any_of(experiment.datasets.begin(), experiment.datasets.end(),
+                     [&](const auto& dataset) {
+                       return experiment.is_evaluated(dataset.first) &&
+                              evaluates(interface, kind, dataset.second.kind);
+                     });
+}
+
 /// The graph's train_steps that evaluate one of the sets, as calls that hold the model; they stand
 /// for a key that a call must read and are never run. Not of kind train_step: then there would be
 /// an optimizer.
 graph::Graph evaluating_graph(const graph::Graph& graph, const config::Experiment& experiment) {
   std::vector<graph::Call> calls;
   for (graph::Call call : graph.calls()) {
-    const bool is_used = std::any_of(
-        experiment.datasets.begin(), experiment.datasets.end(), [&](const auto& dataset) {
-          return experiment.is_evaluated(dataset.first) &&
-                 evaluates(call.interface, call.kind, dataset.second.kind);
-        });
-    if (!is_used) continue;
+    if (!evaluates_a_set(experiment, call.interface, call.kind)) continue;
     call.kind = graph::CallKind::kInference;
     const std::string& key = graph.dataset_keys().front();
     call.inputs = {{.interface_key = key, .graph_key = key}};
@@ -84,11 +89,7 @@ std::vector<std::string> evaluated_roles(const config::Experiment& experiment) {
   std::vector<std::string> roles;
   for (const auto& [name, call] : experiment.calls) {
     if (!call.enabled || call.kind != "train_step") continue;
-    const bool is_used = std::any_of(
-        experiment.datasets.begin(), experiment.datasets.end(), [&](const auto& dataset) {
-          return experiment.is_evaluated(dataset.first) &&
-                 evaluates(call.interface, graph::CallKind::kTrainStep, dataset.second.kind);
-        });
+    const bool is_used = evaluates_a_set(experiment, call.interface, graph::CallKind::kTrainStep);
     if (is_used && std::find(roles.begin(), roles.end(), call.model) == roles.end()) {
       roles.push_back(call.model);
     }

@@ -14,11 +14,15 @@ namespace {
 
 constexpr int kMaxWorkers = 1'000'000;  // a typing error shall not fill the memory
 
+void add_sets(po::options_description& description, std::vector<std::string>& sets) {
+  description.add_options()("set", po::value(&sets)->value_name("K=V")->composing(),
+                            "override a configuration key; may be repeated");
+}
+
 po::options_description train_description(TrainOptions& options) {
   po::options_description description("options");
   auto add = description.add_options();
-  add("set", po::value(&options.sets)->value_name("K=V")->composing(),
-      "override a configuration key; may be repeated");
+  add_sets(description, options.sets);
   add("resume", po::value(&options.resume)->value_name("auto|off|DIR")->default_value("auto"),
       "go on from the last checkpoint of this experiment (auto), start anew (off), or go on from "
       "that of a run directory");
@@ -38,8 +42,7 @@ po::options_description evaluate_description(EvaluateOptions& options) {
   add("model", po::value(&options.model)->value_name("DIR"),
       "what is evaluated: a model directory, or a run's models/latest, models/best or "
       "models/step-NUMBER; without it what model.ROLE.path names");
-  add("set", po::value(&options.sets)->value_name("K=V")->composing(),
-      "override a configuration key; may be repeated");
+  add_sets(description, options.sets);
   add("name", po::value(&options.name)->value_name("NAME"),
       "name of the run directory; without it experiment.name with -evaluation behind it");
   add("help,h", po::bool_switch(&options.help), "these options");
@@ -51,8 +54,7 @@ po::options_description evaluate_description(EvaluateOptions& options) {
 po::options_description plan_description(PlanOptions& options) {
   po::options_description description("options");
   auto add = description.add_options();
-  add("set", po::value(&options.sets)->value_name("K=V")->composing(),
-      "override a configuration key; may be repeated");
+  add_sets(description, options.sets);
   add("workers", po::value(&options.workers)->value_name("N"),
       "number of workers; without it as many as the layouts name");
   add("no-data", po::bool_switch(&options.no_data), "do not read the data files");

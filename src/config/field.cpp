@@ -66,6 +66,14 @@ std::optional<std::string> size_problem(std::string_view name, double value) {
                       number_text(value));
 }
 
+const KeyBinding* find_binding(const std::vector<KeyBinding>& bindings,
+                               std::string_view interface_key) {
+  const auto found = std::find_if(bindings.begin(), bindings.end(), [&](const KeyBinding& binding) {
+    return binding.interface_key == interface_key;
+  });
+  return found == bindings.end() ? nullptr : &*found;
+}
+
 Check in_range(double low, double high) {
   return number_check(base::concat(number_text(low), " to ", number_text(high)),
                       [=](double x) { return x >= low && x <= high; });

@@ -26,6 +26,10 @@ struct KeyBinding {
   bool operator==(const KeyBinding&) const = default;
 };
 
+/// The binding of an interface's key; null: it has none.
+const KeyBinding* find_binding(const std::vector<KeyBinding>& bindings,
+                               std::string_view interface_key);
+
 /// Which values of a field are allowed. An empty text: all of its type.
 struct Check {
   std::string text;  ///< as help shows it: `0 to 1`, `one of a, b`
