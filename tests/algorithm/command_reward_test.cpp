@@ -16,8 +16,8 @@
 #include "orrery/algorithm/rule_reward.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
-#include "orrery/comm/thread_communicator.h"
 #include "orrery/config/load.h"
+#include "support/thread_communicator.h"
 
 namespace orrery::algorithm {
 namespace {

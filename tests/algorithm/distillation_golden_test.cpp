@@ -2,8 +2,8 @@
 #include "algorithm/objectives_for_test.h"
 #include "orrery/algorithm/sampled_distillation.h"
 #include "orrery/base/error.h"
-#include "orrery/comm/thread_communicator.h"
 #include "orrery/model/divergence.h"
+#include "support/thread_communicator.h"
 
 namespace orrery::algorithm {
 namespace {

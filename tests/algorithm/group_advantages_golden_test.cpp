@@ -4,7 +4,7 @@
 #include "orrery/algorithm/action_advantages.h"
 #include "orrery/algorithm/group_advantages.h"
 #include "orrery/base/error.h"
-#include "orrery/comm/thread_communicator.h"
+#include "support/thread_communicator.h"
 
 namespace orrery::algorithm {
 namespace {

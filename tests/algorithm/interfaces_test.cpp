@@ -11,7 +11,7 @@
 #include "orrery/algorithm/log_probs.h"
 #include "orrery/algorithm/registry.h"
 #include "orrery/base/philox.h"
-#include "orrery/comm/thread_communicator.h"
+#include "support/thread_communicator.h"
 
 namespace orrery::algorithm {
 namespace {

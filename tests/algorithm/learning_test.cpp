@@ -13,8 +13,8 @@
 #include "model_for_test.h"
 #include "orrery/algorithm/methods.h"
 #include "orrery/algorithm/registry.h"
-#include "orrery/comm/thread_communicator.h"
 #include "progress_for_test.h"
+#include "support/thread_communicator.h"
 
 namespace orrery::algorithm {
 namespace {

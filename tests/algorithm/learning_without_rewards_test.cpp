@@ -20,8 +20,8 @@
 #include "orrery/algorithm/log_probs.h"
 #include "orrery/algorithm/registry.h"
 #include "orrery/base/philox.h"
-#include "orrery/comm/thread_communicator.h"
 #include "progress_for_test.h"
+#include "support/thread_communicator.h"
 
 namespace orrery::algorithm {
 namespace {

@@ -7,7 +7,7 @@
 #include "orrery/algorithm/log_probs.h"
 #include "orrery/algorithm/return_estimator.h"
 #include "orrery/base/error.h"
-#include "orrery/comm/thread_communicator.h"
+#include "support/thread_communicator.h"
 
 namespace orrery::algorithm {
 namespace {

@@ -3,7 +3,7 @@
 #include "algorithm/tensors_for_test.h"
 #include "orrery/algorithm/kl_controller.h"
 #include "orrery/algorithm/value_norm.h"
-#include "orrery/comm/thread_communicator.h"
+#include "support/thread_communicator.h"
 
 namespace orrery::algorithm {
 namespace {

@@ -15,7 +15,7 @@
 #include "orrery/algorithm/log_probs.h"
 #include "orrery/algorithm/methods.h"
 #include "orrery/algorithm/registry.h"
-#include "orrery/comm/thread_communicator.h"
+#include "support/thread_communicator.h"
 
 namespace orrery::algorithm {
 namespace {

@@ -21,10 +21,10 @@
 #include <vector>
 
 #include "orrery/base/large_memory.h"
-#include "orrery/comm/thread_communicator.h"
 #include "orrery/model/generator.h"
 #include "orrery/model/hf_directory.h"
 #include "orrery/parallel/train_engine.h"
+#include "support/thread_communicator.h"
 
 namespace orrery {
 namespace {

@@ -10,9 +10,9 @@
 #include "collective_checks.h"
 #include "orrery/base/error.h"
 #include "orrery/comm/nccl_communicator.h"
-#include "orrery/comm/thread_communicator.h"
 #include "orrery/kernels/gpu.h"
 #include "registry_checks.h"
+#include "support/thread_communicator.h"
 #if defined(ORRERY_TEST_UNDER_MPI)
 #include "mpi_world.h"
 #include "orrery/comm/mpi_communicator.h"

@@ -5,8 +5,8 @@
 #include <mutex>
 
 #include "orrery/base/error.h"
-#include "orrery/comm/thread_communicator.h"
 #include "registry_checks.h"
+#include "support/thread_communicator.h"
 
 namespace orrery::comm {
 namespace {

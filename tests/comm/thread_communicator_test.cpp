@@ -1,4 +1,4 @@
-#include "orrery/comm/thread_communicator.h"
+#include "support/thread_communicator.h"
 
 #include <gtest/gtest.h>
 

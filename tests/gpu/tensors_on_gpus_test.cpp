@@ -16,7 +16,6 @@
 #include "orrery/algorithm/policy_objective.h"
 #include "orrery/algorithm/value_norm.h"
 #include "orrery/comm/nccl_communicator.h"
-#include "orrery/comm/thread_communicator.h"
 #include "orrery/graph/topology.h"
 #include "orrery/model/divergence.h"
 #include "orrery/parallel/gradient_reduction.h"
@@ -24,6 +23,7 @@
 #include "orrery/parallel/reallocation_plan.h"
 #include "orrery/worker/data_store.h"
 #include "orrery/worker/data_transfer.h"
+#include "support/thread_communicator.h"
 
 namespace orrery {
 namespace {

@@ -6,10 +6,10 @@
 #include <mutex>
 
 #include "orrery/base/error.h"
-#include "orrery/comm/thread_communicator.h"
 #include "orrery/parallel/reallocation.h"
 #include "orrery/parallel/train_engine.h"
 #include "shards_for_test.h"
+#include "support/thread_communicator.h"
 #include "training_for_test.h"
 
 namespace orrery::parallel {

@@ -5,9 +5,9 @@
 
 #include <mutex>
 
-#include "orrery/comm/thread_communicator.h"
 #include "orrery/model/generator.h"
 #include "shards_for_test.h"
+#include "support/thread_communicator.h"
 #include "training_for_test.h"
 
 namespace orrery::parallel {

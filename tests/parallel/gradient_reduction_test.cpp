@@ -3,7 +3,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include "orrery/comm/thread_communicator.h"
+#include "support/thread_communicator.h"
 
 namespace orrery::parallel {
 namespace {

@@ -13,7 +13,6 @@
 #include <nlohmann/json.hpp>
 
 #include "../base/temporary_folder.h"
-#include "orrery/comm/thread_communicator.h"
 #include "orrery/model/generator.h"
 #include "orrery/model/hf_directory.h"
 #include "orrery/model/safetensors.h"
@@ -21,6 +20,7 @@
 #include "orrery/parallel/pipeline.h"
 #include "orrery/parallel/whole_model.h"
 #include "shards_for_test.h"
+#include "support/thread_communicator.h"
 
 namespace orrery::parallel {
 namespace {

@@ -13,9 +13,9 @@
 
 #include "orrery/base/error.h"
 #include "orrery/base/philox.h"
-#include "orrery/comm/thread_communicator.h"
 #include "orrery/graph/topology.h"
 #include "shards_for_test.h"
+#include "support/thread_communicator.h"
 #include "three_factors.h"
 
 namespace orrery::parallel {

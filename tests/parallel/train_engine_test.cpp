@@ -9,7 +9,7 @@
 #include <numeric>
 
 #include "orrery/base/error.h"
-#include "orrery/comm/thread_communicator.h"
+#include "support/thread_communicator.h"
 #include "training_for_test.h"
 
 namespace orrery::parallel {

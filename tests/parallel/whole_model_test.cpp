@@ -4,9 +4,9 @@
 #include <gtest/gtest.h>
 
 #include "../base/temporary_folder.h"
-#include "orrery/comm/thread_communicator.h"
 #include "orrery/model/hf_directory.h"
 #include "shards_for_test.h"
+#include "support/thread_communicator.h"
 
 namespace orrery::parallel {
 namespace {

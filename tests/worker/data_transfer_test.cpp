@@ -5,8 +5,8 @@
 #include <gtest/gtest.h>
 
 #include "orrery/base/error.h"
-#include "orrery/comm/thread_communicator.h"
 #include "orrery/worker/data_store.h"
+#include "support/thread_communicator.h"
 
 namespace orrery::worker {
 namespace {

@@ -6,8 +6,8 @@
 #include <iostream>
 
 #include "orrery/base/error.h"
-#include "orrery/comm/thread_communicator.h"
 #include "orrery/kernels/gpu.h"
+#include "support/thread_communicator.h"
 
 namespace orrery::worker {
 namespace {

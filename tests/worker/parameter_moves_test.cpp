@@ -8,9 +8,9 @@
 #include <cmath>
 
 #include "orrery/algorithm/registry.h"
-#include "orrery/comm/thread_communicator.h"
 #include "orrery/config/load.h"
 #include "orrery/graph/communicators.h"
+#include "support/thread_communicator.h"
 
 namespace orrery::worker {
 namespace {

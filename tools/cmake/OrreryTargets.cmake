@@ -16,15 +16,52 @@ function(orrery_make_aten_pch)
   endif()
 endfunction()
 
+# Include roots: one for each folder, in which a link leads to its headers. So a target sees the
+# headers of the folders that it links and no others. The build folders below build/ share them,
+# which keeps paths in compiled files the same, and with them what ccache finds.
+cmake_path(GET CMAKE_BINARY_DIR PARENT_PATH orrery_roots)
+if(NOT orrery_roots STREQUAL ${CMAKE_SOURCE_DIR}/build)
+  set(orrery_roots ${CMAKE_BINARY_DIR})
+endif()
+string(APPEND orrery_roots /roots)
+
+function(orrery_include_root folder out)
+  set(headers ${CMAKE_SOURCE_DIR}/include/orrery/${folder})
+  set(root ${orrery_roots}/${folder})
+  set(link ${root}/orrery/${folder})
+  set(leads_to "")
+  if(IS_SYMLINK ${link})
+    file(READ_SYMLINK ${link} leads_to)
+  endif()
+  if(NOT leads_to STREQUAL headers)
+    file(MAKE_DIRECTORY ${root}/orrery)
+    file(CREATE_LINK ${headers} ${link} SYMBOLIC)
+  endif()
+  set(${out} ${root} PARENT_SCOPE)
+endfunction()
+
 # A folder that others link and that has no CMakeLists.txt becomes an empty library: those who use it
 # then fail to link, and everybody else's targets still configure and build.
 function(orrery_stand_in_for_missing_folders)
   foreach(folder IN LISTS ARGN)
     if(NOT TARGET orrery_${folder})
       message(STATUS "Folder ${folder} is not there: what needs it will not link")
+      orrery_include_root(${folder} root)
       add_library(orrery_${folder} INTERFACE)
       add_library(orrery::${folder} ALIAS orrery_${folder})
-      target_include_directories(orrery_${folder} INTERFACE ${CMAKE_SOURCE_DIR}/include)
+      target_include_directories(orrery_${folder} INTERFACE ${root})
+    endif()
+  endforeach()
+endfunction()
+
+# A header that no library lists would be neither verified nor installed.
+function(orrery_check_headers_are_listed)
+  get_property(listed GLOBAL PROPERTY ORRERY_HEADERS)
+  foreach(folder IN LISTS ARGN)
+    file(GLOB headers CONFIGURE_DEPENDS ${orrery_roots}/${folder}/orrery/${folder}/*.h)
+    list(REMOVE_ITEM headers ${listed})
+    if(headers)
+      message(FATAL_ERROR "no library of src/${folder}/CMakeLists.txt lists ${headers} in its HEADERS")
     endif()
   endforeach()
 endfunction()
@@ -46,14 +83,18 @@ function(orrery_present_sources out)
   set(${out} ${sources} PARENT_SCOPE)
 endfunction()
 
-# orrery_add_library(name SOURCES a.cpp ... [CUDA_SOURCES b.cu ...] [CPU_SOURCES c.cpp ...]
-#                    [PUBLIC libs] [PRIVATE libs] [ATEN])
-#   library orrery::name of folder src/name with headers in include/orrery/name.
+# orrery_add_library(name [FOLDER f] [HEADERS a.h ...] SOURCES a.cpp ... [CUDA_SOURCES b.cu ...]
+#                    [CPU_SOURCES c.cpp ...] [PUBLIC libs] [PRIVATE libs] [ATEN])
+#   library orrery::name of folder src/name with headers in include/orrery/name. It sees the headers
+#   of the folders that it links, and of its own.
+#   FOLDER, HEADERS: where a folder is several libraries, which one this is a part of, and its headers;
+#   else all of the folder's
 #   ATEN: its sources see tensors (LibTorch and the precompiled header)
 #   CUDA_SOURCES: only with ORRERY_CUDA, which then also links the CUDA runtime
 #   CPU_SOURCES: only without, in their place
 function(orrery_add_library name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "ATEN" "" "SOURCES;CUDA_SOURCES;CPU_SOURCES;PUBLIC;PRIVATE")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "ATEN" "FOLDER"
+                        "HEADERS;SOURCES;CUDA_SOURCES;CPU_SOURCES;PUBLIC;PRIVATE")
   if(ORRERY_CUDA)
     set(arg_CPU_SOURCES "")
   else()
@@ -62,8 +103,20 @@ function(orrery_add_library name)
   orrery_present_sources(sources ${arg_SOURCES} ${arg_CUDA_SOURCES} ${arg_CPU_SOURCES})
   add_library(orrery_${name} STATIC ${sources})
   add_library(orrery::${name} ALIAS orrery_${name})
-  target_include_directories(orrery_${name} PUBLIC ${CMAKE_SOURCE_DIR}/include
-                                            PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
+  if(NOT arg_FOLDER)
+    set(arg_FOLDER ${name})
+  endif()
+  orrery_include_root(${arg_FOLDER} root)
+  if(arg_HEADERS)
+    list(TRANSFORM arg_HEADERS PREPEND ${root}/orrery/${arg_FOLDER}/)
+  else()
+    file(GLOB arg_HEADERS CONFIGURE_DEPENDS ${root}/orrery/${arg_FOLDER}/*.h)
+  endif()
+  target_sources(orrery_${name} PUBLIC FILE_SET HEADERS BASE_DIRS ${root} FILES ${arg_HEADERS})
+  # `ninja all_verify_interface_header_sets` compiles each header on its own.
+  set_target_properties(orrery_${name} PROPERTIES VERIFY_INTERFACE_HEADER_SETS ON)
+  set_property(GLOBAL APPEND PROPERTY ORRERY_HEADERS ${arg_HEADERS})
+  target_include_directories(orrery_${name} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
   target_link_libraries(orrery_${name} PUBLIC ${arg_PUBLIC} PRIVATE ${arg_PRIVATE} orrery_warnings)
   if(arg_CUDA_SOURCES)
     # Linked only: C++ sources are compiled the same with CUDA and without, and found in ccache.

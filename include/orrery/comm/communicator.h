@@ -6,7 +6,8 @@
 // CommunicatorOptions::check_agreement a disagreement is an error instead of a hang. One thread at
 // a time per process (MPI_THREAD_SERIALIZED). Tensors must be contiguous and on the device of the
 // backend; there are no other restrictions on type or size, empty ones included.
-// Backends: mpi_communicator.h (CPU), nccl_communicator.h (CUDA), thread_communicator.h (tests).
+// Backends: mpi_communicator.h (CPU), nccl_communicator.h (CUDA),
+// tests/support/thread_communicator.h.
 #pragma once
 
 #include <ATen/core/Tensor.h>  // Send and Receive store tensors

@@ -1,6 +1,6 @@
 // The master's line to its workers: requests one way, replies the other. Nothing here ever waits
 // for a busy peer: what is sent is owned until it has left, and arrival is asked for, not awaited.
-// One thread per end. Implementations: mpi_control_channel.h, local_control_channel.h.
+// One thread per end. Implementation: mpi_control_channel.h.
 #pragma once
 
 #include <chrono>

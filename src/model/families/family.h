@@ -10,8 +10,8 @@
 #include <string_view>
 #include <vector>
 
-#include "../hf_names.h"
 #include "config_reader.h"
+#include "hf_names.h"
 #include "orrery/model/architecture.h"
 
 namespace orrery::model {

@@ -1,4 +1,4 @@
-#include "orrery/comm/thread_communicator.h"
+#include "support/thread_communicator.h"
 
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/maximum.h>
