@@ -47,13 +47,11 @@ struct Command {
   int (*run)(std::span<const std::string> arguments);
 };
 constexpr Command kCommands[] = {
-    {"train", run_train},       {"evaluate", run_evaluate},
-    {"plan", run_plan},         {"score", run_score},
-    {"generate", run_generate}, {"convert", run_convert},
-    {"inspect", run_inspect},   {"verify", run_verify},
-    {"doctor", run_doctor},     {"report", run_report},
-    {"watch", run_watch},       {"plot", run_plot},
-    {"compare", run_compare},   {"completion", run_completion},
+    {"train", run_train},     {"evaluate", run_evaluate},     {"plan", run_plan},
+    {"score", run_score},     {"generate", run_generate},     {"convert", run_convert},
+    {"inspect", run_inspect}, {"verify", run_verify},         {"doctor", run_doctor},
+    {"report", run_report},   {"watch", run_watch},           {"plot", run_plot},
+    {"compare", run_compare}, {"completion", run_completion},
 };
 
 int run_command(const std::vector<std::string>& arguments) {

@@ -83,6 +83,13 @@ function(orrery_present_sources out)
   set(${out} ${sources} PARENT_SCOPE)
 endfunction()
 
+# Library orrery_<name> is installed, for others as orrery::<name>.
+function(orrery_export name)
+  set_target_properties(orrery_${name} PROPERTIES EXPORT_NAME ${name})
+  target_compile_features(orrery_${name} INTERFACE cxx_std_20)
+  set_property(GLOBAL APPEND PROPERTY ORRERY_LIBRARIES orrery_${name})
+endfunction()
+
 # orrery_add_library(name [FOLDER f] [HEADERS a.h ...] SOURCES a.cpp ... [CUDA_SOURCES b.cu ...]
 #                    [CPU_SOURCES c.cpp ...] [PUBLIC libs] [PRIVATE libs] [ATEN])
 #   library orrery::name of folder src/name with headers in include/orrery/name. It sees the headers
@@ -103,6 +110,7 @@ function(orrery_add_library name)
   orrery_present_sources(sources ${arg_SOURCES} ${arg_CUDA_SOURCES} ${arg_CPU_SOURCES})
   add_library(orrery_${name} STATIC ${sources})
   add_library(orrery::${name} ALIAS orrery_${name})
+  orrery_export(${name})
   if(NOT arg_FOLDER)
     set(arg_FOLDER ${name})
   endif()
@@ -117,7 +125,8 @@ function(orrery_add_library name)
   set_target_properties(orrery_${name} PROPERTIES VERIFY_INTERFACE_HEADER_SETS ON)
   set_property(GLOBAL APPEND PROPERTY ORRERY_HEADERS ${arg_HEADERS})
   target_include_directories(orrery_${name} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
-  target_link_libraries(orrery_${name} PUBLIC ${arg_PUBLIC} PRIVATE ${arg_PRIVATE} orrery_warnings)
+  target_link_libraries(orrery_${name} PUBLIC ${arg_PUBLIC} PRIVATE ${arg_PRIVATE}
+                                       $<BUILD_INTERFACE:orrery_warnings>)
   if(arg_CUDA_SOURCES)
     # Linked only: C++ sources are compiled the same with CUDA and without, and found in ccache.
     target_link_libraries(orrery_${name} INTERFACE $<LINK_ONLY:CUDA::cudart>)
