@@ -138,14 +138,20 @@ function(orrery_add_library name)
   endif()
 endfunction()
 
-# orrery_add_tests(folder SOURCES a_test.cpp ... LIBRARIES libs [ATEN]
-#                  [GOLDEN files] [PROPERTY files] [PARITY files] [TOKENIZER files] [GPU files] [FAULT files])
+# orrery_add_tests(folder SOURCES a_test.cpp ... LIBRARIES libs [ATEN] [TIMEOUT seconds] [PROCESSORS n]
+#                  [LABELS labels] [GOLDEN files] [PROPERTY files] [PARITY files] [TOKENIZER files]
+#                  [GPU files] [FAULT files] [LEARNING files])
 #   executable test_<folder>; one ctest per source file, `folder.a` for a_test.cpp. Files listed
 #   under a label get that ctest label.
 #   Other sources, and x_for_test.cpp, hold what the tests share.
+#
+# ctest asks the executable for its cases, as gtest_discover_tests does, but runs those of a file in one
+# process: with a process for each case, as that function has it, LibTorch would be loaded 1119 times
+# instead of 127, which takes 0.3 s of a core each time.
 function(orrery_add_tests folder)
-  set(labels GOLDEN PROPERTY PARITY TOKENIZER GPU FAULT)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "ATEN" "TIMEOUT" "SOURCES;LIBRARIES;${labels}")
+  set(labels GOLDEN PROPERTY PARITY TOKENIZER GPU FAULT LEARNING)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "ATEN" "TIMEOUT;PROCESSORS"
+                        "SOURCES;LIBRARIES;LABELS;${labels}")
   orrery_present_sources(sources ${arg_SOURCES})
   add_executable(test_${folder} ${sources})
   target_link_libraries(test_${folder} PRIVATE ${arg_LIBRARIES} orrery_warnings GTest::gtest_main)
@@ -163,34 +169,34 @@ function(orrery_add_tests folder)
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 300)
   endif()
-  foreach(source IN LISTS arg_SOURCES)
-    get_filename_component(stem ${source} NAME_WE)
-    if(NOT stem MATCHES "_test$" OR stem MATCHES "_for_test$" OR NOT EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${source})
-      continue()
-    endif()
-    # The suites of a file, read from its source: the executable need not exist at configure time.
-    file(STRINGS ${source} lines REGEX "^(TYPED_)?TEST(_F|_P)?\\(")
-    set(suites "")
-    foreach(line IN LISTS lines)
-      string(REGEX REPLACE "^(TYPED_)?TEST(_F|_P)?\\(([A-Za-z0-9_]+),.*" "\\3" suite "${line}")
-      list(APPEND suites "${suite}.*" "${suite}/*" "*/${suite}.*" "*/${suite}/*")
-    endforeach()
-    list(REMOVE_DUPLICATES suites)
-    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${source})
-    string(REPLACE ";" ":" filter "${suites}")
-    string(REGEX REPLACE "_test$" "" short ${stem})
-    add_test(NAME ${folder}.${short} COMMAND test_${folder} --gtest_filter=${filter})
-    set_tests_properties(${folder}.${short} PROPERTIES TIMEOUT ${arg_TIMEOUT}
-                         FAIL_REGULAR_EXPRESSION "0 tests from 0 test suites ran")
-    set(ctest_labels ${folder})
+  if(NOT arg_PROCESSORS)
+    set(arg_PROCESSORS 1)
+  endif()
+  list(FILTER arg_SOURCES INCLUDE REGEX "_test\\.cpp$")
+  list(FILTER arg_SOURCES EXCLUDE REGEX "_for_test\\.cpp$")
+  set(files ${arg_SOURCES})
+  list(TRANSFORM files REPLACE "\\.cpp$" "")
+  set(settings "set(ORRERY_TEST_FOLDER ${folder})
+set(ORRERY_TEST_EXECUTABLE \"$<TARGET_FILE:test_${folder}>\")
+set(ORRERY_TEST_COMMAND $<TARGET_PROPERTY:test_${folder},CROSSCOMPILING_EMULATOR> \"$<TARGET_FILE:test_${folder}>\")
+set(ORRERY_TEST_FILES ${files})
+set(ORRERY_TEST_PROPERTIES TIMEOUT ${arg_TIMEOUT} PROCESSORS ${arg_PROCESSORS})
+set(ORRERY_TEST_LABELS ${folder} ${arg_LABELS})
+")
+  foreach(file IN LISTS files)
+    set(of_file "")
     foreach(label IN LISTS labels)
-      if(source IN_LIST arg_${label})
+      if(${file}.cpp IN_LIST arg_${label})
         string(TOLOWER ${label} lower)
-        list(APPEND ctest_labels ${lower})
+        list(APPEND of_file ${lower})
       endif()
     endforeach()
-    set_tests_properties(${folder}.${short} PROPERTIES LABELS "${ctest_labels}")
+    string(APPEND settings "set(ORRERY_TEST_LABELS_${file} ${of_file})\n")
   endforeach()
+  set(include_file ${CMAKE_CURRENT_BINARY_DIR}/test_${folder}_of_ctest.cmake)
+  file(GENERATE OUTPUT ${include_file}
+       CONTENT "${settings}include(\"${CMAKE_SOURCE_DIR}/tools/cmake/DiscoverTests.cmake\")\n")
+  set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES ${include_file})
 endfunction()
 
 # add_mpi_test(NAME n RANKS k [k...] TARGET t [ARGUMENTS a...] [TIMEOUT s] [LABELS l...])
