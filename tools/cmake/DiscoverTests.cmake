@@ -56,7 +56,7 @@ endfunction()
 
 set(orrery_tests ${ORRERY_TEST_EXECUTABLE}_tests.cmake)
 if(NOT EXISTS ${ORRERY_TEST_EXECUTABLE})
-  add_test(${ORRERY_TEST_FOLDER} ${ORRERY_TEST_EXECUTABLE})  # not built: a failure with its name
+  add_test(${ORRERY_TEST_FOLDER}.not_built ${ORRERY_TEST_EXECUTABLE})  # not found, so a failure
 else()
   if(${ORRERY_TEST_EXECUTABLE} IS_NEWER_THAN ${orrery_tests}
      OR ${CMAKE_CURRENT_LIST_FILE} IS_NEWER_THAN ${orrery_tests})
