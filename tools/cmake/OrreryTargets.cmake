@@ -146,8 +146,8 @@ endfunction()
 #   Other sources, and x_for_test.cpp, hold what the tests share.
 #
 # ctest asks the executable for its cases, as gtest_discover_tests does, but runs those of a file in one
-# process: with a process for each case, as that function has it, LibTorch would be loaded 1119 times
-# instead of 127, which takes 0.3 s of a core each time.
+# process: with a process for each case, as that function has it, LibTorch would be loaded 1115 times
+# instead of 120, which takes 0.3 s of a core each time.
 function(orrery_add_tests folder)
   set(labels GOLDEN PROPERTY PARITY TOKENIZER GPU FAULT LEARNING)
   cmake_parse_arguments(PARSE_ARGV 1 arg "ATEN" "TIMEOUT;PROCESSORS"
