@@ -1,7 +1,6 @@
 // Limit: memory bandwidth; every matrix is read or written once. Nothing was measured: see
 // docs/gpu.md.
 #include "blocks/activation.h"
-
 #include "blocks/gpu_block.h"
 
 namespace orrery::kernels {
@@ -16,7 +15,7 @@ void activate_backward_cuda(const ActivateBackwardArgs<T>& args, cudaStream_t st
   blocks::launch<blocks::ActivateBackwardProgram<T>>(args, stream);
 }
 
-#define ORRERY_ACTIVATE(T)                                             \
+#define ORRERY_ACTIVATE(T)                                              \
   template void activate_cuda<T>(const ActivateArgs<T>&, cudaStream_t); \
   template void activate_backward_cuda<T>(const ActivateBackwardArgs<T>&, cudaStream_t);
 ORRERY_ACTIVATE(float)

@@ -1,6 +1,5 @@
 // Limit: memory bandwidth, 28 bytes a parameter in fp32. Nothing was measured: see docs/gpu.md.
 #include "blocks/adamw.h"
-
 #include "blocks/gpu_block.h"
 
 namespace orrery::kernels {

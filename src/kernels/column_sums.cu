@@ -1,6 +1,5 @@
 // Limit: memory bandwidth; the matrix is read once. Nothing was measured: see docs/gpu.md.
 #include "blocks/column_sums.h"
-
 #include "blocks/gpu_block.h"
 
 namespace orrery::kernels {

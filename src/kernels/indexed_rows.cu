@@ -1,9 +1,8 @@
 // Limit: memory bandwidth; a row of scattered ones is long enough to be read as fast as the next. A
 // token that is most of a batch makes one long sum: 16k rows of one target are read by one row's
 // blocks. Nothing was measured: see docs/gpu.md.
-#include "blocks/indexed_rows.h"
-
 #include "blocks/gpu_block.h"
+#include "blocks/indexed_rows.h"
 
 namespace orrery::kernels {
 
@@ -22,14 +21,15 @@ void add_rows_cuda(const AddRowsArgs<T, G>& args, cudaStream_t stream) {
   blocks::launch<blocks::AddRowsProgram<T, G>>(args, stream);
 }
 
-#define ORRERY_COPY_ROWS(T)                                             \
+#define ORRERY_COPY_ROWS(T)                                              \
   template void take_rows_cuda<T>(const TakeRowsArgs<T>&, cudaStream_t); \
   template void put_rows_cuda<T>(const PutRowsArgs<T>&, cudaStream_t);
 ORRERY_COPY_ROWS(float)
 ORRERY_COPY_ROWS(double)
 ORRERY_COPY_ROWS(Bf16)
 #undef ORRERY_COPY_ROWS
-#define ORRERY_ADD_ROWS(T, G) template void add_rows_cuda<T, G>(const AddRowsArgs<T, G>&, cudaStream_t);
+#define ORRERY_ADD_ROWS(T, G) \
+  template void add_rows_cuda<T, G>(const AddRowsArgs<T, G>&, cudaStream_t);
 ORRERY_ADD_ROWS_TYPES(ORRERY_ADD_ROWS)
 #undef ORRERY_ADD_ROWS
 

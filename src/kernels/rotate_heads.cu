@@ -1,9 +1,8 @@
-// Limit: memory bandwidth in training, latency when decoding (256 sequences are a few thousand small
-// blocks). Backward turns a head back in memory, which the L1 cache holds for its norm. Nothing was
-// measured: see docs/gpu.md.
-#include "blocks/rotate_heads.h"
-
+// Limit: memory bandwidth in training, latency when decoding (256 sequences are a few thousand
+// small blocks). Backward turns a head back in memory, which the L1 cache holds for its norm.
+// Nothing was measured: see docs/gpu.md.
 #include "blocks/gpu_block.h"
+#include "blocks/rotate_heads.h"
 
 namespace orrery::kernels {
 

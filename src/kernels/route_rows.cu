@@ -1,8 +1,7 @@
-// Limit: latency; a row has a hundred numbers, and its block chooses eight times among them. Nothing
-// was measured: see docs/gpu.md.
-#include "blocks/route_rows.h"
-
+// Limit: latency; a row has a hundred numbers, and its block chooses eight times among them.
+// Nothing was measured: see docs/gpu.md.
 #include "blocks/gpu_block.h"
+#include "blocks/route_rows.h"
 
 namespace orrery::kernels {
 

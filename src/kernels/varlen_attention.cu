@@ -1,8 +1,7 @@
 // Limit: everything; keys are read again for every query. For parity and small models. Nothing was
 // measured: see docs/gpu.md.
-#include "blocks/varlen_attention.h"
-
 #include "blocks/gpu_block.h"
+#include "blocks/varlen_attention.h"
 
 namespace orrery::kernels {
 
@@ -31,9 +30,10 @@ void varlen_attention_backward_cuda(const VarlenAttentionBackwardArgs<T>& args,
   blocks::varlen_attention_backward(args, blocks::OnStream{stream});
 }
 
-#define ORRERY_VARLEN_ATTENTION(T)                                                     \
-  template void varlen_attention_cuda<T>(const VarlenAttentionArgs<T>&, cudaStream_t); \
-  template void varlen_attention_backward_cuda<T>(const VarlenAttentionBackwardArgs<T>&, cudaStream_t);
+#define ORRERY_VARLEN_ATTENTION(T)                                                       \
+  template void varlen_attention_cuda<T>(const VarlenAttentionArgs<T>&, cudaStream_t);   \
+  template void varlen_attention_backward_cuda<T>(const VarlenAttentionBackwardArgs<T>&, \
+                                                  cudaStream_t);
 ORRERY_VARLEN_ATTENTION(float)
 ORRERY_VARLEN_ATTENTION(double)
 #undef ORRERY_VARLEN_ATTENTION

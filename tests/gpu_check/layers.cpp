@@ -26,7 +26,7 @@ struct Sizes7B {
   int64_t tokens, hidden, intermediate, n_heads, n_kv_heads, head_dim, parameters;
 };
 Sizes7B sizes_of(const Check& check) {
-  if (check.is_small()) return {5, 96, 200, 3, 2, 16, 5000};
+  if (check.is_small()) return {5, 96, 200, 3, 2, 16, 1000};
   return {8192, 3584, 18'944, 28, 4, 128, 100'000'000};
 }
 
@@ -100,8 +100,7 @@ void check_norm_backward(const Check& check, Figure& figure) {
   const auto dx = nothing<Bf16>(s.tokens * s.hidden);
   const DeviceArray<float> gpu_weight(weight), gpu_rstd(rstd, s.tokens);
   const auto dweight = nothing<float>(s.hidden);
-  const auto scratch =
-      nothing<float>(kernels::norm_rows_backward_scratch(s.tokens, s.hidden));
+  const auto scratch = nothing<float>(kernels::norm_rows_backward_scratch(s.tokens, s.hidden));
 
   figure.value = 1e6 * check.timer.in_graph([&](int64_t, cudaStream_t stream) {
     kernels::norm_rows_backward_cuda<Bf16>({.x = gpu_x.get(),
@@ -249,21 +248,20 @@ void check_embedding_gradient(const Check& check, Figure& figure) {
   const DeviceArray<int64_t> gpu_order(order), gpu_starts(starts), gpu_rows(rows);
   const auto out = nothing<float>(targets * s.hidden), zeros = nothing<float>(targets * s.hidden);
 
-  figure.value =
-      1e6 * check.timer.in_graph_after(
-                [&](int64_t, cudaStream_t stream) {
-                  copy_async(out.get(), zeros.get(), out.size_bytes(), stream);
-                },
-                [&](int64_t, cudaStream_t stream) {
-                  kernels::add_rows_cuda<Bf16, float>({.x = gpu_x.get(),
-                                                       .order = gpu_order.get(),
-                                                       .starts = gpu_starts.get(),
-                                                       .targets = gpu_rows.get(),
-                                                       .out = out.get(),
-                                                       .n_segments = targets,
-                                                       .width = s.hidden},
-                                                      stream);
-                });
+  figure.value = 1e6 * check.timer.in_graph_after(
+                           [&](int64_t, cudaStream_t stream) {
+                             copy_async(out.get(), zeros.get(), out.size_bytes(), stream);
+                           },
+                           [&](int64_t, cudaStream_t stream) {
+                             kernels::add_rows_cuda<Bf16, float>({.x = gpu_x.get(),
+                                                                  .order = gpu_order.get(),
+                                                                  .starts = gpu_starts.get(),
+                                                                  .targets = gpu_rows.get(),
+                                                                  .out = out.get(),
+                                                                  .n_segments = targets,
+                                                                  .width = s.hidden},
+                                                                 stream);
+                           });
 
   std::vector<float> expected(static_cast<size_t>(s.hidden));
   for (int64_t i = 0; i < per_target; ++i) {
@@ -324,8 +322,7 @@ void check_layers(Check& check) {
     check.figures.measure({.name = name, .shape = std::move(shape), .unit = "us"},
                           [&](Figure& figure) { work(check, figure); });
   };
-  const nlohmann::ordered_json rows = {
-      {"tokens", s.tokens}, {"width", s.hidden}, {"type", "bf16"}};
+  const nlohmann::ordered_json rows = {{"tokens", s.tokens}, {"width", s.hidden}, {"type", "bf16"}};
   const nlohmann::ordered_json hidden = {
       {"tokens", s.tokens}, {"width", s.intermediate}, {"type", "bf16"}};
   measure("norm_rows", rows, check_norm);

@@ -30,9 +30,8 @@ void compare_case(Place place, const Case& of) {
                                 .width = of.width,
                                 .function = of.function,
                                 .is_gated = of.is_gated};
-  place.run(
-      [&] { activate_cuda(forward, nullptr); },
-      [&](const auto& runner) { runner.template run<blocks::ActivateProgram<T>>(forward); });
+  place.run([&] { activate_cuda(forward, nullptr); },
+            [&](const auto& runner) { runner.template run<blocks::ActivateProgram<T>>(forward); });
   const ActivateBackwardArgs<T> backward{.up = place.of(up),
                                          .dout = place.of(dout),
                                          .dup = place.of(dup),
@@ -41,10 +40,10 @@ void compare_case(Place place, const Case& of) {
                                          .width = of.width,
                                          .function = of.function,
                                          .is_gated = of.is_gated};
-  place.run(
-      [&] { activate_backward_cuda(backward, nullptr); }, [&](const auto& runner) {
-        runner.template run<blocks::ActivateBackwardProgram<T>>(backward);
-      });
+  place.run([&] { activate_backward_cuda(backward, nullptr); },
+            [&](const auto& runner) {
+              runner.template run<blocks::ActivateBackwardProgram<T>>(backward);
+            });
 
   const std::vector<double> ups = as_doubles(up), douts = as_doubles(dout);
   std::vector<double> outs(out.size()), dups(up.size());

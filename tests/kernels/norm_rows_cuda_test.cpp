@@ -99,9 +99,9 @@ void compare_case(Place place, const Shape& shape, const Case& of) {
     const size_t first = size_t(row * shape.width), width = size_t(shape.width);
     for (size_t i = 0; of.is_added && i < width; ++i) {
       // The stored sum is what is normed.
-      xs[i] = double(Arithmetic<T>::from(
-          Arithmetic<T>::to(Arithmetic<T>::from(before.x[first + i]) +
-                            Arithmetic<T>::from(before.added[first + i]))));
+      xs[i] = double(
+          Arithmetic<T>::from(Arithmetic<T>::to(Arithmetic<T>::from(before.x[first + i]) +
+                                                Arithmetic<T>::from(before.added[first + i]))));
     }
     const double mean = of.is_centered ? mean_of(xs, shape.width) : 0;
     double squares = 0, sum_g = 0, sum_gh = 0;

@@ -36,9 +36,8 @@ void compare_case(Place place, const Case& of, std::vector<T> logits) {
                                  .n_experts = of.n_experts,
                                  .per_token = of.per_token,
                                  .normalise = of.normalise};
-  place.run(
-      [&] { route_rows_cuda(forward, nullptr); },
-      [&](const auto& runner) { runner.template run<blocks::RouteRowsProgram<T>>(forward); });
+  place.run([&] { route_rows_cuda(forward, nullptr); },
+            [&](const auto& runner) { runner.template run<blocks::RouteRowsProgram<T>>(forward); });
   const RouteRowsBackwardArgs<T> backward{.probabilities = place.of(logits),
                                           .index = place.of(index),
                                           .weight = place.of(weight),
@@ -48,10 +47,10 @@ void compare_case(Place place, const Case& of, std::vector<T> logits) {
                                           .n_experts = of.n_experts,
                                           .per_token = of.per_token,
                                           .normalise = of.normalise};
-  place.run(
-      [&] { route_rows_backward_cuda(backward, nullptr); }, [&](const auto& runner) {
-        runner.template run<blocks::RouteRowsBackwardProgram<T>>(backward);
-      });
+  place.run([&] { route_rows_backward_cuda(backward, nullptr); },
+            [&](const auto& runner) {
+              runner.template run<blocks::RouteRowsBackwardProgram<T>>(backward);
+            });
 
   std::vector<double> p(before.size()), weights(weight.size());
   std::vector<int64_t> chosen;

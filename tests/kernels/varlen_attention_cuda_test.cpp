@@ -39,7 +39,8 @@ struct Numbers {
             .scale = 1.5};
   }
   /// With the addresses of the arrays, of the host or a GPU.
-  VarlenAttentionArgs<T> forward(const AttentionShape& shape, const T* rows, T* result, T* lse) const {
+  VarlenAttentionArgs<T> forward(const AttentionShape& shape, const T* rows, T* result,
+                                 T* lse) const {
     return {.shape = shape,
             .q = rows,
             .k = rows + q_size,
@@ -79,8 +80,7 @@ template <class T>
 void compare_case(Place place, Case of) {
   Numbers<T> cpu(of), gpu(of);
   const AttentionShape shape = cpu.shape(of, of.cu_seqlens.data());
-  varlen_attention(
-      cpu.forward(shape, cpu.qkv.data(), cpu.out.data(), cpu.logsumexp.data()));
+  varlen_attention(cpu.forward(shape, cpu.qkv.data(), cpu.out.data(), cpu.logsumexp.data()));
   varlen_attention_backward(cpu.backward(shape, cpu.qkv.data(), cpu.out.data(), cpu.dout.data(),
                                          cpu.logsumexp.data(), cpu.dqkv.data()));
 
@@ -103,12 +103,12 @@ void compare_case(Place place, Case of) {
 
 void compare(const Place& place) {
   const Case cases[] = {
-      {2, 2, 5, 0, {0, 1}},           {4, 2, 64, 0, {0, 3, 3, 20}}, {6, 2, 33, 7, {0, 65, 70}},
-      {1, 1, 256, 0, {0, 2}},         {3, 1, 8, 1, {0, 4, 130}},    {2, 1, 16, 0, {0}},
+      {2, 2, 5, 0, {0, 1}},   {4, 2, 64, 0, {0, 3, 3, 20}}, {6, 2, 33, 7, {0, 65, 70}},
+      {1, 1, 256, 0, {0, 2}}, {3, 1, 8, 1, {0, 4, 130}},    {2, 1, 16, 0, {0}},
   };
   for (const Case& of : cases) {
-    SCOPED_TRACE(testing::Message() << of.n_heads << " heads of " << of.head_dim << ", window "
-                                    << of.window);
+    SCOPED_TRACE(testing::Message()
+                 << of.n_heads << " heads of " << of.head_dim << ", window " << of.window);
     compare_case<float>(place, of);
     compare_case<double>(place, of);
   }

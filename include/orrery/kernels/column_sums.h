@@ -12,7 +12,9 @@ namespace orrery::kernels {
 /// How kernels that sum over rows cut them: by their number alone, so that sums are the same in
 /// every run. Enough chunks for every multiprocessor of today's GPUs, few enough that their sums
 /// stay in the L2 cache.
-constexpr int64_t rows_per_chunk(int64_t n_rows) { return n_rows <= 256 ? 1 : (n_rows + 255) / 256; }
+constexpr int64_t rows_per_chunk(int64_t n_rows) {
+  return n_rows <= 256 ? 1 : (n_rows + 255) / 256;
+}
 constexpr int64_t n_chunks(int64_t n_rows) {
   return (n_rows + rows_per_chunk(n_rows) - 1) / rows_per_chunk(n_rows);
 }

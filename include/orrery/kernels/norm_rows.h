@@ -9,8 +9,8 @@
 
 #include "orrery/kernels/bf16.h"
 #include "orrery/kernels/column_sums.h"  // n_chunks
-#include "orrery/kernels/gpu.h"       // cudaStream_t
-#include "orrery/kernels/rms_norm.h"  // Output
+#include "orrery/kernels/gpu.h"          // cudaStream_t
+#include "orrery/kernels/rms_norm.h"     // Output
 
 namespace orrery::kernels {
 

@@ -22,8 +22,8 @@ struct HeadsArgs {
   const Weight* sines = nullptr;         // likewise
   const Weight* query_weight = nullptr;  // [D]; null: no norms
   const Weight* key_weight = nullptr;    // likewise
-  Weight* rstd = nullptr;                // [T, Q] and behind it [T, K]; written by rotate_heads_cuda
-                                         // where not null, read by its gradient; null without norms
+  Weight* rstd = nullptr;  // [T, Q] and behind it [T, K]; written by rotate_heads_cuda
+                           // where not null, read by its gradient; null without norms
   int64_t n_tokens = 0;
   int64_t n_heads = 0;     // Q
   int64_t n_kv_heads = 0;  // K

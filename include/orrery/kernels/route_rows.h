@@ -1,6 +1,6 @@
 // Which experts a token goes through, on GPUs, and the gradient by the router's logits. T: float or
-// double (routers compute in fp32 also beside bfloat16). Shape letters: N rows, E experts, G experts
-// of a token.
+// double (routers compute in fp32 also beside bfloat16). Shape letters: N rows, E experts, G
+// experts of a token.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
 // Forward: one block a row, which is read twice or, with a mean, three times; all but the first
-// find it in the L1 cache. Backward: a block has a chunk of rows and sums their part of the weight's
-// gradient, which column_sums.h joins.
+// find it in the L1 cache. Backward: a block has a chunk of rows and sums their part of the
+// weight's gradient, which column_sums.h joins.
 #pragma once
 
 #include <cmath>

@@ -1,6 +1,6 @@
-// Forward: a block a head of a token. Backward: a block a chunk of tokens, of either their queries or
-// their keys, which sums its part of the norm's gradient. A thread has pairs (d, d + D/2), of one
-// head after another the same ones.
+// Forward: a block a head of a token. Backward: a block a chunk of tokens, of either their queries
+// or their keys, which sums its part of the norm's gradient. A thread has pairs (d, d + D/2), of
+// one head after another the same ones.
 #pragma once
 
 #include <cmath>
@@ -99,7 +99,8 @@ struct RotateHeadsProgram {
   }
 };
 
-/// With h = x r and g = (the gradient turned back) w: dx = r (g - h mean(g h)), dw = sum of g h / w.
+/// With h = x r and g = (the gradient turned back) w: dx = r (g - h mean(g h)), dw = sum of g h /
+/// w.
 template <class T>
 struct RotateHeadsBackwardProgram {
   using Args = RotateHeadsBackwardArgs<T>;
@@ -119,8 +120,7 @@ struct RotateHeadsBackwardProgram {
     const int64_t first_head = has_queries ? 0 : heads.n_heads;
     const int64_t end_head = has_queries ? heads.n_heads : heads.n_heads + heads.n_kv_heads;
     const bool is_normed = heads.query_weight != nullptr;
-    Weight* const dweight =
-        is_normed ? args.scratch + block.index() * heads.head_dim : nullptr;
+    Weight* const dweight = is_normed ? args.scratch + block.index() * heads.head_dim : nullptr;
     block.each([&](int thread) {
       if (!is_normed) return;
       for (int64_t i = thread; i < heads.head_dim / 2; i += kThreads) {

@@ -1,4 +1,5 @@
-// One block a row. An expert is chosen as often as a token has experts, by the same tree every time.
+// One block a row. An expert is chosen as often as a token has experts, by the same tree every
+// time.
 #pragma once
 
 #include <cmath>

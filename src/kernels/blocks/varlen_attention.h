@@ -134,8 +134,8 @@ struct PairGradient {
 
 /// `delta`: sum of dout out over the query's head.
 template <class T>
-ORRERY_BLOCK PairGradient<T> pair_gradient(const VarlenAttentionBackwardArgs<T>& args, int64_t query,
-                                           int64_t key, int64_t head, T delta) {
+ORRERY_BLOCK PairGradient<T> pair_gradient(const VarlenAttentionBackwardArgs<T>& args,
+                                           int64_t query, int64_t key, int64_t head, T delta) {
   const AttentionShape& shape = args.shape;
   const int64_t dim = shape.head_dim, kv_head = head / (shape.n_heads / shape.n_kv_heads);
   const T scale = static_cast<T>(shape.scale);
@@ -207,7 +207,8 @@ struct AttentionKeyGradientProgram {
   template <class Block>
   ORRERY_BLOCK static void run(Block& block, const Args& args, Shared& shared) {
     const AttentionShape& shape = args.shape;
-    const int64_t key = block.index() / shape.n_kv_heads, kv_head = block.index() % shape.n_kv_heads;
+    const int64_t key = block.index() / shape.n_kv_heads,
+                  kv_head = block.index() % shape.n_kv_heads;
     const int64_t group = shape.n_heads / shape.n_kv_heads, dim = shape.head_dim;
     const Span queries = queries_of(shape, key);
     typename Block::template PerThread<OwnNumbers<T>> dk, dv;
@@ -225,8 +226,8 @@ struct AttentionKeyGradientProgram {
         });
         block.each([&](int thread) {
           for (int64_t i = 0; i < n; ++i) {
-            dk[thread].add(shared.pairs[i].score,
-                           args.q + (first + i) * args.q_stride + head * dim, thread, dim);
+            dk[thread].add(shared.pairs[i].score, args.q + (first + i) * args.q_stride + head * dim,
+                           thread, dim);
             dv[thread].add(shared.pairs[i].probability,
                            args.dout + (first + i) * args.dout_stride + head * dim, thread, dim);
           }
