@@ -25,7 +25,7 @@ packages=(g++ cmake ninja-build ccache mold git python3 python3-pip libopenmpi-d
           libhdf5-dev zlib1g-dev libboost-program-options-dev libboost-dev nlohmann-json3-dev libcereal-dev
           libprotobuf-dev protobuf-compiler libxxhash-dev libspdlog-dev
           libpcre2-dev libutf8proc-dev)
-[ "$tests" = yes ] && packages+=(libgtest-dev libgmock-dev libbenchmark-dev clang-format procps
+[ "$tests" = yes ] && packages+=(libgtest-dev libgmock-dev libbenchmark-dev clang-format clang-tidy procps
                                 hdf5-tools python3-jinja2 slurm-wlm slurm-wlm-basic-plugins munge
                                 iproute2 bubblewrap g++-aarch64-linux-gnu qemu-user)
 

@@ -1,12 +1,20 @@
 // What a build without CUDA has in the place of kernels: no GPU is found, and whoever insists is
 // told why there is none.
 #include "orrery/base/error.h"
+#include "orrery/kernels/activation.h"
+#include "orrery/kernels/adamw.h"
+#include "orrery/kernels/column_sums.h"
 #include "orrery/kernels/decode_attention.h"
 #include "orrery/kernels/gae.h"
 #include "orrery/kernels/gpu.h"
+#include "orrery/kernels/indexed_rows.h"
+#include "orrery/kernels/norm_rows.h"
+#include "orrery/kernels/rotate_heads.h"
+#include "orrery/kernels/route_rows.h"
 #include "orrery/kernels/sample_rows.h"
 #include "orrery/kernels/strided_copy.h"
 #include "orrery/kernels/token_log_probs.h"
+#include "orrery/kernels/varlen_attention.h"
 
 namespace orrery::kernels {
 
@@ -42,6 +50,66 @@ void token_log_probs_backward_cuda(const TokenLogProbsBackwardArgs<T>&, cudaStre
   refuse("gradients of log-probabilities on a GPU");
 }
 template <class T>
+void norm_rows_cuda(const NormRowsArgs<T>&, cudaStream_t) {
+  refuse("a norm on a GPU");
+}
+template <class T>
+void norm_rows_backward_cuda(const NormRowsBackwardArgs<T>&, cudaStream_t) {
+  refuse("gradients of a norm on a GPU");
+}
+template <class T>
+void add_column_sums_cuda(const ColumnSumsArgs<T>&, cudaStream_t) {
+  refuse("sums of columns on a GPU");
+}
+template <class T>
+void activate_cuda(const ActivateArgs<T>&, cudaStream_t) {
+  refuse("an activation function on a GPU");
+}
+template <class T>
+void activate_backward_cuda(const ActivateBackwardArgs<T>&, cudaStream_t) {
+  refuse("gradients of an activation function on a GPU");
+}
+template <class T>
+void take_rows_cuda(const TakeRowsArgs<T>&, cudaStream_t) {
+  refuse("taking rows on a GPU");
+}
+template <class T>
+void put_rows_cuda(const PutRowsArgs<T>&, cudaStream_t) {
+  refuse("putting rows on a GPU");
+}
+template <class T, class G>
+void add_rows_cuda(const AddRowsArgs<T, G>&, cudaStream_t) {
+  refuse("adding rows on a GPU");
+}
+template <class T>
+void rotate_heads_cuda(const RotateHeadsArgs<T>&, cudaStream_t) {
+  refuse("rotary positions on a GPU");
+}
+template <class T>
+void rotate_heads_backward_cuda(const RotateHeadsBackwardArgs<T>&, cudaStream_t) {
+  refuse("gradients of rotary positions on a GPU");
+}
+template <class T>
+void route_rows_cuda(const RouteRowsArgs<T>&, cudaStream_t) {
+  refuse("the choice of experts on a GPU");
+}
+template <class T>
+void route_rows_backward_cuda(const RouteRowsBackwardArgs<T>&, cudaStream_t) {
+  refuse("gradients of the choice of experts on a GPU");
+}
+template <class T>
+void varlen_attention_cuda(const VarlenAttentionArgs<T>&, cudaStream_t) {
+  refuse("attention on a GPU");
+}
+template <class T>
+void varlen_attention_backward_cuda(const VarlenAttentionBackwardArgs<T>&, cudaStream_t) {
+  refuse("gradients of attention on a GPU");
+}
+template <class T, class G>
+void adamw_cuda(const AdamWArgs<T, G>&, cudaStream_t) {
+  refuse("AdamW on a GPU");
+}
+template <class T>
 void sample_rows_cuda(const SampleRowsArgs<T>&, cudaStream_t) {
   refuse("sampling on a GPU");
 }
@@ -58,14 +126,38 @@ void unpack_cuda(const UnpackArgs<Wire, Destination>&, cudaStream_t) {
   refuse("unpacking on a GPU");
 }
 
-#define ORRERY_INSTANTIATE_REAL(T)                                                    \
-  template void gae_cuda<T>(const GaeArgs<T>&, cudaStream_t);                         \
-  template void token_log_probs_cuda<T>(const TokenLogProbsArgs<T>&, cudaStream_t);   \
-  template void token_log_probs_backward_cuda<T>(const TokenLogProbsBackwardArgs<T>&, \
-                                                 cudaStream_t);                       \
+#define ORRERY_INSTANTIATE_REAL(T)                                                          \
+  template void gae_cuda<T>(const GaeArgs<T>&, cudaStream_t);                               \
+  template void varlen_attention_cuda<T>(const VarlenAttentionArgs<T>&, cudaStream_t);      \
+  template void varlen_attention_backward_cuda<T>(const VarlenAttentionBackwardArgs<T>&,    \
+                                                  cudaStream_t);                            \
+  template void route_rows_cuda<T>(const RouteRowsArgs<T>&, cudaStream_t);                  \
+  template void route_rows_backward_cuda<T>(const RouteRowsBackwardArgs<T>&, cudaStream_t); \
   template void sample_rows_cuda<T>(const SampleRowsArgs<T>&, cudaStream_t);
 ORRERY_INSTANTIATE_REAL(float)
 ORRERY_INSTANTIATE_REAL(double)
+#define ORRERY_INSTANTIATE_STORED(T)                                                      \
+  template void token_log_probs_cuda<T>(const TokenLogProbsArgs<T>&, cudaStream_t);       \
+  template void token_log_probs_backward_cuda<T>(const TokenLogProbsBackwardArgs<T>&,     \
+                                                 cudaStream_t);                           \
+  template void norm_rows_cuda<T>(const NormRowsArgs<T>&, cudaStream_t);                  \
+  template void norm_rows_backward_cuda<T>(const NormRowsBackwardArgs<T>&, cudaStream_t); \
+  template void add_column_sums_cuda<T>(const ColumnSumsArgs<T>&, cudaStream_t);          \
+  template void activate_cuda<T>(const ActivateArgs<T>&, cudaStream_t);                   \
+  template void activate_backward_cuda<T>(const ActivateBackwardArgs<T>&, cudaStream_t);  \
+  template void take_rows_cuda<T>(const TakeRowsArgs<T>&, cudaStream_t);                  \
+  template void put_rows_cuda<T>(const PutRowsArgs<T>&, cudaStream_t);                    \
+  template void rotate_heads_cuda<T>(const RotateHeadsArgs<T>&, cudaStream_t);            \
+  template void rotate_heads_backward_cuda<T>(const RotateHeadsBackwardArgs<T>&, cudaStream_t);
+ORRERY_INSTANTIATE_STORED(float)
+ORRERY_INSTANTIATE_STORED(double)
+ORRERY_INSTANTIATE_STORED(Bf16)
+#define ORRERY_INSTANTIATE_ADD_ROWS(T, G) \
+  template void add_rows_cuda<T, G>(const AddRowsArgs<T, G>&, cudaStream_t);
+ORRERY_ADD_ROWS_TYPES(ORRERY_INSTANTIATE_ADD_ROWS)
+template void adamw_cuda<float, float>(const AdamWArgs<float, float>&, cudaStream_t);
+template void adamw_cuda<float, Bf16>(const AdamWArgs<float, Bf16>&, cudaStream_t);
+template void adamw_cuda<double, double>(const AdamWArgs<double, double>&, cudaStream_t);
 template void decode_attention_cuda<float>(const DecodeAttentionArgs<float>&,
                                            const AttentionSplits&, cudaStream_t);
 template void decode_attention_cuda<Bf16>(const DecodeAttentionArgs<Bf16>&, const AttentionSplits&,

@@ -16,11 +16,12 @@ void token_log_probs_backward_cuda(const TokenLogProbsBackwardArgs<T>& args, cud
   blocks::launch<blocks::TokenLogProbsBackwardProgram<T>>(args, stream);
 }
 
-template void token_log_probs_cuda<float>(const TokenLogProbsArgs<float>&, cudaStream_t);
-template void token_log_probs_cuda<double>(const TokenLogProbsArgs<double>&, cudaStream_t);
-template void token_log_probs_backward_cuda<float>(const TokenLogProbsBackwardArgs<float>&,
-                                                   cudaStream_t);
-template void token_log_probs_backward_cuda<double>(const TokenLogProbsBackwardArgs<double>&,
-                                                    cudaStream_t);
+#define ORRERY_TOKEN_LOG_PROBS(T)                                                   \
+  template void token_log_probs_cuda<T>(const TokenLogProbsArgs<T>&, cudaStream_t); \
+  template void token_log_probs_backward_cuda<T>(const TokenLogProbsBackwardArgs<T>&, cudaStream_t);
+ORRERY_TOKEN_LOG_PROBS(float)
+ORRERY_TOKEN_LOG_PROBS(double)
+ORRERY_TOKEN_LOG_PROBS(Bf16)
+#undef ORRERY_TOKEN_LOG_PROBS
 
 }  // namespace orrery::kernels

@@ -17,7 +17,7 @@ Arena ArenaPool::take(int64_t numel) {
     if (slab.numel() >= numel) return Arena(slab);
     unused = &slab;
   }
-  at::Tensor fresh = at::empty({numel + numel / 8}, at::TensorOptions().dtype(dtype_));
+  at::Tensor fresh = at::empty({numel + numel / 8}, options_);
   if (unused != nullptr) {
     *unused = fresh;  // too small for this batch, so probably for the next ones
   } else {

@@ -26,16 +26,17 @@ class Arena {
   int64_t used_ = 0;
 };
 
-/// Slabs of one type. A slab is free again when nothing refers to its memory any more.
+/// Slabs of one type on one device. A slab is free again when nothing refers to its memory any
+/// more.
 class ArenaPool {
  public:
-  explicit ArenaPool(at::ScalarType dtype) : dtype_(dtype) {}
+  explicit ArenaPool(const at::TensorOptions& options) : options_(options) {}
 
   /// A slab of at least `numel` numbers.
   Arena take(int64_t numel);
 
  private:
-  at::ScalarType dtype_;
+  at::TensorOptions options_;
   std::vector<at::Tensor> slabs_;
 };
 

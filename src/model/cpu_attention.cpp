@@ -1,4 +1,5 @@
 // The operators of attention on CPUs, from the norms of its heads to its output.
+#include "cuda_operators.h"
 #include "dispatch.h"
 #include "operators.h"
 #include "orrery/kernels/decode_attention.h"
@@ -195,6 +196,7 @@ void attend_pages(const AttentionHeads& heads, const PagedCache& cache, const at
 void prepare_qkv(const AttentionHeads& heads, const HeadNorms& norms, const RopeTable& rope,
                  std::span<const int32_t> positions, const at::Tensor& qkv, at::Tensor& qk,
                  const at::Tensor& rstd) {
+  if (qkv.is_cuda()) return cuda::prepare_qkv(heads, norms, rope, positions, qkv, qk, rstd);
   with_type(qkv.scalar_type(), [&]<class T>() {
     if (norms.defined()) norm_heads<T>(heads, norms, qkv, qk, rstd);
     rotate<T>(heads, rope, positions, kernels::Rotation::kForward, qk);
@@ -205,6 +207,8 @@ void prepare_qkv_backward(const AttentionHeads& heads, const HeadNorms& norms,
                           const RopeTable& rope, std::span<const int32_t> positions,
                           const at::Tensor& qkv, const at::Tensor& rstd, at::Tensor& dqkv,
                           HeadNorms& dnorms) {
+  if (qkv.is_cuda())
+    return cuda::prepare_qkv_backward(heads, norms, rope, positions, qkv, rstd, dqkv, dnorms);
   with_type(qkv.scalar_type(), [&]<class T>() {
     rotate<T>(heads, rope, positions, kernels::Rotation::kBackward, dqkv);
     if (norms.defined()) norm_heads_backward<T>(heads, norms, qkv, rstd, dqkv, dnorms);
@@ -214,6 +218,7 @@ void prepare_qkv_backward(const AttentionHeads& heads, const HeadNorms& norms,
 void attend(const AttentionHeads& heads, const std::vector<int32_t>& cu_seqlens,
             const at::Tensor& qk, const at::Tensor& qkv, at::Tensor& out,
             const at::Tensor& logsumexp) {
+  if (qkv.is_cuda()) return cuda::attend(heads, cu_seqlens, qk, qkv, out, logsumexp);
   with_type(qkv.scalar_type(), [&]<class T>() {
     attend_packed<T>(heads, shape_of(heads, cu_seqlens.data(), n_sequences(cu_seqlens)), qk, qkv,
                      out, logsumexp);
@@ -223,6 +228,8 @@ void attend(const AttentionHeads& heads, const std::vector<int32_t>& cu_seqlens,
 void attend_backward(const AttentionHeads& heads, const std::vector<int32_t>& cu_seqlens,
                      const at::Tensor& qk, const at::Tensor& qkv, const at::Tensor& out,
                      const at::Tensor& logsumexp, const at::Tensor& dout, at::Tensor& dqkv) {
+  if (qkv.is_cuda())
+    return cuda::attend_backward(heads, cu_seqlens, qk, qkv, out, logsumexp, dout, dqkv);
   with_type(qkv.scalar_type(), [&]<class T>() {
     const T* q = values<T>(qk);
     T* dq = mutable_values<T>(dqkv);

@@ -1,8 +1,9 @@
 // The operators on CPUs: the kernels of kernels/, and plain loops for what no family spends time
-// on.
+// on. CUDA tensors go on to cuda_operators.h.
 #include <algorithm>  // copy_n, fill_n
 
 #include "activation_function.h"
+#include "cuda_operators.h"
 #include "dispatch.h"
 #include "operators.h"
 #include "orrery/kernels/token_log_probs.h"
@@ -46,6 +47,7 @@ ActivationShape activation_shape(ActivationFunction function, const at::Tensor& 
 
 void look_up(const at::Tensor& table, const IndexRange& vocabulary, std::span<const int64_t> tokens,
              at::Tensor& out) {
+  if (table.is_cuda()) return cuda::look_up(table, vocabulary, tokens, out);
   with_type(table.scalar_type(), [&]<class T>() {
     const int64_t width = table.size(1);
     const T* rows = values<T>(table);
@@ -64,6 +66,7 @@ void look_up(const at::Tensor& table, const IndexRange& vocabulary, std::span<co
 
 void look_up_backward(const at::Tensor& dout, const IndexRange& vocabulary,
                       std::span<const int64_t> tokens, at::Tensor& dtable) {
+  if (dtable.is_cuda()) return cuda::look_up_backward(dout, vocabulary, tokens, dtable);
   with_type(dtable.scalar_type(), [&]<class T>() {
     const int64_t width = dtable.size(1);
     const T* from = values<T>(dout);
@@ -80,6 +83,7 @@ void look_up_backward(const at::Tensor& dout, const IndexRange& vocabulary,
 }
 
 void add_positions(at::Tensor& rows, std::span<const int32_t> positions, const at::Tensor& table) {
+  if (rows.is_cuda()) return cuda::add_positions(rows, positions, table);
   with_type(rows.scalar_type(), [&]<class T>() {
     const int64_t width = rows.size(1);
     T* row = mutable_values<T>(rows);
@@ -93,6 +97,7 @@ void add_positions(at::Tensor& rows, std::span<const int32_t> positions, const a
 
 void add_positions_backward(const at::Tensor& drows, std::span<const int32_t> positions,
                             at::Tensor& dtable) {
+  if (drows.is_cuda()) return cuda::add_positions_backward(drows, positions, dtable);
   with_type(drows.scalar_type(), [&]<class T>() {
     const int64_t width = drows.size(1);
     const T* row = values<T>(drows);
@@ -105,6 +110,7 @@ void add_positions_backward(const at::Tensor& drows, std::span<const int32_t> po
 }
 
 void norm(const Norm& norm, const at::Tensor& x, at::Tensor& y, const at::Tensor& rstd) {
+  if (x.is_cuda()) return cuda::norm(norm, x, y, rstd);
   with_type(x.scalar_type(), [&]<class T>() {
     norm_rows<T>({.kind = norm.kind,
                   .x = values<T>(x),
@@ -120,6 +126,7 @@ void norm(const Norm& norm, const at::Tensor& x, at::Tensor& y, const at::Tensor
 
 void norm_backward(const Norm& norm, const at::Tensor& x, const at::Tensor& rstd,
                    const at::Tensor& dy, at::Tensor& dx, kernels::Output output, Norm& dnorm) {
+  if (x.is_cuda()) return cuda::norm_backward(norm, x, rstd, dy, dx, output, dnorm);
   with_type(x.scalar_type(), [&]<class T>() {
     norm_rows_backward<T>({.kind = norm.kind,
                            .x = values<T>(x),
@@ -136,6 +143,10 @@ void norm_backward(const Norm& norm, const at::Tensor& x, const at::Tensor& rstd
 }
 
 void add_bias(at::Tensor& rows, const at::Tensor& bias) {
+  if (rows.is_cuda()) {
+    rows.add_(bias);
+    return;
+  }
   with_type(rows.scalar_type(), [&]<class T>() {
     const int64_t n = rows.size(1);
     const T* b = values<T>(bias);
@@ -147,6 +158,7 @@ void add_bias(at::Tensor& rows, const at::Tensor& bias) {
 }
 
 void add_column_sums(const at::Tensor& rows, at::Tensor& dbias) {
+  if (rows.is_cuda()) return cuda::add_column_sums(rows, dbias);
   with_type(rows.scalar_type(), [&]<class T>() {
     const int64_t n = rows.size(1);
     const T* row = values<T>(rows);
@@ -158,12 +170,14 @@ void add_column_sums(const at::Tensor& rows, at::Tensor& dbias) {
 }
 
 void activate(ActivationFunction function, const at::Tensor& up, at::Tensor& out) {
+  if (up.is_cuda()) return cuda::activate(function, up, out);
   with_type(up.scalar_type(), [&]<class T>() {
     apply_activation<T>(activation_shape(function, up, out), values<T>(up), mutable_values<T>(out));
   });
 }
 
 void activate_backward(ActivationFunction function, at::Tensor& up, at::Tensor& dgated) {
+  if (up.is_cuda()) return cuda::activate_backward(function, up, dgated);
   with_type(up.scalar_type(), [&]<class T>() {
     apply_hidden_backward<T>(activation_shape(function, up, dgated), values<T>(up),
                              values<T>(dgated), mutable_values<T>(up), mutable_values<T>(dgated));
@@ -171,6 +185,7 @@ void activate_backward(ActivationFunction function, at::Tensor& up, at::Tensor& 
 }
 
 void route(at::Tensor& logits, bool normalise, at::Tensor& index, at::Tensor& weight) {
+  if (logits.is_cuda()) return cuda::route(logits, normalise, index, weight);
   with_type(logits.scalar_type(), [&]<class T>() {
     model::route<T>({.logits = mutable_values<T>(logits),
                      .index = index.data_ptr<int64_t>(),
@@ -185,6 +200,8 @@ void route(at::Tensor& logits, bool normalise, at::Tensor& index, at::Tensor& we
 void route_backward(const at::Tensor& probabilities, const at::Tensor& index,
                     const at::Tensor& weight, bool normalise, const BalanceLoss& balance,
                     const at::Tensor& dweight, at::Tensor& dlogits) {
+  if (dlogits.is_cuda())
+    return cuda::route_backward(probabilities, index, weight, normalise, balance, dweight, dlogits);
   dlogits.zero_();
   with_type(probabilities.scalar_type(), [&]<class T>() {
     const int64_t n_experts = probabilities.size(1), per_token = index.size(1);
@@ -211,6 +228,7 @@ void route_backward(const at::Tensor& probabilities, const at::Tensor& index,
 }
 
 void take_rows(const at::Tensor& x, std::span<const int64_t> rows, at::Tensor& out) {
+  if (x.is_cuda()) return cuda::take_rows(x, rows, out);
   with_type(x.scalar_type(), [&]<class T>() {
     const int64_t width = x.size(1);
     T* to = mutable_values<T>(out);
@@ -222,6 +240,7 @@ void take_rows(const at::Tensor& x, std::span<const int64_t> rows, at::Tensor& o
 }
 
 void put_rows(const at::Tensor& x, std::span<const int64_t> rows, at::Tensor& out) {
+  if (x.is_cuda()) return cuda::put_rows(x, rows, out);
   with_type(x.scalar_type(), [&]<class T>() {
     const int64_t width = x.size(1);
     const T* from = values<T>(x);
@@ -234,6 +253,7 @@ void put_rows(const at::Tensor& x, std::span<const int64_t> rows, at::Tensor& ou
 
 void add_scaled_rows(const at::Tensor& x, std::span<const int64_t> rows, const at::Tensor& scales,
                      std::span<const int64_t> places, at::Tensor& out) {
+  if (x.is_cuda()) return cuda::add_scaled_rows(x, rows, scales, places, out);
   with_type(x.scalar_type(), [&]<class T>() {
     const int64_t width = x.size(1);
     const T* from = values<T>(x);
@@ -248,6 +268,7 @@ void add_scaled_rows(const at::Tensor& x, std::span<const int64_t> rows, const a
 
 void token_log_probs(const at::Tensor& logits, std::span<const int64_t> targets,
                      double inverse_temperature, const TokenLogProbs& out) {
+  if (logits.is_cuda()) return cuda::token_log_probs(logits, targets, inverse_temperature, out);
   with_type(logits.scalar_type(), [&]<class T>() {
     kernels::token_log_probs<T>({.logits = values<T>(logits),
                                  .targets = targets.data(),
@@ -264,6 +285,9 @@ void token_log_probs(const at::Tensor& logits, std::span<const int64_t> targets,
 void token_log_probs_backward(at::Tensor& logits, std::span<const int64_t> targets,
                               double inverse_temperature, const TokenLogProbs& of,
                               const at::Tensor& dlog_probs, const at::Tensor& dentropy) {
+  if (logits.is_cuda())
+    return cuda::token_log_probs_backward(logits, targets, inverse_temperature, of, dlog_probs,
+                                          dentropy);
   with_type(logits.scalar_type(), [&]<class T>() {
     kernels::token_log_probs_backward<T>({.logits = mutable_values<T>(logits),
                                           .targets = targets.data(),

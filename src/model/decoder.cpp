@@ -12,6 +12,7 @@
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
 #include "orrery/graph/layout.h"  // check_layout
+#include "orrery/kernels/gpu.h"
 
 namespace orrery::model {
 namespace {
@@ -54,6 +55,16 @@ Architecture sound(Architecture architecture) {
   return architecture;
 }
 
+void check_device(c10::Device device) {
+  if (device.is_cpu() || (device.is_cuda() && kernels::gpu_count() > 0)) return;
+  throw ConfigError(
+      "device of a decoder",
+      {.expected = "cpu, or a GPU that this process sees",
+       .got = device.is_cuda() ? base::concat(device.str(), ", and ", kernels::why_no_gpu())
+                               : device.str(),
+       .advice = "compute on the CPU"});
+}
+
 void check_temperature(double temperature) {
   if (temperature > 0) return;
   throw ConfigError("temperature of log-probabilities", {.expected = "a number above 0",
@@ -63,12 +74,13 @@ void check_temperature(double temperature) {
 
 }  // namespace
 
-Decoder::State::State(Architecture given, at::ScalarType dtype, Shard given_shard)
+Decoder::State::State(Architecture given, at::ScalarType dtype, c10::Device device,
+                      Shard given_shard)
     : architecture(std::move(given)),
       shard(given_shard),
       local(shard_architecture(architecture, shard.place)),
-      parameters(parameter_table(architecture, shard.place), dtype),
-      pool(parameters.values().scalar_type()),
+      parameters(parameter_table(architecture, shard.place), dtype, device),
+      pool(parameters.values().options()),
       weights(shard_weights(architecture, shard, parameters.table(), parameters.values())) {
   anchor = at::zeros({1}, parameters.values().options());
   anchor.set_requires_grad(true);
@@ -90,11 +102,7 @@ double Decoder::State::balance_of_layer() const {
 }
 
 Decoder::Decoder(Architecture architecture, at::ScalarType dtype, c10::Device device, Shard shard) {
-  if (!device.is_cpu()) {
-    throw ConfigError(
-        "device of a decoder",
-        {.expected = "cpu", .got = device.str(), .advice = "this version computes on the CPU"});
-  }
+  check_device(device);
   architecture = sound(std::move(architecture));
   const std::vector<std::string> problems =
       check_layout(architecture, {.tensor = shard.place.n_tensor, .pipe = shard.place.n_pipe});
@@ -103,7 +111,7 @@ Decoder::Decoder(Architecture architecture, at::ScalarType dtype, c10::Device de
                                                           .got = base::join(problems, "; "),
                                                           .advice = "choose another layout"});
   }
-  state_ = std::make_shared<State>(std::move(architecture), dtype, shard);
+  state_ = std::make_shared<State>(std::move(architecture), dtype, device, shard);
 }
 
 Decoder::~Decoder() = default;

@@ -17,7 +17,7 @@
 namespace orrery::model {
 
 struct Decoder::State {
-  State(Architecture sound, at::ScalarType dtype, Shard shard);
+  State(Architecture sound, at::ScalarType dtype, c10::Device device, Shard shard);
 
   Architecture architecture;  // of the model
   Shard shard;

@@ -17,7 +17,8 @@ class Assignments {
   Assignments(const Routing& routing, const ExpertWeights& weights)
       : first_(weights.own.size() + 1) {
     const int64_t per_token = routing.index.size(1), n = routing.index.numel();
-    const int64_t* index = routing.index.const_data_ptr<int64_t>();
+    const at::Tensor chosen = routing.index.cpu();  // of a GPU: here its work is waited for
+    const int64_t* index = chosen.const_data_ptr<int64_t>();
     // Those of other tensor ranks are out of range, also the ones before the first.
     const auto own = [&](int64_t i) { return static_cast<size_t>(index[i] - weights.first); };
     for (int64_t i = 0; i < n; ++i) {
@@ -124,8 +125,7 @@ at::Tensor shared_gate(const ExpertWeights& weights, const at::Tensor& rows) {
 Routing route_rows(const Architecture& a, const ExpertWeights& weights, const at::Tensor& rows) {
   Routing routing;
   routing.probabilities = applied(weights.router, rows);
-  routing.index =
-      at::empty({rows.size(0), a.experts.per_token}, at::TensorOptions().dtype(at::kLong));
+  routing.index = at::empty({rows.size(0), a.experts.per_token}, rows.options().dtype(at::kLong));
   routing.weight = at::empty({rows.size(0), a.experts.per_token}, rows.options());
   operators::route(routing.probabilities, a.experts.normalise, routing.index, routing.weight);
   return routing;

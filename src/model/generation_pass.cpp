@@ -22,7 +22,7 @@ GenerationPass::GenerationPass(const Decoder& decoder, const GenerationWeights& 
       local_(shard_architecture(decoder.architecture(), shard_.place)),
       weights_(weights.shard()),
       columns_(shard_, decoder.architecture().vocab_size) {
-  rope_.extend(local_, max_context, decoder.dtype());
+  rope_.extend(local_, max_context, decoder.parameters().values().options());
   const at::TensorOptions options = at::TensorOptions().dtype(decoder.dtype());
   // Not initialised: a call that decodes few tokens would spend its time on that.
   const PassRows most = PassRows::whole(max_rows, shard_.tensor);

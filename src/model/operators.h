@@ -1,9 +1,8 @@
 // What a model computes between its matmuls, one function for each region that a device runs as one
 // piece: tensors in, tensors out; layers, head and passes know no number type. A layer is written
-// once with them (layer.cpp) and serves training, scoring, prefill and decoding. Another device is
-// another implementation of this header, of the matmuls (linear.cpp, matmul.cpp), of packed weights
-// (generation_weights.cpp), of pages (page_pool.cpp) and of the tables of rope_table.cpp. Private
-// to src/model.
+// once with them (layer.cpp) and serves training, scoring, prefill and decoding. Tensors of CUDA
+// devices go on to cuda_operators.h, but for attend_cached(), row_entropy() and draw(): generation
+// is the CPU's alone. Private to src/model.
 //
 // Rows are one behind another unless said otherwise; an undefined tensor is one that is not there,
 // or not wanted. Local and allocating nothing of a matrix's size, but where it says collective.

@@ -1,6 +1,8 @@
 #include "orrery/model/parameter_table.h"
 
+#include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
+#include <ATen/ops/zeros.h>
 #include <sys/mman.h>  // madvise
 #include <unistd.h>    // sysconf
 
@@ -329,8 +331,9 @@ ParameterTable parameter_table(const Architecture& a, const ShardPlace& place) {
 
 namespace {
 
-/// [numel] zeros. Whoever writes them first pays for 2 MiB at a time, not for 4 KiB.
-at::Tensor zeros_in_large_pages(int64_t numel, at::ScalarType dtype) {
+/// [numel] zeros. Whoever writes them first on the host pays for 2 MiB at a time, not for 4 KiB.
+at::Tensor zeros_on(c10::Device device, int64_t numel, at::ScalarType dtype) {
+  if (!device.is_cpu()) return at::zeros({numel}, at::TensorOptions(device).dtype(dtype));
   auto memory =
       std::make_shared<base::LargeMemory>(static_cast<size_t>(numel) * c10::elementSize(dtype));
   void* const data = memory->data();
@@ -340,7 +343,7 @@ at::Tensor zeros_in_large_pages(int64_t numel, at::ScalarType dtype) {
 
 }  // namespace
 
-FlatParameters::FlatParameters(ParameterTable table, at::ScalarType dtype)
+FlatParameters::FlatParameters(ParameterTable table, at::ScalarType dtype, c10::Device device)
     : table_(std::move(table)) {
   if (dtype != at::kFloat && dtype != at::kDouble && dtype != at::kBFloat16) {
     throw ConfigError(base::concat("parameters of type ", c10::toString(dtype)),
@@ -348,8 +351,8 @@ FlatParameters::FlatParameters(ParameterTable table, at::ScalarType dtype)
                        .got = c10::toString(dtype),
                        .advice = "set the model's dtype to fp32"});
   }
-  stored_ = zeros_in_large_pages(table_.numel, dtype);
-  values_ = dtype == at::kBFloat16 ? zeros_in_large_pages(table_.numel, at::kFloat) : stored_;
+  stored_ = zeros_on(device, table_.numel, dtype);
+  values_ = dtype == at::kBFloat16 ? zeros_on(device, table_.numel, at::kFloat) : stored_;
   leaves_.reserve(table_.parameters.size());
   for (const ParameterSpec& spec : table_.parameters) {
     at::Tensor leaf = values_.narrow(0, spec.offset, spec.numel).view(spec.shape).detach();
@@ -370,7 +373,7 @@ void FlatParameters::widen() {
 
 const at::Tensor& FlatParameters::gradients() {
   if (gradients_.defined()) return gradients_;
-  gradients_ = zeros_in_large_pages(table_.numel, values_.scalar_type());
+  gradients_ = zeros_on(values_.device(), table_.numel, values_.scalar_type());
   for (size_t i = 0; i < leaves_.size(); ++i) {
     const ParameterSpec& spec = table_.parameters[i];
     leaves_[i].mutable_grad() =
@@ -414,6 +417,7 @@ void give_back(const at::Tensor& buffer) {
 }  // namespace
 
 void FlatParameters::release() {
+  ORRERY_ASSERT(values_.is_cpu(), "parameters on a GPU cannot be released");
   give_back(values_);
   if (is_widened()) give_back(stored_);
 }
@@ -434,10 +438,15 @@ void FlatParameters::fill(const ParameterSpec& spec, uint64_t seed) {
     values.fill_(1);
   } else if (spec.init == InitRule::kZeros) {
     values.zero_();
-  } else if (values.scalar_type() == at::kFloat) {
-    fill_normal(values.data_ptr<float>(), spec, seed);
   } else {
-    fill_normal(values.data_ptr<double>(), spec, seed);
+    const at::Tensor drawn =
+        values.is_cpu() ? values : at::empty(values.sizes(), values.options().device(at::kCPU));
+    if (values.scalar_type() == at::kFloat) {
+      fill_normal(drawn.data_ptr<float>(), spec, seed);
+    } else {
+      fill_normal(drawn.data_ptr<double>(), spec, seed);
+    }
+    if (!values.is_cpu()) values.copy_(drawn);
   }
 }
 

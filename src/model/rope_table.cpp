@@ -80,27 +80,30 @@ void fill_rope_table(const Architecture& a, int64_t n_positions, T* cosines, T* 
   }
 }
 
-RopeTable table_of(const Architecture& architecture, int64_t n_positions, at::ScalarType dtype) {
-  const at::TensorOptions options = at::TensorOptions().dtype(dtype);
+RopeTable table_of(const Architecture& architecture, int64_t n_positions,
+                   const at::TensorOptions& options) {
+  const at::TensorOptions host = options.device(at::kCPU);
   const int64_t half = architecture.head_dim / 2;
-  RopeTable table{at::empty({n_positions, half}, options), at::empty({n_positions, half}, options)};
-  with_type(dtype, [&]<class T>() {
+  RopeTable table{at::empty({n_positions, half}, host), at::empty({n_positions, half}, host)};
+  with_type(c10::typeMetaToScalarType(options.dtype()), [&]<class T>() {
     fill_rope_table<T>(architecture, n_positions, table.cosines.data_ptr<T>(),
                        table.sines.data_ptr<T>());
   });
+  const c10::Device device = options.device();
+  if (!device.is_cpu()) return {table.cosines.to(device), table.sines.to(device)};
   return table;
 }
 
 }  // namespace
 
 void RopeTables::extend(const Architecture& architecture, int64_t n_positions,
-                        at::ScalarType dtype) {
+                        const at::TensorOptions& options) {
   const int64_t have = global_.cosines.defined() ? global_.cosines.size(0) : 0;
   if (n_positions <= have || architecture.learned_positions) return;
   const int64_t rows =
       std::min(architecture.max_positions, std::max<int64_t>(n_positions, 2 * have));
-  global_ = table_of(architecture, rows, dtype);
-  if (architecture.local_rope_theta > 0) local_ = table_of(local_rope(architecture), rows, dtype);
+  global_ = table_of(architecture, rows, options);
+  if (architecture.local_rope_theta > 0) local_ = table_of(local_rope(architecture), rows, options);
 }
 
 const RopeTable& RopeTables::of(Rotary rotary) const {

@@ -20,7 +20,8 @@ struct RopeTable {
 class RopeTables {
  public:
   /// Makes them long enough for `n_positions`; nothing to do for learned positions.
-  void extend(const Architecture& architecture, int64_t n_positions, at::ScalarType dtype);
+  void extend(const Architecture& architecture, int64_t n_positions,
+              const at::TensorOptions& options);
 
   /// Of the layers with these positions.
   const RopeTable& of(Rotary rotary) const;

@@ -63,7 +63,7 @@ at::Tensor forward_trunk(Decoder::State& state, const PackedTokens& batch, const
   r.cu_seqlens = batch.cu_seqlens;
   r.positions = positions_of(batch.cu_seqlens);
   r.rows = PassRows::cut(n_tokens, state.shard.tensor);
-  state.rope.extend(a, batch.longest(), state.dtype());
+  state.rope.extend(a, batch.longest(), state.parameters.values().options());
 
   const std::vector<LayerWeights>& layers = state.weights.layers;
   const size_t n_layers = layers.size();

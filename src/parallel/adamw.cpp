@@ -3,9 +3,10 @@
 #include <algorithm>
 #include <cmath>
 
-#include "adamw_update.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
+#include "orrery/kernels/adamw.h"
+#include "orrery/model/cuda_stream.h"
 
 namespace orrery::parallel {
 
@@ -43,7 +44,7 @@ void AdamW::step(const at::Tensor& gradients, double lr, double gradient_scale) 
                                  ? master_weights_.data_ptr<scalar_t>()
                                  : parameters_.values().data_ptr<scalar_t>() + owned_.first;
     for (const DecayRange& range : decay_ranges_) {
-      const AdamWCoefficients<scalar_t> c = {
+      const kernels::AdamWCoefficients<scalar_t> c = {
           .gradient_scale = static_cast<scalar_t>(gradient_scale),
           .beta1 = static_cast<scalar_t>(options_.beta1),
           .beta2 = static_cast<scalar_t>(options_.beta2),
@@ -52,9 +53,18 @@ void AdamW::step(const at::Tensor& gradients, double lr, double gradient_scale) 
           .correction1 = static_cast<scalar_t>(1 - std::pow(options_.beta1, t)),
           .root_correction2 = static_cast<scalar_t>(std::sqrt(1 - std::pow(options_.beta2, t))),
           .eps = static_cast<scalar_t>(options_.eps)};
-      adamw_update(values + range.begin, gradients.const_data_ptr<scalar_t>() + range.begin,
-                   first_moment_.data_ptr<scalar_t>() + range.begin,
-                   second_moment_.data_ptr<scalar_t>() + range.begin, range.end - range.begin, c);
+      const kernels::AdamWArgs<scalar_t, scalar_t> args{
+          .p = values + range.begin,
+          .g = gradients.const_data_ptr<scalar_t>() + range.begin,
+          .m = first_moment_.data_ptr<scalar_t>() + range.begin,
+          .v = second_moment_.data_ptr<scalar_t>() + range.begin,
+          .n = range.end - range.begin,
+          .coefficients = c};
+      if (gradients.is_cuda()) {
+        kernels::adamw_cuda(args, model::stream_of(gradients));
+      } else {
+        kernels::adamw_update(args.p, args.g, args.m, args.v, args.n, c);
+      }
     }
   });
   if (!master_weights_.defined()) return;

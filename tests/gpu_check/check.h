@@ -40,6 +40,7 @@ void check_sampling(Check& check);
 void check_log_probs(Check& check);
 void check_strided_copies(Check& check);
 void check_gae(Check& check);
+void check_layers(Check& check);
 /// What `orrery plan --device cuda` allows for beside the job's own tensors; after the other parts,
 /// when all kernels are loaded.
 ///   bytes_taken_before  of the device, before this process used it

@@ -55,7 +55,9 @@ class GpuCheck(unittest.TestCase):
         self.assertIn("not there yet", parts["benchmark of a GRPO step"]["why"])
         names = {figure["name"] for figure in report["figures"]}
         self.assertLessEqual({"copy_on_device", "launch_in_graph", "decode_attention", "sampling", "token_log_probs",
-                              "token_log_probs_backward", "pack", "unpack", "gae", "allowance_context_gb"}, names)
+                              "token_log_probs_backward", "pack", "unpack", "gae", "norm_rows", "norm_rows_backward",
+                              "activate", "activate_backward", "rotate_heads", "embedding_gradient", "adamw",
+                              "allowance_context_gb"}, names)
         for figure in report["figures"]:
             self.assertIs(figure["simulated"], True, figure)
 

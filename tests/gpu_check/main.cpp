@@ -7,7 +7,7 @@
 //     --sizes         full, or small on a simulated GPU
 //     --taken-before  bytes of the GPU that were taken before this program began (0)
 //     --only          of: machine (its description alone) bandwidth launches decode_attention
-//     sampling log_probs strided_copies gae
+//     sampling log_probs strided_copies gae layers
 //                     allowances
 //
 // exit code: 0 all passed, 1 a figure failed, 2 bad usage or no GPU, 5 FILE cannot be written
@@ -37,6 +37,7 @@ constexpr Part kParts[] = {
     {"log_probs", check_log_probs},
     {"strided_copies", check_strided_copies},
     {"gae", check_gae},
+    {"layers", check_layers},
 };
 
 struct Options {

@@ -7,11 +7,15 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <functional>
 #include <iostream>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "blocks/simulated_block.h"
+#include "kernel_references.h"
+#include "orrery/kernels/bf16.h"
 #include "orrery/kernels/gpu.h"
 
 namespace orrery::kernels {
@@ -58,7 +62,67 @@ class OnGpu {
 
 template <class T>
 std::vector<double> as_doubles(const std::vector<T>& numbers) {
-  return std::vector<double>(numbers.begin(), numbers.end());
+  std::vector<double> result;
+  for (const T number : numbers) result.push_back(double(Arithmetic<T>::from(number)));
+  return result;
 }
+
+/// As random_numbers(), of any type that kernels store.
+template <class T>
+std::vector<T> random_stored(int64_t n, uint64_t stream) {
+  std::vector<T> result;
+  for (const auto number : random_numbers<typename Arithmetic<T>::Type>(n, stream)) {
+    result.push_back(Arithmetic<T>::to(number));
+  }
+  return result;
+}
+
+/// For sums of a few hundred products; Bf16 has eight bits.
+template <class T>
+constexpr double stored_bound() {
+  return sizeof(T) == 2 ? 1e-2 : bound<T>();
+}
+
+/// Where a kernel of a test runs: simulated, its threads in either order, or on a GPU.
+class Place {
+ public:
+  explicit Place(blocks::ThreadOrder order) : runner_{order}, is_gpu_(false) {}
+  static Place gpu() { return Place(); }
+
+  /// The kernel's address of a vector.
+  template <class T>
+  T* of(std::vector<T>& host) {
+    if (!is_gpu_) return host.data();
+    auto copy = std::make_shared<OnGpu<T>>(host);
+    fetch_.push_back([copy, &host] { host = copy->host(); });
+    return copy->get();
+  }
+
+  /// Runs on_gpu(), or simulated(runner), and puts what memory holds then into the vectors.
+  template <class OnGpuWork, class Simulated>
+  void run(const OnGpuWork& on_gpu, const Simulated& simulated) {
+    if (!is_gpu_) return simulated(runner_);
+    on_gpu();
+    for (const auto& fetch : fetch_) fetch();
+    fetch_.clear();
+  }
+
+ private:
+  Place() : runner_{blocks::ThreadOrder::kForward}, is_gpu_(true) {}
+
+  blocks::InOrder runner_;
+  bool is_gpu_;
+  std::vector<std::function<void()>> fetch_;
+};
+
+/// Two tests of compare(place): on the simulation, and on a GPU where there is one.
+#define ORRERY_COMPARE_KERNEL(Name, compare)                                     \
+  TEST(Name##Blocks, GiveWhatTheDefinitionGives) {                               \
+    for (const blocks::ThreadOrder order : kThreadOrders) compare(Place(order)); \
+  }                                                                              \
+  TEST(Name##Cuda, GivesWhatTheDefinitionGives) {                                \
+    ORRERY_NEEDS_GPU();                                                          \
+    compare(Place::gpu());                                                       \
+  }
 
 }  // namespace orrery::kernels

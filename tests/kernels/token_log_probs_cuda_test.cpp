@@ -168,5 +168,68 @@ TEST(TokenLogProbsCuda, GivesWhatTheCpuGives) {
   compare_on_gpu<double>();
 }
 
+/// Of bf16 logits: what the CPU gives from the same numbers in float, and its gradient rounded.
+void compare_bf16(Place place) {
+  const int64_t n_rows = 3, vocab = 1009;
+  std::vector<Bf16> logits = random_stored<Bf16>(n_rows * vocab, 1);
+  std::vector<float> as_floats;
+  for (Bf16& x : logits) as_floats.push_back(to_float(x = to_bf16(10 * to_float(x))));
+  std::vector<int64_t> targets{5, -1, vocab - 1};
+  const auto numbers = [&] { return std::vector<float>(size_t(n_rows), 7); };
+  std::vector<float> log_probs = numbers(), logsumexp = numbers(), entropy = numbers();
+  std::vector<float> cpu_log_probs = numbers(), cpu_logsumexp = numbers(), cpu_entropy = numbers();
+  std::vector<float> dlog_probs = random_numbers<float>(n_rows, 2);
+  std::vector<float> dentropy = random_numbers<float>(n_rows, 3);
+
+  const TokenLogProbsArgs<Bf16> forward{.logits = place.of(logits),
+                                        .targets = place.of(targets),
+                                        .log_probs = place.of(log_probs),
+                                        .logsumexp = place.of(logsumexp),
+                                        .entropy = place.of(entropy),
+                                        .n_rows = n_rows,
+                                        .vocab_size = vocab,
+                                        .inverse_temperature = 0.8};
+  place.run([&] { token_log_probs_cuda(forward, nullptr); },
+            [&](const auto& runner) {
+              runner.template run<blocks::TokenLogProbsProgram<Bf16>>(forward);
+            });
+  token_log_probs<float>({.logits = as_floats.data(),
+                          .targets = targets.data(),
+                          .log_probs = cpu_log_probs.data(),
+                          .logsumexp = cpu_logsumexp.data(),
+                          .entropy = cpu_entropy.data(),
+                          .n_rows = n_rows,
+                          .vocab_size = vocab,
+                          .inverse_temperature = 0.8});
+  expect_near(log_probs, as_doubles(cpu_log_probs), kLimit<float>);
+  expect_near(entropy, as_doubles(cpu_entropy), kLimit<float>);
+
+  const TokenLogProbsBackwardArgs<Bf16> backward{.logits = place.of(logits),
+                                                 .targets = place.of(targets),
+                                                 .logsumexp = place.of(logsumexp),
+                                                 .entropy = place.of(entropy),
+                                                 .dlog_probs = place.of(dlog_probs),
+                                                 .dentropy = place.of(dentropy),
+                                                 .n_rows = n_rows,
+                                                 .vocab_size = vocab,
+                                                 .inverse_temperature = 0.8};
+  place.run([&] { token_log_probs_backward_cuda(backward, nullptr); },
+            [&](const auto& runner) {
+              runner.template run<blocks::TokenLogProbsBackwardProgram<Bf16>>(backward);
+            });
+  token_log_probs_backward<float>({.logits = as_floats.data(),
+                                   .targets = targets.data(),
+                                   .logsumexp = cpu_logsumexp.data(),
+                                   .entropy = cpu_entropy.data(),
+                                   .dlog_probs = dlog_probs.data(),
+                                   .dentropy = dentropy.data(),
+                                   .n_rows = n_rows,
+                                   .vocab_size = vocab,
+                                   .inverse_temperature = 0.8});
+  expect_near(as_doubles(logits), as_doubles(as_floats), stored_bound<Bf16>());
+}
+
+ORRERY_COMPARE_KERNEL(TokenLogProbsOfBf16, compare_bf16)
+
 }  // namespace
 }  // namespace orrery::kernels

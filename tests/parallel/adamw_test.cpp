@@ -6,7 +6,6 @@
 
 #include <cmath>
 
-#include "adamw_update.h"
 #include "orrery/base/error.h"
 #include "training_for_test.h"
 
@@ -110,40 +109,6 @@ TEST(AdamW, GoesOnFromASavedState) {
   EXPECT_THROW(second.restore(1, at::zeros({3}, at::kDouble), first.second_moment()), ShapeError);
   EXPECT_THROW(second.restore(1, first.first_moment().to(at::kFloat), first.second_moment()),
                ShapeError);
-}
-
-template <class T>
-void compare_sizes_with_one_by_one() {
-  const AdamWCoefficients<T> c{.gradient_scale = T(0.5),
-                               .beta1 = T(0.9),
-                               .beta2 = T(0.95),
-                               .lr = T(0.1),
-                               .decay = T(0.2),
-                               .correction1 = T(0.4),
-                               .root_correction2 = T(0.3),
-                               .eps = T(1e-8)};
-  for (const int64_t n : {0, 1, 7, 8, 9, 31, 1009}) {
-    const at::TensorOptions options = at::CppTypeToScalarType<T>::value;
-    at::Tensor p = at::arange(n, options).sin(), m = at::arange(n, options).cos();
-    at::Tensor v = at::arange(n, options).mul(0.3).sin().abs();
-    const at::Tensor g = at::arange(n, options).mul(1.7).sin();
-    at::Tensor p1 = p.clone(), m1 = m.clone(), v1 = v.clone();
-
-    adamw_update(p.data_ptr<T>(), g.const_data_ptr<T>(), m.data_ptr<T>(), v.data_ptr<T>(), n, c);
-    for (int64_t i = 0; i < n; ++i) {
-      adamw_update(p1.data_ptr<T>() + i, g.const_data_ptr<T>() + i, m1.data_ptr<T>() + i,
-                   v1.data_ptr<T>() + i, 1, c);
-    }
-
-    EXPECT_TRUE(at::equal(p, p1) && at::equal(m, m1) && at::equal(v, v1)) << n;
-  }
-}
-
-// The loop works on several elements at a time, its end on single ones: both must give the same
-// bits, or parameters would depend on where a parameter begins.
-TEST(AdamWUpdate, GivesTheSameBitsWhateverTheSize) {
-  compare_sizes_with_one_by_one<float>();
-  compare_sizes_with_one_by_one<double>();
 }
 
 }  // namespace

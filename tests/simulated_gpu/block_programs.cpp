@@ -5,12 +5,20 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "blocks/activation.h"
+#include "blocks/adamw.h"
+#include "blocks/column_sums.h"
 #include "blocks/decode_attention.h"
 #include "blocks/gae.h"
+#include "blocks/indexed_rows.h"
+#include "blocks/norm_rows.h"
+#include "blocks/rotate_heads.h"
+#include "blocks/route_rows.h"
 #include "blocks/sample_rows.h"
 #include "blocks/simulated_block.h"
 #include "blocks/strided_copy.h"
 #include "blocks/token_log_probs.h"
+#include "blocks/varlen_attention.h"
 #include "kernels.h"
 #include "memory.h"
 
@@ -50,20 +58,50 @@ void offer() {
   });
 }
 
+template <class T>
+void offer_of_each_type() {
+  offer<blocks::ActivateProgram<T>>();
+  offer<blocks::ActivateBackwardProgram<T>>();
+  offer<blocks::ColumnSumsProgram<T>>();
+  offer<blocks::NormRowsProgram<T>>();
+  offer<blocks::NormRowsBackwardProgram<T>>();
+  offer<blocks::PutRowsProgram<T>>();
+  offer<blocks::RotateHeadsProgram<T>>();
+  offer<blocks::RotateHeadsBackwardProgram<T>>();
+  offer<blocks::TakeRowsProgram<T>>();
+  offer<blocks::TokenLogProbsProgram<T>>();
+  offer<blocks::TokenLogProbsBackwardProgram<T>>();
+}
+
+template <class T>
+void offer_of_each_real() {
+  offer<blocks::AttentionKeyGradientProgram<T>>();
+  offer<blocks::AttentionQueryGradientProgram<T>>();
+  offer<blocks::GaeProgram<T>>();
+  offer<blocks::JoinChunksProgram<T>>();
+  offer<blocks::RouteRowsProgram<T>>();
+  offer<blocks::RouteRowsBackwardProgram<T>>();
+  offer<blocks::SampleRowsProgram<T>>();
+  offer<blocks::VarlenAttentionProgram<T>>();
+}
+
 const bool all_offered = [] {
   using kernels::Bf16;
-  offer<blocks::GaeProgram<float>>();
-  offer<blocks::GaeProgram<double>>();
   offer<blocks::PagedAttentionProgram<float>>();
   offer<blocks::PagedAttentionProgram<Bf16>>();
   offer<blocks::JoinSplitsProgram<float>>();
   offer<blocks::JoinSplitsProgram<Bf16>>();
-  offer<blocks::SampleRowsProgram<float>>();
-  offer<blocks::SampleRowsProgram<double>>();
-  offer<blocks::TokenLogProbsProgram<float>>();
-  offer<blocks::TokenLogProbsProgram<double>>();
-  offer<blocks::TokenLogProbsBackwardProgram<float>>();
-  offer<blocks::TokenLogProbsBackwardProgram<double>>();
+  offer_of_each_real<float>();
+  offer_of_each_real<double>();
+  offer<blocks::AdamWProgram<float, float>>();
+  offer<blocks::AdamWProgram<float, Bf16>>();
+  offer<blocks::AdamWProgram<double, double>>();
+  offer_of_each_type<float>();
+  offer_of_each_type<double>();
+  offer_of_each_type<Bf16>();
+#define ORRERY_OFFER(T, G) offer<blocks::AddRowsProgram<T, G>>();
+  ORRERY_ADD_ROWS_TYPES(ORRERY_OFFER)
+#undef ORRERY_OFFER
 #define ORRERY_OFFER(From, To)            \
   offer<blocks::PackProgram<From, To>>(); \
   offer<blocks::UnpackProgram<From, To>>();

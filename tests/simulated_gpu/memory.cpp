@@ -234,8 +234,9 @@ Opened::~Opened() {
 }
 
 void* allocate_pinned(std::size_t size_bytes) {
-  void* const begin = std::aligned_alloc(kPage, in_pages(size_bytes));
-  if (begin == nullptr) throw std::bad_alloc();
+  void* const begin = ::mmap(nullptr, in_pages(size_bytes), PROT_READ | PROT_WRITE,
+                             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (begin == MAP_FAILED) throw std::bad_alloc();
   std::memset(begin, 0xFF, size_bytes);
   const Lock lock(memory().lock);
   memory().pinned[static_cast<const char*>(begin)] = size_bytes;
@@ -244,10 +245,10 @@ void* allocate_pinned(std::size_t size_bytes) {
 
 void release_pinned(void* begin) {
   const Lock lock(memory().lock);
-  if (memory().pinned.erase(static_cast<const char*>(begin)) == 0) {
-    give_up("pinned memory was freed that is no block");
-  }
-  std::free(begin);
+  const auto found = memory().pinned.find(static_cast<const char*>(begin));
+  if (found == memory().pinned.end()) give_up("pinned memory was freed that is no block");
+  ::munmap(begin, in_pages(found->second));  // who uses it later faults
+  memory().pinned.erase(found);
 }
 
 bool is_pinned(const void* address) {

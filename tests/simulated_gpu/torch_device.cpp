@@ -26,7 +26,8 @@ struct PinnedAllocator final : c10::Allocator {
     C10_CUDA_CHECK(cudaHostAlloc(&memory, size_bytes == 0 ? 1 : size_bytes, 0));
     return {memory, memory, &release, c10::Device(c10::kCPU)};
   }
-  static void release(void* memory) { C10_CUDA_IGNORE_ERROR(cudaFreeHost(memory)); }
+  /// As LibTorch's, which waits for nothing: copies keep the tensors that they read or write.
+  static void release(void* memory) { release_pinned(memory); }
   c10::DeleterFnPtr raw_deleter() const override { return &release; }
   void copy_data(void* to, const void* from, size_t size_bytes) const override {
     std::memcpy(to, from, size_bytes);

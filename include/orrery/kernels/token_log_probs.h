@@ -1,21 +1,24 @@
 // Log-probability (and entropy) of one target per row of logits, and the gradient of the logits.
-// Works on a chunk of rows that fits the cache. Shape letters: C rows of the chunk, V vocabulary.
+// Works on a chunk of rows that fits the cache. Logits are float, double or, on GPUs, Bf16; all
+// else is float beside Bf16. Shape letters: C rows of the chunk, V vocabulary.
 #pragma once
 
 #include <cstdint>
 
+#include "orrery/kernels/bf16.h"
 #include "orrery/kernels/gpu.h"  // cudaStream_t
 
 namespace orrery::kernels {
 
 template <class T>
 struct TokenLogProbsArgs {
+  using Real = typename Arithmetic<T>::Type;
   const T* logits = nullptr;         // [C, V]
   const int64_t* targets = nullptr;  // [C] in [0, V); -1: none among these columns
-  T* log_probs = nullptr;            // [C] nats, of logits * inverse_temperature; 0 without target
-  T* target_logits = nullptr;        // [C] times inverse_temperature, 0 without; null: not wanted
-  T* logsumexp = nullptr;            // [C] of logits * inverse_temperature; null: not wanted
-  T* entropy = nullptr;              // [C] nats; null: not wanted
+  Real* log_probs = nullptr;         // [C] nats, of logits * inverse_temperature; 0 without target
+  Real* target_logits = nullptr;     // [C] times inverse_temperature, 0 without; null: not wanted
+  Real* logsumexp = nullptr;         // [C] of logits * inverse_temperature; null: not wanted
+  Real* entropy = nullptr;           // [C] nats; null: not wanted
   int64_t n_rows = 0;
   int64_t vocab_size = 0;
   double inverse_temperature = 1;
@@ -27,12 +30,13 @@ void token_log_probs(const TokenLogProbsArgs<T>& args);
 
 template <class T>
 struct TokenLogProbsBackwardArgs {
+  using Real = typename Arithmetic<T>::Type;
   T* logits = nullptr;               // [C, V] in; out: the gradient of the loss by them
   const int64_t* targets = nullptr;  // [C] as in forward
-  const T* logsumexp = nullptr;      // [C] of forward
-  const T* entropy = nullptr;        // [C] of forward; null with dentropy
-  const T* dlog_probs = nullptr;     // [C]; null: zero
-  const T* dentropy = nullptr;       // [C]; null: zero
+  const Real* logsumexp = nullptr;   // [C] of forward
+  const Real* entropy = nullptr;     // [C] of forward; null with dentropy
+  const Real* dlog_probs = nullptr;  // [C]; null: zero
+  const Real* dentropy = nullptr;    // [C]; null: zero
   int64_t n_rows = 0;
   int64_t vocab_size = 0;
   double inverse_temperature = 1;

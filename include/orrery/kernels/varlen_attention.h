@@ -6,12 +6,15 @@
 
 #include <cstdint>
 
+#include "orrery/kernels/gpu.h"  // cudaStream_t
+
 namespace orrery::kernels {
 
 /// Sizes and strides that forward and backward share. A row is one token; its heads are contiguous.
 struct AttentionShape {
   const int32_t* cu_seqlens = nullptr;  // [N + 1]
   int64_t n_sequences = 0;
+  int64_t n_tokens = 0;  // T; on GPUs
   int64_t n_heads = 0;
   int64_t n_kv_heads = 0;  // divides n_heads
   int64_t head_dim = 0;
@@ -54,5 +57,13 @@ struct VarlenAttentionBackwardArgs {
 
 template <class T>
 void varlen_attention_backward(const VarlenAttentionBackwardArgs<T>& args);
+
+/// The same with all pointers the GPU's, head_dim at most 256. T: float or double; the same bits in
+/// every run. Asynchronous on `stream`. Throws CallError, ShapeError.
+template <class T>
+void varlen_attention_cuda(const VarlenAttentionArgs<T>& args, cudaStream_t stream);
+template <class T>
+void varlen_attention_backward_cuda(const VarlenAttentionBackwardArgs<T>& args,
+                                    cudaStream_t stream);
 
 }  // namespace orrery::kernels

@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "orrery/kernels/activation.h"
+
 namespace orrery::config {
 struct ModelConfig;
 }
@@ -56,7 +58,7 @@ enum class NormPlacement {
 enum class Rotary { kNone, kGlobal, kLocal };
 
 /// Between the matmuls of the MLP.
-enum class ActivationFunction { kSilu, kGeluTanh, kGelu, kRelu };
+using kernels::ActivationFunction;
 
 enum class RopeKind { kPlain, kLinear, kLlama3, kYarn };
 

@@ -108,7 +108,7 @@ ParameterTable parameter_table(const Architecture& architecture, const ShardPlac
 class FlatParameters {
  public:
   /// Zeros. dtype: kFloat, kDouble or kBFloat16. Throws ConfigError for any other.
-  FlatParameters(ParameterTable table, at::ScalarType dtype);
+  FlatParameters(ParameterTable table, at::ScalarType dtype, c10::Device device = at::kCPU);
 
   /// What parameters are stored as.
   at::ScalarType dtype() const { return stored_.scalar_type(); }
@@ -140,7 +140,7 @@ class FlatParameters {
   at::Tensor gradient(std::string_view name);
 
   /// Gives the memory of the values back to the system: they are zeros until they are written
-  /// again, at the same addresses, so all views stay good.
+  /// again, at the same addresses, so all views stay good. Of the host only.
   void release();
 
   /// Fills every parameter by its rule. Normal draws are Philox keyed by (seed, parameter name,

@@ -61,4 +61,14 @@ void launch(const typename Program::Args& args, cudaStream_t stream) {
   ORRERY_CUDA(cudaGetLastError());
 }
 
+/// Runs programs one after another, for kernels of several.
+struct OnStream {
+  cudaStream_t stream;
+
+  template <class Program>
+  void run(const typename Program::Args& args) const {
+    launch<Program>(args, stream);
+  }
+};
+
 }  // namespace orrery::kernels::blocks

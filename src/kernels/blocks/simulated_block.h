@@ -59,4 +59,14 @@ void simulate(const typename Program::Args& args, ThreadOrder order = ThreadOrde
   }
 }
 
+/// As OnStream (gpu_block.h).
+struct InOrder {
+  ThreadOrder order;
+
+  template <class Program>
+  void run(const typename Program::Args& args) const {
+    simulate<Program>(args, order);
+  }
+};
+
 }  // namespace orrery::kernels::blocks

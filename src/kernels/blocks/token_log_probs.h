@@ -33,9 +33,10 @@ struct JoinSums {
 template <class T>
 struct TokenLogProbsProgram {
   using Args = TokenLogProbsArgs<T>;
+  using Real = typename Args::Real;
   static constexpr int kThreads = 256;
   struct Shared {
-    SoftmaxSums<T> sums[kThreads];
+    SoftmaxSums<Real> sums[kThreads];
   };
 
   static int64_t n_blocks(const Args& args) { return args.n_rows; }
@@ -44,29 +45,29 @@ struct TokenLogProbsProgram {
   ORRERY_BLOCK static void run(Block& block, const Args& args, Shared& shared) {
     const int64_t row = block.index(), n = args.vocab_size;
     const T* const logits = args.logits + row * n;
-    const T scale = static_cast<T>(args.inverse_temperature);
-    typename Block::template PerThread<SoftmaxSums<T>> sums;
+    const Real scale = static_cast<Real>(args.inverse_temperature);
+    typename Block::template PerThread<SoftmaxSums<Real>> sums;
     block.each([&](int thread) {
-      SoftmaxSums<T> own{lowest(), T(0), T(0)};
+      SoftmaxSums<Real> own{lowest(), Real(0), Real(0)};
       for (int64_t i = thread; i < n; i += kThreads) {
-        const T z = logits[i] * scale;
+        const Real z = Arithmetic<T>::from(logits[i]) * scale;
         if (z > own.best) {
-          own = JoinSums<T>()({z, T(1), T(0)}, own);
+          own = JoinSums<Real>()({z, Real(1), Real(0)}, own);
         } else {
-          const T y = z - own.best, e = std::exp(y);
+          const Real y = z - own.best, e = std::exp(y);
           own.total += e;
-          if (e > T(0)) own.weighted += y * e;
+          if (e > Real(0)) own.weighted += y * e;
         }
       }
       sums[thread] = own;
     });
-    const SoftmaxSums<T> all = reduce(block, sums, shared.sums, JoinSums<T>());
+    const SoftmaxSums<Real> all = reduce(block, sums, shared.sums, JoinSums<Real>());
     block.each([&](int thread) {
       if (thread != 0) return;
-      const T log_total = std::log(all.total);
+      const Real log_total = std::log(all.total);
       const int64_t target = args.targets[row];
-      const T logit = target < 0 ? T(0) : logits[target] * scale;
-      args.log_probs[row] = target < 0 ? T(0) : logit - all.best - log_total;
+      const Real logit = target < 0 ? Real(0) : Arithmetic<T>::from(logits[target]) * scale;
+      args.log_probs[row] = target < 0 ? Real(0) : logit - all.best - log_total;
       if (args.target_logits != nullptr) args.target_logits[row] = logit;
       if (args.logsumexp != nullptr) args.logsumexp[row] = all.best + log_total;
       if (args.entropy != nullptr) args.entropy[row] = log_total - all.weighted / all.total;
@@ -75,13 +76,16 @@ struct TokenLogProbsProgram {
 
  private:
   /// Below every number that logits hold; `-inf - -inf` would be none.
-  ORRERY_BLOCK static T lowest() { return sizeof(T) == 4 ? T(-3.402823466e38) : T(-1.7e308); }
+  ORRERY_BLOCK static Real lowest() {
+    return sizeof(Real) == 4 ? Real(-3.402823466e38) : Real(-1.7e308);
+  }
 };
 
 /// dz = (g (onehot - p) - h p (log p + H)) / t, as in the CPU's.
 template <class T>
 struct TokenLogProbsBackwardProgram {
   using Args = TokenLogProbsBackwardArgs<T>;
+  using Real = typename Args::Real;
   static constexpr int kThreads = 256;
   struct Shared {};
 
@@ -91,18 +95,18 @@ struct TokenLogProbsBackwardProgram {
   ORRERY_BLOCK static void run(Block& block, const Args& args, Shared&) {
     const int64_t row = block.index(), n = args.vocab_size;
     T* const logits = args.logits + row * n;
-    const T scale = static_cast<T>(args.inverse_temperature);
-    const T logsumexp = args.logsumexp[row];
-    const T g = args.dlog_probs != nullptr ? args.dlog_probs[row] : T(0);
-    const T h = args.dentropy != nullptr ? args.dentropy[row] : T(0);
-    const T base = g + h * (args.dentropy != nullptr ? args.entropy[row] : T(0));
+    const Real scale = static_cast<Real>(args.inverse_temperature);
+    const Real logsumexp = args.logsumexp[row];
+    const Real g = args.dlog_probs != nullptr ? args.dlog_probs[row] : Real(0);
+    const Real h = args.dentropy != nullptr ? args.dentropy[row] : Real(0);
+    const Real base = g + h * (args.dentropy != nullptr ? args.entropy[row] : Real(0));
     const int64_t target = args.targets[row];
     block.each([&](int thread) {
       for (int64_t i = thread; i < n; i += kThreads) {
-        const T log_p = logits[i] * scale - logsumexp;
-        T gradient = std::exp(log_p) * (log_p * h + base) * -scale;
+        const Real log_p = Arithmetic<T>::from(logits[i]) * scale - logsumexp;
+        Real gradient = std::exp(log_p) * (log_p * h + base) * -scale;
         if (i == target) gradient += g * scale;
-        logits[i] = gradient;
+        logits[i] = Arithmetic<T>::to(gradient);
       }
     });
   }

@@ -1,8 +1,8 @@
-#include "adamw_update.h"
+#include "orrery/kernels/adamw.h"
 
 #include <cmath>
 
-namespace orrery::parallel {
+namespace orrery::kernels {
 
 namespace {
 
@@ -56,4 +56,4 @@ void adamw_update(double* p, const double* g, double* m, double* v, int64_t n,
   update_with_best(p, g, m, v, n, coefficients);
 }
 
-}  // namespace orrery::parallel
+}  // namespace orrery::kernels

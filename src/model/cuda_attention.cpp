@@ -1,0 +1,206 @@
+// The operators of attention on GPUs: plain attention, in fp32 and fp64.
+#include <ATen/ops/cat.h>
+
+#include "cuda_operators.h"
+#include "cuda_tensors.h"
+#include "dispatch.h"
+#include "orrery/kernels/rotate_heads.h"
+#include "orrery/kernels/varlen_attention.h"
+
+namespace orrery::model::operators::cuda {
+namespace {
+
+/// Of q or k over all heads together: its columns, and what its norm needs to know.
+struct WholeHeads {
+  int64_t first_column, width;
+  int64_t whole_width;  // of all ranks, each head counted once
+  int64_t copies;       // ranks that have the same heads
+  at::Tensor weight;    // [width], as it multiplies
+
+  at::Tensor of(const at::Tensor& rows) const { return rows.narrow(1, first_column, width); }
+};
+
+WholeHeads whole_queries(const AttentionHeads& heads, const HeadNorms& norms) {
+  const int64_t width = heads.query_size();
+  return {0, width, width * norms.ranks.size(), 1, norms.q + weight_offset(norms.kind)};
+}
+
+WholeHeads whole_keys(const AttentionHeads& heads, const HeadNorms& norms) {
+  const int64_t width = heads.kv_size(), copies = norms.ranks.kv_copies;
+  return {heads.query_size(), width, width * norms.ranks.size() / copies, copies,
+          norms.k + weight_offset(norms.kind)};
+}
+
+/// [T, 2], summed over the tensor ranks.
+at::Tensor summed(const at::Tensor& of_queries, const at::Tensor& of_keys, const HeadNorms& norms) {
+  at::Tensor sums = at::cat({of_queries.sum(1, true), of_keys.sum(1, true)}, 1);
+  if (norms.ranks.tensor != nullptr) {
+    norms.ranks.tensor->all_reduce(sums, comm::ReduceOp::kSum);
+  }
+  return sums;
+}
+
+void norm_whole(const AttentionHeads& heads, const HeadNorms& norms, const at::Tensor& qkv,
+                at::Tensor& qk, const at::Tensor& rstd) {
+  const WholeHeads queries = whole_queries(heads, norms), keys = whole_keys(heads, norms);
+  const at::Tensor q = queries.of(qkv), k = keys.of(qkv);
+  const at::Tensor sums = summed(q * q, k * k, norms);
+  const auto norm_part = [&](const WholeHeads& part, const at::Tensor& x, int64_t column) {
+    const auto counted = static_cast<double>(part.whole_width * part.copies);
+    const at::Tensor r = (sums.narrow(1, column, 1) / counted + norms.eps).pow(-0.5);
+    part.of(qk).copy_(x * r * part.weight);
+    if (rstd.defined()) rstd.narrow(1, column, 1).copy_(r);
+  };
+  norm_part(queries, q, 0);
+  norm_part(keys, k, 1);
+}
+
+void norm_whole_backward(const AttentionHeads& heads, const HeadNorms& norms, const at::Tensor& qkv,
+                         const at::Tensor& rstd, at::Tensor& dqkv, HeadNorms& dnorms) {
+  const WholeHeads queries = whole_queries(heads, norms), keys = whole_keys(heads, norms);
+  const at::Tensor dq = queries.of(dqkv) * queries.weight, dk = keys.of(dqkv) * keys.weight;
+  const at::Tensor sums = summed(dq * queries.of(qkv), dk * keys.of(qkv), norms);
+  const auto back = [&](const WholeHeads& part, const at::Tensor& weighted, int64_t column,
+                        at::Tensor& dweight) {
+    const at::Tensor x = part.of(qkv), r = rstd.narrow(1, column, 1), gradient = part.of(dqkv);
+    // Each of the ranks that have a head takes its share of what the others add to the mean.
+    const auto counted = static_cast<double>(part.whole_width * part.copies);
+    const at::Tensor mean = sums.narrow(1, column, 1) / counted;
+    dweight.add_((gradient * x * r).sum(0));
+    gradient.copy_((weighted - x * r * r * mean) * r);
+  };
+  back(queries, dq, 0, dnorms.q);
+  back(keys, dk, 1, dnorms.k);
+}
+
+/// What rotation and the norms of single heads read; `is_normed`: those are part of it.
+template <class T>
+kernels::HeadsArgs<T> heads_args(const AttentionHeads& heads, const HeadNorms& norms,
+                                 bool is_normed, const RopeTable& rope,
+                                 const at::Tensor& positions, const at::Tensor& x,
+                                 const at::Tensor& rstd) {
+  return {.x = values<T>(x),
+          .positions = values<int32_t>(positions),
+          .cosines = values<T>(rope.cosines),
+          .sines = values<T>(rope.sines),
+          .query_weight = is_normed ? values<T>(norms.q) : nullptr,
+          .key_weight = is_normed ? values<T>(norms.k) : nullptr,
+          .rstd = is_normed ? mutable_values<T>(rstd) : nullptr,
+          .n_tokens = x.size(0),
+          .n_heads = heads.n_heads,
+          .n_kv_heads = heads.n_kv_heads,
+          .head_dim = heads.head_dim,
+          .x_stride = x.size(1),
+          .eps = norms.eps,
+          .weight_offset = weight_offset(norms.kind)};
+}
+
+kernels::AttentionShape shape_of(const AttentionHeads& heads, const at::Tensor& cu_seqlens,
+                                 int64_t n_tokens) {
+  return {.cu_seqlens = values<int32_t>(cu_seqlens),
+          .n_sequences = cu_seqlens.numel() - 1,
+          .n_tokens = n_tokens,
+          .n_heads = heads.n_heads,
+          .n_kv_heads = heads.n_kv_heads,
+          .head_dim = heads.head_dim,
+          .window = heads.window,
+          .scale = heads.scale};
+}
+
+}  // namespace
+
+void prepare_qkv(const AttentionHeads& heads, const HeadNorms& norms, const RopeTable& rope,
+                 std::span<const int32_t> positions, const at::Tensor& qkv, at::Tensor& qk,
+                 const at::Tensor& rstd) {
+  const bool has_whole_norm = norms.defined() && norms.is_whole;
+  const bool has_head_norms = norms.defined() && !norms.is_whole;
+  if (has_whole_norm) norm_whole(heads, norms, qkv, qk, rstd);
+  if (!has_head_norms && !rope.cosines.defined()) return;
+  const at::Tensor& x = has_whole_norm ? qk : qkv;
+  const at::Tensor where = uploaded(positions, qkv);
+  with_type(qkv.scalar_type(), [&]<class T>() {
+    kernels::rotate_heads_cuda<T>(
+        {.heads = heads_args<T>(heads, norms, has_head_norms, rope, where, x, rstd),
+         .y = mutable_values<T>(qk),
+         .y_stride = qk.size(1)},
+        stream_of(qkv));
+  });
+}
+
+void prepare_qkv_backward(const AttentionHeads& heads, const HeadNorms& norms,
+                          const RopeTable& rope, std::span<const int32_t> positions,
+                          const at::Tensor& qkv, const at::Tensor& rstd, at::Tensor& dqkv,
+                          HeadNorms& dnorms) {
+  const bool has_head_norms = norms.defined() && !norms.is_whole;
+  if (has_head_norms || rope.cosines.defined()) {
+    const at::Tensor where = uploaded(positions, qkv);
+    const at::Tensor scratch = at::empty(
+        {kernels::rotate_heads_backward_scratch(qkv.size(0), heads.head_dim)}, qkv.options());
+    with_type(qkv.scalar_type(), [&]<class T>() {
+      kernels::rotate_heads_backward_cuda<T>(
+          {.heads = heads_args<T>(heads, norms, has_head_norms, rope, where, qkv, rstd),
+           .gradient = mutable_values<T>(dqkv),
+           .gradient_stride = dqkv.size(1),
+           .dquery_weight = has_head_norms ? mutable_values<T>(dnorms.q) : nullptr,
+           .dkey_weight = has_head_norms ? mutable_values<T>(dnorms.k) : nullptr,
+           .scratch = mutable_values<T>(scratch)},
+          stream_of(qkv));
+    });
+  }
+  if (norms.defined() && norms.is_whole) {
+    norm_whole_backward(heads, norms, qkv, rstd, dqkv, dnorms);
+  }
+}
+
+void attend(const AttentionHeads& heads, const std::vector<int32_t>& cu_seqlens,
+            const at::Tensor& qk, const at::Tensor& qkv, at::Tensor& out,
+            const at::Tensor& logsumexp) {
+  const at::Tensor begins = uploaded<int32_t>(cu_seqlens, qkv);
+  with_type(qkv.scalar_type(), [&]<class T>() {
+    const T* const q = values<T>(qk);
+    kernels::varlen_attention_cuda<T>(
+        {.shape = shape_of(heads, begins, qkv.size(0)),
+         .q = q,
+         .k = q + heads.query_size(),
+         .v = values<T>(qkv) + heads.query_size() + heads.kv_size(),
+         .q_stride = qk.size(1),
+         .k_stride = qk.size(1),
+         .v_stride = qkv.size(1),
+         .out = mutable_values<T>(out),
+         .out_stride = out.size(1),
+         .logsumexp = mutable_values<T>(logsumexp)},
+        stream_of(qkv));
+  });
+}
+
+void attend_backward(const AttentionHeads& heads, const std::vector<int32_t>& cu_seqlens,
+                     const at::Tensor& qk, const at::Tensor& qkv, const at::Tensor& out,
+                     const at::Tensor& logsumexp, const at::Tensor& dout, at::Tensor& dqkv) {
+  const at::Tensor begins = uploaded<int32_t>(cu_seqlens, qkv);
+  with_type(qkv.scalar_type(), [&]<class T>() {
+    const T* const q = values<T>(qk);
+    T* const dq = mutable_values<T>(dqkv);
+    kernels::varlen_attention_backward_cuda<T>(
+        {.shape = shape_of(heads, begins, qkv.size(0)),
+         .q = q,
+         .k = q + heads.query_size(),
+         .v = values<T>(qkv) + heads.query_size() + heads.kv_size(),
+         .q_stride = qk.size(1),
+         .k_stride = qk.size(1),
+         .v_stride = qkv.size(1),
+         .out = values<T>(out),
+         .dout = values<T>(dout),
+         .out_stride = out.size(1),
+         .dout_stride = dout.size(1),
+         .logsumexp = values<T>(logsumexp),
+         .dq = dq,
+         .dk = dq + heads.query_size(),
+         .dv = dq + heads.query_size() + heads.kv_size(),
+         .dq_stride = dqkv.size(1),
+         .dk_stride = dqkv.size(1),
+         .dv_stride = dqkv.size(1)},
+        stream_of(qkv));
+  });
+}
+
+}  // namespace orrery::model::operators::cuda

@@ -1,0 +1,307 @@
+#include "cuda_operators.h"
+
+#include <algorithm>  // stable_sort
+#include <numeric>    // iota
+
+#include "cuda_tensors.h"
+#include "dispatch.h"
+#include "orrery/kernels/activation.h"
+#include "orrery/kernels/column_sums.h"
+#include "orrery/kernels/indexed_rows.h"
+#include "orrery/kernels/norm_rows.h"
+#include "orrery/kernels/route_rows.h"
+#include "orrery/kernels/token_log_probs.h"
+
+namespace orrery::model::operators::cuda {
+namespace {
+
+/// Rows of one target each, for kernels::add_rows_cuda.
+struct Segments {
+  std::vector<int64_t> order, starts{0}, targets;
+
+  /// `targets_of`: the target of each row; negative: none.
+  explicit Segments(std::span<const int64_t> targets_of) : order(targets_of.size()) {
+    const auto target = [&](int64_t row) { return targets_of[static_cast<size_t>(row)]; };
+    std::iota(order.begin(), order.end(), int64_t{0});
+    std::erase_if(order, [&](int64_t row) { return target(row) < 0; });
+    std::stable_sort(order.begin(), order.end(),
+                     [&](int64_t a, int64_t b) { return target(a) < target(b); });
+    for (size_t i = 0; i < order.size(); ++i) {
+      if (targets.empty() || targets.back() != target(order[i])) {
+        if (i > 0) starts.push_back(static_cast<int64_t>(i));
+        targets.push_back(target(order[i]));
+      }
+    }
+    if (!order.empty()) starts.push_back(static_cast<int64_t>(order.size()));
+  }
+};
+
+/// out's row targets_of[i] += row i of x, times number places[i] of scales where defined.
+void add_rows(const at::Tensor& x, std::span<const int64_t> targets_of, const at::Tensor& scales,
+              std::span<const int64_t> places, at::Tensor& out) {
+  const Segments segments(targets_of);
+  const at::Tensor order = uploaded<int64_t>(segments.order, x);
+  const at::Tensor starts = uploaded<int64_t>(segments.starts, x);
+  const at::Tensor targets = uploaded<int64_t>(segments.targets, x);
+  const at::Tensor where = uploaded(places, x);
+  with_type(x.scalar_type(), [&]<class T>() {
+    kernels::add_rows_cuda<T, T>({.x = values<T>(x),
+                                  .order = values<int64_t>(order),
+                                  .starts = values<int64_t>(starts),
+                                  .targets = values<int64_t>(targets),
+                                  .scales = values<T>(scales),
+                                  .places = values<int64_t>(where),
+                                  .out = mutable_values<T>(out),
+                                  .n_segments = static_cast<int64_t>(segments.targets.size()),
+                                  .width = x.size(1)},
+                                 stream_of(x));
+  });
+}
+
+/// rows [n] negative: zeros, or nothing added.
+void take(const at::Tensor& x, std::span<const int64_t> rows, kernels::Output output,
+          at::Tensor& out) {
+  const at::Tensor of = uploaded(rows, x);
+  with_type(x.scalar_type(), [&]<class T>() {
+    kernels::take_rows_cuda<T>({.x = values<T>(x),
+                                .rows = values<int64_t>(of),
+                                .out = mutable_values<T>(out),
+                                .n_rows = static_cast<int64_t>(rows.size()),
+                                .width = x.size(1),
+                                .output = output},
+                               stream_of(x));
+  });
+}
+
+/// Rows of a shard's part of the table; negative: another rank's.
+std::vector<int64_t> own_rows(const IndexRange& vocabulary, std::span<const int64_t> tokens) {
+  std::vector<int64_t> rows;
+  rows.reserve(tokens.size());
+  for (const int64_t token : tokens) {
+    const int64_t row = token - vocabulary.first;
+    rows.push_back(row < vocabulary.count ? std::max<int64_t>(row, -1) : -1);
+  }
+  return rows;
+}
+
+std::vector<int64_t> widened(std::span<const int32_t> numbers) {
+  return {numbers.begin(), numbers.end()};
+}
+
+/// What the loss of balance has by each probability: of each sequence one row, and whose each is.
+struct BalanceRows {
+  std::vector<double> rows;       // [S, E]
+  std::vector<int64_t> sequence;  // [T]
+
+  BalanceRows(const BalanceLoss& balance, const at::Tensor& index, int64_t n_experts) {
+    const at::Tensor chosen = index.cpu();
+    const int64_t* const expert = chosen.const_data_ptr<int64_t>();
+    const int64_t per_token = index.size(1);
+    for (size_t s = 0; s + 1 < balance.cu_seqlens.size(); ++s) {
+      const int64_t first = balance.cu_seqlens[s], end = balance.cu_seqlens[s + 1];
+      const size_t row = rows.size();
+      rows.resize(row + static_cast<size_t>(n_experts));
+      const double scale =
+          balance.weight * static_cast<double>(n_experts) / static_cast<double>(end - first);
+      for (int64_t i = first * per_token; i < end * per_token; ++i) {
+        rows[row + static_cast<size_t>(expert[i])] += scale;
+      }
+      sequence.insert(sequence.end(), static_cast<size_t>(end - first), static_cast<int64_t>(s));
+    }
+  }
+};
+
+}  // namespace
+
+void look_up(const at::Tensor& table, const IndexRange& vocabulary, std::span<const int64_t> tokens,
+             at::Tensor& out) {
+  take(table, own_rows(vocabulary, tokens), kernels::Output::kOverwrite, out);
+}
+
+void look_up_backward(const at::Tensor& dout, const IndexRange& vocabulary,
+                      std::span<const int64_t> tokens, at::Tensor& dtable) {
+  add_rows(dout, own_rows(vocabulary, tokens), {}, {}, dtable);
+}
+
+void add_positions(at::Tensor& rows, std::span<const int32_t> positions, const at::Tensor& table) {
+  take(table, widened(positions), kernels::Output::kAdd, rows);
+}
+
+void add_positions_backward(const at::Tensor& drows, std::span<const int32_t> positions,
+                            at::Tensor& dtable) {
+  add_rows(drows, widened(positions), {}, {}, dtable);
+}
+
+void norm(const Norm& norm, const at::Tensor& x, at::Tensor& y, const at::Tensor& rstd) {
+  with_type(x.scalar_type(), [&]<class T>() {
+    kernels::norm_rows_cuda<T>({.x = values<T>(x),
+                                .weight = values<T>(norm.weight),
+                                .bias = values<T>(norm.bias),
+                                .y = mutable_values<T>(y),
+                                .rstd = mutable_values<T>(rstd),
+                                .n_rows = x.size(0),
+                                .width = x.size(1),
+                                .eps = norm.eps,
+                                .weight_offset = weight_offset(norm.kind),
+                                .is_centered = norm.kind == NormKind::kLayer},
+                               stream_of(x));
+  });
+}
+
+void norm_backward(const Norm& norm, const at::Tensor& x, const at::Tensor& rstd,
+                   const at::Tensor& dy, at::Tensor& dx, kernels::Output output, Norm& dnorm) {
+  const int64_t n_rows = x.size(0), width = x.size(1);
+  const at::Tensor scratch =
+      at::empty({kernels::norm_rows_backward_scratch(n_rows, width)}, x.options());
+  with_type(x.scalar_type(), [&]<class T>() {
+    kernels::norm_rows_backward_cuda<T>({.x = values<T>(x),
+                                         .weight = values<T>(norm.weight),
+                                         .rstd = values<T>(rstd),
+                                         .dy = values<T>(dy),
+                                         .dx = mutable_values<T>(dx),
+                                         .dweight = mutable_values<T>(dnorm.weight),
+                                         .dbias = mutable_values<T>(dnorm.bias),
+                                         .scratch = mutable_values<T>(scratch),
+                                         .n_rows = n_rows,
+                                         .width = width,
+                                         .weight_offset = weight_offset(norm.kind),
+                                         .is_centered = norm.kind == NormKind::kLayer,
+                                         .dx_output = output},
+                                        stream_of(x));
+  });
+}
+
+void add_column_sums(const at::Tensor& rows, at::Tensor& dbias) {
+  const at::Tensor scratch =
+      at::empty({kernels::column_sums_scratch(rows.size(0), rows.size(1))}, rows.options());
+  with_type(rows.scalar_type(), [&]<class T>() {
+    kernels::add_column_sums_cuda<T>({.rows = values<T>(rows),
+                                      .sums = mutable_values<T>(dbias),
+                                      .scratch = mutable_values<T>(scratch),
+                                      .n_rows = rows.size(0),
+                                      .width = rows.size(1)},
+                                     stream_of(rows));
+  });
+}
+
+void activate(ActivationFunction function, const at::Tensor& up, at::Tensor& out) {
+  with_type(up.scalar_type(), [&]<class T>() {
+    kernels::activate_cuda<T>({.up = values<T>(up),
+                               .out = mutable_values<T>(out),
+                               .n_rows = out.size(0),
+                               .width = out.size(1),
+                               .function = function,
+                               .is_gated = up.size(1) != out.size(1)},
+                              stream_of(up));
+  });
+}
+
+void activate_backward(ActivationFunction function, at::Tensor& up, at::Tensor& dgated) {
+  with_type(up.scalar_type(), [&]<class T>() {
+    kernels::activate_backward_cuda<T>({.up = values<T>(up),
+                                        .dout = values<T>(dgated),
+                                        .dup = mutable_values<T>(up),
+                                        .out = mutable_values<T>(dgated),
+                                        .n_rows = dgated.size(0),
+                                        .width = dgated.size(1),
+                                        .function = function,
+                                        .is_gated = up.size(1) != dgated.size(1)},
+                                       stream_of(up));
+  });
+}
+
+void route(at::Tensor& logits, bool normalise, at::Tensor& index, at::Tensor& weight) {
+  with_type(logits.scalar_type(), [&]<class T>() {
+    kernels::route_rows_cuda<T>({.logits = mutable_values<T>(logits),
+                                 .index = mutable_values<int64_t>(index),
+                                 .weight = mutable_values<T>(weight),
+                                 .n_rows = logits.size(0),
+                                 .n_experts = logits.size(1),
+                                 .per_token = index.size(1),
+                                 .normalise = normalise},
+                                stream_of(logits));
+  });
+}
+
+void route_backward(const at::Tensor& probabilities, const at::Tensor& index,
+                    const at::Tensor& weight, bool normalise, const BalanceLoss& balance,
+                    const at::Tensor& dweight, at::Tensor& dlogits) {
+  const int64_t n_experts = probabilities.size(1);
+  dlogits.zero_();
+  if (balance.weight != 0) {
+    const BalanceRows of(balance, index, n_experts);
+    const at::Tensor rows =
+        uploaded<double>(of.rows, dlogits).to(dlogits.scalar_type()).view({-1, n_experts});
+    take(rows, of.sequence, kernels::Output::kOverwrite, dlogits);
+  }
+  with_type(probabilities.scalar_type(), [&]<class T>() {
+    kernels::route_rows_backward_cuda<T>({.probabilities = values<T>(probabilities),
+                                          .index = values<int64_t>(index),
+                                          .weight = values<T>(weight),
+                                          .dweight = values<T>(dweight),
+                                          .dlogits = mutable_values<T>(dlogits),
+                                          .n_rows = probabilities.size(0),
+                                          .n_experts = n_experts,
+                                          .per_token = index.size(1),
+                                          .normalise = normalise},
+                                         stream_of(dlogits));
+  });
+}
+
+void take_rows(const at::Tensor& x, std::span<const int64_t> rows, at::Tensor& out) {
+  take(x, rows, kernels::Output::kOverwrite, out);
+}
+
+void put_rows(const at::Tensor& x, std::span<const int64_t> rows, at::Tensor& out) {
+  const at::Tensor to = uploaded(rows, x);
+  with_type(x.scalar_type(), [&]<class T>() {
+    kernels::put_rows_cuda<T>({.x = values<T>(x),
+                               .rows = values<int64_t>(to),
+                               .out = mutable_values<T>(out),
+                               .n_rows = static_cast<int64_t>(rows.size()),
+                               .width = x.size(1)},
+                              stream_of(x));
+  });
+}
+
+void add_scaled_rows(const at::Tensor& x, std::span<const int64_t> rows, const at::Tensor& scales,
+                     std::span<const int64_t> places, at::Tensor& out) {
+  add_rows(x, rows, scales, places, out);
+}
+
+void token_log_probs(const at::Tensor& logits, std::span<const int64_t> targets,
+                     double inverse_temperature, const TokenLogProbs& out) {
+  const at::Tensor of = uploaded(targets, logits);
+  with_type(logits.scalar_type(), [&]<class T>() {
+    kernels::token_log_probs_cuda<T>({.logits = values<T>(logits),
+                                      .targets = values<int64_t>(of),
+                                      .log_probs = mutable_values<T>(out.log_probs),
+                                      .target_logits = mutable_values<T>(out.target_logits),
+                                      .logsumexp = mutable_values<T>(out.logsumexp),
+                                      .entropy = mutable_values<T>(out.entropy),
+                                      .n_rows = logits.size(0),
+                                      .vocab_size = logits.size(1),
+                                      .inverse_temperature = inverse_temperature},
+                                     stream_of(logits));
+  });
+}
+
+void token_log_probs_backward(at::Tensor& logits, std::span<const int64_t> targets,
+                              double inverse_temperature, const TokenLogProbs& of,
+                              const at::Tensor& dlog_probs, const at::Tensor& dentropy) {
+  const at::Tensor where = uploaded(targets, logits);
+  with_type(logits.scalar_type(), [&]<class T>() {
+    kernels::token_log_probs_backward_cuda<T>({.logits = mutable_values<T>(logits),
+                                               .targets = values<int64_t>(where),
+                                               .logsumexp = values<T>(of.logsumexp),
+                                               .entropy = values<T>(of.entropy),
+                                               .dlog_probs = values<T>(dlog_probs),
+                                               .dentropy = values<T>(dentropy),
+                                               .n_rows = logits.size(0),
+                                               .vocab_size = logits.size(1),
+                                               .inverse_temperature = inverse_temperature},
+                                              stream_of(logits));
+  });
+}
+
+}  // namespace orrery::model::operators::cuda

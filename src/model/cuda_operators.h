@@ -1,0 +1,51 @@
+// The operators of operators.h on CUDA tensors, which they pass on to these: own kernels
+// (kernels/), whose addresses they are given on the current stream of the tensors' device. Lists
+// that the host has (tokens, positions, rows) go up from pinned memory, so that no operator waits
+// for the device. Private to src/model.
+#pragma once
+
+#include "operators.h"
+
+namespace orrery::model::operators::cuda {
+
+void look_up(const at::Tensor& table, const IndexRange& vocabulary, std::span<const int64_t> tokens,
+             at::Tensor& out);
+void look_up_backward(const at::Tensor& dout, const IndexRange& vocabulary,
+                      std::span<const int64_t> tokens, at::Tensor& dtable);
+void add_positions(at::Tensor& rows, std::span<const int32_t> positions, const at::Tensor& table);
+void add_positions_backward(const at::Tensor& drows, std::span<const int32_t> positions,
+                            at::Tensor& dtable);
+void norm(const Norm& norm, const at::Tensor& x, at::Tensor& y, const at::Tensor& rstd);
+void norm_backward(const Norm& norm, const at::Tensor& x, const at::Tensor& rstd,
+                   const at::Tensor& dy, at::Tensor& dx, kernels::Output output, Norm& dnorm);
+void add_column_sums(const at::Tensor& rows, at::Tensor& dbias);
+void prepare_qkv(const AttentionHeads& heads, const HeadNorms& norms, const RopeTable& rope,
+                 std::span<const int32_t> positions, const at::Tensor& qkv, at::Tensor& qk,
+                 const at::Tensor& rstd);
+void prepare_qkv_backward(const AttentionHeads& heads, const HeadNorms& norms,
+                          const RopeTable& rope, std::span<const int32_t> positions,
+                          const at::Tensor& qkv, const at::Tensor& rstd, at::Tensor& dqkv,
+                          HeadNorms& dnorms);
+void attend(const AttentionHeads& heads, const std::vector<int32_t>& cu_seqlens,
+            const at::Tensor& qk, const at::Tensor& qkv, at::Tensor& out,
+            const at::Tensor& logsumexp);
+void attend_backward(const AttentionHeads& heads, const std::vector<int32_t>& cu_seqlens,
+                     const at::Tensor& qk, const at::Tensor& qkv, const at::Tensor& out,
+                     const at::Tensor& logsumexp, const at::Tensor& dout, at::Tensor& dqkv);
+void activate(ActivationFunction function, const at::Tensor& up, at::Tensor& out);
+void activate_backward(ActivationFunction function, at::Tensor& up, at::Tensor& dgated);
+void route(at::Tensor& logits, bool normalise, at::Tensor& index, at::Tensor& weight);
+void route_backward(const at::Tensor& probabilities, const at::Tensor& index,
+                    const at::Tensor& weight, bool normalise, const BalanceLoss& balance,
+                    const at::Tensor& dweight, at::Tensor& dlogits);
+void take_rows(const at::Tensor& x, std::span<const int64_t> rows, at::Tensor& out);
+void put_rows(const at::Tensor& x, std::span<const int64_t> rows, at::Tensor& out);
+void add_scaled_rows(const at::Tensor& x, std::span<const int64_t> rows, const at::Tensor& scales,
+                     std::span<const int64_t> places, at::Tensor& out);
+void token_log_probs(const at::Tensor& logits, std::span<const int64_t> targets,
+                     double inverse_temperature, const TokenLogProbs& out);
+void token_log_probs_backward(at::Tensor& logits, std::span<const int64_t> targets,
+                              double inverse_temperature, const TokenLogProbs& of,
+                              const at::Tensor& dlog_probs, const at::Tensor& dentropy);
+
+}  // namespace orrery::model::operators::cuda

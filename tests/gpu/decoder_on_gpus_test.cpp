@@ -1,0 +1,177 @@
+// The decoder on simulated GPUs beside the same on CPUs, every kind of architecture: what it scores
+// and its gradients, on one GPU and on two tensor ranks over the simulated NCCL.
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "orrery/base/error.h"
+#include "orrery/comm/nccl_communicator.h"
+#include "support/thread_communicator.h"
+#include "orrery/model/decoder.h"
+#include "orrery/model/generator.h"
+#include "orrery/parallel/adamw.h"
+#include "shards_for_test.h"
+#include "streams.h"
+
+namespace orrery::model {
+namespace {
+
+const char* const kKinds[] = {"plain", "bias",   "qk_norm", "tied",    "gemma",
+                              "gpt2",  "gemma3", "olmo2",   "smollm3", "experts"};
+
+/// Sums in another order than the CPU's, of the largest value.
+constexpr double kFp64 = 1e-11;
+
+PackedTokens some_tokens(int64_t vocab_size) {
+  const std::vector<int32_t> lengths{5, 1, 12, 2, 21};
+  return pack_tokens((at::arange(41) * 7 + 3) % vocab_size, lengths);
+}
+
+/// What a decoder says of a batch, and the gradients of a loss of it.
+struct Results {
+  at::Tensor log_probs, entropy, gradients;
+};
+
+Results results_of(Decoder& decoder, const PackedTokens& batch) {
+  const LogProbs got =
+      decoder.head_measured_log_probs(batch, decoder.run_stage(batch, {}), 0.8,
+                                          EntropyGradient::kFlows);
+  const at::Tensor weights = at::arange(got.log_probs.numel(), at::kDouble)
+                                 .mul(0.7)
+                                 .cos()
+                                 .to(got.log_probs.scalar_type())
+                                 .to(got.log_probs.device());
+  (got.log_probs * weights - got.entropy * weights).sum().backward();
+  return {got.log_probs.detach().cpu(), got.entropy.detach().cpu(),
+          decoder.parameters().gradients().cpu()};
+}
+
+/// Largest distance, as a part of the largest value.
+double distance(const at::Tensor& got, const at::Tensor& expected) {
+  const at::Tensor exact = expected.to(at::kDouble);
+  return ((got.to(at::kDouble) - exact).abs().max() / exact.abs().max()).item<double>();
+}
+
+void expect_same(const Results& got, const Results& expected) {
+  EXPECT_LT(distance(got.log_probs, expected.log_probs), kFp64);
+  EXPECT_LT(distance(got.entropy, expected.entropy), kFp64);
+  EXPECT_LT(distance(got.gradients, expected.gradients), kFp64);
+}
+
+/// On a GPU, with the parameters of `cpu`.
+Decoder on_gpu(const Decoder& cpu, int gpu, Shard shard = {}) {
+  Decoder decoder(cpu.architecture(), cpu.parameters().dtype(),
+                  at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(gpu)), shard);
+  decoder.parameters().values().copy_(cpu.parameters().values());
+  return decoder;
+}
+
+Decoder on_cpu(const std::string& kind, at::ScalarType dtype, Shard shard = {}) {
+  Decoder decoder(parallel::four_layers(kind), dtype, at::kCPU, shard);
+  parallel::disturb(decoder.parameters());
+  return decoder;
+}
+
+class EveryKind : public testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(DecoderOnGpus, EveryKind, testing::ValuesIn(kKinds),
+                         [](const auto& kind) { return std::string(kind.param); });
+
+TEST_P(EveryKind, GivesTheLogProbsEntropiesAndGradientsOfTheCpu) {
+  Decoder cpu = on_cpu(GetParam(), at::kDouble), gpu = on_gpu(cpu, 0);
+  const PackedTokens batch = some_tokens(cpu.architecture().vocab_size);
+  expect_same(results_of(gpu, batch), results_of(cpu, batch));
+}
+
+TEST_P(EveryKind, IsAsNearInFp32AsTheCpuIs) {
+  Decoder exact = on_cpu(GetParam(), at::kDouble), cpu = on_cpu(GetParam(), at::kFloat);
+  Decoder gpu = on_gpu(cpu, 0);
+  const PackedTokens batch = some_tokens(cpu.architecture().vocab_size);
+  const Results of_exact = results_of(exact, batch), of_cpu = results_of(cpu, batch);
+  const Results of_gpu = results_of(gpu, batch);
+  EXPECT_LT(distance(of_gpu.log_probs, of_exact.log_probs),
+            4 * distance(of_cpu.log_probs, of_exact.log_probs));
+  EXPECT_LT(distance(of_gpu.gradients, of_exact.gradients),
+            4 * distance(of_cpu.gradients, of_exact.gradients));
+}
+
+TEST_P(EveryKind, GivesTheSameBitsWhenActivationsAreRecomputed) {
+  const Decoder cpu = on_cpu(GetParam(), at::kFloat);
+  Decoder kept = on_gpu(cpu, 0), recomputed = on_gpu(cpu, 0);
+  recomputed.set_activations(Activations::kRecompute);
+  const PackedTokens batch = some_tokens(cpu.architecture().vocab_size);
+  const Results a = results_of(kept, batch), b = results_of(recomputed, batch);
+  EXPECT_TRUE(at::equal(a.log_probs, b.log_probs));
+  EXPECT_TRUE(at::equal(a.gradients, b.gradients));
+}
+
+TEST_P(EveryKind, GivesTheSameBitsASecondTime) {
+  const Decoder cpu = on_cpu(GetParam(), at::kFloat);
+  Decoder first = on_gpu(cpu, 0), second = on_gpu(cpu, 0);
+  const PackedTokens batch = some_tokens(cpu.architecture().vocab_size);
+  EXPECT_TRUE(
+      at::equal(results_of(first, batch).gradients, results_of(second, batch).gradients));
+}
+
+TEST_P(EveryKind, GivesTheSameOnTwoTensorRanks) {
+  const std::string kind = GetParam();
+  comm::run_as_threads(2, [&](comm::Communicator& cpus) {
+    const auto gpus = comm::make_nccl_communicator(cpus, "tensor", cpus.rank());
+    const ShardPlace place{.tensor = cpus.rank(), .n_tensor = 2};
+    Decoder cpu = on_cpu(kind, at::kDouble, {.place = place, .tensor = &cpus});
+    Decoder gpu = on_gpu(cpu, cpus.rank(), {.place = place, .tensor = gpus.get()});
+    const PackedTokens batch = some_tokens(cpu.architecture().vocab_size);
+    const Results expected = results_of(cpu, batch);
+    expect_same(results_of(gpu, batch), expected);
+  });
+}
+
+TEST(DecoderOnGpus, ScoresWithoutWaitingForTheDevice) {
+  const Decoder cpu = on_cpu("bias", at::kFloat);
+  Decoder gpu = on_gpu(cpu, 0);
+  const PackedTokens batch = some_tokens(cpu.architecture().vocab_size);
+  const at::NoGradGuard no_grad;
+  gpu.log_probs(batch);  // tables and memory are there
+  const simulated_gpu::Counters before = simulated_gpu::counters();
+  const at::Tensor log_probs = gpu.log_probs(batch);
+  const simulated_gpu::Counters after = simulated_gpu::counters();
+  EXPECT_EQ(after.host_waits - before.host_waits, 0);
+  EXPECT_EQ(after.host_reads - before.host_reads, 0);
+}
+
+TEST(DecoderOnGpus, IsTrainedByTheBitsOfTheCpusOptimizer) {
+  for (const at::ScalarType dtype : {at::kDouble, at::kFloat, at::kBFloat16}) {
+    SCOPED_TRACE(toString(dtype));
+    Decoder cpu(parallel::four_layers("plain"), dtype);
+    parallel::disturb(cpu.parameters());
+    cpu.parameters().store();
+    Decoder gpu = on_gpu(cpu, 0);
+    gpu.parameters().store();
+    parallel::AdamW of_cpu(cpu.parameters(), {.weight_decay = 0.1});
+    parallel::AdamW of_gpu(gpu.parameters(), {.weight_decay = 0.1});
+    for (int step = 0; step < 3; ++step) {
+      cpu.parameters().gradients().copy_(at::arange(cpu.parameters().numel()).mul(0.7).sin());
+      gpu.parameters().gradients().copy_(cpu.parameters().gradients());
+      of_cpu.step(0.01, 0.5);
+      of_gpu.step(0.01, 0.5);
+    }
+    EXPECT_TRUE(at::equal(gpu.parameters().values().cpu(), cpu.parameters().values()));
+    EXPECT_TRUE(at::equal(gpu.parameters().stored().cpu(), cpu.parameters().stored()));
+    EXPECT_TRUE(at::equal(of_gpu.first_moment().cpu(), of_cpu.first_moment()));
+    EXPECT_TRUE(at::equal(of_gpu.second_moment().cpu(), of_cpu.second_moment()));
+  }
+}
+
+TEST(DecoderOnGpus, RefusesToGenerate) {
+  const Decoder cpu = on_cpu("plain", at::kFloat);
+  const Decoder gpu = on_gpu(cpu, 0);
+  const std::vector<SamplingKey> keys(5);
+  EXPECT_THROW(Generator(gpu).generate(some_tokens(cpu.architecture().vocab_size), keys, {}),
+               ConfigError);
+}
+
+}  // namespace
+}  // namespace orrery::model
