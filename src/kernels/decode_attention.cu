@@ -10,7 +10,7 @@
 namespace orrery::kernels {
 
 template <class T>
-void decode_attention_cuda(const DecodeAttentionArgs<T>& args, const AttentionSplits& splits,
+void decode_attention_cuda(const DecodeAttentionArgs<T>& args, const AttentionSplits<T>& splits,
                            cudaStream_t stream) {
   if (args.head_dim > blocks::kMaxHeadDim || args.n_heads % args.n_kv_heads != 0) {
     throw ShapeError(
@@ -29,9 +29,12 @@ void decode_attention_cuda(const DecodeAttentionArgs<T>& args, const AttentionSp
   blocks::launch<blocks::JoinSplitsProgram<T>>(paged, stream);
 }
 
-template void decode_attention_cuda<float>(const DecodeAttentionArgs<float>&,
-                                           const AttentionSplits&, cudaStream_t);
-template void decode_attention_cuda<Bf16>(const DecodeAttentionArgs<Bf16>&, const AttentionSplits&,
-                                          cudaStream_t);
+#define ORRERY_DECODE_ATTENTION(T)                                                                 \
+  template void decode_attention_cuda<T>(const DecodeAttentionArgs<T>&, const AttentionSplits<T>&, \
+                                         cudaStream_t);
+ORRERY_DECODE_ATTENTION(float)
+ORRERY_DECODE_ATTENTION(double)
+ORRERY_DECODE_ATTENTION(Bf16)
+#undef ORRERY_DECODE_ATTENTION
 
 }  // namespace orrery::kernels

@@ -15,6 +15,7 @@
 #include "orrery/kernels/strided_copy.h"
 #include "orrery/kernels/token_log_probs.h"
 #include "orrery/kernels/varlen_attention.h"
+#include "orrery/kernels/write_pages.h"
 
 namespace orrery::kernels {
 
@@ -105,6 +106,10 @@ template <class T>
 void varlen_attention_backward_cuda(const VarlenAttentionBackwardArgs<T>&, cudaStream_t) {
   refuse("gradients of attention on a GPU");
 }
+template <class T>
+void write_pages_cuda(const WritePagesArgs<T>&, cudaStream_t) {
+  refuse("writing pages on a GPU");
+}
 template <class T, class G>
 void adamw_cuda(const AdamWArgs<T, G>&, cudaStream_t) {
   refuse("AdamW on a GPU");
@@ -114,7 +119,7 @@ void sample_rows_cuda(const SampleRowsArgs<T>&, cudaStream_t) {
   refuse("sampling on a GPU");
 }
 template <class T>
-void decode_attention_cuda(const DecodeAttentionArgs<T>&, const AttentionSplits&, cudaStream_t) {
+void decode_attention_cuda(const DecodeAttentionArgs<T>&, const AttentionSplits<T>&, cudaStream_t) {
   refuse("decode attention on a GPU");
 }
 template <class Source, class Wire>
@@ -136,18 +141,21 @@ void unpack_cuda(const UnpackArgs<Wire, Destination>&, cudaStream_t) {
   template void sample_rows_cuda<T>(const SampleRowsArgs<T>&, cudaStream_t);
 ORRERY_INSTANTIATE_REAL(float)
 ORRERY_INSTANTIATE_REAL(double)
-#define ORRERY_INSTANTIATE_STORED(T)                                                      \
-  template void token_log_probs_cuda<T>(const TokenLogProbsArgs<T>&, cudaStream_t);       \
-  template void token_log_probs_backward_cuda<T>(const TokenLogProbsBackwardArgs<T>&,     \
-                                                 cudaStream_t);                           \
-  template void norm_rows_cuda<T>(const NormRowsArgs<T>&, cudaStream_t);                  \
-  template void norm_rows_backward_cuda<T>(const NormRowsBackwardArgs<T>&, cudaStream_t); \
-  template void add_column_sums_cuda<T>(const ColumnSumsArgs<T>&, cudaStream_t);          \
-  template void activate_cuda<T>(const ActivateArgs<T>&, cudaStream_t);                   \
-  template void activate_backward_cuda<T>(const ActivateBackwardArgs<T>&, cudaStream_t);  \
-  template void take_rows_cuda<T>(const TakeRowsArgs<T>&, cudaStream_t);                  \
-  template void put_rows_cuda<T>(const PutRowsArgs<T>&, cudaStream_t);                    \
-  template void rotate_heads_cuda<T>(const RotateHeadsArgs<T>&, cudaStream_t);            \
+#define ORRERY_INSTANTIATE_STORED(T)                                                               \
+  template void token_log_probs_cuda<T>(const TokenLogProbsArgs<T>&, cudaStream_t);                \
+  template void token_log_probs_backward_cuda<T>(const TokenLogProbsBackwardArgs<T>&,              \
+                                                 cudaStream_t);                                    \
+  template void norm_rows_cuda<T>(const NormRowsArgs<T>&, cudaStream_t);                           \
+  template void norm_rows_backward_cuda<T>(const NormRowsBackwardArgs<T>&, cudaStream_t);          \
+  template void add_column_sums_cuda<T>(const ColumnSumsArgs<T>&, cudaStream_t);                   \
+  template void activate_cuda<T>(const ActivateArgs<T>&, cudaStream_t);                            \
+  template void activate_backward_cuda<T>(const ActivateBackwardArgs<T>&, cudaStream_t);           \
+  template void take_rows_cuda<T>(const TakeRowsArgs<T>&, cudaStream_t);                           \
+  template void put_rows_cuda<T>(const PutRowsArgs<T>&, cudaStream_t);                             \
+  template void decode_attention_cuda<T>(const DecodeAttentionArgs<T>&, const AttentionSplits<T>&, \
+                                         cudaStream_t);                                            \
+  template void write_pages_cuda<T>(const WritePagesArgs<T>&, cudaStream_t);                       \
+  template void rotate_heads_cuda<T>(const RotateHeadsArgs<T>&, cudaStream_t);                     \
   template void rotate_heads_backward_cuda<T>(const RotateHeadsBackwardArgs<T>&, cudaStream_t);
 ORRERY_INSTANTIATE_STORED(float)
 ORRERY_INSTANTIATE_STORED(double)
@@ -158,10 +166,6 @@ ORRERY_ADD_ROWS_TYPES(ORRERY_INSTANTIATE_ADD_ROWS)
 template void adamw_cuda<float, float>(const AdamWArgs<float, float>&, cudaStream_t);
 template void adamw_cuda<float, Bf16>(const AdamWArgs<float, Bf16>&, cudaStream_t);
 template void adamw_cuda<double, double>(const AdamWArgs<double, double>&, cudaStream_t);
-template void decode_attention_cuda<float>(const DecodeAttentionArgs<float>&,
-                                           const AttentionSplits&, cudaStream_t);
-template void decode_attention_cuda<Bf16>(const DecodeAttentionArgs<Bf16>&, const AttentionSplits&,
-                                          cudaStream_t);
 #define ORRERY_INSTANTIATE_PAIR(From, To)                                     \
   template void pack_cuda<From, To>(const PackArgs<From, To>&, cudaStream_t); \
   template void unpack_cuda<From, To>(const UnpackArgs<From, To>&, cudaStream_t);

@@ -257,6 +257,7 @@ void attend_backward(const AttentionHeads& heads, const std::vector<int32_t>& cu
 
 void attend_cached(const AttentionHeads& heads, const std::vector<int32_t>& cu_seqlens,
                    const at::Tensor& qkv, PagedCache& cache, at::Tensor& out) {
+  if (qkv.is_cuda()) return cuda::attend_cached(heads, qkv, cache, out);
   const int64_t n = n_sequences(cu_seqlens);
   const auto n_rows = [&](int64_t s) {
     return cu_seqlens[static_cast<size_t>(s) + 1] - cu_seqlens[static_cast<size_t>(s)];

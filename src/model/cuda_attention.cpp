@@ -1,11 +1,13 @@
-// The operators of attention on GPUs: plain attention, in fp32 and fp64.
+// The operators of attention on GPUs: plain attention of packed sequences, and over pages.
 #include <ATen/ops/cat.h>
 
 #include "cuda_operators.h"
 #include "cuda_tensors.h"
 #include "dispatch.h"
+#include "orrery/kernels/decode_attention.h"
 #include "orrery/kernels/rotate_heads.h"
 #include "orrery/kernels/varlen_attention.h"
+#include "orrery/kernels/write_pages.h"
 
 namespace orrery::model::operators::cuda {
 namespace {
@@ -76,9 +78,8 @@ void norm_whole_backward(const AttentionHeads& heads, const HeadNorms& norms, co
 /// What rotation and the norms of single heads read; `is_normed`: those are part of it.
 template <class T>
 kernels::HeadsArgs<T> heads_args(const AttentionHeads& heads, const HeadNorms& norms,
-                                 bool is_normed, const RopeTable& rope,
-                                 const at::Tensor& positions, const at::Tensor& x,
-                                 const at::Tensor& rstd) {
+                                 bool is_normed, const RopeTable& rope, const at::Tensor& positions,
+                                 const at::Tensor& x, const at::Tensor& rstd) {
   return {.x = values<T>(x),
           .positions = values<int32_t>(positions),
           .cosines = values<T>(rope.cosines),
@@ -158,18 +159,17 @@ void attend(const AttentionHeads& heads, const std::vector<int32_t>& cu_seqlens,
   const at::Tensor begins = uploaded<int32_t>(cu_seqlens, qkv);
   with_type(qkv.scalar_type(), [&]<class T>() {
     const T* const q = values<T>(qk);
-    kernels::varlen_attention_cuda<T>(
-        {.shape = shape_of(heads, begins, qkv.size(0)),
-         .q = q,
-         .k = q + heads.query_size(),
-         .v = values<T>(qkv) + heads.query_size() + heads.kv_size(),
-         .q_stride = qk.size(1),
-         .k_stride = qk.size(1),
-         .v_stride = qkv.size(1),
-         .out = mutable_values<T>(out),
-         .out_stride = out.size(1),
-         .logsumexp = mutable_values<T>(logsumexp)},
-        stream_of(qkv));
+    kernels::varlen_attention_cuda<T>({.shape = shape_of(heads, begins, qkv.size(0)),
+                                       .q = q,
+                                       .k = q + heads.query_size(),
+                                       .v = values<T>(qkv) + heads.query_size() + heads.kv_size(),
+                                       .q_stride = qk.size(1),
+                                       .k_stride = qk.size(1),
+                                       .v_stride = qkv.size(1),
+                                       .out = mutable_values<T>(out),
+                                       .out_stride = out.size(1),
+                                       .logsumexp = mutable_values<T>(logsumexp)},
+                                      stream_of(qkv));
   });
 }
 
@@ -203,4 +203,62 @@ void attend_backward(const AttentionHeads& heads, const std::vector<int32_t>& cu
   });
 }
 
+/// All rows over pages, each as if it were alone: a decoding step, a prompt and a resumed sequence
+/// go the same way.
+void attend_cached(const AttentionHeads& heads, const at::Tensor& qkv, PagedCache& cache,
+                   at::Tensor& out) {
+  const CacheRows& rows = cache.rows;
+  with_type(qkv.scalar_type(), [&]<class T>() {
+    const T* const q = values<T>(qkv);
+    const T* const k = q + heads.query_size();
+    kernels::write_pages_cuda<T>({.k = k,
+                                  .v = k + heads.kv_size(),
+                                  .kv_stride = qkv.size(1),
+                                  .pages = mutable_values<T>(cache.pages),
+                                  .page_table = values<int32_t>(rows.page_table),
+                                  .table_stride = rows.page_table.size(1),
+                                  .table_rows = values<int32_t>(rows.sequence),
+                                  .n_context = values<int32_t>(rows.n_context),
+                                  .n_tokens = qkv.size(0),
+                                  .n_kv_heads = heads.n_kv_heads,
+                                  .head_dim = heads.head_dim},
+                                 stream_of(qkv));
+    kernels::decode_attention_cuda<T>({.q = q,
+                                       .q_stride = qkv.size(1),
+                                       .pages = values<T>(cache.pages),
+                                       .page_table = values<int32_t>(rows.page_table),
+                                       .table_stride = rows.page_table.size(1),
+                                       .table_rows = values<int32_t>(rows.sequence),
+                                       .n_context = values<int32_t>(rows.n_context),
+                                       .out = mutable_values<T>(out),
+                                       .out_stride = out.size(1),
+                                       .n_sequences = qkv.size(0),
+                                       .n_heads = heads.n_heads,
+                                       .n_kv_heads = heads.n_kv_heads,
+                                       .head_dim = heads.head_dim,
+                                       .window = heads.window,
+                                       .scale = heads.scale},
+                                      {}, stream_of(qkv));
+  });
+}
+
 }  // namespace orrery::model::operators::cuda
+
+namespace orrery::model::operators {
+
+CacheRows cache_rows(const std::vector<int32_t>& cu_seqlens, const PagedCache& cache,
+                     const at::Tensor& like) {
+  const size_t n = cache.n_context.size();
+  std::vector<int32_t> sequence, n_context;
+  for (size_t s = 0; s < n; ++s) {
+    const int32_t n_rows = cu_seqlens[s + 1] - cu_seqlens[s];
+    sequence.insert(sequence.end(), static_cast<size_t>(n_rows), static_cast<int32_t>(s));
+    for (int32_t i = 1; i <= n_rows; ++i) n_context.push_back(cache.n_context[s] - n_rows + i);
+  }
+  const std::span table(cache.page_table, n * static_cast<size_t>(cache.table_stride));
+  return {.page_table = cuda::uploaded(table, like).view({-1, cache.table_stride}),
+          .sequence = cuda::uploaded<int32_t>(sequence, like),
+          .n_context = cuda::uploaded<int32_t>(n_context, like)};
+}
+
+}  // namespace orrery::model::operators

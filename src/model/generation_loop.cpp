@@ -57,7 +57,7 @@ GenerationLoop::GenerationLoop(const Decoder& decoder, const GenerationWeights& 
       worst_case_pages_(worst_case_pages()),
       is_limited_(options.max_cache_tokens > 0 &&
                   options.max_cache_tokens / kPageTokens < worst_case_pages_),
-      pages_(decoder.dtype(), local_.n_layers,
+      pages_(decoder.parameters().values().options(), local_.n_layers,
              is_limited_ ? options.max_cache_tokens / kPageTokens : worst_case_pages_,
              kernels::page_size(local_.n_kv_heads, local_.head_dim)),
       live_(static_cast<size_t>(n_prompts_)),

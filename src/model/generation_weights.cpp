@@ -57,6 +57,7 @@ GenerationWeights::GenerationWeights(const Decoder& decoder)
     : shard_(shard_weights(decoder.architecture(), decoder.shard(), decoder.parameters().table(),
                            decoder.parameters().values())) {
   settle_norms(shard_);
+  if (!decoder.parameters().values().is_cpu()) return;
   with_type(decoder.dtype(), [&]<class T>() {
     int64_t total = 0;
     for_each_linear(shard_, [&](const Linear& linear) {
@@ -74,7 +75,7 @@ GenerationWeights::GenerationWeights(const Decoder& decoder)
 }
 
 std::string fingerprint(const Decoder& decoder) {
-  const at::Tensor& values = decoder.parameters().values();
+  const at::Tensor values = decoder.parameters().values().cpu();
   return base::hash128_text({static_cast<const char*>(values.const_data_ptr()),
                              static_cast<size_t>(values.numel() * values.element_size())});
 }

@@ -1,6 +1,7 @@
-// The weights of a shard as generation reads them: every matrix in panels
+// The weights of a shard as generation reads them. On the CPU every matrix is in panels
 // (kernels/packed_gemm.h), all of them in one block in the order in which a token meets them, so
-// that what is asked for ahead of one matmul is the beginning of the next. Private to src/model.
+// that what is asked for ahead of one matmul is the beginning of the next; on a GPU as it lies.
+// Private to src/model.
 #pragma once
 
 #include <string>
@@ -25,7 +26,7 @@ class GenerationWeights {
 };
 
 /// A text that is another one when any parameter is: tells whether packed weights are still good.
-/// Reads them all, at about the memory's rate.
+/// Reads them all, at about the memory's rate; those of a GPU are copied to the host for it.
 std::string fingerprint(const Decoder& decoder);
 
 }  // namespace orrery::model

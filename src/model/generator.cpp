@@ -65,14 +65,6 @@ void check(const Architecture& architecture, const PackedTokens& prompts,
   check_cache(architecture, prompts, options);
 }
 
-void check_device(const at::Tensor& parameters) {
-  if (parameters.is_cpu()) return;
-  throw ConfigError("device of a generation",
-                    {.expected = "a decoder on the CPU",
-                     .got = parameters.device().str(),
-                     .advice = "generate with a decoder that computes on the CPU"});
-}
-
 }  // namespace
 
 Generator::Generator(const Decoder& decoder, PackedWeights packed)
@@ -81,7 +73,6 @@ Generator::Generator(const Decoder& decoder, PackedWeights packed)
 GenerationResult Generator::generate(const PackedTokens& prompts, std::span<const SamplingKey> keys,
                                      const GenerationOptions& options,
                                      const GenerationListener& listener) {
-  check_device(decoder_.parameters().values());
   check(decoder_.architecture(), prompts, keys, options);
   if (prompts.n_sequences() == 0) return {};
   if (packed_ == PackedWeights::kPerCall) {

@@ -1,8 +1,8 @@
 // What a model computes between its matmuls, one function for each region that a device runs as one
 // piece: tensors in, tensors out; layers, head and passes know no number type. A layer is written
 // once with them (layer.cpp) and serves training, scoring, prefill and decoding. Tensors of CUDA
-// devices go on to cuda_operators.h, but for attend_cached(), row_entropy() and draw(): generation
-// is the CPU's alone. Private to src/model.
+// devices go on to cuda_operators.h, but for row_entropy() and draw(), which take the host's.
+// Private to src/model.
 //
 // Rows are one behind another unless said otherwise; an undefined tensor is one that is not there,
 // or not wanted. Local and allocating nothing of a matrix's size, but where it says collective.
@@ -60,13 +60,21 @@ struct AttentionHeads {
   int64_t kv_size() const { return n_kv_heads * head_dim; }
 };
 
+/// What a GPU reads of a cache in one pass of N rows, the same for all layers.
+struct CacheRows {
+  at::Tensor page_table;  // [S, table_stride] int32
+  at::Tensor sequence;    // [N] int32, of each row
+  at::Tensor n_context;   // [N] int32, tokens of the sequence up to each row
+};
+
 /// Keys and values of one layer, in pages (kernels/decode_attention.h), and whose they are.
 struct PagedCache {
   at::Tensor pages;                     // [pages, page size]
   const int32_t* page_table = nullptr;  // [S] rows table_stride apart: pages in token order
   int64_t table_stride = 0;
   std::span<const int32_t> n_context;  // [S] tokens of each, its rows of this pass included
-  at::Tensor scratch;                  // kernels::decode_attention_scratch() numbers
+  at::Tensor scratch;                  // kernels::decode_attention_scratch() numbers; not on GPUs
+  CacheRows rows = {};                 // on GPUs
 };
 
 /// The balance loss in backward: `weight` times the gradient of, for each sequence of n tokens,
@@ -131,6 +139,9 @@ void attend_backward(const AttentionHeads& heads, const std::vector<int32_t>& cu
 /// step, as many as the context a fresh prompt; what a row gives depends on no other sequence.
 void attend_cached(const AttentionHeads& heads, const std::vector<int32_t>& cu_seqlens,
                    const at::Tensor& qkv, PagedCache& cache, at::Tensor& out);
+/// Of a pass of sequences cut at `cu_seqlens`, on the GPU of `like`.
+CacheRows cache_rows(const std::vector<int32_t>& cu_seqlens, const PagedCache& cache,
+                     const at::Tensor& like);
 
 // MLP and experts.
 

@@ -14,9 +14,10 @@ namespace orrery::model {
 
 class PagePool {
  public:
-  /// Room for n_pages pages in each of n_layers layers, page_numbers numbers each.
-  /// Throws CallError when the system does not give the memory.
-  PagePool(at::ScalarType dtype, int64_t n_layers, int64_t n_pages, int64_t page_numbers);
+  /// Room for n_pages pages in each of n_layers layers, page_numbers numbers each, of the type and
+  /// on the device of `options`. Throws CallError when the host does not give the memory.
+  PagePool(const at::TensorOptions& options, int64_t n_layers, int64_t n_pages,
+           int64_t page_numbers);
 
   /// A page with one holder, zeroed in all layers. There must be one left.
   int32_t take();
@@ -31,14 +32,9 @@ class PagePool {
   const at::Tensor& layer(size_t index) const { return layers_[index]; }
 
  private:
-  char* page(size_t layer, int32_t page) const {
-    return static_cast<char*>(memory_.data()) +
-           (layer * static_cast<size_t>(n_pages_) + static_cast<size_t>(page)) * page_bytes_;
-  }
-
   int64_t n_pages_;
-  size_t page_bytes_;
-  base::LargeMemory memory_;
+  base::LargeMemory host_;
+  at::Tensor memory_;  // [layers, pages, numbers of a page], of host_ or on a GPU
   std::vector<at::Tensor> layers_;
   std::vector<int32_t> free_;  // the last one goes first: memory that was used already
   std::vector<int32_t> holders_;

@@ -1,5 +1,6 @@
-// The decoder on simulated GPUs beside the same on CPUs, every kind of architecture: what it scores
-// and its gradients, on one GPU and on two tensor ranks over the simulated NCCL.
+// The decoder on simulated GPUs beside the same on CPUs, every kind of architecture: what it
+// scores, its gradients and what it generates, on one GPU and on two tensor ranks over the
+// simulated NCCL.
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
@@ -8,7 +9,6 @@
 #include <string>
 #include <vector>
 
-#include "orrery/base/error.h"
 #include "orrery/comm/nccl_communicator.h"
 #include "support/thread_communicator.h"
 #include "orrery/model/decoder.h"
@@ -37,9 +37,8 @@ struct Results {
 };
 
 Results results_of(Decoder& decoder, const PackedTokens& batch) {
-  const LogProbs got =
-      decoder.head_measured_log_probs(batch, decoder.run_stage(batch, {}), 0.8,
-                                          EntropyGradient::kFlows);
+  const LogProbs got = decoder.head_measured_log_probs(batch, decoder.run_stage(batch, {}), 0.8,
+                                                       EntropyGradient::kFlows);
   const at::Tensor weights = at::arange(got.log_probs.numel(), at::kDouble)
                                  .mul(0.7)
                                  .cos()
@@ -112,8 +111,7 @@ TEST_P(EveryKind, GivesTheSameBitsASecondTime) {
   const Decoder cpu = on_cpu(GetParam(), at::kFloat);
   Decoder first = on_gpu(cpu, 0), second = on_gpu(cpu, 0);
   const PackedTokens batch = some_tokens(cpu.architecture().vocab_size);
-  EXPECT_TRUE(
-      at::equal(results_of(first, batch).gradients, results_of(second, batch).gradients));
+  EXPECT_TRUE(at::equal(results_of(first, batch).gradients, results_of(second, batch).gradients));
 }
 
 TEST_P(EveryKind, GivesTheSameOnTwoTensorRanks) {
@@ -165,12 +163,56 @@ TEST(DecoderOnGpus, IsTrainedByTheBitsOfTheCpusOptimizer) {
   }
 }
 
-TEST(DecoderOnGpus, RefusesToGenerate) {
-  const Decoder cpu = on_cpu("plain", at::kFloat);
-  const Decoder gpu = on_gpu(cpu, 0);
-  const std::vector<SamplingKey> keys(5);
-  EXPECT_THROW(Generator(gpu).generate(some_tokens(cpu.architecture().vocab_size), keys, {}),
-               ConfigError);
+/// Answers of a few tokens to prompts of different lengths, more than there are places.
+GenerationResult answers_of(const Decoder& decoder, int64_t max_cache_tokens) {
+  const PackedTokens prompts = some_tokens(decoder.architecture().vocab_size);
+  std::vector<SamplingKey> keys(static_cast<size_t>(prompts.n_sequences()));
+  for (size_t i = 0; i < keys.size(); ++i) keys[i] = {.seed = 5, .step = 1, .sample = i};
+  GenerationOptions options;
+  options.max_new_tokens = 40;
+  options.group_size = 2;
+  options.max_batch = 4;
+  options.temperature = 0.9;
+  options.measure_entropy = true;
+  options.max_cache_tokens = max_cache_tokens;
+  return Generator(decoder).generate(prompts, keys, options);
+}
+
+void expect_same_answers(const GenerationResult& got, const GenerationResult& expected) {
+  ASSERT_EQ(got.sequences.size(), expected.sequences.size());
+  for (size_t i = 0; i < got.sequences.size(); ++i) {
+    const GeneratedSequence &a = got.sequences[i], &b = expected.sequences[i];
+    ASSERT_EQ(a.tokens, b.tokens) << i;
+    for (size_t t = 0; t < a.tokens.size(); ++t) {
+      EXPECT_NEAR(a.log_probs[t], b.log_probs[t], 1e-9);
+      EXPECT_NEAR(a.entropies[t], b.entropies[t], 1e-9);
+    }
+  }
+}
+
+TEST_P(EveryKind, GeneratesTheTokensOfTheCpu) {
+  const Decoder cpu = on_cpu(GetParam(), at::kDouble), gpu = on_gpu(cpu, 0);
+  expect_same_answers(answers_of(gpu, 0), answers_of(cpu, 0));
+}
+
+// The last bits of a matmul depend on how many rows it has.
+TEST_P(EveryKind, GeneratesTheSameTokensWhereSequencesArePreempted) {
+  const Decoder gpu = on_gpu(on_cpu(GetParam(), at::kDouble), 0);
+  const GenerationResult fewer = answers_of(gpu, 96);
+  EXPECT_GT(fewer.preemptions, 0);
+  expect_same_answers(fewer, answers_of(gpu, 0));
+}
+
+TEST_P(EveryKind, GeneratesTheTokensOfTheCpuOnTwoTensorRanks) {
+  const std::string kind = GetParam();
+  const GenerationResult expected = answers_of(on_cpu(kind, at::kDouble), 0);
+  comm::run_as_threads(2, [&](comm::Communicator& cpus) {
+    const auto gpus = comm::make_nccl_communicator(cpus, "tensor", cpus.rank());
+    const ShardPlace place{.tensor = cpus.rank(), .n_tensor = 2};
+    const Decoder cpu = on_cpu(kind, at::kDouble, {.place = place, .tensor = &cpus});
+    const Decoder gpu = on_gpu(cpu, cpus.rank(), {.place = place, .tensor = gpus.get()});
+    expect_same_answers(answers_of(gpu, 0), expected);
+  });
 }
 
 }  // namespace

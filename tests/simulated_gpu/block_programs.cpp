@@ -19,6 +19,7 @@
 #include "blocks/strided_copy.h"
 #include "blocks/token_log_probs.h"
 #include "blocks/varlen_attention.h"
+#include "blocks/write_pages.h"
 #include "kernels.h"
 #include "memory.h"
 
@@ -63,14 +64,17 @@ void offer_of_each_type() {
   offer<blocks::ActivateProgram<T>>();
   offer<blocks::ActivateBackwardProgram<T>>();
   offer<blocks::ColumnSumsProgram<T>>();
+  offer<blocks::JoinSplitsProgram<T>>();
   offer<blocks::NormRowsProgram<T>>();
   offer<blocks::NormRowsBackwardProgram<T>>();
+  offer<blocks::PagedAttentionProgram<T>>();
   offer<blocks::PutRowsProgram<T>>();
   offer<blocks::RotateHeadsProgram<T>>();
   offer<blocks::RotateHeadsBackwardProgram<T>>();
   offer<blocks::TakeRowsProgram<T>>();
   offer<blocks::TokenLogProbsProgram<T>>();
   offer<blocks::TokenLogProbsBackwardProgram<T>>();
+  offer<blocks::WritePagesProgram<T>>();
 }
 
 template <class T>
@@ -87,10 +91,6 @@ void offer_of_each_real() {
 
 const bool all_offered = [] {
   using kernels::Bf16;
-  offer<blocks::PagedAttentionProgram<float>>();
-  offer<blocks::PagedAttentionProgram<Bf16>>();
-  offer<blocks::JoinSplitsProgram<float>>();
-  offer<blocks::JoinSplitsProgram<Bf16>>();
   offer_of_each_real<float>();
   offer_of_each_real<double>();
   offer<blocks::AdamWProgram<float, float>>();

@@ -43,8 +43,9 @@ struct DecodeAttentionArgs {
   const T* pages = nullptr;             // page p at pages + p * page_size
   const int32_t* page_table = nullptr;  // [N] rows table_stride apart: pages in token order
   int64_t table_stride = 0;
-  const int32_t* n_context = nullptr;  // [N] tokens to attend to, the new one included; >= 1
-  T* out = nullptr;                    // [N, n_heads, head_dim], rows out_stride apart
+  const int32_t* table_rows = nullptr;  // [N] the row of page_table of each; null: its own. GPUs
+  const int32_t* n_context = nullptr;   // [N] tokens to attend to, the new one included; >= 1
+  T* out = nullptr;                     // [N, n_heads, head_dim], rows out_stride apart
   int64_t out_stride = 0;
   T* scratch = nullptr;  // decode_attention_scratch() numbers
   int64_t n_sequences = 0;
@@ -65,15 +66,18 @@ void decode_attention(const DecodeAttentionArgs<T>& args);
 
 /// Into how many parts the pages of each sequence are cut on a GPU: more blocks where sequences and
 /// key/value heads are too few to fill it.
+template <class T>
 struct AttentionSplits {
   int64_t count = 1;
-  float* partials = nullptr;  // [N, n_heads, count, head_dim + 2] of the GPU; not used with one
+  /// [N, n_heads, count, head_dim + 2] of the GPU; not used with one
+  typename Arithmetic<T>::Type* partials = nullptr;
 };
 
-/// The same on a GPU, pages of float or Bf16, head_dim at most 256; sums are in float. All pointers
-/// are the GPU's, `scratch` is not used. Asynchronous on `stream`. Throws CallError, ShapeError.
+/// The same on a GPU, pages of float, double or Bf16, head_dim at most 256; sums of Bf16 are in
+/// float. All pointers are the GPU's, `scratch` is not used. Asynchronous on `stream`. Throws
+/// CallError, ShapeError.
 template <class T>
-void decode_attention_cuda(const DecodeAttentionArgs<T>& args, const AttentionSplits& splits,
+void decode_attention_cuda(const DecodeAttentionArgs<T>& args, const AttentionSplits<T>& splits,
                            cudaStream_t stream);
 
 }  // namespace orrery::kernels

@@ -71,8 +71,7 @@ class Decoder {
   /// Parameters are zero until initialise() or a load.
   ///   dtype   kFloat or kDouble: parameters, matmuls and results; kBFloat16: parameters, which
   ///           are computed with in fp32
-  ///   device  the CPU, or a CUDA device for scoring and training (not for generation); there
-  ///           tensor ranks exchange over NCCL
+  ///   device  the CPU, or a CUDA device, where its ranks exchange over NCCL
   /// Throws ConfigError for an unsound architecture, a shard that it cannot be cut into, or another
   /// dtype or device.
   Decoder(Architecture architecture, at::ScalarType dtype, c10::Device device = c10::kCPU,

@@ -7,7 +7,7 @@
 //   values      a thread is one or two of the head's dims: sums over the 128 tokens
 //
 // With more than one split the sums go to `partials` and a second program joins them.
-// Sums are in float whatever T is.
+// Sums are in float, in double with double.
 #pragma once
 
 #include <cmath>
@@ -19,12 +19,14 @@
 namespace orrery::kernels::blocks {
 
 inline constexpr int64_t kMaxHeadDim = 256;
-inline constexpr float kLowestScore = -3e38F;  // not -inf: the difference of two is a number
+/// Not -inf: the difference of two is a number.
+constexpr float lowest_score() { return -3e38F; }
 
 template <class T>
 struct PagedAttentionArgs {
+  using Real = typename Arithmetic<T>::Type;
   DecodeAttentionArgs<T> of = {};  // scratch is not used
-  float* partials = nullptr;       // [N, n_heads, n_splits, head_dim + 2]; not used with one split
+  Real* partials = nullptr;        // [N, n_heads, n_splits, head_dim + 2]; not used with one split
   int64_t n_splits = 1;
 };
 
@@ -34,19 +36,20 @@ constexpr int64_t partial_size(int64_t head_dim) { return head_dim + 2; }
 template <class T>
 struct PagedAttentionProgram {
   using Args = PagedAttentionArgs<T>;
+  using Real = typename Args::Real;
   static constexpr int kThreads = 128;
   static constexpr int kHeads = 8;
   static constexpr int kDims = static_cast<int>(kMaxHeadDim) / kThreads;
   static constexpr int64_t kPagesAtOnce = kThreads / kPageTokens;
   struct Shared {
-    float queries[kHeads][kMaxHeadDim];
-    float weights[kHeads][kThreads];
-    float tree[kHeads][kThreads];
-    float best[kHeads], factor[kHeads];
+    Real queries[kHeads][kMaxHeadDim];
+    Real weights[kHeads][kThreads];
+    Real tree[kHeads][kThreads];
+    Real best[kHeads], factor[kHeads];
   };
   struct Sums {
-    float of[kHeads][kDims];
-    float weights[kHeads];
+    Real of[kHeads][kDims];
+    Real weights[kHeads];
   };
 
   static int64_t head_chunks(const Args& args) {
@@ -76,7 +79,8 @@ struct PagedAttentionProgram {
     const int64_t first_round = split * rounds_of_split;
     const int64_t last_round = smaller_of(rounds, first_round + rounds_of_split);
 
-    const int32_t* const table = of.page_table + s * of.table_stride;
+    const int64_t table_row = of.table_rows == nullptr ? s : of.table_rows[s];
+    const int32_t* const table = of.page_table + table_row * of.table_stride;
     const T* const pages = of.pages + kv * 2 * kPageTokens * width;
     const int64_t page_numbers = page_size(of.n_kv_heads, d);
 
@@ -84,10 +88,9 @@ struct PagedAttentionProgram {
     block.each([&](int thread) {
       const T* const q = of.q + s * of.q_stride + head * d;
       for (int64_t i = thread; i < heads * d; i += kThreads) {
-        shared.queries[i / d][i % d] =
-            static_cast<float>(Arithmetic<T>::from(q[i])) * static_cast<float>(of.scale);
+        shared.queries[i / d][i % d] = Arithmetic<T>::from(q[i]) * static_cast<Real>(of.scale);
       }
-      if (thread < kHeads) shared.best[thread] = kLowestScore;
+      if (thread < kHeads) shared.best[thread] = lowest_score();
       sums[thread] = Sums{};
     });
 
@@ -96,13 +99,13 @@ struct PagedAttentionProgram {
       const int64_t from = larger_of(begin, lowest), to = smaller_of(begin + kThreads, n);
       block.each([&](int thread) {
         const int64_t token = begin + thread;
-        float scores[kHeads] = {};
+        Real scores[kHeads] = {};
         const bool is_seen = token >= from && token < to;
         if (is_seen) {
           const T* const keys =
               pages + table[token / kPageTokens] * page_numbers + token % kPageTokens;
           for (int64_t e = 0; e < d; ++e) {
-            const float key = static_cast<float>(Arithmetic<T>::from(keys[e * kPageTokens]));
+            const Real key = Arithmetic<T>::from(keys[e * kPageTokens]);
             ORRERY_UNROLL
             for (int r = 0; r < kHeads; ++r) {
               if (r < heads) scores[r] += shared.queries[r][e] * key;
@@ -112,14 +115,14 @@ struct PagedAttentionProgram {
         ORRERY_UNROLL
         for (int r = 0; r < kHeads; ++r) {
           if (r >= heads) continue;
-          shared.weights[r][thread] = is_seen ? scores[r] : kLowestScore;
-          shared.tree[r][thread] = is_seen ? scores[r] : kLowestScore;
+          shared.weights[r][thread] = is_seen ? scores[r] : lowest_score();
+          shared.tree[r][thread] = is_seen ? scores[r] : lowest_score();
         }
       });
-      reduce_heads(block, shared, heads, Max<float>());
+      reduce_heads(block, shared, heads, Max<Real>());
       block.each([&](int thread) {
         if (thread >= heads) return;
-        const float best = Max<float>()(shared.best[thread], shared.tree[thread][0]);
+        const Real best = Max<Real>()(shared.best[thread], shared.tree[thread][0]);
         shared.factor[thread] = std::exp(shared.best[thread] - best);
         shared.best[thread] = best;
       });
@@ -129,8 +132,8 @@ struct PagedAttentionProgram {
         ORRERY_UNROLL
         for (int r = 0; r < kHeads; ++r) {
           if (r >= heads) continue;
-          const float weight =
-              is_seen ? std::exp(shared.weights[r][thread] - shared.best[r]) : 0.0F;
+          const Real weight =
+              is_seen ? std::exp(shared.weights[r][thread] - shared.best[r]) : Real(0);
           shared.weights[r][thread] = weight;
           sums[thread].weights[r] = sums[thread].weights[r] * shared.factor[r] + weight;
         }
@@ -147,7 +150,7 @@ struct PagedAttentionProgram {
           for (int64_t token = from; token < to; ++token) {
             const T* const values = pages + table[token / kPageTokens] * page_numbers +
                                     (kPageTokens + token % kPageTokens) * width;
-            const float value = static_cast<float>(Arithmetic<T>::from(values[e]));
+            const Real value = Arithmetic<T>::from(values[e]);
             ORRERY_UNROLL
             for (int r = 0; r < kHeads; ++r) {
               if (r < heads) sums[thread].of[r][j] += shared.weights[r][token - begin] * value;
@@ -163,12 +166,12 @@ struct PagedAttentionProgram {
         if (r < heads) shared.tree[r][thread] = sums[thread].weights[r];
       }
     });
-    reduce_heads(block, shared, heads, Sum<float>());
+    reduce_heads(block, shared, heads, Sum<Real>());
     block.each([&](int thread) {
       ORRERY_UNROLL
       for (int r = 0; r < kHeads; ++r) {
         if (r >= heads) continue;
-        float* const partial =
+        Real* const partial =
             args.partials + ((s * of.n_heads + head + r) * args.n_splits + split) * partial_size(d);
         ORRERY_UNROLL
         for (int j = 0; j < kDims; ++j) {
@@ -189,9 +192,7 @@ struct PagedAttentionProgram {
     });
   }
 
-  ORRERY_BLOCK static T rounded(float x) {
-    return Arithmetic<T>::to(static_cast<typename Arithmetic<T>::Type>(x));
-  }
+  ORRERY_BLOCK static T rounded(Real x) { return Arithmetic<T>::to(x); }
 
  private:
   /// tree[r][0] = tree[r][0] op ... op tree[r][kThreads - 1], all heads in the same steps.
@@ -212,6 +213,7 @@ struct PagedAttentionProgram {
 template <class T>
 struct JoinSplitsProgram {
   using Args = PagedAttentionArgs<T>;
+  using Real = typename Args::Real;
   static constexpr int kThreads = 128;
   struct Shared {};
 
@@ -224,16 +226,16 @@ struct JoinSplitsProgram {
     const DecodeAttentionArgs<T>& of = args.of;
     const int64_t d = of.head_dim, size = partial_size(d);
     const int64_t s = block.index() / of.n_heads, head = block.index() % of.n_heads;
-    const float* const partials = args.partials + block.index() * args.n_splits * size;
+    const Real* const partials = args.partials + block.index() * args.n_splits * size;
     block.each([&](int thread) {
-      float best = kLowestScore;
-      for (int64_t i = 0; i < args.n_splits; ++i) best = Max<float>()(best, partials[i * size + d]);
-      float total = 0;
+      Real best = lowest_score();
+      for (int64_t i = 0; i < args.n_splits; ++i) best = Max<Real>()(best, partials[i * size + d]);
+      Real total = 0;
       for (int64_t i = 0; i < args.n_splits; ++i) {
         total += partials[i * size + d + 1] * std::exp(partials[i * size + d] - best);
       }
       for (int64_t e = thread; e < d; e += kThreads) {
-        float sum = 0;
+        Real sum = 0;
         for (int64_t i = 0; i < args.n_splits; ++i) {
           sum += partials[i * size + e] * std::exp(partials[i * size + d] - best);
         }
