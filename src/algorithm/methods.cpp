@@ -170,10 +170,11 @@ class Expansion {
       return;
     }
     if (field->canonical(written->value) == field->canonical(value)) return;
-    warnings_.push_back(
-        {written->where.file, written->where.line,
-         base::concat("call.", name, ".", option, ": ", written->value,
-                      " holds, although method = ", method.name, " means ", value)});
+    const std::string key = base::concat("call.", name, ".", option);
+    warnings_.push_back({written->where.file, written->where.line,
+                         base::concat(key, ": ", written->value,
+                                      " holds, although method = ", method.name, " means ", value),
+                         key});
   }
 
   config::Experiment& experiment_;

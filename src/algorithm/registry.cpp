@@ -366,10 +366,9 @@ class CallCheck {
                                     call_.model, ".architecture is none"));
     }
     if (model != nullptr && call_.kind == "train_step" && model->lr == 0) {
-      const std::string key = base::concat("model.", call_.model, ".lr");
-      const config::Position at = experiment_.where(key);
       warnings_.push_back(
-          {at.file, at.line, base::concat(key, ": 0, so call.", name_, " trains nothing")});
+          config::problem_of(experiment_, base::concat("model.", call_.model, ".lr"),
+                             base::concat("0, so call.", name_, " trains nothing")));
     }
     try {
       for (const OptionProblem& found_problem : option_problems(call_)) {
@@ -386,9 +385,7 @@ class CallCheck {
 
  private:
   void add(std::vector<config::Problem>& to, const std::string& key, const std::string& text) {
-    const std::string full = base::concat("call.", name_, ".", key);
-    const config::Position at = experiment_.where(full);
-    to.push_back({at.file, at.line, base::concat(full, ": ", text)});
+    to.push_back(config::problem_of(experiment_, base::concat("call.", name_, ".", key), text));
   }
   void problem(const std::string& key, const std::string& text) { add(problems_, key, text); }
 
