@@ -7,6 +7,7 @@
 
 #include "orrery/algorithm/registry.h"
 #include "orrery/base/text.h"
+#include "orrery/config/load.h"  // problem_of
 
 namespace orrery::algorithm {
 
@@ -173,9 +174,8 @@ class Inheritance {
   /// Whether a problem of the key has been reported: one is enough, and a value that could not be
   /// read says nothing.
   bool is_reported(const std::string& key) const {
-    return std::any_of(problems_.begin(), problems_.end(), [&](const config::Problem& problem) {
-      return problem.text.starts_with(key + ":");
-    });
+    return std::any_of(problems_.begin(), problems_.end(),
+                       [&](const config::Problem& problem) { return problem.key == key; });
   }
 
   void compare(const NamedCall& named, const Agreement& agreement, const Value& own,
@@ -188,12 +188,13 @@ class Inheritance {
                      ", and this call reads ", agreement.key, " of call.", writer);
     const config::Position& at = own.where;
     if (agreement.may_differ) {
-      warnings_.push_back({at.file, at.line, base::concat(text, "; is that meant?")});
+      warnings_.push_back({at.file, at.line, base::concat(text, "; is that meant?"), key});
     } else if (!agreement.corrected_by.empty() &&
                calls_.is_corrected(named, agreement.corrected_by)) {
       warnings_.push_back({at.file, at.line,
                            base::concat(text, "; ", base::join(agreement.corrected_by, " or "),
-                                        " corrects for the difference, both values hold")});
+                                        " corrects for the difference, both values hold"),
+                           key});
     } else {
       problems_.push_back(
           {at.file, at.line,
@@ -202,7 +203,8 @@ class Inheritance {
                         agreement.corrected_by.empty()
                             ? ""
                             : base::concat("; with ", base::join(agreement.corrected_by, " or "),
-                                           " two values are allowed"))});
+                                           " two values are allowed")),
+           key});
     }
   }
 
@@ -232,7 +234,8 @@ class Inheritance {
             {own->where.file, own->where.line,
              base::concat(own->key, ": ", own->description(), ", but ", value->description(),
                           ", and both calls learn from ", agreement.key,
-                          "; expected one value: write it in one of them")});
+                          "; expected one value: write it in one of them"),
+             own->key});
       } else if (!value || !value->is_written) {
         value = own;
       }
@@ -278,11 +281,10 @@ void inherit_evaluation(config::Experiment& experiment, std::vector<config::Prob
       set.options.max_new_tokens = tokens;
       if (set.name.empty()) experiment.evaluate.max_new_tokens = tokens;
     } else if (set.options.max_new_tokens < tokens) {
-      const config::Position at = experiment.where(key);
-      warnings.push_back(
-          {at.file, at.line,
-           base::concat(key, ": ", set.options.max_new_tokens, ", but ", longest->description(),
-                        ": evaluation cuts answers that training lets end")});
+      warnings.push_back(config::problem_of(
+          experiment, key,
+          base::concat(set.options.max_new_tokens, ", but ", longest->description(),
+                       ": evaluation cuts answers that training lets end")));
     }
   }
 }
@@ -316,7 +318,8 @@ void check_needs(const config::Experiment& experiment, std::vector<config::Probl
       (is_warning ? warnings : problems)
           .push_back({blamed.where.file, blamed.where.line,
                       base::concat(blamed.key, ": ", own->description(), " and ",
-                                   there->description(), ": ", *problem)});
+                                   there->description(), ": ", *problem),
+                      blamed.key});
     }
   }
 }

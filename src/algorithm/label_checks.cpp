@@ -31,8 +31,7 @@ class Check {
         [&](const config::KeyBinding& input) { return input.graph_key == graph_key; });
   }
   void add(std::vector<config::Problem>& to, const std::string& key, const std::string& text) {
-    const config::Position at = experiment_.where(key);
-    to.push_back({at.file, at.line, base::concat(key, ": ", text)});
+    to.push_back(config::problem_of(experiment_, key, text));
   }
   template <class Work>
   void for_each_training_call(const Work& work) {

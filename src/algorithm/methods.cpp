@@ -112,12 +112,11 @@ const config::FieldInfo* field_of(const config::InterfaceSchemas& schemas,
 }
 
 /// max_new_tokens of the call that writes what `call` learns from.
-std::optional<std::string> longest_answer(const config::Experiment& experiment,
-                                          const config::InterfaceSchemas& schemas) {
+std::optional<std::string> longest_answer(const config::Experiment& experiment) {
   for (const auto& [name, call] : experiment.calls) {
-    const config::FieldInfo* field = field_of(schemas, call, "max_new_tokens");
-    if (!call.enabled || call.kind != "generate" || field == nullptr) continue;
-    return config::option_or(call, "max_new_tokens", field->default_text);
+    if (!call.enabled || call.kind != "generate") continue;
+    const std::optional<int64_t> longest = option_facts(call).max_new_tokens;
+    if (longest) return config::value_text(*longest);
   }
   return std::nullopt;
 }
@@ -140,7 +139,7 @@ class Expansion {
     for (const char* key : method->keys) bind(call, key);
     if (config::option_or<std::string>(call, "aggregation", "") != "constant") return;
     if (config::find_option(call, "constant_length") != nullptr) return;
-    const std::optional<std::string> longest = longest_answer(experiment_, schemas_);
+    const std::optional<std::string> longest = longest_answer(experiment_);
     if (longest) set(name, call, *method, "constant_length", *longest, where);
   }
 
@@ -170,10 +169,11 @@ class Expansion {
       return;
     }
     if (field->canonical(written->value) == field->canonical(value)) return;
-    warnings_.push_back(
-        {written->where.file, written->where.line,
-         base::concat("call.", name, ".", option, ": ", written->value,
-                      " holds, although method = ", method.name, " means ", value)});
+    const std::string key = base::concat("call.", name, ".", option);
+    warnings_.push_back({written->where.file, written->where.line,
+                         base::concat(key, ": ", written->value,
+                                      " holds, although method = ", method.name, " means ", value),
+                         key});
   }
 
   config::Experiment& experiment_;

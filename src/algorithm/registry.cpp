@@ -20,7 +20,6 @@
 #include "orrery/algorithm/sft.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
-#include "orrery/config/options.h"
 
 namespace orrery::algorithm {
 
@@ -366,10 +365,9 @@ class CallCheck {
                                     call_.model, ".architecture is none"));
     }
     if (model != nullptr && call_.kind == "train_step" && model->lr == 0) {
-      const std::string key = base::concat("model.", call_.model, ".lr");
-      const config::Position at = experiment_.where(key);
       warnings_.push_back(
-          {at.file, at.line, base::concat(key, ": 0, so call.", name_, " trains nothing")});
+          config::problem_of(experiment_, base::concat("model.", call_.model, ".lr"),
+                             base::concat("0, so call.", name_, " trains nothing")));
     }
     try {
       for (const OptionProblem& found_problem : option_problems(call_)) {
@@ -386,9 +384,7 @@ class CallCheck {
 
  private:
   void add(std::vector<config::Problem>& to, const std::string& key, const std::string& text) {
-    const std::string full = base::concat("call.", name_, ".", key);
-    const config::Position at = experiment_.where(full);
-    to.push_back({at.file, at.line, base::concat(full, ": ", text)});
+    to.push_back(config::problem_of(experiment_, base::concat("call.", name_, ".", key), text));
   }
   void problem(const std::string& key, const std::string& text) { add(problems_, key, text); }
 
@@ -447,8 +443,6 @@ class CallCheck {
     }
   }
 
-  int64_t count(const char* name) const { return config::option_or<int64_t>(call_, name, 1); }
-
   /// Counts that are sound one by one may ask together for more than any machine has.
   void check_products() {
     constexpr int64_t kMostSequences = 100'000'000;
@@ -460,9 +454,10 @@ class CallCheck {
       problem(key, base::concat(text, " is more than ", most));
       return true;
     };
-    const int64_t n_seqs = call_.n_seqs, group = count("group_size");
-    const int64_t longest = count("max_new_tokens");
-    const int64_t n_minibatches = count("n_minibatches"), reuse = count("ppo_epochs");
+    const OptionFacts facts = option_facts(call_);
+    const int64_t n_seqs = call_.n_seqs, group = facts.group_size;
+    const int64_t longest = facts.max_new_tokens.value_or(1);
+    const int64_t n_minibatches = facts.n_minibatches, reuse = facts.ppo_epochs;
     if (!check("group_size", n_seqs, group, kMostSequences,
                base::concat("n_seqs (", n_seqs, ") x group_size (", group, ")"))) {
       check("max_new_tokens", n_seqs * group, longest, kMostTokens,
@@ -552,6 +547,11 @@ std::unique_ptr<Interface> make_interface(const std::string& name,
   const auto found = registrations().find(name);
   if (found == registrations().end()) throw ConfigError(base::concat("unknown interface ", name));
   return found->second.make(options);
+}
+
+OptionFacts option_facts(const config::CallConfig& call) {
+  const auto found = registrations().find(call.interface);
+  return found == registrations().end() ? OptionFacts() : found->second.facts(call.options);
 }
 
 std::vector<OptionProblem> option_problems(const config::CallConfig& call) {

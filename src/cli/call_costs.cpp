@@ -1,6 +1,6 @@
 #include "call_costs.h"
 
-#include "orrery/config/options.h"
+#include "orrery/algorithm/registry.h"
 #include "orrery/metrics/flops.h"
 
 namespace orrery::cli {
@@ -15,8 +15,8 @@ std::vector<master::CallCost> call_costs(const Job& job) {
     if (const auto known = job.architectures.find(call.role); known != job.architectures.end()) {
       cost.shape = known->second.flops_shape();
     }
-    cost.n_new_tokens = config::option_or(*job.experiment.find_call(call.name), "max_new_tokens",
-                                          cost.n_new_tokens);
+    cost.n_new_tokens =
+        algorithm::option_facts(*job.experiment.find_call(call.name)).max_new_tokens.value_or(0);
     costs.push_back(cost);
   }
   return costs;

@@ -10,7 +10,7 @@
 
 #include "job.h"
 #include "orrery/base/error.h"
-#include "orrery/base/text.h"
+#include "orrery/config/load.h"  // problem_of
 #include "orrery/data/tokenizer.h"
 
 namespace orrery::cli {
@@ -23,11 +23,13 @@ class Checks {
 
   std::vector<config::Problem>& problems() { return problems_; }
 
-  void add(const std::string& key, const std::string& text) { problems_.push_back(at(key, text)); }
+  void add(const std::string& key, const std::string& text) {
+    problems_.push_back(config::problem_of(job_.experiment, key, text));
+  }
 
   /// What may be meant: the run starts, and says it.
   void warn(const std::string& key, const std::string& text) {
-    job_.warnings.push_back(at(key, text));
+    job_.warnings.push_back(config::problem_of(job_.experiment, key, text));
   }
 
   /// Whether someone wrote this key. A section that states all of its keys is a run's config.cfg,
@@ -53,11 +55,6 @@ class Checks {
   std::vector<int32_t> own_template_tokens(const std::string& directory);
 
  private:
-  config::Problem at(const std::string& key, const std::string& text) const {
-    const config::Position where = job_.experiment.where(key);
-    return {where.file, where.line, base::concat(key, ": ", text)};
-  }
-
   Job& job_;
   std::vector<config::Problem> problems_;
   std::map<std::string, std::unique_ptr<data::Tokenizer>> tokenizers_;

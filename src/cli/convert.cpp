@@ -167,9 +167,7 @@ int convert(const config::ConvertOptions& options) {
   } else {
     try {
       model::rewrite_hf(options.from, options.to, rewrite_options(options));
-    } catch (const CheckpointError& error) {
-      // What is wrong with --from is bad input; what the disk refuses is not.
-      if (std::string(error.what()).starts_with("cannot write")) throw;
+    } catch (const CheckpointError& error) {  // what is wrong with --from is bad input
       throw ConfigError(error.what());
     }
   }

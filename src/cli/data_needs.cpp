@@ -7,7 +7,6 @@
 #include "orrery/algorithm/registry.h"
 #include "orrery/algorithm/rule_match.h"
 #include "orrery/base/text.h"
-#include "orrery/config/options.h"
 #include "orrery/graph/call.h"
 
 namespace orrery::cli {
@@ -127,7 +126,7 @@ class NeedsOfDataset {
   void evaluate(const graph::Call& call, const config::EvaluationSet& set) {
     if (dataset_.kind != "prompts") return bound_sequences(call.role);
     if (set.options.match != "auto") {
-      compare("the evaluation", set.options.match);
+      compare("the evaluation", algorithm::match_rule_named(set.options.match));
     } else if (set.options.rewards.empty()) {
       compare("the evaluation", rule_of(call));
     } else {
@@ -148,19 +147,20 @@ class NeedsOfDataset {
           call == nullptr ? std::nullopt
                           : algorithm::signature_of(call->interface, graph::CallKind::kInference);
       if (!signature || !signature->compares_answers) continue;
-      compare(concat("the evaluation by call ", name),
-              config::option_or<std::string>(*call, "match", "exact"));
+      compare(concat("the evaluation by call ", name), rule_of(*call));
     }
   }
 
-  /// `exact` is the default of all that compare.
-  std::string rule_of(const graph::Call& call) const {
-    return config::option_or<std::string>(*job_.experiment.find_call(call.name), "match", "exact");
+  static algorithm::MatchRule rule_of(const config::CallConfig& call) {
+    return algorithm::option_facts(call).match.value_or(algorithm::MatchRule::kExact);
+  }
+  algorithm::MatchRule rule_of(const graph::Call& call) const {
+    return rule_of(*job_.experiment.find_call(call.name));
   }
 
-  void compare(const std::string& reader, const std::string& rule) {
+  void compare(const std::string& reader, algorithm::MatchRule rule) {
     if (needs_.answer_reader.empty()) needs_.answer_reader = reader;
-    rules_.push_back(algorithm::match_rule_named(rule));
+    rules_.push_back(rule);
     if (rules_.back() != algorithm::MatchRule::kNumeric) accepts_any_ = true;
   }
 

@@ -102,23 +102,26 @@ void set_model(config::Experiment& experiment, const ModelToEvaluate& model,
                std::vector<config::Problem>& problems) {
   if (!problems.empty()) return;  // whatever is said now may only follow from them
   const auto add = [&](const std::string& text) {
+    problems.push_back(config::problem_of(experiment, "evaluate", text));
+  };
+  const auto add_argument = [&](const std::string& text) {
     const config::Position at = experiment.where("evaluate");
-    problems.push_back({at.file, at.line, text});
+    problems.push_back({at.file, at.line, base::concat("orrery evaluate: ", text)});
   };
   experiment.experiment.name =
       model.run_name.empty() ? experiment.experiment.name + "-evaluation" : model.run_name;
   experiment.dynamic_sampling.enabled = false;
   if (const auto wrong = config::folder_name().problem(experiment.experiment.name)) {
-    add(base::concat("orrery evaluate: --name: ", *wrong));
+    add_argument(base::concat("--name: ", *wrong));
     return;
   }
   const std::vector<std::string> roles = evaluated_roles(experiment);
   if (roles.empty()) {
-    add("evaluate: this experiment evaluates nothing: set evaluate.sets or evaluate.dataset, of a "
-        "kind that one of its train_steps evaluates");
+    add("this experiment evaluates nothing: set evaluate.sets or evaluate.dataset, of a kind that "
+        "one of its train_steps evaluates");
   }
   if (roles.size() > 1 && !model.directory.empty()) {
-    add(base::concat("evaluate: --model names one model, but the roles ", base::join(roles, ", "),
+    add(base::concat("--model names one model, but the roles ", base::join(roles, ", "),
                      " are evaluated: give their directories as --set model.ROLE.path=DIR"));
     return;
   }
@@ -127,7 +130,7 @@ void set_model(config::Experiment& experiment, const ModelToEvaluate& model,
     if (!model.directory.empty()) {
       const std::filesystem::path directory = std::filesystem::absolute(model.directory);
       if (!base::exists(directory)) {
-        add(base::concat("orrery evaluate: --model ", model.directory, ": no such folder"));
+        add_argument(base::concat("--model ", model.directory, ": no such folder"));
         return;
       }
       // An export of a run has a folder for each role.
@@ -136,7 +139,7 @@ void set_model(config::Experiment& experiment, const ModelToEvaluate& model,
                         .string();
     }
     if (config.path.empty()) {
-      add(base::concat("evaluate: role ", role, " has no files: give --model DIR"));
+      add(base::concat("role ", role, " has no files: give --model DIR"));
     }
   }
 }

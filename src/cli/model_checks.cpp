@@ -8,7 +8,6 @@
 #include "orrery/algorithm/generation.h"
 #include "orrery/algorithm/registry.h"
 #include "orrery/base/text.h"
-#include "orrery/config/options.h"
 #include "orrery/graph/replica.h"
 #include "orrery/model/checkpoint_model.h"
 #include "orrery/model/hf_check.h"
@@ -141,8 +140,8 @@ class ModelChecks {
 
   /// An update that has no sample on some data rank is a mistake in n_seqs or n_minibatches.
   void check_minibatches(const graph::Call& call) {
-    const auto n_minibatches =
-        config::option_or<int64_t>(*job_.experiment.find_call(call.name), "n_minibatches", 1);
+    const int64_t n_minibatches =
+        algorithm::option_facts(*job_.experiment.find_call(call.name)).n_minibatches;
     if (call.kind != graph::CallKind::kTrainStep || n_minibatches <= 1) return;
     const int64_t per_sample = sequences_per_sample(call);
     const int64_t n = call.n_seqs * per_sample;

@@ -1,7 +1,6 @@
 #include "resume_rules.h"
 
 #include <algorithm>
-#include <initializer_list>
 #include <map>
 #include <set>
 
@@ -11,6 +10,8 @@
 #include "orrery/config/renamed_keys.h"
 
 namespace orrery::cli {
+
+using config::Resume;
 
 namespace {
 
@@ -48,48 +49,6 @@ std::string value_in(const Values& values, const std::string& key) {
   return found == values.end() ? std::string() : found->second;
 }
 
-/// The keys of a section, by what changing them means. A key that none of the lists names is
-/// kAccepted.
-struct SectionRules {
-  std::string_view section;
-  std::initializer_list<std::string_view> free = {};
-  std::initializer_list<std::string_view> noted = {};
-  std::initializer_list<std::string_view> never = {};
-};
-
-const SectionRules kRules[] = {
-    {.section = "experiment",
-     .free = {"name", "output_dir", "total_seconds", "threads_per_rank", "deadline_seconds",
-              "redistribution", "prompts_per_step"},  // n_seqs of the calls is what counts
-     .noted = {"total_steps", "total_epochs"},
-     .never = {"seed"}},
-    // The fingerprint of its rows says whether it is the same data in the same order.
-    // The bounds of records mend a run that met one that it cannot take: rows that they leave out
-    // are left out from then on.
-    {.section = "dataset",
-     .free = {"path", "use"},
-     .noted = {"max_prompt_tokens", "max_tokens", "on_bad_record"},
-     .never = {"kind", "weight"}},
-    // What was drawn and what was carried over belongs to these.
-    {.section = "dynamic_sampling", .never = {"enabled", "rewards", "groups_per_round"}},
-    {.section = "model",
-     .free = {},
-     .noted = {"lr", "lr_schedule", "min_lr_ratio", "warmup_steps", "warmup_proportion",
-               "weight_decay", "beta1", "beta2", "adam_eps", "max_grad_norm", "on_nonfinite",
-               "max_skipped_updates"},
-     .never = {"architecture", "head", "tokenizer", "dtype", "vocab_size", "hidden_size",
-               "intermediate_size", "n_layers", "n_heads", "n_kv_heads", "head_dim",
-               "max_positions", "rope_theta", "norm_eps", "tie_embeddings"}},
-    {.section = "call",
-     .free = {"layout", "max_tokens_per_micro_batch", "n_micro_batches", "log_return_value",
-              "concurrency", "python", "batch_size", "max_memory_gib", "max_failed_share",
-              "max_failed_share_20_steps", "while_generating"},
-     // What one does about a verifier that is too slow: it decides about answers to come.
-     .noted = {"timeout_seconds", "restarts"},
-     .never = {"model", "kind", "interface", "inputs", "outputs", "n_seqs", "enabled",
-               "post_realloc"}},
-};
-
 /// The inputs of a call but for the one that graphs of the version before did not have: what it
 /// changes is what a reward function is told.
 std::string without_prompt_texts(std::string_view key, std::string value) {
@@ -99,17 +58,22 @@ std::string without_prompt_texts(std::string_view key, std::string value) {
   return value;
 }
 
-bool is_any_of(std::string_view text, std::initializer_list<std::string_view> of) {
-  return std::find(of.begin(), of.end(), text) != of.end();
+const config::FieldInfo* find_field(const config::Schema& schema, std::string_view name) {
+  const auto found =
+      std::find_if(schema.begin(), schema.end(),
+                   [&](const config::FieldInfo& field) { return field.name == name; });
+  return found == schema.end() ? nullptr : &*found;
 }
 
 /// The default of `name` among the fields of a struct, as text.
 std::string default_in(const config::Schema& schema, std::string_view name) {
-  for (const config::FieldInfo& field : schema) {
-    if (field.name == name) return field.default_text;
-  }
-  return {};
+  const config::FieldInfo* const field = find_field(schema, name);
+  return field == nullptr ? std::string() : field->default_text;
 }
+
+/// A key with its dots: `call.actor_gen.top_k` is top_k of call.actor_gen.
+std::string section_of(std::string_view key) { return std::string(key.substr(0, key.rfind('.'))); }
+std::string name_in(std::string_view key) { return std::string(key.substr(key.rfind('.') + 1)); }
 
 /// What a key has where a configuration of another version does not name it; empty: it has none.
 std::string default_of(const std::string& key, const Values& values,
@@ -138,24 +102,24 @@ std::vector<std::string> datasets_with_other_bounds(const std::string& before,
     const auto old = old_values.find(key);
     if (!key.starts_with("dataset.") || old == old_values.end() || old->second == value) continue;
     const size_t begin = key.find('.') + 1;
-    if (meaning_of_change(key) == KeyChange::kNoted) {  // of a data set: the bounds of records
+    if (meaning_of_change(key) == Resume::kNoted) {  // of a data set: the bounds of records
       names.insert(key.substr(begin, key.rfind('.') - begin));
     }
   }
   return {names.begin(), names.end()};
 }
 
-KeyChange meaning_of_change(std::string_view key) {
-  const std::string_view section = key.substr(0, key.find('.'));
-  const std::string_view name = key.substr(key.rfind('.') + 1);
-  if (is_any_of(section, {"layout", "checkpoint", "evaluate", "export"})) return KeyChange::kFree;
-  for (const SectionRules& rules : kRules) {
-    if (rules.section != section) continue;
-    if (is_any_of(name, rules.free)) return KeyChange::kFree;
-    if (is_any_of(name, rules.noted)) return KeyChange::kNoted;
-    return is_any_of(name, rules.never) ? KeyChange::kNever : KeyChange::kAccepted;
-  }
-  return KeyChange::kNever;
+Resume meaning_of_change(std::string_view key, const config::Schema& options) {
+  const config::Schema schema = config::schema_of_section(section_of(key));
+  if (schema.empty()) return Resume::kNever;
+  const config::FieldInfo* field = find_field(schema, name_in(key));
+  if (field == nullptr && key.starts_with("call.")) field = find_field(options, name_in(key));
+  if (field != nullptr) return field->on_resume;
+  // A key of another version, in a section that says nothing of what is trained.
+  const bool is_free =
+      std::all_of(schema.begin(), schema.end(),
+                  [](const config::FieldInfo& other) { return other.on_resume == Resume::kFree; });
+  return is_free ? Resume::kFree : Resume::kRefused;
 }
 
 ConfigChanges compare_configs(const std::string& before, const std::string& now,
@@ -177,16 +141,22 @@ ConfigChanges compare_configs(const std::string& before, const std::string& now,
     const std::string text = base::concat(key, ": was ", was.empty() ? "not set" : was, ", is ",
                                           is.empty() ? "not set" : is);
     const bool is_named = unused.erase(key) > 0;
-    switch (meaning_of_change(key)) {
-      case KeyChange::kFree:
+    const std::string interface_key = section_of(key) + ".interface";
+    const std::string interface = new_values.contains(interface_key)
+                                      ? new_values.at(interface_key)
+                                      : value_in(old_values, interface_key);
+    const auto options = interfaces.find(interface);
+    switch (
+        meaning_of_change(key, options == interfaces.end() ? config::Schema() : options->second)) {
+      case Resume::kFree:
         break;
-      case KeyChange::kNoted:
+      case Resume::kNoted:
         changes.noted.push_back(text);
         break;
-      case KeyChange::kAccepted:
+      case Resume::kRefused:
         (is_named ? changes.accepted : changes.refused).push_back(text);
         break;
-      case KeyChange::kNever:
+      case Resume::kNever:
         changes.never.push_back(text);
         if (!is_named) break;
         throw ConfigError(base::concat("--accept ", key, ": this key can never be accepted"),

@@ -1,4 +1,4 @@
-// What a change of a configuration key means to a run that goes on from a checkpoint.
+// What changed configuration keys mean to a run that goes on from a checkpoint.
 #pragma once
 
 #include <span>
@@ -10,15 +10,9 @@
 
 namespace orrery::cli {
 
-enum class KeyChange {
-  kFree,      ///< where and how the run computes; what it computes stays
-  kNoted,     ///< how training goes on: as asked for, said in the log
-  kAccepted,  ///< what is trained: refused, unless --accept names the key
-  kNever,     ///< another experiment: model, tokenizer, seed, order of the data, graph
-};
-
-/// Of a key such as `model.actor.lr` or `call.actor_train.clip_range`.
-KeyChange meaning_of_change(std::string_view key);
+/// Of a key such as `model.actor.lr` or `call.actor_train.clip_range`: what its field says.
+///   options  of a call: those of its interface
+config::Resume meaning_of_change(std::string_view key, const config::Schema& options = {});
 
 /// Keys of two resolved configurations that differ, each as `key: was A, is B`.
 struct ConfigChanges {

@@ -4,9 +4,8 @@
 #include <cmath>
 #include <cstdlib>
 
-#include "orrery/algorithm/generation.h"  // GenerateOptions
+#include "orrery/algorithm/registry.h"  // option_facts
 #include "orrery/base/counted.h"
-#include "orrery/config/options.h"
 
 namespace orrery::cli {
 
@@ -21,8 +20,7 @@ std::string key_of(const char* name) { return concat(kSection, ".", name); }
 /// Answers of a prompt that a generate call gives; 1 of other calls.
 int64_t group_size_of(const Job& job, const graph::Call& call) {
   if (call.kind != graph::CallKind::kGenerate) return 1;
-  return config::option_or<int64_t>(*job.experiment.find_call(call.name), "group_size",
-                                    algorithm::GenerateOptions().group_size);
+  return algorithm::option_facts(*job.experiment.find_call(call.name)).group_size;
 }
 
 /// The most answers of a prompt that a call which runs for every round gives.
@@ -41,8 +39,8 @@ int64_t fewest_groups(const Job& job, const std::vector<bool>& judging) {
   for (size_t i = 0; i < judging.size(); ++i) {
     if (judging[i]) continue;
     const graph::Call& call = job.graph.calls()[i];
-    const auto n_minibatches =
-        config::option_or<int64_t>(*job.experiment.find_call(call.name), "n_minibatches", 1);
+    const int64_t n_minibatches =
+        algorithm::option_facts(*job.experiment.find_call(call.name)).n_minibatches;
     const int64_t of_rank = (n_minibatches + group_size - 1) / group_size;
     fewest = std::max(fewest, of_rank * call.layout.data);
   }
@@ -151,10 +149,9 @@ class SamplingChecks {
                          ": no group would ever be accepted; write group_size = 2 or more"));
       return;
     }
-    const config::CallConfig& config = *job_.experiment.find_call(call.name);
-    const bool is_greedy = config::option_or(config, "greedy", false);
-    if (!is_greedy && config::option_or<int64_t>(config, "top_k", 0) != 1) return;
-    checks_.add(prefix + (is_greedy ? "greedy" : "top_k"),
+    const auto facts = algorithm::option_facts(*job_.experiment.find_call(call.name));
+    if (!facts.greedy && facts.top_k != 1) return;
+    checks_.add(prefix + (facts.greedy ? "greedy" : "top_k"),
                 "all answers of a group are the same: dynamic sampling would never accept one");
   }
 
@@ -167,10 +164,9 @@ class SamplingChecks {
                                                    call.name, " gives: an answer may be above ",
                                                    config_.correct_above, " by its form alone"));
     }
-    if (call.interface != "rule_reward" && call.interface != "format_reward") return;
-    const config::CallConfig& config = *job_.experiment.find_call(call.name);
-    const auto correct = config::option_or(config, "correct", 1.0);
-    const auto wrong = config::option_or(config, "wrong", 0.0);
+    const auto outcomes = algorithm::option_facts(*job_.experiment.find_call(call.name)).outcomes;
+    if (!outcomes) return;
+    const auto& [correct, wrong] = *outcomes;
     if (correct > config_.correct_above && wrong <= config_.correct_above) return;
     add("correct_above",
         concat("is ", config_.correct_above, ", but call.", call.name, " gives ", correct,

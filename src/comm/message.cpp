@@ -1,6 +1,24 @@
 #include "orrery/comm/message.h"
 
+#include "orrery/base/overload.h"
+
 namespace orrery::comm {
+
+namespace {
+
+std::string_view name_of(ResidencyHook::Action action) {
+  switch (action) {
+    case ResidencyHook::kOffload:
+      return "offload";
+    case ResidencyHook::kPrefetch:
+      return "prefetch";
+    case ResidencyHook::kRelease:
+      return "release";
+  }
+  return "unknown";
+}
+
+}  // namespace
 
 std::string_view name_of(RequestKind kind) {
   switch (kind) {
@@ -20,6 +38,8 @@ std::string_view name_of(RequestKind kind) {
       return "save_end";
     case RequestKind::kSave:
       return "save";
+    case RequestKind::kExport:
+      return "export";
     case RequestKind::kFlush:
       return "flush";
     case RequestKind::kExit:
@@ -29,24 +49,17 @@ std::string_view name_of(RequestKind kind) {
 }
 
 std::string_view name_of(const Hook& hook) {
-  struct Namer {
-    std::string_view operator()(const DataTransferHook&) const { return "data_transfer"; }
-    std::string_view operator()(const ReallocHook&) const { return "param_realloc"; }
-    std::string_view operator()(const ResidencyHook& hook) const {
-      switch (hook.action) {
-        case ResidencyHook::kOffload:
-          return "offload";
-        case ResidencyHook::kPrefetch:
-          return "prefetch";
-        case ResidencyHook::kRelease:
-          return "release";
-      }
-      return "unknown";
-    }
-    std::string_view operator()(const KeepSamplesHook&) const { return "keep_samples"; }
-    std::string_view operator()(const SaveHook&) const { return "save"; }
-  };
-  return std::visit(Namer{}, hook);
+  return std::visit(base::Overload{
+                        [](const DataTransferHook&) -> std::string_view { return "data_transfer"; },
+                        [](const ReallocHook&) -> std::string_view { return "param_realloc"; },
+                        [](const ResidencyHook& residency) { return name_of(residency.action); },
+                        [](const KeepSamplesHook&) -> std::string_view { return "keep_samples"; },
+                    },
+                    hook);
+}
+
+bool meets_other_workers(const Hook& hook) {
+  return std::visit([](const auto& each) { return each.kMeetsOthers; }, hook);
 }
 
 }  // namespace orrery::comm

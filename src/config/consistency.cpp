@@ -4,6 +4,7 @@
 #include <set>
 #include <string>
 
+#include "orrery/config/load.h"  // problem_of
 #include "suggestion.h"
 
 namespace orrery::config {
@@ -26,22 +27,28 @@ class ConsistencyCheck {
 
  private:
   void problem(const std::string& key, const std::string& text) {
-    const Position at = experiment_.where(key);
+    problems_.push_back(problem_of(experiment_, key, text));
+  }
+
+  /// Of no single key: at the place of a section, or of the file.
+  void problem_in(const std::string& section, const std::string& text) {
+    const Position at = experiment_.where(section);
     problems_.push_back({at.file, at.line, text});
   }
 
   void check_sections() {
     if (experiment_.calls.empty()) {
-      problem("", "there is no [call.X]: include a graph such as graphs/grpo.cfg");
+      problem_in("", "there is no [call.X]: include a graph such as graphs/grpo.cfg");
     }
-    if (experiment_.datasets.empty()) problem("", "there is no [dataset.X]");
+    if (experiment_.datasets.empty()) problem_in("", "there is no [dataset.X]");
   }
 
   void check_end() {
     const ExperimentSection& section = experiment_.experiment;
     if (section.total_steps == 0 && section.total_epochs == 0 && section.total_seconds == 0) {
-      problem("experiment",
-              "the run would never end: set experiment.total_steps, total_epochs or total_seconds");
+      problem_in(
+          "experiment",
+          "the run would never end: set experiment.total_steps, total_epochs or total_seconds");
     }
   }
 
@@ -51,9 +58,9 @@ class ConsistencyCheck {
       used.insert(call.model);
       used.insert(call.post_realloc);
       if (!call.enabled || call.model.empty() || experiment_.find_model(call.model)) continue;
-      const std::string key = base::concat("call.", name, ".model");
-      problem(key, base::concat(key, ": there is no [model.", call.model, "]",
-                                did_you_mean(call.model, names_of(experiment_.models))));
+      problem(base::concat("call.", name, ".model"),
+              base::concat("there is no [model.", call.model, "]",
+                           did_you_mean(call.model, names_of(experiment_.models))));
     }
     used.erase("");
     if (used.empty()) return;  // there is no call at all: one report is enough
@@ -61,9 +68,9 @@ class ConsistencyCheck {
     // role without parameters has nothing to change: graphs carry it for their rule.
     for (const auto& [role, model] : experiment_.models) {
       if (used.contains(role) || model.architecture == "none") continue;
-      problem(base::concat("model.", role),
-              base::concat("no call uses [model.", role, "]",
-                           did_you_mean(role, {used.begin(), used.end()})));
+      problem_in(base::concat("model.", role),
+                 base::concat("no call uses [model.", role, "]",
+                              did_you_mean(role, {used.begin(), used.end()})));
     }
   }
 
@@ -90,9 +97,9 @@ class ConsistencyCheck {
       for (size_t i = 0; i < fields.size(); ++i) {
         for (size_t k = 0; k < i; ++k) {
           if (fields[i].second->empty() || *fields[i].second != *fields[k].second) continue;
-          const std::string key = base::concat("dataset.", name, ".", fields[i].first);
-          problem(key, base::concat(key, ": the field ", *fields[i].second, " is already ",
-                                    fields[k].first, "; a field has one meaning"));
+          problem(base::concat("dataset.", name, ".", fields[i].first),
+                  base::concat("the field ", *fields[i].second, " is already ", fields[k].first,
+                               "; a field has one meaning"));
         }
       }
     }
@@ -108,7 +115,7 @@ class ConsistencyCheck {
             {"evaluate.keep_best", !evaluate.keep_best.empty()},
             {"evaluate.stop_after", evaluate.stop_after > 0},
             {"evaluate.stop_at_accuracy", evaluate.stop_at_accuracy > 0}}) {
-        if (is_set) problem(key, base::concat(key, ": evaluate.dataset or sets is missing"));
+        if (is_set) problem(key, "evaluate.dataset or sets is missing");
       }
       return;
     }
@@ -117,17 +124,16 @@ class ConsistencyCheck {
   }
 
   void set_problem(const EvaluationSet& set, const char* name, const std::string& text) {
-    const std::string key = experiment_.key_of(set, name);
-    problem(key, base::concat(key, ": ", text));
+    problem(experiment_.key_of(set, name), text);
   }
 
   void check_set(const EvaluationSet& set) {
     const EvaluationSetConfig& options = set.options;
     if (options.dataset.empty()) {
       const std::string meant = did_you_mean(set.name, names_of(experiment_.datasets));
-      problem("evaluate.sets", base::concat("evaluate.sets: the set ", set.name,
-                                            " has no data: there is no [dataset.", set.name,
-                                            "] and no evaluate.", set.name, ".dataset", meant));
+      problem("evaluate.sets",
+              base::concat("the set ", set.name, " has no data: there is no [dataset.", set.name,
+                           "] and no evaluate.", set.name, ".dataset", meant));
     } else if (experiment_.find_dataset(options.dataset) == nullptr) {
       set_problem(set, "dataset",
                   base::concat("there is no [dataset.", options.dataset, "]",
@@ -159,15 +165,14 @@ class ConsistencyCheck {
     const char* const key = "evaluate.keep_best";
     if (!best) {
       if (evaluate.stop_after > 0) {
-        problem("evaluate.stop_after",
-                "evaluate.stop_after: evaluate.keep_best is missing: which metric is to rise?");
+        problem("evaluate.stop_after", "evaluate.keep_best is missing: which metric is to rise?");
       }
       return;
     }
     const EvaluationSet* const set = experiment_.find_evaluation_set(best->set);
     if (set == nullptr || best->metric.empty()) {
-      problem(key, base::concat(key, ": must be SET/METRIC with a set of evaluate.sets (",
-                                evaluate.sets, "), got '", evaluate.keep_best, "'",
+      problem(key, base::concat("must be SET/METRIC with a set of evaluate.sets (", evaluate.sets,
+                                "), got '", evaluate.keep_best, "'",
                                 did_you_mean(best->set, names_in(evaluate.sets))));
       return;
     }
@@ -181,7 +186,7 @@ class ConsistencyCheck {
       break;
     }
     if (std::find(known.begin(), known.end(), measure) != known.end()) return;
-    problem(key, base::concat(key, ": an evaluation of ", set->options.dataset, " has no metric '",
+    problem(key, base::concat("an evaluation of ", set->options.dataset, " has no metric '",
                               best->metric, "' that can be better or worse",
                               did_you_mean(measure, known), "; it has ", base::join(known, ", ")));
   }
@@ -199,12 +204,11 @@ class ConsistencyCheck {
       if (!is_trained) continue;
       const std::string advice = "needs experiment.total_steps or total_epochs: its length";
       if (model.lr_schedule != "constant") {
-        const std::string key = base::concat("model.", role, ".lr_schedule");
-        problem(key, base::concat(key, ": ", model.lr_schedule, " ", advice));
+        problem(base::concat("model.", role, ".lr_schedule"),
+                base::concat(model.lr_schedule, " ", advice));
       }
       if (model.warmup_steps == 0 && model.warmup_proportion > 0) {
-        const std::string key = base::concat("model.", role, ".warmup_proportion");
-        problem(key, base::concat(key, ": ", advice));
+        problem(base::concat("model.", role, ".warmup_proportion"), advice);
       }
     }
   }

@@ -148,6 +148,12 @@ std::string unescaped(std::string_view text) {
   return result;
 }
 
+Check Check::on_resume(Resume meaning) const {
+  Check check = *this;
+  check.resume = meaning;
+  return check;
+}
+
 bool Check::is_path(const std::string& value) const {
   return is_input_path && !value.empty() &&
          std::find(words.begin(), words.end(), value) == words.end();

@@ -98,15 +98,26 @@ class Loader {
   }
 
  private:
-  void problem(const Position& where, const std::string& text) {
-    result_.problems.push_back({where.file, where.line, text});
+  void problem(const Position& where, const std::string& text, const std::string& key = {}) {
+    result_.problems.push_back({where.file, where.line, text, key});
+  }
+
+  void value_problem(const Entry& entry, const std::string& text) {
+    const std::string key = base::concat(entry.section, ".", entry.key);
+    problem(entry.where, base::concat(key, ": ", text), key);
+  }
+
+  void missing(const SectionStart& section, const char* name, const std::string& advice = {}) {
+    const std::string key = base::concat(section.name, ".", name);
+    problem(section.where, base::concat(key, " is missing", advice), key);
   }
 
   void notice_old_name(const Entry& entry) {
     result_.notices.push_back({entry.where.file, entry.where.line,
                                base::concat(entry.section, ".", entry.old_name, " is now called ",
                                             entry.key, "; this version reads it as ", entry.key,
-                                            " = ", entry.value, ", later ones will not")});
+                                            " = ", entry.value, ", later ones will not"),
+                               base::concat(entry.section, ".", entry.key)});
   }
 
   /// Sets one member if its name is that of the entry and the value is allowed.
@@ -129,7 +140,7 @@ class Loader {
       if (!wrong) wrong = read_field(name, text, check, value);
       if (!wrong && is_path) wrong = missing_file_problem(text, entry.value);
       if (wrong) {
-        loader.problem(entry.where, base::concat(entry.section, ".", entry.key, ": ", *wrong));
+        loader.value_problem(entry, *wrong);
       } else {
         target.*member = std::move(value);
       }
@@ -175,8 +186,7 @@ class Loader {
       read_section(section.name, experiment.datasets.emplace_back(name, DatasetConfig()).second);
       const Entry* path = document_.find(section.name, "path");
       if (path == nullptr || path->value.empty()) {
-        problem(section.where, base::concat(section.name, ".path is missing",
-                                            did_you_mean_section(section, kind)));
+        missing(section, "path", did_you_mean_section(section, kind));
       }
     } else if (kind == "model") {
       read_section(section.name, experiment.models.emplace_back(name, ModelConfig()).second);
@@ -234,33 +244,30 @@ class Loader {
   }
 
   void check_call_is_complete(const SectionStart& section, CallConfig& call) {
-    std::vector<std::string> missing;
+    std::vector<const char*> lacking;
     for (const char* key : {"model", "kind", "interface"}) {
       const Entry* entry = document_.find(section.name, key);
-      if (entry == nullptr || entry->value.empty()) missing.emplace_back(key);
+      if (entry == nullptr || entry->value.empty()) lacking.push_back(key);
     }
     const std::string meant = did_you_mean_section(section, "call");
-    if (missing.size() == 3 && !meant.empty()) {
+    if (lacking.size() == 3 && !meant.empty()) {
       problem(section.where, base::concat("there is no whole call ", section.name, meant));
       call.enabled = false;  // the checks of calls would find the same again
       return;
     }
-    for (const std::string& key : missing) {
-      problem(section.where, base::concat(section.name, ".", key, " is missing"));
-    }
+    for (const char* key : lacking) missing(section, key);
     if (call.n_seqs == 0 && document_.find(section.name, "n_seqs") == nullptr) {
-      problem(section.where, base::concat(section.name, ".n_seqs is missing: set it, or ",
-                                          "experiment.prompts_per_step for all calls"));
+      missing(section, "n_seqs", ": set it, or experiment.prompts_per_step for all calls");
     }
   }
 
   void report_unknown_interface(const SectionStart& section, const CallConfig& call) {
     std::vector<std::string> names;
     for (const auto& [name, schema] : interfaces_) names.push_back(name);
-    const std::string key = base::concat(section.name, ".interface");
-    problem(result_.experiment.where(key), base::concat(key, ": unknown interface ", call.interface,
-                                                        did_you_mean(call.interface, names),
-                                                        "; there are ", base::join(names, ", ")));
+    result_.problems.push_back(problem_of(
+        result_.experiment, base::concat(section.name, ".interface"),
+        base::concat("unknown interface ", call.interface, did_you_mean(call.interface, names),
+                     "; there are ", base::join(names, ", "))));
   }
 
   void read_option(const Entry& entry, const Schema& schema, const std::vector<std::string>& names,
@@ -281,7 +288,7 @@ class Loader {
       wrong = missing_file_problem(text.substr(0, end), entry.value);
     }
     if (wrong) {
-      problem(entry.where, base::concat(entry.section, ".", entry.key, ": ", *wrong));
+      value_problem(entry, *wrong);
     } else {
       call.options.push_back({entry.key, text, entry.where});
     }
@@ -337,12 +344,6 @@ LoadResult load(const Document& document, const fs::path& file, const InterfaceS
   return result;
 }
 
-/// Whether `text` is about `key`: `call.gen.n_seqs: ...` or `call.gen.n_seqs is missing`.
-bool is_about(std::string_view text, std::string_view key) {
-  return text.starts_with(key) && (text.substr(key.size()).starts_with(':') ||
-                                   text.substr(key.size()).starts_with(" is missing"));
-}
-
 }  // namespace
 
 LoadResult load_experiment(const fs::path& file, std::span<const std::string> sets,
@@ -365,16 +366,16 @@ LoadResult load_experiment_text(const std::string& text, const fs::path& file,
   return load(document, file, interfaces, std::move(problems));
 }
 
+Problem problem_of(const Experiment& experiment, const std::string& key, const std::string& text) {
+  const Position at = experiment.where(key);
+  return {at.file, at.line, base::concat(key, ": ", text), key};
+}
+
 void drop_consequences(std::vector<Problem>& problems, size_t n_read) {
   std::set<std::string> keys;
-  for (size_t i = 0; i < n_read; ++i) {
-    const std::string key = problems[i].text.substr(0, problems[i].text.find_first_of(": "));
-    if (is_about(problems[i].text, key)) keys.insert(key);
-  }
-  const auto follows = [&](const Problem& problem) {
-    const std::string key = problem.text.substr(0, problem.text.find_first_of(": "));
-    return keys.contains(key) && is_about(problem.text, key);
-  };
+  for (size_t i = 0; i < n_read; ++i) keys.insert(problems[i].key);
+  keys.erase("");
+  const auto follows = [&](const Problem& problem) { return keys.contains(problem.key); };
   problems.erase(std::remove_if(problems.begin() + static_cast<std::ptrdiff_t>(n_read),
                                 problems.end(), follows),
                  problems.end());

@@ -23,8 +23,7 @@ class ProblemList {
   void add(const std::string& key, const std::string& text) {
     found_any_ = true;
     if (is_reported(key)) return;
-    const config::Position at = experiment_.where(key);
-    problems_.push_back({at.file, at.line, base::concat(key, ": ", text)});
+    problems_.push_back(config::problem_of(experiment_, key, text));
   }
   bool found_any() const { return found_any_; }
   bool had_any_before() const { return n_before_ > 0; }
@@ -32,8 +31,7 @@ class ProblemList {
  private:
   bool is_reported(const std::string& key) const {
     for (size_t i = 0; i < n_before_; ++i) {
-      const std::string& text = problems_[i].text;
-      if (text.starts_with(key + ":") || text.starts_with(key + " ")) return true;
+      if (problems_[i].key == key) return true;
     }
     return false;
   }

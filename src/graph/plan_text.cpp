@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "orrery/base/counted.h"
+#include "orrery/base/overload.h"
 #include "orrery/base/text.h"  // concat, join
 #include "orrery/graph/topology.h"
 
@@ -69,20 +70,18 @@ std::string boxes(const Graph& graph, const std::vector<int>& calls) {
 }
 
 std::string hook_text(const ResolvedHook& hook) {
-  struct Visitor {
-    std::string operator()(const ParamRealloc& realloc) const {
-      std::string text = base::concat("realloc ", realloc.from.text(), " -> ", realloc.to.text());
-      if (realloc.eta != 1) text += base::concat(" (eta ", realloc.eta, ")");
-      return text;
-    }
-    std::string operator()(const Offload& offload) const {
-      return base::concat("offload ", offload.replica.text());
-    }
-    std::string operator()(const Release& release) const {
-      return base::concat("release ", release.replica.text());
-    }
-  };
-  return std::visit(Visitor{}, hook);
+  return std::visit(
+      base::Overload{
+          [](const ParamRealloc& realloc) {
+            std::string text =
+                base::concat("realloc ", realloc.from.text(), " -> ", realloc.to.text());
+            if (realloc.eta != 1) text += base::concat(" (eta ", realloc.eta, ")");
+            return text;
+          },
+          [](const Offload& offload) { return base::concat("offload ", offload.replica.text()); },
+          [](const Release& release) { return base::concat("release ", release.replica.text()); },
+      },
+      hook);
 }
 
 std::string hook_list(const std::vector<ResolvedHook>& hooks) {

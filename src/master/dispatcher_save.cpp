@@ -79,10 +79,9 @@ bool Dispatcher::export_now() {
     for (size_t rank = 0; rank < facts.workers.size(); ++rank) {
       Outgoing outgoing{.worker = facts.workers[rank], .request = {}};
       outgoing.request.call = facts.index;
-      outgoing.request.kind = comm::RequestKind::kEmpty;
+      outgoing.request.kind = comm::RequestKind::kExport;
       outgoing.request.step.step = steps_done_;
-      outgoing.request.post_hooks.emplace_back(
-          comm::SaveHook{.step = steps_done_, .directory = directory});
+      outgoing.request.body = directory;
       send(std::move(outgoing), number, static_cast<int>(rank));
     }
   }

@@ -38,7 +38,6 @@ class RequestBuilder {
         request.batch = payload_.batches[at(call.data_rank[rank])];
         request.pre_hooks.emplace_back(comm::DataTransferHook{});
       }
-      if (payload_.save) request.post_hooks.emplace_back(*payload_.save);
     }
     result_.n_main = static_cast<int>(result_.requests.size());
   }

@@ -6,6 +6,7 @@
 #include <variant>
 
 #include "orrery/base/error.h"
+#include "orrery/base/overload.h"
 #include "orrery/base/text.h"
 
 namespace orrery::master {
@@ -42,6 +43,20 @@ PlacedHook realloc_hook(const graph::ParamRealloc& realloc, const graph::Replica
           united(from.layout, to.layout)};
 }
 
+/// Without offload and release: dispatch() sees to them after the last use of a step.
+std::vector<graph::ParamRealloc> reallocations_of(const std::vector<graph::ResolvedHook>& hooks) {
+  std::vector<graph::ParamRealloc> found;
+  for (const graph::ResolvedHook& hook : hooks) {
+    std::visit(base::Overload{
+                   [&found](const graph::ParamRealloc& realloc) { found.push_back(realloc); },
+                   [](const graph::Offload&) {},
+                   [](const graph::Release&) {},
+               },
+               hook);
+  }
+  return found;
+}
+
 }  // namespace
 
 ReplicaState::ReplicaState(const graph::Graph& graph, const graph::ResidencyPolicy& policy,
@@ -60,12 +75,16 @@ ReplicaState::ReplicaState(const graph::Graph& graph, const graph::ResidencyPoli
   for (int call = 0; call < graph.size(); ++call) {
     hooks_.push_back(graph::hooks_of(graph, call, policy));
     for (const graph::ResolvedHook& hook : hooks_.back().post) {
-      if (const auto* release = std::get_if<graph::Release>(&hook)) {
-        find(release->replica).released_when_idle = true;
-      }
-      if (const auto* offload = std::get_if<graph::Offload>(&hook)) {
-        find(offload->replica).offloaded_when_idle = true;
-      }
+      std::visit(base::Overload{
+                     [](const graph::ParamRealloc&) {},
+                     [this](const graph::Offload& offload) {
+                       find(offload.replica).offloaded_when_idle = true;
+                     },
+                     [this](const graph::Release& release) {
+                       find(release.replica).released_when_idle = true;
+                     },
+                 },
+                 hook);
     }
   }
   begin_step();
@@ -127,11 +146,11 @@ bool ReplicaState::fits(const std::vector<const State*>& wanted) const {
 bool ReplicaState::must_flush_before(int call) const {
   if (!graph_->call(call).has_parameters) return false;
   std::vector<const State*> wanted = {&find({graph_->call(call).role, graph_->call(call).replica})};
-  for (const graph::ResolvedHook& hook : hooks_[static_cast<size_t>(call)].pre) {
-    const auto* realloc = std::get_if<graph::ParamRealloc>(&hook);
-    if (realloc == nullptr || is_current(*realloc)) continue;
-    const State& from = find(realloc->from);
-    if (from.changes_in_flush || find(realloc->to).changes_in_flush) return true;
+  for (const graph::ParamRealloc& realloc :
+       reallocations_of(hooks_[static_cast<size_t>(call)].pre)) {
+    if (is_current(realloc)) continue;
+    const State& from = find(realloc.from);
+    if (from.changes_in_flush || find(realloc.to).changes_in_flush) return true;
     wanted.push_back(&from);
   }
   return !fits(wanted);
@@ -151,13 +170,12 @@ ParameterHooks ReplicaState::dispatch(int call) {
   const graph::CallHooks& resolved = hooks_[static_cast<size_t>(call)];
   State& own = find({facts.role, facts.replica});
 
-  for (const graph::ResolvedHook& hook : resolved.pre) {
-    const auto* realloc = std::get_if<graph::ParamRealloc>(&hook);
-    if (realloc == nullptr || is_current(*realloc)) continue;
-    State& from = find(realloc->from);
-    State& to = find(realloc->to);
+  for (const graph::ParamRealloc& realloc : reallocations_of(resolved.pre)) {
+    if (is_current(realloc)) continue;
+    State& from = find(realloc.from);
+    State& to = find(realloc.to);
     fetch(from, hooks.pre);
-    hooks.pre.push_back(realloc_hook(*realloc, from.replica, to.replica, from.version));
+    hooks.pre.push_back(realloc_hook(realloc, from.replica, to.replica, from.version));
     to.version = from.version;
     to.residence = Residence::kDevice;
     to.held_in_flush = true;
@@ -168,14 +186,12 @@ ParameterHooks ReplicaState::dispatch(int call) {
     ++own.version;
     own.changes_in_flush = true;
   }
-  for (const graph::ResolvedHook& hook : resolved.post) {
-    const auto* realloc = std::get_if<graph::ParamRealloc>(&hook);
-    if (realloc == nullptr) continue;
-    State& to = find(realloc->to);
+  for (const graph::ParamRealloc& realloc : reallocations_of(resolved.post)) {
+    State& to = find(realloc.to);
     fetch(to, hooks.pre);
     ++to.version;
     to.changes_in_flush = true;
-    hooks.post.push_back(realloc_hook(*realloc, own.replica, to.replica, to.version));
+    hooks.post.push_back(realloc_hook(realloc, own.replica, to.replica, to.version));
   }
   if (--own.uses_left > 0) return hooks;
   // The last run of any call on this replica in this step takes it off the device, whichever call

@@ -141,7 +141,7 @@ void write_weights(const SafetensorsDirectory& stored, const fs::path& to,
 }
 
 [[noreturn]] void fail(const fs::path& directory, const std::string& reason) {
-  throw CheckpointError(
+  throw OutputError(
       base::concat("cannot write ", directory.string()),
       {.expected = "a new directory", .got = reason, .advice = "check space and permissions"});
 }

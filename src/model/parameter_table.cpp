@@ -65,23 +65,18 @@ class BlockBuilder {
   void add_all() {
     const int64_t h = a_.hidden_size;
     const IndexRange queries = scaled(even_part(a_.n_heads, place_), a_.head_dim);
-    const IndexRange kv = scaled(kv_heads_of(a_.n_kv_heads, place_), a_.head_dim);
-    // Ranks that share a key and value head: the first one counts it.
-    const bool is_kv_copy =
-        place_.n_tensor > a_.n_kv_heads && place_.tensor % (place_.n_tensor / a_.n_kv_heads) != 0;
-
     if (a_.has_norms_before()) norm("input_layernorm", h, a_.norm);
-    rows("self_attn.q_proj.weight", {a_.query_size(), h}, queries, false);
-    rows("self_attn.k_proj.weight", {a_.kv_size(), h}, kv, is_kv_copy);
-    rows("self_attn.v_proj.weight", {a_.kv_size(), h}, kv, is_kv_copy);
+    rows("self_attn.q_proj.weight", {a_.query_size(), h}, queries);
+    kv_rows("self_attn.k_proj.weight", {a_.kv_size(), h});
+    kv_rows("self_attn.v_proj.weight", {a_.kv_size(), h});
     if (a_.qkv_bias) {
-      rows("self_attn.q_proj.bias", {a_.query_size()}, queries, false);
-      rows("self_attn.k_proj.bias", {a_.kv_size()}, kv, is_kv_copy);
-      rows("self_attn.v_proj.bias", {a_.kv_size()}, kv, is_kv_copy);
+      rows("self_attn.q_proj.bias", {a_.query_size()}, queries);
+      kv_rows("self_attn.k_proj.bias", {a_.kv_size()});
+      kv_rows("self_attn.v_proj.bias", {a_.kv_size()});
     }
     if (a_.qk_norm_whole) {
-      part_of_norm("self_attn.q_norm.weight", a_.query_size(), queries, false);
-      part_of_norm("self_attn.k_norm.weight", a_.kv_size(), kv, is_kv_copy);
+      table_.add(part_of_norm("self_attn.q_norm.weight", a_.query_size(), queries));
+      table_.add(of_kv_heads(part_of_norm("self_attn.k_norm.weight", a_.kv_size(), kv_columns())));
     } else if (a_.qk_norm) {
       norm("self_attn.q_norm", a_.head_dim, a_.norm);
       norm("self_attn.k_norm", a_.head_dim, a_.norm);
@@ -103,11 +98,11 @@ class BlockBuilder {
   void add_mlp(const std::string& name, int64_t size, bool has_bias) {
     const int64_t h = a_.hidden_size;
     const IndexRange inner = even_part(size, place_);
-    if (a_.gated_mlp) rows(name + "gate_proj.weight", {size, h}, inner, false);
-    rows(name + "up_proj.weight", {size, h}, inner, false);
+    if (a_.gated_mlp) rows(name + "gate_proj.weight", {size, h}, inner);
+    rows(name + "up_proj.weight", {size, h}, inner);
     if (has_bias) {
-      if (a_.gated_mlp) rows(name + "gate_proj.bias", {size}, inner, false);
-      rows(name + "up_proj.bias", {size}, inner, false);
+      if (a_.gated_mlp) rows(name + "gate_proj.bias", {size}, inner);
+      rows(name + "up_proj.bias", {size}, inner);
     }
     columns(name + "down_proj.weight", {h, size}, inner);
     if (has_bias) whole(name + "down_proj.bias", {h}, InitRule::kZeros, 0);
@@ -120,8 +115,8 @@ class BlockBuilder {
     const IndexRange own = experts_of(experts.count, place_);
     for (int64_t e = own.first; e < own.end(); ++e) {
       const std::string expert = base::concat("mlp.experts.", e, ".");
-      rows(expert + "gate_proj.weight", {size, h}, {0, size}, false);
-      rows(expert + "up_proj.weight", {size, h}, {0, size}, false);
+      rows(expert + "gate_proj.weight", {size, h}, {0, size});
+      rows(expert + "up_proj.weight", {size, h}, {0, size});
       columns(expert + "down_proj.weight", {h, size}, {0, size});
     }
     if (experts.shared_intermediate_size == 0) return;
@@ -136,15 +131,14 @@ class BlockBuilder {
   }
 
   /// The weights of a norm over all heads: each tensor rank has those of its own.
-  void part_of_norm(const std::string& name, int64_t width, const IndexRange& part, bool is_copy) {
-    table_.add({.name = prefix_ + name,
-                .full_shape = {width},
-                .shape = {part.count},
-                .first = {part.first, 0},
-                .layer = layer_,
-                .split = TensorSplit::kRows,
-                .init = a_.norm == NormKind::kRmsPlusOne ? InitRule::kZeros : InitRule::kOnes,
-                .is_copy = is_copy});
+  ParameterSpec part_of_norm(const std::string& name, int64_t width, const IndexRange& part) {
+    return {.name = prefix_ + name,
+            .full_shape = {width},
+            .shape = {part.count},
+            .first = {part.first, 0},
+            .layer = layer_,
+            .split = TensorSplit::kRows,
+            .init = a_.norm == NormKind::kRmsPlusOne ? InitRule::kZeros : InitRule::kOnes};
   }
 
   /// The same on all tensor ranks.
@@ -159,21 +153,37 @@ class BlockBuilder {
                 .is_copy = place_.tensor > 0});
   }
 
+  void rows(const std::string& name, std::vector<int64_t> full, const IndexRange& part) {
+    table_.add(rows_of(name, std::move(full), part));
+  }
+  void kv_rows(const std::string& name, std::vector<int64_t> full) {
+    table_.add(of_kv_heads(rows_of(name, std::move(full), kv_columns())));
+  }
+
+  /// Of all columns of keys or values, those of this rank's heads.
+  IndexRange kv_columns() const { return scaled(kv_heads_of(a_.n_kv_heads, place_), a_.head_dim); }
+  /// Of ranks that have a key and value head in common the first one counts it.
+  ParameterSpec of_kv_heads(ParameterSpec spec) const {
+    spec.is_kv = true;
+    spec.is_copy =
+        place_.n_tensor > a_.n_kv_heads && place_.tensor % (place_.n_tensor / a_.n_kv_heads) != 0;
+    return spec;
+  }
+
   /// A weight, or (one extent) a bias.
-  void rows(const std::string& name, std::vector<int64_t> full, const IndexRange& part,
-            bool is_copy) {
+  ParameterSpec rows_of(const std::string& name, std::vector<int64_t> full,
+                        const IndexRange& part) const {
     std::vector<int64_t> shape = full;
     shape[0] = part.count;
     const bool is_weight = full.size() == 2;
-    table_.add({.name = prefix_ + name,
-                .full_shape = std::move(full),
-                .shape = std::move(shape),
-                .first = {part.first, 0},
-                .layer = layer_,
-                .split = TensorSplit::kRows,
-                .init = is_weight ? InitRule::kNormal : InitRule::kZeros,
-                .init_std = is_weight ? std_in_ : 0,
-                .is_copy = is_copy});
+    return {.name = prefix_ + name,
+            .full_shape = std::move(full),
+            .shape = std::move(shape),
+            .first = {part.first, 0},
+            .layer = layer_,
+            .split = TensorSplit::kRows,
+            .init = is_weight ? InitRule::kNormal : InitRule::kZeros,
+            .init_std = is_weight ? std_in_ : 0};
   }
 
   void columns(const std::string& name, std::vector<int64_t> full, const IndexRange& part) {

@@ -14,10 +14,10 @@ namespace orrery::model {
 namespace {
 
 [[noreturn]] void fail(const std::filesystem::path& path, const char* operation, int error) {
-  throw CheckpointError(base::concat(path.string(), ": ", operation),
-                        {.expected = "a complete file",
-                         .got = std::strerror(error),
-                         .advice = "check space and permissions of the folder"});
+  throw OutputError(base::concat(path.string(), ": ", operation),
+                    {.expected = "a complete file",
+                     .got = std::strerror(error),
+                     .advice = "check space and permissions of the folder"});
 }
 
 void write_all(int file, const void* from, size_t size, const std::filesystem::path& path) {

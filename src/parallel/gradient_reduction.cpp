@@ -22,10 +22,7 @@ std::vector<SharedParameter> shared_parts(model::Decoder& decoder, int64_t& buff
   std::vector<SharedParameter> parts;
   buffer_numel = 0;
   for (const model::ParameterSpec& spec : decoder.parameters().table().parameters) {
-    const bool is_kv = spec.name.find("self_attn.k_proj") != std::string::npos ||
-                       spec.name.find("self_attn.k_norm") != std::string::npos ||
-                       spec.name.find("self_attn.v_proj") != std::string::npos;
-    if (spec.split != model::TensorSplit::kWhole && !(is_kv && shares_heads)) continue;
+    if (spec.split != model::TensorSplit::kWhole && !(spec.is_kv && shares_heads)) continue;
     int64_t columns = 1;
     for (size_t i = 1; i < spec.shape.size(); ++i) columns *= spec.shape[i];
     parts.push_back(

@@ -69,7 +69,7 @@ class TraceReader {
       const auto duration = event.at("dur").get<int64_t>();
       step_ = std::atoll(arguments.at("step").get<std::string>().c_str());
       // Evaluations and what is saved lie between steps.
-      const bool is_of_step = name != "evaluate" && !name.starts_with("save");
+      const bool is_of_step = name != "evaluate" && name != "export" && !name.starts_with("save");
       if (is_of_step) busy_[step_].push_back({begin, begin + duration});
       const std::string call = arguments.value("call", std::string());
       const std::string what = call.empty() || call == name ? name : base::concat(call, ": ", name);

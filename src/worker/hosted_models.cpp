@@ -4,10 +4,10 @@
 #include <cmath>
 #include <utility>
 
+#include "orrery/algorithm/registry.h"
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
-#include "orrery/config/options.h"
 #include "orrery/graph/topology.h"
 #include "orrery/model/checkpoint_model.h"
 #include "orrery/model/hf_directory.h"
@@ -32,9 +32,8 @@ int64_t optimizer_steps(const config::Experiment& experiment, const graph::Graph
     if (call.role != role || call.kind != graph::CallKind::kTrainStep) continue;
     const config::CallConfig& call_config = *experiment.find_call(call.name);
     int64_t updates = n_steps;
-    for (const int64_t factor :
-         {graph.calls_per_step(i), config::option_or<int64_t>(call_config, "n_minibatches", 1),
-          config::option_or<int64_t>(call_config, "ppo_epochs", 1)}) {
+    for (const int64_t factor : {graph.calls_per_step(i),
+                                 algorithm::option_facts(call_config).optimizer_steps_per_call()}) {
       if (factor > 0 && updates > kMostUpdates / factor) return kMostUpdates;
       updates *= factor;
     }

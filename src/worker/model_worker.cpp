@@ -12,6 +12,7 @@
 #include "orrery/base/error.h"
 #include "orrery/base/fault.h"
 #include "orrery/base/json.h"  // reported values
+#include "orrery/base/overload.h"
 #include "orrery/base/text.h"
 #include "orrery/metrics/resident_memory.h"
 #include "orrery/model/hf_directory.h"
@@ -150,7 +151,7 @@ AllocationPurpose ModelWorker::memory_for(const comm::Request& request,
   const graph::Call& call = job_.graph.call(request.call);
   const std::string key = base::concat("call.", call.name, ".");
   std::string advice;
-  if (operation == "evaluate") {
+  if (request.kind == comm::RequestKind::kEvaluate) {
     advice = "lower evaluate.max_batch, max_prompts or max_new_tokens";
   } else if (request.kind == comm::RequestKind::kGenerate) {
     advice = base::concat("set or lower ", key, "max_cache_tokens, lower ", key, "max_batch or ",
@@ -212,17 +213,15 @@ void ModelWorker::run_hook(const comm::Request& request, const comm::Hook& hook,
                             .of = trace_arguments(request)};
   const auto memory = [&] { return memory_for(request, name); };
   timed(operation, trace_, reply, memory, [&] {
-    if (const auto* transfer = std::get_if<comm::DataTransferHook>(&hook)) {
-      run_transfers(transfer->transfers, registry_.workers(), store_);
-    } else if (const auto* save = std::get_if<comm::SaveHook>(&hook)) {
-      export_model(request, *save);
-    } else if (const auto* keep = std::get_if<comm::KeepSamplesHook>(&hook)) {
-      keep_samples(*keep);
-    } else if (const auto* realloc = std::get_if<comm::ReallocHook>(&hook)) {
-      moves_.run(*realloc);
-    } else {
-      moves_.run(std::get<comm::ResidencyHook>(hook));
-    }
+    std::visit(base::Overload{
+                   [&](const comm::DataTransferHook& transfer) {
+                     run_transfers(transfer.transfers, registry_.workers(), store_);
+                   },
+                   [&](const comm::ReallocHook& realloc) { moves_.run(realloc); },
+                   [&](const comm::ResidencyHook& residency) { moves_.run(residency); },
+                   [&](const comm::KeepSamplesHook& keep) { keep_samples(keep); },
+               },
+               hook);
   });
 }
 
@@ -251,12 +250,17 @@ void ModelWorker::run_request(const comm::Request& request, comm::Reply& reply) 
         return evaluate(request, reply);
       case comm::RequestKind::kSave:
         return save(request);
+      case comm::RequestKind::kExport:
+        return export_model(request);
       case comm::RequestKind::kSaveEnd:
         reply.saved = checkpoint_->wait();
         return;
-      default:
-        throw CallError(base::concat("this version has no ", handle));
+      case comm::RequestKind::kEmpty:
+      case comm::RequestKind::kFlush:
+      case comm::RequestKind::kExit:
+        break;
     }
+    throw CallError(base::concat("a request ", handle, " is the loop's, not a worker's"));
   });
   // What was written in the background meanwhile, or why it could not be.
   try {
@@ -456,17 +460,17 @@ void ModelWorker::evaluate(const comm::Request& request, comm::Reply& reply) {
   reply.evaluated = std::move(evaluation.records);
 }
 
-void ModelWorker::export_model(const comm::Request& request, const comm::SaveHook& hook) {
+void ModelWorker::export_model(const comm::Request& request) {
   const HostedModel& model = *hosted_call(request.call).model;
   if (model.at.data > 0) return;  // data ranks hold the same parameters
   const config::ModelConfig* const config = job_.experiment.find_model(model.replica.id.role);
   model::HfExport options;
   if (config != nullptr) options.companions_from = config->path;  // its tokenizer goes along
   if (model.decoder->shard().place.is_whole()) {
-    return model::save_hf(hook.directory, *model.decoder, options);
+    return model::save_hf(request.body, *model.decoder, options);
   }
   const auto whole = parallel::gather_model(*model.decoder, model.groups);
-  if (whole != nullptr) model::save_hf(hook.directory, *whole, options);
+  if (whole != nullptr) model::save_hf(request.body, *whole, options);
 }
 
 }  // namespace orrery::worker

@@ -4,7 +4,6 @@
 #include <exception>
 #include <functional>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include "orrery/base/clock.h"
@@ -22,13 +21,6 @@ struct Pending {
   comm::Request request;
   comm::Reply reply;
 };
-
-/// Hooks after the handle that need no other worker run at once: the model is still warm, and the
-/// others are not kept waiting for a peer that saves.
-bool is_worker_local(const comm::Hook& hook) {
-  return std::holds_alternative<comm::SaveHook>(hook) ||
-         std::holds_alternative<comm::ResidencyHook>(hook);
-}
 
 /// The master says it, once for all workers that report the same; only what it cannot be told is
 /// logged here.
@@ -67,12 +59,12 @@ class Flush {
     const auto handle = [this](Pending& p) {
       if (p.request.kind != comm::RequestKind::kEmpty) handlers_.run_request(p.request, p.reply);
       for (const comm::Hook& hook : p.request.post_hooks) {
-        if (is_worker_local(hook)) handlers_.run_hook(p.request, hook, p.reply);
+        if (!comm::meets_other_workers(hook)) handlers_.run_hook(p.request, hook, p.reply);
       }
     };
     const auto shared_post_hooks = [this, &channel](Pending& p) {
       for (const comm::Hook& hook : p.request.post_hooks) {
-        if (!is_worker_local(hook)) handlers_.run_hook(p.request, hook, p.reply);
+        if (comm::meets_other_workers(hook)) handlers_.run_hook(p.request, hook, p.reply);
       }
       channel.reply(p.reply);
     };

@@ -9,6 +9,8 @@
 namespace orrery::cli {
 namespace {
 
+using config::Resume;
+
 std::string config_with(const std::string& section, const std::string& line) {
   return "[" + section + "]\n" +
          (section.starts_with("call") ? "interface = grpo\n" : "id_field = key\n") + line + "\n";
@@ -20,14 +22,33 @@ ConfigChanges changes_of(const std::string& section, const std::string& before,
                          algorithm::interface_schemas(), accept);
 }
 
+Resume meaning_in(const std::string& interface, const std::string& key) {
+  return meaning_of_change(key, algorithm::interface_schemas().at(interface));
+}
+
 TEST(ResumeRules, SayWhatBecomesOfAKey) {
-  EXPECT_EQ(meaning_of_change("experiment.output_dir"), KeyChange::kFree);
-  EXPECT_EQ(meaning_of_change("evaluate.every_steps"), KeyChange::kFree);
-  EXPECT_EQ(meaning_of_change("call.actor_gen.layout"), KeyChange::kFree);
-  EXPECT_EQ(meaning_of_change("model.actor.lr"), KeyChange::kNoted);
-  EXPECT_EQ(meaning_of_change("call.actor_train.clip_range"), KeyChange::kAccepted);
-  EXPECT_EQ(meaning_of_change("dataset.train.prompt_prefix"), KeyChange::kAccepted);
-  EXPECT_EQ(meaning_of_change("a_section_of_another_version.key"), KeyChange::kNever);
+  EXPECT_EQ(meaning_of_change("experiment.output_dir"), Resume::kFree);
+  EXPECT_EQ(meaning_of_change("evaluate.every_steps"), Resume::kFree);
+  EXPECT_EQ(meaning_of_change("evaluate.math.samples"), Resume::kFree);
+  EXPECT_EQ(meaning_of_change("dataset.train.path"), Resume::kFree);
+  EXPECT_EQ(meaning_of_change("call.actor_gen.layout"), Resume::kFree);
+  EXPECT_EQ(meaning_of_change("model.actor.lr"), Resume::kNoted);
+  EXPECT_EQ(meaning_of_change("experiment.total_steps"), Resume::kNoted);
+  EXPECT_EQ(meaning_of_change("model.actor.path"), Resume::kRefused);
+  EXPECT_EQ(meaning_of_change("dataset.train.prompt_prefix"), Resume::kRefused);
+}
+
+TEST(ResumeRules, LookIntoTheOptionsOfTheInterface) {
+  EXPECT_EQ(meaning_in("grpo", "call.train.clip_range"), Resume::kRefused);
+  EXPECT_EQ(meaning_in("command_reward", "call.reward.concurrency"), Resume::kFree);
+  EXPECT_EQ(meaning_in("command_reward", "call.reward.timeout_seconds"), Resume::kNoted);
+  EXPECT_EQ(meaning_in("command_reward", "call.reward.on_failed_answer"), Resume::kRefused);
+}
+
+TEST(ResumeRules, SayWhatBecomesOfAKeyOfAnotherVersion) {
+  EXPECT_EQ(meaning_of_change("checkpoint.key_of_another_version"), Resume::kFree);
+  EXPECT_EQ(meaning_of_change("model.actor.key_of_another_version"), Resume::kRefused);
+  EXPECT_EQ(meaning_of_change("a_section_of_another_version.key"), Resume::kNever);
 }
 
 /// Architecture, tokenizer, seed, order of the data, graph.

@@ -32,7 +32,7 @@ inline Request request_for_test() {
   request.pre_hooks = {
       DataTransferHook{{{.source = 0, .destinations = {1, 2}, .batch = batch_for_test()}}}};
   request.post_hooks = {
-      SaveHook{.step = 12, .directory = "models/12"},
+      ReallocHook{.role = "actor", .from = 1, .from_role = "ref", .eta = 0.5, .version = 12},
       ResidencyHook{.role = "ref", .replica = 1, .action = ResidencyHook::kRelease}};
   request.batch = batch_for_test();
   request.rows = {{.dataset = 1, .row = 5, .epoch = 0, .id = {7}}};

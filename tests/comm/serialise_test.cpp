@@ -46,7 +46,7 @@ TEST(Serialise, BringsBackEveryFieldOfARequest) {
   EXPECT_EQ(transfers[0].destinations, (std::vector<int>{1, 2}));
   EXPECT_EQ(transfers[0].batch, sent.batch);
   ASSERT_EQ(got.post_hooks.size(), 2u);
-  EXPECT_EQ(std::get<SaveHook>(got.post_hooks[0]).directory, "models/12");
+  EXPECT_EQ(std::get<ReallocHook>(got.post_hooks[0]).from_role, "ref");
   EXPECT_EQ(std::get<ResidencyHook>(got.post_hooks[1]).replica, 1);
   EXPECT_EQ(std::get<ResidencyHook>(got.post_hooks[1]).action, ResidencyHook::kRelease);
 }
@@ -89,7 +89,7 @@ TEST(Serialise, RefusesAMessageOfAnotherVersion) {
   set_envelope(bytes, envelope);
   const std::string text = problem_with(bytes);
   EXPECT_NE(text.find("another version"), std::string::npos) << text;
-  EXPECT_NE(text.find("version 3"), std::string::npos) << text;
+  EXPECT_NE(text.find("version " + std::to_string(Envelope::kVersion)), std::string::npos) << text;
 }
 
 TEST(Serialise, RefusesAReplyWhereARequestIsDue) {
@@ -134,6 +134,12 @@ TEST(Message, NamesHandlesAndHooks) {
   EXPECT_EQ(name_of(RequestKind::kTrainStep), "train_step");
   EXPECT_EQ(name_of(Hook(ReallocHook{})), "param_realloc");
   EXPECT_EQ(name_of(Hook(ResidencyHook{.action = ResidencyHook::kOffload})), "offload");
+}
+
+TEST(Message, SaysWhichHooksMeetOtherWorkers) {
+  EXPECT_TRUE(meets_other_workers(DataTransferHook{}));
+  EXPECT_TRUE(meets_other_workers(ReallocHook{}));
+  EXPECT_FALSE(meets_other_workers(ResidencyHook{}));
 }
 
 }  // namespace

@@ -307,22 +307,24 @@ TEST(Where, FindsTheKeyItsSectionOrTheFile) {
 }
 
 TEST(DropConsequences, KeepsOnlyWhatTheReaderDidNotSay) {
-  std::vector<Problem> problems = {{"x", 1, "call.a.kind: must be one of"},
-                                   {"x", 2, "model.b.path is missing"},
-                                   {"x", 3, "call.a.kind: the reader's own second"},
-                                   {"x", 1, "call.a.kind: interface gen has no "},
-                                   {"x", 2, "model.b.path: cannot read"},
-                                   {"x", 4, "call.a.kindness: another key"},
-                                   {"x", 5, "call.a.layout: one fault"},
-                                   {"x", 5, "call.a.layout: another fault"}};
+  std::vector<Problem> problems = {{"x", 1, "call.a.kind: must be one of", "call.a.kind"},
+                                   {"x", 2, "model.b.path is missing", "model.b.path"},
+                                   {"x", 3, "there is no [dataset.X]"},
+                                   {"x", 1, "call.a.kind: interface gen has no ", "call.a.kind"},
+                                   {"x", 2, "model.b.path: cannot read", "model.b.path"},
+                                   {"x", 3, "of no single key either"},
+                                   {"x", 4, "call.a.kindness: another key", "call.a.kindness"},
+                                   {"x", 5, "call.a.layout: one fault", "call.a.layout"},
+                                   {"x", 5, "call.a.layout: another fault", "call.a.layout"}};
 
   drop_consequences(problems, 3);
 
   Texts texts;
   for (const Problem& problem : problems) texts.push_back(problem.text);
   EXPECT_EQ(texts, (Texts{"call.a.kind: must be one of", "model.b.path is missing",
-                          "call.a.kind: the reader's own second", "call.a.kindness: another key",
-                          "call.a.layout: one fault", "call.a.layout: another fault"}));
+                          "there is no [dataset.X]", "of no single key either",
+                          "call.a.kindness: another key", "call.a.layout: one fault",
+                          "call.a.layout: another fault"}));
 }
 
 TEST(ThrowIfProblems, ListsAllAndExitsWithTwo) {

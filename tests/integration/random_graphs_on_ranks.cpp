@@ -13,6 +13,7 @@
 #include "master/random_trial_for_test.h"
 #include "master/simulated_workers.h"  // lengths_for_test
 #include "orrery/base/error.h"
+#include "orrery/base/overload.h"
 #include "orrery/base/text.h"
 #include "orrery/comm/mpi_communicator.h"
 #include "orrery/comm/mpi_control_channel.h"
@@ -62,11 +63,15 @@ class CollectiveWorker final : public worker::Handlers {
   void begin(const comm::Request& request) override { store_.clear(request.clear); }
 
   void run_hook(const comm::Request&, const comm::Hook& hook, comm::Reply&) override {
-    if (const auto* transfer = std::get_if<comm::DataTransferHook>(&hook)) {
-      worker::run_transfers(transfer->transfers, registry_.workers(), store_);
-    } else if (const auto* realloc = std::get_if<comm::ReallocHook>(&hook)) {
-      meet(*realloc);
-    }
+    std::visit(base::Overload{
+                   [this](const comm::DataTransferHook& transfer) {
+                     worker::run_transfers(transfer.transfers, registry_.workers(), store_);
+                   },
+                   [this](const comm::ReallocHook& realloc) { meet(realloc); },
+                   [](const comm::ResidencyHook&) {},
+                   [](const comm::KeepSamplesHook&) {},
+               },
+               hook);
   }
 
   void run_request(const comm::Request& request, comm::Reply& reply) override {

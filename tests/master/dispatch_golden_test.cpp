@@ -39,11 +39,11 @@ json names_of(const std::vector<comm::Hook>& hooks) {
   return names;
 }
 
-/// Here an evaluation is a request of its own, after the step.
-json without_evaluation(const json& names) {
+/// Here an evaluation and an export are requests of their own, after the step.
+json without_requests(const json& names) {
   json rest = json::array();
   for (const json& name : names) {
-    if (name != "evaluate") rest.push_back(name);
+    if (name != "evaluate" && name != "save") rest.push_back(name);
   }
   return rest;
 }
@@ -133,9 +133,6 @@ class Pass {
     flops_ += plan.flops;
     const std::vector<std::vector<int>> rows_of_rank = plan.rows;
     plan.payload.hooks = parameter_hooks(call);
-    if (case_["should_save"].get<bool>() && call.kind == graph::CallKind::kTrainStep) {
-      plan.payload.save = comm::SaveHook{};
-    }
     const CallRequests requests = build_requests(std::move(plan.payload), n_workers_);
 
     check_split(call, rows_of_rank, expect);
@@ -311,7 +308,7 @@ class Pass {
       EXPECT_EQ(got.worker, want.at("worker").get<int>());
       EXPECT_EQ(comm::name_of(got.request.kind), want.at("handle_name").get<std::string>());
       EXPECT_EQ(names_of(got.request.pre_hooks), want.at("pre_hooks"));
-      EXPECT_EQ(names_of(got.request.post_hooks), without_evaluation(want.at("post_hooks")));
+      EXPECT_EQ(names_of(got.request.post_hooks), without_requests(want.at("post_hooks")));
       if (i >= at(requests.n_main)) continue;
       const int rank = static_cast<int>(i);
       EXPECT_EQ(shard_name(source, topology.coordinate(rank), topology.size()),

@@ -6,6 +6,7 @@
 #include <optional>
 #include <sstream>
 
+#include "orrery/base/overload.h"
 #include "orrery/graph/topology.h"
 
 namespace orrery::master {
@@ -18,17 +19,17 @@ bool is_in(const std::vector<int>& list, int item) {
   return std::find(list.begin(), list.end(), item) != list.end();
 }
 
-bool is_worker_local(const comm::Hook& hook) {
-  return std::holds_alternative<comm::SaveHook>(hook) ||
-         std::holds_alternative<comm::ResidencyHook>(hook);
-}
-
-/// Whether all workers of a call's layout do it together.
+/// What counts as time of calls.
 bool is_of_call(const comm::Request& request) {
   return request.kind == comm::RequestKind::kGenerate ||
          request.kind == comm::RequestKind::kInference ||
          request.kind == comm::RequestKind::kTrainStep ||
          request.kind == comm::RequestKind::kEvaluate;
+}
+
+/// Whether all workers of a call's layout do it together.
+bool is_collective(const comm::Request& request) {
+  return is_of_call(request) || request.kind == comm::RequestKind::kExport;
 }
 
 bool is_transfer(const comm::Hook* hook) {
@@ -117,7 +118,7 @@ void SimulatedWorkers::flush(int index) {
     }
     if (request->kind != comm::RequestKind::kEmpty) handles.push_back({request, reply});
     for (const comm::Hook& hook : request->post_hooks) {
-      (is_worker_local(hook) ? handles : post_hooks).push_back({request, reply, &hook});
+      (comm::meets_other_workers(hook) ? post_hooks : handles).push_back({request, reply, &hook});
     }
     post_hooks.push_back({.request = request, .reply = reply, .hook = nullptr, .is_reply = true});
   }
@@ -258,7 +259,7 @@ std::vector<int> SimulatedWorkers::participants(const Action& action) const {
     }
     return {united.begin(), united.end()};
   }
-  if (is_of_call(*action.request)) return graph_.call(action.request->call).layout.workers;
+  if (is_collective(*action.request)) return graph_.call(action.request->call).layout.workers;
   return {action.reply->worker};
 }
 
@@ -309,39 +310,47 @@ bool SimulatedWorkers::run_collective(const std::vector<int>& participants) {
 
 void SimulatedWorkers::run_hook(int index, const comm::Hook& hook) {
   Worker& worker = workers_[at(index)];
-  if (const auto* residency = std::get_if<comm::ResidencyHook>(&hook)) {
-    Parameters& parameters = worker.parameters.at({residency->role, residency->replica});
-    switch (residency->action) {
-      case comm::ResidencyHook::kOffload:
-        EXPECT_EQ(parameters.residence, Residence::kDevice);
-        parameters.residence = Residence::kHost;
-        break;
-      case comm::ResidencyHook::kPrefetch:
-        EXPECT_EQ(parameters.residence, Residence::kHost);
-        parameters.residence = Residence::kDevice;
-        break;
-      case comm::ResidencyHook::kRelease:
-        EXPECT_EQ(parameters.residence, Residence::kDevice);
-        parameters = {.version = -1, .residence = Residence::kAbsent};
-        break;
+  std::visit(
+      base::Overload{
+          [&worker](const comm::ResidencyHook& residency) { move_parameters(residency, worker); },
+          [&worker](const comm::ReallocHook& realloc) { fill_parameters(realloc, worker); },
+          [](const comm::DataTransferHook&) {},  // exchange() has done it
+          [](const comm::KeepSamplesHook&) {},
+      },
+      hook);
+}
+
+void SimulatedWorkers::move_parameters(const comm::ResidencyHook& hook, Worker& worker) {
+  Parameters& parameters = worker.parameters.at({hook.role, hook.replica});
+  switch (hook.action) {
+    case comm::ResidencyHook::kOffload:
+      EXPECT_EQ(parameters.residence, Residence::kDevice);
+      parameters.residence = Residence::kHost;
+      break;
+    case comm::ResidencyHook::kPrefetch:
+      EXPECT_EQ(parameters.residence, Residence::kHost);
+      parameters.residence = Residence::kDevice;
+      break;
+    case comm::ResidencyHook::kRelease:
+      EXPECT_EQ(parameters.residence, Residence::kDevice);
+      parameters = {.version = -1, .residence = Residence::kAbsent};
+      break;
+  }
+}
+
+void SimulatedWorkers::fill_parameters(const comm::ReallocHook& hook, Worker& worker) {
+  const std::string& from_role = hook.from_role.empty() ? hook.role : hook.from_role;
+  const auto from = worker.parameters.find({from_role, hook.from});
+  if (from != worker.parameters.end()) {
+    EXPECT_EQ(from->second.residence, Residence::kDevice) << "sends parameters from the host";
+    if (from_role == hook.role) {
+      EXPECT_EQ(from->second.version, static_cast<int64_t>(hook.version));
     }
-  } else if (const auto* realloc = std::get_if<comm::ReallocHook>(&hook)) {
-    const std::string& from_role = realloc->from_role.empty() ? realloc->role : realloc->from_role;
-    const auto from = worker.parameters.find({from_role, realloc->from});
-    if (from != worker.parameters.end()) {
-      EXPECT_EQ(from->second.residence, Residence::kDevice) << "sends parameters from the host";
-      if (from_role == realloc->role) {
-        EXPECT_EQ(from->second.version, static_cast<int64_t>(realloc->version));
-      }
-    }
-    const auto to = worker.parameters.find({realloc->role, realloc->to});
-    if (to != worker.parameters.end()) {
-      EXPECT_NE(to->second.residence, Residence::kHost);
-      to->second = {.version = static_cast<int64_t>(realloc->version),
-                    .residence = Residence::kDevice};
-    }
-  } else if (std::holds_alternative<comm::SaveHook>(hook)) {
-    ++n_saves_;
+  }
+  const auto to = worker.parameters.find({hook.role, hook.to});
+  if (to != worker.parameters.end()) {
+    EXPECT_NE(to->second.residence, Residence::kHost);
+    to->second = {.version = static_cast<int64_t>(hook.version), .residence = Residence::kDevice};
   }
 }
 
@@ -371,6 +380,9 @@ void SimulatedWorkers::run_request(int index, Action& action) {
       // Rises up to the fourth step.
       action.reply->evaluation.scalar("rising",
                                       static_cast<double>(std::min<int64_t>(request.step.step, 4)));
+      break;
+    case comm::RequestKind::kExport:
+      ++n_saves_;
       break;
     case comm::RequestKind::kSave:
       ++n_saves_;

@@ -92,6 +92,8 @@ class SimulatedWorkers {
   bool run_collective(const std::vector<int>& participants);
   void run_request(int worker, Action& action);
   void run_hook(int worker, const comm::Hook& hook);
+  static void move_parameters(const comm::ResidencyHook& hook, Worker& worker);
+  static void fill_parameters(const comm::ReallocHook& hook, Worker& worker);
   void run_call(int worker, Action& action);
   void check_version(int worker, const graph::Call& call, const comm::Request& request);
   std::vector<int> participants(const Action& action) const;

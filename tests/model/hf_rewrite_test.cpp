@@ -79,6 +79,13 @@ TEST(RewriteHf, ReplacesWholeOrNotAtAll) {
   EXPECT_TRUE(fs::exists(to / "generation_config.json"));
 }
 
+TEST(RewriteHf, SaysWhatTheFileSystemRefusesAsFailedOutput) {
+  const TemporaryFolder folder;
+  std::ofstream(folder / "file") << "in the way";
+
+  EXPECT_THROW(rewrite_hf(kModel, folder / "file" / "model", {}), OutputError);
+}
+
 TEST(RewriteHf, RefusesNumbersThatAreNotFinite) {
   const TemporaryFolder folder;
   Decoder decoder = load_hf(kModel);

@@ -44,6 +44,18 @@ TEST(ParameterTable, HasFusedWeightsAsNeighbours) {
   EXPECT_EQ(table.find("model.layers.3.mlp.up_proj.weight"), nullptr);
 }
 
+TEST(ParameterTable, SaysWhichParametersBelongToKeyAndValueHeads) {
+  std::vector<std::string> found;
+  for (const ParameterSpec& spec : parameter_table(small_architecture("qwen2")).parameters) {
+    if (spec.layer == 1 && spec.is_kv) found.push_back(spec.name);
+  }
+
+  EXPECT_EQ(found,
+            (std::vector<std::string>{
+                "model.layers.0.self_attn.k_proj.weight", "model.layers.0.self_attn.v_proj.weight",
+                "model.layers.0.self_attn.k_proj.bias", "model.layers.0.self_attn.v_proj.bias"}));
+}
+
 TEST(ParameterTable, SplitsRowsColumnsAndNothingAndDecaysMatricesOnly) {
   const ParameterTable table = parameter_table(small_architecture("qwen2"));
   const auto& q = *table.find("model.layers.0.self_attn.q_proj.weight");

@@ -16,6 +16,7 @@ constexpr const char* kTrace = R"([
 {"ph":"C","name":"resident_bytes","ts":3,"pid":0,"args":{"value":500}},
 {"ph":"C","name":"resident_bytes","ts":4,"pid":0,"args":{"value":400}},
 {"ph":"X","name":"evaluate","cat":"call","ts":9000000,"dur":2000000,"pid":0,"tid":0,"args":{"step":"1","call":"actor_train"}},
+{"ph":"X","name":"export","cat":"call","ts":12000000,"dur":2000000,"pid":0,"tid":0,"args":{"step":"1","call":"actor_train"}},
 {"ph":"X","name":"torn","ca)";
 
 TEST(WorkerTimes, CountsWhatOverlapsOnce) {
@@ -23,7 +24,7 @@ TEST(WorkerTimes, CountsWhatOverlapsOnce) {
 
   EXPECT_EQ(times.name, "worker 0 on node");
   EXPECT_THAT(times.busy_seconds.steps, ElementsAre(1));
-  EXPECT_THAT(times.busy_seconds.values, ElementsAre(3.0));  // 1 s to 4 s; no evaluation
+  EXPECT_THAT(times.busy_seconds.values, ElementsAre(3.0));  // 1 s to 4 s; no evaluation, no export
   EXPECT_EQ(times.of_span.at("actor_gen"), 2.0);
   EXPECT_EQ(times.of_span.at("actor_gen: prefetch"), 2.0);
 }

@@ -75,15 +75,15 @@ TEST(RequestLoop, RunsAFlushInThreePhases) {
   Log log;
   RecordingHandlers handlers(log);
   ScriptedChannel channel({request(1, RequestKind::kTrainStep, {comm::DataTransferHook{}},
-                                   {comm::SaveHook{}, comm::ReallocHook{}}),
+                                   {comm::ReallocHook{}, comm::ResidencyHook{}}),
                            request(2, RequestKind::kInference, {comm::DataTransferHook{}}),
                            request(0, RequestKind::kFlush), request(0, RequestKind::kExit)},
                           log);
 
   serve_requests(channel, handlers, 0);
 
-  EXPECT_EQ(log, (Log{"data_transfer 1", "data_transfer 2", "train_step 1", "save 1", "inference 2",
-                      "param_realloc 1", "reply 1", "reply 2"}));
+  EXPECT_EQ(log, (Log{"data_transfer 1", "data_transfer 2", "train_step 1", "offload 1",
+                      "inference 2", "param_realloc 1", "reply 1", "reply 2"}));
 }
 
 TEST(RequestLoop, RunsOnlyTheHooksOfASideRequest) {

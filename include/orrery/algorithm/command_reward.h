@@ -47,6 +47,7 @@ struct CommandRewardOptions : OverlongOptions {
   template <class Visitor>
   static void visit_fields(Visitor& field) {
     using C = CommandRewardOptions;
+    // A resumed run: what one does about a verifier that is too slow decides about answers to come.
     field(&C::command, "command",
           "program and arguments, found by PATH or relative to the working directory; quotes keep "
           "words together",
@@ -56,35 +57,35 @@ struct CommandRewardOptions : OverlongOptions {
           "their rewards",
           config::python_function());
     field(&C::python, "python", "Python that runs the function, by PATH or a path",
-          config::anything());
+          config::anything().on_resume(config::Resume::kFree));
     field(&C::batch_size, "batch_size", "answers that the function is given at once, at most",
-          config::in_range(1, 4096));
+          config::in_range(1, 4096).on_resume(config::Resume::kFree));
     field(&C::max_memory_gib, "max_memory_gib",
           "a process of the function that holds more memory after its answers is started again",
-          config::above(0));
+          config::above(0).on_resume(config::Resume::kFree));
     field(&C::timeout_seconds, "timeout_seconds",
           "how long one answer may take, the first one with the command's start; or the answers "
           "that a "
           "function is given at once, the first ones 60 s longer",
-          config::above(0));
+          config::above(0).on_resume(config::Resume::kNoted));
     field(&C::restarts, "restarts",
           "how often an answer at which the command ended or spoke nonsense is asked for again",
-          config::at_least(0));
+          config::at_least(0).on_resume(config::Resume::kNoted));
     field(&C::concurrency, "concurrency", "processes of the command on each worker",
-          config::in_range(1, 1024));
+          config::in_range(1, 1024).on_resume(config::Resume::kFree));
     field(&C::while_generating, "while_generating",
           "judge answers that are finished while others are still generated, where both calls are "
           "on one worker",
-          config::anything());
+          config::anything().on_resume(config::Resume::kFree));
     field(&C::on_failed_answer, "on_failed_answer",
           "an answer without a reward: stop the job, leave it out of the training, or give it this "
           "reward (null leaves out)",
           failed_answer_choice());
     field(&C::max_failed_share, "max_failed_share",
           "share of a step's answers without a reward above which the job stops",
-          config::in_range(0, 1));
+          config::in_range(0, 1).on_resume(config::Resume::kFree));
     field(&C::max_failed_share_20_steps, "max_failed_share_20_steps", "the same over 20 steps",
-          config::in_range(0, 1));
+          config::in_range(0, 1).on_resume(config::Resume::kFree));
     OverlongOptions::visit_fields(field);
     field(&C::dump_samples, "dump_samples", "write prompts, answers and rewards to samples/",
           config::anything());

@@ -10,6 +10,7 @@
 
 #include "orrery/algorithm/agreements.h"
 #include "orrery/algorithm/interface.h"
+#include "orrery/algorithm/option_facts.h"
 #include "orrery/algorithm/option_problem.h"
 #include "orrery/config/experiment.h"
 #include "orrery/config/load.h"  // Problem
@@ -53,6 +54,7 @@ struct Registration {
   std::function<std::unique_ptr<Interface>(const std::vector<config::Option>&)> make;
   /// What is wrong with the options of this call beyond the range of each one.
   std::function<std::vector<OptionProblem>(const config::CallConfig&)> problems;
+  std::function<OptionFacts(const std::vector<config::Option>&)> facts;
   /// Options that other interfaces have by the same name and that this one states for itself.
   std::vector<std::string> own_options = {};
 };
@@ -68,6 +70,9 @@ Registration registration_of(std::vector<InterfaceSignature> signatures,
   result.own_options = std::move(own_options);
   result.make = [](const std::vector<config::Option>& options) -> std::unique_ptr<Interface> {
     return std::make_unique<T>(config::parse_options<Options>(options));
+  };
+  result.facts = [](const std::vector<config::Option>& options) {
+    return facts_of(config::parse_options<Options>(options));
   };
   result.problems = [](const config::CallConfig& call) -> std::vector<OptionProblem> {
     const auto options = config::parse_options<Options>(call.options);
@@ -102,6 +107,10 @@ bool only_reads_texts(const config::Experiment& experiment, const std::string& r
 /// Throws ConfigError for an unknown name or option. Local.
 std::unique_ptr<Interface> make_interface(const std::string& name,
                                           const std::vector<config::Option>& options);
+
+/// What the options of a call tell others; for an unknown interface the defaults. Throws as
+/// make_interface.
+OptionFacts option_facts(const config::CallConfig& call);
 
 /// What is wrong with the options of a call beyond the range of each one; for an unknown interface
 /// nothing. Throws what looking at them throws.

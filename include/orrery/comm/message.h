@@ -28,6 +28,7 @@ enum class RequestKind : uint8_t {
   kLoad = 4,       ///< read `rows`, or `batch` of the checkpoint of before, into the store
   kEvaluate = 5,   ///< run the evaluation
   kSave = 6,       ///< copy what survives and begin to write it to `body`
+  kExport = 7,     ///< write the model of the call to the directory `body`
   kFlush = 8,      ///< run all requests received since the last flush
   kExit = 9,       ///< leave the request loop
   kSaveEnd = 11,   ///< wait until that is written
@@ -49,8 +50,13 @@ struct Transfer {
   }
 };
 
+// Each kind of hook says whether its receiver meets other workers in it. A hook after the request
+// that meets nobody runs at once, while its model is still warm; the others wait for the end of the
+// flush, so that nobody is kept waiting.
+
 /// Moves samples between workers before what is asked for.
 struct DataTransferHook {
+  static constexpr bool kMeetsOthers = true;
   std::vector<Transfer> transfers = {};  ///< those in which the receiver of the request takes part
 
   template <class Archive>
@@ -61,6 +67,7 @@ struct DataTransferHook {
 
 /// Parameters of replica `to` of `role` = eta * from + (1 - eta) * to.
 struct ReallocHook {
+  static constexpr bool kMeetsOthers = true;
   std::string role = {};
   int from = 0;                ///< replica index, of `from_role`
   int to = 0;                  ///< replica index, of `role`
@@ -76,6 +83,7 @@ struct ReallocHook {
 
 /// Where the parameters of a replica live from now on.
 struct ResidencyHook {
+  static constexpr bool kMeetsOthers = false;
   enum Action : uint8_t {
     kOffload = 0,   ///< device -> host
     kPrefetch = 1,  ///< host -> device
@@ -91,20 +99,10 @@ struct ResidencyHook {
   }
 };
 
-/// Exports the model that was just trained to `directory`.
-struct SaveHook {
-  int64_t step = 0;
-  std::string directory = {};
-
-  template <class Archive>
-  void serialize(Archive& archive) {
-    archive(step, directory);
-  }
-};
-
 /// Copies these samples, for the kSave that follows to write them too: those that a resumed run
 /// needs.
 struct KeepSamplesHook {
+  static constexpr bool kMeetsOthers = false;
   std::vector<data::BatchMetadata> batches = {};  ///< each: keys that all of its samples have here
 
   template <class Archive>
@@ -113,10 +111,12 @@ struct KeepSamplesHook {
   }
 };
 
-using Hook = std::variant<DataTransferHook, ReallocHook, ResidencyHook, SaveHook, KeepSamplesHook>;
+using Hook = std::variant<DataTransferHook, ReallocHook, ResidencyHook, KeepSamplesHook>;
 
 /// Name of the kind of hook, as in time records: `data_transfer`, `param_realloc`, ...
 std::string_view name_of(const Hook& hook);
+
+bool meets_other_workers(const Hook& hook);
 
 /// When a request happens.
 struct StepInfo {
@@ -145,8 +145,8 @@ struct Request {
   std::vector<data::RowRef> rows = {};  ///< kLoad: what to read now
   std::vector<data::RowRef> prefetch = {};  ///< what will be asked for next
   std::vector<data::SampleId> clear = {};   ///< forget these, before the hooks
-  /// kSave: the directory; kEvaluate: the set's name; of calls: a key whose values the reply
-  /// reports (kReportedValues).
+  /// kSave, kExport: the directory; kEvaluate: the set's name; of calls: a key whose values the
+  /// reply reports (kReportedValues).
   std::string body = {};
 
   /// Without `sequence`, which is in the envelope.

@@ -30,6 +30,7 @@ struct Problem {
   std::string file;
   int line = 0;
   std::string text;
+  std::string key = {};  ///< that it is about, `call.actor_gen.n_seqs`; empty: no single one
 
   /// `grpo.cfg:12: unknown key ...`
   std::string message() const;

@@ -22,6 +22,8 @@ Check whole_numbers();
 
 /// What an evaluation set asks for.
 struct EvaluationSetConfig {
+  static constexpr Resume kOnResume = Resume::kFree;
+
   std::string dataset;
   int64_t samples = 1;
   std::string k;

@@ -32,31 +32,37 @@ struct ExperimentSection {
   template <class Visitor>
   static void visit_fields(Visitor& field) {
     using C = ExperimentSection;
-    field(&C::name, "name", "name of the run directory", folder_name());
+    // A resumed run: of the samples of a step, n_seqs of the calls is what counts.
+    field(&C::name, "name", "name of the run directory", folder_name().on_resume(Resume::kFree));
     field(&C::output_dir, "output_dir",
-          "folder that holds run directories; relative to the working directory", anything());
-    field(&C::seed, "seed", "key of every random draw", any_natural());
+          "folder that holds run directories; relative to the working directory",
+          anything().on_resume(Resume::kFree));
+    field(&C::seed, "seed", "key of every random draw", any_natural().on_resume(Resume::kNever));
     field(
         &C::prompts_per_step, "prompts_per_step",
         "samples (prompts, pairs or texts) of a step: n_seqs of each call that does not state its "
         "own; 0: every call states it",
-        at_least(0));
-    field(&C::total_steps, "total_steps", "stop after so many steps; 0: no limit", at_least(0));
-    field(&C::total_epochs, "total_epochs", "stop after so many epochs; 0: no limit", at_least(0));
+        at_least(0).on_resume(Resume::kFree));
+    field(&C::total_steps, "total_steps", "stop after so many steps; 0: no limit",
+          at_least(0).on_resume(Resume::kNoted));
+    field(&C::total_epochs, "total_epochs", "stop after so many epochs; 0: no limit",
+          at_least(0).on_resume(Resume::kNoted));
     field(&C::total_seconds, "total_seconds", "begin no step after so many seconds; 0: no limit",
-          at_least(0));
+          at_least(0).on_resume(Resume::kFree));
     field(&C::deterministic, "deterministic", "the same numbers in every run", anything());
     field(&C::threads_per_rank, "threads_per_rank", "processor threads of each worker",
-          in_range(1, 1024));
+          in_range(1, 1024).on_resume(Resume::kFree));
     field(&C::deadline_seconds, "deadline_seconds",
           "end the job when the peers that a rank waits for make no progress for so long",
-          above(0));
+          above(0).on_resume(Resume::kFree));
     field(&C::redistribution, "redistribution", "how samples move between calls",
-          one_of({"direct", "gather-scatter", "bcast"}));
+          one_of({"direct", "gather-scatter", "bcast"}).on_resume(Resume::kFree));
   }
 };
 
 struct LayoutSection {
+  static constexpr Resume kOnResume = Resume::kFree;
+
   std::string default_layout;
 
   template <class Visitor>
@@ -68,6 +74,8 @@ struct LayoutSection {
 };
 
 struct CheckpointConfig {
+  static constexpr Resume kOnResume = Resume::kFree;
+
   int64_t every_steps = 0;
   int64_t every_epochs = 0;
   double every_seconds = 600;
@@ -89,6 +97,8 @@ struct CheckpointConfig {
 };
 
 struct ExportConfig {
+  static constexpr Resume kOnResume = Resume::kFree;
+
   int64_t every_steps = 0;
   int64_t every_epochs = 0;
   double every_seconds = 0;
@@ -131,10 +141,13 @@ struct DynamicSamplingConfig {
   template <class Visitor>
   static void visit_fields(Visitor& field) {
     using C = DynamicSamplingConfig;
+    // A resumed run: what was drawn and what was carried over belongs to the keys that it cannot
+    // change.
     field(&C::enabled, "enabled",
           "generate again until a step has as many groups of answers to learn from as it takes",
-          anything());
-    field(&C::rewards, "rewards", "key of the graph by which groups are judged", anything());
+          anything().on_resume(Resume::kNever));
+    field(&C::rewards, "rewards", "key of the graph by which groups are judged",
+          anything().on_resume(Resume::kNever));
     field(&C::accept, "accept",
           "accuracy: low < share of right answers < high; reward_spread: largest - smallest reward "
           "> min_spread",
@@ -146,7 +159,8 @@ struct DynamicSamplingConfig {
     field(&C::min_spread, "min_spread", "reward_spread: bound, itself not accepted",
           in_range(0, 1e30));
     field(&C::groups_per_round, "groups_per_round",
-          "groups that are generated and judged together; 0: as many as a step takes", at_least(0));
+          "groups that are generated and judged together; 0: as many as a step takes",
+          at_least(0).on_resume(Resume::kNever));
     field(&C::max_rounds, "max_rounds",
           "rounds of a step; 0: until every prompt has been drawn once", at_least(0));
     field(&C::on_limit, "on_limit",
@@ -195,14 +209,17 @@ struct DatasetConfig {
   template <class Visitor>
   static void visit_fields(Visitor& field) {
     using C = DatasetConfig;
+    // A resumed run: the fingerprint of its rows says whether it is the same data in the same
+    // order. The bounds of records mend a run that met one that it cannot take: rows that they
+    // leave out are left out from then on.
     field(&C::path, "path",
           "JSONL file, one record a line, or a pre-tokenized dataset that tools/tokenize.py made",
-          input_path());
+          input_path().on_resume(Resume::kFree));
     field(&C::kind, "kind",
           "prompts: prompts and reference answers; completions: prompts with answers to learn; "
           "preferences: prompts with a better and a worse answer; labelled: prompts with an answer "
           "that is good or bad",
-          one_of({"prompts", "completions", "preferences", "labelled"}));
+          one_of({"prompts", "completions", "preferences", "labelled"}).on_resume(Resume::kNever));
     field(&C::prompt_field, "prompt_field", "field of the prompt", anything());
     field(&C::answer_field, "answer_field", "field of the reference answer", anything());
     field(&C::completion_field, "completion_field",
@@ -225,24 +242,25 @@ struct DatasetConfig {
     field(&C::prompt_suffix, "prompt_suffix", "text between prompt and answer", escaped_text());
     field(&C::max_prompt_tokens, "max_prompt_tokens",
           "longest prompt with all of these, in tokens; the model's positions bound it too",
-          at_least(1));
+          at_least(1).on_resume(Resume::kNoted));
     field(&C::max_tokens, "max_tokens",
           "longest prompt with completion and end token, in tokens; the model's positions bound it "
           "too",
-          at_least(2));
+          at_least(2).on_resume(Resume::kNoted));
     field(
         &C::use, "use",
         "train: trained on, also where it is evaluated; evaluate: never trained on; auto: trained "
         "on unless it is evaluated and there are others",
-        one_of({"auto", "train", "evaluate"}));
+        one_of({"auto", "train", "evaluate"}).on_resume(Resume::kFree));
     field(&C::add_bos, "add_bos",
           "whether prompts get the tokenizer's beginning-of-sequence token, unless they begin with "
           "it; auto: as "
           "the tokenizer's own template does",
           one_of({"auto", "true", "false"}));
-    field(&C::weight, "weight", "share among several datasets; 0: by number of rows", at_least(0));
+    field(&C::weight, "weight", "share among several datasets; 0: by number of rows",
+          at_least(0).on_resume(Resume::kNever));
     field(&C::on_bad_record, "on_bad_record", "what to do with a record that cannot be used",
-          one_of({"fail", "skip"}));
+          one_of({"fail", "skip"}).on_resume(Resume::kNoted));
   }
 };
 
@@ -287,7 +305,7 @@ struct ModelConfig {
           "type of parameters and computation; bf16: parameters, with fp32 master weights where "
           "they are "
           "trained, and on a CPU computation in fp32",
-          one_of({"fp32", "fp64", "bf16"}));
+          one_of({"fp32", "fp64", "bf16"}).on_resume(Resume::kNever));
     field(
         &C::recompute_activations, "recompute_activations",
         "training keeps the input of each layer only and runs it again in backward: about a tenth "
@@ -295,50 +313,65 @@ struct ModelConfig {
         anything());
     field(&C::architecture, "architecture",
           "none: a role without parameters, such as a rule that gives rewards",
-          one_of({"llama", "none"}));
+          one_of({"llama", "none"}).on_resume(Resume::kNever));
     field(&C::head, "head",
           "language: logits; value: one number a token, of a critic or reward model (begins at "
           "random on a language model's files)",
-          one_of({"language", "value"}));
+          one_of({"language", "value"}).on_resume(Resume::kNever));
     field(&C::tokenizer, "tokenizer",
           "byte: one token a byte; a path: a directory with a tokenizer.json, or a pre-tokenized "
           "dataset; "
           "auto: the table of the data sets if all are pre-tokenized datasets, else that of `path` "
           "if it "
           "has one, else that of the other roles, else byte",
-          input_path_or({"auto", "byte"}));
-    field(&C::vocab_size, "vocab_size", "tokens", at_least(1));
-    field(&C::hidden_size, "hidden_size", "width of the residual stream", at_least(1));
-    field(&C::intermediate_size, "intermediate_size", "width inside the MLP", at_least(1));
-    field(&C::n_layers, "n_layers", "blocks", at_least(1));
-    field(&C::n_heads, "n_heads", "query heads", at_least(1));
-    field(&C::n_kv_heads, "n_kv_heads", "key and value heads", at_least(1));
-    field(&C::head_dim, "head_dim", "width of a head; 0: hidden_size / n_heads", at_least(0));
-    field(&C::max_positions, "max_positions", "longest sequence, in tokens", at_least(1));
-    field(&C::rope_theta, "rope_theta", "base of the rotary frequencies", above(0));
-    field(&C::norm_eps, "norm_eps", "epsilon of the norms", above(0));
-    field(&C::tie_embeddings, "tie_embeddings", "the head is the embedding", anything());
-    field(&C::lr, "lr", "peak learning rate", in_range(0, 1));
+          input_path_or({"auto", "byte"}).on_resume(Resume::kNever));
+    field(&C::vocab_size, "vocab_size", "tokens", at_least(1).on_resume(Resume::kNever));
+    field(&C::hidden_size, "hidden_size", "width of the residual stream",
+          at_least(1).on_resume(Resume::kNever));
+    field(&C::intermediate_size, "intermediate_size", "width inside the MLP",
+          at_least(1).on_resume(Resume::kNever));
+    field(&C::n_layers, "n_layers", "blocks", at_least(1).on_resume(Resume::kNever));
+    field(&C::n_heads, "n_heads", "query heads", at_least(1).on_resume(Resume::kNever));
+    field(&C::n_kv_heads, "n_kv_heads", "key and value heads",
+          at_least(1).on_resume(Resume::kNever));
+    field(&C::head_dim, "head_dim", "width of a head; 0: hidden_size / n_heads",
+          at_least(0).on_resume(Resume::kNever));
+    field(&C::max_positions, "max_positions", "longest sequence, in tokens",
+          at_least(1).on_resume(Resume::kNever));
+    field(&C::rope_theta, "rope_theta", "base of the rotary frequencies",
+          above(0).on_resume(Resume::kNever));
+    field(&C::norm_eps, "norm_eps", "epsilon of the norms", above(0).on_resume(Resume::kNever));
+    field(&C::tie_embeddings, "tie_embeddings", "the head is the embedding",
+          anything().on_resume(Resume::kNever));
+    field(&C::lr, "lr", "peak learning rate", in_range(0, 1).on_resume(Resume::kNoted));
     field(&C::lr_schedule, "lr_schedule", "how it falls after the warm-up",
-          one_of({"constant", "linear", "cosine"}));
-    field(&C::min_lr_ratio, "min_lr_ratio", "last learning rate / peak", in_range(0, 1));
-    field(&C::warmup_steps, "warmup_steps", "linear warm-up, in optimizer steps", at_least(0));
+          one_of({"constant", "linear", "cosine"}).on_resume(Resume::kNoted));
+    field(&C::min_lr_ratio, "min_lr_ratio", "last learning rate / peak",
+          in_range(0, 1).on_resume(Resume::kNoted));
+    field(&C::warmup_steps, "warmup_steps", "linear warm-up, in optimizer steps",
+          at_least(0).on_resume(Resume::kNoted));
     field(&C::warmup_proportion, "warmup_proportion",
-          "the same as a share of all steps, if warmup_steps is 0", in_range(0, 1));
-    field(&C::weight_decay, "weight_decay", "decoupled; not on norms and biases", at_least(0));
-    field(&C::beta1, "beta1", "Adam: decay of the mean", in_range(0, 0.999999));
-    field(&C::beta2, "beta2", "Adam: decay of the mean square", in_range(0, 0.999999));
-    field(&C::adam_eps, "adam_eps", "Adam: added to the denominator", above(0));
+          "the same as a share of all steps, if warmup_steps is 0",
+          in_range(0, 1).on_resume(Resume::kNoted));
+    field(&C::weight_decay, "weight_decay", "decoupled; not on norms and biases",
+          at_least(0).on_resume(Resume::kNoted));
+    field(&C::beta1, "beta1", "Adam: decay of the mean",
+          in_range(0, 0.999999).on_resume(Resume::kNoted));
+    field(&C::beta2, "beta2", "Adam: decay of the mean square",
+          in_range(0, 0.999999).on_resume(Resume::kNoted));
+    field(&C::adam_eps, "adam_eps", "Adam: added to the denominator",
+          above(0).on_resume(Resume::kNoted));
     field(&C::max_grad_norm, "max_grad_norm", "clip the gradient to this norm; 0: never",
-          at_least(0));
+          at_least(0).on_resume(Resume::kNoted));
     field(&C::balance_coefficient, "balance_coefficient",
           "weight in the loss of how unevenly the experts are used; 0: not in it", at_least(0));
     field(
         &C::on_nonfinite, "on_nonfinite",
         "a loss or gradient that is NaN or infinite: leave the update out, counted, or end the job",
-        one_of({"skip", "stop"}));
+        one_of({"skip", "stop"}).on_resume(Resume::kNoted));
     field(&C::max_skipped_updates, "max_skipped_updates",
-          "with skip: so many such updates in a row end the job; 0: never", at_least(0));
+          "with skip: so many such updates in a row end the job; 0: never",
+          at_least(0).on_resume(Resume::kNoted));
   }
 };
 
@@ -361,27 +394,35 @@ struct CallConfig {
   template <class Visitor>
   static void visit_fields(Visitor& field) {
     using C = CallConfig;
-    field(&C::model, "model", "the role: name of a [model.X] section", anything());
+    field(&C::model, "model", "the role: name of a [model.X] section",
+          anything().on_resume(Resume::kNever));
     field(&C::kind, "kind", "what the interface does",
-          one_of({"generate", "inference", "train_step"}));
-    field(&C::interface, "interface", "name of a registered interface", anything());
+          one_of({"generate", "inference", "train_step"}).on_resume(Resume::kNever));
+    field(&C::interface, "interface", "name of a registered interface",
+          anything().on_resume(Resume::kNever));
     field(&C::inputs, "inputs", "keys it reads: `key` or `interface_key:graph_key`, by commas",
-          anything());
-    field(&C::outputs, "outputs", "keys it writes, in the same form", anything());
+          anything().on_resume(Resume::kNever));
+    field(&C::outputs, "outputs", "keys it writes, in the same form",
+          anything().on_resume(Resume::kNever));
     field(&C::n_seqs, "n_seqs",
           "samples of one run of the call, a divisor of the largest n_seqs of all calls; unless "
           "given, experiment.prompts_per_step",
-          at_least(1));
-    field(&C::layout, "layout", "such as d2t1p1@0-1; empty: layout.default", anything());
+          at_least(1).on_resume(Resume::kNever));
+    field(&C::layout, "layout", "such as d2t1p1@0-1; empty: layout.default",
+          anything().on_resume(Resume::kFree));
     field(&C::enabled, "enabled",
           "false: as if the section were not there, but for evaluate.rewards that name it",
-          anything());
+          anything().on_resume(Resume::kNever));
     field(&C::max_tokens_per_micro_batch, "max_tokens_per_micro_batch",
-          "memory limit of a micro-batch, in tokens; 0: no limit", at_least(0));
-    field(&C::n_micro_batches, "n_micro_batches", "at least so many micro-batches", at_least(1));
-    field(&C::log_return_value, "log_return_value", "also log the mean of each output", anything());
+          "memory limit of a micro-batch, in tokens; 0: no limit",
+          at_least(0).on_resume(Resume::kFree));
+    field(&C::n_micro_batches, "n_micro_batches", "at least so many micro-batches",
+          at_least(1).on_resume(Resume::kFree));
+    field(&C::log_return_value, "log_return_value", "also log the mean of each output",
+          anything().on_resume(Resume::kFree));
     field(&C::post_realloc, "post_realloc",
-          "role that gets the trained parameters after the call; empty: none", anything());
+          "role that gets the trained parameters after the call; empty: none",
+          anything().on_resume(Resume::kNever));
     field(&C::ema_decay, "ema_decay", "of that: new = ema_decay * old + (1 - ema_decay) * trained",
           in_range(0, 1));
   }

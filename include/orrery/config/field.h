@@ -1,10 +1,12 @@
 // What a configuration struct says about each of its members, once: name, unit and meaning, and
-// what values are allowed. Type and default come from the member itself. Parser, `--set`, help,
-// documentation, the resolved file and validation are visitors of these lists.
+// what values are allowed, and what another value means to a resumed run. Type and default come
+// from the member itself. Parser, `--set`, help, documentation, the resolved file, validation and
+// the comparison with a checkpoint are visitors of these lists.
 //
 //   template <class Visitor>
 //   static void visit_fields(Visitor& field) {
-//     field(&OptimizerConfig::lr, "lr", "peak learning rate", in_range(0, 1));
+//     field(&OptimizerConfig::lr, "lr", "peak learning rate",
+//           in_range(0, 1).on_resume(Resume::kNoted));
 //   }
 #pragma once
 
@@ -30,6 +32,14 @@ struct KeyBinding {
 const KeyBinding* find_binding(const std::vector<KeyBinding>& bindings,
                                std::string_view interface_key);
 
+/// What a change of a key means to a run that goes on from a checkpoint.
+enum class Resume {
+  kFree,     ///< where and how the run computes; what it computes stays
+  kNoted,    ///< how training goes on: as asked for, said in the log
+  kRefused,  ///< what is trained: refused, unless --accept names the key
+  kNever,    ///< another experiment: model, tokenizer, seed, order of the data, graph
+};
+
 /// Which values of a field are allowed. An empty text: all of its type.
 struct Check {
   std::string text;  ///< as help shows it: `0 to 1`, `one of a, b`
@@ -43,7 +53,10 @@ struct Check {
   bool takes_any_size = false;
   /// Words that stand for themselves where a path is expected.
   std::vector<std::string> words = {};
+  /// Nothing: as the struct of the field says in `kOnResume`; where it says nothing, kRefused.
+  std::optional<Resume> resume = {};
 
+  Check on_resume(Resume meaning) const;
   bool is_path(const std::string& value) const;
 };
 

@@ -26,6 +26,9 @@ LoadResult load_experiment(const std::filesystem::path& file, std::span<const st
 LoadResult load_experiment_text(const std::string& text, const std::filesystem::path& file,
                                 const InterfaceSchemas& interfaces);
 
+/// `key: text`, at the place where the key was written.
+Problem problem_of(const Experiment& experiment, const std::string& key, const std::string& text);
+
 /// For checks that come after the reader's: drops problems from `n_read` on that concern a key
 /// among the first `n_read`. Such a key was read as its default, so they only follow from the first
 /// fault.

@@ -32,6 +32,7 @@ struct FieldInfo {
   std::string default_text;
   std::string help;
   Check check;
+  Resume on_resume = Resume::kRefused;
   /// Why this text is not a value of the field, or nothing.
   std::function<std::optional<std::string>(const std::string& text)> problem;
   /// The text that value_text gives for the value of `text`, which has no problem: 6e-1 is 0.6.
@@ -58,7 +59,13 @@ struct SchemaVisitor {
       return value_text(value);
     };
     schema.push_back({name, std::string(type_name<Value>()), value_text(T{}.*member), help, check,
-                      std::move(problem), std::move(canonical)});
+                      check.resume.value_or(resume_of_others()), std::move(problem),
+                      std::move(canonical)});
+  }
+
+  static constexpr Resume resume_of_others() {
+    if constexpr (requires { T::kOnResume; }) return T::kOnResume;
+    return Resume::kRefused;
   }
 };
 

@@ -3,7 +3,6 @@
 // parameter hooks. Pure; main thread of the master.
 #pragma once
 
-#include <optional>
 #include <span>
 #include <vector>
 
@@ -30,7 +29,6 @@ struct CallPayload {
   std::vector<std::vector<comm::Transfer>> transfers = {};  ///< [phases]
   ParameterHooks hooks = {};
   std::string report = {};  ///< Request::body of the shards' requests
-  std::optional<comm::SaveHook> save = {};
 };
 
 struct CallRequests {
@@ -39,8 +37,8 @@ struct CallRequests {
 };
 
 /// Hooks of a main request: data transfer (one for phase 0, even if this worker moves nothing, and
-/// one for each later phase that concerns it), then the pre-hooks; after the handle save, then the
-/// post-hooks. Each worker gets the transfers and hooks in which it takes part. Numbers
+/// one for each later phase that concerns it), then the pre-hooks; after the handle the post-hooks.
+/// Each worker gets the transfers and hooks in which it takes part. Numbers
 /// (Request::id) are left 0. Local.
 CallRequests build_requests(CallPayload payload, int n_workers);
 

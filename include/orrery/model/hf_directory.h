@@ -36,8 +36,8 @@ struct HfExport {
 
 /// Writes config.json, generation_config.json, the weights in the decoder's type, and copies what
 /// belongs to them: what `transformers` loads. The directory appears whole or not at all: it is
-/// written beside and renamed, replacing an earlier one of that name. Throws CheckpointError when
-/// it cannot be written.
+/// written beside and renamed, replacing an earlier one of that name. Throws OutputError when it
+/// cannot be written.
 void save_hf(const std::filesystem::path& directory, const Decoder& decoder);
 void save_hf(const std::filesystem::path& directory, const Decoder& decoder,
              const HfExport& options);

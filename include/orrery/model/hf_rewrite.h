@@ -26,7 +26,7 @@ struct RewriteOptions {
 /// Writes config.json, the weights, and copies of the tokenizer's and generation files of `from`.
 /// `to` appears whole or not at all, replacing an earlier directory of that name.
 /// Throws ConfigError for an architecture that is not supported, CheckpointError for damaged or
-/// missing weights and when `to` cannot be written.
+/// missing weights, OutputError when `to` cannot be written.
 void rewrite_hf(const std::filesystem::path& from, const std::filesystem::path& to,
                 const RewriteOptions& options);
 
@@ -35,7 +35,7 @@ void rewrite_hf(const std::filesystem::path& from, const std::filesystem::path& 
 void copy_companions(const std::filesystem::path& from, const std::filesystem::path& to);
 
 /// `what` fills a new directory, which then takes the name `directory` at once.
-/// Throws CheckpointError when the file system does not do it.
+/// Throws OutputError when the file system does not do it.
 void publish_directory(const std::filesystem::path& directory,
                        const std::function<void(const std::filesystem::path&)>& what);
 

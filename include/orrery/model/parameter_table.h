@@ -80,6 +80,7 @@ struct ParameterSpec {
   double init_std = 0;
   bool weight_decay = true;  // false for norms and biases
   bool is_copy = false;      // another shard of the replica has the same numbers and counts them
+  bool is_kv = false;        // of key and value heads, which tensor ranks may have in common
   int64_t offset = 0;        // in elements, from the start of the flat buffer
   int64_t numel = 0;         // of the shard
 };

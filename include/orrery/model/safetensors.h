@@ -76,7 +76,8 @@ struct NamedTensor {
 };
 
 /// Writes all tensors in this order, with {"format": "pt"} as metadata. The file has its old
-/// content or all of the new one, whatever happens. Throws CheckpointError.
+/// content or all of the new one, whatever happens. Throws OutputError when the file system
+/// refuses, CheckpointError for a type of number that such a file cannot hold.
 void write_safetensors(const std::filesystem::path& path, std::span<const NamedTensor> tensors);
 
 }  // namespace orrery::model

@@ -72,7 +72,7 @@ class ModelWorker final : public Handlers {
   data::SequenceBatch generate(const comm::Request& request, HostedCall& hosted,
                                const data::SequenceBatch& input);
   void evaluate(const comm::Request& request, comm::Reply& reply);
-  void export_model(const comm::Request& request, const comm::SaveHook& hook);
+  void export_model(const comm::Request& request);
   void save(const comm::Request& request);
   void keep_samples(const comm::KeepSamplesHook& hook);
   void load_kept(const comm::Request& request, comm::Reply& reply);

@@ -1,8 +1,8 @@
 // The loop of a worker: what it does with the master's requests, and in which order.
 //
 //   receive ... receive flush | phase 1: pre-hooks, in sending order
-//                             | phase 2: handles, each with its worker-local post-hooks
-//                             | phase 3: post-hooks that involve other workers; replies
+//                             | phase 2: handles, each with the post-hooks that meet nobody
+//                             | phase 3: post-hooks that meet other workers; replies
 //
 // consumes:  requests, up to and including a flush
 // produces:  one reply per request, after its last hook; it carries any error
