@@ -61,7 +61,7 @@ const SectionRules kRules[] = {
     {.section = "experiment",
      .free = {"name", "output_dir", "total_seconds", "threads_per_rank", "deadline_seconds",
               "redistribution", "prompts_per_step"},  // n_seqs of the calls is what counts
-     .noted = {"total_steps", "total_epochs"},
+     .noted = {"total_steps", "total_epochs", "amx"},
      .never = {"seed"}},
     // The fingerprint of its rows says whether it is the same data in the same order.
     // The bounds of records mend a run that met one that it cannot take: rows that they leave out

@@ -25,6 +25,7 @@ TEST(ResumeRules, SayWhatBecomesOfAKey) {
   EXPECT_EQ(meaning_of_change("evaluate.every_steps"), KeyChange::kFree);
   EXPECT_EQ(meaning_of_change("call.actor_gen.layout"), KeyChange::kFree);
   EXPECT_EQ(meaning_of_change("model.actor.lr"), KeyChange::kNoted);
+  EXPECT_EQ(meaning_of_change("experiment.amx"), KeyChange::kNoted);
   EXPECT_EQ(meaning_of_change("call.actor_train.clip_range"), KeyChange::kAccepted);
   EXPECT_EQ(meaning_of_change("dataset.train.prompt_prefix"), KeyChange::kAccepted);
   EXPECT_EQ(meaning_of_change("a_section_of_another_version.key"), KeyChange::kNever);

@@ -352,6 +352,22 @@ TEST(ResumeRefuses, ACheckpointThatCannotBeReadWhichIsNoDamage) {
   EXPECT_EQ(train(folder, kPpo, "cut", "--set experiment.total_steps=12").exit_code, 0);
 }
 
+TEST(ResumeNotes, ThatAmxWasSwitchedOff) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(train(folder, kPpo, "cut").exit_code, 0);
+
+  const Result unknown = train(folder, kPpo, "cut", "--set experiment.amx=on");
+  const Result off =
+      train(folder, kPpo, "cut", "--set experiment.amx=off --set experiment.total_steps=11");
+
+  EXPECT_EQ(unknown.exit_code, 2);
+  EXPECT_NE(unknown.output.find("experiment.amx: must be one of auto, off, got 'on'"),
+            std::string::npos)
+      << unknown.output;
+  ASSERT_EQ(off.exit_code, 0) << off.output;
+  EXPECT_NE(off.output.find("experiment.amx: was auto, is off"), std::string::npos) << off.output;
+}
+
 TEST(ResumeAccept, ChangesAKeyThatIsNamedAndRecordsIt) {
   const TemporaryFolder folder;
   ASSERT_EQ(train(folder, kPpo, "cut").exit_code, 0);
