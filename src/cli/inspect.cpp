@@ -9,6 +9,7 @@
 
 #include "command_ranks.h"
 #include "commands.h"
+#include "instruction_sets.h"
 #include "master_file.h"
 #include "model_source.h"
 #include "orrery/base/counted.h"
@@ -138,10 +139,14 @@ std::string sampling_text(checkpoint::CheckpointReader& reader) {
 
 std::string checkpoint_text(const fs::path& directory) {
   const checkpoint::Manifest manifest = checkpoint::read_manifest(directory);
-  std::string text = base::concat(
-      "checkpoint ", directory.string(), "\nstep ", manifest.step, ", written by orrery ",
-      manifest.program, ", configuration ",
-      manifest.config_hash.empty() ? "none (converted)" : manifest.config_hash, "\n\n");
+  std::string text =
+      base::concat("checkpoint ", directory.string(), "\nstep ", manifest.step,
+                   ", written by orrery ", manifest.program, ", configuration ",
+                   manifest.config_hash.empty() ? "none (converted)" : manifest.config_hash, "\n");
+  if (!manifest.instruction_sets.empty()) {
+    text += base::concat("computed with ", instruction_sets_text(manifest.instruction_sets), "\n");
+  }
+  text += "\n";
   std::vector<TableRow> rows;
   uint64_t total = 0;
   for (const checkpoint::FileRecord& file : manifest.files) {
@@ -150,9 +155,9 @@ std::string checkpoint_text(const fs::path& directory) {
     rows.push_back({file.name, base::bytes_text(static_cast<int64_t>(file.size)), hash});
     total += file.size;
   }
-  text +=
-      base::concat(table_text({"file", "size", "xxh3"}, rows), base::counted(rows.size(), "file"),
-                   ", ", base::bytes_text(static_cast<int64_t>(total)), "\n\n");
+  text += base::concat(table_text({"file", "size", "xxh3"}, rows),
+                       base::counted(rows.size(), "file"), ", ",
+                       base::bytes_text(static_cast<int64_t>(total)), "\n\n");
 
   // What is stored of each role: parameters, moments, averages.
   struct Sum {
