@@ -93,7 +93,7 @@ void AnswerJudge::meet_function() {
   const std::string id = "import";
   std::string problem;
   pool_.ask(
-      {base::concat("{\"id\":\"", id, "\"}")},
+      {import_question(id)},
       [&](size_t, const std::string& line) { return read_function_line(line, id).check; },
       [&](size_t, const CommandAnswer& answer) {
         if (!is_answered(answer)) {

@@ -118,8 +118,7 @@ AnswerWatcher::Findings EarlyJudge::finish() {
     if (asked.is_decided) lists[asked.sample].push_back(json_of(asked.member, asked.verdict));
   }
   for (const Json& list : lists) {
-    findings_.of_samples.push_back(
-        list.empty() ? "" : list.dump(-1, ' ', false, Json::error_handler_t::replace));
+    findings_.of_samples.push_back(list.empty() ? "" : base::json_line(list));
   }
   if (findings_.n_answers == 0) findings_.began_us = findings_.ended_us = 0;
   return std::move(findings_);

@@ -130,7 +130,7 @@ void dump(const EvaluationInput& input, const std::vector<Response>& responses,
       for (const auto& [field, value] : record.by) line["by"][field] = value;
       line["record"] = base::parse_json<nlohmann::ordered_json>(response.record).value;
       // A response may be cut inside a character.
-      lines += line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+      lines += base::json_line(line) + "\n";
     }
   }
   std::error_code error;

@@ -157,7 +157,7 @@ void FailedAnswerRecord::add(int64_t step, const std::vector<FailedAnswer>& fail
                                          {"what", answer.what},
                                          {"restarts", answer.restarts},
                                          {"question", answer.question}};
-    lines += line.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+    lines += base::json_line(line) + "\n";
   }
   out_->write(lines);
 }

@@ -176,7 +176,7 @@ void JudgeReward::report(const std::vector<Judged>& judged, const std::vector<Re
     const Response& response = responses[static_cast<size_t>(first - judged.begin())];
     const nlohmann::json said = first->text.substr(0, kShown);  // whatever bytes it wrote
     example = base::concat("; to ", response.sample.value, "/", response.member, " it said ",
-                           said.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+                           base::json_line(said));
   }
   base::log_warning(base::concat("call ", call.call, ", step ", call.step,
                                  ": the judge gave no number to ", n_abstained, " of ",

@@ -59,7 +59,7 @@ std::optional<std::string> import_problem(Spawner& spawner, const PythonFunction
   std::string problem;
   try {
     pool.ask(
-        {base::concat("{\"id\":\"", id, "\"}")},
+        {import_question(id)},
         [&](size_t, const std::string& line) { return read_function_line(line, id).check; },
         [&](size_t, const CommandAnswer& answer) {
           problem = answer.end == CommandAnswer::End::kAnswered

@@ -113,7 +113,7 @@ void dump_responses(const std::filesystem::path& folder, int64_t step, int data_
     line["dataset"] = value_of(response.dataset);
     line["record"] = value_of(response.record);
     // A response may be cut inside a character.
-    lines += line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+    lines += base::json_line(line) + "\n";
   }
   base::AppendFile(folder / name).write(lines);
 }

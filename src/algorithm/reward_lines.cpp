@@ -13,11 +13,6 @@ using Json = nlohmann::ordered_json;
 
 constexpr size_t kShownOfLine = 200;
 
-/// A response may be cut inside a character.
-std::string text_of(const Json& json) {
-  return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-}
-
 /// A member that is JSON already: not read, so that no number is written in another way.
 void append(std::string& object, const char* name, const std::string& json) {
   object.pop_back();
@@ -82,22 +77,22 @@ std::string id_of(const Response& response) {
 }
 
 std::string command_question(const Response& response) {
-  std::string text = text_of({{"id", id_of(response)},
-                              {"prompt", response.prompt},
-                              {"response", response.text},
-                              {"answer", response.answer}});
+  std::string text = base::json_line(Json{{"id", id_of(response)},
+                                          {"prompt", response.prompt},
+                                          {"response", response.text},
+                                          {"answer", response.answer}});
   if (!response.fields.empty()) append(text, "fields", response.fields);
   return text;
 }
 
 std::string function_record(const Response& response) {
-  std::string text = text_of(
-      {{"id", id_of(response)},
-       {"prompt", response.record_prompt.empty() ? response.prompt : response.record_prompt},
-       {"rendered_prompt", response.prompt},
-       {"response", response.text},
-       {"answer", response.answer},
-       {"finish", response.ended ? "eos" : "length"}});
+  std::string text = base::json_line(
+      Json{{"id", id_of(response)},
+           {"prompt", response.record_prompt.empty() ? response.prompt : response.record_prompt},
+           {"rendered_prompt", response.prompt},
+           {"response", response.text},
+           {"answer", response.answer},
+           {"finish", response.ended ? "eos" : "length"}});
   append(text, "fields", response.fields.empty() ? "{}" : response.fields);
   append(text, "dataset", response.dataset);
   append(text, "record", response.record);
@@ -105,18 +100,16 @@ std::string function_record(const Response& response) {
 }
 
 std::string with_tokens(std::string record, std::span<const int32_t> tokens) {
-  append(record, "tokens", base::concat('[', base::join(tokens, ","), ']'));
+  append(record, "tokens", base::json_line(Json(tokens)));
   return record;
 }
 
+std::string import_question(const std::string& id) { return base::json_line(Json{{"id", id}}); }
+
 std::string batch_question(const std::string& id, std::span<const std::string> records) {
-  std::string line = base::concat("{\"id\":\"", id, "\",\"records\":[");
-  for (const std::string& record : records) {
-    line += record;
-    line += ',';
-  }
-  line.back() = ']';
-  return line + "}";
+  std::string line = import_question(id);
+  append(line, "records", base::concat('[', base::join(records, ","), ']'));
+  return line;
 }
 
 RewardLine read_reward_line(const std::string& line, const std::string& id) {

@@ -23,6 +23,8 @@ std::string command_question(const Response& response);
 std::string function_record(const Response& response);
 /// `record` with "tokens".
 std::string with_tokens(std::string record, std::span<const int32_t> tokens);
+/// The line that asks the runner whether it could import the function, and what that wants.
+std::string import_question(const std::string& id);
 /// The line that asks the runner about several.
 std::string batch_question(const std::string& id, std::span<const std::string> records);
 
@@ -42,7 +44,7 @@ struct BatchLine {
 };
 BatchLine read_batch_line(const std::string& line, const std::string& id, size_t n_records);
 
-/// Of the runner, to the line {"id": ...}.
+/// Of the runner, to import_question().
 struct FunctionLine {
   bool wants_tokens = false;
   std::string problem = {};  // there is no such function, and why

@@ -1,6 +1,5 @@
 #include "orrery/base/file.h"
 
-#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -26,18 +25,7 @@ namespace {
                     {.expected = "", .got = "", .advice = advice});
 }
 
-void write_all(int descriptor, std::string_view bytes, const std::filesystem::path& file) {
-  while (!bytes.empty()) {
-    const ssize_t written = ::write(descriptor, bytes.data(), bytes.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) fail(file, "write");
-    bytes.remove_prefix(static_cast<size_t>(written));
-  }
-}
-
 }  // namespace
-
-void FileDescriptorTraits::close(Raw raw) noexcept { ::close(raw); }
 
 std::string special_kind(const std::filesystem::path& file) {
   struct stat status = {};
@@ -56,15 +44,6 @@ std::string special_kind(const std::filesystem::path& file) {
   }
 }
 
-namespace {
-
-/// Not blocking: some files of /proc look like regular ones and wait for ever.
-int open_to_read(const std::filesystem::path& file) {
-  return ::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-}
-
-}  // namespace
-
 std::string read_file(const std::filesystem::path& file) { return read_file(file, UINT64_MAX); }
 
 std::string read_file(const std::filesystem::path& file, uint64_t most_bytes) {
@@ -73,13 +52,12 @@ std::string read_file(const std::filesystem::path& file, uint64_t most_bytes) {
     throw OutputError(concat(file.string(), ": cannot be read"),
                       {.expected = "a regular file", .got = kind, .advice = "check the path"});
   }
-  const FileDescriptor descriptor(open_to_read(file));
-  if (descriptor.get() < 0) fail(file, "open");
+  const PosixFile open = PosixFile::open_to_read(file);
+  if (!open) fail(file, "open");
   std::string content;
   char chunk[65536];
   while (true) {
-    const ssize_t count = ::read(descriptor.get(), chunk, sizeof(chunk));
-    if (count < 0 && errno == EINTR) continue;
+    const int64_t count = open.read(chunk, sizeof(chunk));
     if (count < 0) fail(file, "read");
     if (count == 0) return content;
     content.append(chunk, static_cast<size_t>(count));
@@ -95,18 +73,12 @@ std::string read_file(const std::filesystem::path& file, uint64_t most_bytes) {
 
 std::string read_beginning(const std::filesystem::path& file, size_t most_bytes) {
   if (!special_kind(file).empty()) return {};
-  const FileDescriptor descriptor(open_to_read(file));
-  if (descriptor.get() < 0) fail(file, "open");
+  const PosixFile open = PosixFile::open_to_read(file);
+  if (!open) fail(file, "open");
   std::string content(most_bytes, '\0');
-  size_t n_read = 0;
-  while (n_read < most_bytes) {
-    const ssize_t count = ::read(descriptor.get(), content.data() + n_read, most_bytes - n_read);
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) fail(file, "read");
-    if (count == 0) break;
-    n_read += static_cast<size_t>(count);
-  }
-  content.resize(n_read);
+  const int64_t count = open.read(content.data(), most_bytes);
+  if (count < 0) fail(file, "read");
+  content.resize(static_cast<size_t>(count));
   return content;
 }
 
@@ -195,11 +167,10 @@ void publish_file(const std::filesystem::path& file, std::string_view content) {
   partial += concat(".partial-", ::getpid());
   try {
     {
-      const FileDescriptor descriptor(
-          ::open(partial.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
-      if (descriptor.get() < 0) fail(partial, "create");
-      write_all(descriptor.get(), content, partial);
-      if (::fsync(descriptor.get()) != 0) fail(partial, "sync");
+      const PosixFile made = PosixFile::create(partial);
+      if (!made) fail(partial, "create");
+      if (!made.write(content)) fail(partial, "write");
+      if (!made.sync()) fail(partial, "sync");
     }
     if (::rename(partial.c_str(), file.c_str()) != 0) fail(file, "rename into place");
   } catch (...) {
@@ -211,36 +182,34 @@ void publish_file(const std::filesystem::path& file, std::string_view content) {
 
 void end_last_line(const std::filesystem::path& file) {
   if (!base::exists(file)) return;
-  const FileDescriptor descriptor(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
+  const PosixFile open = PosixFile::open_to_read(file);
   struct stat info {};
-  if (descriptor.get() < 0 || ::fstat(descriptor.get(), &info) != 0) fail(file, "open");
+  if (!open || ::fstat(open.descriptor(), &info) != 0) fail(file, "open");
   if (info.st_size == 0) return;
   char last = 0;
-  if (::pread(descriptor.get(), &last, 1, info.st_size - 1) != 1) fail(file, "read");
+  if (open.read_at(info.st_size - 1, &last, 1) != 1) fail(file, "read");
   if (last != '\n') AppendFile(file).write("\n");
 }
 
 void sync_folder(const std::filesystem::path& folder) {
-  const FileDescriptor descriptor(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (descriptor.get() < 0 || ::fsync(descriptor.get()) != 0) fail(folder, "sync");
+  const PosixFile open = PosixFile::open_folder(folder);
+  if (!open || !open.sync()) fail(folder, "sync");
 }
 
 AppendFile::AppendFile(std::filesystem::path file)
-    : path_(std::move(file)),
-      descriptor_(::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666)) {
-  if (descriptor_.get() < 0) fail(path_, "open");
+    : path_(std::move(file)), file_(PosixFile::open_to_append(path_)) {
+  if (!file_) fail(path_, "open");
 }
 
 void AppendFile::write(std::string_view bytes) {
-  const off_t end = ::lseek(descriptor_.get(), 0, SEEK_END);
-  try {
-    write_all(descriptor_.get(), bytes, path_);
-  } catch (...) {
-    // A torn piece would spoil what readers make of the next one.
-    if (end >= 0 && ::ftruncate(descriptor_.get(), end) != 0) { /* the first error matters */
-    }
-    throw;
+  const off_t end = ::lseek(file_.descriptor(), 0, SEEK_END);
+  if (file_.write(bytes)) return;
+  const int code = errno;
+  // A torn piece would spoil what readers make of the next one.
+  if (end >= 0 && ::ftruncate(file_.descriptor(), end) != 0) { /* the first error matters */
   }
+  errno = code;
+  fail(path_, "write");
 }
 
 }  // namespace orrery::base

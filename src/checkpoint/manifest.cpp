@@ -42,9 +42,11 @@ Json to_json(const Manifest& manifest) {
   for (const FileRecord& file : manifest.files) {
     files.push_back({{"name", file.name}, {"size", file.size}, {"xxh3", digest_text(file.hash)}});
   }
-  return {{"format", kFormat},           {"step", manifest.step},
-          {"program", manifest.program}, {"config_xxh3", manifest.config_hash},
-          {"layouts", manifest.layouts}, {"files", std::move(files)}};
+  Json json = {{"format", kFormat},           {"step", manifest.step},
+               {"program", manifest.program}, {"config_xxh3", manifest.config_hash},
+               {"layouts", manifest.layouts}, {"files", std::move(files)}};
+  if (!manifest.instruction_sets.empty()) json["instruction_sets"] = manifest.instruction_sets;
+  return json;
 }
 
 Manifest from_json(const Json& json, const std::string& where) {
@@ -58,6 +60,9 @@ Manifest from_json(const Json& json, const std::string& where) {
                     .program = json.at("program").get<std::string>(),
                     .config_hash = json.at("config_xxh3").get<std::string>(),
                     .layouts = json.at("layouts").get<std::map<std::string, std::string>>()};
+  if (const auto sets = json.find("instruction_sets"); sets != json.end()) {
+    manifest.instruction_sets = sets->get<std::vector<std::string>>();
+  }
   for (const Json& file : json.at("files")) {
     FileRecord record{.name = file.at("name").get<std::string>(),
                       .size = file.at("size").get<uint64_t>(),

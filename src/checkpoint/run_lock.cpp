@@ -1,6 +1,5 @@
 #include "orrery/checkpoint/run_lock.h"
 
-#include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -27,21 +26,21 @@ std::string owner_text() {
                       job != nullptr ? base::concat(", Slurm job ", job) : "", "\n");
 }
 
-base::FileDescriptor take(const std::filesystem::path& file,
-                          const std::filesystem::path& run_directory) {
-  base::FileDescriptor descriptor(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
-  if (descriptor.get() < 0) {
+base::PosixFile take(const std::filesystem::path& file,
+                     const std::filesystem::path& run_directory) {
+  base::PosixFile opened = base::PosixFile::open_to_lock(file);
+  if (!opened) {
     throw ConfigError(base::concat("run directory ", run_directory.string(), ": ", file.string(),
                                    ": ", std::generic_category().message(errno)),
                       {.expected = "a folder that can be created and written",
                        .got = std::generic_category().message(errno),
                        .advice = "set experiment.output_dir to a folder of yours"});
   }
-  if (::flock(descriptor.get(), LOCK_EX | LOCK_NB) != 0) {
+  if (::flock(opened.descriptor(), LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) {
       base::log_warning(base::concat(file.string(), ": this file system has no locks; take care ",
                                      "that no second job uses ", run_directory.string()));
-      return descriptor;
+      return opened;
     }
     std::string owner = base::read_file(file);
     owner = owner.substr(0, owner.find('\n'));
@@ -51,11 +50,10 @@ base::FileDescriptor take(const std::filesystem::path& file,
                        .advice = "wait for it, end it, or set another experiment.name"});
   }
   const std::string owner = owner_text();
-  if (::ftruncate(descriptor.get(), 0) != 0 ||
-      ::pwrite(descriptor.get(), owner.data(), owner.size(), 0) < 0) {
+  if (::ftruncate(opened.descriptor(), 0) != 0 || !opened.write(owner)) {
     base::log_warning(base::concat(file.string(), ": cannot say who holds it"));
   }
-  return descriptor;
+  return opened;
 }
 
 }  // namespace
@@ -73,9 +71,8 @@ void RunLock::hold(const std::filesystem::path& run_directory) {
   struct stat held {
   }, there{};
   const std::filesystem::path file = run_directory / kInnerFile;
-  if (inside_.get() >= 0 && ::fstat(inside_.get(), &held) == 0 &&
-      ::stat(file.c_str(), &there) == 0 && held.st_dev == there.st_dev &&
-      held.st_ino == there.st_ino) {
+  if (inside_ && ::fstat(inside_.descriptor(), &held) == 0 && ::stat(file.c_str(), &there) == 0 &&
+      held.st_dev == there.st_dev && held.st_ino == there.st_ino) {
     return;  // a second lock of one process on one file would wait for the first
   }
   inside_ = take(file, run_directory);

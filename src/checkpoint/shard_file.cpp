@@ -164,16 +164,15 @@ std::vector<std::string> datasets_below(hid_t file, const char* group, const std
   return names;
 }
 
-/// Size and hash of what a descriptor has from here on. Four threads that read ahead of it were
+/// Size and hash of what a file has from here on. Four threads that read ahead of it were
 /// slower, at least beside other work (docs/performance.md).
-FileRecord record_of(const fs::path& file, int descriptor) {
+FileRecord record_of(const fs::path& file, const base::PosixFile& opened) {
   FileRecord record{.name = file.filename().string()};
   Digest digest;
   std::vector<char> piece(kReadPiece);
-  expect_reading_in_order(descriptor);
+  expect_reading_in_order(opened.descriptor());
   while (true) {
-    const ssize_t got = ::read(descriptor, piece.data(), piece.size());
-    if (got < 0 && errno == EINTR) continue;
+    const int64_t got = opened.read(piece.data(), piece.size());
     if (got < 0) throw_errno(file, "cannot be read", errno);
     if (got == 0) break;
     digest.add(piece.data(), static_cast<uint64_t>(got));
@@ -187,9 +186,9 @@ FileRecord record_of(const fs::path& file, int descriptor) {
 
 FileRecord record_of(const fs::path& file) {
   refuse_special(file);
-  const base::FileDescriptor descriptor(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
-  if (descriptor.get() < 0) throw_errno(file, "cannot be opened", errno);
-  return record_of(file, descriptor.get());
+  const base::PosixFile opened = base::PosixFile::open_to_read(file);
+  if (!opened) throw_errno(file, "cannot be opened", errno);
+  return record_of(file, opened);
 }
 
 struct ShardWriter::State {
@@ -284,12 +283,12 @@ FileRecord ShardWriter::finish() {
     ORRERY_HDF5(where, H5Fclose(state_->file.release()));
   }
   base::fault_point("checkpoint.sync");
-  const base::FileDescriptor descriptor(::open(where.c_str(), O_RDONLY | O_CLOEXEC));
-  if (descriptor.get() < 0) throw_errno(state_->path, "cannot be opened", errno);
-  begin_writing_out(descriptor.get());
+  const base::PosixFile opened = base::PosixFile::open_to_read(state_->path);
+  if (!opened) throw_errno(state_->path, "cannot be opened", errno);
+  begin_writing_out(opened.descriptor());
   // From memory, while the disk works.
-  const FileRecord record = record_of(state_->path, descriptor.get());
-  if (::fsync(descriptor.get()) != 0) throw_errno(state_->path, "cannot be synced", errno);
+  const FileRecord record = record_of(state_->path, opened);
+  if (!opened.sync()) throw_errno(state_->path, "cannot be synced", errno);
   state_->is_finished = true;
   return record;
 }

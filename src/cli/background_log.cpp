@@ -9,52 +9,29 @@ namespace {
 constexpr size_t kMaxWaiting = 1000;
 }  // namespace
 
-BackgroundLog::BackgroundLog(master::StepObserver& log) : log_(log), thread_([this] { run(); }) {}
+BackgroundLog::BackgroundLog(master::StepObserver& log) : log_(log) {}
 
-BackgroundLog::~BackgroundLog() {
-  {
-    const std::lock_guard lock(mutex_);
-    is_ending_ = true;
-  }
-  changed_.notify_all();
-  thread_.join();
-}
-
-void BackgroundLog::run() {
-  std::unique_lock lock(mutex_);
-  while (true) {
-    changed_.wait(lock, [this] { return is_ending_ || !waiting_.empty(); });
-    if (waiting_.empty()) return;
-    const std::function<void()> write = std::move(waiting_.front());
-    waiting_.pop_front();
-    is_writing_ = true;
-    lock.unlock();
-    std::exception_ptr failure;
-    try {
-      write();
-    } catch (...) {
-      failure = std::current_exception();
-    }
-    lock.lock();
-    is_writing_ = false;
-    if (failure != nullptr) {
-      failure_ = failure;
-      waiting_.clear();  // a log with a hole is worse than one that ends
-    }
-    changed_.notify_all();
-  }
+std::exception_ptr BackgroundLog::failure() {
+  const std::lock_guard lock(mutex_);
+  return failure_;
 }
 
 void BackgroundLog::throw_if_failed() {
-  if (failure_ != nullptr) std::rethrow_exception(failure_);
+  if (const std::exception_ptr what = failure(); what != nullptr) std::rethrow_exception(what);
 }
 
 void BackgroundLog::submit(std::function<void()> write) {
-  std::unique_lock lock(mutex_);
-  changed_.wait(lock, [this] { return failure_ != nullptr || waiting_.size() < kMaxWaiting; });
+  thread_.wait_until_left(kMaxWaiting);
   throw_if_failed();
-  waiting_.push_back(std::move(write));
-  changed_.notify_all();
+  thread_.submit([this, write = std::move(write)] {
+    if (failure() != nullptr) return;  // a log with a hole is worse than one that ends
+    try {
+      write();
+    } catch (...) {
+      const std::lock_guard lock(mutex_);
+      failure_ = std::current_exception();
+    }
+  });
 }
 
 void BackgroundLog::on_step(const master::StepReport& report) {
@@ -71,8 +48,7 @@ void BackgroundLog::on_save(const master::SaveReport& report) {
 
 void BackgroundLog::on_finish(const master::FinishReport& report) {
   submit([this, report] { log_.on_finish(report); });
-  std::unique_lock lock(mutex_);
-  changed_.wait(lock, [this] { return waiting_.empty() && !is_writing_; });
+  thread_.wait_until_left(0);
   throw_if_failed();
 }
 

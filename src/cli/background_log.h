@@ -3,23 +3,20 @@
 // next report, at the latest by on_finish, which waits until all is written.
 #pragma once
 
-#include <condition_variable>
-#include <deque>
 #include <exception>
 #include <functional>
 #include <mutex>
-#include <thread>
 
+#include "orrery/base/serial_executor.h"
 #include "orrery/master/step_loop.h"
 
 namespace orrery::cli {
 
 class BackgroundLog final : public master::StepObserver {
  public:
-  /// `log` is only called from the thread until this ends; it must outlive this.
+  /// `log` is only called from the thread until this ends, when it writes what is left and errors
+  /// are lost; it must outlive this.
   explicit BackgroundLog(master::StepObserver& log);
-  /// Writes what is left; errors are lost.
-  ~BackgroundLog() override;
 
   // Each throws what `log` threw before. They wait only when very many reports are unwritten.
   void on_step(const master::StepReport& report) override;
@@ -30,17 +27,13 @@ class BackgroundLog final : public master::StepObserver {
 
  private:
   void submit(std::function<void()> write);
+  std::exception_ptr failure();
   void throw_if_failed();
-  void run();
 
   master::StepObserver& log_;
   std::mutex mutex_;
-  std::condition_variable changed_;
-  std::deque<std::function<void()>> waiting_;
-  bool is_writing_ = false;
-  bool is_ending_ = false;
-  std::exception_ptr failure_;
-  std::thread thread_;  // last: it uses all of the above
+  std::exception_ptr failure_;   // the first
+  base::SerialExecutor thread_;  // last: its jobs use all of the above
 };
 
 }  // namespace orrery::cli

@@ -4,12 +4,12 @@
 
 #include "commands.h"
 #include "orrery/base/counted.h"
+#include "orrery/base/table.h"
 #include "orrery/base/text.h"
 #include "orrery/config/report_commands.h"
 #include "orrery/report/comparison.h"
 #include "orrery/report/plot.h"
 #include "run_views.h"
-#include "table.h"
 
 namespace orrery::cli {
 
@@ -31,7 +31,7 @@ std::string config_text(const report::Comparison& comparison, const std::string&
                         const std::string& b) {
   if (comparison.config.empty()) return "configuration: the same\n";
   // A section that one run alone has is one line.
-  std::vector<TableRow> rows;
+  std::vector<base::TableRow> rows;
   std::set<std::string> said;
   for (const report::ConfigDifference& one : comparison.config) {
     const std::string section = one.key.substr(0, one.key.rfind('.'));
@@ -47,7 +47,7 @@ std::string config_text(const report::Comparison& comparison, const std::string&
   }
   return base::concat("configuration: ", base::counted(comparison.config.size(), "key"),
                       comparison.config.size() == 1 ? " differs\n" : " differ\n",
-                      table_text({"key", a, b}, rows));
+                      base::table_text({"key", a, b}, rows));
 }
 
 /// Of numbers that print alike all digits.
@@ -62,7 +62,7 @@ std::pair<std::string, std::string> texts_of(double a, double b) {
 
 std::string metrics_text(const report::Comparison& comparison, bool all, const std::string& a,
                          const std::string& b) {
-  std::vector<TableRow> rows;
+  std::vector<base::TableRow> rows;
   size_t n_equal = 0, n_apart = 0;
   for (const report::Parting& one : comparison.metrics) {
     if (one.common_steps == 0) continue;
@@ -84,7 +84,7 @@ std::string metrics_text(const report::Comparison& comparison, bool all, const s
   std::string text = base::concat("metrics: ", n_apart, " part, ", n_equal,
                                   " are the same at all steps that both runs have\n");
   if (!rows.empty()) {
-    text += table_text({"metric", "parts at step", a, b, "last: " + a, "last: " + b}, rows);
+    text += base::table_text({"metric", "parts at step", a, b, "last: " + a, "last: " + b}, rows);
   }
   for (const auto& [names, run] : {std::pair{&comparison.only_a, &a}, {&comparison.only_b, &b}}) {
     if (!names->empty())
@@ -95,7 +95,7 @@ std::string metrics_text(const report::Comparison& comparison, bool all, const s
 
 std::string evaluations_text(const report::RunRecord& a, const report::RunRecord& b,
                              const std::string& name_a, const std::string& name_b) {
-  std::vector<TableRow> rows;
+  std::vector<base::TableRow> rows;
   for (const auto& [name, curve] : a.curves) {
     const auto other = b.curves.find(name);
     if (!name.starts_with("eval") || other == b.curves.end() || curve.steps.empty()) continue;
@@ -104,7 +104,7 @@ std::string evaluations_text(const report::RunRecord& a, const report::RunRecord
                     short_number(other->second.values.back())});
   }
   if (rows.empty()) return "evaluations: the runs have none in common\n";
-  return "last evaluations\n" + table_text({"metric", "step", name_a, "step", name_b}, rows);
+  return "last evaluations\n" + base::table_text({"metric", "step", name_a, "step", name_b}, rows);
 }
 
 }  // namespace

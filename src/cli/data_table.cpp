@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "orrery/base/table.h"
 #include "orrery/base/text.h"
-#include "table.h"
 
 namespace orrery::cli {
 
@@ -27,7 +27,7 @@ std::string lengths_text(const data::LengthSummary& lengths) {
 std::string data_table(const Job& job) {
   const std::vector<int> training = job.training_places();
   const std::vector<double> shares = job.make_order().shares();  // in the order of `training`
-  std::vector<TableRow> rows;
+  std::vector<base::TableRow> rows;
   for (size_t i = 0; i < job.indices.size(); ++i) {
     const auto& [name, dataset] = job.experiment.datasets[i];
     const data::DatasetIndex& index = job.indices[i];
@@ -47,9 +47,9 @@ std::string data_table(const Job& job) {
                     std::to_string(summary.n_cramped)});
   }
   return base::concat(
-      table_text({"name", "kind", "use", "rows", "refused", "share", "bos", "prompt tokens",
-                  "whole records", "answers cut"},
-                 rows),
+      base::table_text({"name", "kind", "use", "rows", "refused", "share", "bos", "prompt tokens",
+                        "whole records", "answers cut"},
+                       rows),
       "(tokens: mean / 99 % have no more / longest; answers cut: prompts that leave less room than "
       "max_new_tokens)\n");
 }

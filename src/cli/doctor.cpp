@@ -3,7 +3,6 @@
 // another; rank 0 judges (doctor_report.h). A thread ends the job when a stage stands still: a
 // broken network is one of the things to be found out.
 #include <ATen/Parallel.h>  // get_num_threads
-#include <fcntl.h>
 #include <sched.h>
 #include <sys/resource.h>
 #include <sys/statvfs.h>
@@ -212,13 +211,10 @@ class SharedDirectory {
     const base::Stopwatch watch;
     double rate = 0;
     {
-      const base::FileDescriptor out(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0666));
+      const base::PosixFile out = base::PosixFile::create(path);
       bool is_good = static_cast<bool>(out);
-      for (int64_t i = 0; is_good && i < megabytes; ++i) {
-        is_good =
-            ::write(out.get(), block.data(), block.size()) == static_cast<ssize_t>(block.size());
-      }
-      if (is_good && ::fsync(out.get()) == 0) {
+      for (int64_t i = 0; is_good && i < megabytes; ++i) is_good = out.write(block);
+      if (is_good && out.sync()) {
         rate = static_cast<double>(megabytes) * static_cast<double>(block.size()) / watch.seconds();
       }
     }

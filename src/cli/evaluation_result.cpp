@@ -4,8 +4,8 @@
 #include <cstdio>
 
 #include "orrery/base/json.h"
+#include "orrery/base/table.h"
 #include "orrery/base/text.h"
-#include "table.h"
 
 namespace orrery::cli {
 
@@ -29,7 +29,7 @@ std::string number_text(double value) {
 }  // namespace
 
 std::string EvaluationResult::table(const Job& job) const {
-  std::vector<TableRow> rows;
+  std::vector<base::TableRow> rows;
   for (const bool of_values : {false, true}) {
     for (const master::EvaluationReport& report : reports_) {
       const config::EvaluationSet& set = set_of(job, report);
@@ -41,7 +41,7 @@ std::string EvaluationResult::table(const Job& job) const {
       }
     }
   }
-  return table_text({"set", "metric", "value"}, rows);
+  return base::table_text({"set", "metric", "value"}, rows);
 }
 
 std::string EvaluationResult::json(const Job& job) const {

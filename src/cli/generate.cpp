@@ -145,37 +145,25 @@ TokenSequences read_prompts(const config::GenerateOptions& options, const ModelS
 
 std::string text_of(const std::vector<model::GeneratedSequence>& sequences,
                     const data::Tokenizer* tokenizer) {
-  JsonText out;
-  const auto list = [&](const char* name, const auto& append, const char* separator) {
-    out.raw(name);
-    for (size_t i = 0; i < sequences.size(); ++i) {
-      if (i > 0) out.raw(separator);
-      append(sequences[i]);
-    }
-    out.raw("]");
-  };
-  list(
-      "{\"sequences\": [", [&](const auto& s) { out.integers(s.tokens); }, ",\n ");
-  list(
-      ",\n \"logprobs\": [", [&](const auto& s) { out.numbers(s.log_probs); }, ",\n ");
-  list(
-      ",\n \"sampling_logprobs\": [", [&](const auto& s) { out.numbers(s.sampling_log_probs); },
-      ",\n ");
-  list(
-      ",\n \"finish\": [",
-      [&](const auto& s) { out.raw(s.finish == model::Finish::kStop ? "\"eos\"" : "\"length\""); },
-      ", ");
-  if (tokenizer != nullptr) {
-    list(
-        ",\n \"texts\": [",
-        [&](const model::GeneratedSequence& s) {
-          std::vector<int32_t> ids(s.tokens.begin(), s.tokens.end());
-          if (s.finish == model::Finish::kStop) ids.pop_back();
-          out.string(tokenizer->decode(ids));
-        },
-        ",\n ");
+  JsonLists out;
+  out.begin("sequences");
+  for (const model::GeneratedSequence& s : sequences) out.integers(s.tokens);
+  out.begin("logprobs");
+  for (const model::GeneratedSequence& s : sequences) out.numbers(s.log_probs);
+  out.begin("sampling_logprobs");
+  for (const model::GeneratedSequence& s : sequences) out.numbers(s.sampling_log_probs);
+  out.begin("finish");
+  for (const model::GeneratedSequence& s : sequences) {
+    out.text(s.finish == model::Finish::kStop ? "eos" : "length");
   }
-  out.raw("}\n");
+  if (tokenizer != nullptr) {
+    out.begin("texts");
+    for (const model::GeneratedSequence& s : sequences) {
+      std::vector<int32_t> ids(s.tokens.begin(), s.tokens.end());
+      if (s.finish == model::Finish::kStop) ids.pop_back();
+      out.text(tokenizer->decode(ids));
+    }
+  }
   if (out.n_not_finite() > 0) {
     base::log_warning(base::concat(out.n_not_finite(),
                                    " log-probabilities are not finite and stand as null in the "

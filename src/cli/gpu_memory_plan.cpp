@@ -10,12 +10,12 @@
 
 #include "generation_load.h"
 #include "orrery/base/error.h"
+#include "orrery/base/table.h"
 #include "orrery/base/text.h"
 #include "orrery/graph/replica.h"
 #include "orrery/graph/topology.h"
 #include "orrery/model/parameter_table.h"
 #include "orrery/parallel/gradient_reduction.h"  // owned_partition, kGradientBucketElements
-#include "table.h"
 
 namespace orrery::cli {
 
@@ -268,7 +268,7 @@ Peak peak_of(const std::vector<std::vector<PhaseMemory>>& workers, const GpuMemo
   return peak;
 }
 
-TableRow cells(const PhaseMemory& phase, double lost, double room) {
+base::TableRow cells(const PhaseMemory& phase, double lost, double room) {
   const double left = room - lost - static_cast<double>(phase.sum() - phase.fewest_pages);
   const std::string pages =
       phase.pages == 0 ? "-"
@@ -297,11 +297,11 @@ std::string tables(const std::vector<std::vector<PhaseMemory>>& workers, const G
   const double room = gpu.memory_gb * kGb;
   std::string text;
   for (size_t first = 0; first < workers.size();) {
-    std::vector<TableRow> rows;
+    std::vector<base::TableRow> rows;
     for (const PhaseMemory& phase : workers[first]) rows.push_back(cells(phase, lost, room));
     std::vector<int> equal;
     const auto is_equal = [&](const std::vector<PhaseMemory>& other) {
-      std::vector<TableRow> its;
+      std::vector<base::TableRow> its;
       for (const PhaseMemory& phase : other) its.push_back(cells(phase, lost, room));
       return its == rows;
     };
@@ -310,9 +310,9 @@ std::string tables(const std::vector<std::vector<PhaseMemory>>& workers, const G
     }
     text += base::concat(
         "workers ", graph::workers_text(equal), "\n",
-        table_text({"phase", "parameters", "gradients", "optimizer", "activations", "logits",
-                    "workspace", "pages", "allowances", "sum", "idle roles kept"},
-                   rows));
+        base::table_text({"phase", "parameters", "gradients", "optimizer", "activations", "logits",
+                          "workspace", "pages", "allowances", "sum", "idle roles kept"},
+                         rows));
   }
   return text;
 }

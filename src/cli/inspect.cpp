@@ -9,11 +9,13 @@
 
 #include "command_ranks.h"
 #include "commands.h"
+#include "instruction_sets.h"
 #include "master_file.h"
 #include "model_source.h"
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"
 #include "orrery/base/file.h"
+#include "orrery/base/table.h"
 #include "orrery/base/text.h"
 #include "orrery/checkpoint/contents.h"
 #include "orrery/checkpoint/directory.h"
@@ -23,7 +25,6 @@
 #include "orrery/data/dtype.h"
 #include "orrery/model/parameter_table.h"
 #include "orrery/model/safetensors.h"
-#include "table.h"
 
 namespace orrery::cli {
 
@@ -77,14 +78,14 @@ class TensorTable {
     n_bytes_ += tensor.end - tensor.begin;
   }
   std::string text() const {
-    return base::concat(table_text({"tensor", "type", "shape", "size", "file"}, rows_),
+    return base::concat(base::table_text({"tensor", "type", "shape", "size", "file"}, rows_),
                         base::counted(rows_.size(), "tensor"), ", ",
                         base::counted(n_elements_, "element"), ", ", base::bytes_text(n_bytes_),
                         "\n");
   }
 
  private:
-  std::vector<TableRow> rows_;
+  std::vector<base::TableRow> rows_;
   int64_t n_elements_ = 0;
   int64_t n_bytes_ = 0;
 };
@@ -119,12 +120,12 @@ std::string hdf5_text(const fs::path& path) {
   std::string text = base::concat("HDF5 file ", path.string(), "\n");
   for (const auto& [name, value] : contents.attributes)
     text += base::concat(name, " = ", value, "\n");
-  std::vector<TableRow> rows;
+  std::vector<base::TableRow> rows;
   for (const checkpoint::Hdf5Dataset& dataset : contents.datasets) {
     rows.push_back({dataset.name, dataset.dtype, shape_text(dataset.shape),
                     base::bytes_text(dataset.stored_bytes)});
   }
-  return base::concat(text, "\n", table_text({"data set", "type", "shape", "size"}, rows));
+  return base::concat(text, "\n", base::table_text({"data set", "type", "shape", "size"}, rows));
 }
 
 /// Of a run that samples dynamically: what it knows of its prompts, and what it has in hand.
@@ -138,11 +139,15 @@ std::string sampling_text(checkpoint::CheckpointReader& reader) {
 
 std::string checkpoint_text(const fs::path& directory) {
   const checkpoint::Manifest manifest = checkpoint::read_manifest(directory);
-  std::string text = base::concat(
-      "checkpoint ", directory.string(), "\nstep ", manifest.step, ", written by orrery ",
-      manifest.program, ", configuration ",
-      manifest.config_hash.empty() ? "none (converted)" : manifest.config_hash, "\n\n");
-  std::vector<TableRow> rows;
+  std::string text =
+      base::concat("checkpoint ", directory.string(), "\nstep ", manifest.step,
+                   ", written by orrery ", manifest.program, ", configuration ",
+                   manifest.config_hash.empty() ? "none (converted)" : manifest.config_hash, "\n");
+  if (!manifest.instruction_sets.empty()) {
+    text += base::concat("computed with ", instruction_sets_text(manifest.instruction_sets), "\n");
+  }
+  text += "\n";
+  std::vector<base::TableRow> rows;
   uint64_t total = 0;
   for (const checkpoint::FileRecord& file : manifest.files) {
     char hash[17];
@@ -150,9 +155,9 @@ std::string checkpoint_text(const fs::path& directory) {
     rows.push_back({file.name, base::bytes_text(static_cast<int64_t>(file.size)), hash});
     total += file.size;
   }
-  text +=
-      base::concat(table_text({"file", "size", "xxh3"}, rows), base::counted(rows.size(), "file"),
-                   ", ", base::bytes_text(static_cast<int64_t>(total)), "\n\n");
+  text += base::concat(base::table_text({"file", "size", "xxh3"}, rows),
+                       base::counted(rows.size(), "file"), ", ",
+                       base::bytes_text(static_cast<int64_t>(total)), "\n\n");
 
   // What is stored of each role: parameters, moments, averages.
   struct Sum {
@@ -181,7 +186,7 @@ std::string checkpoint_text(const fs::path& directory) {
                     base::bytes_text(sum.bytes)});
   }
   return text + sampling_text(reader) +
-         table_text({"content", "layout", "matrices", "type", "elements", "size"}, rows);
+         base::table_text({"content", "layout", "matrices", "type", "elements", "size"}, rows);
 }
 
 /// The last line of a file that has one object a line; nothing where it has none or is not there.
@@ -197,7 +202,7 @@ std::string last_line(const fs::path& file) {
 
 std::string run_text(const fs::path& directory) {
   std::string text = base::concat("run directory ", directory.string(), "\n");
-  std::vector<TableRow> rows;
+  std::vector<base::TableRow> rows;
   for (const fs::path& path : checkpoint::list_checkpoints(directory / "checkpoints")) {
     std::string state;
     try {
@@ -223,7 +228,7 @@ std::string run_text(const fs::path& directory) {
   for (const fs::path& model : models) {
     rows.push_back({model.lexically_relative(directory).string(), "Hugging Face directory"});
   }
-  text += table_text({"what", "content"}, rows);
+  text += base::table_text({"what", "content"}, rows);
   const std::string metrics = last_line(directory / "metrics.jsonl");
   if (!metrics.empty()) text += base::concat("\nlast of metrics.jsonl: ", metrics, "\n");
   return text;

@@ -3,13 +3,13 @@
 #include <algorithm>
 
 #include "generation_load.h"
+#include "orrery/base/table.h"
 #include "orrery/base/text.h"
 #include "orrery/graph/layout.h"  // workers_text
 #include "orrery/graph/replica.h"
 #include "orrery/graph/topology.h"
 #include "orrery/model/parameter_table.h"
 #include "orrery/parallel/gradient_reduction.h"  // owned_partition
-#include "table.h"
 
 namespace orrery::cli {
 
@@ -64,7 +64,7 @@ std::vector<GenerationLoad> loads_of(const Job& job, const graph::Replica& repli
 }
 
 /// The columns of a worker.
-TableRow cells(const WorkerMemory& worker) {
+base::TableRow cells(const WorkerMemory& worker) {
   return {std::to_string(worker.n_parameters), base::bytes_text(worker.parameter_bytes),
           base::bytes_text(worker.training_bytes), base::bytes_text(worker.generation_bytes),
           worker.replicas.empty() ? std::string("-") : base::join(worker.replicas, ", ")};
@@ -112,17 +112,17 @@ std::vector<WorkerMemory> plan_memory(const Job& job) {
 }
 
 std::string memory_text(const std::vector<WorkerMemory>& workers) {
-  std::vector<TableRow> rows;
+  std::vector<base::TableRow> rows;
   for (size_t first = 0; first < workers.size();) {
     std::vector<int> equal;
-    const TableRow row = cells(workers[first]);
+    const base::TableRow row = cells(workers[first]);
     for (; first < workers.size() && cells(workers[first]) == row; ++first) {
       equal.push_back(static_cast<int>(first));
     }
     rows.push_back({graph::workers_text(equal)});
     rows.back().insert(rows.back().end(), row.begin(), row.end());
   }
-  return table_text(
+  return base::table_text(
       {"workers", "parameters", "memory", "+ training", "+ generating, up to", "replicas"}, rows);
 }
 

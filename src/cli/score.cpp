@@ -89,39 +89,18 @@ std::string compute(model::Decoder& decoder, const TokenSequences& sequences,
   return bytes;
 }
 
-/// Writes a sequence's logits as its n rows.
-void append_rows(JsonText& out, std::span<const double> logits, int64_t vocab_size) {
-  out.raw("[");
-  for (size_t begin = 0; begin < logits.size(); begin += static_cast<size_t>(vocab_size)) {
-    if (begin > 0) out.raw(", ");
-    out.numbers(logits.subspan(begin, static_cast<size_t>(vocab_size)));
-  }
-  out.raw("]");
-}
-
 std::string text_of(const Scores& scores, Head head, int64_t vocab_size) {
-  JsonText out;
-  out.raw(head == Head::kValue ? "{\"values\": [" : "{\"logprobs\": [");
-  for (size_t i = 0; i < scores.per_token.size(); ++i) {
-    if (i > 0) out.raw(",\n ");
-    out.numbers(scores.per_token[i]);
-  }
-  out.raw("]");
+  JsonLists out;
+  out.begin(head == Head::kValue ? "values" : "logprobs");
+  for (const std::vector<double>& values : scores.per_token) out.numbers(values);
   if (head == Head::kValue) {
-    std::vector<double> rewards;
-    for (const std::vector<double>& values : scores.per_token) rewards.push_back(values.back());
-    out.raw(",\n \"rewards\": ");
-    out.numbers(rewards);
+    out.begin("rewards");
+    for (const std::vector<double>& values : scores.per_token) out.number(values.back());
   }
   if (!scores.logits.empty()) {
-    out.raw(",\n \"logits\": [");
-    for (size_t i = 0; i < scores.logits.size(); ++i) {
-      if (i > 0) out.raw(",\n ");
-      append_rows(out, scores.logits[i], vocab_size);
-    }
-    out.raw("]");
+    out.begin("logits");
+    for (const std::vector<double>& logits : scores.logits) out.rows(logits, vocab_size);
   }
-  out.raw("}\n");
   if (out.n_not_finite() > 0) {
     base::log_warning(base::concat(out.n_not_finite(),
                                    " results are not finite and stand as null in the output; "

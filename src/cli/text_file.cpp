@@ -2,7 +2,7 @@
 
 #include <unistd.h>  // access
 
-#include <charconv>
+#include <algorithm>  // count_if
 #include <cmath>
 #include <iostream>
 #include <sstream>
@@ -43,7 +43,7 @@ std::string read_input(const fs::path& file) {
 }
 
 std::string shown(const json& value) {
-  std::string text = value.dump(-1, ' ', false, json::error_handler_t::replace);
+  std::string text = base::json_line(value);
   if (text.size() > 60) text = text.substr(0, 57) + "...";
   return text;
 }
@@ -162,40 +162,45 @@ void write_output(const fs::path& file, const std::string& text) {
   if (!std::cout) throw OutputError("cannot write to standard output");
 }
 
-void JsonText::number(double value) {
-  if (!std::isfinite(value)) {
-    ++n_not_finite_;
-    text_ += "null";
-    return;
+void JsonLists::begin(const std::string& name) {
+  text_ += base::concat(text_.empty() ? "{" : "],\n ", base::json_line(json(name)), ": [");
+  has_elements_ = false;
+}
+
+void JsonLists::add(std::string_view element) {
+  if (has_elements_) text_ += ",\n ";
+  text_ += element;
+  has_elements_ = true;
+}
+
+void JsonLists::count(std::span<const double> values) {
+  n_not_finite_ += std::count_if(values.begin(), values.end(),
+                                 [](double value) { return !std::isfinite(value); });
+}
+
+void JsonLists::number(double value) {
+  count({&value, 1});
+  add(base::json_line(json(value)));
+}
+
+void JsonLists::text(const std::string& value) { add(base::json_line(json(value))); }
+
+void JsonLists::numbers(std::span<const double> values) {
+  count(values);
+  add(base::json_line(json(values)));
+}
+
+void JsonLists::integers(std::span<const int64_t> values) { add(base::json_line(json(values))); }
+
+void JsonLists::rows(std::span<const double> values, int64_t n_columns) {
+  count(values);
+  json rows = json::array();
+  for (size_t begin = 0; begin < values.size(); begin += static_cast<size_t>(n_columns)) {
+    rows.push_back(values.subspan(begin, static_cast<size_t>(n_columns)));
   }
-  char digits[32];
-  const auto [end, error] = std::to_chars(digits, digits + sizeof(digits), value);
-  ORRERY_ASSERT(error == std::errc(), "32 digits hold any double");
-  text_.append(digits, end);
+  add(base::json_line(rows));
 }
 
-void JsonText::integer(int64_t value) { text_ += std::to_string(value); }
-
-void JsonText::string(const std::string& value) {
-  text_ += json(value).dump(-1, ' ', false, json::error_handler_t::replace);
-}
-
-void JsonText::numbers(std::span<const double> values) {
-  text_ += '[';
-  for (size_t i = 0; i < values.size(); ++i) {
-    if (i > 0) text_ += ", ";
-    number(values[i]);
-  }
-  text_ += ']';
-}
-
-void JsonText::integers(std::span<const int64_t> values) {
-  text_ += '[';
-  for (size_t i = 0; i < values.size(); ++i) {
-    if (i > 0) text_ += ", ";
-    integer(values[i]);
-  }
-  text_ += ']';
-}
+std::string JsonLists::take() { return std::move(text_) + "]}\n"; }
 
 }  // namespace orrery::cli

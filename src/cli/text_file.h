@@ -39,22 +39,31 @@ void check_output(const std::filesystem::path& file);
 /// To the file, whole or not at all, or to standard output for `-`. Throws OutputError.
 void write_output(const std::filesystem::path& file, const std::string& text);
 
-/// Builds JSON that reads back to the same doubles. What is not finite becomes null.
-class JsonText {
+/// Builds a JSON object of lists, an element a line. Numbers read back to the same doubles; what is
+/// not finite becomes null.
+class JsonLists {
  public:
-  void raw(std::string_view text) { text_ += text; }
+  /// Begins a list, which ends the one before.
+  void begin(const std::string& name);
+
+  // An element of it.
   void number(double value);
-  void integer(int64_t value);
-  /// Quoted; bytes that are no UTF-8 become U+FFFD.
-  void string(const std::string& value);
+  void text(const std::string& value);  ///< bytes that are no UTF-8 become U+FFFD
   void numbers(std::span<const double> values);
   void integers(std::span<const int64_t> values);
+  /// Rows of `n_columns` numbers.
+  void rows(std::span<const double> values, int64_t n_columns);
 
   int64_t n_not_finite() const { return n_not_finite_; }
-  std::string take() { return std::move(text_); }
+  /// The object; once.
+  std::string take();
 
  private:
+  void add(std::string_view element);
+  void count(std::span<const double> values);
+
   std::string text_;
+  bool has_elements_ = false;  // the list that was begun last
   int64_t n_not_finite_ = 0;
 };
 

@@ -5,8 +5,8 @@
 #include <cstdio>
 
 #include "orrery/base/counted.h"
+#include "orrery/base/table.h"
 #include "orrery/base/text.h"
-#include "table.h"
 
 namespace orrery::cli {
 
@@ -74,7 +74,7 @@ void TimeTable::add(const master::SaveReport& report) {
 }
 
 std::string TimeTable::text(double seconds) const {
-  std::vector<TableRow> rows;
+  std::vector<base::TableRow> rows;
   for (const Row& row : rows_) {
     rows.push_back({row.name, cell(row.pre, seconds), cell(row.main, seconds),
                     cell(row.post, seconds), cell(row.all, seconds)});
@@ -88,7 +88,7 @@ std::string TimeTable::text(double seconds) const {
   return base::concat("where the time went: ", base::counted(n_steps_, "step"), " in ",
                       base::duration_text(std::chrono::duration<double>(seconds)),
                       "; phases of the slowest worker; calls on different workers overlap\n",
-                      table_text({"call", "pre", "main", "post", "all"}, rows));
+                      base::table_text({"call", "pre", "main", "post", "all"}, rows));
 }
 
 }  // namespace orrery::cli

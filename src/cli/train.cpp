@@ -19,6 +19,7 @@
 #include "broadcast_text.h"
 #include "call_costs.h"
 #include "commands.h"
+#include "instruction_sets.h"
 #include "job.h"
 #include "master_file.h"
 #include "model_exports.h"
@@ -32,6 +33,7 @@
 #include "orrery/base/file.h"
 #include "orrery/base/log.h"
 #include "orrery/base/text.h"
+#include "orrery/checkpoint/manifest.h"
 #include "orrery/checkpoint/run_lock.h"
 #include "orrery/comm/mpi_communicator.h"
 #include "orrery/comm/mpi_control_channel.h"
@@ -44,7 +46,8 @@
 #include "orrery/master/step_loop.h"
 #include "orrery/metrics/metric_list.h"
 #include "orrery/metrics/trace.h"
-#include "orrery/worker/model_device.h"  // the backend of the workers' groups
+#include "orrery/worker/hosted_models.h"  // amx_of
+#include "orrery/worker/model_device.h"   // the backend of the workers' groups
 #include "orrery/worker/model_worker.h"
 #include "orrery/worker/request_loop.h"
 #include "orrery/worker/watchdog.h"
@@ -94,9 +97,10 @@ void tell(const std::exception& error, int exit_code) {
 /// A job that all ranks have agreed to start.
 struct Start {
   Job job;
-  ResumePoint point;                         ///< that it goes on from
-  std::optional<checkpoint::RunLock> lock;   ///< rank 0: of the run directory
-  std::optional<master::MasterState> state;  ///< rank 0: of the checkpoint
+  ResumePoint point;                          ///< that it goes on from
+  std::optional<checkpoint::RunLock> lock;    ///< rank 0: of the run directory
+  std::optional<master::MasterState> state;   ///< rank 0: of the checkpoint
+  std::vector<std::string> instruction_sets;  ///< rank 0: of the workers
 };
 
 /// Rank 0: the job, checked, and where it may go on from.
@@ -285,13 +289,23 @@ class WorkersProgress {
   std::map<int, uint64_t> known_;
 };
 
+void note_instruction_sets(const Start& start) {
+  if (!start.state) return;
+  const std::filesystem::path& checkpoint = start.point.checkpoint;
+  const auto changed = changed_instruction_sets(
+      checkpoint::read_manifest(checkpoint).instruction_sets, start.instruction_sets);
+  if (changed) base::log_warning(base::concat(checkpoint.filename().string(), " ", *changed));
+}
+
 int run_master(const Start& start, const comm::MpiSession& mpi, const comm::NodeMap& nodes) {
   const Job& job = start.job;
   const RunDirectory directory = run_directory_of(job.experiment);
   const auto channel = comm::make_mpi_control_channel(mpi.world(), nodes);
   make_worker_communicator(mpi.world(), nodes, {});  // collective; the master gets none
 
-  TrainingLog training_log(job, directory, start.state ? &*start.state : nullptr);
+  note_instruction_sets(start);
+  TrainingLog training_log(job, directory, start.state ? &*start.state : nullptr,
+                           start.instruction_sets);
   BackgroundLog log(training_log);
   TimeLimit limit(end_of_slurm_job(), log, base::wall_seconds);
   WorkersProgress progress(directory.state(), job.n_workers);
@@ -432,6 +446,8 @@ int run_mpi_job(const config::TrainOptions& options,
     std::optional<Start> start = agree_to_start(options, evaluated, mpi, exit_code);
     if (!start) return exit_code;
     const comm::NodeMap nodes = comm::map_nodes(mpi.world());
+    start->instruction_sets = instruction_sets_of_workers(
+        mpi.world(), nodes, worker::amx_of(start->job.experiment.experiment));
     exit_code = mpi.rank() == 0 ? run_master(*start, mpi, nodes) : run_worker(*start, mpi, nodes);
     MPI_Bcast(&exit_code, 1, MPI_INT, 0, mpi.world());  // every rank says why the job ended
     if (mpi.rank() == 0) base::log_to_file(exit_text(exit_code));

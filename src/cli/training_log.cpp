@@ -70,9 +70,11 @@ std::string evaluation_text(const std::map<std::string, double>& numbers) {
 
 }  // namespace
 
-TrainingLog::TrainingLog(const Job& job, RunDirectory directory, const master::MasterState* state)
+TrainingLog::TrainingLog(const Job& job, RunDirectory directory, const master::MasterState* state,
+                         std::vector<std::string> instruction_sets)
     : job_(job),
       directory_(std::move(directory)),
+      instruction_sets_(std::move(instruction_sets)),
       seconds_before_(state == nullptr ? 0 : state->seconds),
       progress_({.limits = {.total_steps = job.n_steps,
                             .total_seconds = job.experiment.experiment.total_seconds,
@@ -153,8 +155,10 @@ void TrainingLog::publish_checkpoint(const master::SaveReport& report) {
   const fs::path directory = report.directory;
   const std::string config =
       config::resolved_config(job_.experiment, algorithm::interface_schemas());
-  checkpoint::Manifest manifest{
-      .step = report.step, .program = ORRERY_VERSION, .config_hash = base::hash128_text(config)};
+  checkpoint::Manifest manifest{.step = report.step,
+                                .program = ORRERY_VERSION,
+                                .config_hash = base::hash128_text(config),
+                                .instruction_sets = instruction_sets_};
   for (const graph::Replica& replica : graph::replicas_of(job_.graph)) {
     if (replica.id.index == 0) manifest.layouts[replica.id.role] = replica.layout.text();
   }

@@ -24,8 +24,10 @@ namespace orrery::cli {
 class TrainingLog final : public master::StepObserver {
  public:
   /// `job` must outlive it. Throws OutputError when a file cannot be opened.
-  ///   state  of the checkpoint that the run goes on from; null: it begins
-  TrainingLog(const Job& job, RunDirectory directory, const master::MasterState* state);
+  ///   state             of the checkpoint that the run goes on from; null: it begins
+  ///   instruction_sets  of the workers, for the manifests
+  TrainingLog(const Job& job, RunDirectory directory, const master::MasterState* state,
+              std::vector<std::string> instruction_sets);
 
   // Throw OutputError when a line cannot be written; on_finish also CallError when all updates of
   // the run were skipped because numbers were not finite.
@@ -41,6 +43,7 @@ class TrainingLog final : public master::StepObserver {
 
   const Job& job_;
   RunDirectory directory_;
+  std::vector<std::string> instruction_sets_;
   double seconds_before_;
   base::Stopwatch watch_;
   std::vector<std::unique_ptr<metrics::MetricSink>> sinks_;  ///< each gets every record

@@ -3,18 +3,16 @@
 #include <ATen/ATen.h>  // precompiled
 
 #include <algorithm>  // copy, fill_n, find
-#include <condition_variable>
 #include <deque>
 #include <mutex>
 #include <optional>
-#include <stop_token>
-#include <thread>
 #include <unordered_map>
 #include <utility>  // move
 
 #include "json_record.h"        // record_kind
 #include "orrery/base/error.h"  // CallError
 #include "orrery/base/json.h"
+#include "orrery/base/serial_executor.h"
 #include "orrery/base/text.h"  // concat
 #include "row_reader.h"
 
@@ -117,13 +115,11 @@ std::unique_ptr<RowReader> open_rows(const config::DatasetConfig& dataset, Datas
 
 /// Reads announced rows on a thread of its own.
 ///   consumes: rows from announce()   produces: tokenised rows for take()
-///   waits for: announce(), which wakes it; the destructor stops it
+///   waits for: announce(), which wakes it; the destructor lets it end the row that it reads
 class Dataset::Prefetcher {
  public:
-  Prefetcher(const RowReader& reader, int64_t n_rows)
-      : reader_(reader),
-        n_rows_(n_rows),
-        thread_([this](const std::stop_token& stop) { run(stop); }) {}
+  Prefetcher(const RowReader& reader, int64_t n_rows) : reader_(reader), n_rows_(n_rows) {}
+  ~Prefetcher() { announce({}); }
 
   void announce(std::span<const int64_t> rows) {
     const std::lock_guard lock(mutex_);
@@ -141,7 +137,7 @@ class Dataset::Prefetcher {
       }
     }
     ready_ = std::move(kept);
-    wake_.notify_one();
+    if (!queue_.empty()) thread_.submit([this] { read_queue(); });
   }
 
   /// The row if it is ready; a row that is queued is no longer read ahead.
@@ -156,9 +152,10 @@ class Dataset::Prefetcher {
   }
 
  private:
-  void run(const std::stop_token& stop) {
+  /// Also what is announced meanwhile.
+  void read_queue() {
     std::unique_lock lock(mutex_);
-    while (wake_.wait(lock, stop, [this] { return !queue_.empty(); })) {
+    while (!queue_.empty()) {
       const int64_t row = queue_.front();
       queue_.pop_front();
       in_flight_ = row;
@@ -172,18 +169,16 @@ class Dataset::Prefetcher {
       lock.lock();
       if (read && row == in_flight_) ready_.insert_or_assign(row, std::move(*read));
       in_flight_.reset();
-      if (stop.stop_requested()) return;
     }
   }
 
   const RowReader& reader_;
   const int64_t n_rows_;
   std::mutex mutex_;
-  std::condition_variable_any wake_;
   std::deque<int64_t> queue_;
   std::optional<int64_t> in_flight_;  // being read now, and still wanted
   std::unordered_map<int64_t, TokenizedRow> ready_;
-  std::jthread thread_;  // last: it uses all of the above
+  base::SerialExecutor thread_;  // last: its jobs use all of the above
 };
 
 Dataset::Dataset(Facts facts, std::unique_ptr<RowReader> reader)

@@ -1,7 +1,5 @@
 #include "orrery/data/jsonl.h"
 
-#include <unistd.h>  // pread
-
 #include <algorithm>  // max, min
 #include <unordered_map>
 #include <utility>  // move
@@ -200,9 +198,9 @@ class JsonlIndex::Builder {
   }
 
   std::string id_of_row(std::size_t row) const {
-    const base::FileDescriptor file = open_data_file(dataset_.path);
+    const base::PosixFile file = open_data_file(dataset_.path);
     std::string text(static_cast<std::size_t>(index_.sizes_[row]), '\0');
-    const ssize_t count = ::pread(file.get(), text.data(), text.size(), index_.offsets_[row]);
+    const int64_t count = file.read_at(index_.offsets_[row], text.data(), text.size());
     text.resize(count < 0 ? 0 : static_cast<std::size_t>(count));
     Record record;
     parser_.parse(text, record);

@@ -1,9 +1,8 @@
 // Rows of a file of JSON lines: read, parsed and tokenised when they are asked for.
-#include <unistd.h>  // pread
+#include <unistd.h>  // lseek
 
 #include <algorithm>  // max, min
-#include <cerrno>
-#include <utility>  // move
+#include <utility>    // move
 
 #include "json_record.h"
 #include "line_reader.h"  // open_data_file
@@ -30,7 +29,7 @@ class JsonlRows final : public RowReader {
         tokenizer_(tokenizer),
         beginning_tokens_(beginning_tokens(dataset.add_bos, tokenizer)),
         file_(open_data_file(index_.path())) {
-    const off_t size = ::lseek(file_.get(), 0, SEEK_END);
+    const off_t size = ::lseek(file_.descriptor(), 0, SEEK_END);
     if (size != index_.file_size_bytes()) {
       throw_changed_size(index_.path(), index_.file_size_bytes(), size);
     }
@@ -104,13 +103,8 @@ class JsonlRows final : public RowReader {
 
   std::string line_of(int64_t row) const {
     std::string text(static_cast<std::size_t>(index_.size_bytes(row)), '\0');
-    std::size_t filled = 0;
-    while (filled < text.size()) {
-      const ssize_t count = ::pread(file_.get(), text.data() + filled, text.size() - filled,
-                                    index_.offset(row) + static_cast<off_t>(filled));
-      if (count < 0 && errno == EINTR) continue;
-      if (count <= 0) fail(row, "it cannot be read any more");
-      filled += static_cast<std::size_t>(count);
+    if (file_.read_at(index_.offset(row), text.data(), text.size()) != index_.size_bytes(row)) {
+      fail(row, "it cannot be read any more");
     }
     return text;
   }
@@ -128,7 +122,7 @@ class JsonlRows final : public RowReader {
   PromptTemplate template_;
   const Tokenizer& tokenizer_;
   std::vector<int32_t> beginning_tokens_;  // before every prompt
-  base::FileDescriptor file_;
+  base::PosixFile file_;
 };
 
 }  // namespace

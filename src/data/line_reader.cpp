@@ -1,8 +1,5 @@
 #include "line_reader.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <cerrno>
 #include <cstring>  // memchr, memmove
 #include <system_error>
@@ -26,14 +23,14 @@ constexpr std::size_t kFirstBufferBytes = std::size_t{1} << 20;
 
 }  // namespace
 
-base::FileDescriptor open_data_file(const std::filesystem::path& file) {
+base::PosixFile open_data_file(const std::filesystem::path& file) {
   // Rows are read at their places, again and again: of a pipe or a device there are none.
   if (const std::string kind = base::special_kind(file); !kind.empty()) {
     fail(file, kind == "a folder" ? std::generic_category().message(EISDIR) : kind);
   }
-  base::FileDescriptor descriptor(::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (descriptor.get() < 0) fail(file, std::generic_category().message(errno));
-  return descriptor;
+  base::PosixFile opened = base::PosixFile::open_to_read(file);
+  if (!opened) fail(file, std::generic_category().message(errno));
+  return opened;
 }
 
 LineReader::LineReader(std::filesystem::path file)
@@ -48,10 +45,7 @@ bool LineReader::fill() {
     begin_ = 0;
   }
   if (end_ == buffer_.size()) buffer_.resize(2 * buffer_.size());
-  ssize_t count = -1;
-  do {
-    count = ::read(file_.get(), buffer_.data() + end_, buffer_.size() - end_);
-  } while (count < 0 && errno == EINTR);
+  const int64_t count = file_.read(buffer_.data() + end_, buffer_.size() - end_);
   if (count < 0) fail(path_, std::generic_category().message(errno));
   end_ += static_cast<std::size_t>(count);
   return count > 0;

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "orrery/base/file.h"  // FileDescriptor
+#include "orrery/base/file.h"  // PosixFile
 
 namespace orrery::data {
 
@@ -35,7 +35,7 @@ class LineReader {
   bool fill();
 
   std::filesystem::path path_;
-  base::FileDescriptor file_;
+  base::PosixFile file_;
   std::vector<char> buffer_;
   std::size_t begin_ = 0;  // of what is not yet given out
   std::size_t end_ = 0;
@@ -44,6 +44,6 @@ class LineReader {
 };
 
 /// Opens a data file for reading. Throws DataError naming the path and why.
-base::FileDescriptor open_data_file(const std::filesystem::path& file);
+base::PosixFile open_data_file(const std::filesystem::path& file);
 
 }  // namespace orrery::data

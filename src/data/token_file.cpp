@@ -1,6 +1,6 @@
 #include "token_file.h"
 
-#include <unistd.h>  // pread
+#include <unistd.h>  // lseek
 
 #include <algorithm>  // max, min
 #include <array>
@@ -26,15 +26,7 @@ constexpr char kSignature[] = "\x89HDF\r\n\x1a\n";
 
 /// Bytes [offset, offset + count) of the file; false at its end.
 bool read_at(const OpenFile& file, int64_t offset, int64_t count, char* out) {
-  while (count > 0) {
-    const ssize_t n = ::pread(file.descriptor.get(), out, static_cast<std::size_t>(count), offset);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return false;
-    out += n;
-    offset += n;
-    count -= n;
-  }
-  return true;
+  return file.file.read_at(offset, out, static_cast<std::size_t>(count)) == count;
 }
 
 /// Asks HDF5 about one file. What it needs of `path` stands in errors.
@@ -290,8 +282,8 @@ TokenFile TokenFile::open(const std::string& path) {
   const base::Hdf5Lock lock;
   auto opened = std::make_shared<OpenFile>();
   opened->path = path;
-  opened->descriptor = open_data_file(path);
-  opened->size_bytes = ::lseek(opened->descriptor.get(), 0, SEEK_END);
+  opened->file = open_data_file(path);
+  opened->size_bytes = ::lseek(opened->file.descriptor(), 0, SEEK_END);
   check_signature(*opened);
   TokenFile result;
   result.file = opened;

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "json_record.h"       // RecordKind
-#include "orrery/base/file.h"  // FileDescriptor
+#include "orrery/base/file.h"  // PosixFile
 #include "orrery/data/token_table.h"
 
 namespace orrery::data {
@@ -20,7 +20,7 @@ namespace orrery::data {
 /// An open file and its name.
 struct OpenFile {
   std::string path;
-  base::FileDescriptor descriptor;
+  base::PosixFile file;
   int64_t size_bytes = 0;
 };
 

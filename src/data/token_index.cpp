@@ -1,8 +1,5 @@
 #include "orrery/data/token_index.h"
 
-#include <fcntl.h>   // open
-#include <unistd.h>  // pread
-
 #include <algorithm>  // equal, find_if, min
 #include <array>
 #include <optional>
@@ -100,9 +97,8 @@ bool is_token_file(const std::string& path) {
   constexpr std::string_view kSignature = "\x89HDF\r\n\x1a\n";
   if (path.ends_with(".h5") || path.ends_with(".hdf5")) return true;
   std::array<char, 8> head = {};
-  const base::FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (file.get() < 0) return false;
-  return ::pread(file.get(), head.data(), head.size(), 0) == 8 &&
+  const base::PosixFile file = base::PosixFile::open_to_read(path);
+  return file && file.read_at(0, head.data(), head.size()) == 8 &&
          std::string_view(head.data(), head.size()) == kSignature;
 }
 

@@ -4,6 +4,7 @@
 
 #include "orrery/base/counted.h"
 #include "orrery/base/overload.h"
+#include "orrery/base/table.h"
 #include "orrery/base/text.h"  // concat, join
 #include "orrery/graph/topology.h"
 
@@ -14,23 +15,6 @@ namespace {
 /// `text` filled with spaces to `width` columns.
 std::string padded(std::string text, size_t width) {
   if (text.size() < width) text.append(width - text.size(), ' ');
-  return text;
-}
-
-/// Lines of equal cells, each column as wide as its widest cell, two spaces between.
-std::string table(const std::vector<std::vector<std::string>>& rows) {
-  std::vector<size_t> widths;
-  for (const std::vector<std::string>& row : rows) {
-    widths.resize(std::max(widths.size(), row.size()), 0);
-    for (size_t c = 0; c < row.size(); ++c) widths[c] = std::max(widths[c], row[c].size());
-  }
-  std::string text;
-  for (const std::vector<std::string>& row : rows) {
-    for (size_t c = 0; c < row.size(); ++c) {
-      text += c + 1 == row.size() ? row[c] : padded(row[c], widths[c] + 2);
-    }
-    text += "\n";
-  }
   return text;
 }
 
@@ -124,7 +108,7 @@ std::string graph_text(const Graph& graph) {
 }
 
 std::string replicas_text(const Graph& graph, const std::vector<Replica>& replicas) {
-  std::vector<std::vector<std::string>> rows = {{"replica", "layout", "parameters", "calls"}};
+  std::vector<base::TableRow> rows;
   for (const Replica& replica : replicas) {
     std::vector<std::string> names;
     for (int call : replica.calls) names.push_back(graph.call(call).name);
@@ -132,26 +116,26 @@ std::string replicas_text(const Graph& graph, const std::vector<Replica>& replic
                     origin_text(replica.origin) + (replica.is_trained ? ", trained" : ""),
                     base::join(names, ", ")});
   }
-  return table(rows);
+  return base::table_text({"replica", "layout", "parameters", "calls"}, rows);
 }
 
 std::string hooks_text(const Graph& graph, const ResidencyPolicy& policy) {
-  std::vector<std::vector<std::string>> rows = {{"call", "before", "after"}};
+  std::vector<base::TableRow> rows;
   for (int i = 0; i < graph.size(); ++i) {
     const CallHooks hooks = hooks_of(graph, i, policy);
     if (hooks.pre.empty() && hooks.post.empty()) continue;
     rows.push_back({graph.call(i).name, hook_list(hooks.pre), hook_list(hooks.post)});
   }
-  if (rows.size() == 1) return "no parameters move between replicas\n";
-  return table(rows);
+  if (rows.empty()) return "no parameters move between replicas\n";
+  return base::table_text({"call", "before", "after"}, rows);
 }
 
 std::string workers_table(const std::vector<Replica>& replicas, int n_workers) {
-  std::vector<std::vector<std::string>> rows;
-  std::vector<std::string>& head = rows.emplace_back(1, "worker");
+  std::vector<base::TableRow> rows;
+  base::TableRow head = {"worker"};
   for (const Replica& replica : replicas) head.push_back(replica.id.text());
   for (int worker = 0; worker < n_workers; ++worker) {
-    std::vector<std::string>& row = rows.emplace_back(1, std::to_string(worker));
+    base::TableRow& row = rows.emplace_back(1, std::to_string(worker));
     for (const Replica& replica : replicas) {
       const std::vector<int>& holders = replica.layout.workers;
       const auto found = std::find(holders.begin(), holders.end(), worker);
@@ -164,16 +148,16 @@ std::string workers_table(const std::vector<Replica>& replicas, int n_workers) {
       row.push_back(base::concat("p", at.pipe, " d", at.data, " t", at.tensor));
     }
   }
-  return table(rows);
+  return base::table_text(head, rows);
 }
 
 std::string communicators_text(const CommunicatorPlan& plan) {
-  std::vector<std::vector<std::string>> rows = {{"split", "workers", "groups"}};
+  std::vector<base::TableRow> rows;
   for (const Group& group : plan.groups) {
     rows.push_back({plan.splits.at(static_cast<size_t>(group.split)).family,
                     workers_text(group.workers), base::join(group.names, ", ")});
   }
-  return table(rows);
+  return base::table_text({"split", "workers", "groups"}, rows);
 }
 
 }  // namespace orrery::graph

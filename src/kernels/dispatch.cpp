@@ -4,6 +4,8 @@
 #include <memory>     // make_unique_for_overwrite
 
 #include "kernel_table.h"
+#include "orrery/kernels/instruction_set.h"
+#include "orrery/kernels/split_gemm.h"  // has_split_gemm
 
 namespace orrery::kernels {
 
@@ -20,6 +22,25 @@ InstructionSet best_instruction_set() {
   return best;
 #else
   return InstructionSet::kBaseline;
+#endif
+}
+
+std::string_view instruction_set(Amx amx) {
+  if (amx == Amx::kAuto && has_split_gemm()) return "amx";
+  switch (best_instruction_set()) {
+    case InstructionSet::kAvx512:
+      return "avx512";
+    case InstructionSet::kAvx2:
+      return "avx2";
+    case InstructionSet::kBaseline:
+      break;
+  }
+#if defined(ORRERY_KERNELS_X86)
+  return "sse2";
+#elif defined(__aarch64__)
+  return "neon";
+#else
+  return "baseline";
 #endif
 }
 

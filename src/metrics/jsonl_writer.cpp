@@ -7,12 +7,12 @@
 #include <string_view>
 #include <system_error>
 
-#include "json_text.h"
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"  // Error
 #include "orrery/base/file.h"   // AppendFile, publish
-#include "orrery/base/log.h"    // log_warning
-#include "orrery/base/text.h"   // concat
+#include "orrery/base/json.h"
+#include "orrery/base/log.h"   // log_warning
+#include "orrery/base/text.h"  // concat
 
 namespace orrery::metrics {
 
@@ -32,16 +32,11 @@ int64_t step_of(std::string_view line) {
 }  // namespace
 
 std::string metrics_line(const MetricsRecord& record) {
-  std::string line = base::concat(
-      "{\"step\":", record.step, ",\"time_s\":", json_number(record.time_s),
-      ",\"call\":", record.call ? json_string(*record.call) : "null", ",\"metrics\":{");
-  bool first = true;
-  for (const auto& [name, value] : record.metrics) {
-    if (!first) line += ",";
-    first = false;
-    line += json_string(name) + ":" + json_number(value);
-  }
-  return line + "}}";
+  using Json = nlohmann::ordered_json;  // the step comes first: step_of() looks there
+  return base::json_line(Json{{"step", record.step},
+                              {"time_s", record.time_s},
+                              {"call", record.call ? Json(*record.call) : Json()},
+                              {"metrics", Json(record.metrics)}});
 }
 
 JsonlWriter::JsonlWriter(const fs::path& file) {

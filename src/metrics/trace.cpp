@@ -2,14 +2,29 @@
 
 #include <utility>
 
-#include "json_text.h"
 #include "orrery/base/clock.h"
 #include "orrery/base/error.h"  // Error
 #include "orrery/base/file.h"   // AppendFile
-#include "orrery/base/log.h"    // log_warning
-#include "orrery/base/text.h"   // concat
+#include "orrery/base/json.h"
+#include "orrery/base/log.h"   // log_warning
+#include "orrery/base/text.h"  // concat
 
 namespace orrery::metrics {
+
+using Json = nlohmann::ordered_json;
+
+namespace {
+
+/// What a viewer is told of a process or a track: its name, or its place.
+Json description(const char* name, int process, int track, Json arguments) {
+  return {{"ph", "M"},
+          {"name", name},
+          {"pid", process},
+          {"tid", track},
+          {"args", std::move(arguments)}};
+}
+
+}  // namespace
 
 TraceWriter::TraceWriter(const std::filesystem::path& file, int process,
                          std::string_view process_name)
@@ -22,10 +37,10 @@ TraceWriter::TraceWriter(const std::filesystem::path& file, int process,
     file_.reset();
     base::log_warning(base::concat("no trace is written: ", error.what()));
   }
-  write_line(base::concat("{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":", process_,
-                          ",\"tid\":0,\"args\":{\"name\":", json_string(process_name), "}}"));
-  write_line(base::concat("{\"ph\":\"M\",\"name\":\"process_sort_index\",\"pid\":", process_,
-                          ",\"tid\":0,\"args\":{\"sort_index\":", process_, "}}"));
+  write_line(base::json_line(
+      description("process_name", process_, 0, Json{{"name", std::string(process_name)}})));
+  write_line(base::json_line(
+      description("process_sort_index", process_, 0, Json{{"sort_index", process_}})));
 }
 
 TraceWriter::~TraceWriter() = default;
@@ -53,33 +68,31 @@ int TraceWriter::track_named(const std::string& name) {
   const auto [place, is_new] =
       named_tracks_.emplace(name, kFirst + static_cast<int>(named_tracks_.size()));
   if (is_new) {
-    write_line(base::concat("{\"ph\":\"M\",\"name\":\"thread_name\",\"pid\":", process_,
-                            ",\"tid\":", place->second, ",\"args\":{\"name\":", json_string(name),
-                            "}}"));
+    write_line(
+        base::json_line(description("thread_name", process_, place->second, Json{{"name", name}})));
   }
   return place->second;
 }
 
 void TraceWriter::write(const TraceEvent& event) {
-  std::string line = base::concat(
-      "{\"ph\":\"X\",\"name\":", json_string(event.name), ",\"cat\":", json_string(event.category),
-      ",\"ts\":", event.start_us, ",\"dur\":", event.duration_us, ",\"pid\":", process_);
-  std::string arguments;
-  for (const auto& [name, value] : event.arguments) {
-    arguments += arguments.empty() ? ",\"args\":{" : ",";
-    arguments += json_string(name) + ":" + json_string(value);
-  }
-  if (!arguments.empty()) arguments += "}";
-
+  Json json = {{"ph", "X"},
+               {"name", event.name},
+               {"cat", event.category},
+               {"ts", event.start_us},
+               {"dur", event.duration_us},
+               {"pid", process_}};
   const std::lock_guard lock(mutex_);
-  const int track = event.track.empty() ? track_of_this_thread() : track_named(event.track);
-  write_line(base::concat(line, ",\"tid\":", track, arguments, "}"));
+  json["tid"] = event.track.empty() ? track_of_this_thread() : track_named(event.track);
+  for (const auto& [name, value] : event.arguments) json["args"][name] = value;
+  write_line(base::json_line(json));
 }
 
 void TraceWriter::counter(std::string_view name, double value) {
-  const std::string line =
-      base::concat("{\"ph\":\"C\",\"name\":", json_string(name), ",\"ts\":", now_us(),
-                   ",\"pid\":", process_, ",\"args\":{\"value\":", json_number(value), "}}");
+  const std::string line = base::json_line(Json{{"ph", "C"},
+                                                {"name", std::string(name)},
+                                                {"ts", now_us()},
+                                                {"pid", process_},
+                                                {"args", {{"value", value}}}});
   const std::lock_guard lock(mutex_);
   write_line(line);
 }

@@ -81,14 +81,21 @@ Decoder::State::State(Architecture given, at::ScalarType dtype, c10::Device devi
       local(shard_architecture(architecture, shard.place)),
       parameters(parameter_table(architecture, shard.place), dtype, device),
       pool(parameters.values().options()),
-      weights(shard_weights(architecture, shard, parameters.table(), parameters.values())) {
+      weights(shard_weights(architecture, shard, parameters.table(), parameters.values(), amx)) {
   anchor = at::zeros({1}, parameters.values().options());
   anchor.set_requires_grad(true);
 }
 
+void Decoder::State::set_amx(kernels::Amx wanted) {
+  amx = wanted;
+  weights = shard_weights(architecture, shard, parameters.table(), parameters.values(), amx);
+  gradient_views.reset();
+}
+
 ShardWeights& Decoder::State::gradients() {
   if (!gradient_views.has_value()) {
-    gradient_views = shard_weights(architecture, shard, parameters.table(), parameters.gradients());
+    gradient_views =
+        shard_weights(architecture, shard, parameters.table(), parameters.gradients(), amx);
   }
   return *gradient_views;
 }
@@ -124,6 +131,7 @@ at::ScalarType Decoder::dtype() const { return state_->parameters.values().scala
 FlatParameters& Decoder::parameters() { return state_->parameters; }
 const FlatParameters& Decoder::parameters() const { return state_->parameters; }
 void Decoder::set_activations(Activations activations) { state_->activations = activations; }
+void Decoder::set_amx(kernels::Amx amx) { state_->set_amx(amx); }
 void Decoder::set_balance_weight(double weight) { state_->balance = weight; }
 
 int64_t Decoder::own_rows(const PackedTokens& batch) const {

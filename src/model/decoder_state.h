@@ -24,6 +24,7 @@ struct Decoder::State {
   Architecture local;  // of the shard: its heads, its part of the MLP, its blocks, its vocabulary
   FlatParameters parameters;
   Activations activations = Activations::kKeep;
+  kernels::Amx amx = kernels::Amx::kAuto;
   ArenaPool pool;
   at::Tensor
       anchor;  // [1], requires a gradient and never gets one: it makes results differentiable
@@ -31,6 +32,7 @@ struct Decoder::State {
   double balance = 0;  // weight of the balance loss, for each token
 
   ShardWeights weights;  // views of the parameters
+  void set_amx(kernels::Amx wanted);
   /// The same views of the gradient buffer; made with it.
   std::optional<ShardWeights> gradient_views;
   ShardWeights& gradients();

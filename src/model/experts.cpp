@@ -109,10 +109,10 @@ MlpPass shared_mlp(const Architecture& a, const ExpertWeights& weights, const at
 at::Tensor backward_mlp(const Architecture& a, const MlpWeights& w, MlpWeights& dw, MlpPass& pass,
                         const at::Tensor& dout) {
   add_weight_gradient(dw.down, dout, pass.gated);
-  at::Tensor dgated = multiplied(dout, w.down.weight);
+  at::Tensor dgated = multiplied(w.down.amx, dout, w.down.weight);
   operators::activate_backward(a.activation_function, pass.up, dgated);
   add_weight_gradient(dw.up, pass.up, pass.x);
-  return multiplied(pass.up, w.up.weight);
+  return multiplied(w.up.amx, pass.up, w.up.weight);
 }
 
 /// sigmoid of the shared expert's gate [T, 1].
@@ -171,13 +171,13 @@ at::Tensor backward_experts(const Architecture& a, const ExpertWeights& weights,
   operators::route_backward(routing.probabilities, routing.index, routing.weight,
                             a.experts.normalise, balance, dweight, dlogits);
   add_weight_gradient(dweights.router, dlogits, rows);
-  multiply_onto(drows, dlogits, weights.router.weight);
+  multiply_onto(weights.router.amx, drows, dlogits, weights.router.weight);
   if (weights.shared_gate.defined()) {
     const at::Tensor gate = shared_gate(weights, rows);
     MlpPass shared = shared_mlp(a, weights, rows);
     const at::Tensor dgate = (shared.out * dy).sum(1, true) * gate * (1 - gate);
     add_weight_gradient(dweights.shared_gate, dgate, rows);
-    multiply_onto(drows, dgate, weights.shared_gate.weight);
+    multiply_onto(weights.shared_gate.amx, drows, dgate, weights.shared_gate.weight);
     drows.add_(backward_mlp(a, weights.shared, dweights.shared, shared, dy * gate));
   }
   return drows;

@@ -55,7 +55,7 @@ void settle_norms(ShardWeights& weights) {
 
 GenerationWeights::GenerationWeights(const Decoder& decoder)
     : shard_(shard_weights(decoder.architecture(), decoder.shard(), decoder.parameters().table(),
-                           decoder.parameters().values())) {
+                           decoder.parameters().values(), kernels::Amx::kOff)) {  // panels
   settle_norms(shard_);
   if (!decoder.parameters().values().is_cpu()) return;
   with_type(decoder.dtype(), [&]<class T>() {

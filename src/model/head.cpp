@@ -207,7 +207,7 @@ at::Tensor run_head_backward(HeadRecord& record, const at::Tensor& hidden,
         {.logsumexp = part(record.logsumexp, first, n), .entropy = part(record.entropy, first, n)},
         part(dlog_probs, first, n), part(dentropy, first, n));
     add_weight_gradient(dhead, dlogits, chunk.hidden);
-    multiply_into(chunk.hidden, dlogits, state.weights.head.weight);
+    multiply_into(state.amx, chunk.hidden, dlogits, state.weights.head.weight);
     operators::put_rows(chunk.hidden, actions.rows_of(first, n), dhidden);
   });
   return dhidden;
@@ -285,8 +285,8 @@ struct LogitsFunction : torch::autograd::Function<LogitsFunction> {
     const at::Tensor dlogits =
         gradients[0].narrow(1, vocabulary.first, vocabulary.count).contiguous();
     add_weight_gradient(state.gradients().head, dlogits, hidden);
-    return {reduced(holder.rows, multiplied(dlogits, state.weights.head.weight)), at::Tensor(),
-            at::Tensor()};
+    return {reduced(holder.rows, multiplied(state.amx, dlogits, state.weights.head.weight)),
+            at::Tensor(), at::Tensor()};
   }
 };
 

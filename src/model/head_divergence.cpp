@@ -49,9 +49,9 @@ void for_each_chunk(const DivergenceRecord& record, const at::Tensor& hidden, Wo
     const at::Tensor rows = record.actions.narrow(0, first, std::min(step, n - first));
     const at::Tensor own = hidden.index_select(0, rows);
     const at::Tensor teacher = record.teacher_hidden.index_select(0, rows);
-    const at::Tensor logits = multiplied(own, head.t());
+    const at::Tensor logits = multiplied(record.state->amx, own, head.t());
     const at::Tensor teacher_logits =
-        multiplied(teacher, record.teacher_head.t()).to(logits.scalar_type());
+        multiplied(record.state->amx, teacher, record.teacher_head.t()).to(logits.scalar_type());
     work(first, rows, own,
          row_divergence(logits, teacher_logits, record.options, record.state->shard.tensor));
   }
@@ -90,7 +90,8 @@ struct DivergenceFunction : torch::autograd::Function<DivergenceFunction> {
                      const at::Tensor dlogits =
                          divergence.gradient * weights.narrow(0, first, rows.numel()).unsqueeze(1);
                      add_weight_gradient(dhead, dlogits, own);
-                     dhidden.index_copy_(0, rows, multiplied(dlogits, state.weights.head.weight));
+                     dhidden.index_copy_(0, rows,
+                                         multiplied(state.amx, dlogits, state.weights.head.weight));
                    });
     return {reduced(record.rows, dhidden), at::Tensor()};
   }

@@ -34,10 +34,10 @@ at::Tensor used_rows(const ParallelRows& parallel) {
 void apply(const Linear& linear, const at::Tensor& x, at::Tensor& y, const at::Tensor& residual) {
   if (linear.panels.defined()) return apply_panels(linear, x, y, residual);
   if (!residual.defined()) {
-    multiply_into(y, x, linear.weight.t());
+    multiply_into(linear.amx, y, x, linear.weight.t());
   } else {
     if (!residual.is_same(y)) y.copy_(residual);
-    multiply_onto(y, x, linear.weight.t());
+    multiply_onto(linear.amx, y, x, linear.weight.t());
   }
   if (linear.bias.defined()) operators::add_bias(y, linear.bias);
 }
@@ -51,7 +51,8 @@ void apply_row_parallel(const Linear& linear, const ParallelRows& parallel, cons
                         const at::Tensor& residual, at::Tensor& y) {
   if (parallel.rows.tensor == nullptr) return apply(linear, x, y, residual);
   at::Tensor partial = used_rows(parallel);
-  apply({.weight = linear.weight, .bias = {}, .panels = linear.panels}, x, partial);
+  apply({.weight = linear.weight, .bias = {}, .panels = linear.panels, .amx = linear.amx}, x,
+        partial);
   add_reduced_rows(parallel.rows, parallel.full, residual, y);
   // On own rows, after the sum over the tensor ranks: counted once.
   if (linear.bias.defined()) operators::add_bias(y, linear.bias);
@@ -62,7 +63,7 @@ void column_parallel_backward(const Linear& linear, Linear& dlinear, const Paral
   if (dlinear.bias.defined()) operators::add_column_sums(dy, dlinear.bias);
   add_weight_gradient(dlinear, dy, gather_rows(parallel.rows, x, parallel.full));
   at::Tensor partial = parallel.rows.tensor == nullptr ? dx : used_rows(parallel);
-  multiply_into(partial, dy, linear.weight);
+  multiply_into(linear.amx, partial, dy, linear.weight);
   if (parallel.rows.tensor != nullptr) reduce_rows(parallel.rows, parallel.full, dx);
 }
 
@@ -71,12 +72,12 @@ at::Tensor row_parallel_backward(const Linear& linear, Linear& dlinear,
                                  at::Tensor& dx) {
   if (dlinear.bias.defined()) operators::add_column_sums(dy, dlinear.bias);
   at::Tensor all = gather_rows(parallel.rows, dy, parallel.full);
-  multiply_into(dx, all, linear.weight);
+  multiply_into(linear.amx, dx, all, linear.weight);
   return all;
 }
 
 void add_weight_gradient(Linear& dlinear, const at::Tensor& dy, const at::Tensor& x) {
-  multiply_onto(dlinear.weight, dy.t(), x);
+  multiply_onto(dlinear.amx, dlinear.weight, dy.t(), x);
 }
 
 }  // namespace orrery::model

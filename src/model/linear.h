@@ -8,6 +8,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "orrery/kernels/instruction_set.h"  // Amx
 #include "row_exchange.h"
 
 namespace orrery::model {
@@ -18,6 +19,7 @@ struct Linear {
   at::Tensor bias;    // [n_out]; undefined without
   at::Tensor panels;  // the weight as kernels/packed_gemm.h reads it; undefined: as it lies.
                       // Then each number is summed in an order that no other row changes
+  kernels::Amx amx = kernels::Amx::kAuto;
 
   bool defined() const { return weight.defined(); }
   int64_t n_out() const { return weight.size(0); }

@@ -26,7 +26,12 @@ bool is_for_split_gemm(const at::Tensor& out, const at::Tensor& a, const at::Ten
   for (const at::Tensor* x : {&out, &a, &b}) {
     if (!x->is_cpu() || x->scalar_type() != at::kFloat || !has_unit_stride(*x)) return false;
   }
-  return out.stride(1) == 1 && kernels::has_split_gemm();
+  return out.stride(1) == 1;
+}
+
+bool uses_split_gemm(kernels::Amx amx, const at::Tensor& out, const at::Tensor& a,
+                     const at::Tensor& b) {
+  return matmul_kernel(amx, kernels::has_split_gemm(), out, a, b) == MatmulKernel::kSplitGemm;
 }
 
 kernels::StridedMatrix matrix_of(const at::Tensor& x) {
@@ -53,19 +58,25 @@ void split_gemm(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b,
 
 }  // namespace
 
-void multiply_into(at::Tensor out, const at::Tensor& a, const at::Tensor& b) {
-  if (is_for_split_gemm(out, a, b)) return split_gemm(out, a, b, /*accumulate=*/false);
+MatmulKernel matmul_kernel(kernels::Amx amx, bool has_tiles, const at::Tensor& out,
+                           const at::Tensor& a, const at::Tensor& b) {
+  const bool is_split = amx == kernels::Amx::kAuto && has_tiles && is_for_split_gemm(out, a, b);
+  return is_split ? MatmulKernel::kSplitGemm : MatmulKernel::kLibTorch;
+}
+
+void multiply_into(kernels::Amx amx, at::Tensor out, const at::Tensor& a, const at::Tensor& b) {
+  if (uses_split_gemm(amx, out, a, b)) return split_gemm(out, a, b, /*accumulate=*/false);
   at::mm_out(out, a, b);
 }
 
-void multiply_onto(at::Tensor out, const at::Tensor& a, const at::Tensor& b) {
-  if (is_for_split_gemm(out, a, b)) return split_gemm(out, a, b, /*accumulate=*/true);
+void multiply_onto(kernels::Amx amx, at::Tensor out, const at::Tensor& a, const at::Tensor& b) {
+  if (uses_split_gemm(amx, out, a, b)) return split_gemm(out, a, b, /*accumulate=*/true);
   out.addmm_(a, b);
 }
 
-at::Tensor multiplied(const at::Tensor& a, const at::Tensor& b) {
+at::Tensor multiplied(kernels::Amx amx, const at::Tensor& a, const at::Tensor& b) {
   at::Tensor out = at::empty({a.size(0), b.size(1)}, a.options());
-  multiply_into(out, a, b);
+  multiply_into(amx, out, a, b);
   return out;
 }
 

@@ -1,19 +1,28 @@
-// matmuls of training passes: LibTorch's, or the faster ones of kernels/split_gemm.h for
-// large fp32 matrices where the processor has them. Generation has its own (generator.h), which sum
-// in an order that no batch changes.
+// Matmuls of training passes: LibTorch's, or the faster ones of kernels/split_gemm.h for large fp32
+// matrices where the processor has them and the model may use them. Generation has its own
+// (generator.h), which sum in an order that no batch changes.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
+#include "orrery/kernels/instruction_set.h"  // Amx
+
 namespace orrery::model {
 
+enum class MatmulKernel { kLibTorch, kSplitGemm };
+
+/// What multiplies out [m, n] = a [m, k] b [k, n], on a processor with tiles (has_split_gemm) or
+/// one without.
+MatmulKernel matmul_kernel(kernels::Amx amx, bool has_tiles, const at::Tensor& out,
+                           const at::Tensor& a, const at::Tensor& b);
+
 /// out [m, n] = a [m, k] b [k, n]. Local.
-void multiply_into(at::Tensor out, const at::Tensor& a, const at::Tensor& b);
+void multiply_into(kernels::Amx amx, at::Tensor out, const at::Tensor& a, const at::Tensor& b);
 
 /// out [m, n] += a [m, k] b [k, n]. Local.
-void multiply_onto(at::Tensor out, const at::Tensor& a, const at::Tensor& b);
+void multiply_onto(kernels::Amx amx, at::Tensor out, const at::Tensor& a, const at::Tensor& b);
 
 /// a [m, k] b [k, n]. Local.
-at::Tensor multiplied(const at::Tensor& a, const at::Tensor& b);
+at::Tensor multiplied(kernels::Amx amx, const at::Tensor& a, const at::Tensor& b);
 
 }  // namespace orrery::model

@@ -1,11 +1,10 @@
 #include <c10/util/BFloat16.h>
 #include <c10/util/Half.h>
-#include <fcntl.h>     // open
 #include <sys/mman.h>  // mmap
 #include <sys/stat.h>  // fstat
-#include <unistd.h>    // pread
+#include <unistd.h>    // sysconf
 
-#include <algorithm>  // sort
+#include <algorithm>  // max, sort
 #include <cerrno>
 #include <cstring>  // memcpy, strerror
 #include <set>
@@ -15,7 +14,7 @@
 #include "dispatch.h"
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"
-#include "orrery/base/file.h"  // FileDescriptor
+#include "orrery/base/file.h"  // PosixFile
 #include "orrery/base/json.h"
 #include "orrery/base/text.h"
 #include "orrery/model/safetensors.h"
@@ -148,7 +147,7 @@ constexpr int64_t kBlockBytes = 1 << 20;
 
 struct SafetensorsFile::Mapping {
   std::filesystem::path path;
-  base::FileDescriptor file{-1};
+  base::PosixFile file;
   const std::byte* address = nullptr;
   size_t size = 0;
   const std::byte* data = nullptr;
@@ -161,17 +160,10 @@ struct SafetensorsFile::Mapping {
   /// Copies bytes of the file, from `from` of the mapping on. Not through the mapping: its pages
   /// would count as this process's memory, and each fault costs more than the copy of its page.
   void read(const std::byte* from, void* to, int64_t n) const {
-    auto* const out = static_cast<std::byte*>(to);
-    for (int64_t done = 0; done < n;) {
-      const ssize_t got =
-          ::pread(file.get(), out + done, static_cast<size_t>(n - done), from - address + done);
-      if (got < 0 && errno == EINTR) continue;
-      if (got <= 0) {
-        fail(path, "cannot be read", base::counted(n - done, "more byte"),
-             got < 0 ? std::strerror(errno) : "the end of the file");
-      }
-      done += got;
-    }
+    const int64_t got = file.read_at(from - address, to, static_cast<size_t>(n));
+    if (got == n) return;
+    fail(path, "cannot be read", base::counted(n - std::max<int64_t>(got, 0), "more byte"),
+         got < 0 ? std::strerror(errno) : "the end of the file");
   }
 
   /// Gives back the pages of the mapping that a strided read has touched.
@@ -194,18 +186,18 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
   if (const std::string kind = base::special_kind(path); !kind.empty()) {
     fail(path, "cannot be opened", "a safetensors file", kind);
   }
-  mapping_->file = base::FileDescriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  const base::FileDescriptor& file = mapping_->file;
+  mapping_->file = base::PosixFile::open_to_read(path);
+  const base::PosixFile& file = mapping_->file;
   struct stat status = {};
-  if (file.get() < 0 || ::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode)) {
+  if (!file || ::fstat(file.descriptor(), &status) != 0 || !S_ISREG(status.st_mode)) {
     fail(path, "cannot be opened", "a safetensors file",
-         file.get() < 0 ? std::strerror(errno) : "no regular file");
+         file ? "no regular file" : std::strerror(errno));
   }
   mapping_->size = static_cast<size_t>(status.st_size);
   if (mapping_->size < 8) {
     fail(path, "the file is truncated", "at least 8 bytes", base::concat(mapping_->size));
   }
-  void* address = ::mmap(nullptr, mapping_->size, PROT_READ, MAP_PRIVATE, file.get(), 0);
+  void* address = ::mmap(nullptr, mapping_->size, PROT_READ, MAP_PRIVATE, file.descriptor(), 0);
   if (address == MAP_FAILED) fail(path, "cannot be mapped", "a mapping", std::strerror(errno));
   mapping_->address = static_cast<const std::byte*>(address);
 

@@ -1,12 +1,10 @@
-#include <fcntl.h>   // open
-#include <unistd.h>  // write, fsync
-
 #include <cerrno>
 #include <cstring>  // strerror
 #include <nlohmann/json.hpp>
+#include <string_view>
 
 #include "orrery/base/error.h"
-#include "orrery/base/file.h"  // FileDescriptor
+#include "orrery/base/file.h"  // PosixFile, sync_folder
 #include "orrery/base/text.h"
 #include "orrery/model/safetensors.h"
 
@@ -20,17 +18,10 @@ namespace {
                      .advice = "check space and permissions of the folder"});
 }
 
-void write_all(int file, const void* from, size_t size, const std::filesystem::path& path) {
-  const char* at = static_cast<const char*>(from);
-  while (size > 0) {
-    const ssize_t written = ::write(file, at, size);
-    if (written < 0) {
-      if (errno == EINTR) continue;
-      fail(path, "write", errno);
-    }
-    at += written;
-    size -= static_cast<size_t>(written);
-  }
+/// The bytes of a contiguous tensor.
+std::string_view bytes_of(const at::Tensor& values) {
+  return {static_cast<const char*>(values.const_data_ptr()),
+          static_cast<size_t>(values.numel()) * values.element_size()};
 }
 
 const char* dtype_name(const NamedTensor& tensor) {
@@ -72,11 +63,6 @@ std::string header_of(std::span<const NamedTensor> tensors) {
   return std::string(reinterpret_cast<const char*>(&size), sizeof size) + text;
 }
 
-void sync_folder(const std::filesystem::path& folder) {
-  const base::FileDescriptor opened(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (opened.get() < 0 || ::fsync(opened.get()) != 0) fail(folder, "sync", errno);
-}
-
 }  // namespace
 
 void write_safetensors(const std::filesystem::path& path, std::span<const NamedTensor> tensors) {
@@ -84,21 +70,18 @@ void write_safetensors(const std::filesystem::path& path, std::span<const NamedT
   std::filesystem::path beside = path;
   beside += ".writing";
   {
-    const base::FileDescriptor file(
-        ::open(beside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
-    if (file.get() < 0) fail(beside, "create", errno);
-    write_all(file.get(), header.data(), header.size(), beside);
+    const base::PosixFile file = base::PosixFile::create(beside);
+    if (!file) fail(beside, "create", errno);
+    if (!file.write(header)) fail(beside, "write", errno);
     for (const NamedTensor& tensor : tensors) {
-      const at::Tensor values = tensor.values.contiguous();
-      write_all(file.get(), values.const_data_ptr(),
-                static_cast<size_t>(values.numel()) * values.element_size(), beside);
+      if (!file.write(bytes_of(tensor.values.contiguous()))) fail(beside, "write", errno);
     }
-    if (::fsync(file.get()) != 0) fail(beside, "sync", errno);
+    if (!file.sync()) fail(beside, "sync", errno);
   }
   std::error_code error;
   std::filesystem::rename(beside, path, error);
   if (error) fail(path, "rename", error.value());
-  sync_folder(path.has_parent_path() ? path.parent_path() : std::filesystem::path("."));
+  base::sync_folder(path.has_parent_path() ? path.parent_path() : std::filesystem::path("."));
 }
 
 }  // namespace orrery::model

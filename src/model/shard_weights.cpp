@@ -13,8 +13,8 @@ class Views {
  public:
   /// `n_kv_heads` of the whole model.
   Views(const Architecture& local, const Shard& shard, int64_t n_kv_heads,
-        const ParameterTable& table, const at::Tensor& flat)
-      : a_(local), shard_(shard), n_kv_heads_(n_kv_heads), table_(table), flat_(flat) {}
+        const ParameterTable& table, const at::Tensor& flat, kernels::Amx amx)
+      : a_(local), shard_(shard), n_kv_heads_(n_kv_heads), table_(table), flat_(flat), amx_(amx) {}
 
   LayerWeights layer(int64_t block) const {
     const std::string prefix = base::concat("model.layers.", block, ".");
@@ -76,7 +76,8 @@ class Views {
   }
 
   Linear linear(const std::string& first, int64_t n_out, int64_t n_in, bool has_bias) const {
-    Linear linear{matrix(first + ".weight", n_out, n_in), {}, {}};
+    Linear linear{
+        .weight = matrix(first + ".weight", n_out, n_in), .bias = {}, .panels = {}, .amx = amx_};
     if (has_bias) linear.bias = vector(first + ".bias", n_out);
     return linear;
   }
@@ -116,14 +117,15 @@ class Views {
   const int64_t n_kv_heads_;
   const ParameterTable& table_;
   const at::Tensor& flat_;
+  const kernels::Amx amx_;
 };
 
 }  // namespace
 
 ShardWeights shard_weights(const Architecture& architecture, const Shard& shard,
-                           const ParameterTable& table, const at::Tensor& flat) {
+                           const ParameterTable& table, const at::Tensor& flat, kernels::Amx amx) {
   const Architecture local = shard_architecture(architecture, shard.place);
-  const Views views(local, shard, architecture.n_kv_heads, table, flat);
+  const Views views(local, shard, architecture.n_kv_heads, table, flat, amx);
   ShardWeights weights;
   if (shard.place.is_first_stage()) {
     weights.embedding = views.embedding(vocabulary_of(architecture.vocab_size, shard.place));
@@ -137,6 +139,7 @@ ShardWeights shard_weights(const Architecture& architecture, const Shard& shard,
   if (architecture.value_head) return weights;
   const std::string head =
       architecture.tie_embeddings ? "model.embed_tokens.weight" : "lm_head.weight";
+  weights.head.amx = amx;
   weights.head.weight = views.matrix(head, local.vocab_size, local.hidden_size);
   return weights;
 }

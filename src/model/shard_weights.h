@@ -53,8 +53,8 @@ struct ShardWeights {
 };
 
 /// Of the flat buffer `flat` [table.numel] of a shard of `architecture`, which is the whole
-/// model's.
+/// model's. `amx`: of its matmuls.
 ShardWeights shard_weights(const Architecture& architecture, const Shard& shard,
-                           const ParameterTable& table, const at::Tensor& flat);
+                           const ParameterTable& table, const at::Tensor& flat, kernels::Amx amx);
 
 }  // namespace orrery::model

@@ -1,6 +1,5 @@
 #include "orrery/report/run.h"
 
-#include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 
@@ -26,8 +25,8 @@ constexpr size_t kMostLogTexts = 500;
 
 /// Whether another process holds the directory. It is only looked at: no lock is kept.
 bool is_held(const fs::path& root) {
-  const base::FileDescriptor lock(::open((root / ".lock").c_str(), O_RDONLY | O_CLOEXEC));
-  return lock.get() >= 0 && ::flock(lock.get(), LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+  const base::PosixFile lock = base::PosixFile::open_to_read(root / ".lock");
+  return lock && ::flock(lock.descriptor(), LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
 }
 
 /// `2026-01-02T03:04:05.678 warning text`, or nothing.

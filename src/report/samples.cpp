@@ -28,8 +28,7 @@ constexpr size_t kOfEachStep = 4;  // first, last, best, worst
 std::string text_in(const Json& line, const char* key) {
   const auto found = line.find(key);
   if (found == line.end() || found->is_null()) return {};
-  return found->is_string() ? found->get<std::string>()
-                            : found->dump(-1, ' ', false, Json::error_handler_t::replace);
+  return found->is_string() ? found->get<std::string>() : base::json_line(*found);
 }
 
 int64_t integer_in(const Json& line, const char* key) {

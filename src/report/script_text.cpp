@@ -72,8 +72,7 @@ void ScriptText::separate() {
 }
 
 void ScriptText::append_quoted(std::string_view value) {
-  const std::string quoted =
-      nlohmann::json(value).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  const std::string quoted = base::json_line(nlohmann::json(value));
   for (size_t i = 0; i < quoted.size(); ++i) {
     const std::string_view rest = std::string_view(quoted).substr(i, 3);
     if (quoted[i] == '<') {

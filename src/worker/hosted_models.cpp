@@ -55,13 +55,16 @@ parallel::ReplicaGroups groups_of(const graph::Replica& replica,
           .embedding = unless_alone(graph::GroupKind::kEmbedding, replica.layout.pipe)};
 }
 
-std::unique_ptr<model::Decoder> make_decoder(const config::ModelConfig& config,
-                                             const graph::Replica& replica, uint64_t seed,
+std::unique_ptr<model::Decoder> make_decoder(const config::ExperimentSection& experiment,
+                                             const config::ModelConfig& config,
+                                             const graph::Replica& replica,
                                              const model::Shard& shard) {
   const std::string& role = replica.id.role;
+  const auto seed = static_cast<uint64_t>(experiment.seed);
   try {
     auto decoder = std::make_unique<model::Decoder>(model::Architecture::from_config(config),
                                                     dtype_named(config.dtype), c10::kCPU, shard);
+    decoder->set_amx(amx_of(experiment));
     if (config.recompute_activations) decoder->set_activations(model::Activations::kRecompute);
     if (replica.origin == graph::Origin::kRealloc) {
       decoder->parameters().release();
@@ -108,6 +111,10 @@ AllocationPurpose training_of(const graph::Replica& replica, const model::Decode
 }
 
 }  // namespace
+
+kernels::Amx amx_of(const config::ExperimentSection& experiment) {
+  return experiment.amx == "off" ? kernels::Amx::kOff : kernels::Amx::kAuto;
+}
 
 parallel::OptimizerOptions optimizer_options(const config::ModelConfig& model, int64_t n_updates) {
   const int64_t steps = std::max<int64_t>(n_updates, 1);
@@ -166,12 +173,9 @@ HostedModels::HostedModels(const config::Experiment& experiment, const graph::Gr
                                          .n_tensor = replica.layout.tensor},
                                .tensor = hosted.groups.tensor,
                                .pipe = hosted.groups.pipe};
-      hosted.decoder = with_purpose([&] { return parameters_of(config, replica, shard.place); },
-                                    [&] {
-                                      return make_decoder(
-                                          config, replica,
-                                          static_cast<uint64_t>(experiment.experiment.seed), shard);
-                                    });
+      hosted.decoder =
+          with_purpose([&] { return parameters_of(config, replica, shard.place); },
+                       [&] { return make_decoder(experiment.experiment, config, replica, shard); });
     }
     if (replica.is_trained) {
       hosted.engine = with_purpose(

@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "orrery/base/file.h"
 
@@ -20,6 +22,17 @@ TEST(Json, ReadsWhatIsJson) {
 
   EXPECT_EQ(problem, "");
   EXPECT_EQ(value["a"][1], "[[[");
+}
+
+TEST(JsonLine, ReadsBackToTheSameNumbers) {
+  const std::vector<double> values = {0.1, -1.0 / 3, 5e-324, 1.7976931348623157e308, 3};
+
+  EXPECT_EQ(parse_json(json_line(nlohmann::json(values))).value.get<std::vector<double>>(), values);
+}
+
+TEST(JsonLine, HasNullForWhatIsNotFiniteAndReplacesWhatIsNoUtf8) {
+  EXPECT_EQ(json_line(nlohmann::ordered_json{{"b", NAN}, {"a", "x\xff\n"}, {"c", -INFINITY}}),
+            "{\"b\":null,\"a\":\"x\xEF\xBF\xBD\\n\",\"c\":null}");
 }
 
 TEST(Json, SaysWhatIsWrong) {

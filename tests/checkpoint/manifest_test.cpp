@@ -38,6 +38,28 @@ TEST(Manifest, ComesBackAsItWas) {
   EXPECT_EQ(parse_manifest(manifest_text(example()), "m"), example());
 }
 
+TEST(Manifest, KeepsTheInstructionSetsOfTheWorkers) {
+  Manifest manifest = example();
+  manifest.instruction_sets = {"amx", "avx512"};
+
+  EXPECT_EQ(parse_manifest(manifest_text(manifest), "m").instruction_sets,
+            (std::vector<std::string>{"amx", "avx512"}));
+}
+
+TEST(Manifest, OfTheVersionBeforeNamesNoInstructionSets) {
+  const nlohmann::json content = example_content();
+  ASSERT_FALSE(content.contains("instruction_sets"));
+
+  EXPECT_EQ(parse_manifest(sealed(content), "m").instruction_sets, std::vector<std::string>());
+}
+
+TEST(Manifest, IsRefusedWithInstructionSetsOfAnotherType) {
+  nlohmann::json content = example_content();
+  content["instruction_sets"] = {1, 2};
+
+  EXPECT_THROW(parse_manifest(sealed(content), "m"), CheckpointError);
+}
+
 TEST(Manifest, IsRefusedWithAnyBitFlipped) {
   const std::string text = manifest_text(example());
   for (size_t at = 0; at + 1 < text.size(); ++at) {  // the last is the end of the line

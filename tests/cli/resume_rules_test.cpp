@@ -34,6 +34,7 @@ TEST(ResumeRules, SayWhatBecomesOfAKey) {
   EXPECT_EQ(meaning_of_change("call.actor_gen.layout"), Resume::kFree);
   EXPECT_EQ(meaning_of_change("model.actor.lr"), Resume::kNoted);
   EXPECT_EQ(meaning_of_change("experiment.total_steps"), Resume::kNoted);
+  EXPECT_EQ(meaning_of_change("experiment.amx"), Resume::kNoted);
   EXPECT_EQ(meaning_of_change("model.actor.path"), Resume::kRefused);
   EXPECT_EQ(meaning_of_change("dataset.train.prompt_prefix"), Resume::kRefused);
 }

@@ -3,9 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstdlib>
 #include <fstream>
 #include <limits>
+#include <nlohmann/json.hpp>
 
 #include "../base/temporary_folder.h"
 #include "master_file.h"
@@ -15,27 +15,52 @@
 namespace orrery::cli {
 namespace {
 
-TEST(JsonText, NumbersReadBackToTheSameBits) {
-  const double values[] = {
+TEST(JsonLists, NumbersReadBackToTheSameBits) {
+  const std::vector<double> values = {
       0.1, -1.0 / 3, 1e-300, 5e-324, 1.7976931348623157e308, -0.0, static_cast<double>(0.1F), 3};
-  for (const double value : values) {
-    JsonText out;
-    out.number(value);
-    EXPECT_EQ(std::strtod(out.take().c_str(), nullptr), value);
-  }
+  JsonLists out;
+  out.begin("logprobs");
+  out.numbers(values);
+
+  EXPECT_EQ(nlohmann::json::parse(out.take()).at("logprobs").at(0).get<std::vector<double>>(),
+            values);
 }
 
-TEST(JsonText, WhatIsNotFiniteIsNullAndCounted) {
-  JsonText out;
-  out.numbers(std::vector<double>{1, NAN, -INFINITY});
-  EXPECT_EQ(out.n_not_finite(), 2);
-  EXPECT_EQ(out.take(), "[1, null, null]");
+TEST(JsonLists, HaveAnElementALine) {
+  JsonLists out;
+  out.begin("sequences");
+  out.integers(std::vector<int64_t>{1, 2});
+  out.integers(std::vector<int64_t>{});
+  out.begin("rewards");
+  out.number(0.5);
+  out.begin("logits");
+  out.rows(std::vector<double>{1, 2, 3, 4}, 2);
+  out.begin("texts");
+
+  EXPECT_EQ(out.take(), R"({"sequences": [[1,2],
+ []],
+ "rewards": [0.5],
+ "logits": [[[1.0,2.0],[3.0,4.0]]],
+ "texts": []}
+)");
 }
 
-TEST(JsonText, BytesThatAreNoUtf8AreReplaced) {
-  JsonText out;
-  out.string("a\"\xff\n");
-  EXPECT_EQ(out.take(), "\"a\\\"\xEF\xBF\xBD\\n\"");
+TEST(JsonLists, WhatIsNotFiniteIsNullAndCounted) {
+  JsonLists out;
+  out.begin("logprobs");
+  out.numbers(std::vector<double>{0.5, NAN, -INFINITY});
+  out.number(NAN);
+
+  EXPECT_EQ(out.n_not_finite(), 3);
+  EXPECT_EQ(out.take(), "{\"logprobs\": [[0.5,null,null],\n null]}\n");
+}
+
+TEST(JsonLists, BytesThatAreNoUtf8AreReplaced) {
+  JsonLists out;
+  out.begin("texts");
+  out.text("a\"\xff\n");
+
+  EXPECT_EQ(out.take(), "{\"texts\": [\"a\\\"\xEF\xBF\xBD\\n\"]}\n");
 }
 
 TEST(ReadPromptFile, TakesPromptsAndLeavesOtherFieldsAlone) {

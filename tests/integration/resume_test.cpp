@@ -8,6 +8,7 @@
 
 #include "integration/runs_for_test.h"
 #include "orrery/base/text.h"
+#include "orrery/checkpoint/manifest.h"
 
 namespace orrery::integration {
 namespace {
@@ -350,6 +351,47 @@ TEST(ResumeRefuses, ACheckpointThatCannotBeReadWhichIsNoDamage) {
     fs::rename(folder / name, newest / name);
   }
   EXPECT_EQ(train(folder, kPpo, "cut", "--set experiment.total_steps=12").exit_code, 0);
+}
+
+TEST(ResumeOnOtherInstructions, SaysThatTheLastBitsWillDiffer) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(train(folder, kPpo, "cut", "--set experiment.amx=off").exit_code, 0);
+  const fs::path newest = folder / "cut/checkpoints/latest";
+  checkpoint::Manifest manifest = checkpoint::read_manifest(newest);
+  ASSERT_EQ(manifest.instruction_sets.size(), 2u);
+  const std::string here = manifest.instruction_sets.front();
+
+  const Result same =
+      train(folder, kPpo, "cut", "--set experiment.amx=off --set experiment.total_steps=11");
+  manifest = checkpoint::read_manifest(newest);
+  manifest.instruction_sets = {"vsx", "vsx"};
+  std::ofstream(newest / "manifest.json") << checkpoint::manifest_text(manifest);
+  const Result other =
+      train(folder, kPpo, "cut", "--set experiment.amx=off --set experiment.total_steps=12");
+
+  ASSERT_EQ(same.exit_code, 0) << same.output;
+  EXPECT_EQ(same.output.find("goes on with"), std::string::npos) << same.output;
+  ASSERT_EQ(other.exit_code, 0) << other.output;
+  EXPECT_NE(other.output.find("step-00000011 was computed with vsx, goes on with " + here +
+                              ": numbers will differ in the last bits"),
+            std::string::npos)
+      << other.output;
+}
+
+TEST(ResumeNotes, ThatAmxWasSwitchedOff) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(train(folder, kPpo, "cut").exit_code, 0);
+
+  const Result unknown = train(folder, kPpo, "cut", "--set experiment.amx=on");
+  const Result off =
+      train(folder, kPpo, "cut", "--set experiment.amx=off --set experiment.total_steps=11");
+
+  EXPECT_EQ(unknown.exit_code, 2);
+  EXPECT_NE(unknown.output.find("experiment.amx: must be one of auto, off, got 'on'"),
+            std::string::npos)
+      << unknown.output;
+  ASSERT_EQ(off.exit_code, 0) << off.output;
+  EXPECT_NE(off.output.find("experiment.amx: was auto, is off"), std::string::npos) << off.output;
 }
 
 TEST(ResumeAccept, ChangesAKeyThatIsNamedAndRecordsIt) {

@@ -45,8 +45,8 @@ TEST(MetricsLine, HasTheDocumentedForm) {
                           .time_s = 3.5,
                           .call = "actor_train",
                           .metrics = {{"loss", 1.25}, {"n", 3}}}),
-            R"({"step":12,"time_s":3.5,"call":"actor_train","metrics":{"loss":1.25,"n":3}})");
-  EXPECT_EQ(metrics_line({.step = 0}), R"({"step":0,"time_s":0,"call":null,"metrics":{}})");
+            R"({"step":12,"time_s":3.5,"call":"actor_train","metrics":{"loss":1.25,"n":3.0}})");
+  EXPECT_EQ(metrics_line({.step = 0}), R"({"step":0,"time_s":0.0,"call":null,"metrics":{}})");
 }
 
 TEST(MetricsLine, IsValidJsonWhateverTheNumbersAndNames) {
@@ -77,8 +77,8 @@ TEST_F(JsonlFile, LinesAreThereWhileTheWriterIsOpen) {
   writer.write({.step = 2, .metrics = {{"loss", std::nan("")}}});
 
   EXPECT_EQ(text(),
-            "{\"step\":1,\"time_s\":0,\"call\":null,\"metrics\":{\"loss\":2}}\n"
-            "{\"step\":2,\"time_s\":0,\"call\":null,\"metrics\":{\"loss\":null}}\n");
+            "{\"step\":1,\"time_s\":0.0,\"call\":null,\"metrics\":{\"loss\":2.0}}\n"
+            "{\"step\":2,\"time_s\":0.0,\"call\":null,\"metrics\":{\"loss\":null}}\n");
 }
 
 TEST_F(JsonlFile, ASecondWriterAppends) {

@@ -23,6 +23,14 @@ TEST(OptimizerOptions, AreThoseOfTheSection) {
   EXPECT_DOUBLE_EQ(parallel::rate_of_update(options.schedule, 19), 2e-4);
 }
 
+TEST(AmxOf, IsWhatTheExperimentSays) {
+  config::ExperimentSection experiment;
+  EXPECT_EQ(amx_of(experiment), kernels::Amx::kAuto);
+
+  experiment.amx = "off";
+  EXPECT_EQ(amx_of(experiment), kernels::Amx::kOff);
+}
+
 TEST(OptimizerOptions, AWarmUpAsLongAsTheRunIsPossible) {
   config::ModelConfig model;
   model.warmup_steps = 5;

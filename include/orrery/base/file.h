@@ -7,16 +7,9 @@
 #include <string_view>
 #include <vector>
 
-#include "orrery/base/unique_handle.h"
+#include "orrery/base/posix_file.h"
 
 namespace orrery::base {
-
-struct FileDescriptorTraits {
-  using Raw = int;
-  static Raw none() { return -1; }
-  static void close(Raw raw) noexcept;
-};
-using FileDescriptor = UniqueHandle<FileDescriptorTraits>;
 
 /// What is there instead of a regular file: `a folder`, `a device`, `a pipe`, `a socket`. Empty: a
 /// regular file, or nothing that can be looked at. Reading the others may never end.
@@ -85,7 +78,7 @@ class AppendFile {
 
  private:
   std::filesystem::path path_;
-  FileDescriptor descriptor_;
+  PosixFile file_;
 };
 
 }  // namespace orrery::base

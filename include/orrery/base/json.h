@@ -1,8 +1,8 @@
-// The one way in for JSON text, whatever it is of: models' configurations, headers of safetensors,
-// manifests, tokens, records, answers of commands, tokenizers, states. The library parses any
-// depth, but what it then does with a value (to copy, to print, to end it) takes stack for each
-// level, so text that is nested deeper than any of these files is refused before. Local; any
-// thread. Only .cpp files include this: the library's header costs seconds.
+// The one way in and out for JSON text, whatever it is of: models' configurations, headers of
+// safetensors, manifests, tokens, records, answers of commands, tokenizers, states. The library
+// parses any depth, but what it then does with a value (to copy, to print, to end it) takes stack
+// for each level, so text that is nested deeper than any of these files is refused before. Local;
+// any thread. Only .cpp files include this: the library's header costs seconds.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -21,6 +21,13 @@ std::optional<std::string> json_depth_problem(std::string_view text);
 
 /// What a parse error of the library says, without its numbering.
 std::string json_reason(const std::exception& error);
+
+/// On one line. Bytes that are no UTF-8 become U+FFFD (a text may be cut inside a character);
+/// numbers that are not finite become null; others read back as the same double.
+template <class Json>
+std::string json_line(const Json& value) {
+  return value.dump(-1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace);
+}
 
 template <class Json>
 struct ParsedJson {

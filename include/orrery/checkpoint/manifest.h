@@ -20,6 +20,9 @@ struct Manifest {
   std::string program = {};                         ///< Orrery's version that wrote it
   std::string config_hash = {};                     ///< XXH3 of the resolved configuration
   std::map<std::string, std::string> layouts = {};  ///< by role: where its parameters were
+  /// By worker: what it computed with (kernels/instruction_set.h). Empty: not known, as in
+  /// checkpoints of the version before and in converted models.
+  std::vector<std::string> instruction_sets = {};
   std::vector<FileRecord> files = {};
 
   bool operator==(const Manifest&) const = default;

@@ -27,7 +27,7 @@ class RunLock {
   static constexpr const char* kInnerFile = ".lock";
 
  private:
-  base::FileDescriptor beside_, inside_;
+  base::PosixFile beside_, inside_;
 };
 
 }  // namespace orrery::checkpoint

@@ -28,6 +28,7 @@ struct ExperimentSection {
   int threads_per_rank = 1;
   double deadline_seconds = 600;
   std::string redistribution = "direct";
+  std::string amx = "auto";
 
   template <class Visitor>
   static void visit_fields(Visitor& field) {
@@ -57,6 +58,10 @@ struct ExperimentSection {
           above(0).on_resume(Resume::kFree));
     field(&C::redistribution, "redistribution", "how samples move between calls",
           one_of({"direct", "gather-scatter", "bcast"}).on_resume(Resume::kFree));
+    field(&C::amx, "amx",
+          "auto: large fp32 matmuls of training and inference use AMX where the processor has it; "
+          "off: never, as on processors without",
+          one_of({"auto", "off"}).on_resume(Resume::kNoted));
   }
 };
 

@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "orrery/comm/communicator.h"
+#include "orrery/kernels/instruction_set.h"  // Amx
 #include "orrery/model/architecture.h"
 #include "orrery/model/divergence.h"
 #include "orrery/model/packed_tokens.h"
@@ -88,6 +89,8 @@ class Decoder {
   FlatParameters& parameters();
   const FlatParameters& parameters() const;
   void set_activations(Activations activations);
+  /// Of the matmuls of all passes but generation's, which never uses AMX. kAuto at first.
+  void set_amx(kernels::Amx amx);
   /// Each backward pass also adds `weight` times the gradient of the experts' balance loss: over
   /// the sequences of the batch, the sum of length times the mean over the layers with experts of
   ///   E sum_e (assignments to expert e / length) (mean router probability of e).

@@ -14,7 +14,8 @@
 #include "orrery/data/tokenizer.h"
 #include "orrery/graph/graph.h"
 #include "orrery/graph/replica.h"
-#include "orrery/graph/topology.h"  // Coordinate
+#include "orrery/graph/topology.h"           // Coordinate
+#include "orrery/kernels/instruction_set.h"  // Amx
 #include "orrery/model/decoder.h"
 #include "orrery/parallel/train_engine.h"
 
@@ -36,6 +37,9 @@ struct HostedModel {
 
   algorithm::ModelContext context() const;
 };
+
+/// What `experiment.amx` says.
+kernels::Amx amx_of(const config::ExperimentSection& experiment);
 
 /// Of a role's section, for so many updates in all; 0: a number that is not known, so that the rate
 /// has no end to fall to.

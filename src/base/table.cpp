@@ -1,8 +1,8 @@
-#include "table.h"
+#include "orrery/base/table.h"
 
 #include <algorithm>
 
-namespace orrery::cli {
+namespace orrery::base {
 
 std::string table_text(const TableRow& heading, const std::vector<TableRow>& rows) {
   std::vector<size_t> widths;
@@ -27,4 +27,4 @@ std::string table_text(const TableRow& heading, const std::vector<TableRow>& row
   return text;
 }
 
-}  // namespace orrery::cli
+}  // namespace orrery::base

@@ -1,0 +1,29 @@
+// Which instructions the workers of a job compute with (kernels/instruction_set.h). On another set
+// a resumed run differs in the last bits from one that nothing interrupted.
+#pragma once
+
+#include <mpi.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "orrery/comm/node_map.h"
+#include "orrery/kernels/instruction_set.h"  // Amx
+
+namespace orrery::cli {
+
+/// [n_workers] on rank 0, nothing elsewhere. Collective over `world`.
+std::vector<std::string> instruction_sets_of_workers(MPI_Comm world, const comm::NodeMap& nodes,
+                                                     kernels::Amx amx);
+
+/// `avx512`, or `amx on 2 workers, avx2 on 1 worker`. By worker.
+std::string instruction_sets_text(const std::vector<std::string>& sets);
+
+/// What a run says that goes on with other sets than those of its checkpoint; nothing where they
+/// are the same, or where the checkpoint is of a version that did not record them. Of another
+/// number of workers the kinds of sets count.
+std::optional<std::string> changed_instruction_sets(const std::vector<std::string>& before,
+                                                    const std::vector<std::string>& now);
+
+}  // namespace orrery::cli
