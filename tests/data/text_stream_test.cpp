@@ -4,6 +4,7 @@
 
 #include <random>
 
+#include "orrery/base/file.h"
 #include "orrery/data/bpe_tokenizer.h"
 #include "orrery/data/utf8.h"
 
@@ -36,8 +37,10 @@ TEST(TextStream, ShowsWhatIsNoCharacterAtOnceAndWhatWasCutAtTheEnd) {
   const ByteTokenizer tokenizer;
 
   EXPECT_EQ(pieces_of(tokenizer, {0xff, 'a', 0xe2, 'b', 0xf0, 0x9f}),
-            (std::vector<std::string>{"\xef\xbf\xbd", "a", "", "\xef\xbf\xbd" "b", "", "",
-                                      "\xef\xbf\xbd"}));
+            (std::vector<std::string>{"\xef\xbf\xbd", "a", "",
+                                      "\xef\xbf\xbd"
+                                      "b",
+                                      "", "", "\xef\xbf\xbd"}));
 }
 
 TEST(TextStream, ShowsNothingOfSpecialTokens) {
@@ -51,14 +54,16 @@ TEST(TextStream, GivesTheTextThatDecodeGives) {
   // Of bytes; with the space before the first word left out; with "<0xE2>" and its like.
   for (const char* folder : {"", "characters/llama2", "characters/gemma", "characters/mistral",
                              "characters/metaspace-always", "characters/some-bytes"}) {
-    const std::unique_ptr<Tokenizer> tokenizer =
-        BpeTokenizer::open(std::string(ORRERY_SOURCE_DIR) + "/tests/fixtures/tokenizer/" + folder);
-    for (const char* text : {"Hello there", " two  spaces", "a",
-                             "na\xc3\xafve \xe2\x82\xac 5 \xf0\x9f\x98\x80!",
-                             "\xe6\x97\xa5\xe6\x9c\xac", "<s>a</s> b"}) {
+    const std::string file =
+        std::string(ORRERY_SOURCE_DIR) + "/tests/fixtures/tokenizer/" + folder + "/tokenizer.json";
+    const auto tokenizer = BpeTokenizer::parse(base::read_file(file), file);
+    for (const char* text :
+         {"Hello there", " two  spaces", "a", "na\xc3\xafve \xe2\x82\xac 5 \xf0\x9f\x98\x80!",
+          "\xe6\x97\xa5\xe6\x9c\xac", "<s>a</s> b"}) {
       const std::vector<int32_t> ids = tokenizer->encode(text);
 
-      EXPECT_EQ(joined(pieces_of(*tokenizer, ids)), tokenizer->decode(ids)) << folder << ": " << text;
+      EXPECT_EQ(joined(pieces_of(*tokenizer, ids)), tokenizer->decode(ids))
+          << folder << ": " << text;
     }
   }
 }

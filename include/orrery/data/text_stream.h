@@ -1,5 +1,5 @@
-// Text of tokens as they come, in whole characters: a token may end inside one. An object belongs to
-// one thread.
+// Text of tokens as they come, in whole characters: a token may end inside one. An object belongs
+// to one thread.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,8 @@ class TextStream {
 
   /// What can be shown now that `id` has come: valid UTF-8, perhaps nothing. All that add() and
   /// finish() give, one after the other, is what decode() gives of all ids, with U+FFFD for what is
-  /// no UTF-8.
+  /// no UTF-8. (Some decoders replace all of a run of single-byte tokens when its end is malformed:
+  /// what was shown of it stays.)
   std::string add(int32_t id);
   /// No further id comes: what was held back.
   std::string finish();
