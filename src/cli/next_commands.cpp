@@ -54,8 +54,7 @@ std::string launcher_text(const std::vector<std::string>& words, const std::stri
 StartWords start_words(int n_ranks) {
   const std::vector<std::string> own = base::own_words();
   const std::string program = own.empty() ? "orrery" : own.front();
-  StartWords start{.launcher = base::concat("mpirun -n ", n_ranks),
-                   .program = shell_word(program)};
+  StartWords start{.launcher = base::concat("mpirun -n ", n_ranks), .program = shell_word(program)};
   if (const std::optional<base::Launcher> mpirun = base::launcher()) {
     const std::string words = launcher_text(mpirun->words, program);
     if (!words.empty()) start.launcher = words;

@@ -223,7 +223,8 @@ GenerateOptions parse_generate_options(std::span<const std::string> arguments) {
       int{!options.run.tokens.empty()} + int{!options.prompts.empty()} + int{has_prompt};
   refusals.require(n_inputs == 1,
                    "give either --tokens F.json, --prompts F.jsonl or --prompt TEXT");
-  refusals.require(has_prompt || !options.run.out.empty(), "--out F.json is missing");
+  refusals.require(has_prompt || n_inputs == 0 || !options.run.out.empty(),
+                   "--out F.json is missing");
   refusals.require(!has_prompt || options.run.out.empty(),
                    "--out has no meaning with --prompt, whose answer goes to standard output; use "
                    "--prompts F.jsonl to have a file");
@@ -231,7 +232,7 @@ GenerateOptions parse_generate_options(std::span<const std::string> arguments) {
       options.add_bos == "auto" || options.add_bos == "true" || options.add_bos == "false",
       base::concat("--add-bos must be auto, true or false, got ", options.add_bos));
   if (has_prompt && given.count("max-new-tokens") == 0) options.max_new_tokens = kTokensOfAPrompt;
-  refusals.require(has_prompt || given.count("max-new-tokens") > 0,
+  refusals.require(has_prompt || n_inputs == 0 || given.count("max-new-tokens") > 0,
                    "--max-new-tokens N is missing");
   refusals.require(
       given.count("max-new-tokens") == 0 ||

@@ -16,12 +16,13 @@ EndedRun grpo_run() {
 }
 
 TEST(NextCommands, AreThePageTheEvaluationsAndAContinuation) {
-  EXPECT_EQ(next_commands(grpo_run(), kStart, "/home/a"),
-            (std::vector<std::string>{
-                "build/release/orrery report runs/grpo --out report.html",
-                "mpirun -n 3 build/release/orrery evaluate runs/grpo/config.cfg --model "
-                "runs/grpo/models/best",
-                "build/release/orrery generate --model runs/grpo/models/best/actor --prompt 1+1="}));
+  EXPECT_EQ(
+      next_commands(grpo_run(), kStart, "/home/a"),
+      (std::vector<std::string>{
+          "build/release/orrery report runs/grpo --out report.html",
+          "mpirun -n 3 build/release/orrery evaluate runs/grpo/config.cfg --model "
+          "runs/grpo/models/best",
+          "build/release/orrery generate --model runs/grpo/models/best/actor --prompt 1+1="}));
 }
 
 TEST(NextCommands, OfARunWithoutModelsShowWhatThereIs) {
@@ -52,9 +53,10 @@ TEST(NextCommands, CanBeCopiedWhateverStandsInThem) {
 }
 
 TEST(NextCommands, BeginLikeTheCommandThatStartedTheRun) {
-  EXPECT_EQ(launcher_text({"mpirun", "--oversubscribe", "-n", "3", "build/orrery", "train", "a.cfg"},
-                          "build/orrery"),
-            "mpirun --oversubscribe -n 3");
+  EXPECT_EQ(
+      launcher_text({"mpirun", "--oversubscribe", "-n", "3", "build/orrery", "train", "a.cfg"},
+                    "build/orrery"),
+      "mpirun --oversubscribe -n 3");
   EXPECT_EQ(launcher_text({"mpirun", "-n", "3", "wrapper.sh"}, "build/orrery"), "");
 }
 

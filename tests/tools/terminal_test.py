@@ -233,6 +233,9 @@ class Generate(unittest.TestCase):
             done = on_pipes(self.command(*more))
             self.assertEqual(done.returncode, 2)
             self.assertIn(message, done.stderr)
+        done = on_pipes([PROGRAM, "generate", "--model", self.model])
+        self.assertEqual(done.returncode, 2)
+        self.assertNotIn(b"missing", done.stderr)  # of what a prompt needs nothing is
 
 
 class Train(unittest.TestCase):

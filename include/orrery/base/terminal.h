@@ -1,15 +1,15 @@
 // Where what this process writes to standard error is seen. Any thread.
 //
-// A rank of mpirun has a pipe there, from which mpirun copies to its own standard error as the bytes
-// come: what is a terminal to the person is none to isatty(). (As standard output mpirun gives every
-// rank a pseudo terminal, also when nobody sees one.) Under srun, and for a rank that another node's
-// daemon started, there is none.
+// A rank of mpirun has a pipe there, from which mpirun copies to its own standard error as the
+// bytes come: what is a terminal to the person is none to isatty(). (As standard output mpirun
+// gives every rank a pseudo terminal, also when nobody sees one.) Under srun, and for a rank that
+// another node's daemon started, there is none.
 #pragma once
 
 namespace orrery::base {
 
-/// Whether standard error ends on a terminal that can rewrite a line: its own, or that of the mpirun
-/// that started this process. Not where TERM is `dumb` or not set.
+/// Whether standard error ends on a terminal that can rewrite a line: its own, or that of the
+/// mpirun that started this process. Not where TERM is `dumb` or not set.
 bool is_seen_on_terminal();
 
 /// Columns of that terminal as it is now; 80 where there is none, or where it does not say.
