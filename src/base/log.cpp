@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "orrery/base/error.h"
+#include "orrery/base/terminal.h"
 #include "orrery/base/text.h"
 
 namespace orrery::base {
@@ -28,7 +29,9 @@ struct Log {
   std::string prefix;
 
   Log() {
-    logger.set_pattern("%H:%M:%S %^%l%$ %v");
+    // A progress line that is rewritten may stand there, of this process or another one: it is not
+    // torn but erased, and its writer shows it again.
+    logger.set_pattern(concat(is_seen_on_terminal() ? "\r\x1b[K" : "", "%H:%M:%S %^%l%$ %v"));
     logger.flush_on(spdlog::level::info);
     logger.set_error_handler([this](const std::string& problem) {
       static std::atomic<bool> told = false;

@@ -8,15 +8,16 @@
 #include <memory>
 
 #include "commands.h"
+#include "generate_stream.h"
 #include "model_shard.h"
 #include "orrery/base/error.h"
 #include "orrery/base/file.h"
 #include "orrery/base/log.h"
 #include "orrery/base/text.h"
 #include "orrery/data/bpe_tokenizer.h"  // check_tokenizer_files
-#include "orrery/data/prompt_template.h"
 #include "orrery/model/generator.h"
 #include "packed_sequences.h"
+#include "prompt_reader.h"
 #include "text_file.h"
 
 namespace orrery::cli {
@@ -29,6 +30,9 @@ constexpr const char* kHelp =
   orrery generate --model DIR (--tokens F.json | --prompts F.jsonl) --out F.json
       --max-new-tokens N [--greedy | --temperature T --top-p P --top-k K --seed S] [--eos ID]
       [--add-bos auto|true|false] [--layout L]
+  orrery generate --model DIR --prompt "TEXT" [--max-new-tokens N] ...
+                                      the text as it comes, token by token, on standard output;
+                                      --prompt - continues each line of standard input
   mpirun -n N+1 orrery generate ...   a master and N workers
 
 in:   {"sequences": [[ids...], ...]}, or lines {"prompt": "text"} for --prompts
@@ -111,7 +115,7 @@ std::vector<int64_t> ids_never_drawn(const config::GenerateOptions& options,
   try {
     tokenizer = data::make_tokenizer(source.directory.string());
   } catch (const Error& error) {
-    if (!options.prompts.empty()) throw;
+    if (options.run.tokens.empty()) throw;
     base::log_warning(base::concat("ids beyond the tokenizer are not masked: ", error.what()));
     return {};
   }
@@ -121,25 +125,18 @@ std::vector<int64_t> ids_never_drawn(const config::GenerateOptions& options,
   return ids;
 }
 
-/// The ids of the prompts, checked. Rank 0.
+/// The ids of the prompts, checked; none: they are the lines of standard input. Rank 0.
 TokenSequences read_prompts(const config::GenerateOptions& options, const ModelSource& source) {
-  const TokenLimits limits{.vocab_size = source.architecture.vocab_size,
-                           .max_length = source.architecture.max_positions - 1,
-                           .length_reason = base::concat("the context of the model is ",
-                                                         source.architecture.max_positions,
-                                                         ", and one must be left to generate")};
-  if (options.prompts.empty()) return read_token_file(options.run.tokens, limits);
-  const std::unique_ptr<data::Tokenizer> tokenizer = tokenizer_for(source);
-  const std::vector<int32_t> special_tokens = data::beginning_tokens(options.add_bos, *tokenizer);
+  if (!options.run.tokens.empty())
+    return read_token_file(options.run.tokens, prompt_limits(source));
+  const PromptReader reader(source, options.add_bos);
+  if (options.reads_lines()) return {};
+  if (options.prompt) return {reader.ids_of(*options.prompt, "--prompt")};
   TokenSequences sequences;
-  std::vector<std::string> places;
   for (const std::string& prompt : read_prompt_file(options.prompts)) {
-    places.push_back(base::concat(options.prompts, ": prompt ", sequences.size() + 1));
-    std::vector<int32_t> ids = tokenizer->encode(prompt);
-    data::put_before(special_tokens, ids);
-    sequences.emplace_back(ids.begin(), ids.end());
+    sequences.push_back(
+        reader.ids_of(prompt, base::concat(options.prompts, ": prompt ", sequences.size() + 1)));
   }
-  check_sequences(sequences, limits, places);
   return sequences;
 }
 
@@ -177,7 +174,7 @@ int generate(const CommandRanks& ranks, std::span<const std::string> arguments) 
   const CommandRanks::Start start = ranks.start([&] {
     const config::GenerateOptions options = config::parse_generate_options(arguments);
     const config::ModelRunOptions& run = options.run;
-    check_output(run.out);
+    if (!options.prompt) check_output(run.out);
     source = open_model(run.model, run.role, SourceCheck::kHashes);
     if (source.architecture.value_head) {
       throw ConfigError(base::concat("orrery generate: --model ", run.model),
@@ -204,6 +201,13 @@ int generate(const CommandRanks& ranks, std::span<const std::string> arguments) 
       layout_for(options.run.layout, ranks.n_workers(), source.architecture);
   const ModelShard::Loaded loaded = ModelShard::load(ranks, source, layout, options.run);
   if (loaded.exit_code != 0) return loaded.exit_code;
+  if (options.prompt) {
+    return stream_answers(ranks, *loaded.shard,
+                          {.options = options,
+                           .source = source,
+                           .generation = generation,
+                           .prompts = std::move(prompts)});
+  }
 
   // Neighbours: an even share of each data rank, but no more than are decoded at a time.
   const size_t share =

@@ -8,6 +8,7 @@
 
 #include "orrery/base/clock.h"
 #include "orrery/base/counted.h"
+#include "orrery/base/terminal.h"
 #include "orrery/base/text.h"
 #include "orrery/comm/mpi_communicator.h"
 #include "orrery/graph/communicators.h"
@@ -95,8 +96,8 @@ PieceTotals run_pieces(const CommandRanks& ranks, const ModelShard& shard,
   PieceTotals totals;
   metrics::Progress progress({.unit = "piece",
                               .limits = {.total_steps = n_pieces},
-                              .n_workers = ranks.n_workers(),
-                              .style = metrics::detect_progress_style()},
+                              .style = metrics::detect_progress_style(),
+                              .columns = base::seen_columns},
                              std::cerr);
   int n_done = 0;
   double last = 0;

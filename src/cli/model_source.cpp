@@ -196,7 +196,7 @@ std::unique_ptr<data::Tokenizer> tokenizer_for(const ModelSource& source) {
     return data::make_tokenizer("byte");
   }
   throw ConfigError(
-      base::concat("--prompts: ", source.directory.string(), " has no tokenizer that can be read"),
+      base::concat("--model: ", source.directory.string(), " has no tokenizer that can be read"),
       {.expected = base::concat("tokenizer.json, or a vocabulary of bytes (",
                                 data::ByteTokenizer::kVocabSize, ")"),
        .got = base::concat("a vocabulary of ", source.architecture.vocab_size),

@@ -13,6 +13,7 @@
 #include "commands.h"
 #include "orrery/base/error.h"
 #include "orrery/base/file.h"
+#include "orrery/base/terminal.h"
 #include "orrery/base/text.h"
 #include "orrery/config/report_commands.h"
 #include "run_views.h"
@@ -131,7 +132,7 @@ int run_plot(std::span<const std::string> arguments) {
       std::cout << report::terminal_plot(
                        plot, {.columns = options.columns > 0 ? options.columns : terminal_columns(),
                               .rows = options.rows,
-                              .colours = ::isatty(STDOUT_FILENO) != 0})
+                              .colours = base::can_colour_standard_output()})
                 << "\n";
     }
     return 0;

@@ -27,6 +27,7 @@ constexpr const char* kUsage = R"(orrery: reinforcement learning of language mod
   orrery score    --model DIR --tokens F.json --out F.json [--layout L] [--logits]
   orrery generate --model DIR (--tokens F.json | --prompts F.jsonl) --out F.json --max-new-tokens N
                   [--greedy | --temperature T --top-p P --top-k K --seed S] [--eos ID] [--layout L]
+  orrery generate --model DIR --prompt "TEXT"    the text as it comes; --prompt - reads lines
   orrery convert  --from DIR --to DIR    Hugging Face directory <-> Orrery checkpoint
   orrery inspect PATH          what a model, checkpoint, run or file holds
   orrery verify PATH           re-reads everything: exit code 5 where it is damaged

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 
 #include "orrery/base/counted.h"
@@ -14,11 +15,14 @@ namespace {
 
 /// `2.1 s  60 %`, or a dash.
 std::string cell(double seconds, double whole) {
-  if (seconds <= 0) return "-";
-  const double percent = whole > 0 ? 100 * seconds / whole : 0;
+  if (seconds == 0) return "-";
+  const char* const sign = seconds < 0 ? "-" : "";
+  const double size = std::abs(seconds);
+  const double percent = whole > 0 ? 100 * size / whole : 0;
   char share[32];
   std::snprintf(share, sizeof(share), percent < 9.95 ? "%.1f %%" : "%.0f %%", percent);
-  return base::concat(base::duration_text(std::chrono::duration<double>(seconds)), "  ", share);
+  return base::concat(sign, base::duration_text(std::chrono::duration<double>(size)), "  ", sign,
+                      share);
 }
 
 }  // namespace
@@ -79,15 +83,22 @@ std::string TimeTable::text(double seconds) const {
     rows.push_back({row.name, cell(row.pre, seconds), cell(row.main, seconds),
                     cell(row.post, seconds), cell(row.all, seconds)});
   }
-  const double rest = seconds - steps_ - evaluation_.all - export_.all;
-  for (const auto& [name, spent] : {std::pair{"evaluation", evaluation_.all},
+  double in_calls = 0;
+  for (const Row& row : rows_) in_calls += row.all;
+  const double between = steps_ - in_calls;
+  const double around = seconds - steps_ - evaluation_.all - export_.all;
+  const double overlap = std::min(between, 0.0) + std::min(around, 0.0);
+  for (const auto& [name, spent] : {std::pair{"between calls", std::max(between, 0.0)},
+                                    {"evaluation", evaluation_.all},
                                     {"export", export_.all},
-                                    {"start and end", rest}}) {
-    if (spent > 0) rows.push_back({name, "-", "-", "-", cell(spent, seconds)});
+                                    {"start and end", std::max(around, 0.0)},
+                                    {"at the same time", overlap}}) {
+    if (spent != 0) rows.push_back({name, "-", "-", "-", cell(spent, seconds)});
   }
+  rows.push_back({"together", "-", "-", "-", cell(seconds, seconds)});
   return base::concat("where the time went: ", base::counted(n_steps_, "step"), " in ",
                       base::duration_text(std::chrono::duration<double>(seconds)),
-                      "; phases of the slowest worker; calls on different workers overlap\n",
+                      "; phases are the slowest worker's\n",
                       base::table_text({"call", "pre", "main", "post", "all"}, rows));
 }
 

@@ -20,7 +20,7 @@ class TimeTable {
 
   /// Of a phase the seconds of its slowest worker, of a call (`all`) those from dispatch to the
   /// last reply, each with its share of `seconds`, the time since the run (or its resumed part)
-  /// began.
+  /// began. The column `all` adds up to it: what was done at the same time is taken off again.
   std::string text(double seconds) const;
 
  private:

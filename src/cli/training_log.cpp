@@ -3,20 +3,26 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <initializer_list>
+#include <optional>
+#include <system_error>
 #include <vector>
 
 #include "master_file.h"
+#include "next_commands.h"
 #include "orrery/algorithm/registry.h"
 #include "orrery/base/error.h"
 #include "orrery/base/file.h"
 #include "orrery/base/hash.h"
 #include "orrery/base/log.h"
+#include "orrery/base/terminal.h"
 #include "orrery/base/text.h"
 #include "orrery/checkpoint/directory.h"
 #include "orrery/config/load.h"
 #include "orrery/graph/replica.h"
 #include "orrery/metrics/jsonl_writer.h"
 #include "orrery/metrics/tensorboard.h"
+#include "orrery/report/watch_frame.h"  // latest_samples
 
 namespace orrery::cli {
 
@@ -24,20 +30,42 @@ namespace fs = std::filesystem;
 
 namespace {
 
-/// The numbers worth a place in the progress line, as far as the graph has them.
-std::vector<std::pair<std::string, double>> highlights(const master::StepReport& report) {
-  std::vector<std::pair<std::string, double>> values;
-  for (const char* wanted : {"loss", "reward", "approx_kl", "grad_norm"}) {
-    for (const master::CallReport& call : report.calls) {
-      metrics::Statistics all;
-      for (const metrics::Statistics& minibatch : call.minibatches) all.merge(minibatch);
-      if (const auto value = all.value(wanted)) {
-        values.emplace_back(wanted, *value);
-        break;
-      }
-    }
+using Named = std::vector<std::pair<std::string, double>>;
+
+/// Of a step, by name: what the first call says that has it. Minibatches are merged.
+std::optional<double> value_of(const master::StepReport& report, const char* name) {
+  for (const master::CallReport& call : report.calls) {
+    metrics::Statistics all;
+    for (const metrics::Statistics& minibatch : call.minibatches) all.merge(minibatch);
+    if (const auto value = all.value(name)) return value;
+  }
+  return std::nullopt;
+}
+
+/// Those of `names` that the step has, in this order.
+Named values_of(const master::StepReport& report, std::initializer_list<const char*> names) {
+  Named values;
+  for (const char* name : names) {
+    if (const auto value = value_of(report, name)) values.emplace_back(name, *value);
   }
   return values;
+}
+
+/// What the progress line shows of a step. A run with rewards is judged by them, any other by its
+/// loss, which says little of how a policy does.
+///   accuracy  of the last evaluation: answers to rewarded prompts have none of their own
+void add_values(const master::StepReport& report, std::optional<double> accuracy,
+                metrics::StepProgress& progress) {
+  if (!value_of(report, "reward")) {
+    progress.values = values_of(report, {"loss", "accuracy", "entropy"});
+    progress.details = values_of(report, {"grad_norm"});
+    return;
+  }
+  progress.values = values_of(report, {"reward"});
+  if (accuracy) progress.values.emplace_back("accuracy", *accuracy);
+  const Named entropy = values_of(report, {"entropy"});
+  progress.values.insert(progress.values.end(), entropy.begin(), entropy.end());
+  progress.details = values_of(report, {"approx_kl", "grad_norm", "loss"});
 }
 
 double tokens_of(const master::StepReport& report) {
@@ -68,6 +96,31 @@ std::string evaluation_text(const std::map<std::string, double>& numbers) {
   return text;
 }
 
+/// A role whose models give text: that of the first call that generates, else of the first that
+/// trains one. Empty: none.
+std::string generating_role(const Job& job) {
+  for (const graph::CallKind kind : {graph::CallKind::kGenerate, graph::CallKind::kTrainStep}) {
+    for (const graph::Call& call : job.graph.calls()) {
+      const auto architecture = job.architectures.find(call.role);
+      if (call.kind != kind || architecture == job.architectures.end()) continue;
+      if (!architecture->second.value_head) return call.role;
+    }
+  }
+  return {};
+}
+
+/// A short prompt of the run's latest answers; empty: there is none. Throws OutputError.
+std::string some_prompt(const fs::path& run) {
+  constexpr size_t kMost = 60;
+  for (const report::Sample& sample : report::latest_samples(run, 1)) {
+    const bool is_plain = std::none_of(sample.prompt.begin(), sample.prompt.end(),
+                                       [](unsigned char c) { return c < 0x20 || c == 0x7f; });
+    const bool is_short = !sample.prompt.empty() && sample.prompt.size() <= kMost;
+    if (is_plain && is_short && sample.prompt[0] != '-') return sample.prompt;
+  }
+  return {};
+}
+
 }  // namespace
 
 TrainingLog::TrainingLog(const Job& job, RunDirectory directory, const master::MasterState* state,
@@ -80,8 +133,8 @@ TrainingLog::TrainingLog(const Job& job, RunDirectory directory, const master::M
                             .total_seconds = job.experiment.experiment.total_seconds,
                             .seconds_before = seconds_before_},
                  .total_epochs = job.experiment.experiment.total_epochs,
-                 .n_workers = job.n_workers,
                  .style = metrics::detect_progress_style(),
+                 .columns = base::seen_columns,
                  .record = base::log_to_file},
                 std::cerr),
       exports_(directory_.models(), job.experiment.export_.keep, job.experiment.checkpoint.keep,
@@ -119,12 +172,12 @@ void TrainingLog::on_step(const master::StepReport& report) {
   }
   write(step, "", master::numbers_of(report));
   times_.add(report);
-  progress_.step_done({.step = step,
-                       .epoch = report.step.epoch,
-                       .tokens = tokens_of(report),
-                       .flops = report.flops(),
-                       .seconds = report.seconds,
-                       .values = highlights(report)});
+  metrics::StepProgress progress{.step = step,
+                                 .epoch = report.step.epoch,
+                                 .tokens = tokens_of(report),
+                                 .seconds = report.seconds};
+  add_values(report, accuracy_, progress);
+  progress_.step_done(progress);
 }
 
 void TrainingLog::on_evaluation(const master::EvaluationReport& report) {
@@ -137,6 +190,9 @@ void TrainingLog::on_evaluation(const master::EvaluationReport& report) {
   write(report.step, "", numbers);
   times_.add(report);
   if (job_.only_evaluates) result_.add(report);
+  const config::EvaluationSet& first = job_.experiment.evaluation_sets.front();
+  const auto accuracy = numbers.find(first.metric_prefix() + "accuracy");
+  if (report.set == first.name && accuracy != numbers.end()) accuracy_ = accuracy->second;
   progress_.message(
       base::concat("evaluation after step ", report.step, ":", evaluation_text(numbers)));
 }
@@ -183,7 +239,23 @@ void TrainingLog::on_save(const master::SaveReport& report) {
   progress_.message(base::concat("model written to ", report.directory));
 }
 
+std::string TrainingLog::next_commands_text() const {
+  EndedRun run{.root = directory_.root,
+               .generating_role = generating_role(job_),
+               .has_evaluations = !job_.experiment.evaluation_sets.empty(),
+               .prompt = some_prompt(directory_.root)};
+  for (const char* name : {"latest", "best"}) {
+    if (base::is_folder(directory_.models() / name)) run.models = directory_.models() / name;
+  }
+  if (!base::is_folder(run.models / run.generating_role)) run.generating_role.clear();
+  std::error_code no_folder;  // everything is named in full then
+  const fs::path here = fs::current_path(no_folder);
+  return "next:\n  " +
+         base::join(next_commands(run, start_words(job_.n_workers + 1), here), "\n  ");
+}
+
 void TrainingLog::on_finish(const master::FinishReport& report) {
+  progress_.finish();
   if (job_.only_evaluates && report.reason == master::StopReason::kNoTraining) {
     base::publish_file(directory_.evaluation(), result_.json(job_));
     progress_.message(base::concat("written to ", directory_.evaluation().string()));
@@ -199,11 +271,18 @@ void TrainingLog::on_finish(const master::FinishReport& report) {
         "stopped as asked: step ", report.steps_done, " is whole and its checkpoint written to ",
         directory_.checkpoints().string(), "; the same command goes on from there"));
   }
+  if (report.reason == master::StopReason::kStopRequested) return;
   const std::string reason = watch_learning_.reason_of_no_update();
-  if (reason.empty() || report.reason == master::StopReason::kStopRequested) return;
-  throw CallError(reason, {.expected = "at least one update in the run",
-                           .got = "the model as it was",
-                           .advice = "look at the weights, the data and the rewards; lower lr"});
+  if (!reason.empty()) {
+    throw CallError(reason, {.expected = "at least one update in the run",
+                             .got = "the model as it was",
+                             .advice = "look at the weights, the data and the rewards; lower lr"});
+  }
+  try {
+    progress_.message(next_commands_text());
+  } catch (const OutputError& error) {  // the run is done, whatever can be said of its directory
+    base::log_warning(base::concat("no commands to go on with: ", error.what()));
+  }
 }
 
 }  // namespace orrery::cli

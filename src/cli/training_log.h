@@ -5,6 +5,7 @@
 #include <iostream>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -40,6 +41,7 @@ class TrainingLog final : public master::StepObserver {
   void write(int64_t step, const std::string& call, const std::map<std::string, double>& metrics);
   void publish_best(const master::SaveReport& report);
   void publish_checkpoint(const master::SaveReport& report);
+  std::string next_commands_text() const;
 
   const Job& job_;
   RunDirectory directory_;
@@ -52,6 +54,7 @@ class TrainingLog final : public master::StepObserver {
   EvaluationResult result_;  ///< of a job that only evaluates
   TimeTable times_;
   LearningWatch watch_learning_;
+  std::optional<double> accuracy_;  ///< of the first set, when it was evaluated last
 };
 
 }  // namespace orrery::cli

@@ -1,6 +1,4 @@
 // `orrery watch`: a run in the terminal while it goes on.
-#include <unistd.h>
-
 #include <chrono>
 #include <filesystem>
 #include <iostream>
@@ -8,6 +6,7 @@
 
 #include "commands.h"
 #include "orrery/base/file.h"
+#include "orrery/base/terminal.h"
 #include "orrery/base/text.h"
 #include "orrery/config/report_commands.h"
 #include "orrery/report/watch_frame.h"
@@ -52,7 +51,7 @@ int run_watch(std::span<const std::string> arguments) {
     return 0;
   }
   report::RunReader reader(options.run);
-  const bool is_terminal = ::isatty(STDOUT_FILENO) != 0;
+  const bool is_terminal = base::can_draw_on_standard_output();
   for (;;) {
     report::RunState state = report::RunState::kUnknown;
     const std::string frame = frame_of(reader, options, state);

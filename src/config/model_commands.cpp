@@ -13,6 +13,7 @@ namespace po = boost::program_options;
 namespace {
 
 constexpr int64_t kMaxCount = 1'000'000'000;
+constexpr int64_t kTokensOfAPrompt = 256;  // new ones, where a person waits and said no number
 
 /// One sentence for each impossible value, thrown together.
 class Refusals {
@@ -40,7 +41,6 @@ void check_dtype(Refusals& refusals, const std::string& dtype) {
 
 void check_run(Refusals& refusals, const ModelRunOptions& run) {
   refusals.require(!run.model.empty(), "--model DIR is missing");
-  refusals.require(!run.out.empty(), "--out F.json is missing");
   check_dtype(refusals, run.dtype);
   refusals.require(run.threads >= 0 && run.threads <= 4096,
                    base::concat("--threads must be 0 to 4096, got ", run.threads));
@@ -84,18 +84,23 @@ po::options_description score_description(ScoreOptions& options) {
 }
 
 /// `--eos` as it is written: ids with commas, or -1.
-po::options_description generate_description(GenerateOptions& options, std::string& eos) {
+po::options_description generate_description(GenerateOptions& options, std::string& prompt,
+                                             std::string& eos) {
   po::options_description description("options");
   add_run_options(description, options.run);
   auto add = description.add_options();
   add("prompts", po::value(&options.prompts)->value_name("F.jsonl"),
       "instead of --tokens: lines {\"prompt\": \"text\"}, read by the model's tokenizer");
+  add("prompt", po::value(&prompt)->value_name("TEXT"),
+      "instead of both: its continuation goes to standard output as it comes; -: that of each line "
+      "of standard input");
   add("add-bos",
       po::value(&options.add_bos)->value_name("auto|true|false")->default_value(options.add_bos),
-      "whether --prompts get the tokenizer's beginning-of-sequence token; auto: as its own "
+      "whether prompts that are text get the tokenizer's beginning-of-sequence token; auto: as its "
+      "own "
       "template does");
   add("max-new-tokens", po::value(&options.max_new_tokens)->value_name("N"),
-      "tokens generated for a sequence, at most");
+      "tokens generated for a sequence, at most; 256 with --prompt, if it is left out");
   add("min-new-tokens",
       po::value(&options.min_new_tokens)->value_name("N")->default_value(options.min_new_tokens),
       "an end token cannot come before this many tokens");
@@ -195,6 +200,7 @@ ScoreOptions parse_score_options(std::span<const std::string> arguments) {
   if (options.run.help) return options;
   Refusals refusals("orrery score");
   check_run(refusals, options.run);
+  refusals.require(!options.run.out.empty(), "--out F.json is missing");
   refusals.require(!options.run.tokens.empty(), "--tokens F.json is missing");
   refusals.require(
       options.batch_tokens >= 1 && options.batch_tokens <= kMaxCount,
@@ -205,25 +211,36 @@ ScoreOptions parse_score_options(std::span<const std::string> arguments) {
 
 GenerateOptions parse_generate_options(std::span<const std::string> arguments) {
   GenerateOptions options;
-  std::string eos;
+  std::string prompt, eos;
   const po::variables_map given =
-      parse_arguments(arguments, generate_description(options, eos), "orrery generate", "");
+      parse_arguments(arguments, generate_description(options, prompt, eos), "orrery generate", "");
   if (options.run.help) return options;
+  const bool has_prompt = given.count("prompt") > 0;
+  if (has_prompt) options.prompt = prompt;
   Refusals refusals("orrery generate");
   check_run(refusals, options.run);
-  refusals.require(options.run.tokens.empty() != options.prompts.empty(),
-                   "give either --tokens F.json or --prompts F.jsonl");
+  const int n_inputs =
+      int{!options.run.tokens.empty()} + int{!options.prompts.empty()} + int{has_prompt};
+  refusals.require(n_inputs == 1,
+                   "give either --tokens F.json, --prompts F.jsonl or --prompt TEXT");
+  refusals.require(has_prompt || n_inputs == 0 || !options.run.out.empty(),
+                   "--out F.json is missing");
+  refusals.require(!has_prompt || options.run.out.empty(),
+                   "--out has no meaning with --prompt, whose answer goes to standard output; use "
+                   "--prompts F.jsonl to have a file");
   refusals.require(
       options.add_bos == "auto" || options.add_bos == "true" || options.add_bos == "false",
       base::concat("--add-bos must be auto, true or false, got ", options.add_bos));
-  refusals.require(given.count("max-new-tokens") > 0, "--max-new-tokens N is missing");
+  if (has_prompt && given.count("max-new-tokens") == 0) options.max_new_tokens = kTokensOfAPrompt;
+  refusals.require(has_prompt || n_inputs == 0 || given.count("max-new-tokens") > 0,
+                   "--max-new-tokens N is missing");
   refusals.require(
       given.count("max-new-tokens") == 0 ||
           (options.max_new_tokens >= 1 && options.max_new_tokens <= kMaxCount),
       base::concat("--max-new-tokens must be 1 to ", kMaxCount, ", got ", options.max_new_tokens));
   refusals.require(
       options.min_new_tokens >= 0 &&
-          (given.count("max-new-tokens") == 0 || options.min_new_tokens <= options.max_new_tokens),
+          (options.max_new_tokens == 0 || options.min_new_tokens <= options.max_new_tokens),
       base::concat("--min-new-tokens must be 0 to --max-new-tokens, got ", options.min_new_tokens));
   refusals.require(options.temperature >= 0 && options.temperature < 1e6,
                    base::concat("--temperature must be 0 or more, got ", options.temperature));
@@ -293,8 +310,8 @@ std::string score_options_help() {
 
 std::string generate_options_help() {
   GenerateOptions options;
-  std::string eos;
-  return text_of(generate_description(options, eos));
+  std::string prompt, eos;
+  return text_of(generate_description(options, prompt, eos));
 }
 
 std::string convert_options_help() {

@@ -92,4 +92,14 @@ std::string replace_invalid_utf8(std::string text) {
   return result;
 }
 
+std::size_t unfinished_utf8(std::string_view text) {
+  constexpr std::size_t kMost = 3;
+  for (std::size_t n = 1; n <= kMost && n <= text.size(); ++n) {
+    const auto* bytes = reinterpret_cast<const unsigned char*>(text.data() + text.size() - n);
+    const Beginning begin = beginning_of(bytes, n);
+    if (begin.length > n && begin.present == n) return n;
+  }
+  return 0;
+}
+
 }  // namespace orrery::data

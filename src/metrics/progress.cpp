@@ -1,23 +1,21 @@
 #include "orrery/metrics/progress.h"
 
-#include <unistd.h>  // isatty
-
-#include <algorithm>
+#include <algorithm>  // max
 #include <cmath>
 #include <cstdio>
-#include <cstdlib>
 #include <utility>
 
+#include "orrery/base/terminal.h"
 #include "orrery/base/text.h"  // duration_text
 
 namespace orrery::metrics {
 
 namespace {
 
-/// Four significant digits without trailing zeros: 1.234, 0.5, 1.2e-05, nan.
+/// Three significant digits without trailing zeros: 1.23, 0.5, 1.2e-05, nan.
 std::string number_text(double value) {
   char text[32];
-  std::snprintf(text, sizeof text, "%.4g", value);
+  std::snprintf(text, sizeof text, "%.3g", value);
   return text;
 }
 
@@ -35,13 +33,14 @@ std::string count_text(double value) {
   return text;
 }
 
+std::string named(const std::pair<std::string, double>& value) {
+  return " " + value.first + " " + number_text(value.second);
+}
+
 }  // namespace
 
 ProgressStyle detect_progress_style() {
-  const char* terminal = std::getenv("TERM");
-  const bool can_rewrite = terminal != nullptr && std::string_view(terminal) != "dumb";
-  return isatty(STDERR_FILENO) == 1 && can_rewrite ? ProgressStyle::kTerminal
-                                                   : ProgressStyle::kPlain;
+  return base::is_seen_on_terminal() ? ProgressStyle::kTerminal : ProgressStyle::kPlain;
 }
 
 Progress::Progress(const ProgressOptions& options, std::ostream& out, Clock clock)
@@ -61,52 +60,75 @@ void Progress::end_line() {
 void Progress::step_done(const StepProgress& step) {
   const std::chrono::steady_clock::time_point now = clock_();
   remaining_.step_done(step.step, now, RemainingTime::Seconds(step.seconds));
-  const bool is_plain_due = is_time_for_plain_line(step, now);
-  if (is_plain_due && options_.record) options_.record(line(step));
-  if (options_.style == ProgressStyle::kTerminal) {
-    shown_ = line(step);
-    if (static_cast<int>(shown_.size()) >= options_.columns) {
-      shown_.resize(static_cast<size_t>(options_.columns - 1));
-    }
-    out_ << '\r' << shown_ << "\x1b[K" << std::flush;  // erase what a longer line left behind
-    return;
+  const std::string text = line(step);
+  const bool is_last = step.step == options_.limits.total_steps;
+  if (is_last || !last_plain_ || now - *last_plain_ >= options_.plain_interval) {
+    last_plain_ = now;
+    write_plain(text);
+    waiting_.clear();
+  } else {
+    waiting_ = text;
   }
-  if (is_plain_due) out_ << line(step) << '\n' << std::flush;
+  if (options_.style == ProgressStyle::kTerminal) show(text);
 }
 
-bool Progress::is_time_for_plain_line(const StepProgress& step,
-                                      std::chrono::steady_clock::time_point now) {
-  const bool is_last = step.step == options_.limits.total_steps;
-  if (last_plain_ && !is_last && now - *last_plain_ < options_.plain_interval) return false;
-  last_plain_ = now;
-  return true;
+void Progress::write_plain(const std::string& text) {
+  if (options_.record) options_.record(text);
+  if (options_.style == ProgressStyle::kPlain) out_ << text + "\n" << std::flush;
+}
+
+/// In one piece: other processes write to the same terminal.
+void Progress::show(const std::string& text) {
+  shown_ = text;
+  out_ << "\r" + shown_ + "\x1b[K" << std::flush;  // erases what a longer line left behind
 }
 
 void Progress::message(std::string_view text) {
   if (options_.record) options_.record(text);
-  if (options_.style == ProgressStyle::kTerminal && !shown_.empty()) {
-    out_ << '\r' << text << "\x1b[K\n" << shown_ << "\x1b[K" << std::flush;
+  if (shown_.empty()) {
+    out_ << std::string(text) + "\n" << std::flush;
     return;
   }
-  out_ << text << '\n' << std::flush;
+  out_ << "\r\x1b[K" + std::string(text) + "\n" + shown_ << std::flush;
+}
+
+void Progress::finish() {
+  if (!waiting_.empty()) write_plain(std::exchange(waiting_, {}));
+  end_line();
 }
 
 std::string Progress::line(const StepProgress& step) const {
+  const auto room = static_cast<size_t>(std::max(options_.columns() - 1, 1));
   std::string text = options_.unit + " " + std::to_string(step.step);
   if (options_.limits.total_steps > 0) text += "/" + std::to_string(options_.limits.total_steps);
-  if (step.epoch >= 0) text += " epoch " + std::to_string(step.epoch);
-  if (options_.total_epochs > 0) text += "/" + std::to_string(options_.total_epochs);
-  for (const auto& [name, value] : step.values) text += " " + name + " " + number_text(value);
-  if (step.seconds > 0) {
-    text += " " + count_text(step.tokens / step.seconds) + " tokens/s";
-    const double per_worker =
-        static_cast<double>(step.flops) / step.seconds / 1e12 / std::max(options_.n_workers, 1);
-    if (step.epoch >= 0) text += " " + number_text(per_worker) + " TFLOP/s/worker";
-    text += " " + base::duration_text(std::chrono::duration<double>(step.seconds)) + " a " +
-            options_.unit;
+
+  std::string rate;
+  if (step.seconds > 0) rate += " " + count_text(step.tokens / step.seconds) + " tokens/s";
+  if (const auto left = remaining_.remaining(clock_())) {
+    rate += " " + base::duration_text(*left) + " left";
   }
-  if (const auto left = remaining_.remaining(clock_()))
-    text += " " + base::duration_text(*left) + " left";
+  for (const auto& value : step.values) {
+    const std::string shown = named(value);
+    if (text.size() + shown.size() + rate.size() > room) break;
+    text += shown;
+  }
+  text += rate;
+
+  std::vector<std::string> details;
+  for (const auto& value : step.details) details.push_back(named(value));
+  if (step.seconds > 0) {
+    const std::chrono::duration<double> seconds(step.seconds);
+    details.push_back(" " + base::duration_text(seconds) + " a " + options_.unit);
+  }
+  if (step.epoch >= 0) {
+    details.push_back(" epoch " + std::to_string(step.epoch));
+    if (options_.total_epochs > 0) details.back() += "/" + std::to_string(options_.total_epochs);
+  }
+  for (const std::string& detail : details) {
+    if (text.size() + detail.size() > room) break;
+    text += detail;
+  }
+  if (text.size() > room) text.resize(room);
   return text;
 }
 

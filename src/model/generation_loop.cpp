@@ -323,6 +323,7 @@ bool GenerationLoop::append(const Place& place, const Draw& draw) {
   sequence.log_probs.push_back(draw.log_prob);
   sequence.sampling_log_probs.push_back(draw.sampling_log_prob);
   if (options_.measure_entropy) sequence.entropies.push_back(draw.entropy);
+  if (listener_.drawn) listener_.drawn(place.sequence, draw.token);
   const bool stopped = std::find(options_.stop_ids.begin(), options_.stop_ids.end(), draw.token) !=
                        options_.stop_ids.end();
   sequence.finish = stopped ? Finish::kStop : Finish::kLength;

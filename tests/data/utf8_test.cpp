@@ -43,5 +43,17 @@ TEST(Utf8, NamesTheFirstWrongByteWhereverItIs) {
   }
 }
 
+TEST(Utf8, CountsTheBytesThatBeginACharacterAtTheEnd) {
+  for (const uint32_t code : {0x61U, 0xe4U, 0x20acU, 0x1f600U}) {
+    const std::string whole = encoded(code);
+    for (std::size_t n = 0; n < whole.size(); ++n) {
+      EXPECT_EQ(unfinished_utf8("a" + whole.substr(0, n)), n) << std::hex << code;
+    }
+    EXPECT_EQ(unfinished_utf8("a" + whole), 0U);
+  }
+  EXPECT_EQ(unfinished_utf8("\xe0\x9f"), 0U) << "nothing can complete it";
+  EXPECT_EQ(unfinished_utf8("\xff"), 0U);
+}
+
 }  // namespace
 }  // namespace orrery::data

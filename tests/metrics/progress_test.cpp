@@ -25,49 +25,98 @@ StepProgress step_at(int64_t step) {
   return {.step = step,
           .epoch = 1,
           .tokens = 3000,
-          .flops = Flops{4'000'000'000'000},
           .seconds = 2,
-          .values = {{"loss", 1.25}, {"reward", 0.5}}};
+          .values = {{"reward", 0.5}, {"accuracy", 0.61}, {"entropy", 1.25}},
+          .details = {{"approx_kl", 1.2e-5}, {"loss", -0.25}}};
 }
 
-TEST(Progress, LineShowsStepValuesRatesAndRemainingTime) {
+TEST(Progress, LineShowsValuesRateAndRemainingTimeWithin80Columns) {
   TestClock clock;
   std::ostringstream out;
-  Progress progress({.limits = {.total_steps = 11}, .total_epochs = 3, .n_workers = 2}, out,
-                    clock.read());
+  Progress progress({.limits = {.total_steps = 11}, .total_epochs = 3}, out, clock.read());
+  clock.now += 2s;
+
+  progress.step_done(step_at(1));
+
+  EXPECT_EQ(out.str(), "step 1/11 reward 0.5 accuracy 0.61 entropy 1.25 1.5k tokens/s 20 s left\n");
+}
+
+TEST(Progress, LineOfAWideTerminalHasTheDetailsBehindWhatMatters) {
+  TestClock clock;
+  std::ostringstream out;
+  Progress progress(
+      {.limits = {.total_steps = 11}, .total_epochs = 3, .columns = [] { return 200; }}, out,
+      clock.read());
   clock.now += 2s;
 
   progress.step_done(step_at(1));
 
   EXPECT_EQ(out.str(),
-            "step 1/11 epoch 1/3 loss 1.25 reward 0.5 1.5k tokens/s 1 TFLOP/s/worker 2.0 s a "
-            "step 20 s left\n");
+            "step 1/11 reward 0.5 accuracy 0.61 entropy 1.25 1.5k tokens/s 20 s left approx_kl "
+            "1.2e-05 loss -0.25 2.0 s a step epoch 1/3\n");
 }
 
-TEST(Progress, PlainStyleWritesALineOnlyNowAndThen) {
+TEST(Progress, LineOfANarrowTerminalLeavesOutWhatMattersLess) {
   TestClock clock;
   std::ostringstream out;
-  Progress progress({.limits = {.total_steps = 10}}, out, clock.read());
+  Progress progress({.limits = {.total_steps = 11}, .columns = [] { return 60; }}, out,
+                    clock.read());
+  clock.now += 2s;
 
-  for (int64_t step = 1; step <= 10; ++step) {
-    clock.now += 1s;
+  progress.step_done(step_at(1));
+
+  EXPECT_EQ(out.str(), "step 1/11 reward 0.5 accuracy 0.61 1.5k tokens/s 20 s left\n");
+}
+
+TEST(Progress, PlainStyleWritesAtMostALineAMinuteAndTheLastStep) {
+  TestClock clock;
+  std::ostringstream out;
+  Progress progress({.limits = {.total_steps = 25}}, out, clock.read());
+
+  for (int64_t step = 1; step <= 25; ++step) {
+    clock.now += 7s;
     progress.step_done(step_at(step));
   }
 
-  std::string lines;
-  for (std::istringstream in(out.str()); std::getline(in, lines);) {
-    EXPECT_TRUE(lines.rfind("step 1/", 0) == 0 || lines.rfind("step 6/", 0) == 0 ||
-                lines.rfind("step 10/", 0) == 0)
-        << lines;
+  std::vector<std::string> steps;
+  std::string line;
+  for (std::istringstream in(out.str()); std::getline(in, line);) {
+    steps.push_back(line.substr(0, line.find('/')));
   }
-  EXPECT_NE(out.str().find("step 10/10"), std::string::npos);
+  EXPECT_EQ(steps, (std::vector<std::string>{"step 1", "step 10", "step 19", "step 25"}));
+}
+
+TEST(Progress, PlainStyleShowsTheLastStepOfARunThatEndsEarly) {
+  TestClock clock;
+  std::ostringstream out;
+  Progress progress({}, out, clock.read());
+  progress.step_done({.step = 1});
+  clock.now += 1s;
+  progress.step_done({.step = 2});
+
+  progress.finish();
+  progress.finish();
+
+  EXPECT_EQ(out.str(), "step 1 epoch 0\nstep 2 epoch 0\n");
+}
+
+TEST(Progress, PlainStyleWritesMessagesAtOnce) {
+  TestClock clock;
+  std::ostringstream out;
+  Progress progress({}, out, clock.read());
+
+  progress.step_done({.step = 1});
+  progress.message("checkpoint written");
+
+  EXPECT_EQ(out.str(), "step 1 epoch 0\ncheckpoint written\n");
 }
 
 TEST(Progress, TerminalStyleRewritesOneLine) {
   TestClock clock;
   std::ostringstream out;
   {
-    Progress progress({.style = ProgressStyle::kTerminal, .columns = 20}, out, clock.read());
+    Progress progress({.style = ProgressStyle::kTerminal, .columns = [] { return 20; }}, out,
+                      clock.read());
     progress.step_done({.step = 1});
     progress.message("checkpoint written");
     progress.step_done({.step = 2});
@@ -75,8 +124,20 @@ TEST(Progress, TerminalStyleRewritesOneLine) {
 
   EXPECT_EQ(out.str(),
             "\rstep 1 epoch 0\x1b[K"
-            "\rcheckpoint written\x1b[K\nstep 1 epoch 0\x1b[K"
+            "\r\x1b[Kcheckpoint written\nstep 1 epoch 0"
             "\rstep 2 epoch 0\x1b[K\n");
+}
+
+TEST(Progress, TerminalStyleEndsTheLineBeforeWhatComesBehindTheLastStep) {
+  TestClock clock;
+  std::ostringstream out;
+  Progress progress({.style = ProgressStyle::kTerminal}, out, clock.read());
+  progress.step_done({.step = 1});
+
+  progress.finish();
+  progress.message("finished");
+
+  EXPECT_EQ(out.str(), "\rstep 1 epoch 0\x1b[K\nfinished\n");
 }
 
 TEST(Progress, RecordsPlainLinesWhateverTheScreenShows) {
@@ -91,21 +152,27 @@ TEST(Progress, RecordsPlainLinesWhateverTheScreenShows) {
   clock.now += 1s;
   progress.step_done({.step = 2});
   progress.message("checkpoint written");
-  clock.now += 5s;
+  clock.now += 60s;
   progress.step_done({.step = 3});
 
   EXPECT_EQ(recorded,
             (std::vector<std::string>{"step 1 epoch 0", "checkpoint written", "step 3 epoch 0"}));
 }
 
-TEST(Progress, TerminalLineNeverWraps) {
+TEST(Progress, TerminalLineFollowsTheWindowAndNeverWraps) {
   TestClock clock;
   std::ostringstream out;
-  Progress progress({.style = ProgressStyle::kTerminal, .columns = 10}, out, clock.read());
+  int columns = 10;
+  Progress progress({.style = ProgressStyle::kTerminal, .columns = [&] { return columns; }}, out,
+                    clock.read());
 
   progress.step_done(step_at(1));
+  columns = 40;
+  progress.step_done(step_at(2));
 
-  EXPECT_EQ(out.str(), "\rstep 1 ep\x1b[K");
+  EXPECT_EQ(out.str(),
+            "\rstep 1 1.\x1b[K"
+            "\rstep 2 reward 0.5 1.5k tokens/s\x1b[K");
 }
 
 TEST(RemainingTime, IsUnknownBeforeTheFirstStepAndWithoutALimit) {

@@ -294,6 +294,30 @@ TEST(Generator, TellsOfEachAnswerWhenItIsFinishedAndChangesNothing) {
   EXPECT_LT(first_at, n_between / 2) << "while others were generated";
 }
 
+TEST(Generator, TellsOfEachTokenAsItIsDrawn) {
+  Decoder decoder = small_decoder("llama", at::kFloat);
+  const Sequences prompts = prompts_for(decoder);
+  const GenerationOptions options{.max_new_tokens = 12, .group_size = 2, .max_batch = 3};
+  std::map<int64_t, std::vector<int64_t>> told;
+  int64_t n_between = 0, second_at = -1;
+  const GenerationListener listener{.drawn =
+                                        [&](int64_t sequence, int64_t token) {
+                                          told[sequence].push_back(token);
+                                          if (told.at(0).size() == 2 && second_at < 0)
+                                            second_at = n_between;
+                                        },
+                                    .between_tokens = [&] { ++n_between; }};
+
+  const GenerationResult result =
+      Generator(decoder).generate(pack(prompts), keys_for(prompts.size()), options, listener);
+
+  ASSERT_EQ(told.size(), result.sequences.size());
+  for (const auto& [sequence, tokens] : told) {
+    EXPECT_EQ(tokens, result.sequences[static_cast<size_t>(sequence)].tokens);
+  }
+  EXPECT_EQ(second_at, 1) << "one decoding step later, not at the end";
+}
+
 TEST(Generator, BarsStopIdsBelowTheMinimum) {
   Decoder decoder = small_decoder("llama", at::kFloat);
   GenerationOptions options{.max_new_tokens = 12, .min_new_tokens = 6, .group_size = 40};

@@ -32,8 +32,10 @@ struct ScoreOptions {
 
 struct GenerateOptions {
   ModelRunOptions run;
-  std::string prompts;           ///< JSONL instead of run.tokens
-  std::string add_bos = "auto";  ///< auto, true or false: of prompts that are text
+  std::string prompts;                ///< JSONL instead of run.tokens
+  std::optional<std::string> prompt;  ///< text instead of both, `-`: lines of standard input; then
+                                      ///< the answer is written as it comes, and run.out is empty
+  std::string add_bos = "auto";       ///< auto, true or false: of prompts that are text
   int64_t max_new_tokens = 0;
   int64_t min_new_tokens = 0;
   bool greedy = false;
@@ -43,6 +45,8 @@ struct GenerateOptions {
   uint64_t seed = 1;
   std::optional<std::vector<int64_t>> eos;  ///< nothing: the model's; empty: none
   int64_t max_batch = 256;
+
+  bool reads_lines() const { return prompt == "-"; }
 };
 
 struct ConvertOptions {

@@ -17,4 +17,7 @@ std::optional<std::size_t> first_invalid_utf8(std::string_view text);
 /// have begun a character, and one for each byte that could not.
 std::string replace_invalid_utf8(std::string text);
 
+/// How many bytes at the end of `text` begin a character that further bytes could complete: 0 to 3.
+std::size_t unfinished_utf8(std::string_view text);
+
 }  // namespace orrery::data

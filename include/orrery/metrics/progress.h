@@ -12,7 +12,6 @@
 #include <utility>
 #include <vector>
 
-#include "orrery/metrics/flops.h"
 #include "orrery/metrics/remaining_time.h"
 
 namespace orrery::metrics {
@@ -22,17 +21,18 @@ enum class ProgressStyle {
   kPlain,     ///< a new line at most every `plain_interval`, and for the last step
 };
 
-/// kTerminal when standard error is a terminal that can rewrite a line.
+/// kTerminal when standard error is seen on a terminal that can rewrite a line.
 ProgressStyle detect_progress_style();
 
 struct ProgressOptions {
   std::string unit = "step";  ///< what is counted, for other work than training
   RunLimits limits = {};
   int64_t total_epochs = 0;  ///< 0 = no limit
-  int n_workers = 1;
   ProgressStyle style = ProgressStyle::kPlain;
-  std::chrono::milliseconds plain_interval{5000};
-  int columns = 100;  ///< kTerminal: longer lines are cut, a wrapped line cannot be rewritten
+  std::chrono::milliseconds plain_interval{60'000};
+  /// Lines are shorter than this, a wrapped line cannot be rewritten. Asked for every line: windows
+  /// change their size.
+  std::function<int()> columns = [] { return 80; };
   /// Gets what kPlain shows, whatever the style: for a log file. Empty: nothing is recorded.
   std::function<void(std::string_view line)> record = {};
 };
@@ -40,12 +40,14 @@ struct ProgressOptions {
 /// What one finished step did.
 struct StepProgress {
   int64_t step = 0;    ///< 1-based
-  int64_t epoch = 0;   ///< -1: not training, neither epoch nor FLOPs are shown
+  int64_t epoch = 0;   ///< -1: not training, no epoch is shown
   double tokens = 0;   ///< processed in this step by all calls
-  Flops flops = 0;     ///< of all workers in this step
   double seconds = 0;  ///< duration of this step
-  /// Shown by name in this order: {"loss", 3.2}, {"reward", 0.4}.
+  /// Shown by name, what matters first: {"reward", 0.4}, {"entropy", 1.2}. The last ones are left
+  /// out where there is no room for them.
   std::vector<std::pair<std::string, double>> values = {};
+  /// Likewise, where there is room behind everything else.
+  std::vector<std::pair<std::string, double>> details = {};
 };
 
 class Progress {
@@ -66,21 +68,25 @@ class Progress {
   /// A line of text between steps (evaluation, checkpoint written), kept above the rewritten line.
   void message(std::string_view text);
 
+  /// No further step comes: the line of the last one stands, whenever the one before it was shown.
+  void finish();
+
   /// The line for a step without any control characters:
-  /// `step 12/300 epoch 1 loss 1.234 reward 0.5 1.2k tokens/s 0.01 TFLOP/s/worker 2.0 s a step
-  /// 3m05s left`.
+  /// `step 12/300 reward 0.5 entropy 1.23 1.2k tokens/s 3m05s left 2.0 s a step epoch 1`.
   std::string line(const StepProgress& step) const;
 
  private:
+  void write_plain(const std::string& text);
+  void show(const std::string& text);
   void end_line();
-  bool is_time_for_plain_line(const StepProgress& step, std::chrono::steady_clock::time_point now);
 
   ProgressOptions options_;
   std::ostream& out_;
   Clock clock_;
   RemainingTime remaining_;
   std::optional<std::chrono::steady_clock::time_point> last_plain_;
-  std::string shown_;  ///< kTerminal: what stands in the line now
+  std::string waiting_;  ///< line of the last step, if it was not shown as a plain one
+  std::string shown_;    ///< kTerminal: what stands in the line now
 };
 
 }  // namespace orrery::metrics

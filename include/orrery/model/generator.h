@@ -91,6 +91,8 @@ class GenerationWeights;
 /// Who is told how a generation goes on, on the thread that generates. What it does changes no
 /// token; the other shards wait for it. May be empty.
 struct GenerationListener {
+  /// Entry `sequence` of the result has got this token, its last one included.
+  std::function<void(int64_t sequence, int64_t token)> drawn = {};
   /// Entry `sequence` of the result is complete: once each, in the order in which they end.
   std::function<void(int64_t sequence, const GeneratedSequence& answer)> finished = {};
   /// Before each decoding step.
