@@ -85,6 +85,17 @@ if [ "$tests" = yes ] && [ ! -f "$rewards/complete" ]; then
   touch "$rewards/complete"
 fi
 
+# What docs/tutorial.md takes from PyPI, but torch: its test runs there with these.
+python=build/python
+if [ "$tests" = yes ] && [ ! -f "$python/complete" ]; then
+  echo "setup.sh: installing the Python packages of docs/tutorial.md into $python"
+  rm -rf "$python" && mkdir -p "$python"
+  flags=(--quiet --no-compile --target "$python")
+  python3 -m pip install --help | grep -q break-system-packages && flags+=(--break-system-packages)
+  PIP_ROOT_USER_ACTION=ignore python3 -m pip install "${flags[@]}" transformers==5.24.0 h5py==3.16.0 jinja2==3.1.6
+  touch "$python/complete"
+fi
+
 if [ "$build" = yes ]; then
   echo "setup.sh: building build/release/orrery"
   mkdir -p build
