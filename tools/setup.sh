@@ -11,7 +11,6 @@
 #   --no-build    install what is needed only
 #   --tests       also what the tests and checks need
 set -euo pipefail
-cd "$(dirname "$0")/.."
 
 build=yes tests=no prefix=
 while [ $# -gt 0 ]; do
@@ -30,6 +29,7 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
+cd "$(dirname "$0")/.."
 
 packages=(g++ cmake ninja-build ccache mold git python3 python3-pip libopenmpi-dev openmpi-bin
           libhdf5-dev zlib1g-dev libboost-program-options-dev libboost-dev nlohmann-json3-dev libcereal-dev
