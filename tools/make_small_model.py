@@ -3,10 +3,10 @@
 
     tools/make_small_model.py OUT DATA [--seed N] [--vocab-size N] [--layers N] [--hidden-size N]
 
-The architecture, the tokenizer's rules and the chat template are those of the Qwen2.5 family; the sizes
-are a thousandth of them, the weights are random, and the byte-level BPE is trained on the texts of DATA (JSON
-lines; every text field counts). Same arguments and same packages, same bytes. A model of your own is used in just
-the same way.
+The architecture and the tokenizer's rules are those of the Qwen2.5 family, the chat template is of its form; there are
+0.8 M parameters unless sizes are given, the weights are random, and the byte-level BPE is trained on the texts
+of DATA (JSON lines; every text field counts). Same arguments and same packages, same bytes. A model of your own is
+used in just the same way (docs/tutorial.md).
 
 cost: seconds
 needs: pip install transformers (it brings tokenizers, numpy and safetensors; torch is not needed)
