@@ -2,24 +2,34 @@
 # Installs what Orrery needs and builds the release program, build/release/orrery. Idempotent: a
 # second run finds everything there and takes seconds.
 #
-#   tools/setup.sh [--no-build] [--tests]
+#   tools/setup.sh [--prefix DIR] [--no-build] [--tests]
 #
 # cost: the first time about 0.6 GB of downloads and some minutes of building on 2 cores
 # needs: Debian 12 or Ubuntu 24.04; root or sudo if packages are missing; Debian's and PyPI's packages
-#   --no-build  install only
-#   --tests     also what the tests and checks need
+#   --prefix DIR  LibTorch goes into DIR/deps instead of build/deps, and the program is installed into
+#                 DIR as well: DIR/bin/orrery
+#   --no-build    install what is needed only
+#   --tests       also what the tests and checks need
 set -euo pipefail
-cd "$(dirname "$0")/.."
 
-build=yes tests=no
-for argument in "$@"; do
-  case $argument in
+build=yes tests=no prefix=
+while [ $# -gt 0 ]; do
+  case $1 in
     --no-build) build=no ;;
     --tests) tests=yes ;;
-    -h | --help) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 0 ;;
-    *) echo "setup.sh: unknown argument '$argument'; try --help" >&2; exit 2 ;;
+    --prefix)
+      case ${2:-} in
+        '' | -*) echo "setup.sh: --prefix needs a folder" >&2; exit 2 ;;
+      esac
+      mkdir -p "$2"
+      prefix=$(cd "$2" && pwd)
+      shift ;;
+    -h | --help) sed -n '2,12s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    *) echo "setup.sh: unknown argument '$1'; try --help" >&2; exit 2 ;;
   esac
+  shift
 done
+cd "$(dirname "$0")/.."
 
 packages=(g++ cmake ninja-build ccache mold git python3 python3-pip libopenmpi-dev openmpi-bin
           libhdf5-dev zlib1g-dev libboost-program-options-dev libboost-dev nlohmann-json3-dev libcereal-dev
@@ -37,7 +47,11 @@ if [ ${#missing[@]} -gt 0 ]; then
   echo "setup.sh: installing ${missing[*]}"
   as_root=()
   if [ "$(id -u)" -ne 0 ]; then
-    command -v sudo >/dev/null || { echo "setup.sh: needs root or sudo to install packages" >&2; exit 1; }
+    command -v sudo >/dev/null || {
+      echo "setup.sh: needs root or sudo to install ${missing[*]}" >&2
+      echo "setup.sh: once they are there it needs neither" >&2
+      exit 1
+    }
     as_root=(sudo)
   fi
   "${as_root[@]}" apt-get update -qq
@@ -47,7 +61,7 @@ fi
 
 # LibTorch is the PyPI wheel. Without its dependencies it lacks the CUDA libraries (4 GB), which the
 # CPU part does not use, except for the two small ones named here.
-torch=build/deps/torch
+torch=${prefix:-build}/deps/torch
 if [ ! -f "$torch/complete" ]; then
   echo "setup.sh: installing LibTorch into $torch (0.5 GB)"
   rm -rf "$torch" && mkdir -p "$torch"
@@ -71,9 +85,27 @@ if [ "$tests" = yes ] && [ ! -f "$rewards/complete" ]; then
   touch "$rewards/complete"
 fi
 
+# What docs/tutorial.md takes from PyPI, but torch: its test runs there with these.
+python=build/python
+if [ "$tests" = yes ] && [ ! -f "$python/complete" ]; then
+  echo "setup.sh: installing the Python packages of docs/tutorial.md into $python"
+  rm -rf "$python" && mkdir -p "$python"
+  flags=(--quiet --no-compile --target "$python")
+  python3 -m pip install --help | grep -q break-system-packages && flags+=(--break-system-packages)
+  PIP_ROOT_USER_ACTION=ignore python3 -m pip install "${flags[@]}" transformers==5.24.0 h5py==3.16.0 jinja2==3.1.6
+  touch "$python/complete"
+fi
+
 if [ "$build" = yes ]; then
   echo "setup.sh: building build/release/orrery"
-  cmake --preset release >build/configure.log || { cat build/configure.log >&2; exit 1; }
+  mkdir -p build
+  configure=(cmake --preset release)
+  [ -z "$prefix" ] || configure+=(-DORRERY_TORCH_DIR="$torch/torch")
+  "${configure[@]}" >build/configure.log || { cat build/configure.log >&2; exit 1; }
   cmake --build build/release --target orrery
+  if [ -n "$prefix" ]; then
+    install -D build/release/orrery "$prefix/bin/orrery"
+    echo "setup.sh: installed $prefix/bin/orrery"
+  fi
 fi
 echo "setup.sh: done"

@@ -88,6 +88,12 @@ class WordProblems(unittest.TestCase):
                 self.assertIn("\u0120" + word[1:], model["vocab"])
         self.assertLess(len(model["vocab"]), 512, "the models of the recipes have so many")
 
+    def test_the_problems_that_are_shipped_are_the_first_ones(self):
+        shipped = (REPOSITORY / "configs/data/word_problems.jsonl").read_text().splitlines()
+        with tempfile.TemporaryDirectory() as folder:
+            subprocess.run([sys.executable, str(SCRIPT), folder, "--train", str(len(shipped))], check=True, capture_output=True)
+            self.assertEqual(shipped, (pathlib.Path(folder) / "train.jsonl").read_text().splitlines())
+
     def test_the_recipes_take_what_was_written(self):
         if PROGRAM is None:
             self.skipTest("no --program")

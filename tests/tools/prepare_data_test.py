@@ -124,7 +124,7 @@ class Case(unittest.TestCase):
         if code:
             self.assertEqual(self.out.read_bytes() if self.out.exists() else None, before)
             self.assertEqual(out.getvalue(), "")
-        else:
+        elif self.out.exists():  # of several kinds there is a file each
             self.head, self.records = self.written(self.out)
         return out.getvalue() + err.getvalue()
 
@@ -410,6 +410,28 @@ class Parts(Case):
         # The same prompt goes into the same part, whatever the rest of the record is.
         self.prepare(self.lines(*({"prompt": f"question {i}", "completion": "c"} for i in range(299, -1, -1))), "--split", "eval=0.2", "--split", "test=0.1")
         self.assertEqual({record["prompt"] for record in self.records}, parts["out.h5"])
+
+    def test_several_kinds_are_made_of_the_same_records_with_the_same_split(self):
+        data = self.lines(*({"question": f"q{i}", "answer": f"{i}=<<{i}>> #### {i}"} for i in range(100)))
+        said = self.prepare(data, "--kind", "completions,prompts", "--split", "test=0.2")
+        of = {name: self.written(self.path / f"out.{name}.h5")[1] for name in ("completions", "completions.test", "prompts", "prompts.test")}
+        self.assertIn("kind completions", said)
+        self.assertIn("kind prompts", said)
+        for part in ("", ".test"):
+            self.assertEqual([record["prompt"] for record in of[f"completions{part}"]], [record["prompt"] for record in of[f"prompts{part}"]])
+        self.assertEqual(of["prompts"][0]["answer"], of["completions"][0]["completion"].split()[-1])
+
+    def test_kinds_are_named_once_each(self):
+        for kinds in ("prompts,prompts", "auto,prompts", "promts"):
+            with contextlib.redirect_stderr(io.StringIO()), self.assertRaises(SystemExit):
+                self.prepare(self.lines({"prompt": "q", "answer": "1"}), "--kind", kinds)
+
+    def test_the_lines_for_the_configuration_are_written_too(self):
+        data = self.lines(*({"question": f"q{i}", "answer": f"#### {i}"} for i in range(50)))
+        self.prepare(data, "--split", "test=0.2", "--config")
+        written = (self.path / "out.cfg").read_text()
+        self.assertIn("[dataset.train]\npath = out.h5\nkind = prompts\n\n[dataset.test]\npath = out.test.h5\n", written)
+        self.assertTrue(written.endswith("[evaluate]\ndataset = test\nmatch = math\n"), written)
 
     def test_prompts_of_evaluation_sets_are_left_out(self):
         data = self.lines({"prompt": "What  is\n2+2?", "answer": "4"}, {"prompt": "other", "answer": "1"},

@@ -317,6 +317,8 @@ def convert(args):
             part.finish()
         for part in parts:
             part.partial.replace(part.path)
+        if args.config:
+            report.write_configuration(args.out.with_suffix(".cfg"))
     finally:
         for part in parts:
             part.discard()
@@ -331,7 +333,9 @@ def parser_of(description):
     parser.add_argument("out", type=path, metavar="OUT", help="pre-tokenized dataset that is made, such as train.h5")
     parser.add_argument("--model", type=path, required=True, metavar="DIR", help="the model's directory: tokenizer.json, chat template, special tokens")
     parser.add_argument("--style", choices=STYLES, default="auto", help="what the records are like (default: by their columns)")
-    parser.add_argument("--kind", choices=["auto", *KINDS], default="auto", help="kind of data set that is made (default: by the style)")
+    parser.add_argument("--kind", type=kinds_of, default=["auto"], metavar="KIND[,KIND]",
+                        help=f"kind of data set that is made: {', '.join(KINDS)} (default: by the style); of several, one after "
+                             "the other, each with its name in OUT's")
     for part in PARTS:
         parser.add_argument(f"--{part}-field", metavar="NAME", help=f"column of the {part}")
     parser.add_argument("--part", metavar="NAME", help="of a saved data set that has several, such as train")
@@ -358,14 +362,34 @@ def parser_of(description):
     parser.add_argument("--bos", metavar="TOKEN", help="beginning token")
     parser.add_argument("--pad", metavar="TOKEN", help="padding token")
     parser.add_argument("--examples", type=int, default=5, metavar="N", help="rendered records that are shown (default: 5)")
+    parser.add_argument("--config", action="store_true", help="also write the lines for the configuration, as OUT with .cfg at its end")
     parser.add_argument("--quiet", action="store_true", help="no progress")
     return parser
+
+
+def kinds_of(text):
+    kinds = text.split(",")
+    for kind in kinds:
+        if kind not in ("auto", *KINDS):
+            raise argparse.ArgumentTypeError(f"{kind!r} is none of auto, {', '.join(KINDS)}")
+    if len(set(kinds)) < len(kinds) or (len(kinds) > 1 and "auto" in kinds):
+        raise argparse.ArgumentTypeError("of several kinds each is named, once")
+    return kinds
+
+
+def of_each_kind(args):
+    """The arguments of each file that is asked for: data.h5 of two kinds is data.completions.h5 and data.prompts.h5."""
+    if len(args.kind) == 1:
+        return [argparse.Namespace(**{**vars(args), "kind": args.kind[0]})]
+    return [argparse.Namespace(**{**vars(args), "kind": kind, "out": args.out.with_name(f"{args.out.stem}.{kind}{args.out.suffix}")})
+            for kind in args.kind]
 
 
 def main(description, arguments=None):
     args = parser_of(description).parse_args(arguments)
     try:
-        convert(args)
+        for one in of_each_kind(args):
+            convert(one)
     except (Problem, OSError) as problem:
         warn(str(problem))
         return 2

@@ -8,6 +8,7 @@ from .styles import KINDS
 
 DEFAULT_MAX_PROMPT, DEFAULT_MAX_TOKENS = 1024, 2048  # of a [dataset.X] section
 SHOWN = 1200  # characters of an example
+FORMAT_IS_INSIDE = "# The chat format and the beginning-of-sequence token are in the files: no prompt_prefix and the like, no add_bos."
 CANONICAL_INTEGER = re.compile(r"\s*-?[0-9]+\s*")
 
 
@@ -141,24 +142,39 @@ class Report:
                 shown = text if len(text) <= SHOWN else f"{text[:SHOWN // 2]}\n[... {len(text) - SHOWN:,} characters ...]\n{text[-SHOWN // 2:]}"
                 print(f"-- {name}{n}\n{shown}")
 
-    def section(self, name, i):
+    def section(self, name, i, path):
         longest = self.longest[i]
-        lines = [f"[dataset.{name}]", f"path = {self.parts[i].path.resolve()}", f"kind = {self.args.kind}"]
+        lines = [f"[dataset.{name}]", f"path = {path}", f"kind = {self.args.kind}"]
         if longest["prompt"] > DEFAULT_MAX_PROMPT:
             lines.append(f"max_prompt_tokens = {longest['prompt']}")
         if max(longest["all"], longest["prompt"]) > DEFAULT_MAX_TOKENS:
             lines.append(f"max_tokens = {max(longest['all'], longest['prompt'] + 1)}")
         return lines
 
-    def print_configuration(self):
-        print("\n== lines for the configuration")
-        print("# The chat format and the beginning-of-sequence token are in the files: no prompt_prefix and the like, no add_bos.")
-        blocks = [self.section("train", 0)]
+    def configuration(self, path_of):
+        """The lines; `path_of` says how the path of a file stands in them."""
+        blocks = [self.section("train", 0, path_of(self.parts[0]))]
         for i, part in enumerate(self.parts[1:], 1):
-            blocks.append(self.section(part.name, i))
+            blocks.append(self.section(part.name, i, path_of(part)))
         if len(self.parts) > 1:
             # What is evaluated is not trained on.
-            blocks.append(["[evaluate]", f"dataset = {self.parts[1].name}"])
-        print("\n\n".join("\n".join(block) for block in blocks))
+            blocks.append(["[evaluate]", f"dataset = {self.parts[1].name}", *self.match()])
+        lines = "\n\n".join("\n".join(block) for block in blocks)
         for part in self.parts[2:]:
-            print(f"# dataset.{part.name} must not be trained on: leave its section out where evaluate.dataset is another")
+            lines += f"\n# dataset.{part.name} must not be trained on: leave its section out where evaluate.dataset is another"
+        return lines
+
+    def match(self):
+        """The final answer alone is in the file where the models write solutions out."""
+        is_final = self.args.kind == "prompts" and self.layout.style in ("gsm8k", "math")
+        return ["match = math"] if is_final else []
+
+    def print_configuration(self):
+        print(f"\n== lines for the configuration\n{FORMAT_IS_INSIDE}")
+        print(self.configuration(lambda part: part.path.resolve()))
+
+    def write_configuration(self, path):
+        lines = self.configuration(lambda part: part.path.name)
+        partial = path.with_name(path.name + ".partial")
+        partial.write_text(f"{FORMAT_IS_INSIDE}\n{lines}\n", encoding="utf-8")
+        partial.replace(path)
