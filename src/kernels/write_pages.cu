@@ -1,8 +1,7 @@
 // Limit: latency; keys go into rows of 16 numbers, one of each. Nothing was measured: see
 // docs/gpu.md.
-#include "blocks/write_pages.h"
-
 #include "blocks/gpu_block.h"
+#include "blocks/write_pages.h"
 
 namespace orrery::kernels {
 

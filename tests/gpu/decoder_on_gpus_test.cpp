@@ -10,12 +10,12 @@
 #include <vector>
 
 #include "orrery/comm/nccl_communicator.h"
-#include "support/thread_communicator.h"
 #include "orrery/model/decoder.h"
 #include "orrery/model/generator.h"
 #include "orrery/parallel/adamw.h"
 #include "shards_for_test.h"
 #include "streams.h"
+#include "support/thread_communicator.h"
 
 namespace orrery::model {
 namespace {
