@@ -7,6 +7,7 @@
 
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"
+#include "orrery/base/index.h"
 #include "orrery/base/text.h"
 #include "orrery/kernels/gae.h"
 
@@ -79,7 +80,7 @@ ActionRewards action_rewards(const RewardInput& input, const RewardOptions& opti
   const at::Tensor scores = bounded(unbounded, options.clip).contiguous();
   const float* score = scores.const_data_ptr<float>();
   for (int64_t i = 0; i < n; ++i) {
-    const int32_t actions = lengths[static_cast<size_t>(i)] - 1;
+    const int32_t actions = lengths[base::index(i)] - 1;
     const bool counts = !(options.mask_no_eos_with_zero && is_cut[i]);
     if (input.dense_scores.defined()) {
       for (int32_t t = 0; t < actions; ++t) {

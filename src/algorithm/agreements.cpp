@@ -275,7 +275,7 @@ void inherit_evaluation(config::Experiment& experiment, std::vector<config::Prob
   const int64_t tokens = std::stoll(longest->text);
   for (config::EvaluationSet& set : experiment.evaluation_sets) {
     const config::DatasetConfig* dataset = experiment.find_dataset(set.options.dataset);
-    if (dataset == nullptr || dataset->kind != "prompts") continue;
+    if (dataset == nullptr || !dataset->is(config::DatasetKind::kPrompts)) continue;
     const std::string key = experiment.key_of(set, "max_new_tokens");
     if (!experiment.positions.contains(key)) {
       set.options.max_new_tokens = tokens;

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "orrery/base/error.h"
+#include "orrery/base/index.h"
 #include "orrery/base/text.h"
 
 namespace orrery::algorithm {
@@ -202,7 +203,7 @@ double mean_by_length(const std::vector<int64_t>& group, const double* reward,
                       const std::vector<int32_t>& lengths) {
   double sum = 0, total = 0;
   for (const int64_t i : group) {
-    const double length = lengths[static_cast<size_t>(i)];
+    const double length = lengths[base::index(i)];
     sum += length * reward[i];
     total += length;
   }

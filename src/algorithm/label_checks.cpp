@@ -19,8 +19,8 @@ class Check {
   void run() {
     for (const std::string& name : graph::training_datasets(experiment_)) {
       const config::DatasetConfig& dataset = *experiment_.find_dataset(name);
-      if (dataset.kind == "labelled") check_labels(name);
-      if (dataset.kind == "preferences") check_margins(name, dataset);
+      if (dataset.is(config::DatasetKind::kLabelled)) check_labels(name);
+      if (dataset.is(config::DatasetKind::kPreferences)) check_margins(name, dataset);
     }
   }
 

@@ -6,6 +6,7 @@
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"
 #include "orrery/base/hash.h"
+#include "orrery/base/index.h"
 #include "orrery/base/philox.h"
 #include "orrery/base/text.h"
 
@@ -36,7 +37,7 @@ std::vector<int> minibatch_order(const MinibatchKey& key, int n) {
   for (int i = n - 1; i > 0; --i) {
     const uint64_t j = base::philox_below(key.seed, stream, static_cast<uint64_t>(i),
                                           static_cast<uint64_t>(i) + 1);
-    std::swap(order[static_cast<size_t>(i)], order[j]);
+    std::swap(order[base::index(i)], order[j]);
   }
   return order;
 }

@@ -4,6 +4,7 @@
 
 #include "orrery/algorithm/masked_statistics.h"
 #include "orrery/base/error.h"
+#include "orrery/base/index.h"
 
 namespace orrery::algorithm {
 
@@ -75,7 +76,7 @@ metrics::Statistics policy_statistics(const PolicyInput& input, const PolicyBatc
   int64_t token = 0;
   int64_t action = 0;
   for (int64_t i = 0; i < n; ++i) {
-    const int32_t length = input.lengths[static_cast<size_t>(i)];
+    const int32_t length = input.lengths[base::index(i)];
     prompt_lengths[i] = input.prompt_mask.narrow(0, token, length).sum();
     rewards[i] = batch.rewards.narrow(0, action, length - 1).sum();
     token += length;

@@ -25,6 +25,11 @@ namespace orrery::algorithm {
 
 namespace {
 
+/// Kinds of data sets that a train_step evaluates.
+const std::vector<config::DatasetKind> kTexts = {config::DatasetKind::kPrompts,
+                                                 config::DatasetKind::kCompletions};
+const std::vector<config::DatasetKind> kPairs = {config::DatasetKind::kPreferences};
+
 using graph::CallKind;
 
 const std::vector<std::string> kGenerated = {"packed_input_ids",  "prompt_mask", "packed_logprobs",
@@ -41,7 +46,7 @@ std::vector<std::string> with(std::vector<std::string> keys, const char* key) {
 }
 
 InterfaceSignature train_step_of(std::vector<std::string> inputs, std::vector<std::string> optional,
-                                 std::vector<std::string> evaluates) {
+                                 std::vector<config::DatasetKind> evaluates) {
   return {.kind = CallKind::kTrainStep,
           .required_inputs = std::move(inputs),
           .optional_inputs = std::move(optional),
@@ -194,7 +199,7 @@ InterfaceSignature policy(std::vector<std::string> inputs, std::vector<Agreement
       train_step_of(std::move(inputs),
                     {"packed_ref_logprobs", "dense_rewards", "sampling_logprobs", "entropies",
                      "versions", "rewards_2", "rewards_3"},
-                    {"prompts", "completions"});
+                    kTexts);
   signature.agreements = agreements_of_policy(std::move(agreements));
   signature.needs = needs_of_estimation();
   signature.of_other_roles = {"packed_ref_logprobs"};
@@ -220,8 +225,7 @@ InterfaceSignature critic() {
 InterfaceSignature preferences() {
   InterfaceSignature signature = train_step_of(
       {"packed_input_ids", "prompt_mask"},
-      {"ref_seqlogp", "desirable", "kl_input_ids", "kl_prompt_mask", "kl_ref_seqlogp"},
-      {"preferences"});
+      {"ref_seqlogp", "desirable", "kl_input_ids", "kl_prompt_mask", "kl_ref_seqlogp"}, kPairs);
   signature.of_other_roles = {"ref_seqlogp", "kl_ref_seqlogp"};
   return signature;
 }
@@ -230,7 +234,7 @@ InterfaceSignature preferences() {
 InterfaceSignature student() {
   InterfaceSignature signature =
       train_step_of({"packed_input_ids", "prompt_mask", "packed_logprobs", "teacher_logprobs"},
-                    {"rewards"}, {"prompts", "completions"});
+                    {"rewards"}, kTexts);
   signature.agreements = {temperature_of("packed_logprobs"),
                           temperature_of("packed_input_ids"),
                           temperature_of("teacher_logprobs"),
@@ -242,8 +246,8 @@ InterfaceSignature student() {
 
 /// The same of whole distributions.
 InterfaceSignature student_of_distributions() {
-  InterfaceSignature signature = train_step_of(
-      {"packed_input_ids", "prompt_mask", "teacher_hidden"}, {}, {"prompts", "completions"});
+  InterfaceSignature signature =
+      train_step_of({"packed_input_ids", "prompt_mask", "teacher_hidden"}, {}, kTexts);
   signature.of_other_roles = {"teacher_hidden"};
   return signature;
 }
@@ -260,13 +264,12 @@ std::vector<std::string> with_overlong_options(std::vector<std::string> options)
 }
 
 std::map<std::string, Registration> built_in() {
-  const std::vector<std::string> text = {"prompts", "completions"};
   const std::vector<std::string> answered = {"packed_input_ids", "prompt_mask"};
   return {
       {"generate", registration_of<Generate, GenerateOptions>(
                        {{CallKind::kGenerate, {"packed_prompts"}, {}, kGenerated}},
                        {"temperature", "max_new_tokens", "max_batch"})},
-      {"sft", registration_of<Sft, SftOptions>({train_step_of(answered, {}, text)}, {"match"})},
+      {"sft", registration_of<Sft, SftOptions>({train_step_of(answered, {}, kTexts)}, {"match"})},
       {"rule_reward",
        registration_of<RuleReward, RuleRewardOptions>(
            {that_compares(inference_of(with(answered, "answers"), {"fields", "prompt_texts"},
@@ -300,7 +303,7 @@ std::map<std::string, Registration> built_in() {
       {"reward_model",
        registration_of<RewardModel, RewardModelOptions>(
            {with_options(of_value_head(train_step_of({"packed_input_ids"},
-                                                     {"prompt_mask", "margins"}, {"preferences"})),
+                                                     {"prompt_mask", "margins"}, kPairs)),
                          {"n_minibatches", "centering_coef"}),
             with_options(inference_of({"packed_input_ids"},
                                       {"prompt_mask", "answers", "fields", "prompt_texts"},

@@ -9,6 +9,7 @@
 #include "hdf5_handle.h"
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"
+#include "orrery/base/index.h"
 #include "orrery/base/text.h"
 
 namespace orrery::checkpoint {
@@ -84,7 +85,7 @@ void check_chunks(hid_t dataset, const std::string& where) {
       ORRERY_HDF5(where, H5Pget_chunk(made.get(), static_cast<int>(dims.size()), dims.data()));
   uint64_t chunk_bytes = H5Tget_size(type.get());
   for (int i = 0; i < n_dims; ++i) {
-    if (__builtin_mul_overflow(chunk_bytes, dims[static_cast<size_t>(i)], &chunk_bytes) ||
+    if (__builtin_mul_overflow(chunk_bytes, dims[base::index(i)], &chunk_bytes) ||
         chunk_bytes > kChunkBytes) {
       refuse(where, base::concat("chunks of at most ", base::bytes_text(kChunkBytes)),
              "larger ones");

@@ -84,16 +84,16 @@ class ReadDataset {
   void check_fields() {
     const data::RecordSummary& summary = index_.summary();
     const bool has_tokens = index_.tokens() != nullptr;
-    const bool is_prompts = dataset_.kind == "prompts";
-    const bool is_pairs = dataset_.kind == "preferences";
-    const bool is_labelled = dataset_.kind == "labelled";
+    const bool is_prompts = dataset_.is(config::DatasetKind::kPrompts);
+    const bool is_pairs = dataset_.is(config::DatasetKind::kPreferences);
+    const bool is_labelled = dataset_.is(config::DatasetKind::kLabelled);
     const int64_t unknown = has_tokens ? -1 : index_.n_rows();  // needed: every record has it
     const int64_t unread = -1;
     for (const NamedField& field : std::array<NamedField, 9>{
              {{"prompt_field", &dataset_.prompt_field, unknown},
               {"answer_field", &dataset_.answer_field, is_prompts ? summary.n_with_answer : unread},
               {"completion_field", &dataset_.completion_field,
-               dataset_.kind == "completions" || is_labelled ? unknown : unread},
+               dataset_.is(config::DatasetKind::kCompletions) || is_labelled ? unknown : unread},
               {"label_field", &dataset_.label_field, is_labelled ? unknown : unread},
               {"margin_field", &dataset_.margin_field, is_pairs ? unknown : unread},
               {"chosen_field", &dataset_.chosen_field, is_pairs ? unknown : unread},
@@ -358,7 +358,7 @@ void check_evaluation(const Job& job, Checks& checks) {
           job.experiment.key_of(set, "dataset"),
           concat("no train_step of this experiment evaluates data sets of kind ", dataset.kind));
     }
-    if (dataset.kind == "prompts") continue;
+    if (dataset.is(config::DatasetKind::kPrompts)) continue;
     for (const auto& [key, is_set] : {std::pair{"samples", set.options.samples > 1},
                                       {"rewards", !set.options.rewards.empty()},
                                       {"match", set.options.match != "auto"},

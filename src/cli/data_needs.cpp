@@ -25,7 +25,7 @@ class NeedsOfDataset {
     const bool is_trained_on = std::find(training.begin(), training.end(), name_) != training.end();
     for (const graph::Call& call : job_.graph.calls()) {
       if (!is_trained_on) break;
-      if (dataset_.kind != "prompts") bound_sequences(call.role);
+      if (!dataset_.is(config::DatasetKind::kPrompts)) bound_sequences(call.role);
       if (call.kind == graph::CallKind::kGenerate) bound_prompts(call);
       note_answers(call);
     }
@@ -114,7 +114,8 @@ class NeedsOfDataset {
   /// A call that scores by comparing, if it reads the answers of the records.
   void note_answers(const graph::Call& call) {
     const auto signature = algorithm::signature_of(call.interface, call.kind);
-    if (dataset_.kind != "prompts" || !signature || !signature->compares_answers) return;
+    if (!dataset_.is(config::DatasetKind::kPrompts) || !signature || !signature->compares_answers)
+      return;
     const bool reads_them = std::any_of(call.inputs.begin(), call.inputs.end(), [](const auto& i) {
       return i.interface_key == "answers" && i.graph_key == "answers";
     });
@@ -124,7 +125,7 @@ class NeedsOfDataset {
   }
 
   void evaluate(const graph::Call& call, const config::EvaluationSet& set) {
-    if (dataset_.kind != "prompts") return bound_sequences(call.role);
+    if (!dataset_.is(config::DatasetKind::kPrompts)) return bound_sequences(call.role);
     if (set.options.match != "auto") {
       compare("the evaluation", algorithm::match_rule_named(set.options.match));
     } else if (set.options.rewards.empty()) {

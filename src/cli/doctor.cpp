@@ -29,6 +29,7 @@
 #include "orrery/base/clock.h"
 #include "orrery/base/error.h"
 #include "orrery/base/file.h"
+#include "orrery/base/index.h"
 #include "orrery/base/large_memory.h"
 #include "orrery/base/log.h"
 #include "orrery/base/text.h"
@@ -318,19 +319,19 @@ std::vector<Link> measure_links(const CommandRanks& ranks, double seconds) {
   std::vector<char> bytes(kLinkBytes, 0);
   std::vector<bool> is_done(static_cast<size_t>(nodes.n_nodes()), false);
   for (int other = 1; other < ranks.session().size(); ++other) {
-    const int node = nodes.node_of_rank[static_cast<size_t>(other)];
+    const int node = nodes.node_of_rank[base::index(other)];
     const bool crosses = node != nodes.node_of_rank[0];
-    if (is_done[static_cast<size_t>(node)]) continue;
-    is_done[static_cast<size_t>(node)] = true;
+    if (is_done[base::index(node)]) continue;
+    is_done[base::index(node)] = true;
     if (ranks.rank() == 0 || ranks.rank() == other) {
       const double latency = ping_pong(ranks, other, std::span(bytes).first(8), seconds / 2);
       const double time = ping_pong(ranks, other, bytes, seconds / 2);
-      links.push_back(
-          {.what = crosses ? base::concat("MPI to ", nodes.host_of_node[static_cast<size_t>(node)])
-                           : std::string("MPI within the node"),
-           .latency_s = latency,
-           .bytes_per_s = static_cast<double>(kLinkBytes) / time,
-           .kind = crosses ? LinkKind::kBetweenNodes : LinkKind::kWithinNode});
+      links.push_back({.what = crosses
+                                   ? base::concat("MPI to ", nodes.host_of_node[base::index(node)])
+                                   : std::string("MPI within the node"),
+                       .latency_s = latency,
+                       .bytes_per_s = static_cast<double>(kLinkBytes) / time,
+                       .kind = crosses ? LinkKind::kBetweenNodes : LinkKind::kWithinNode});
     }
     barrier(ranks);
   }

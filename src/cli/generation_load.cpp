@@ -2,8 +2,9 @@
 
 #include <algorithm>
 
-#include "orrery/algorithm/generation.h"      // GenerateOptions
-#include "orrery/algorithm/judge_reward.h"    // JudgeRewardOptions
+#include "orrery/algorithm/generation.h"    // GenerateOptions
+#include "orrery/algorithm/judge_reward.h"  // JudgeRewardOptions
+#include "orrery/base/index.h"
 #include "orrery/kernels/decode_attention.h"  // kPageTokens, page_size
 
 namespace orrery::cli {
@@ -15,8 +16,8 @@ int64_t pages_for(int64_t n_tokens) { return divide_up(n_tokens, kernels::kPageT
 int64_t longest_prompt_of(const Job& job) {
   int64_t longest = 0;
   for (const int place : job.training_places()) {
-    longest = std::max(
-        longest, job.experiment.datasets[static_cast<size_t>(place)].second.max_prompt_tokens);
+    longest =
+        std::max(longest, job.experiment.datasets[base::index(place)].second.max_prompt_tokens);
   }
   return longest;
 }
@@ -76,9 +77,8 @@ GenerationLoad longest_load_of(const Job& job) {
   }
   if (generates) return longest;
   for (const int place : job.training_places()) {
-    longest.max_new_tokens =
-        std::max(longest.max_new_tokens,
-                 job.experiment.datasets[static_cast<size_t>(place)].second.max_tokens);
+    longest.max_new_tokens = std::max(
+        longest.max_new_tokens, job.experiment.datasets[base::index(place)].second.max_tokens);
   }
   return longest;
 }

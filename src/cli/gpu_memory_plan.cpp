@@ -10,6 +10,7 @@
 
 #include "generation_load.h"
 #include "orrery/base/error.h"
+#include "orrery/base/index.h"
 #include "orrery/base/table.h"
 #include "orrery/base/text.h"
 #include "orrery/graph/replica.h"
@@ -229,7 +230,7 @@ std::vector<std::vector<Shard>> shards_in(const Job& job,
                   .calls = {}};
       shard.local.vocab_size = known->second.vocab_size;  // of which the head has its part
       for (const int call : replica.calls) shard.calls.insert(job.graph.call(call).name);
-      workers.at(static_cast<size_t>(replica.layout.workers[static_cast<size_t>(rank)]))
+      workers.at(static_cast<size_t>(replica.layout.workers[base::index(rank)]))
           .push_back(std::move(shard));
     }
   }

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "orrery/base/counted.h"
+#include "orrery/base/index.h"
 #include "orrery/base/text.h"
 #include "orrery/comm/mpi_handle.h"  // ORRERY_MPI
 
@@ -26,7 +27,7 @@ std::vector<std::string> instruction_sets_of_workers(MPI_Comm world, const comm:
   std::vector<std::string> sets;
   if (rank != 0) return sets;
   for (const int worker_rank : nodes.rank_of_worker) {
-    sets.emplace_back(of_rank[static_cast<size_t>(worker_rank)].data());
+    sets.emplace_back(of_rank[base::index(worker_rank)].data());
   }
   return sets;
 }

@@ -15,6 +15,7 @@
 #include "orrery/algorithm/methods.h"
 #include "orrery/algorithm/registry.h"
 #include "orrery/base/file.h"
+#include "orrery/base/index.h"
 #include "orrery/base/text.h"
 #include "orrery/master/step_clock.h"
 #include "sampling_options.h"
@@ -51,20 +52,20 @@ int64_t count_steps(const Job& job) {
   return steps;
 }
 
-bool evaluates(const std::string& interface, graph::CallKind kind, const std::string& data) {
+bool evaluates(const std::string& interface, graph::CallKind kind,
+               const config::DatasetConfig& dataset) {
   const auto signature = algorithm::signature_of(interface, kind);
-  return signature &&
-         std::count(signature->evaluates.begin(), signature->evaluates.end(), data) > 0;
+  return signature && std::any_of(signature->evaluates.begin(), signature->evaluates.end(),
+                                  [&](config::DatasetKind one) { return dataset.is(one); });
 }
 
 /// Whether calls of this kind evaluate one of the sets.
 bool evaluates_a_set(const config::Experiment& experiment, const std::string& interface,
                      graph::CallKind kind) {
-  return std::any_of(experiment.datasets.begin(), experiment.datasets.end(),
-                     [&](const auto& dataset) {
-                       return experiment.is_evaluated(dataset.first) &&
-                              evaluates(interface, kind, dataset.second.kind);
-                     });
+  return std::any_of(
+      experiment.datasets.begin(), experiment.datasets.end(), [&](const auto& dataset) {
+        return experiment.is_evaluated(dataset.first) && evaluates(interface, kind, dataset.second);
+      });
 }
 
 /// The graph's train_steps that evaluate one of the sets, as calls that hold the model; they stand
@@ -161,8 +162,8 @@ std::vector<int> Job::training_places() const {
 data::DataOrder Job::make_order() const {
   std::vector<data::OrderedDataset> datasets;
   for (const int place : training_places()) {
-    const auto& [name, dataset] = experiment.datasets[static_cast<size_t>(place)];
-    const data::DatasetIndex& index = indices[static_cast<size_t>(place)];
+    const auto& [name, dataset] = experiment.datasets[base::index(place)];
+    const data::DatasetIndex& index = indices[base::index(place)];
     datasets.push_back({.name = name,
                         .n_rows = index.n_rows(),
                         .weight = dataset.weight,
@@ -182,7 +183,7 @@ std::vector<int> evaluating_calls(const Job& job, const config::EvaluationSet& s
   for (int i = 0; i < static_cast<int>(job.graph.size()); ++i) {
     const graph::Call& call = job.graph.call(i);
     const graph::CallKind kind = job.only_evaluates ? graph::CallKind::kTrainStep : call.kind;
-    if (evaluates(call.interface, kind, dataset->kind)) calls.push_back(i);
+    if (evaluates(call.interface, kind, *dataset)) calls.push_back(i);
   }
   return calls;
 }

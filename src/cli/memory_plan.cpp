@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "generation_load.h"
+#include "orrery/base/index.h"
 #include "orrery/base/table.h"
 #include "orrery/base/text.h"
 #include "orrery/graph/layout.h"  // workers_text
@@ -48,7 +49,8 @@ std::vector<GenerationLoad> loads_of(const Job& job, const graph::Replica& repli
   for (const config::EvaluationSet& set : job.experiment.evaluation_sets) {
     const config::EvaluationSetConfig& options = set.options;
     const config::DatasetConfig* dataset = job.experiment.find_dataset(options.dataset);
-    if (!replica.is_trained || dataset == nullptr || dataset->kind != "prompts") continue;
+    if (!replica.is_trained || dataset == nullptr || !dataset->is(config::DatasetKind::kPrompts))
+      continue;
     GenerationLoad load{.group_size = options.samples,
                         .max_batch = options.max_batch,
                         .max_prompt_tokens = dataset->max_prompt_tokens,
@@ -88,7 +90,7 @@ std::vector<WorkerMemory> plan_memory(const Job& job) {
       const model::ParameterTable table = model::parameter_table(known->second, place);
       const model::Architecture local = model::shard_architecture(known->second, place);
       WorkerMemory& worker =
-          workers.at(static_cast<size_t>(replica.layout.workers[static_cast<size_t>(rank)]));
+          workers.at(static_cast<size_t>(replica.layout.workers[base::index(rank)]));
       worker.replicas.push_back(
           base::concat(replica.id.text(), replica.is_trained ? " (trained)" : ""));
       worker.n_parameters += table.numel;

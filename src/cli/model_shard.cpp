@@ -8,6 +8,7 @@
 
 #include "orrery/base/clock.h"
 #include "orrery/base/counted.h"
+#include "orrery/base/index.h"
 #include "orrery/base/terminal.h"
 #include "orrery/base/text.h"
 #include "orrery/comm/mpi_communicator.h"
@@ -123,7 +124,7 @@ PieceTotals run_pieces(const CommandRanks& ranks, const ModelShard& shard,
   } else if (shard.has_decoder()) {
     const std::vector<int> data_rank = assign_pieces(work.costs, layout.data);
     for (int piece = 0; piece < n_pieces; ++piece) {
-      if (data_rank[static_cast<size_t>(piece)] != shard.at().data) continue;
+      if (data_rank[base::index(piece)] != shard.at().data) continue;
       const std::string bytes = work.compute(piece);
       if (ranks.is_single()) {
         take(piece, bytes);

@@ -5,6 +5,7 @@
 #include <numeric>
 #include <set>
 
+#include "orrery/base/index.h"
 #include "orrery/base/text.h"
 
 namespace orrery::cli {
@@ -34,7 +35,7 @@ std::vector<Part> parts_of(const Job& job, const WorkerMemory& worker) {
     lengths.insert(concat("call.", name, ".max_new_tokens"));
   }
   for (const int place : job.training_places()) {
-    lengths.insert(concat("dataset.", job.experiment.datasets[static_cast<size_t>(place)].first,
+    lengths.insert(concat("dataset.", job.experiment.datasets[base::index(place)].first,
                           ".max_prompt_tokens"));
   }
   const auto names = [](const std::set<std::string>& set) {

@@ -6,6 +6,7 @@
 
 #include "orrery/algorithm/generation.h"  // GenerateOptions
 #include "orrery/base/counted.h"
+#include "orrery/base/index.h"
 #include "orrery/kernels/decode_attention.h"  // kPageTokens, page_size
 #include "orrery/metrics/flops.h"
 #include "orrery/model/parameter_table.h"
@@ -35,8 +36,8 @@ int64_t pages_for(int64_t n_tokens) {
 int64_t longest_prompt(const Job& job, int64_t max_positions) {
   int64_t longest = 0;
   for (const int place : job.training_places()) {
-    longest = std::max(
-        longest, job.experiment.datasets[static_cast<size_t>(place)].second.max_prompt_tokens);
+    longest =
+        std::max(longest, job.experiment.datasets[base::index(place)].second.max_prompt_tokens);
   }
   return std::min(longest, max_positions);
 }

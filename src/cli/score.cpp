@@ -12,6 +12,7 @@
 #include "commands.h"
 #include "model_shard.h"
 #include "orrery/base/error.h"
+#include "orrery/base/index.h"
 #include "orrery/base/log.h"
 #include "orrery/base/text.h"
 #include "orrery/model/packed_tokens.h"
@@ -153,11 +154,10 @@ int score(const CommandRanks& ranks, std::span<const std::string> arguments) {
   PieceWork work;
   for (const ScorePiece& piece : pieces) work.costs.push_back(piece.tokens);
   work.compute = [&](int piece) {
-    return compute(loaded.shard->decoder(), sequences, pieces[static_cast<size_t>(piece)],
-                   options.logits);
+    return compute(loaded.shard->decoder(), sequences, pieces[base::index(piece)], options.logits);
   };
   work.take = [&](int number, const std::string& bytes) {
-    const ScorePiece& piece = pieces[static_cast<size_t>(number)];
+    const ScorePiece& piece = pieces[base::index(number)];
     DoubleReader reader(bytes);
     for (auto i = static_cast<size_t>(piece.begin); i < static_cast<size_t>(piece.end); ++i) {
       scores.per_token[i] = reader.take(head == Head::kValue ? lengths[i] : lengths[i] - 1);
@@ -184,7 +184,7 @@ std::vector<ScorePiece> plan_score_pieces(std::span<const int64_t> lengths, int6
   const int64_t budget = std::clamp<int64_t>((total + kPieces - 1) / kPieces, 1, max_tokens);
   std::vector<ScorePiece> pieces;
   for (int i = 0; i < static_cast<int>(lengths.size()); ++i) {
-    const int64_t length = lengths[static_cast<size_t>(i)];
+    const int64_t length = lengths[base::index(i)];
     if (pieces.empty() || pieces.back().tokens + length > budget) {
       pieces.push_back({.begin = i, .end = i, .tokens = 0});
     }

@@ -10,6 +10,7 @@
 
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"
+#include "orrery/base/index.h"
 #include "orrery/base/text.h"
 #include "tensor_text.h"
 
@@ -150,7 +151,7 @@ Communicator::Communicator(std::string name, int rank, std::vector<int> workers,
   ORRERY_ASSERT(rank_ >= 0 && rank_ < size(), "rank of a communicator");
   ORRERY_ASSERT(options_.max_chunk_bytes >= 8, "a chunk must hold an element");
   for (const int other : other_ranks()) {
-    others_.push_back(workers_[static_cast<std::size_t>(other)]);
+    others_.push_back(workers_[base::index(other)]);
   }
 }
 
@@ -176,7 +177,7 @@ void Communicator::throw_deadline(std::string_view operation, std::span<const in
                                   Activity::Clock::time_point since) {
   is_broken_ = true;
   std::vector<int> missing;
-  for (const int r : ranks) missing.push_back(workers_[static_cast<std::size_t>(r)]);
+  for (const int r : ranks) missing.push_back(workers_[base::index(r)]);
   const std::chrono::duration<double> waited = Activity::Clock::now() - since;
   throw CommError(
       base::concat(operation, " on ", text(), ": a peer missed the deadline"),
@@ -216,9 +217,9 @@ void Communicator::agree(const Call& call) {
   for (int r = 0; r < size(); ++r) {
     const std::span<const int64_t> theirs(records + r * kFields, kFields);
     if (!std::equal(mine.begin(), mine.end(), theirs.begin())) {
-      throw_disagreement(
-          kCodeNames[mine[0]], base::concat(describe(mine), " from every worker, as here"),
-          base::concat(describe(theirs), " from worker ", workers_[static_cast<std::size_t>(r)]));
+      throw_disagreement(kCodeNames[mine[0]],
+                         base::concat(describe(mine), " from every worker, as here"),
+                         base::concat(describe(theirs), " from worker ", workers_[base::index(r)]));
     }
   }
 }
@@ -337,7 +338,7 @@ void Communicator::exchange(std::span<const Send> sends, std::span<const Receive
   const TensorCheck check(kName, text(), device_type());
   std::vector<int> peers;
   const auto add_peer = [&](int rank) {
-    const int worker = workers_[static_cast<std::size_t>(rank)];
+    const int worker = workers_[base::index(rank)];
     if (rank != rank_ && std::find(peers.begin(), peers.end(), worker) == peers.end()) {
       peers.push_back(worker);
     }

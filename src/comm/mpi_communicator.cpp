@@ -9,6 +9,7 @@
 
 #include "mpi_reduction.h"
 #include "orrery/base/error.h"
+#include "orrery/base/index.h"
 #include "orrery/base/text.h"
 #include "orrery/comm/backoff.h"
 #include "tensor_text.h"
@@ -231,7 +232,7 @@ std::unique_ptr<Communicator> make_worker_communicator(MPI_Comm world, const Nod
                                                        const CommunicatorOptions& options) {
   int rank = 0;
   ORRERY_MPI(MPI_Comm_rank(world, &rank));
-  const int worker = nodes.worker_of_rank.at(static_cast<std::size_t>(rank));
+  const int worker = nodes.worker_of_rank.at(base::index(rank));
   MPI_Comm raw = MPI_COMM_NULL;
   ORRERY_MPI(MPI_Comm_split(world, worker < 0 ? MPI_UNDEFINED : 0, worker, &raw));
   if (raw == MPI_COMM_NULL) return nullptr;

@@ -13,6 +13,7 @@
 
 #include "mpi_frames.h"
 #include "orrery/base/error.h"
+#include "orrery/base/index.h"
 #include "orrery/base/text.h"
 #include "orrery/comm/backoff.h"
 #include "orrery/comm/mpi_handle.h"
@@ -71,7 +72,7 @@ class MpiControlChannel final : public ControlChannel {
     if (!frame) return std::nullopt;
     const int worker = worker_of_rank_.at(static_cast<std::size_t>(frame->rank));
     ORRERY_ASSERT(worker >= 0, "a reply from the master itself");
-    uint64_t& next = next_reply_[static_cast<std::size_t>(worker)];
+    uint64_t& next = next_reply_[base::index(worker)];
     Reply reply = read_reply(frame->bytes, next, base::concat("worker ", worker));
     ++next;
     if (reply.worker != worker) {
@@ -101,7 +102,7 @@ class MpiControlChannel final : public ControlChannel {
     if (sender_.n_unsent() == 0) return;
     std::vector<int> late;
     for (const int rank : sender_.late_ranks()) {
-      late.push_back(worker_of_rank_[static_cast<std::size_t>(rank)]);
+      late.push_back(worker_of_rank_[base::index(rank)]);
     }
     throw CommError(base::concat(sender_.n_unsent(), " control messages were not taken in time"),
                     {.expected = base::concat("workers ", base::join(late, ","),

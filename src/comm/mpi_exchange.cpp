@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "orrery/base/error.h"
+#include "orrery/base/index.h"
 #include "orrery/base/text.h"
 #include "orrery/comm/backoff.h"
 #include "orrery/comm/mpi_communicator.h"
@@ -64,8 +65,8 @@ class Pending {
                                  indices_.data(), statuses_.data());
     if (result.n_finished == MPI_UNDEFINED) result.n_finished = 0;  // none left
     for (int i = 0; i < result.n_finished; ++i) {
-      const Piece& piece = pieces_[static_cast<std::size_t>(indices_[static_cast<std::size_t>(i)])];
-      MPI_Status& status = statuses_[static_cast<std::size_t>(i)];
+      const Piece& piece = pieces_[static_cast<std::size_t>(indices_[base::index(i)])];
+      MPI_Status& status = statuses_[base::index(i)];
       if (result.status == MPI_ERR_IN_STATUS) {
         if (status.MPI_ERROR == MPI_SUCCESS) continue;
         result.status = status.MPI_ERROR;

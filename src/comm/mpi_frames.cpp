@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "orrery/base/error.h"
+#include "orrery/base/index.h"
 #include "orrery/base/log.h"
 #include "orrery/base/text.h"
 #include "orrery/comm/mpi_handle.h"  // ORRERY_MPI
@@ -95,7 +96,7 @@ void FrameReceiver::start_arrived() {
 }
 
 std::optional<FrameReceiver::Arrived> FrameReceiver::take(int rank) {
-  std::list<Piece>& pieces = pieces_[static_cast<std::size_t>(rank)];
+  std::list<Piece>& pieces = pieces_[base::index(rank)];
   for (Piece& piece : pieces) {
     if (piece.request == MPI_REQUEST_NULL) continue;
     int is_done = 0;
@@ -129,7 +130,7 @@ std::optional<FrameReceiver::Arrived> FrameReceiver::poll() {
     if (!frame) continue;
     // To the back, so that every rank has its turn.
     waiting_ranks_.erase(waiting_ranks_.begin() + static_cast<std::ptrdiff_t>(i));
-    if (!pieces_[static_cast<std::size_t>(rank)].empty()) waiting_ranks_.push_back(rank);
+    if (!pieces_[base::index(rank)].empty()) waiting_ranks_.push_back(rank);
     return frame;
   }
   return std::nullopt;

@@ -12,6 +12,7 @@
 
 #include "nccl_check.h"
 #include "orrery/base/error.h"
+#include "orrery/base/index.h"
 #include "orrery/base/text.h"
 #include "orrery/comm/backoff.h"
 #include "tensor_text.h"
@@ -232,7 +233,7 @@ class NcclCommunicator final : public Communicator {
 
     const auto place = std::find(members.begin(), members.end(), rank());
     std::vector<int> member_workers;
-    for (const int r : members) member_workers.push_back(workers()[static_cast<std::size_t>(r)]);
+    for (const int r : members) member_workers.push_back(workers()[base::index(r)]);
     auto group = std::make_unique<NcclCommunicator>(UniqueNcclComm(raw), device_, std::move(name),
                                                     static_cast<int>(place - members.begin()),
                                                     std::move(member_workers), this->options());

@@ -6,6 +6,7 @@
 #include <numeric>  // iota
 
 #include "orrery/base/error.h"
+#include "orrery/base/index.h"
 #include "orrery/comm/mpi_handle.h"
 
 namespace orrery::comm {
@@ -13,7 +14,7 @@ namespace orrery::comm {
 int NodeMap::local_worker(int worker) const {
   const auto end = node_of_worker.begin() + worker;
   return static_cast<int>(
-      std::count(node_of_worker.begin(), end, node_of_worker.at(static_cast<std::size_t>(worker))));
+      std::count(node_of_worker.begin(), end, node_of_worker.at(base::index(worker))));
 }
 
 NodeMap number_workers(const std::vector<int>& leader_of_rank,
@@ -38,8 +39,7 @@ NodeMap number_workers(const std::vector<int>& leader_of_rank,
   map.rank_of_worker.resize(n_ranks - 1);
   std::iota(map.rank_of_worker.begin(), map.rank_of_worker.end(), 1);  // rank 0 is the master
   std::stable_sort(map.rank_of_worker.begin(), map.rank_of_worker.end(), [&](int a, int b) {
-    return map.node_of_rank[static_cast<std::size_t>(a)] <
-           map.node_of_rank[static_cast<std::size_t>(b)];
+    return map.node_of_rank[base::index(a)] < map.node_of_rank[base::index(b)];
   });
   map.worker_of_rank.assign(n_ranks, -1);
   for (std::size_t worker = 0; worker < map.rank_of_worker.size(); ++worker) {

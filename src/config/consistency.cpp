@@ -81,16 +81,17 @@ class ConsistencyCheck {
           {"prompt_field", &dataset.prompt_field},
           {"system_field", &dataset.system_field},
           {"id_field", &dataset.id_field}};
-      if (dataset.kind == "prompts") fields.emplace_back("answer_field", &dataset.answer_field);
-      if (dataset.kind == "completions") {
+      if (dataset.is(DatasetKind::kPrompts))
+        fields.emplace_back("answer_field", &dataset.answer_field);
+      if (dataset.is(DatasetKind::kCompletions)) {
         fields.emplace_back("completion_field", &dataset.completion_field);
       }
-      if (dataset.kind == "preferences") {
+      if (dataset.is(DatasetKind::kPreferences)) {
         fields.emplace_back("chosen_field", &dataset.chosen_field);
         fields.emplace_back("rejected_field", &dataset.rejected_field);
         fields.emplace_back("margin_field", &dataset.margin_field);
       }
-      if (dataset.kind == "labelled") {
+      if (dataset.is(DatasetKind::kLabelled)) {
         fields.emplace_back("completion_field", &dataset.completion_field);
         fields.emplace_back("label_field", &dataset.label_field);
       }
@@ -178,7 +179,7 @@ class ConsistencyCheck {
     }
     const DatasetConfig* const dataset = experiment_.find_dataset(set->options.dataset);
     if (dataset == nullptr) return;  // said already
-    const std::vector<std::string> known = set->metrics_to_keep(dataset->kind);
+    const std::vector<std::string> known = set->metrics_to_keep(dataset_kind_named(dataset->kind));
     std::string measure = best->metric;  // level=3/accuracy: of one value of a field
     for (const std::string& field : names_in(set->options.by)) {
       if (!measure.starts_with(field + "=")) continue;

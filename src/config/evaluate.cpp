@@ -87,9 +87,9 @@ std::vector<std::string> EvaluationSet::reward_names() const {
   return names;
 }
 
-std::vector<std::string> EvaluationSet::metrics_to_keep(std::string_view kind) const {
-  if (kind == "completions") return {"loss"};
-  if (kind == "preferences") return {"preference_accuracy"};
+std::vector<std::string> EvaluationSet::metrics_to_keep(std::optional<DatasetKind> kind) const {
+  if (kind == DatasetKind::kCompletions) return {"loss"};
+  if (kind == DatasetKind::kPreferences) return {"preference_accuracy"};
   std::vector<std::string> metrics = {"accuracy"};
   for (const int64_t k : k_values()) {
     metrics.push_back(base::concat("pass@", k));

@@ -6,7 +6,8 @@
 
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"  // CallError
-#include "orrery/base/text.h"   // concat, join
+#include "orrery/base/index.h"
+#include "orrery/base/text.h"  // concat, join
 
 namespace orrery::data {
 
@@ -46,12 +47,12 @@ void check_indices(std::span<const int> indices, std::size_t n) {
           "batch: sample index out of range",
           {.expected = concat("0 to ", n, ", exclusive"), .got = concat(index), .advice = {}});
     }
-    if (seen[static_cast<std::size_t>(index)]) {
+    if (seen[base::index(index)]) {
       throw CallError(
           "batch: a sample is chosen twice",
           {.expected = "each index once", .got = concat(index, " again"), .advice = {}});
     }
-    seen[static_cast<std::size_t>(index)] = true;
+    seen[base::index(index)] = true;
   }
 }
 
@@ -152,14 +153,14 @@ BatchMetadata BatchMetadata::select_samples(std::span<const int> indices) const 
   check_indices(indices, size());
   BatchMetadata result;
   result.ids.reserve(indices.size());
-  for (const int index : indices) result.ids.push_back(ids[static_cast<std::size_t>(index)]);
+  for (const int index : indices) result.ids.push_back(ids[base::index(index)]);
   result.keys.reserve(keys.size());
   for (const KeyMetadata& key : keys) {
     result.keys.push_back({key.key, key.dtype, key.trailing_shape, key.lengths.select(indices)});
   }
   for (const auto& [name, texts] : extra) {
     std::vector<std::string>& chosen = result.extra[name];
-    for (const int index : indices) chosen.push_back(texts[static_cast<std::size_t>(index)]);
+    for (const int index : indices) chosen.push_back(texts[base::index(index)]);
   }
   return result;
 }
@@ -247,7 +248,7 @@ std::vector<int> minibatch_sizes(int n, int n_parts) {
                      .advice = {}});
   }
   std::vector<int> sizes(static_cast<std::size_t>(n_parts), n / n_parts);
-  for (int i = 0; i < n % n_parts; ++i) ++sizes[static_cast<std::size_t>(i)];
+  for (int i = 0; i < n % n_parts; ++i) ++sizes[base::index(i)];
   return sizes;
 }
 

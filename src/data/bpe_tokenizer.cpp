@@ -10,7 +10,8 @@
 #include "bpe_merges.h"
 #include "byte_alphabet.h"
 #include "orrery/base/error.h"  // ConfigError
-#include "orrery/base/text.h"   // concat
+#include "orrery/base/index.h"
+#include "orrery/base/text.h"  // concat
 #include "orrery/data/utf8.h"
 #include "split_pattern.h"
 #include "text_normalizer.h"
@@ -119,7 +120,7 @@ struct BpeTokenizer::Parts {
 
   const Entry* entry_of(int32_t id) const {
     if (id < 0 || static_cast<std::size_t>(id) >= entries.size()) return nullptr;
-    const Entry& entry = entries[static_cast<std::size_t>(id)];
+    const Entry& entry = entries[base::index(id)];
     return entry.exists ? &entry : nullptr;
   }
 
@@ -196,11 +197,11 @@ struct BpeTokenizer::Parts {
         new_entry(token.content, token.id, name);
       }
       next_added = std::max(next_added, token.id + 1);
-      if (token.is_special) entries[static_cast<std::size_t>(token.id)].is_special = true;
+      if (token.is_special) entries[base::index(token.id)].is_special = true;
       if (token.is_normalized && !normalizer->empty()) {
         // The library matches, and decodes to, the normal form of such a token.
         token.content = normalizer->apply(token.content);
-        Entry& entry = entries[static_cast<std::size_t>(token.id)];
+        Entry& entry = entries[base::index(token.id)];
         entry.token = token.content;
         entry.bytes = bytes_of_token(token.content);
       }
@@ -214,7 +215,7 @@ struct BpeTokenizer::Parts {
       if (!is_byte_level) {
         whole_words.emplace(ids.find(token)->first, id);
       } else if (bytes_of_characters(token)) {  // else no text is spelled so
-        whole_words.emplace(entries[static_cast<std::size_t>(id)].bytes, id);
+        whole_words.emplace(entries[base::index(id)].bytes, id);
       }
     }
   }

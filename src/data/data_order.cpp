@@ -8,6 +8,7 @@
 
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"  // ConfigError
+#include "orrery/base/index.h"
 #include "orrery/base/philox.h"
 #include "orrery/base/text.h"  // concat
 
@@ -72,7 +73,7 @@ std::vector<uint32_t> epoch_permutation(uint64_t seed, int32_t dataset, int64_t 
   std::iota(order.begin(), order.end(), 0U);
   for (uint32_t i = n; i-- > 1;) {
     const uint64_t other = base::philox_below(seed, stream, i, uint64_t{i} + 1);
-    std::swap(order[i], order[static_cast<std::size_t>(other)]);
+    std::swap(order[i], order[static_cast<size_t>(other)]);
   }
   return order;
 }
@@ -129,7 +130,7 @@ int64_t DataOrder::take_row(std::size_t dataset) {
     permutation = epoch_permutation(options_.seed, static_cast<int32_t>(dataset), cursor.epoch,
                                     static_cast<uint32_t>(datasets_[dataset].n_rows));
   }
-  const int64_t row = permutation[static_cast<std::size_t>(cursor.position)];
+  const int64_t row = permutation[base::index(cursor.position)];
   if (++cursor.position == datasets_[dataset].n_rows) {
     cursor.position = 0;
     ++cursor.epoch;

@@ -82,12 +82,12 @@ void set_number(const std::vector<TokenizedRow>& rows, T TokenizedRow::*number, 
 }
 
 /// What kinds of data sets say of their answers beyond the tokens.
-void add_facts_of_answers(const std::vector<TokenizedRow>& rows, RecordKind kind,
+void add_facts_of_answers(const std::vector<TokenizedRow>& rows, config::DatasetKind kind,
                           SequenceBatch& batch) {
-  if (kind == RecordKind::kPreferences) {
+  if (kind == config::DatasetKind::kPreferences) {
     set_number(rows, &TokenizedRow::margin, "margins", at::kFloat, batch);
   }
-  if (kind == RecordKind::kLabelled) {
+  if (kind == config::DatasetKind::kLabelled) {
     set_number(rows, &TokenizedRow::is_good, "desirable", at::kBool, batch);
     add_mismatched(rows, batch);
   }
@@ -233,7 +233,7 @@ SequenceBatch Dataset::read(std::span<const int64_t> rows, std::span<const Sampl
     records.push_back(record_text(sample, facts_.id_field));
   }
   const int64_t n_tokens = token_lengths.grand_total();
-  if (facts_.kind == RecordKind::kPrompts) {
+  if (facts_.kind == config::DatasetKind::kPrompts) {
     at::Tensor answers = packed_text(samples, &TokenizedRow::answer, answer_lengths.grand_total());
     at::Tensor fields = packed_text(samples, &TokenizedRow::fields, field_lengths.grand_total());
     at::Tensor texts = packed_text(samples, &TokenizedRow::prompt, text_lengths.grand_total());

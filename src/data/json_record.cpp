@@ -194,11 +194,8 @@ std::string compact_value(std::string_view text, std::size_t& at) {
 
 }  // namespace
 
-RecordKind record_kind(const config::DatasetConfig& dataset) {
-  if (dataset.kind == "prompts") return RecordKind::kPrompts;
-  if (dataset.kind == "completions") return RecordKind::kCompletions;
-  if (dataset.kind == "preferences") return RecordKind::kPreferences;
-  if (dataset.kind == "labelled") return RecordKind::kLabelled;
+config::DatasetKind record_kind(const config::DatasetConfig& dataset) {
+  if (const auto kind = config::dataset_kind_named(dataset.kind)) return *kind;
   throw ConfigError(concat("data set ", dataset.path, ": unknown kind"),
                     {.expected = "prompts, completions, preferences or labelled",
                      .got = dataset.kind,
@@ -211,8 +208,8 @@ RecordParser::RecordParser(const config::DatasetConfig& dataset)
       system_field_(dataset.system_field),
       prompt_field_(dataset.prompt_field),
       answer_field_(dataset.answer_field),
-      completion_field_(kind_ == RecordKind::kPreferences ? dataset.chosen_field
-                                                          : dataset.completion_field),
+      completion_field_(kind_ == config::DatasetKind::kPreferences ? dataset.chosen_field
+                                                                   : dataset.completion_field),
       rejected_field_(dataset.rejected_field),
       margin_field_(dataset.margin_field),
       label_field_(dataset.label_field) {}
@@ -225,10 +222,10 @@ std::string RecordParser::parse(std::string_view line, Record& record) const {
   record.answer.clear();
   record.completion.clear();
   record.rejected.clear();
-  const bool has_completions = kind_ != RecordKind::kPrompts;
-  const bool has_rejected = kind_ == RecordKind::kPreferences;
+  const bool has_completions = kind_ != config::DatasetKind::kPrompts;
+  const bool has_rejected = kind_ == config::DatasetKind::kPreferences;
   const bool has_margin = has_rejected && !margin_field_.empty();
-  const bool has_label = kind_ == RecordKind::kLabelled;
+  const bool has_label = kind_ == config::DatasetKind::kLabelled;
   std::string margin, label;
   std::array<Wanted, kMostFields> fields = {
       {{.name = id_field_.empty() ? nullptr : &id_field_,

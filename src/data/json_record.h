@@ -11,10 +11,8 @@
 
 namespace orrery::data {
 
-enum class RecordKind : uint8_t { kPrompts = 0, kCompletions = 1, kPreferences = 2, kLabelled = 3 };
-
 /// Throws ConfigError for another kind than `prompts`, `completions`, `preferences`, `labelled`.
-RecordKind record_kind(const config::DatasetConfig& dataset);
+config::DatasetKind record_kind(const config::DatasetConfig& dataset);
 
 /// What a record says. Buffers are reused from line to line.
 struct Record {
@@ -46,7 +44,7 @@ class RecordParser {
   std::string other_fields(std::string_view line) const;
 
  private:
-  RecordKind kind_;
+  config::DatasetKind kind_;
   std::string id_field_;
   std::string system_field_;
   std::string prompt_field_;

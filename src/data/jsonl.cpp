@@ -95,7 +95,7 @@ class JsonlIndex::Builder {
   }
 
   void note_prompt() {
-    if (kind_ != RecordKind::kLabelled || has_two_prompts_) return;
+    if (kind_ != config::DatasetKind::kLabelled || has_two_prompts_) return;
     std::string prompt = concat(record_.system, '\0', record_.prompt);
     if (index_.n_rows() == 0) {
       first_prompt_ = std::move(prompt);
@@ -106,7 +106,7 @@ class JsonlIndex::Builder {
 
   /// Answers are compared with those to other prompts.
   void refuse_one_prompt() const {
-    if (kind_ != RecordKind::kLabelled || index_.n_rows() == 0 || has_two_prompts_) return;
+    if (kind_ != config::DatasetKind::kLabelled || index_.n_rows() == 0 || has_two_prompts_) return;
     throw DataError(concat(dataset_.path, ":", index_.lines_.front(),
                            ": every record of the file has this prompt"),
                     {.expected = "two different prompts or more in a data set of kind labelled: "
@@ -148,9 +148,9 @@ class JsonlIndex::Builder {
     if (n_prompt_ > needs_.prompt.tokens) {
       return concat("prompt of ", n_prompt_, " tokens, ", needs_.prompt.reason);
     }
-    if (kind_ == RecordKind::kPrompts) return {};
+    if (kind_ == config::DatasetKind::kPrompts) return {};
     for (const std::string* answer : {&record_.completion, &record_.rejected}) {
-      if (answer == &record_.rejected && kind_ != RecordKind::kPreferences) continue;
+      if (answer == &record_.rejected && kind_ != config::DatasetKind::kPreferences) continue;
       const int64_t all = n_prompt_ + tokenizer_.count(*answer) + 1;
       if (all > dataset_.max_tokens) {
         return concat("prompt, completion and end token are ", all,
@@ -176,7 +176,7 @@ class JsonlIndex::Builder {
   bool is_surely_short(std::string_view prompt) {
     n_prompt_ = tokenizer_.count_at_most(prompt) + static_cast<int64_t>(beginning_tokens_.size());
     if (n_prompt_ > most_prompt_) return false;
-    if (kind_ == RecordKind::kPrompts) return true;
+    if (kind_ == config::DatasetKind::kPrompts) return true;
     const int64_t answer = std::max(tokenizer_.count_at_most(record_.completion),
                                     tokenizer_.count_at_most(record_.rejected));
     return n_prompt_ + answer + 1 <= most_sequence_;
@@ -216,7 +216,7 @@ class JsonlIndex::Builder {
   std::vector<int32_t> beginning_tokens_;  // before every prompt
   RecordParser parser_;
   PromptTemplate template_;
-  RecordKind kind_;
+  config::DatasetKind kind_;
   // Up to here nothing is said about a record's lengths.
   const int64_t most_prompt_ =
       std::min({dataset_.max_prompt_tokens, needs_.prompt.tokens, needs_.roomy_prompt});

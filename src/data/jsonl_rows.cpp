@@ -45,7 +45,7 @@ class JsonlRows final : public RowReader {
     result.line = index_.line(row);
     std::vector<int32_t> prompt = prompt_of(record);
     result.n_prompt = prompt.size();
-    if (kind_ == RecordKind::kPrompts) {
+    if (kind_ == config::DatasetKind::kPrompts) {
       result.answer = std::move(record.answer);
       result.prompt = std::move(record.prompt);
       result.fields = parser_.other_fields(line);
@@ -54,11 +54,11 @@ class JsonlRows final : public RowReader {
       return result;
     }
     result.add_sequence(prompt, tokenizer_.encode(record.completion), tokenizer_.eos_id());
-    if (kind_ == RecordKind::kPreferences) {
+    if (kind_ == config::DatasetKind::kPreferences) {
       result.add_sequence(prompt, tokenizer_.encode(record.rejected), tokenizer_.eos_id());
       result.margin = record.margin;
     }
-    if (kind_ == RecordKind::kLabelled) {
+    if (kind_ == config::DatasetKind::kLabelled) {
       result.is_good = record.is_good;
       add_mismatched(row, prompt, record, result);
     }
@@ -117,7 +117,7 @@ class JsonlRows final : public RowReader {
   }
 
   JsonlIndex index_;
-  RecordKind kind_;
+  config::DatasetKind kind_;
   RecordParser parser_;
   PromptTemplate template_;
   const Tokenizer& tokenizer_;

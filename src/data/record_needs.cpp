@@ -4,6 +4,7 @@
 #include <numeric>    // accumulate
 #include <utility>    // move
 
+#include "orrery/base/index.h"
 #include "orrery/base/json.h"
 #include "orrery/base/text.h"  // concat, trim
 
@@ -18,7 +19,7 @@ LengthSummary LengthSummary::of(std::vector<int32_t> lengths) {
   summary.longest = *std::max_element(lengths.begin(), lengths.end());
   const auto place = static_cast<std::ptrdiff_t>((lengths.size() * 99 + 99) / 100 - 1);
   std::nth_element(lengths.begin(), lengths.begin() + place, lengths.end());
-  summary.percentile_99 = lengths[static_cast<std::size_t>(place)];
+  summary.percentile_99 = lengths[base::index(place)];
   return summary;
 }
 

@@ -6,7 +6,8 @@
 
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"  // CallError, ShapeError
-#include "orrery/base/text.h"   // concat, join
+#include "orrery/base/index.h"
+#include "orrery/base/text.h"  // concat, join
 
 namespace orrery::data {
 
@@ -163,8 +164,8 @@ SequenceBatch slice_at(const SequenceBatch& batch, IndexRange range, const Offse
   SequenceBatch part{.meta = batch.meta.slice(range), .data = {}};
   for (const auto& [key, tensor] : batch.data) {
     const std::vector<int64_t>& first_row = offsets.at(key);
-    const int64_t begin = first_row[static_cast<std::size_t>(range.begin)];
-    const int64_t end = first_row[static_cast<std::size_t>(range.end)];
+    const int64_t begin = first_row[base::index(range.begin)];
+    const int64_t end = first_row[base::index(range.end)];
     part.data[key] = tensor.narrow(0, begin, end - begin);
   }
   return part;

@@ -294,12 +294,11 @@ TokenFile TokenFile::open(const std::string& path) {
   const int64_t version = file.number("/", "version");
   if (version != kVersion) file.fail("its version", concat(kVersion), concat(version));
   const std::string kind = file.text("/", "kind");
-  if (kind != "prompts" && kind != "completions" && kind != "preferences") {
+  const auto known = config::dataset_kind_named(kind);
+  if (!known || *known == config::DatasetKind::kLabelled) {
     file.fail("its attribute kind", "prompts, completions or preferences", kind);
   }
-  config::DatasetConfig named;
-  named.kind = kind;
-  result.kind = record_kind(named);
+  result.kind = *known;
   result.source = file.text("/", "source");
   result.n_records = file.number("/", "n_records");
   if (result.n_records < 0 || result.n_records > opened->size_bytes) {
@@ -314,10 +313,10 @@ TokenFile TokenFile::open(const std::string& path) {
     return file.column(group, H5T_STD_U8LE, 1, result.n_records);
   };
   result.prompt = tokens("prompt");
-  if (result.kind == RecordKind::kPrompts) {
+  if (result.kind == config::DatasetKind::kPrompts) {
     result.answer = text("answer");
     result.fields = text("fields");
-  } else if (result.kind == RecordKind::kCompletions) {
+  } else if (result.kind == config::DatasetKind::kCompletions) {
     result.completion = tokens("completion");
   } else {
     result.completion = tokens("chosen");

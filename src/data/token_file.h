@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "json_record.h"       // RecordKind
+#include "json_record.h"       // config::DatasetKind
 #include "orrery/base/file.h"  // PosixFile
 #include "orrery/data/token_table.h"
 
@@ -79,7 +79,7 @@ struct StoredColumn {
 
 struct TokenFile {
   std::shared_ptr<const OpenFile> file;
-  RecordKind kind = RecordKind::kPrompts;
+  config::DatasetKind kind = config::DatasetKind::kPrompts;
   std::string source;  // the data file that it was made from; for messages
   int64_t n_records = 0;
   StoredColumn prompt;

@@ -7,6 +7,7 @@
 
 #include "orrery/base/error.h"  // ConfigError
 #include "orrery/base/hash.h"
+#include "orrery/base/index.h"
 #include "orrery/base/json.h"
 #include "orrery/base/text.h"  // concat
 #include "orrery/data/utf8.h"
@@ -128,11 +129,8 @@ class TokenIndex::Builder {
   void check_kind() const {
     if (record_kind(dataset_) == file_.kind) return;
     throw_bad_token_file(dataset_.path, "it holds records of another kind",
-                         concat("kind = ", dataset_.kind), concat("kind = ", name_of(file_.kind)));
-  }
-  static const char* name_of(RecordKind kind) {
-    if (kind == RecordKind::kPrompts) return "prompts";
-    return kind == RecordKind::kCompletions ? "completions" : "preferences";
+                         concat("kind = ", dataset_.kind),
+                         concat("kind = ", config::name(file_.kind)));
   }
 
   void check_options() const {
@@ -272,10 +270,10 @@ class TokenIndex::Builder {
     if (prompt > needs_.prompt.tokens) {
       return concat("prompt of ", prompt, " tokens, ", needs_.prompt.reason);
     }
-    if (file_.kind == RecordKind::kPrompts) return problem_with_text(parts);
+    if (file_.kind == config::DatasetKind::kPrompts) return problem_with_text(parts);
     for (const auto& [name, tokens] : {std::pair{"completion", parts.completion},
                                        std::pair{"rejected completion", parts.rejected}}) {
-      if (name[0] == 'r' && file_.kind != RecordKind::kPreferences) continue;
+      if (name[0] == 'r' && file_.kind != config::DatasetKind::kPreferences) continue;
       if (std::string problem = problem_with_tokens(name, tokens); !problem.empty()) return problem;
       const int64_t all = prompt + static_cast<int64_t>(tokens.size()) + 1;
       if (all > dataset_.max_tokens) {
@@ -287,7 +285,7 @@ class TokenIndex::Builder {
                       needs_.sequence.reason);
       }
     }
-    if (file_.kind == RecordKind::kPreferences &&
+    if (file_.kind == config::DatasetKind::kPreferences &&
         std::ranges::equal(parts.completion, parts.rejected)) {
       return "the better and the worse completion are equal";
     }
@@ -297,7 +295,7 @@ class TokenIndex::Builder {
   std::string problem_with_tokens(const char* what, std::span<const int32_t> tokens) const {
     if (tokens.empty()) return concat(what, " is empty");
     const auto bad = std::find_if(tokens.begin(), tokens.end(), [this](int32_t id) {
-      return id < 0 || id >= n_tokens_ || !is_token_[static_cast<size_t>(id)];
+      return id < 0 || id >= n_tokens_ || !is_token_[base::index(id)];
     });
     if (bad == tokens.end()) return {};
     if (*bad >= 0 && *bad < n_tokens_) {

@@ -27,7 +27,7 @@ class TokenRows final : public RowReader {
     result.line = record + 1;
     std::vector<int32_t> prompt = tokens_of(file_.prompt, record);
     result.n_prompt = prompt.size();
-    if (file_.kind == RecordKind::kPrompts) {
+    if (file_.kind == config::DatasetKind::kPrompts) {
       if (file_.answer) result.answer = text_of(*file_.answer, record);
       result.fields = file_.fields ? text_of(*file_.fields, record) : "";
       if (result.fields.empty()) result.fields = "{}";

@@ -4,7 +4,8 @@
 #include <map>
 
 #include "orrery/base/error.h"  // ConfigError
-#include "orrery/base/text.h"   // concat
+#include "orrery/base/index.h"
+#include "orrery/base/text.h"  // concat
 #include "orrery/graph/topology.h"
 
 namespace orrery::graph {
@@ -43,7 +44,7 @@ std::vector<std::vector<int>> rank_groups(const Layout& layout, GroupKind kind) 
 
 std::vector<int> workers_at(const Layout& layout, const std::vector<int>& ranks) {
   std::vector<int> workers;
-  for (int rank : ranks) workers.push_back(layout.workers.at(static_cast<size_t>(rank)));
+  for (int rank : ranks) workers.push_back(layout.workers.at(base::index(rank)));
   return workers;
 }
 

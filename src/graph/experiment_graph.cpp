@@ -240,11 +240,13 @@ std::vector<Call> read_calls(const config::Experiment& experiment, int n_workers
 }  // namespace
 
 const DatasetKinds& standard_dataset_kinds() {
+  const auto name = [](config::DatasetKind kind) { return std::string(config::name(kind)); };
+  using enum config::DatasetKind;
   static const DatasetKinds kinds = {
-      {"prompts", {"packed_prompts", "answers", "fields", "prompt_texts"}},
-      {"completions", {"packed_input_ids", "prompt_mask"}},
-      {"preferences", {"packed_input_ids", "prompt_mask", "margins"}},
-      {"labelled",
+      {name(kPrompts), {"packed_prompts", "answers", "fields", "prompt_texts"}},
+      {name(kCompletions), {"packed_input_ids", "prompt_mask"}},
+      {name(kPreferences), {"packed_input_ids", "prompt_mask", "margins"}},
+      {name(kLabelled),
        {"packed_input_ids", "prompt_mask", "desirable", "kl_input_ids", "kl_prompt_mask"}},
   };
   return kinds;

@@ -7,7 +7,8 @@
 
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"  // ConfigError
-#include "orrery/base/text.h"   // concat
+#include "orrery/base/index.h"
+#include "orrery/base/text.h"  // concat
 
 namespace orrery::graph {
 
@@ -31,7 +32,7 @@ int largest_antichain(const std::vector<std::vector<int>>& successors) {
   std::vector<int> matched_to(n, -1);
   std::vector<bool> visited;
   const std::function<bool(int)> augment = [&](int from) {
-    for (int to : successors[static_cast<size_t>(from)]) {
+    for (int to : successors[base::index(from)]) {
       const size_t t = static_cast<size_t>(to);
       if (visited[t]) continue;
       visited[t] = true;
@@ -84,7 +85,7 @@ Graph::Graph(std::vector<Call> calls) : calls_(std::move(calls)) {
       std::vector<std::string>& edge = keys[{from, consumer}];
       if (edge.empty()) {
         parents_[i].push_back(from);
-        children_[static_cast<size_t>(from)].push_back(consumer);
+        children_[base::index(from)].push_back(consumer);
       }
       edge.push_back(input.graph_key);
     }
@@ -97,8 +98,8 @@ Graph::Graph(std::vector<Call> calls) : calls_(std::move(calls)) {
   std::vector<int> level(n, 0);
   for (size_t round = 0; round < n; ++round) {
     for (const Edge& edge : edges_) {
-      int& to = level[static_cast<size_t>(edge.consumer)];
-      to = std::max(to, level[static_cast<size_t>(edge.producer)] + 1);
+      int& to = level[base::index(edge.consumer)];
+      to = std::max(to, level[base::index(edge.producer)] + 1);
     }
   }
   for (size_t i = 0; i < n; ++i) {
@@ -120,8 +121,8 @@ std::vector<int> Graph::all_successors(int call) const {
   std::vector<bool> visited(calls_.size(), false);
   const std::function<void(int)> visit = [&](int from) {
     for (int child : children(from)) {
-      if (visited[static_cast<size_t>(child)]) continue;
-      visited[static_cast<size_t>(child)] = true;
+      if (visited[base::index(child)]) continue;
+      visited[base::index(child)] = true;
       found.push_back(child);
       visit(child);
     }

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "orrery/base/counted.h"
+#include "orrery/base/index.h"
 #include "orrery/base/text.h"  // concat
 #include "orrery/graph/graph.h"
 
@@ -93,15 +94,15 @@ class CycleSearch {
   enum State { kNew, kOnPath, kDone };
 
   void visit(int call) {
-    state_[static_cast<size_t>(call)] = kOnPath;
+    state_[base::index(call)] = kOnPath;
     path_.push_back(call);
-    for (int child : children_[static_cast<size_t>(call)]) {
-      const State state = state_[static_cast<size_t>(child)];
+    for (int child : children_[base::index(call)]) {
+      const State state = state_[base::index(child)];
       if (state == kOnPath) report(child);
       if (state == kNew) visit(child);
     }
     path_.pop_back();
-    state_[static_cast<size_t>(call)] = kDone;
+    state_[base::index(call)] = kDone;
   }
 
   void report(int start) {
@@ -109,7 +110,7 @@ class CycleSearch {
     for (auto at = std::find(path_.begin(), path_.end(), start); at != path_.end(); ++at) {
       text += calls_[static_cast<size_t>(*at)].name + " -> ";
     }
-    const Call& first = calls_[static_cast<size_t>(start)];
+    const Call& first = calls_[base::index(start)];
     problems_.push_back(
         {key_of(first, "inputs"),
          base::concat("the calls wait for each other in a cycle: ", text, first.name)});

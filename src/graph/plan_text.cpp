@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "orrery/base/counted.h"
+#include "orrery/base/index.h"
 #include "orrery/base/overload.h"
 #include "orrery/base/table.h"
 #include "orrery/base/text.h"  // concat, join
@@ -154,8 +155,8 @@ std::string workers_table(const std::vector<Replica>& replicas, int n_workers) {
 std::string communicators_text(const CommunicatorPlan& plan) {
   std::vector<base::TableRow> rows;
   for (const Group& group : plan.groups) {
-    rows.push_back({plan.splits.at(static_cast<size_t>(group.split)).family,
-                    workers_text(group.workers), base::join(group.names, ", ")});
+    rows.push_back({plan.splits.at(base::index(group.split)).family, workers_text(group.workers),
+                    base::join(group.names, ", ")});
   }
   return base::table_text({"split", "workers", "groups"}, rows);
 }

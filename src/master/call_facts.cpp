@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "orrery/base/index.h"
 #include "orrery/graph/topology.h"
 
 namespace orrery::master {
@@ -45,8 +46,7 @@ CallFacts facts_of(const graph::Graph& graph, int call, KeyTable& keys) {
   for (int rank = 0; rank < topology.size(); ++rank) {
     const int data = topology.coordinate(rank).data;
     facts.data_rank.push_back(data);
-    facts.group_workers[static_cast<size_t>(data)].push_back(
-        facts.workers[static_cast<size_t>(rank)]);
+    facts.group_workers[base::index(data)].push_back(facts.workers[base::index(rank)]);
   }
   facts.head_ranks = topology.dp_heads();
   facts.input_keys = numbers_of(source.inputs, keys);

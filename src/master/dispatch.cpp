@@ -5,14 +5,13 @@
 #include <utility>
 
 #include "orrery/base/error.h"
+#include "orrery/base/index.h"
 #include "orrery/base/text.h"
 #include "orrery/data/partition.h"
 
 namespace orrery::master {
 
 namespace {
-
-size_t at(int index) { return static_cast<size_t>(index); }
 
 std::vector<int64_t> totals(std::span<const int> rows, int key, const RowMetadata& metadata) {
   std::vector<int64_t> result;
@@ -40,7 +39,7 @@ int heaviest_key(std::span<const int> keys, std::span<const int> rows,
 
 std::vector<std::vector<int>> split_batch(const CallFacts& call, std::span<const int> rows,
                                           const RowMetadata& metadata) {
-  if (rows.size() < at(call.data_size())) {
+  if (rows.size() < base::index(call.data_size())) {
     throw CallError(base::concat("call ", call.name, ": too few samples to split"),
                     {.expected = base::concat("at least ", call.data_size(), ", one a data rank"),
                      .got = base::concat(rows.size()),
@@ -53,9 +52,9 @@ std::vector<std::vector<int>> split_batch(const CallFacts& call, std::span<const
   std::vector<std::vector<int>> parts =
       data::in_sorted_form(data::ffd_allocate(weights, {.min_groups = call.data_size()}).groups);
   // Without a limit on the sums there are as many groups as asked for.
-  ORRERY_ASSERT(parts.size() == at(call.data_size()));
+  ORRERY_ASSERT(parts.size() == base::index(call.data_size()));
   for (std::vector<int>& part : parts) {
-    for (int& place : part) place = rows[at(place)];
+    for (int& place : part) place = rows[base::index(place)];
   }
   return parts;
 }
@@ -89,10 +88,10 @@ Redistribution redistribute(Pattern pattern, const CallFacts& call,
                                       .node_of_worker = samples.node_of_worker};
   SlotBytes bytes(call.input_keys.size());
   for (size_t k = 0; k < bytes.size(); ++k) {
-    bytes[k].resize(at(samples.tracker->n_slots()));
+    bytes[k].resize(base::index(samples.tracker->n_slots()));
     for (const Need& need : needs) {
       for (const int row : need.slots) {
-        bytes[k][at(row)] = samples.metadata->bytes(row, call.input_keys[k]);
+        bytes[k][base::index(row)] = samples.metadata->bytes(row, call.input_keys[k]);
       }
     }
   }
@@ -115,7 +114,8 @@ Redistribution redistribute(Pattern pattern, const CallFacts& call,
       record_needs(problem, tracker);
       for (int d = 0; d < call.data_size(); ++d) {
         for (const int key : call.input_keys) {
-          tracker.add(call.head_worker(d), rows_of_data_rank[at(d)], key, Ownership::kOwner);
+          tracker.add(call.head_worker(d), rows_of_data_rank[base::index(d)], key,
+                      Ownership::kOwner);
         }
       }
       break;
@@ -128,7 +128,7 @@ data::BatchMetadata describe(std::span<const int> rows, std::span<const int> key
                              const SampleState& samples) {
   data::BatchMetadata batch;
   batch.ids.reserve(rows.size());
-  for (const int row : rows) batch.ids.push_back({samples.id_of_row[at(row)]});
+  for (const int row : rows) batch.ids.push_back({samples.id_of_row[base::index(row)]});
   batch.keys.reserve(keys.size());
   for (const int key : keys) {
     batch.keys.push_back(samples.metadata->assemble(rows, key));
@@ -146,7 +146,7 @@ std::vector<std::vector<comm::Transfer>> transfers_of(const MovePlan& plan,
     for (const Move& move : moves) {
       phase.push_back({.source = move.source,
                        .destinations = move.destinations,
-                       .batch = describe(plan.lists[at(move.list)], move.keys, samples)});
+                       .batch = describe(plan.lists[base::index(move.list)], move.keys, samples)});
     }
   }
   return phases;

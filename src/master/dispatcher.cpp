@@ -4,13 +4,12 @@
 #include <utility>
 
 #include "orrery/base/error.h"
+#include "orrery/base/index.h"
 #include "orrery/base/text.h"
 
 namespace orrery::master {
 
 namespace {
-
-size_t at(int index) { return static_cast<size_t>(index); }
 
 std::vector<CallFacts> all_facts(const graph::Graph& graph, KeyTable& keys) {
   std::vector<CallFacts> facts;
@@ -48,7 +47,7 @@ std::vector<std::string> changed_roles(const graph::Call& call) {
 /// parameters which it changes, so that what they read does not depend on when replies arrive.
 /// Train_steps, and calls that need its outputs, cannot come before it.
 std::vector<std::vector<int>> calls_before(const graph::Graph& graph) {
-  std::vector<std::vector<int>> before(at(graph.size()));
+  std::vector<std::vector<int>> before(base::index(graph.size()));
   for (int call = 0; call < graph.size(); ++call) {
     const std::vector<std::string> roles = changed_roles(graph.call(call));
     const std::vector<int> later = graph.all_successors(call);
@@ -57,7 +56,7 @@ std::vector<std::vector<int>> calls_before(const graph::Graph& graph) {
       const bool reads = std::find(roles.begin(), roles.end(), reader.role) != roles.end();
       const bool can_be_first = other != call && reader.kind != graph::CallKind::kTrainStep &&
                                 std::find(later.begin(), later.end(), other) == later.end();
-      if (reads && can_be_first) before[at(call)].push_back(other);
+      if (reads && can_be_first) before[base::index(call)].push_back(other);
     }
   }
   return before;
@@ -92,9 +91,9 @@ Dispatcher::Dispatcher(graph::Graph graph, data::DataOrder order, DispatcherOpti
       export_control_(options_.export_models.frequency),
       checkpoint_control_(options_.checkpoint.frequency),
       best_(options_.evaluate.best_metric, options_.evaluate.best_metric_falls),
-      progress_(at(graph_.size())),
-      id_of_row_(at(capacity_for(graph_, options_.refill))),
-      clear_(at(options_.n_workers)) {
+      progress_(base::index(graph_.size())),
+      id_of_row_(base::index(capacity_for(graph_, options_.refill))),
+      clear_(base::index(options_.n_workers)) {
   if (graph_.size() == 0) {
     throw ConfigError(
         "dispatcher: the graph has no call",
@@ -110,8 +109,9 @@ Dispatcher::Dispatcher(graph::Graph graph, data::DataOrder order, DispatcherOpti
     }
   }
   source_ = graph_.sources().front();
-  if (options_.node_of_worker.empty()) options_.node_of_worker.resize(at(options_.n_workers));
-  if (options_.costs.empty()) options_.costs.resize(at(graph_.size()));
+  if (options_.node_of_worker.empty())
+    options_.node_of_worker.resize(base::index(options_.n_workers));
+  if (options_.costs.empty()) options_.costs.resize(base::index(graph_.size()));
 }
 
 void Dispatcher::restore(const MasterState& state) {
@@ -247,8 +247,8 @@ void Dispatcher::begin_step() {
   step_began_at_ = now_;
   first_birth_of_step_ = next_birth_;
   for (int call = 0; call < graph_.size(); ++call) {
-    progress_[at(call)] = {};
-    progress_[at(call)].report.call = calls_[at(call)].name;
+    progress_[base::index(call)] = {};
+    progress_[base::index(call)].report.call = calls_[base::index(call)].name;
   }
   replicas_.begin_step();
   if (refill_) {
@@ -261,7 +261,7 @@ void Dispatcher::begin_step() {
 bool Dispatcher::is_step_complete() const {
   if (n_outstanding_ > 0 || (refill_ && !refill_->is_full())) return false;
   for (int call = 0; call < graph_.size(); ++call) {
-    if (progress_[at(call)].finished != step_size(call)) return false;
+    if (progress_[base::index(call)].finished != step_size(call)) return false;
   }
   return true;
 }
@@ -314,7 +314,8 @@ void Dispatcher::save_at_end() {
 void Dispatcher::forget(const std::vector<int>& rows) {
   const std::vector<std::vector<int>> rows_of_worker = tracker_.slots_by_worker(rows);
   for (size_t worker = 0; worker < rows_of_worker.size(); ++worker) {
-    for (const int row : rows_of_worker[worker]) clear_[worker].push_back({id_of_row_[at(row)]});
+    for (const int row : rows_of_worker[worker])
+      clear_[worker].push_back({id_of_row_[base::index(row)]});
   }
   tracker_.clear(rows);
   metadata_.forget(rows);
@@ -330,7 +331,7 @@ int Dispatcher::open_run(Run run) {
 void Dispatcher::send(Outgoing outgoing, int run, int rank) {
   comm::Request& request = outgoing.request;
   request.id = first_id_ + outstanding_.size();
-  std::vector<data::SampleId>& clear = clear_[at(outgoing.worker)];
+  std::vector<data::SampleId>& clear = clear_[base::index(outgoing.worker)];
   if (!clear.empty()) request.clear = std::exchange(clear, {});
   outstanding_.push_back(
       {.run = run, .worker = outgoing.worker, .rank = rank, .kind = request.kind, .since = now_});
@@ -348,7 +349,7 @@ void Dispatcher::append_flush() {
 }
 
 std::string Dispatcher::call_name(int call) const {
-  return call < 0 ? std::string("none") : calls_[at(call)].name;
+  return call < 0 ? std::string("none") : calls_[base::index(call)].name;
 }
 
 std::vector<Report> Dispatcher::take_reports() { return std::exchange(reports_, {}); }

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "orrery/base/error.h"
+#include "orrery/base/index.h"
 #include "orrery/base/json.h"  // reported rewards
 #include "orrery/base/text.h"
 #include "orrery/master/dispatcher.h"
@@ -14,8 +15,6 @@
 namespace orrery::master {
 
 namespace {
-
-size_t at(int index) { return static_cast<size_t>(index); }
 
 /// null: the answer has no reward.
 std::vector<double> rewards_in(const std::string& text) {
@@ -31,7 +30,7 @@ std::vector<double> rewards_in(const std::string& text) {
 
 bool Dispatcher::is_round_done() const {
   for (int call = 0; call < graph_.size(); ++call) {
-    if (refill_->is_judging(call) && progress_[at(call)].finished < refill_->n_loaded()) {
+    if (refill_->is_judging(call) && progress_[base::index(call)].finished < refill_->n_loaded()) {
       return false;
     }
   }
@@ -66,13 +65,13 @@ std::vector<int> Dispatcher::rows_of(const std::vector<int64_t>& births) const {
 void Dispatcher::drop_groups(const std::vector<int64_t>& births) {
   const std::vector<int> rows = rows_of(births);
   // Every shard of a call keeps its outputs; the tracker knows those of the heads.
-  const std::vector<int>& loaded_on = calls_[at(source_)].workers;
+  const std::vector<int>& loaded_on = calls_[base::index(source_)].workers;
   std::set<int> workers(loaded_on.begin(), loaded_on.end());
   for (const CallFacts& call : calls_) {
     if (refill_->is_judging(call.index)) workers.insert(call.workers.begin(), call.workers.end());
   }
   for (const int worker : workers) {
-    for (const int row : rows) clear_[at(worker)].push_back(buffer_.id(row));
+    for (const int row : rows) clear_[base::index(worker)].push_back(buffer_.id(row));
   }
   tracker_.clear(rows);
   metadata_.forget(rows);
@@ -118,7 +117,7 @@ RefillState Dispatcher::refill_state() const {
 
 /// Each key of a carried group is written by the worker that owns it.
 std::vector<comm::KeepSamplesHook> Dispatcher::carried_by_worker() const {
-  std::vector<comm::KeepSamplesHook> hooks(at(options_.n_workers));
+  std::vector<comm::KeepSamplesHook> hooks(base::index(options_.n_workers));
   for (const int64_t birth : refill_->rule().carried()) {
     const std::vector<int> row = {row_of_birth_.at(birth)};
     std::map<int, data::BatchMetadata> parts;  // by worker
@@ -130,7 +129,8 @@ std::vector<comm::KeepSamplesHook> Dispatcher::carried_by_worker() const {
       part.keys.push_back(metadata_.assemble(row, key));
       part.keys.back().key = keys_.name(key);
     }
-    for (auto& [worker, part] : parts) hooks[at(worker)].batches.push_back(std::move(part));
+    for (auto& [worker, part] : parts)
+      hooks[base::index(worker)].batches.push_back(std::move(part));
   }
   return hooks;
 }
@@ -138,7 +138,7 @@ std::vector<comm::KeepSamplesHook> Dispatcher::carried_by_worker() const {
 /// Where they were, so that the run goes on in every respect as if it had not been interrupted;
 /// with fewer workers, where loaded samples would go: group i to data rank i mod n.
 void Dispatcher::place_carried() {
-  const CallFacts& source = calls_[at(source_)];
+  const CallFacts& source = calls_[base::index(source_)];
   for (size_t i = 0; i < carried_to_load_.size(); ++i) {
     CarriedGroup& group = carried_to_load_[i];
     const bool are_here =
@@ -147,7 +147,7 @@ void Dispatcher::place_carried() {
                              [this](int worker) { return worker < options_.n_workers; });
         });
     if (are_here) continue;
-    const int head = source.head_worker(static_cast<int>(i % at(source.data_size())));
+    const int head = source.head_worker(static_cast<int>(i % base::index(source.data_size())));
     group.owners.assign(group.keys.size(), head);
     group.holders.assign(group.keys.size(), {head});
   }
@@ -196,7 +196,7 @@ void Dispatcher::finish_load_carried() {
     const std::vector<int64_t> birth = {next_birth_++};
     const std::vector<int> row = buffer_.put(id, keys, birth);
     buffer_.pass_over(row.front(), judging);
-    id_of_row_[at(row.front())] = group.prompt.id.value;
+    id_of_row_[base::index(row.front())] = group.prompt.id.value;
     row_of_birth_[birth.front()] = row.front();
     for (size_t k = 0; k < keys.size(); ++k) {
       metadata_.record(row, keys[k], group.keys[k]);

@@ -6,14 +6,13 @@
 
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"
+#include "orrery/base/index.h"
 #include "orrery/base/text.h"
 #include "orrery/master/dispatcher.h"
 
 namespace orrery::master {
 
 namespace {
-
-size_t at(int index) { return static_cast<size_t>(index); }
 
 void check_ids(const std::string& what, int worker, const std::vector<data::SampleId>& wanted,
                const std::vector<data::SampleId>& got) {
@@ -72,12 +71,13 @@ void Dispatcher::apply(comm::Reply reply) {
     if (run.kind == RunKind::kLoad) {  // not to be mixed with the call for which it loads
       for (comm::TimeRecord& time : reply.times) time.name = "load/" + time.name;
     }
-    progress_[at(run.call)].times.add(reply.worker, reply.times, options_.n_workers);
+    progress_[base::index(run.call)].times.add(reply.worker, reply.times, options_.n_workers);
   }
   if (run.kind == RunKind::kExport) {
     run.replies.push_back(std::move(reply));
-  } else if (rank >= 0 && calls_[at(run.call)].is_head(rank)) {
-    run.replies[at(calls_[at(run.call)].data_rank[at(rank)])] = std::move(reply);
+  } else if (rank >= 0 && calls_[base::index(run.call)].is_head(rank)) {
+    run.replies[base::index(calls_[base::index(run.call)].data_rank[base::index(rank)])] =
+        std::move(reply);
     if (--run.heads_missing == 0) finish_run(run);
   }
   if (run.replies_missing > 0) return;
@@ -117,12 +117,12 @@ void Dispatcher::finish_run(Run& run) {
 }
 
 void Dispatcher::finish_load(Run& run) {
-  const CallFacts& source = calls_[at(run.call)];
+  const CallFacts& source = calls_[base::index(run.call)];
   const int n = source.data_size();
   std::vector<data::SampleId> ids;  // in the order of the data
   std::vector<int64_t> births;
   for (size_t i = 0; i < run.prompts.size(); ++i) {
-    ids.push_back(run.ids[i % at(n)][i / at(n)]);
+    ids.push_back(run.ids[i % base::index(n)][i / base::index(n)]);
     births.push_back(next_birth_++);
   }
   std::vector<int> keys;  // those that some call reads and none writes
@@ -131,15 +131,16 @@ void Dispatcher::finish_load(Run& run) {
     if (number >= 0 && graph_.producer(key.key) < 0) keys.push_back(number);
   }
   const std::vector<int> rows = buffer_.put(ids, keys, births);
-  for (size_t i = 0; i < rows.size(); ++i) id_of_row_[at(rows[i])] = ids[i].value;
+  for (size_t i = 0; i < rows.size(); ++i) id_of_row_[base::index(rows[i])] = ids[i].value;
   for (size_t i = 0; refill_ && i < rows.size(); ++i) row_of_birth_[births[i]] = rows[i];
   if (refill_) refill_->note_loaded(run.prompts, births.front());
 
   for (int data = 0; data < n; ++data) {
-    const comm::Reply& reply = run.replies[at(data)];
-    check_ids("load for call " + source.name, reply.worker, run.ids[at(data)], reply.output.ids);
+    const comm::Reply& reply = run.replies[base::index(data)];
+    check_ids("load for call " + source.name, reply.worker, run.ids[base::index(data)],
+              reply.output.ids);
     std::vector<int> own;
-    for (size_t i = at(data); i < rows.size(); i += at(n)) own.push_back(rows[i]);
+    for (size_t i = base::index(data); i < rows.size(); i += base::index(n)) own.push_back(rows[i]);
     for (const int key : keys) {
       const data::KeyMetadata* const found = reply.output.find(keys_.name(key));
       if (found == nullptr) {
@@ -157,13 +158,13 @@ void Dispatcher::finish_load(Run& run) {
 }
 
 void Dispatcher::finish_call(Run& run) {
-  const CallFacts& call = calls_[at(run.call)];
-  CallProgress& progress = progress_[at(run.call)];
+  const CallFacts& call = calls_[base::index(run.call)];
+  CallProgress& progress = progress_[base::index(run.call)];
   if (refill_ && call.index == refill_->reward_call()) take_rewards(run);
   std::vector<metrics::Statistics> minibatches;
   for (int data = 0; data < call.data_size(); ++data) {
     if (call.kind != graph::CallKind::kTrainStep) store_outputs(call, run, data);
-    const std::vector<metrics::Statistics>& of_rank = run.replies[at(data)].statistics;
+    const std::vector<metrics::Statistics>& of_rank = run.replies[base::index(data)].statistics;
     if (minibatches.size() < of_rank.size()) minibatches.resize(of_rank.size());
     for (size_t i = 0; i < of_rank.size(); ++i) minibatches[i].merge(of_rank[i]);
   }
@@ -174,9 +175,9 @@ void Dispatcher::finish_call(Run& run) {
 }
 
 void Dispatcher::store_outputs(const CallFacts& call, const Run& run, int data) {
-  const comm::Reply& reply = run.replies[at(data)];
-  const std::vector<int>& rows = run.rows[at(data)];
-  check_ids("call " + call.name, reply.worker, run.ids[at(data)], reply.output.ids);
+  const comm::Reply& reply = run.replies[base::index(data)];
+  const std::vector<int>& rows = run.rows[base::index(data)];
+  check_ids("call " + call.name, reply.worker, run.ids[base::index(data)], reply.output.ids);
   for (const int key : call.output_keys) {
     const data::KeyMetadata* const found = reply.output.find(keys_.name(key));
     if (found == nullptr) {
@@ -198,7 +199,7 @@ void Dispatcher::store_outputs(const CallFacts& call, const Run& run, int data) 
 }
 
 void Dispatcher::finish_evaluation(Run& run) {
-  const EvaluatedSet& set = options_.evaluate.sets[at(run.set)];
+  const EvaluatedSet& set = options_.evaluate.sets[base::index(run.set)];
   metrics::Statistics statistics;
   std::vector<metrics::EvaluatedRecord> records;
   for (comm::Reply& reply : run.replies) {
@@ -216,7 +217,7 @@ void Dispatcher::finish_evaluation(Run& run) {
     if (accuracy >= target) target_reached_ = true;
   }
   EvaluationReport report{.step = run.step,
-                          .call = calls_[at(run.call)].name,
+                          .call = calls_[base::index(run.call)].name,
                           .set = set.name,
                           .statistics = statistics.with_prefix(set.prefix),
                           .seconds = now_ - run.sent_at};

@@ -5,16 +5,13 @@
 #include <utility>
 
 #include "orrery/base/error.h"
+#include "orrery/base/index.h"
 #include "orrery/base/text.h"
 #include "orrery/master/dispatcher.h"
 
 namespace orrery::master {
 
-namespace {
-
-size_t at(int index) { return static_cast<size_t>(index); }
-
-}  // namespace
+namespace {}  // namespace
 
 bool Dispatcher::evaluate_now() {
   if (options_.evaluate.sets.empty() || evaluated_at_ == steps_done_) return false;
@@ -23,10 +20,10 @@ bool Dispatcher::evaluate_now() {
   best_metric_.reset();
   for (size_t set = 0; set < options_.evaluate.sets.size(); ++set) {
     for (const int call : options_.evaluate.sets[set].calls) {
-      const CallFacts& facts = calls_.at(at(call));
+      const CallFacts& facts = calls_.at(base::index(call));
       Run run{.kind = RunKind::kEvaluate, .call = call, .heads_missing = facts.data_size()};
       run.set = static_cast<int>(set);
-      run.replies.resize(at(facts.data_size()));
+      run.replies.resize(base::index(facts.data_size()));
       const int number = open_run(std::move(run));
       for (size_t rank = 0; rank < facts.workers.size(); ++rank) {
         Outgoing outgoing{.worker = facts.workers[rank], .request = {}};
@@ -97,16 +94,16 @@ bool Dispatcher::checkpoint_now() {
                       .directory = directory,
                       .state = state(),
                       .began_at = now_,
-                      .shards = std::vector<comm::SavedShard>(at(options_.n_workers)),
+                      .shards = std::vector<comm::SavedShard>(base::index(options_.n_workers)),
                       .n_missing = options_.n_workers});
   const int number = open_run({.kind = RunKind::kSave});
-  std::vector<comm::KeepSamplesHook> carried(at(options_.n_workers));
+  std::vector<comm::KeepSamplesHook> carried(base::index(options_.n_workers));
   if (refill_) carried = carried_by_worker();
   for (int worker = 0; worker < options_.n_workers; ++worker) {
     Outgoing outgoing{.worker = worker, .request = {}};
     outgoing.request.kind = comm::RequestKind::kSave;
-    if (!carried[at(worker)].batches.empty()) {
-      outgoing.request.pre_hooks.emplace_back(std::move(carried[at(worker)]));
+    if (!carried[base::index(worker)].batches.empty()) {
+      outgoing.request.pre_hooks.emplace_back(std::move(carried[base::index(worker)]));
     }
     outgoing.request.step.step = steps_done_;
     outgoing.request.body = directory;
@@ -120,7 +117,7 @@ void Dispatcher::await_checkpoint() {
   for (const Saving& saving : savings_) {
     const int number = open_run({.kind = RunKind::kSaveEnd});
     for (int worker = 0; worker < options_.n_workers; ++worker) {
-      if (!saving.shards[at(worker)].file.empty()) continue;
+      if (!saving.shards[base::index(worker)].file.empty()) continue;
       Outgoing outgoing{.worker = worker, .request = {}};
       outgoing.request.kind = comm::RequestKind::kSaveEnd;
       outgoing.request.step.step = saving.step;
@@ -132,13 +129,13 @@ void Dispatcher::await_checkpoint() {
 void Dispatcher::note_saved(int worker, const comm::SavedShard& shard) {
   const auto saving = std::find_if(savings_.begin(), savings_.end(),
                                    [&](const Saving& s) { return s.step == shard.step; });
-  if (saving == savings_.end() || !saving->shards[at(worker)].file.empty()) {
+  if (saving == savings_.end() || !saving->shards[base::index(worker)].file.empty()) {
     throw ProtocolError(base::concat("worker ", worker, " has written what nobody asked for"),
                         {.expected = "a part of the checkpoint that is being written",
                          .got = base::concat(shard.file, " of step ", shard.step),
                          .advice = {}});
   }
-  saving->shards[at(worker)] = shard;
+  saving->shards[base::index(worker)] = shard;
   if (--saving->n_missing > 0) return;
   reports_.emplace_back(SaveReport{.kind = SaveKind::kCheckpoint,
                                    .step = saving->step,

@@ -3,17 +3,17 @@
 #include <algorithm>
 #include <utility>
 
+#include "orrery/base/index.h"
+
 namespace orrery::master {
 
 namespace {
-
-size_t at(int index) { return static_cast<size_t>(index); }
 
 /// Builds the requests of one call; knows which worker has one already.
 class RequestBuilder {
  public:
   RequestBuilder(CallPayload payload, int n_workers)
-      : payload_(std::move(payload)), request_of_(at(n_workers), -1) {}
+      : payload_(std::move(payload)), request_of_(base::index(n_workers), -1) {}
 
   CallRequests build() {
     add_main_requests();
@@ -35,7 +35,7 @@ class RequestBuilder {
       request.kind = payload_.kind;
       request.body = payload_.report;
       if (!payload_.batches.empty()) {
-        request.batch = payload_.batches[at(call.data_rank[rank])];
+        request.batch = payload_.batches[base::index(call.data_rank[rank])];
         request.pre_hooks.emplace_back(comm::DataTransferHook{});
       }
     }
@@ -44,7 +44,7 @@ class RequestBuilder {
 
   /// The request to this worker; a side request if it has none yet.
   comm::Request& request_to(int worker) {
-    int& place = request_of_[at(worker)];
+    int& place = request_of_[base::index(worker)];
     if (place < 0) {
       place = static_cast<int>(result_.requests.size());
       Outgoing& outgoing = result_.requests.emplace_back();
@@ -53,7 +53,7 @@ class RequestBuilder {
       outgoing.request.kind = comm::RequestKind::kEmpty;
       outgoing.request.step = payload_.step;
     }
-    return result_.requests[at(place)].request;
+    return result_.requests[base::index(place)].request;
   }
 
   /// [phases][workers] numbers of the transfers that concern them.
@@ -62,9 +62,9 @@ class RequestBuilder {
     for (const std::vector<comm::Transfer>& phase : payload_.transfers) {
       std::vector<std::vector<int>>& of_phase = parts.emplace_back(request_of_.size());
       for (size_t i = 0; i < phase.size(); ++i) {
-        of_phase[at(phase[i].source)].push_back(static_cast<int>(i));
+        of_phase[base::index(phase[i].source)].push_back(static_cast<int>(i));
         for (const int worker : phase[i].destinations) {
-          of_phase[at(worker)].push_back(static_cast<int>(i));
+          of_phase[base::index(worker)].push_back(static_cast<int>(i));
         }
       }
     }
@@ -89,15 +89,15 @@ class RequestBuilder {
       copies_left.push_back(transfer.destinations.size() + 1);
     }
     for (const int worker : workers_of(transfers)) {
-      std::vector<int>& numbers = numbers_of_worker[at(worker)];
+      std::vector<int>& numbers = numbers_of_worker[base::index(worker)];
       if (numbers.empty()) continue;  // has got its part already
       comm::DataTransferHook hook;
       hook.transfers.reserve(numbers.size());
       for (const int number : numbers) {
-        if (--copies_left[at(number)] > 0) {
-          hook.transfers.push_back(transfers[at(number)]);
+        if (--copies_left[base::index(number)] > 0) {
+          hook.transfers.push_back(transfers[base::index(number)]);
         } else {
-          hook.transfers.push_back(std::move(transfers[at(number)]));
+          hook.transfers.push_back(std::move(transfers[base::index(number)]));
         }
       }
       numbers.clear();

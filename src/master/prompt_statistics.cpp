@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "orrery/base/counted.h"
+#include "orrery/base/index.h"
 #include "orrery/base/text.h"
 #include "orrery/master/dynamic_sampling.h"  // share_above
 
@@ -54,7 +55,7 @@ std::string text_of(const PromptStatistics& statistics) {
     const int bin = rate <= 0   ? 0
                     : rate >= 1 ? kBins + 1
                                 : 1 + std::min(kBins - 1, static_cast<int>(rate * kBins));
-    ++counts[static_cast<size_t>(bin)];
+    ++counts[base::index(bin)];
     groups += record.groups;
     accepted += record.accepted;
     answers += record.answers;
@@ -65,7 +66,7 @@ std::string text_of(const PromptStatistics& statistics) {
                    base::counted(groups, "group"), " judged, ", accepted, " accepted, ", right,
                    " of ", base::counted(answers, "answer"), " right\n");
   for (int bin = 0; bin < kBins + 2; ++bin) {
-    if (counts[static_cast<size_t>(bin)] == 0) continue;
+    if (counts[base::index(bin)] == 0) continue;
     std::array<char, 48> range{};
     if (bin == 0 || bin == kBins + 1) {
       std::snprintf(range.data(), range.size(), "pass rate %d", bin == 0 ? 0 : 1);
@@ -74,7 +75,7 @@ std::string text_of(const PromptStatistics& statistics) {
                     bin / 10.0);
     }
     text += base::concat("  ", range.data(), ": ",
-                         base::counted(counts[static_cast<size_t>(bin)], "prompt"), "\n");
+                         base::counted(counts[base::index(bin)], "prompt"), "\n");
   }
   return text;
 }

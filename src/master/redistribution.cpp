@@ -6,14 +6,13 @@
 #include <utility>
 
 #include "orrery/base/error.h"
+#include "orrery/base/index.h"
 #include "orrery/base/text.h"
 #include "redistribution_checks.h"
 
 namespace orrery::master {
 
 namespace {
-
-size_t at(int index) { return static_cast<size_t>(index); }
 
 /// The samples that anybody wants, in order_of_slot order, and each need's list in that order.
 struct SortedNeeds {
@@ -26,21 +25,21 @@ SortedNeeds sort_needs(const RedistributionProblem& problem) {
   std::vector<int> position(problem.order_of_slot.size(), -1);
   for (const Need& need : problem.needs) {
     for (const int slot : need.slots) {
-      if (std::exchange(position[at(slot)], 0) == -1) sorted.wanted.push_back(slot);
+      if (std::exchange(position[base::index(slot)], 0) == -1) sorted.wanted.push_back(slot);
     }
   }
   std::sort(sorted.wanted.begin(), sorted.wanted.end(), [&](int a, int b) {
-    return problem.order_of_slot[at(a)] < problem.order_of_slot[at(b)];
+    return problem.order_of_slot[base::index(a)] < problem.order_of_slot[base::index(b)];
   });
   for (size_t i = 0; i < sorted.wanted.size(); ++i) {
-    position[at(sorted.wanted[i])] = static_cast<int>(i);
+    position[base::index(sorted.wanted[i])] = static_cast<int>(i);
   }
 
   // A list is sorted by setting the bits of its positions and reading them back in order.
   std::vector<uint64_t> bits((sorted.wanted.size() + 63) / 64);
   for (const Need& need : problem.needs) {
     for (const int slot : need.slots) {
-      const size_t place = at(position[at(slot)]);
+      const size_t place = base::index(position[base::index(slot)]);
       bits[place / 64] |= uint64_t{1} << (place % 64);
     }
     std::vector<int>& list = sorted.lists.emplace_back();
@@ -72,8 +71,8 @@ bool all_in_place(const StorageTracker& tracker, const RedistributionProblem& pr
 std::vector<std::vector<int>> held_lists(const StorageTracker& tracker, int key,
                                          const std::vector<int>& wanted, const WorkerSet& owners,
                                          const std::vector<int>& sources) {
-  std::vector<int> place(at(tracker.n_workers()));
-  for (size_t i = 0; i < sources.size(); ++i) place[at(sources[i])] = static_cast<int>(i);
+  std::vector<int> place(base::index(tracker.n_workers()));
+  for (size_t i = 0; i < sources.size(); ++i) place[base::index(sources[i])] = static_cast<int>(i);
   std::vector<std::vector<int>> lists(sources.size());
   for (std::vector<int>& list : lists) list.reserve(wanted.size() / sources.size() + 1);
   const std::span<const uint64_t> mask = owners.words();
@@ -82,7 +81,7 @@ std::vector<std::vector<int>> held_lists(const StorageTracker& tracker, int key,
     for (size_t i = 0; i < mask.size(); ++i) {
       for (uint64_t word = holders[i] & mask[i]; word != 0; word &= word - 1) {
         const size_t worker = i * 64 + static_cast<size_t>(std::countr_zero(word));
-        lists[at(place[worker])].push_back(slot);
+        lists[base::index(place[worker])].push_back(slot);
       }
     }
   }
@@ -97,7 +96,7 @@ PlanStep* find_equal_gather(std::vector<PlanStep>& gathers, const ReferencePlan&
     if (step.peers != sources) continue;
     bool equal = true;
     for (size_t i = 0; equal && i < lists.size(); ++i) {
-      equal = plan.lists[at(step.lists[i])] == lists[i];
+      equal = plan.lists[base::index(step.lists[i])] == lists[i];
     }
     if (equal) return &step;
   }
@@ -194,7 +193,7 @@ void record_plan(const ReferencePlan& plan, StorageTracker& tracker) {
     for (size_t i = 0; i < step.lists.size(); ++i) {
       const int holder = step.kind == StepKind::kGather ? step.root : step.peers[i];
       for (const int key : step.keys) {
-        tracker.add(holder, plan.lists[at(step.lists[i])], key, Ownership::kCopy);
+        tracker.add(holder, plan.lists[base::index(step.lists[i])], key, Ownership::kCopy);
       }
     }
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "orrery/base/error.h"
+#include "orrery/base/index.h"
 #include "orrery/base/text.h"
 
 namespace orrery::master {
@@ -60,7 +61,7 @@ void check_problem(const StorageTracker& tracker, const RedistributionProblem& p
 void throw_nobody_has(const RedistributionProblem& problem, int slot, int key) {
   throw CallError("redistribution: a wanted sample is nowhere",
                   {.expected = "a worker that holds it",
-                   .got = base::concat("sample ", problem.order_of_slot[static_cast<size_t>(slot)],
+                   .got = base::concat("sample ", problem.order_of_slot[base::index(slot)],
                                        " under key ", key, ", which no worker has"),
                    .advice = "the call that writes this key must come before"});
 }

@@ -5,14 +5,13 @@
 #include <bit>
 #include <utility>
 
+#include "orrery/base/index.h"
 #include "orrery/master/redistribution.h"
 #include "redistribution_checks.h"
 
 namespace orrery::master {
 
 namespace {
-
-size_t at(int index) { return static_cast<size_t>(index); }
 
 /// Keys of the problem as bits; problems with more are planned in parts.
 constexpr size_t kKeysAtOnce = 64;
@@ -33,7 +32,7 @@ struct Route {
 /// Routes of one need and phase, found by (source, destinations).
 class Routes {
  public:
-  explicit Routes(int n_workers) : first_(at(n_workers), -1) {}
+  explicit Routes(int n_workers) : first_(base::index(n_workers), -1) {}
 
   void add(int source, const std::vector<int>& destinations, uint64_t keys, int slot) {
     std::vector<Route::Load>& loads = find(source, destinations).loads;
@@ -56,18 +55,18 @@ class Routes {
           moves.back().keys.push_back(keys[static_cast<size_t>(std::countr_zero(bits))]);
         }
       }
-      first_[at(route.source)] = -1;
+      first_[base::index(route.source)] = -1;
     }
     routes_.clear();
   }
 
  private:
   Route& find(int source, const std::vector<int>& destinations) {
-    for (int i = first_[at(source)]; i >= 0; i = routes_[at(i)].next_of_source) {
-      if (routes_[at(i)].destinations == destinations) return routes_[at(i)];
+    for (int i = first_[base::index(source)]; i >= 0; i = routes_[base::index(i)].next_of_source) {
+      if (routes_[base::index(i)].destinations == destinations) return routes_[base::index(i)];
     }
-    routes_.push_back({source, destinations, first_[at(source)], {}});
-    first_[at(source)] = static_cast<int>(routes_.size()) - 1;
+    routes_.push_back({source, destinations, first_[base::index(source)], {}});
+    first_[base::index(source)] = static_cast<int>(routes_.size()) - 1;
     return routes_.back();
   }
 
@@ -109,9 +108,9 @@ class DirectPlanner {
       : tracker_(tracker),
         problem_(problem),
         bytes_(bytes),
-        sent_(at(tracker.n_workers())),
-        received_(at(tracker.n_workers())),
-        planned_(at(tracker.n_slots())),
+        sent_(base::index(tracker.n_workers())),
+        received_(base::index(tracker.n_workers())),
+        planned_(base::index(tracker.n_slots())),
         across_(tracker.n_workers()),
         inside_(tracker.n_workers()) {
     plan_.phases.resize(2);
@@ -137,7 +136,7 @@ class DirectPlanner {
     ++n_planned_;
     for (const int slot : need.slots) {
       // A need may name a sample twice; it is sent once.
-      if (std::exchange(planned_[at(slot)], n_planned_) == n_planned_) continue;
+      if (std::exchange(planned_[base::index(slot)], n_planned_) == n_planned_) continue;
       plan_sample(need, {group.words(), near.words()}, slot);
     }
     across_.append_to(plan_.phases[0], plan_.lists, keys_);
@@ -179,7 +178,7 @@ class DirectPlanner {
   /// Joins keys that come from the same source and are lacking at the same workers.
   void add_way(int source, size_t k, int slot, std::span<const uint64_t> holders,
                const Places& places) {
-    const int64_t size = bytes_[first_key_ + k][at(slot)];
+    const int64_t size = bytes_[first_key_ + k][base::index(slot)];
     for (Way& way : ways_) {
       if (way.source != source || !equal_in(places.group, way.holders, holders)) continue;
       way.keys |= uint64_t{1} << k;
@@ -196,18 +195,18 @@ class DirectPlanner {
     }
     if (is_in(places.group, way.source)) {
       across_.add(way.source, lacking_, way.keys, slot);
-      sent_[at(way.source)] += way.bytes * static_cast<int64_t>(lacking_.size());
+      sent_[base::index(way.source)] += way.bytes * static_cast<int64_t>(lacking_.size());
       return;
     }
     const int entry = entry_from(way.source, need);  // nobody of the group has it, nor has this one
     entry_only_.assign(1, entry);
     across_.add(way.source, entry_only_, way.keys, slot);
-    sent_[at(way.source)] += way.bytes;
-    received_[at(entry)] += way.bytes;
+    sent_[base::index(way.source)] += way.bytes;
+    received_[base::index(entry)] += way.bytes;
     lacking_.erase(std::find(lacking_.begin(), lacking_.end(), entry));
     if (lacking_.empty()) return;
     inside_.add(entry, lacking_, way.keys, slot);
-    sent_[at(entry)] += way.bytes * static_cast<int64_t>(lacking_.size());
+    sent_[base::index(entry)] += way.bytes * static_cast<int64_t>(lacking_.size());
   }
 
   /// The holders in the group, else those on its nodes, else all.
@@ -230,7 +229,7 @@ class DirectPlanner {
       for (uint64_t word = candidates.holders[i] & candidates.mask[i]; word != 0;
            word &= word - 1) {
         const int worker = static_cast<int>(i * 64) + std::countr_zero(word);
-        if (best < 0 || sent_[at(worker)] < sent_[at(best)]) best = worker;
+        if (best < 0 || sent_[base::index(worker)] < sent_[base::index(best)]) best = worker;
       }
     }
     return best;
@@ -249,7 +248,7 @@ class DirectPlanner {
     int best = -1;
     for (const int worker : need.workers) {
       if (has_member_here && !is_here(worker)) continue;
-      if (best < 0 || received_[at(worker)] < received_[at(best)]) best = worker;
+      if (best < 0 || received_[base::index(worker)] < received_[base::index(best)]) best = worker;
     }
     entries_.push_back({place, best});
     return best;
@@ -258,21 +257,22 @@ class DirectPlanner {
   WorkerSet on_nodes_of(const Need& need) {
     if (workers_on_node_.empty()) {
       for (int worker = 0; worker < tracker_.n_workers(); ++worker) {
-        if (at(node(worker)) >= workers_on_node_.size())
-          workers_on_node_.resize(at(node(worker)) + 1);
-        workers_on_node_[at(node(worker))].push_back(worker);
+        if (base::index(node(worker)) >= workers_on_node_.size())
+          workers_on_node_.resize(base::index(node(worker)) + 1);
+        workers_on_node_[base::index(node(worker))].push_back(worker);
       }
     }
     WorkerSet near(tracker_.n_workers());
     for (const int member : need.workers) {
       if (near.contains(member)) continue;  // its node is in already
-      for (const int worker : workers_on_node_[at(node(member))]) near.insert(worker);
+      for (const int worker : workers_on_node_[base::index(node(member))]) near.insert(worker);
     }
     return near;
   }
 
   static bool is_in(std::span<const uint64_t> holders, int worker) {
-    return !holders.empty() && ((holders[at(worker) / 64] >> (at(worker) % 64)) & 1) != 0;
+    return !holders.empty() &&
+           ((holders[base::index(worker) / 64] >> (base::index(worker) % 64)) & 1) != 0;
   }
 
   static bool equal_in(std::span<const uint64_t> mask, std::span<const uint64_t> a,
@@ -291,7 +291,7 @@ class DirectPlanner {
     return true;
   }
 
-  int node(int worker) const { return problem_.node_of_worker[at(worker)]; }
+  int node(int worker) const { return problem_.node_of_worker[base::index(worker)]; }
 
   const StorageTracker& tracker_;
   const RedistributionProblem& problem_;
@@ -349,10 +349,10 @@ MovePlan lower(const ReferencePlan& plan) {
     std::vector<bool> listed;
     for (size_t i = 0; i < step.peers.size(); ++i) {
       std::vector<int> fresh;
-      for (const int slot : plan.lists[at(step.lists[i])]) {
-        if (at(slot) >= listed.size()) listed.resize(at(slot) + 1);
-        if (!listed[at(slot)]) fresh.push_back(slot);
-        listed[at(slot)] = true;
+      for (const int slot : plan.lists[base::index(step.lists[i])]) {
+        if (base::index(slot) >= listed.size()) listed.resize(base::index(slot) + 1);
+        if (!listed[base::index(slot)]) fresh.push_back(slot);
+        listed[base::index(slot)] = true;
       }
       if (step.peers[i] == step.root || fresh.empty()) continue;
       moves.phases[0].push_back(
@@ -373,7 +373,7 @@ int64_t bytes_moved(const MovePlan& plan, const RedistributionProblem& problem,
         const auto place = std::find(problem.keys.begin(), problem.keys.end(), key);
         const auto& of_key = bytes[static_cast<size_t>(place - problem.keys.begin())];
         int64_t size = 0;
-        for (const int slot : plan.lists[at(move.list)]) size += of_key[at(slot)];
+        for (const int slot : plan.lists[base::index(move.list)]) size += of_key[base::index(slot)];
         total += size * static_cast<int64_t>(move.destinations.size());
       }
     }

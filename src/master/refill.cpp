@@ -6,6 +6,7 @@
 
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"
+#include "orrery/base/index.h"
 #include "orrery/base/text.h"
 
 namespace orrery::master {
@@ -13,8 +14,6 @@ namespace orrery::master {
 namespace {
 
 using base::concat;
-
-size_t at(int index) { return static_cast<size_t>(index); }
 
 /// What a graph must be like for the rule; problems by configuration key.
 class GraphCheck {
@@ -43,7 +42,7 @@ class GraphCheck {
     const int64_t round = options_.rule.groups_per_round;
     bool generates = false;
     for (int i = 0; i < graph_.size(); ++i) {
-      if (!judging_[at(i)]) continue;
+      if (!judging_[base::index(i)]) continue;
       const graph::Call& call = graph_.call(i);
       generates = generates || call.kind == graph::CallKind::kGenerate;
       if (round % call.n_seqs == 0) continue;
@@ -61,7 +60,7 @@ class GraphCheck {
   void check_batch() {
     bool any_waits = false;
     for (int i = 0; i < graph_.size(); ++i) {
-      if (judging_[at(i)]) continue;
+      if (judging_[base::index(i)]) continue;
       const graph::Call& call = graph_.call(i);
       any_waits = any_waits || call.kind == graph::CallKind::kTrainStep;
       const bool takes_all = call.n_seqs == options_.rule.batch_groups;
@@ -84,13 +83,13 @@ class GraphCheck {
 }  // namespace
 
 std::vector<bool> judging_calls(const graph::Graph& graph, const std::string& rewards) {
-  std::vector<bool> judging(at(graph.size()));
+  std::vector<bool> judging(base::index(graph.size()));
   std::vector<int> open = {graph.producer(rewards)};
   while (!open.empty()) {
     const int call = open.back();
     open.pop_back();
-    if (call < 0 || judging[at(call)]) continue;
-    judging[at(call)] = true;
+    if (call < 0 || judging[base::index(call)]) continue;
+    judging[base::index(call)] = true;
     const std::vector<int>& parents = graph.parents(call);
     open.insert(open.end(), parents.begin(), parents.end());
   }

@@ -6,6 +6,7 @@
 #include <variant>
 
 #include "orrery/base/error.h"
+#include "orrery/base/index.h"
 #include "orrery/base/overload.h"
 #include "orrery/base/text.h"
 
@@ -146,8 +147,7 @@ bool ReplicaState::fits(const std::vector<const State*>& wanted) const {
 bool ReplicaState::must_flush_before(int call) const {
   if (!graph_->call(call).has_parameters) return false;
   std::vector<const State*> wanted = {&find({graph_->call(call).role, graph_->call(call).replica})};
-  for (const graph::ParamRealloc& realloc :
-       reallocations_of(hooks_[static_cast<size_t>(call)].pre)) {
+  for (const graph::ParamRealloc& realloc : reallocations_of(hooks_[base::index(call)].pre)) {
     if (is_current(realloc)) continue;
     const State& from = find(realloc.from);
     if (from.changes_in_flush || find(realloc.to).changes_in_flush) return true;
@@ -167,7 +167,7 @@ ParameterHooks ReplicaState::dispatch(int call) {
   const graph::Call& facts = graph_->call(call);
   ParameterHooks hooks;
   if (!facts.has_parameters) return hooks;
-  const graph::CallHooks& resolved = hooks_[static_cast<size_t>(call)];
+  const graph::CallHooks& resolved = hooks_[base::index(call)];
   State& own = find({facts.role, facts.replica});
 
   for (const graph::ParamRealloc& realloc : reallocations_of(resolved.pre)) {

@@ -6,13 +6,12 @@
 
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"
+#include "orrery/base/index.h"
 #include "orrery/base/text.h"
 
 namespace orrery::master {
 
 namespace {
-
-size_t at(int index) { return static_cast<size_t>(index); }
 
 int64_t element_bytes(const data::KeyMetadata& metadata) {
   return std::accumulate(metadata.trailing_shape.begin(), metadata.trailing_shape.end(),
@@ -22,19 +21,19 @@ int64_t element_bytes(const data::KeyMetadata& metadata) {
 }  // namespace
 
 const RowMetadata::Cell& RowMetadata::cell(int row, int key) const {
-  if (at(key) >= columns_.size() || columns_[at(key)].empty() ||
-      columns_[at(key)][at(row)].chunk < 0) {
+  if (base::index(key) >= columns_.size() || columns_[base::index(key)].empty() ||
+      columns_[base::index(key)][base::index(row)].chunk < 0) {
     throw CallError("metadata of a sample",
                     {.expected = base::concat("key ", key, " for the sample in row ", row),
                      .got = "nothing under this key",
                      .advice = "the call that writes this key must come before"});
   }
-  return columns_[at(key)][at(row)];
+  return columns_[base::index(key)][base::index(row)];
 }
 
 void RowMetadata::drop(Cell& cell) {
   if (cell.chunk < 0) return;
-  Chunk& chunk = chunks_[at(cell.chunk)];
+  Chunk& chunk = chunks_[base::index(cell.chunk)];
   if (--chunk.references == 0) {
     chunk = {};
     free_chunks_.push_back(cell.chunk);
@@ -50,8 +49,8 @@ void RowMetadata::record(std::span<const int> rows, int key, const data::KeyMeta
                      .advice = {}});
   }
   if (rows.empty()) return;
-  if (at(key) >= columns_.size()) columns_.resize(at(key) + 1);
-  if (columns_[at(key)].empty()) columns_[at(key)].resize(at(n_rows_));
+  if (base::index(key) >= columns_.size()) columns_.resize(base::index(key) + 1);
+  if (columns_[base::index(key)].empty()) columns_[base::index(key)].resize(base::index(n_rows_));
   int number = static_cast<int>(chunks_.size());
   if (free_chunks_.empty()) {
     chunks_.emplace_back();
@@ -59,9 +58,9 @@ void RowMetadata::record(std::span<const int> rows, int key, const data::KeyMeta
     number = free_chunks_.back();
     free_chunks_.pop_back();
   }
-  chunks_[at(number)] = {metadata, element_bytes(metadata), static_cast<int>(rows.size())};
+  chunks_[base::index(number)] = {metadata, element_bytes(metadata), static_cast<int>(rows.size())};
   for (size_t i = 0; i < rows.size(); ++i) {
-    Cell& cell = columns_[at(key)][at(rows[i])];
+    Cell& cell = columns_[base::index(key)][base::index(rows[i])];
     drop(cell);
     cell = {number, static_cast<int>(i)};
   }
@@ -77,8 +76,8 @@ void RowMetadata::record_extra(std::span<const int> rows,
                        .advice = {}});
     }
     std::vector<std::string>& column = extra_[name];
-    column.resize(at(n_rows_));
-    for (size_t i = 0; i < rows.size(); ++i) column[at(rows[i])] = texts[i];
+    column.resize(base::index(n_rows_));
+    for (size_t i = 0; i < rows.size(); ++i) column[base::index(rows[i])] = texts[i];
   }
 }
 
@@ -91,7 +90,7 @@ data::KeyMetadata RowMetadata::assemble(std::span<const int> rows, int key) cons
   offsets.push_back(0);
   for (const int row : rows) {
     const Cell& from = cell(row, key);
-    const data::KeyMetadata& source = chunks_[at(from.chunk)].metadata;
+    const data::KeyMetadata& source = chunks_[base::index(from.chunk)].metadata;
     if (first == nullptr) first = &source;
     if (from.chunk != last_chunk &&
         (source.dtype != first->dtype || source.trailing_shape != first->trailing_shape)) {
@@ -102,7 +101,7 @@ data::KeyMetadata RowMetadata::assemble(std::span<const int> rows, int key) cons
                        .advice = "all workers must produce a key in the same type and shape"});
     }
     last_chunk = from.chunk;
-    const std::span<const int32_t> own = source.lengths.of(at(from.index));
+    const std::span<const int32_t> own = source.lengths.of(base::index(from.index));
     lengths.insert(lengths.end(), own.begin(), own.end());
     offsets.push_back(static_cast<int32_t>(lengths.size()));
   }
@@ -122,7 +121,7 @@ std::map<std::string, std::vector<std::string>> RowMetadata::assemble_extra(
     std::vector<std::string> texts;
     bool has_any = false;
     for (const int row : rows) {
-      const std::string& text = column[at(row)];
+      const std::string& text = column[base::index(row)];
       has_any = has_any || !text.empty();
       texts.push_back(text.empty() ? "null" : text);
     }
@@ -133,22 +132,22 @@ std::map<std::string, std::vector<std::string>> RowMetadata::assemble_extra(
 
 int64_t RowMetadata::elements(int row, int key) const {
   const Cell& from = cell(row, key);
-  return chunks_[at(from.chunk)].metadata.lengths.total(at(from.index));
+  return chunks_[base::index(from.chunk)].metadata.lengths.total(base::index(from.index));
 }
 
 int64_t RowMetadata::bytes(int row, int key) const {
   const Cell& from = cell(row, key);
-  const Chunk& chunk = chunks_[at(from.chunk)];
-  return chunk.metadata.lengths.total(at(from.index)) * chunk.element_bytes;
+  const Chunk& chunk = chunks_[base::index(from.chunk)];
+  return chunk.metadata.lengths.total(base::index(from.index)) * chunk.element_bytes;
 }
 
 void RowMetadata::forget(std::span<const int> rows) {
   for (std::vector<Cell>& column : columns_) {
     if (column.empty()) continue;
-    for (const int row : rows) drop(column[at(row)]);
+    for (const int row : rows) drop(column[base::index(row)]);
   }
   for (auto& [name, column] : extra_) {
-    for (const int row : rows) column[at(row)].clear();
+    for (const int row : rows) column[base::index(row)].clear();
   }
 }
 

@@ -6,6 +6,7 @@
 
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"
+#include "orrery/base/index.h"
 #include "orrery/base/text.h"
 
 namespace orrery::master {
@@ -16,38 +17,37 @@ constexpr size_t kWordBits = 64;
 
 uint64_t bit(int index) { return uint64_t{1} << (static_cast<size_t>(index) % kWordBits); }
 
-size_t at(int index) { return static_cast<size_t>(index); }
-
 }  // namespace
 
 SequenceBuffer::SequenceBuffer(int capacity, int n_keys, std::vector<Reader> readers)
     : n_calls_(static_cast<int>(readers.size())),
-      words_per_row_(static_cast<int>((at(n_keys) + kWordBits - 1) / kWordBits)),
+      words_per_row_(static_cast<int>((base::index(n_keys) + kWordBits - 1) / kWordBits)),
       readers_(std::move(readers)),
-      readers_of_key_(at(n_keys)),
-      ids_(at(capacity)),
-      births_(at(capacity)),
-      empty_bits_((at(capacity) + kWordBits - 1) / kWordBits),
-      key_bits_(at(capacity) * at(words_per_row_)),
-      missing_(at(capacity) * at(n_calls_)),
-      reads_(at(capacity)),
-      ready_(at(n_calls_)) {
-  for (int row = 0; row < capacity; ++row) empty_bits_[at(row) / kWordBits] |= bit(row);
+      readers_of_key_(base::index(n_keys)),
+      ids_(base::index(capacity)),
+      births_(base::index(capacity)),
+      empty_bits_((base::index(capacity) + kWordBits - 1) / kWordBits),
+      key_bits_(base::index(capacity) * base::index(words_per_row_)),
+      missing_(base::index(capacity) * base::index(n_calls_)),
+      reads_(base::index(capacity)),
+      ready_(base::index(n_calls_)) {
+  for (int row = 0; row < capacity; ++row) empty_bits_[base::index(row) / kWordBits] |= bit(row);
   for (int call = 0; call < n_calls_; ++call) {
-    std::vector<int>& keys = readers_[at(call)].keys;
+    std::vector<int>& keys = readers_[base::index(call)].keys;
     std::sort(keys.begin(), keys.end());
     keys.erase(std::unique(keys.begin(), keys.end()), keys.end());
-    for (const int key : keys) readers_of_key_.at(at(key)).push_back(call);
+    for (const int key : keys) readers_of_key_.at(base::index(key)).push_back(call);
   }
-  row_of_.reserve(at(capacity));
+  row_of_.reserve(base::index(capacity));
 }
 
 bool SequenceBuffer::is_used(int row) const {
-  return (empty_bits_[at(row) / kWordBits] & bit(row)) == 0;
+  return (empty_bits_[base::index(row) / kWordBits] & bit(row)) == 0;
 }
 
 bool SequenceBuffer::has_key(int row, int key) const {
-  return (key_bits_[at(row) * at(words_per_row_) + at(key) / kWordBits] & bit(key)) != 0;
+  return (key_bits_[base::index(row) * base::index(words_per_row_) + base::index(key) / kWordBits] &
+          bit(key)) != 0;
 }
 
 int SequenceBuffer::lowest_empty_row() {
@@ -57,8 +57,8 @@ int SequenceBuffer::lowest_empty_row() {
 }
 
 void SequenceBuffer::push_ready(int call, int row) {
-  ReadyList& list = ready_[at(call)];
-  const int64_t birth = births_[at(row)];
+  ReadyList& list = ready_[base::index(call)];
+  const int64_t birth = births_[base::index(row)];
   if (list.entries.size() > list.head && list.entries.back().birth > birth) list.sorted = false;
   list.entries.push_back({birth, row});
 }
@@ -79,23 +79,24 @@ std::vector<int> SequenceBuffer::put(std::span<const data::SampleId> ids, std::s
          .got = base::concat(births.size(), " births"),
          .advice = {}});
   }
-  if (ids.size() > ids_.size() - at(n_used_)) {
-    throw CallError("sequence buffer: no room",
-                    {.expected = base::concat(
-                         "at most ", base::counted(ids_.size() - at(n_used_), "new sample"), ", ",
-                         n_used_, " of ", base::counted(ids_.size(), "row"), " are in use"),
-                     .got = base::counted(ids.size(), "sample"),
-                     .advice = "some call does not read its samples, or loading runs ahead"});
+  if (ids.size() > ids_.size() - base::index(n_used_)) {
+    throw CallError(
+        "sequence buffer: no room",
+        {.expected = base::concat(
+             "at most ", base::counted(ids_.size() - base::index(n_used_), "new sample"), ", ",
+             n_used_, " of ", base::counted(ids_.size(), "row"), " are in use"),
+         .got = base::counted(ids.size(), "sample"),
+         .advice = "some call does not read its samples, or loading runs ahead"});
   }
-  std::vector<uint64_t> bits(at(words_per_row_));
+  std::vector<uint64_t> bits(base::index(words_per_row_));
   std::vector<uint16_t> missing;
   for (const Reader& reader : readers_)
     missing.push_back(static_cast<uint16_t>(reader.keys.size()));
   for (const int key : keys) {
-    uint64_t& word = bits.at(at(key) / kWordBits);
+    uint64_t& word = bits.at(base::index(key) / kWordBits);
     if ((word & bit(key)) != 0) continue;
     word |= bit(key);
-    for (const int call : readers_of_key_.at(at(key))) --missing[at(call)];
+    for (const int call : readers_of_key_.at(base::index(key))) --missing[base::index(call)];
   }
 
   std::vector<int> rows;
@@ -108,15 +109,15 @@ std::vector<int> SequenceBuffer::put(std::span<const data::SampleId> ids, std::s
                        .got = base::concat("sample ", ids[i].value, " a second time"),
                        .advice = {}});
     }
-    empty_bits_[at(row) / kWordBits] &= ~bit(row);
+    empty_bits_[base::index(row) / kWordBits] &= ~bit(row);
     ++n_used_;
-    ids_[at(row)] = ids[i];
-    births_[at(row)] = births[i];
-    reads_[at(row)] = 0;
+    ids_[base::index(row)] = ids[i];
+    births_[base::index(row)] = births[i];
+    reads_[base::index(row)] = 0;
     std::copy(bits.begin(), bits.end(), key_bits_.begin() + row * words_per_row_);
     std::copy(missing.begin(), missing.end(), missing_.begin() + row * n_calls_);
     for (int call = 0; call < n_calls_; ++call) {
-      if (missing[at(call)] == 0) push_ready(call, row);
+      if (missing[base::index(call)] == 0) push_ready(call, row);
     }
     rows.push_back(row);
   }
@@ -132,11 +133,13 @@ void SequenceBuffer::amend(std::span<const int> rows, std::span<const int> keys)
                        .advice = "two calls may have answered for the same samples"});
     }
     for (const int key : keys) {
-      uint64_t& word = key_bits_[at(row) * at(words_per_row_) + at(key) / kWordBits];
+      uint64_t& word =
+          key_bits_[base::index(row) * base::index(words_per_row_) + base::index(key) / kWordBits];
       if ((word & bit(key)) != 0) continue;
       word |= bit(key);
-      for (const int call : readers_of_key_.at(at(key))) {
-        if (--missing_[at(row) * at(n_calls_) + at(call)] == 0) push_ready(call, row);
+      for (const int call : readers_of_key_.at(base::index(key))) {
+        if (--missing_[base::index(row) * base::index(n_calls_) + base::index(call)] == 0)
+          push_ready(call, row);
       }
     }
   }
@@ -144,20 +147,20 @@ void SequenceBuffer::amend(std::span<const int> rows, std::span<const int> keys)
 
 std::optional<int64_t> SequenceBuffer::youngest_of_next(int call, int64_t n) {
   if (n < 1 || n_ready(call) < n) return std::nullopt;
-  ReadyList& list = ready_[at(call)];
+  ReadyList& list = ready_[base::index(call)];
   sort_ready(list);
   return list.entries[list.head + static_cast<size_t>(n) - 1].birth;
 }
 
 void SequenceBuffer::empty_row(int row) {
-  row_of_.erase(ids_[at(row)].value);
-  empty_bits_[at(row) / kWordBits] |= bit(row);
-  first_word_with_empty_ = std::min(first_word_with_empty_, at(row) / kWordBits);
+  row_of_.erase(ids_[base::index(row)].value);
+  empty_bits_[base::index(row) / kWordBits] |= bit(row);
+  first_word_with_empty_ = std::min(first_word_with_empty_, base::index(row) / kWordBits);
   --n_used_;
 }
 
 void SequenceBuffer::forget_ready(int call, int row) {
-  ReadyList& list = ready_[at(call)];
+  ReadyList& list = ready_[base::index(call)];
   const auto begin = list.entries.begin() + static_cast<std::ptrdiff_t>(list.head);
   const auto found = std::find_if(begin, list.entries.end(),
                                   [row](const Entry& entry) { return entry.row == row; });
@@ -165,9 +168,9 @@ void SequenceBuffer::forget_ready(int call, int row) {
 }
 
 void SequenceBuffer::pass_over(int row, std::span<const int> calls) {
-  ORRERY_ASSERT(is_used(row) && reads_[at(row)] + calls.size() < at(n_calls_));
+  ORRERY_ASSERT(is_used(row) && reads_[base::index(row)] + calls.size() < base::index(n_calls_));
   for (const int call : calls) forget_ready(call, row);
-  reads_[at(row)] = static_cast<uint16_t>(reads_[at(row)] + calls.size());
+  reads_[base::index(row)] = static_cast<uint16_t>(reads_[base::index(row)] + calls.size());
 }
 
 void SequenceBuffer::remove(std::span<const int> rows) {
@@ -190,14 +193,14 @@ SequenceBuffer::Taken SequenceBuffer::take(int call, int64_t n_wanted) {
                      .got = base::concat(n_ready(call)),
                      .advice = {}});
   }
-  ReadyList& list = ready_[at(call)];
+  ReadyList& list = ready_[base::index(call)];
   sort_ready(list);
   Taken taken;
   taken.rows.reserve(n);
   for (size_t i = 0; i < n; ++i) {
     const int row = list.entries[list.head + i].row;
     taken.rows.push_back(row);
-    if (++reads_[at(row)] != n_calls_) continue;
+    if (++reads_[base::index(row)] != n_calls_) continue;
     taken.freed.push_back(row);
     empty_row(row);
   }

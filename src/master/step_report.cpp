@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "orrery/base/index.h"
+
 namespace orrery::master {
 
 void PhaseTimes::add(int worker, const std::vector<comm::TimeRecord>& times, int n_workers) {
@@ -15,7 +17,7 @@ void PhaseTimes::add(int worker, const std::vector<comm::TimeRecord>& times, int
       columns_.push_back({times[i].name, std::vector<double>(static_cast<size_t>(n_workers), -1)});
       column = columns_.end() - 1;
     }
-    double& seconds = column->seconds[static_cast<size_t>(worker)];
+    double& seconds = column->seconds[base::index(worker)];
     seconds = std::max(seconds, 0.0) + times[i].seconds;
   }
 }

@@ -22,11 +22,11 @@ StorageTracker::StorageTracker(int n_workers, int n_slots)
     : n_workers_(n_workers), n_slots_(n_slots), n_words_((n_workers + 63) / 64) {}
 
 StorageTracker::Column& StorageTracker::column(int key) {
-  if (key >= n_keys()) columns_.resize(at(key) + 1);
-  Column& column = columns_[at(key)];
+  if (key >= n_keys()) columns_.resize(base::index(key) + 1);
+  Column& column = columns_[base::index(key)];
   if (column.owner.empty()) {
-    column.holders.assign(at(n_slots_) * at(n_words_), 0);
-    column.owner.assign(at(n_slots_), -1);
+    column.holders.assign(base::index(n_slots_) * base::index(n_words_), 0);
+    column.owner.assign(base::index(n_slots_), -1);
   }
   return column;
 }
@@ -39,10 +39,10 @@ void StorageTracker::add(int worker, std::span<const int> slots, int key, Owners
                      .advice = {}});
   }
   Column& column = this->column(key);
-  const uint64_t bit = uint64_t{1} << (at(worker) % 64);
+  const uint64_t bit = uint64_t{1} << (base::index(worker) % 64);
   for (const int slot : slots) {
-    column.holders[at(slot) * at(n_words_) + at(worker) / 64] |= bit;
-    if (ownership == Ownership::kOwner) column.owner[at(slot)] = worker;
+    column.holders[base::index(slot) * base::index(n_words_) + base::index(worker) / 64] |= bit;
+    if (ownership == Ownership::kOwner) column.owner[base::index(slot)] = worker;
   }
 }
 
@@ -50,7 +50,7 @@ void StorageTracker::add(const WorkerSet& workers, std::span<const int> slots, i
   Column& column = this->column(key);
   const std::span<const uint64_t> words = workers.words();
   for (const int slot : slots) {
-    uint64_t* const row = column.holders.data() + at(slot) * at(n_words_);
+    uint64_t* const row = column.holders.data() + base::index(slot) * base::index(n_words_);
     for (size_t i = 0; i < words.size(); ++i) row[i] |= words[i];
   }
 }
@@ -59,35 +59,37 @@ void StorageTracker::clear(std::span<const int> slots) {
   for (Column& column : columns_) {
     if (column.owner.empty()) continue;
     for (const int slot : slots) {
-      std::fill_n(column.holders.begin() + static_cast<std::ptrdiff_t>(at(slot) * at(n_words_)),
+      std::fill_n(column.holders.begin() +
+                      static_cast<std::ptrdiff_t>(base::index(slot) * base::index(n_words_)),
                   n_words_, 0);
-      column.owner[at(slot)] = -1;
+      column.owner[base::index(slot)] = -1;
     }
   }
 }
 
 bool StorageTracker::holds(int worker, int slot, int key) const {
   const std::span<const uint64_t> bits = holders(slot, key);
-  return !bits.empty() && ((bits[at(worker) / 64] >> (at(worker) % 64)) & 1) != 0;
+  return !bits.empty() && ((bits[base::index(worker) / 64] >> (base::index(worker) % 64)) & 1) != 0;
 }
 
 int StorageTracker::owner(int slot, int key) const {
-  return knows(key) ? columns_[at(key)].owner[at(slot)] : -1;
+  return knows(key) ? columns_[base::index(key)].owner[base::index(slot)] : -1;
 }
 
 std::span<const uint64_t> StorageTracker::holders(int slot, int key) const {
   if (!knows(key)) return {};
-  return {columns_[at(key)].holders.data() + at(slot) * at(n_words_), at(n_words_)};
+  return {columns_[base::index(key)].holders.data() + base::index(slot) * base::index(n_words_),
+          base::index(n_words_)};
 }
 
 std::vector<std::vector<int>> StorageTracker::slots_by_worker(std::span<const int> slots) const {
-  std::vector<std::vector<int>> result(at(n_workers_));
-  std::vector<uint64_t> any(at(n_words_));
+  std::vector<std::vector<int>> result(base::index(n_workers_));
+  std::vector<uint64_t> any(base::index(n_words_));
   for (const int slot : slots) {
     std::fill(any.begin(), any.end(), 0);
     for (const Column& column : columns_) {
       if (column.owner.empty()) continue;
-      const uint64_t* const row = column.holders.data() + at(slot) * at(n_words_);
+      const uint64_t* const row = column.holders.data() + base::index(slot) * base::index(n_words_);
       for (size_t i = 0; i < any.size(); ++i) any[i] |= row[i];
     }
     for (size_t i = 0; i < any.size(); ++i) {

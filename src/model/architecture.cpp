@@ -6,6 +6,7 @@
 #include "families/family.h"
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"
+#include "orrery/base/index.h"
 #include "orrery/base/text.h"
 #include "orrery/config/experiment.h"  // ModelConfig
 #include "orrery/graph/layout.h"
@@ -45,13 +46,12 @@ void throw_if_any(const std::vector<std::string>& problems, const std::string& w
 }  // namespace
 
 int64_t Architecture::window_of(int64_t layer) const {
-  return sliding_layers.empty() || sliding_layers.at(static_cast<size_t>(layer)) ? sliding_window
-                                                                                 : 0;
+  return sliding_layers.empty() || sliding_layers.at(base::index(layer)) ? sliding_window : 0;
 }
 
 Rotary Architecture::rotary_of(int64_t layer) const {
   if (learned_positions) return Rotary::kNone;
-  if (!unrotated_layers.empty() && unrotated_layers.at(static_cast<size_t>(layer))) {
+  if (!unrotated_layers.empty() && unrotated_layers.at(base::index(layer))) {
     return Rotary::kNone;
   }
   return local_rope_theta > 0 && window_of(layer) > 0 ? Rotary::kLocal : Rotary::kGlobal;
@@ -62,8 +62,7 @@ double Architecture::score_scale() const {
 }
 
 bool Architecture::has_experts(int64_t layer) const {
-  return experts.count > 0 &&
-         (experts.layers.empty() || experts.layers.at(static_cast<size_t>(layer)));
+  return experts.count > 0 && (experts.layers.empty() || experts.layers.at(base::index(layer)));
 }
 
 bool Architecture::has_dense_layers() const {

@@ -2,6 +2,7 @@
 #include "cuda_operators.h"
 #include "dispatch.h"
 #include "operators.h"
+#include "orrery/base/index.h"
 #include "orrery/kernels/decode_attention.h"
 #include "orrery/kernels/rms_norm.h"
 #include "orrery/kernels/rope.h"
@@ -260,20 +261,20 @@ void attend_cached(const AttentionHeads& heads, const std::vector<int32_t>& cu_s
   if (qkv.is_cuda()) return cuda::attend_cached(heads, qkv, cache, out);
   const int64_t n = n_sequences(cu_seqlens);
   const auto n_rows = [&](int64_t s) {
-    return cu_seqlens[static_cast<size_t>(s) + 1] - cu_seqlens[static_cast<size_t>(s)];
+    return cu_seqlens[static_cast<size_t>(s) + 1] - cu_seqlens[base::index(s)];
   };
-  const auto n_context = [&](int64_t s) { return cache.n_context[static_cast<size_t>(s)]; };
+  const auto n_context = [&](int64_t s) { return cache.n_context[base::index(s)]; };
   // Which kernel a sequence's rows go through depends on that sequence alone; neighbours of one
   // kind go together.
   const auto is_fresh = [&](int64_t s) { return n_rows(s) == n_context(s); };
   with_type(qkv.scalar_type(), [&]<class T>() {
     for (int64_t s = 0; s < n; ++s) {
-      write_pages<T>(heads, qkv, cu_seqlens[static_cast<size_t>(s)],
-                     cu_seqlens[static_cast<size_t>(s) + 1], n_context(s) - n_rows(s),
-                     cache.page_table + s * cache.table_stride, cache.pages);
+      write_pages<T>(heads, qkv, cu_seqlens[base::index(s)], cu_seqlens[static_cast<size_t>(s) + 1],
+                     n_context(s) - n_rows(s), cache.page_table + s * cache.table_stride,
+                     cache.pages);
     }
     for (int64_t s = 0, end = 0; s < n; s = end) {
-      const int64_t row = cu_seqlens[static_cast<size_t>(s)];
+      const int64_t row = cu_seqlens[base::index(s)];
       const int32_t* const table = cache.page_table + s * cache.table_stride;
       end = s + 1;
       if (is_fresh(s)) {

@@ -6,6 +6,7 @@
 #include "cuda_operators.h"
 #include "dispatch.h"
 #include "operators.h"
+#include "orrery/base/index.h"
 #include "orrery/kernels/token_log_probs.h"
 #include "routing.h"
 #include "row_norm.h"
@@ -29,7 +30,7 @@ void add_balance(const BalanceLoss& balance, const at::Tensor& index, at::Tensor
         balance.weight * static_cast<double>(n_experts) / static_cast<double>(end - first);
     for (int64_t t = first; t < end; ++t) {
       for (int64_t e = 0; e < n_experts; ++e) {
-        d[t * n_experts + e] += static_cast<T>(scale * counts[static_cast<size_t>(e)]);
+        d[t * n_experts + e] += static_cast<T>(scale * counts[base::index(e)]);
       }
     }
   }

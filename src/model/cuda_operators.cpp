@@ -5,6 +5,7 @@
 
 #include "cuda_tensors.h"
 #include "dispatch.h"
+#include "orrery/base/index.h"
 #include "orrery/kernels/activation.h"
 #include "orrery/kernels/column_sums.h"
 #include "orrery/kernels/indexed_rows.h"
@@ -21,7 +22,7 @@ struct Segments {
 
   /// `targets_of`: the target of each row; negative: none.
   explicit Segments(std::span<const int64_t> targets_of) : order(targets_of.size()) {
-    const auto target = [&](int64_t row) { return targets_of[static_cast<size_t>(row)]; };
+    const auto target = [&](int64_t row) { return targets_of[base::index(row)]; };
     std::iota(order.begin(), order.end(), int64_t{0});
     std::erase_if(order, [&](int64_t row) { return target(row) < 0; });
     std::stable_sort(order.begin(), order.end(),

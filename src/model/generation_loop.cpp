@@ -7,6 +7,7 @@
 #include <functional>  // greater
 
 #include "orrery/base/error.h"
+#include "orrery/base/index.h"
 #include "orrery/kernels/decode_attention.h"  // kPageTokens
 #include "orrery/kernels/sample_rows.h"       // DrawKey
 
@@ -73,7 +74,7 @@ GenerationLoop::GenerationLoop(const Decoder& decoder, const GenerationWeights& 
   n_context_.reserve(static_cast<size_t>(n_places_));
   result_.sequences.resize(static_cast<size_t>(n_sequences_));
   for (int64_t i = 0; i < n_sequences_; ++i) {
-    GeneratedSequence& sequence = result_.sequences[static_cast<size_t>(i)];
+    GeneratedSequence& sequence = result_.sequences[base::index(i)];
     const size_t room = static_cast<size_t>(new_tokens_of(prompt_of(i)));
     sequence.tokens.reserve(room);
     sequence.log_probs.reserve(room);
@@ -104,8 +105,7 @@ int64_t GenerationLoop::prompt_length(int64_t prompt) const {
 }
 
 const int64_t* GenerationLoop::prompt_tokens(int64_t prompt) const {
-  return prompts_.tokens.const_data_ptr<int64_t>() +
-         prompts_.cu_seqlens[static_cast<size_t>(prompt)];
+  return prompts_.tokens.const_data_ptr<int64_t>() + prompts_.cu_seqlens[base::index(prompt)];
 }
 
 int64_t GenerationLoop::new_tokens_of(int64_t prompt) const {
@@ -113,7 +113,7 @@ int64_t GenerationLoop::new_tokens_of(int64_t prompt) const {
 }
 
 int64_t GenerationLoop::n_generated_of(int64_t sequence) const {
-  return static_cast<int64_t>(result_.sequences[static_cast<size_t>(sequence)].tokens.size());
+  return static_cast<int64_t>(result_.sequences[base::index(sequence)].tokens.size());
 }
 
 /// Pages that can be held at once: the own pages of the neediest members that fill all places,
@@ -163,7 +163,7 @@ void GenerationLoop::resume_first() {
   const int64_t sequence = *preempted_.begin();
   preempted_.erase(preempted_.begin());
   const int64_t prompt = prompt_of(sequence), n_prompt = prompt_length(prompt);
-  const std::vector<int64_t>& answer = result_.sequences[static_cast<size_t>(sequence)].tokens;
+  const std::vector<int64_t>& answer = result_.sequences[base::index(sequence)].tokens;
   const int64_t n_context = n_prompt + n_generated_of(sequence);
   const Place place{sequence, n_context, pages_for(n_context), new_tokens_of(prompt)};
   int32_t* const table = table_row(places_.size());
@@ -217,7 +217,7 @@ bool GenerationLoop::prefill_next() {
     if (!has_room(of_members + pages_for(n) + 1)) break;
     const int64_t first_member = std::max(next_, p * options_.group_size);
     of_members += kPagesOfAMember * (std::min(end, (p + 1) * options_.group_size) - first_member);
-    std::vector<int32_t>& pages = live_[static_cast<size_t>(p)].pages;
+    std::vector<int32_t>& pages = live_[base::index(p)].pages;
     for (int64_t page = 0; page < pages_for(n); ++page) pages.push_back(pages_.take());
     n_context_.push_back(static_cast<int32_t>(n));
     cu_seqlens_.push_back(cu_seqlens_.back() + static_cast<int32_t>(n));
@@ -281,10 +281,10 @@ void GenerationLoop::share_draws() {
 /// Gives the member its first token; takes a place unless that finishes it.
 void GenerationLoop::admit_member(int64_t sequence) {
   const int64_t prompt = prompt_of(sequence), member = sequence % options_.group_size;
-  LivePrompt& live = live_[static_cast<size_t>(prompt)];
+  LivePrompt& live = live_[base::index(prompt)];
   const Place place{sequence, prompt_length(prompt), static_cast<int64_t>(live.pages.size()),
                     new_tokens_of(prompt)};
-  if (!append(place, live.first[static_cast<size_t>(member)])) {
+  if (!append(place, live.first[base::index(member)])) {
     int32_t* const table = table_row(places_.size());
     const int64_t n_full = place.n_context / kPageTokens;
     for (size_t i = 0; i < live.pages.size(); ++i) {
@@ -318,7 +318,7 @@ GenerationLoop::Draw GenerationLoop::draw(int64_t sequence, at::Tensor& logits, 
 
 /// True: the sequence is finished.
 bool GenerationLoop::append(const Place& place, const Draw& draw) {
-  GeneratedSequence& sequence = result_.sequences[static_cast<size_t>(place.sequence)];
+  GeneratedSequence& sequence = result_.sequences[base::index(place.sequence)];
   sequence.tokens.push_back(draw.token);
   sequence.log_probs.push_back(draw.log_prob);
   sequence.sampling_log_probs.push_back(draw.sampling_log_prob);
@@ -381,7 +381,7 @@ void GenerationLoop::decode_step() {
   n_context_.clear();
   for (Place& place : places_) {
     ++place.n_context;
-    tokens_.push_back(result_.sequences[static_cast<size_t>(place.sequence)].tokens.back());
+    tokens_.push_back(result_.sequences[base::index(place.sequence)].tokens.back());
     n_context_.push_back(static_cast<int32_t>(place.n_context));
   }
   cu_seqlens_.resize(places_.size() + 1);

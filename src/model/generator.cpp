@@ -5,6 +5,7 @@
 #include "generation_loop.h"
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"
+#include "orrery/base/index.h"
 #include "orrery/base/text.h"
 
 namespace orrery::model {
@@ -36,7 +37,7 @@ void check(const Architecture& architecture, const PackedTokens& prompts,
   const auto mask = [&](const std::vector<int64_t>& ids, const char* name) {
     for (const int64_t id : ids) {
       if (id >= 0 && id < architecture.vocab_size) {
-        is_masked[static_cast<size_t>(id)] = true;
+        is_masked[base::index(id)] = true;
         continue;
       }
       problems.push_back(

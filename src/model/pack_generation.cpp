@@ -5,6 +5,7 @@
 
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"
+#include "orrery/base/index.h"
 #include "orrery/base/text.h"
 #include "orrery/model/generator.h"
 
@@ -43,9 +44,8 @@ PackedGeneration pack_generation(const PackedTokens& prompts, const GenerationRe
   int64_t n_tokens = 0;
   for (int64_t i = 0; i < n_sequences; ++i) {
     const size_t prompt = static_cast<size_t>(i / group_size);
-    const int64_t length =
-        prompts.cu_seqlens[prompt + 1] - prompts.cu_seqlens[prompt] +
-        static_cast<int64_t>(result.sequences[static_cast<size_t>(i)].tokens.size());
+    const int64_t length = prompts.cu_seqlens[prompt + 1] - prompts.cu_seqlens[prompt] +
+                           static_cast<int64_t>(result.sequences[base::index(i)].tokens.size());
     packed.lengths.push_back(static_cast<int32_t>(length));
     n_tokens += length;
   }
@@ -69,7 +69,7 @@ PackedGeneration pack_generation(const PackedTokens& prompts, const GenerationRe
   for (int64_t i = 0; i < n_sequences; ++i) {
     const size_t prompt = static_cast<size_t>(i / group_size);
     const int64_t begin = prompts.cu_seqlens[prompt], end = prompts.cu_seqlens[prompt + 1];
-    const GeneratedSequence& sequence = result.sequences[static_cast<size_t>(i)];
+    const GeneratedSequence& sequence = result.sequences[base::index(i)];
     ids = std::copy(prompt_ids + begin, prompt_ids + end, ids);
     ids = std::copy(sequence.tokens.begin(), sequence.tokens.end(), ids);
     prompt_mask = std::fill_n(prompt_mask, end - begin, true);

@@ -5,6 +5,7 @@
 
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"
+#include "orrery/base/index.h"
 #include "orrery/base/text.h"
 
 namespace orrery::model {
@@ -65,7 +66,7 @@ void check_tokens(const PackedTokens& packed, int64_t vocab_size, int64_t max_po
   check_tensor(packed);
   for (int64_t s = 0; s < packed.n_sequences(); ++s) {
     const int64_t n =
-        packed.cu_seqlens[static_cast<size_t>(s) + 1] - packed.cu_seqlens[static_cast<size_t>(s)];
+        packed.cu_seqlens[static_cast<size_t>(s) + 1] - packed.cu_seqlens[base::index(s)];
     if (n < 1 || n > max_positions) {
       throw ShapeError(
           base::concat("sequence ", s, " of a packed batch has ", base::counted(n, "token")),

@@ -7,6 +7,7 @@
 #include <new>      // bad_alloc
 
 #include "orrery/base/error.h"
+#include "orrery/base/index.h"
 #include "orrery/base/text.h"
 
 namespace orrery::model {
@@ -56,7 +57,7 @@ int32_t PagePool::take() {
   ORRERY_ASSERT(!free_.empty(), "no page of the key/value cache is left");
   const int32_t taken = free_.back();
   free_.pop_back();
-  holders_[static_cast<size_t>(taken)] = 1;
+  holders_[base::index(taken)] = 1;
   if (memory_.is_cpu()) {
     for_each_layer(layers_, taken, [](char* page, size_t n) { std::memset(page, 0, n); });
   } else {
@@ -66,7 +67,7 @@ int32_t PagePool::take() {
 }
 
 void PagePool::release(int32_t page) {
-  if (--holders_[static_cast<size_t>(page)] == 0) free_.push_back(page);
+  if (--holders_[base::index(page)] == 0) free_.push_back(page);
 }
 
 int32_t PagePool::copy(int32_t from) {

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "orrery/base/index.h"
 #include "orrery/base/large_memory.h"
 
 namespace orrery::model {
@@ -21,7 +22,7 @@ class PagePool {
 
   /// A page with one holder, zeroed in all layers. There must be one left.
   int32_t take();
-  void share(int32_t page) { ++holders_[static_cast<size_t>(page)]; }
+  void share(int32_t page) { ++holders_[base::index(page)]; }
   void release(int32_t page);
   /// A page of its own with the same content.
   int32_t copy(int32_t page);

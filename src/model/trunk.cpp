@@ -3,6 +3,7 @@
 
 #include "decoder_state.h"
 #include "orrery/base/error.h"
+#include "orrery/base/index.h"
 
 namespace orrery::model {
 namespace {
@@ -11,7 +12,7 @@ std::vector<int32_t> positions_of(const std::vector<int32_t>& cu_seqlens) {
   std::vector<int32_t> positions(static_cast<size_t>(cu_seqlens.back()));
   for (size_t s = 0; s + 1 < cu_seqlens.size(); ++s) {
     for (int32_t t = cu_seqlens[s]; t < cu_seqlens[s + 1]; ++t) {
-      positions[static_cast<size_t>(t)] = t - cu_seqlens[s];
+      positions[base::index(t)] = t - cu_seqlens[s];
     }
   }
   return positions;

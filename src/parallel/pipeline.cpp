@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "orrery/base/error.h"
+#include "orrery/base/index.h"
 
 namespace orrery::parallel {
 
@@ -71,11 +72,11 @@ class Stage {
     return shard_.place.is_first_stage() ? -1 : shard_.place.pipe - 1;
   }
   at::Tensor& message_of(const PipelineStep& step) {
-    Pass& pass = passes_[static_cast<size_t>(step.micro_batch)];
+    Pass& pass = passes_[base::index(step.micro_batch)];
     return is_forward(step) ? pass.input : pass.gradient;
   }
   at::Tensor room_for(const PipelineStep& step) {
-    const model::PackedTokens& batch = micro_batches_[static_cast<size_t>(step.micro_batch)];
+    const model::PackedTokens& batch = micro_batches_[base::index(step.micro_batch)];
     return at::empty({decoder_.own_rows(batch), decoder_.architecture().hidden_size},
                      decoder_.parameters().values().options());
   }
@@ -98,7 +99,7 @@ class Stage {
   }
 
   void backward(int micro_batch) {
-    Pass& pass = passes_[static_cast<size_t>(micro_batch)];
+    Pass& pass = passes_[base::index(micro_batch)];
     if (!shard_.place.is_last_stage()) {
       pass.output.backward(pass.gradient);
     } else if (pass.loss.defined() && pass.loss.requires_grad()) {
@@ -114,7 +115,7 @@ class Stage {
   void send_result(const PipelineStep& step, const std::optional<PipelineStep>& next) {
     const int target = target_of(step);
     if (target < 0) return;
-    Pass& pass = passes_[static_cast<size_t>(step.micro_batch)];
+    Pass& pass = passes_[base::index(step.micro_batch)];
     at::Tensor result;
     if (is_forward(step)) {
       result = pass.output.detach();

@@ -7,6 +7,7 @@
 
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"
+#include "orrery/base/index.h"
 #include "orrery/base/text.h"
 #include "orrery/graph/topology.h"
 
@@ -201,7 +202,7 @@ std::vector<ShardBlocks> shards_of(const model::Architecture& architecture,
   std::vector<ShardBlocks> shards;
   for (int rank = 0; rank < topology.size(); ++rank) {
     const graph::Coordinate at = topology.coordinate(rank);
-    ShardBlocks shard{.worker = layout.workers[static_cast<size_t>(rank)], .blocks = {}};
+    ShardBlocks shard{.worker = layout.workers[base::index(rank)], .blocks = {}};
     const model::ParameterTable table =
         model::parameter_table(architecture, {at.pipe, layout.pipe, at.tensor, layout.tensor});
     for (const model::ParameterSpec& spec : table.parameters) {

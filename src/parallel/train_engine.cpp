@@ -8,6 +8,7 @@
 
 #include "orrery/base/error.h"
 #include "orrery/base/fault.h"
+#include "orrery/base/index.h"
 #include "orrery/base/log.h"
 #include "orrery/base/text.h"
 #include "orrery/data/partition.h"
@@ -97,8 +98,8 @@ TrainEngine::Totals TrainEngine::forward_backward(const data::SequenceBatch& min
     tokens.push_back(model::pack_tokens(part.at("packed_input_ids"), lengths.flat()));
   }
   train_micro_batches(decoder_, tokens, [&](int i, const at::Tensor& output) {
-    const model::PackedTokens& packed = tokens[static_cast<size_t>(i)];
-    const LossResult result = loss(packed, output, parts[static_cast<size_t>(i)]);
+    const model::PackedTokens& packed = tokens[base::index(i)];
+    const LossResult result = loss(packed, output, parts[base::index(i)]);
     ORRERY_ASSERT(result.watched.size() == n_watched, "a watched number for each ceiling");
     own.loss += base::fault_value("train.loss", result.loss_sum.item<double>());
     own.tokens += static_cast<double>(packed.size());

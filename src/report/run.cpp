@@ -10,6 +10,7 @@
 
 #include "orrery/base/error.h"
 #include "orrery/base/file.h"
+#include "orrery/base/index.h"
 #include "orrery/base/json.h"
 #include "orrery/base/text.h"
 #include "orrery/config/document.h"
@@ -51,7 +52,7 @@ void Curve::put(int64_t step, double value) {
   const auto place = std::lower_bound(steps.begin(), steps.end(), step);
   const auto index = place - steps.begin();
   if (*place == step) {
-    values[static_cast<size_t>(index)] = value;
+    values[base::index(index)] = value;
     return;
   }
   steps.insert(place, step);

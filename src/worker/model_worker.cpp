@@ -11,6 +11,7 @@
 #include "orrery/base/clock.h"
 #include "orrery/base/error.h"
 #include "orrery/base/fault.h"
+#include "orrery/base/index.h"
 #include "orrery/base/json.h"  // reported values
 #include "orrery/base/overload.h"
 #include "orrery/base/text.h"
@@ -175,7 +176,7 @@ metrics::TraceArguments ModelWorker::trace_arguments(const comm::Request& reques
 
 ModelWorker::HostedCall& ModelWorker::hosted_call(int call) {
   ORRERY_ASSERT(call >= 0 && static_cast<size_t>(call) < calls_.size(), "call out of range");
-  HostedCall* const hosted = calls_[static_cast<size_t>(call)].get();
+  HostedCall* const hosted = calls_[base::index(call)].get();
   ORRERY_ASSERT(hosted != nullptr, "the call has no shard on this worker");
   return *hosted;
 }
@@ -306,7 +307,7 @@ void ModelWorker::load(const comm::Request& request, comm::Reply& reply) {
   const auto by_dataset = [&](const std::vector<data::RowRef>& rows, size_t dataset) {
     std::pair<std::vector<int64_t>, std::vector<data::SampleId>> chosen;
     for (const data::RowRef& row : rows) {
-      if (job_.training.at(static_cast<size_t>(row.dataset)) != static_cast<int>(dataset)) continue;
+      if (job_.training.at(base::index(row.dataset)) != static_cast<int>(dataset)) continue;
       chosen.first.push_back(row.row);
       chosen.second.push_back(row.id);
     }

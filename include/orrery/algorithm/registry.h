@@ -32,7 +32,7 @@ struct InterfaceSignature {
   std::vector<std::string> optional_inputs;
   std::vector<std::string> outputs;
   ModelNeed model = ModelNeed::kLanguageModel;
-  std::vector<std::string> evaluates = {};  ///< train_step: kinds of data sets
+  std::vector<config::DatasetKind> evaluates = {};  ///< train_step: kinds of data sets
   /// Scores by comparing with the key answers, which no record may lack then.
   bool compares_answers = false;
   /// Reads other keys as well, whatever their names: its options say which.

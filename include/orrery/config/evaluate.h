@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "orrery/config/dataset_kind.h"
 #include "orrery/config/field.h"
 
 namespace orrery::config {
@@ -140,7 +141,7 @@ struct EvaluationSet {
   /// Names of the rewards, without weights: judge, format.
   std::vector<std::string> reward_names() const;
   /// Of a data set of that kind, the metrics that keep_best may name; those of `by` apart.
-  std::vector<std::string> metrics_to_keep(std::string_view kind) const;
+  std::vector<std::string> metrics_to_keep(std::optional<DatasetKind> kind) const;
 };
 
 /// What keep_best names. Example: {.set = "math500", .metric = "pass@8"}

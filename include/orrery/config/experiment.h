@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "orrery/config/dataset_kind.h"
 #include "orrery/config/evaluate.h"
 #include "orrery/config/field.h"
 #include "orrery/config/schema.h"  // Option, Position
@@ -211,6 +212,8 @@ struct DatasetConfig {
   double weight = 0;
   std::string on_bad_record = "fail";
 
+  bool is(DatasetKind wanted) const { return kind == config::name(wanted); }
+
   template <class Visitor>
   static void visit_fields(Visitor& field) {
     using C = DatasetConfig;
@@ -224,7 +227,7 @@ struct DatasetConfig {
           "prompts: prompts and reference answers; completions: prompts with answers to learn; "
           "preferences: prompts with a better and a worse answer; labelled: prompts with an answer "
           "that is good or bad",
-          one_of({"prompts", "completions", "preferences", "labelled"}).on_resume(Resume::kNever));
+          one_of(dataset_kind_names()).on_resume(Resume::kNever));
     field(&C::prompt_field, "prompt_field", "field of the prompt", anything());
     field(&C::answer_field, "answer_field", "field of the reference answer", anything());
     field(&C::completion_field, "completion_field",

@@ -37,7 +37,6 @@
 namespace orrery::data {
 
 class RowReader;
-enum class RecordKind : uint8_t;
 
 /// Name under which a sample says where it comes from, as a JSON object: {"line":12,"id":"a7"}, the
 /// line of its data file (of a pre-tokenized dataset: the number of the record) from 1 and, of
@@ -75,7 +74,7 @@ class Dataset {
   struct Facts {
     std::string path;
     int64_t n_rows = 0;
-    RecordKind kind = {};
+    config::DatasetKind kind = {};
     std::string id_field;  // empty: records have no id
   };
   Dataset(Facts facts, std::unique_ptr<RowReader> reader);

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "orrery/base/index.h"
 #include "orrery/config/experiment.h"  // DatasetConfig
 #include "orrery/data/record_needs.h"
 #include "orrery/data/rejected_records.h"
@@ -35,10 +36,10 @@ class JsonlIndex {
   const std::string& path() const { return path_; }
   int64_t n_rows() const { return static_cast<int64_t>(offsets_.size()); }
   /// First byte and number of bytes of a row's line, without its line end. Row in [0, n_rows).
-  int64_t offset(int64_t row) const { return offsets_[static_cast<std::size_t>(row)]; }
-  int32_t size_bytes(int64_t row) const { return sizes_[static_cast<std::size_t>(row)]; }
+  int64_t offset(int64_t row) const { return offsets_[base::index(row)]; }
+  int32_t size_bytes(int64_t row) const { return sizes_[base::index(row)]; }
   /// Line number in the file, from 1.
-  int64_t line(int64_t row) const { return lines_[static_cast<std::size_t>(row)]; }
+  int64_t line(int64_t row) const { return lines_[base::index(row)]; }
 
   int64_t file_size_bytes() const { return file_size_bytes_; }
   /// A hash of the usable records in their order: equal for equal data, wherever the file is.

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "orrery/base/index.h"
 #include "orrery/config/experiment.h"  // DatasetConfig
 #include "orrery/data/record_needs.h"
 #include "orrery/data/rejected_records.h"
@@ -36,9 +37,7 @@ class TokenIndex {
   const std::string& path() const { return path_; }
   int64_t n_rows() const { return n_rows_; }
   /// The number of a row's record in the file, from 0. Row in [0, n_rows).
-  int64_t record(int64_t row) const {
-    return records_.empty() ? row : records_[static_cast<std::size_t>(row)];
-  }
+  int64_t record(int64_t row) const { return records_.empty() ? row : records_[base::index(row)]; }
   int64_t file_size_bytes() const { return file_size_bytes_; }
   /// A hash of the usable records in their order and of the table of tokens.
   uint64_t fingerprint() const { return fingerprint_; }

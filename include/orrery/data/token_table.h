@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "orrery/base/index.h"
 #include "orrery/data/tokenizer.h"
 
 namespace orrery::data {
@@ -37,7 +38,7 @@ class TokenTable final : public Tokenizer {
   /// An id that is no special token and has no text: tools/tokenize.py leaves those without a token
   /// so.
   bool has_token(int32_t id) const override {
-    return parts_.is_special[static_cast<std::size_t>(id)] || !bytes_of(id).empty();
+    return parts_.is_special[base::index(id)] || !bytes_of(id).empty();
   }
   int32_t bos_id() const override { return parts_.bos; }
   int32_t eos_id() const override { return parts_.eos.front(); }

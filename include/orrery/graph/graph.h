@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "orrery/base/index.h"
 #include "orrery/config/experiment.h"
 #include "orrery/config/load.h"  // config::Problem
 #include "orrery/graph/call.h"
@@ -41,7 +42,7 @@ class Graph {
   explicit Graph(std::vector<Call> calls);
 
   const std::vector<Call>& calls() const { return calls_; }
-  const Call& call(int index) const { return calls_.at(static_cast<size_t>(index)); }
+  const Call& call(int index) const { return calls_.at(base::index(index)); }
   int size() const { return static_cast<int>(calls_.size()); }
   /// Index of the call of that name, or -1.
   int find(std::string_view name) const;
@@ -49,11 +50,9 @@ class Graph {
   /// By producer, then by consumer.
   const std::vector<Edge>& edges() const { return edges_; }
   /// Producers of the call's inputs, in the order of the keys that they give first.
-  const std::vector<int>& parents(int call) const { return parents_.at(static_cast<size_t>(call)); }
+  const std::vector<int>& parents(int call) const { return parents_.at(base::index(call)); }
   /// Consumers of the call's outputs, ascending.
-  const std::vector<int>& children(int call) const {
-    return children_.at(static_cast<size_t>(call));
-  }
+  const std::vector<int>& children(int call) const { return children_.at(base::index(call)); }
   /// All calls that depend on this one, depth first.
   std::vector<int> all_successors(int call) const;
   /// Generations: level = longest distance from a source. Calls of a level do not depend on each

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "orrery/base/index.h"
 #include "orrery/comm/message.h"  // RequestKind
 #include "orrery/graph/graph.h"
 #include "orrery/master/key_table.h"
@@ -27,10 +28,10 @@ struct CallFacts {
 
   int data_size() const { return static_cast<int>(group_workers.size()); }
   int head_worker(int data) const {
-    return workers[static_cast<size_t>(head_ranks[static_cast<size_t>(data)])];
+    return workers[static_cast<size_t>(head_ranks[base::index(data)])];
   }
   bool is_head(int rank) const {
-    return head_ranks[static_cast<size_t>(data_rank[static_cast<size_t>(rank)])] == rank;
+    return head_ranks[static_cast<size_t>(data_rank[base::index(rank)])] == rank;
   }
 };
 

@@ -7,6 +7,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "orrery/base/index.h"
+
 namespace orrery::master {
 
 class KeyTable {
@@ -15,7 +17,7 @@ class KeyTable {
   int intern(std::string_view name);
   /// Number of `name`, or -1. Local.
   int find(std::string_view name) const;
-  const std::string& name(int key) const { return names_.at(static_cast<size_t>(key)); }
+  const std::string& name(int key) const { return names_.at(base::index(key)); }
   int size() const { return static_cast<int>(names_.size()); }
 
  private:

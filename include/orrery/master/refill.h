@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "orrery/base/index.h"
 #include "orrery/data/batch_metadata.h"
 #include "orrery/data/data_order.h"
 #include "orrery/data/row_ref.h"
@@ -81,7 +82,7 @@ class Refill {
 
   const RefillOptions& options() const { return options_; }
   int reward_call() const { return reward_call_; }
-  bool is_judging(int call) const { return judging_[static_cast<size_t>(call)]; }
+  bool is_judging(int call) const { return judging_[base::index(call)]; }
   const DynamicSampling& rule() const { return rule_; }
 
   /// A step begins. `steps_done`: before it.

@@ -11,6 +11,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "orrery/base/index.h"
 #include "orrery/data/sample_id.h"
 
 namespace orrery::master {
@@ -41,12 +42,10 @@ class SequenceBuffer {
   /// row. Local.
   void amend(std::span<const int> rows, std::span<const int> keys);
 
-  bool is_ready(int call) const {
-    return n_ready(call) >= readers_[static_cast<size_t>(call)].n_seqs;
-  }
+  bool is_ready(int call) const { return n_ready(call) >= readers_[base::index(call)].n_seqs; }
   /// Samples that have all keys of `call` and were not read by it.
   int64_t n_ready(int call) const {
-    const ReadyList& list = ready_[static_cast<size_t>(call)];
+    const ReadyList& list = ready_[base::index(call)];
     return static_cast<int64_t>(list.entries.size() - list.head);
   }
   /// Birth of the youngest sample that take(call, n) would return; nothing while there are not so
@@ -69,8 +68,8 @@ class SequenceBuffer {
 
   int size() const { return n_used_; }
   int capacity() const { return static_cast<int>(ids_.size()); }
-  data::SampleId id(int row) const { return ids_[static_cast<size_t>(row)]; }
-  int64_t birth(int row) const { return births_[static_cast<size_t>(row)]; }
+  data::SampleId id(int row) const { return ids_[base::index(row)]; }
+  int64_t birth(int row) const { return births_[base::index(row)]; }
   bool is_used(int row) const;
   bool has_key(int row, int key) const;
 
@@ -86,7 +85,7 @@ class SequenceBuffer {
   };
 
   void forget_ready(int call, int row);
-  int64_t n_seqs(int call) const { return readers_[static_cast<size_t>(call)].n_seqs; }
+  int64_t n_seqs(int call) const { return readers_[base::index(call)].n_seqs; }
   void empty_row(int row);
   int lowest_empty_row();
   void push_ready(int call, int row);

@@ -8,6 +8,8 @@
 #include <span>
 #include <vector>
 
+#include "orrery/base/index.h"
+
 namespace orrery::master {
 
 /// A set of workers as bits, as many words as the tracker's sets.
@@ -47,7 +49,7 @@ class StorageTracker {
   /// Bits of the workers that hold it, [n_words()]; empty for a key that was never added.
   std::span<const uint64_t> holders(int slot, int key) const;
   bool knows(int key) const {
-    return key >= 0 && key < n_keys() && !columns_[at(key)].owner.empty();
+    return key >= 0 && key < n_keys() && !columns_[base::index(key)].owner.empty();
   }
 
   /// By worker: those of `slots` of which it holds any key, in the order of `slots`.
@@ -63,7 +65,6 @@ class StorageTracker {
     std::vector<uint64_t> holders;  // [slot][word]
     std::vector<int> owner;         // by slot, -1: none; empty: key never seen
   };
-  static size_t at(int index) { return static_cast<size_t>(index); }
   Column& column(int key);
 
   int n_workers_ = 0;

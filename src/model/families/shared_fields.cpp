@@ -4,6 +4,8 @@
 #include <cmath>      // log
 #include <vector>
 
+#include "orrery/base/index.h"
+
 namespace orrery::model {
 
 using nlohmann::json;
@@ -260,7 +262,7 @@ void read_qwen_experts(ConfigReader& reader, const ExpertDefaults& defaults, Arc
     for (size_t i = 0; is_list && i < dense->size(); ++i) {
       const auto layer = (*dense)[i].get<int64_t>();
       if (layer >= 0 && layer < static_cast<int64_t>(layers.size()))
-        layers[static_cast<size_t>(layer)] = false;
+        layers[base::index(layer)] = false;
     }
   }
   const bool any = std::find(layers.begin(), layers.end(), true) != layers.end();

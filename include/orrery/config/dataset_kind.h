@@ -1,0 +1,26 @@
+// What records of a data set hold.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace orrery::config {
+
+/// The numbers are in pre-tokenized files.
+enum class DatasetKind : uint8_t {
+  kPrompts = 0,      // prompts and reference answers
+  kCompletions = 1,  // prompts with answers to learn
+  kPreferences = 2,  // prompts with a better and a worse answer
+  kLabelled = 3,     // prompts with an answer that is good or bad
+};
+
+/// As configurations have it: prompts, completions, preferences, labelled.
+std::string_view name(DatasetKind kind);
+std::vector<std::string> dataset_kind_names();
+/// None: no kind has that name.
+std::optional<DatasetKind> dataset_kind_named(std::string_view name);
+
+}  // namespace orrery::config
