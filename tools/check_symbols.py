@@ -207,9 +207,10 @@ def source_of(path):
     return re.sub(r".*?src/(\w+)/CMakeFiles/[^/]+/(.*)\.o", r"src/\1/\2", str(path))
 
 
-def unreached(build):
-    # Without what was compiled from sources that are gone, or made by a generator.
-    paths = sorted(p for p in (build / "src").glob("*/CMakeFiles/orrery_*.dir/**/*.o") if (ROOT / source_of(p)).exists())
+def unreached(build, root=None):
+    """root: leaves out what was compiled from sources that are gone from there, or made by a generator."""
+    paths = sorted(p for p in (build / "src").glob("*/CMakeFiles/orrery_*.dir/**/*.o")
+                   if root is None or (root / source_of(p)).exists())
     mains = sorted((build / "CMakeFiles" / "orrery.dir" / "src").glob("*.o"))
     if not paths or not mains:
         print(f"no objects of the program in {build}: build `orrery` first", file=sys.stderr)
@@ -233,7 +234,7 @@ def unreached(build):
 
 def main():
     build = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "build" / "dev")
-    dead, n_alive = unreached(build)
+    dead, n_alive = unreached(build, ROOT)
     status = 0
     rules = allowed()
     used = set()

@@ -70,7 +70,7 @@ TEST(HfDirectory, RefusesADirectoryThatCannotBeWritten) {
   directory.write("file", "no directory");
 
   EXPECT_THROW(save_hf(directory.path() / "file" / "model", small_decoder("llama", at::kFloat)),
-               CheckpointError);
+               OutputError);
 }
 
 class Tampered : public testing::Test {
