@@ -14,17 +14,26 @@ needs: pip install transformers (it brings tokenizers, numpy and safetensors; to
 import argparse
 import json
 import pathlib
-
-import numpy
-from safetensors.numpy import save_file
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen2Config
+import sys
 
 PIECES = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
           r"|\s+(?!\S)|\s+")
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 TEMPLATE = ("{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
             "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
+
+
+def import_packages():
+    """For all functions here; what is missing is said in a line."""
+    global numpy, save_file, AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+    global GenerationConfig, PreTrainedTokenizerFast, Qwen2Config
+    try:
+        import numpy
+        from safetensors.numpy import save_file
+        from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+        from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen2Config
+    except ImportError as error:
+        sys.exit(f"make_small_model.py: {error}; pip install transformers")
 
 
 def texts_of(path):
@@ -82,6 +91,7 @@ def main():
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--hidden-size", type=int, default=128)
     arguments = parser.parse_args()
+    import_packages()
     tokenizer = tokenizer_of(texts_of(arguments.data), arguments.vocab_size)
     end, pad = tokenizer.token_to_id("<|im_end|>"), tokenizer.token_to_id("<|endoftext|>")
     config = Qwen2Config(

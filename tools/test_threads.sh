@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the tests of what has threads (log, groups of ranks, watchdog, background writers, prefetch) under the
+# Runs the tests of what has threads (groups of ranks, watchdog, background writers, prefetch) under the
 # thread sanitizer.
 #
 #   tools/test_threads.sh [CTEST ARGUMENT...]

@@ -5,12 +5,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>  // any_of, min
 #include <cstdlib>
 #include <optional>
 #include <string_view>
 
-#include "orrery/base/file.h"  // FileDescriptor
 #include "orrery/base/launcher.h"
+#include "orrery/base/posix_file.h"  // FileDescriptor
 #include "orrery/base/text.h"
 
 namespace orrery::base {
@@ -35,14 +36,22 @@ bool is_pipe(int descriptor) {
   return ::fstat(descriptor, &status) == 0 && S_ISFIFO(status.st_mode);
 }
 
+/// Whether this mpirun writes something else than what its ranks write, or elsewhere.
+bool changes_output(const Launcher& mpirun) {
+  return std::any_of(mpirun.words.begin(), mpirun.words.end(), [](std::string_view word) {
+    word.remove_prefix(std::min(word.find_first_not_of('-'), word.size()));
+    return word == "tag-output" || word == "timestamp-output" || word == "output-filename";
+  });
+}
+
 /// None where there is no terminal.
 FileDescriptor open_terminal() {
-  constexpr int kFlags = O_WRONLY | O_NOCTTY | O_CLOEXEC;
+  constexpr int kFlags = O_WRONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC;  // a pipe may have no reader
   if (::isatty(STDERR_FILENO) != 0) {
     return FileDescriptor(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
   }
   const std::optional<Launcher> mpirun = is_pipe(STDERR_FILENO) ? launcher() : std::nullopt;
-  if (!mpirun) return FileDescriptor();
+  if (!mpirun || changes_output(*mpirun)) return FileDescriptor();
   FileDescriptor terminal(::open(concat("/proc/", mpirun->pid, "/fd/2").c_str(), kFlags));
   if (terminal && ::isatty(terminal.get()) == 0) return FileDescriptor();
   return terminal;

@@ -40,9 +40,12 @@ std::string shown(const fs::path& path, const fs::path& here) {
 }  // namespace
 
 std::string launcher_text(const std::vector<std::string>& words, const std::string& program) {
-  const auto found = std::find_if(words.begin(), words.end(), [&](const std::string& word) {
-    return fs::path(word).filename() == fs::path(program).filename();
-  });
+  auto found = std::find(words.begin(), words.end(), program);
+  if (found == words.end()) {
+    found = std::find_if(words.begin(), words.end(), [&](const std::string& word) {
+      return fs::path(word).filename() == fs::path(program).filename();
+    });
+  }
   if (found == words.end()) return "";
   std::vector<std::string> before(words.begin(), found);
   for (size_t i = 1; i < before.size(); ++i) {

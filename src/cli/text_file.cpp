@@ -194,11 +194,13 @@ void JsonLists::integers(std::span<const int64_t> values) { add(base::json_line(
 
 void JsonLists::rows(std::span<const double> values, int64_t n_columns) {
   count(values);
-  json rows = json::array();
+  // Row by row: logits of a long sequence are large enough without a second form of them.
+  std::string text = "[";
   for (size_t begin = 0; begin < values.size(); begin += static_cast<size_t>(n_columns)) {
-    rows.push_back(values.subspan(begin, static_cast<size_t>(n_columns)));
+    if (begin > 0) text += ',';
+    text += base::json_line(json(values.subspan(begin, static_cast<size_t>(n_columns))));
   }
-  add(base::json_line(rows));
+  add(text + "]");
 }
 
 std::string JsonLists::take() { return std::move(text_) + "]}\n"; }

@@ -270,8 +270,8 @@ void TrainingLog::on_finish(const master::FinishReport& report) {
     progress_.message(base::concat(
         "stopped as asked: step ", report.steps_done, " is whole and its checkpoint written to ",
         directory_.checkpoints().string(), "; the same command goes on from there"));
+    return;
   }
-  if (report.reason == master::StopReason::kStopRequested) return;
   const std::string reason = watch_learning_.reason_of_no_update();
   if (!reason.empty()) {
     throw CallError(reason, {.expected = "at least one update in the run",

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "json_record.h"  // config::DatasetKind
+#include "orrery/config/dataset_kind.h"
 #include "orrery/config/experiment.h"
 #include "orrery/data/dataset_index.h"
 #include "orrery/data/tokenizer.h"

@@ -11,8 +11,8 @@
 #include <string>
 #include <vector>
 
-#include "json_record.h"       // config::DatasetKind
 #include "orrery/base/file.h"  // PosixFile
+#include "orrery/config/dataset_kind.h"
 #include "orrery/data/token_table.h"
 
 namespace orrery::data {

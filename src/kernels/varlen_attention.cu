@@ -12,7 +12,7 @@ void check_head_dim(const AttentionShape& shape) {
   throw ShapeError("attention on a GPU",
                    {.expected = "a head_dim of at most " + std::to_string(blocks::kMostHeadNumbers),
                     .got = std::to_string(shape.head_dim),
-                    .advice = "run this model on CPUs (experiment.device = cpu)"});
+                    .advice = "compute this model on CPUs"});
 }
 
 }  // namespace

@@ -11,8 +11,6 @@
 
 namespace orrery::master {
 
-namespace {}  // namespace
-
 bool Dispatcher::evaluate_now() {
   if (options_.evaluate.sets.empty() || evaluated_at_ == steps_done_) return false;
   evaluated_at_ = steps_done_;

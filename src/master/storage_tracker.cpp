@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "orrery/base/error.h"
+#include "orrery/base/index.h"
 #include "orrery/base/text.h"
 
 namespace orrery::master {

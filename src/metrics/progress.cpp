@@ -12,6 +12,8 @@ namespace orrery::metrics {
 
 namespace {
 
+constexpr int kRecordColumns = 80;  // where no terminal says how wide it is
+
 /// Three significant digits without trailing zeros: 1.23, 0.5, 1.2e-05, nan.
 std::string number_text(double value) {
   char text[32];
@@ -60,7 +62,7 @@ void Progress::end_line() {
 void Progress::step_done(const StepProgress& step) {
   const std::chrono::steady_clock::time_point now = clock_();
   remaining_.step_done(step.step, now, RemainingTime::Seconds(step.seconds));
-  const std::string text = line(step);
+  const std::string text = line(step, kRecordColumns);
   const bool is_last = step.step == options_.limits.total_steps;
   if (is_last || !last_plain_ || now - *last_plain_ >= options_.plain_interval) {
     last_plain_ = now;
@@ -69,7 +71,7 @@ void Progress::step_done(const StepProgress& step) {
   } else {
     waiting_ = text;
   }
-  if (options_.style == ProgressStyle::kTerminal) show(text);
+  if (options_.style == ProgressStyle::kTerminal) show(line(step, options_.columns()));
 }
 
 void Progress::write_plain(const std::string& text) {
@@ -97,8 +99,8 @@ void Progress::finish() {
   end_line();
 }
 
-std::string Progress::line(const StepProgress& step) const {
-  const auto room = static_cast<size_t>(std::max(options_.columns() - 1, 1));
+std::string Progress::line(const StepProgress& step, int columns) const {
+  const auto room = static_cast<size_t>(std::max(columns - 1, 1));
   std::string text = options_.unit + " " + std::to_string(step.step);
   if (options_.limits.total_steps > 0) text += "/" + std::to_string(options_.limits.total_steps);
 

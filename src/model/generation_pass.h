@@ -39,7 +39,7 @@ class GenerationPass {
   void run(const GenerationInput& input, PagePool& pages);
   /// logits [S, V], of the host: those after the last token of each sequence of the pass that was
   /// just run. Written on the last stage only, with the same bits on all tensor ranks. Collective
-  /// likewise. On a GPU the one place of a pass that waits for it.
+  /// likewise. On a GPU the one place of a pass that waits for it, but for the choice of experts.
   void compute_logits(at::Tensor& logits);
 
  private:

@@ -5,10 +5,10 @@
 // Private to src/model.
 //
 // Rows are one behind another unless said otherwise; an undefined tensor is one that is not there,
-// or not wanted. Local and allocating nothing of a matrix's size, but where it says collective.
-// Shape letters: N rows, T packed tokens, S sequences, H hidden, V own vocabulary, Q query heads, K
-// key and value heads, D head_dim, F = (Q + 2 K) D, I hidden units of an MLP, E experts, G experts
-// of a token.
+// or not wanted. Local, but where it says collective; on CPUs allocating nothing of a matrix's
+// size. Shape letters: N rows, T packed tokens, S sequences, H hidden, V own vocabulary, Q query
+// heads, K key and value heads, D head_dim, F = (Q + 2 K) D, I hidden units of an MLP, E experts, G
+// experts of a token.
 #pragma once
 
 #include <ATen/core/Tensor.h>

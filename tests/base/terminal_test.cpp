@@ -6,7 +6,7 @@
 
 #include <cstdlib>
 
-#include "orrery/base/file.h"
+#include "orrery/base/posix_file.h"  // FileDescriptor
 
 namespace orrery::base {
 namespace {

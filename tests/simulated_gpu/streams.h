@@ -49,8 +49,8 @@ void enqueue_each(Stream stream, std::string name, Start start);
 /// Work that is done when it returns.
 void launch(Stream stream, std::string name, std::function<void()> work);
 
-/// Throws StreamError where the stream is being captured.
 void drain(Stream stream);  // runs what the stream has; the program waits for nothing
+/// Throws StreamError where the stream is being captured.
 void synchronize(Stream stream);
 void synchronize_device(int device);
 bool is_idle(Stream stream);  ///< runs one task at most first

@@ -60,6 +60,7 @@ if(NOT EXISTS ${ORRERY_TEST_EXECUTABLE})
   add_test(${ORRERY_TEST_FOLDER}.not_built ${ORRERY_TEST_EXECUTABLE})  # not found, so a failure
 else()
   if(${ORRERY_TEST_EXECUTABLE} IS_NEWER_THAN ${orrery_tests}
+     OR ${ORRERY_TEST_SETTINGS} IS_NEWER_THAN ${orrery_tests}
      OR ${CMAKE_CURRENT_LIST_FILE} IS_NEWER_THAN ${orrery_tests})
     orrery_write_tests(${orrery_tests})
   endif()

@@ -318,7 +318,8 @@ def convert(args):
         for part in parts:
             part.partial.replace(part.path)
         if args.config:
-            report.write_configuration(args.out.with_suffix(".cfg"))
+            name = args.out.stem if args.out.suffix in (".h5", ".hdf5") else args.out.name
+            report.write_configuration(args.out.with_name(name + ".cfg"))
     finally:
         for part in parts:
             part.discard()

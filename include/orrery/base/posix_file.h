@@ -1,6 +1,7 @@
 // An open file of the operating system: opens with the flags that are right for this program, goes
-// on where a signal interrupted, closes. What goes wrong shows in the result, and errno says why:
-// every caller has its own error for it. Local; one thread at a time, but for read_at().
+// on reading and writing where a signal interrupted, closes. What goes wrong shows in the result,
+// and errno says why: every caller has its own error for it. Local; one thread at a time, but for
+// read_at().
 #pragma once
 
 #include <cstddef>

@@ -9,12 +9,11 @@
 
 namespace orrery::config {
 
-/// The numbers are in pre-tokenized files.
 enum class DatasetKind : uint8_t {
-  kPrompts = 0,      // prompts and reference answers
-  kCompletions = 1,  // prompts with answers to learn
-  kPreferences = 2,  // prompts with a better and a worse answer
-  kLabelled = 3,     // prompts with an answer that is good or bad
+  kPrompts,      // prompts and reference answers
+  kCompletions,  // prompts with answers to learn
+  kPreferences,  // prompts with a better and a worse answer
+  kLabelled,     // prompts with an answer that is good or bad
 };
 
 /// As configurations have it: prompts, completions, preferences, labelled.

@@ -30,8 +30,8 @@ struct ProgressOptions {
   int64_t total_epochs = 0;  ///< 0 = no limit
   ProgressStyle style = ProgressStyle::kPlain;
   std::chrono::milliseconds plain_interval{60'000};
-  /// Lines are shorter than this, a wrapped line cannot be rewritten. Asked for every line: windows
-  /// change their size.
+  /// Of a terminal, whose lines are shorter: a wrapped line cannot be rewritten. Asked for every
+  /// line, windows change their size. Elsewhere lines are for 80 columns.
   std::function<int()> columns = [] { return 80; };
   /// Gets what kPlain shows, whatever the style: for a log file. Empty: nothing is recorded.
   std::function<void(std::string_view line)> record = {};
@@ -73,7 +73,7 @@ class Progress {
 
   /// The line for a step without any control characters:
   /// `step 12/300 reward 0.5 entropy 1.23 1.2k tokens/s 3m05s left 2.0 s a step epoch 1`.
-  std::string line(const StepProgress& step) const;
+  std::string line(const StepProgress& step, int columns) const;
 
  private:
   void write_plain(const std::string& text);

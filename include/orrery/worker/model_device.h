@@ -23,14 +23,14 @@ struct DeviceFacts {
 };
 
 /// Worker i of a node takes its GPU i. A machine without GPUs computes on its CPU, and so does this
-/// version everywhere: its decoder has no code for GPUs yet.
+/// version everywhere: losses, samples and checkpoints are the host's yet.
 /// Pure. Throws CallError when there are GPUs, but fewer than workers: NCCL refuses to share one.
 ModelDevice choose_model_device(const DeviceFacts& facts);
 
 /// The same for this process.
 ModelDevice model_device_of(int local_worker);
 
-/// Whether model::Decoder computes on GPUs. The one line to change when it does.
+/// Whether workers give their models a GPU.
 inline constexpr bool kModelsRunOnGpus = false;
 
 /// `workers`, made for CPUs, as the group of these tensors: itself, or the same ranks over NCCL.
