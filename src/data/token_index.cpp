@@ -5,6 +5,7 @@
 #include <optional>
 #include <utility>  // move
 
+#include "json_record.h"        // record_kind
 #include "orrery/base/error.h"  // ConfigError
 #include "orrery/base/hash.h"
 #include "orrery/base/index.h"
