@@ -5,6 +5,7 @@
 #include <chrono>
 #include <sstream>
 #include <string>
+#include <utility>  // pair
 #include <vector>
 
 namespace orrery::metrics {
@@ -41,31 +42,37 @@ TEST(Progress, LineShowsValuesRateAndRemainingTimeWithin80Columns) {
   EXPECT_EQ(out.str(), "step 1/11 reward 0.5 accuracy 0.61 entropy 1.25 1.5k tokens/s 20 s left\n");
 }
 
-TEST(Progress, LineOfAWideTerminalHasTheDetailsBehindWhatMatters) {
+/// What a terminal of so many columns shows of the first of 11 steps, and what is recorded of it.
+std::pair<std::string, std::string> first_line(int columns) {
   TestClock clock;
   std::ostringstream out;
-  Progress progress(
-      {.limits = {.total_steps = 11}, .total_epochs = 3, .columns = [] { return 200; }}, out,
-      clock.read());
+  std::string recorded;
+  Progress progress({.limits = {.total_steps = 11},
+                     .total_epochs = 3,
+                     .style = ProgressStyle::kTerminal,
+                     .columns = [columns] { return columns; },
+                     .record = [&](std::string_view line) { recorded = line; }},
+                    out, clock.read());
   clock.now += 2s;
-
   progress.step_done(step_at(1));
+  return {out.str(), recorded};
+}
 
-  EXPECT_EQ(out.str(),
-            "step 1/11 reward 0.5 accuracy 0.61 entropy 1.25 1.5k tokens/s 20 s left approx_kl "
-            "1.2e-05 loss -0.25 2.0 s a step epoch 1/3\n");
+TEST(Progress, LineOfAWideTerminalHasTheDetailsBehindWhatMatters) {
+  EXPECT_EQ(first_line(200).first,
+            "\rstep 1/11 reward 0.5 accuracy 0.61 entropy 1.25 1.5k tokens/s 20 s left approx_kl "
+            "1.2e-05 loss -0.25 2.0 s a step epoch 1/3\x1b[K");
 }
 
 TEST(Progress, LineOfANarrowTerminalLeavesOutWhatMattersLess) {
-  TestClock clock;
-  std::ostringstream out;
-  Progress progress({.limits = {.total_steps = 11}, .columns = [] { return 60; }}, out,
-                    clock.read());
-  clock.now += 2s;
+  EXPECT_EQ(first_line(60).first,
+            "\rstep 1/11 reward 0.5 accuracy 0.61 1.5k tokens/s 20 s left\x1b[K");
+}
 
-  progress.step_done(step_at(1));
-
-  EXPECT_EQ(out.str(), "step 1/11 reward 0.5 accuracy 0.61 1.5k tokens/s 20 s left\n");
+TEST(Progress, RecordsTheSameWhateverTheWidthOfTheTerminal) {
+  EXPECT_EQ(first_line(200).second, first_line(40).second);
+  EXPECT_EQ(first_line(40).second,
+            "step 1/11 reward 0.5 accuracy 0.61 entropy 1.25 1.5k tokens/s 20 s left");
 }
 
 TEST(Progress, PlainStyleWritesAtMostALineAMinuteAndTheLastStep) {
