@@ -9,5 +9,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 export TSAN_OPTIONS=suppressions=$PWD/tools/tsan.supp
-exec tools/build_tests.sh tsan -R '^(base|comm|worker_plain)\.|^checkpoint\.background|^data\.dataset|^metrics\.(trace|tensorboard)' \
+targets=()
+for name in base checkpoint comm data metrics worker_plain; do targets+=(--target "test_$name"); done
+exec tools/build_tests.sh tsan "${targets[@]}" \
+  -R '^(base|comm|worker_plain)\.|^checkpoint\.background|^data\.dataset|^metrics\.(trace|tensorboard)$' \
   -LE 'mpi|speed' "$@"
