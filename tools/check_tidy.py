@@ -19,6 +19,8 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 ONE_OF = 5
+TOO_NEW = re.compile(r"no type named 'source_location'")  # before Clang 16
+FINDING = re.compile(r"\[[a-z]+-(?!diagnostic)[a-z-]+.*\]$", re.MULTILINE)
 # What GCC knows and Clang does not. The precompiled header is GCC's too: in its place stands what it
 # was made of (OrreryTargets.cmake).
 GCC_ONLY = re.compile(r"-W.*|-fpch-preprocess|-fsanitize=.*|-fno-sanitize-recover=.*")
@@ -65,13 +67,16 @@ def main():
             return subprocess.run(["clang-tidy", "-p", folder, "--quiet", str(path)], text=True,
                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
-        failed = 0
+        failed = left_out = 0
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             for path, result in zip(wanted, pool.map(check, wanted)):
-                if result.returncode != 0:
+                if TOO_NEW.search(result.stdout) and not FINDING.search(result.stdout):
+                    left_out += 1
+                elif result.returncode != 0:
                     failed += 1
                     print(f"== {path.relative_to(ROOT)}\n{result.stdout}", flush=True)
-    print(f"check_tidy.py: {len(wanted)} of {len(found)} sources, {failed} with findings")
+    print(f"check_tidy.py: {len(wanted)} of {len(found)} sources, {failed} with findings, {left_out} left out: "
+          "this clang-tidy has no std::source_location")
     sys.exit(failed > 0)
 
 
