@@ -1,27 +1,16 @@
 // The operators of attention on CPUs, from the norms of its heads to its output.
 #include "cuda_operators.h"
 #include "dispatch.h"
+#include "kernel_args.h"
 #include "operators.h"
 #include "orrery/base/index.h"
 #include "orrery/kernels/decode_attention.h"
 #include "orrery/kernels/rms_norm.h"
 #include "orrery/kernels/rope.h"
-#include "orrery/kernels/varlen_attention.h"
 #include "row_norm.h"
 
 namespace orrery::model::operators {
 namespace {
-
-kernels::AttentionShape shape_of(const AttentionHeads& heads, const int32_t* cu_seqlens,
-                                 int64_t n_sequences) {
-  return {.cu_seqlens = cu_seqlens,
-          .n_sequences = n_sequences,
-          .n_heads = heads.n_heads,
-          .n_kv_heads = heads.n_kv_heads,
-          .head_dim = heads.head_dim,
-          .window = heads.window,
-          .scale = heads.scale};
-}
 
 int64_t n_sequences(const std::vector<int32_t>& cu_seqlens) {
   return static_cast<int64_t>(cu_seqlens.size()) - 1;
@@ -152,24 +141,6 @@ void write_pages(const AttentionHeads& heads, const at::Tensor& qkv, int64_t fir
   }
 }
 
-/// Packed sequences among themselves. q and k are the first columns of `qk`, v the last of qkv.
-template <class T>
-void attend_packed(const AttentionHeads& heads, const kernels::AttentionShape& shape,
-                   const at::Tensor& qk, const at::Tensor& qkv, at::Tensor& out,
-                   const at::Tensor& logsumexp) {
-  const T* q = values<T>(qk);
-  kernels::varlen_attention<T>({.shape = shape,
-                                .q = q,
-                                .k = q + heads.query_size(),
-                                .v = values<T>(qkv) + heads.query_size() + heads.kv_size(),
-                                .q_stride = qk.size(1),
-                                .k_stride = qk.size(1),
-                                .v_stride = qkv.size(1),
-                                .out = mutable_values<T>(out),
-                                .out_stride = out.size(1),
-                                .logsumexp = mutable_values<T>(logsumexp)});
-}
-
 /// One row of each of `n` sequences over its pages, from row `row` on.
 template <class T>
 void attend_pages(const AttentionHeads& heads, const PagedCache& cache, const at::Tensor& qkv,
@@ -221,8 +192,9 @@ void attend(const AttentionHeads& heads, const std::vector<int32_t>& cu_seqlens,
             const at::Tensor& logsumexp) {
   if (qkv.is_cuda()) return cuda::attend(heads, cu_seqlens, qk, qkv, out, logsumexp);
   with_type(qkv.scalar_type(), [&]<class T>() {
-    attend_packed<T>(heads, shape_of(heads, cu_seqlens.data(), n_sequences(cu_seqlens)), qk, qkv,
-                     out, logsumexp);
+    kernels::varlen_attention<T>(
+        attention_args<T>(heads, attention_shape(heads, cu_seqlens.data(), n_sequences(cu_seqlens)),
+                          qk, qkv, out, logsumexp));
   });
 }
 
@@ -232,27 +204,9 @@ void attend_backward(const AttentionHeads& heads, const std::vector<int32_t>& cu
   if (qkv.is_cuda())
     return cuda::attend_backward(heads, cu_seqlens, qk, qkv, out, logsumexp, dout, dqkv);
   with_type(qkv.scalar_type(), [&]<class T>() {
-    const T* q = values<T>(qk);
-    T* dq = mutable_values<T>(dqkv);
-    kernels::varlen_attention_backward<T>(
-        {.shape = shape_of(heads, cu_seqlens.data(), n_sequences(cu_seqlens)),
-         .q = q,
-         .k = q + heads.query_size(),
-         .v = values<T>(qkv) + heads.query_size() + heads.kv_size(),
-         .q_stride = qk.size(1),
-         .k_stride = qk.size(1),
-         .v_stride = qkv.size(1),
-         .out = values<T>(out),
-         .dout = values<T>(dout),
-         .out_stride = out.size(1),
-         .dout_stride = dout.size(1),
-         .logsumexp = values<T>(logsumexp),
-         .dq = dq,
-         .dk = dq + heads.query_size(),
-         .dv = dq + heads.query_size() + heads.kv_size(),
-         .dq_stride = dqkv.size(1),
-         .dk_stride = dqkv.size(1),
-         .dv_stride = dqkv.size(1)});
+    kernels::varlen_attention_backward<T>(attention_backward_args<T>(
+        heads, attention_shape(heads, cu_seqlens.data(), n_sequences(cu_seqlens)), qk, qkv, out,
+        logsumexp, dout, dqkv));
   });
 }
 
@@ -279,7 +233,8 @@ void attend_cached(const AttentionHeads& heads, const std::vector<int32_t>& cu_s
       end = s + 1;
       if (is_fresh(s)) {
         while (end < n && is_fresh(end)) ++end;
-        attend_packed<T>(heads, shape_of(heads, cu_seqlens.data() + s, end - s), qkv, qkv, out, {});
+        kernels::varlen_attention<T>(attention_args<T>(
+            heads, attention_shape(heads, cu_seqlens.data() + s, end - s), qkv, qkv, out, {}));
       } else if (n_rows(s) == 1) {
         while (end < n && n_rows(end) == 1 && !is_fresh(end)) ++end;
         attend_pages<T>(heads, cache, qkv, row, end - s, table, cache.n_context.data() + s, out);

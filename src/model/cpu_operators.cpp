@@ -5,9 +5,9 @@
 #include "activation_function.h"
 #include "cuda_operators.h"
 #include "dispatch.h"
+#include "kernel_args.h"
 #include "operators.h"
 #include "orrery/base/index.h"
-#include "orrery/kernels/token_log_probs.h"
 #include "routing.h"
 #include "row_norm.h"
 
@@ -187,15 +187,8 @@ void activate_backward(ActivationFunction function, at::Tensor& up, at::Tensor& 
 
 void route(at::Tensor& logits, bool normalise, at::Tensor& index, at::Tensor& weight) {
   if (logits.is_cuda()) return cuda::route(logits, normalise, index, weight);
-  with_type(logits.scalar_type(), [&]<class T>() {
-    model::route<T>({.logits = mutable_values<T>(logits),
-                     .index = index.data_ptr<int64_t>(),
-                     .weight = mutable_values<T>(weight),
-                     .n_rows = logits.size(0),
-                     .n_experts = logits.size(1),
-                     .per_token = index.size(1),
-                     .normalise = normalise});
-  });
+  with_type(logits.scalar_type(),
+            [&]<class T>() { model::route<T>(route_args<T>(logits, normalise, index, weight)); });
 }
 
 void route_backward(const at::Tensor& probabilities, const at::Tensor& index,
@@ -271,15 +264,7 @@ void token_log_probs(const at::Tensor& logits, std::span<const int64_t> targets,
                      double inverse_temperature, const TokenLogProbs& out) {
   if (logits.is_cuda()) return cuda::token_log_probs(logits, targets, inverse_temperature, out);
   with_type(logits.scalar_type(), [&]<class T>() {
-    kernels::token_log_probs<T>({.logits = values<T>(logits),
-                                 .targets = targets.data(),
-                                 .log_probs = mutable_values<T>(out.log_probs),
-                                 .target_logits = mutable_values<T>(out.target_logits),
-                                 .logsumexp = mutable_values<T>(out.logsumexp),
-                                 .entropy = mutable_values<T>(out.entropy),
-                                 .n_rows = logits.size(0),
-                                 .vocab_size = logits.size(1),
-                                 .inverse_temperature = inverse_temperature});
+    kernels::token_log_probs<T>(log_prob_args<T>(logits, targets.data(), inverse_temperature, out));
   });
 }
 
@@ -290,15 +275,8 @@ void token_log_probs_backward(at::Tensor& logits, std::span<const int64_t> targe
     return cuda::token_log_probs_backward(logits, targets, inverse_temperature, of, dlog_probs,
                                           dentropy);
   with_type(logits.scalar_type(), [&]<class T>() {
-    kernels::token_log_probs_backward<T>({.logits = mutable_values<T>(logits),
-                                          .targets = targets.data(),
-                                          .logsumexp = values<T>(of.logsumexp),
-                                          .entropy = values<T>(of.entropy),
-                                          .dlog_probs = values<T>(dlog_probs),
-                                          .dentropy = values<T>(dentropy),
-                                          .n_rows = logits.size(0),
-                                          .vocab_size = logits.size(1),
-                                          .inverse_temperature = inverse_temperature});
+    kernels::token_log_probs_backward<T>(log_prob_backward_args<T>(
+        logits, targets.data(), inverse_temperature, of, dlog_probs, dentropy));
   });
 }
 

@@ -4,9 +4,9 @@
 #include "cuda_operators.h"
 #include "cuda_tensors.h"
 #include "dispatch.h"
+#include "kernel_args.h"
 #include "orrery/kernels/decode_attention.h"
 #include "orrery/kernels/rotate_heads.h"
-#include "orrery/kernels/varlen_attention.h"
 #include "orrery/kernels/write_pages.h"
 
 namespace orrery::model::operators::cuda {
@@ -98,14 +98,10 @@ kernels::HeadsArgs<T> heads_args(const AttentionHeads& heads, const HeadNorms& n
 
 kernels::AttentionShape shape_of(const AttentionHeads& heads, const at::Tensor& cu_seqlens,
                                  int64_t n_tokens) {
-  return {.cu_seqlens = values<int32_t>(cu_seqlens),
-          .n_sequences = cu_seqlens.numel() - 1,
-          .n_tokens = n_tokens,
-          .n_heads = heads.n_heads,
-          .n_kv_heads = heads.n_kv_heads,
-          .head_dim = heads.head_dim,
-          .window = heads.window,
-          .scale = heads.scale};
+  kernels::AttentionShape shape =
+      attention_shape(heads, values<int32_t>(cu_seqlens), cu_seqlens.numel() - 1);
+  shape.n_tokens = n_tokens;
+  return shape;
 }
 
 }  // namespace
@@ -158,18 +154,9 @@ void attend(const AttentionHeads& heads, const std::vector<int32_t>& cu_seqlens,
             const at::Tensor& logsumexp) {
   const at::Tensor begins = uploaded<int32_t>(cu_seqlens, qkv);
   with_type(qkv.scalar_type(), [&]<class T>() {
-    const T* const q = values<T>(qk);
-    kernels::varlen_attention_cuda<T>({.shape = shape_of(heads, begins, qkv.size(0)),
-                                       .q = q,
-                                       .k = q + heads.query_size(),
-                                       .v = values<T>(qkv) + heads.query_size() + heads.kv_size(),
-                                       .q_stride = qk.size(1),
-                                       .k_stride = qk.size(1),
-                                       .v_stride = qkv.size(1),
-                                       .out = mutable_values<T>(out),
-                                       .out_stride = out.size(1),
-                                       .logsumexp = mutable_values<T>(logsumexp)},
-                                      stream_of(qkv));
+    kernels::varlen_attention_cuda<T>(
+        attention_args<T>(heads, shape_of(heads, begins, qkv.size(0)), qk, qkv, out, logsumexp),
+        stream_of(qkv));
   });
 }
 
@@ -178,27 +165,9 @@ void attend_backward(const AttentionHeads& heads, const std::vector<int32_t>& cu
                      const at::Tensor& logsumexp, const at::Tensor& dout, at::Tensor& dqkv) {
   const at::Tensor begins = uploaded<int32_t>(cu_seqlens, qkv);
   with_type(qkv.scalar_type(), [&]<class T>() {
-    const T* const q = values<T>(qk);
-    T* const dq = mutable_values<T>(dqkv);
     kernels::varlen_attention_backward_cuda<T>(
-        {.shape = shape_of(heads, begins, qkv.size(0)),
-         .q = q,
-         .k = q + heads.query_size(),
-         .v = values<T>(qkv) + heads.query_size() + heads.kv_size(),
-         .q_stride = qk.size(1),
-         .k_stride = qk.size(1),
-         .v_stride = qkv.size(1),
-         .out = values<T>(out),
-         .dout = values<T>(dout),
-         .out_stride = out.size(1),
-         .dout_stride = dout.size(1),
-         .logsumexp = values<T>(logsumexp),
-         .dq = dq,
-         .dk = dq + heads.query_size(),
-         .dv = dq + heads.query_size() + heads.kv_size(),
-         .dq_stride = dqkv.size(1),
-         .dk_stride = dqkv.size(1),
-         .dv_stride = dqkv.size(1)},
+        attention_backward_args<T>(heads, shape_of(heads, begins, qkv.size(0)), qk, qkv, out,
+                                   logsumexp, dout, dqkv),
         stream_of(qkv));
   });
 }

@@ -5,13 +5,12 @@
 
 #include "cuda_tensors.h"
 #include "dispatch.h"
+#include "kernel_args.h"
 #include "orrery/base/index.h"
 #include "orrery/kernels/activation.h"
 #include "orrery/kernels/column_sums.h"
 #include "orrery/kernels/indexed_rows.h"
 #include "orrery/kernels/norm_rows.h"
-#include "orrery/kernels/route_rows.h"
-#include "orrery/kernels/token_log_probs.h"
 
 namespace orrery::model::operators::cuda {
 namespace {
@@ -213,14 +212,7 @@ void activate_backward(ActivationFunction function, at::Tensor& up, at::Tensor& 
 
 void route(at::Tensor& logits, bool normalise, at::Tensor& index, at::Tensor& weight) {
   with_type(logits.scalar_type(), [&]<class T>() {
-    kernels::route_rows_cuda<T>({.logits = mutable_values<T>(logits),
-                                 .index = mutable_values<int64_t>(index),
-                                 .weight = mutable_values<T>(weight),
-                                 .n_rows = logits.size(0),
-                                 .n_experts = logits.size(1),
-                                 .per_token = index.size(1),
-                                 .normalise = normalise},
-                                stream_of(logits));
+    kernels::route_rows_cuda<T>(route_args<T>(logits, normalise, index, weight), stream_of(logits));
   });
 }
 
@@ -274,16 +266,8 @@ void token_log_probs(const at::Tensor& logits, std::span<const int64_t> targets,
                      double inverse_temperature, const TokenLogProbs& out) {
   const at::Tensor of = uploaded(targets, logits);
   with_type(logits.scalar_type(), [&]<class T>() {
-    kernels::token_log_probs_cuda<T>({.logits = values<T>(logits),
-                                      .targets = values<int64_t>(of),
-                                      .log_probs = mutable_values<T>(out.log_probs),
-                                      .target_logits = mutable_values<T>(out.target_logits),
-                                      .logsumexp = mutable_values<T>(out.logsumexp),
-                                      .entropy = mutable_values<T>(out.entropy),
-                                      .n_rows = logits.size(0),
-                                      .vocab_size = logits.size(1),
-                                      .inverse_temperature = inverse_temperature},
-                                     stream_of(logits));
+    kernels::token_log_probs_cuda<T>(
+        log_prob_args<T>(logits, values<int64_t>(of), inverse_temperature, out), stream_of(logits));
   });
 }
 
@@ -292,16 +276,10 @@ void token_log_probs_backward(at::Tensor& logits, std::span<const int64_t> targe
                               const at::Tensor& dlog_probs, const at::Tensor& dentropy) {
   const at::Tensor where = uploaded(targets, logits);
   with_type(logits.scalar_type(), [&]<class T>() {
-    kernels::token_log_probs_backward_cuda<T>({.logits = mutable_values<T>(logits),
-                                               .targets = values<int64_t>(where),
-                                               .logsumexp = values<T>(of.logsumexp),
-                                               .entropy = values<T>(of.entropy),
-                                               .dlog_probs = values<T>(dlog_probs),
-                                               .dentropy = values<T>(dentropy),
-                                               .n_rows = logits.size(0),
-                                               .vocab_size = logits.size(1),
-                                               .inverse_temperature = inverse_temperature},
-                                              stream_of(logits));
+    kernels::token_log_probs_backward_cuda<T>(
+        log_prob_backward_args<T>(logits, values<int64_t>(where), inverse_temperature, of,
+                                  dlog_probs, dentropy),
+        stream_of(logits));
   });
 }
 

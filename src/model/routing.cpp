@@ -17,7 +17,7 @@ void softmax(T* row, int64_t n) {
 }  // namespace
 
 template <class T>
-void route(const RouteArgs<T>& args) {
+void route(const kernels::RouteRowsArgs<T>& args) {
   for (int64_t row = 0; row < args.n_rows; ++row) {
     T* const p = args.logits + row * args.n_experts;
     int64_t* const index = args.index + row * args.per_token;
@@ -40,7 +40,7 @@ void route(const RouteArgs<T>& args) {
   }
 }
 
-template void route<float>(const RouteArgs<float>&);
-template void route<double>(const RouteArgs<double>&);
+template void route<float>(const kernels::RouteRowsArgs<float>&);
+template void route<double>(const kernels::RouteRowsArgs<double>&);
 
 }  // namespace orrery::model

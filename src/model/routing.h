@@ -2,22 +2,12 @@
 // choose alike. Private to src/model.
 #pragma once
 
-#include <cstdint>
+#include "orrery/kernels/route_rows.h"
 
 namespace orrery::model {
 
+/// All pointers are the host's.
 template <class T>
-struct RouteArgs {
-  T* logits = nullptr;       // [n_rows, n_experts]; probabilities on return
-  int64_t* index = nullptr;  // [n_rows, per_token] the largest first; of equal ones the lower index
-  T* weight = nullptr;       // [n_rows, per_token]
-  int64_t n_rows = 0;
-  int64_t n_experts = 0;
-  int64_t per_token = 0;
-  bool normalise = false;  // the weights of a row sum to 1
-};
-
-template <class T>
-void route(const RouteArgs<T>& args);
+void route(const kernels::RouteRowsArgs<T>& args);
 
 }  // namespace orrery::model

@@ -9,7 +9,6 @@
 
 namespace orrery::kernels {
 
-/// All pointers are the GPU's.
 template <class T>
 struct RouteRowsArgs {
   T* logits = nullptr;       // [N, E]; probabilities on return
@@ -21,7 +20,7 @@ struct RouteRowsArgs {
   bool normalise = false;  // the weights of a row sum to 1
 };
 
-/// Asynchronous on `stream`. Throws CallError.
+/// All pointers are the GPU's. Asynchronous on `stream`. Throws CallError.
 template <class T>
 void route_rows_cuda(const RouteRowsArgs<T>& args, cudaStream_t stream);
 
