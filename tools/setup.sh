@@ -59,41 +59,32 @@ if [ ${#missing[@]} -gt 0 ]; then
     apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
+# pip_into FOLDER WHAT ARGUMENTS...: what these arguments of pip install, into FOLDER, unless it is there.
+pip_into() {
+  local folder=$1 what=$2
+  shift 2
+  [ ! -f "$folder/complete" ] || return 0
+  echo "setup.sh: installing $what into $folder"
+  rm -rf "$folder" && mkdir -p "$folder"
+  local flags=(--quiet --no-compile --target "$folder")
+  # A system Python refuses pip unless told that --target leaves the system alone.
+  python3 -m pip install --help | grep -q break-system-packages && flags+=(--break-system-packages)
+  PIP_ROOT_USER_ACTION=ignore python3 -m pip install "${flags[@]}" "$@"
+  touch "$folder/complete"
+}
+
 # LibTorch is the PyPI wheel. Without its dependencies it lacks the CUDA libraries (4 GB), which the
 # CPU part does not use, except for the two small ones named here.
 torch=${prefix:-build}/deps/torch
-if [ ! -f "$torch/complete" ]; then
-  echo "setup.sh: installing LibTorch into $torch (0.5 GB)"
-  rm -rf "$torch" && mkdir -p "$torch"
-  flags=(--quiet --no-deps --no-compile --target "$torch")
-  # A system Python refuses pip unless told that --target leaves the system alone.
-  python3 -m pip install --help | grep -q break-system-packages && flags+=(--break-system-packages)
-  PIP_ROOT_USER_ACTION=ignore python3 -m pip install "${flags[@]}" \
-    torch==2.11.0 nvidia-cuda-cupti nvidia-cuda-runtime
-  touch "$torch/complete"
-fi
+pip_into "$torch" "LibTorch (0.5 GB)" --no-deps torch==2.11.0 nvidia-cuda-cupti nvidia-cuda-runtime
 
-# What tools/rewards/math_answer.py stands on. Only its own test finds it there: a job takes it from the
-# Python that it runs with.
-rewards=build/rewards
-if [ "$tests" = yes ] && [ ! -f "$rewards/complete" ]; then
-  echo "setup.sh: installing math-verify into $rewards"
-  rm -rf "$rewards" && mkdir -p "$rewards"
-  flags=(--quiet --no-compile --target "$rewards")
-  python3 -m pip install --help | grep -q break-system-packages && flags+=(--break-system-packages)
-  PIP_ROOT_USER_ACTION=ignore python3 -m pip install "${flags[@]}" math-verify==0.9.0
-  touch "$rewards/complete"
-fi
-
-# What docs/tutorial.md takes from PyPI, but torch: its test runs there with these.
-python=build/python
-if [ "$tests" = yes ] && [ ! -f "$python/complete" ]; then
-  echo "setup.sh: installing the Python packages of docs/tutorial.md into $python"
-  rm -rf "$python" && mkdir -p "$python"
-  flags=(--quiet --no-compile --target "$python")
-  python3 -m pip install --help | grep -q break-system-packages && flags+=(--break-system-packages)
-  PIP_ROOT_USER_ACTION=ignore python3 -m pip install "${flags[@]}" transformers==5.24.0 h5py==3.16.0 jinja2==3.1.6
-  touch "$python/complete"
+if [ "$tests" = yes ]; then
+  # What tools/rewards/math_answer.py stands on. Only its own test finds it there: a job takes it from
+  # the Python that it runs with.
+  pip_into build/rewards math-verify math-verify==0.9.0
+  # What docs/tutorial.md takes from PyPI, but torch: its test runs there with these.
+  pip_into build/python "the Python packages of docs/tutorial.md" \
+    transformers==5.24.0 h5py==3.16.0 jinja2==3.1.6
 fi
 
 if [ "$build" = yes ]; then
