@@ -57,17 +57,26 @@ FileDescriptor open_terminal() {
   return terminal;
 }
 
+/// kColumns where it is no terminal, or does not say.
+int columns_of(int descriptor) {
+  winsize size = {};
+  const bool says = ::ioctl(descriptor, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+  return says ? size.ws_col : kColumns;
+}
+
 }  // namespace
 
 bool is_seen_on_terminal() { return can_draw() && open_terminal(); }
 
 int seen_columns() {
   const FileDescriptor terminal = open_terminal();
-  winsize size = {};
-  if (!terminal || ::ioctl(terminal.get(), TIOCGWINSZ, &size) != 0 || size.ws_col == 0) {
-    return kColumns;
-  }
-  return size.ws_col;
+  return terminal ? columns_of(terminal.get()) : kColumns;
+}
+
+int standard_output_columns() {
+  constexpr int kFewest = 40;
+  const int columns = columns_of(STDOUT_FILENO);
+  return columns < kFewest ? kColumns : columns;
 }
 
 bool can_draw_on_standard_output() { return can_draw() && ::isatty(STDOUT_FILENO) != 0; }

@@ -130,7 +130,8 @@ int run_plot(std::span<const std::string> arguments) {
   if (options.out.empty()) {
     for (const report::Plot& plot : plots) {
       std::cout << report::terminal_plot(
-                       plot, {.columns = options.columns > 0 ? options.columns : terminal_columns(),
+                       plot, {.columns = options.columns > 0 ? options.columns
+                                                             : base::standard_output_columns(),
                               .rows = options.rows,
                               .colours = base::can_colour_standard_output()})
                 << "\n";

@@ -1,8 +1,5 @@
 #include "run_views.h"
 
-#include <sys/ioctl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <filesystem>
 #include <regex>
@@ -82,15 +79,6 @@ std::vector<std::string> important_metrics(const report::RunRecord& run, size_t 
     if (chosen.empty()) chosen.push_back(name);
   }
   return chosen;
-}
-
-int terminal_columns() {
-  winsize size{};
-  if (::isatty(STDOUT_FILENO) != 0 && ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 &&
-      size.ws_col >= 40) {
-    return size.ws_col;
-  }
-  return 80;
 }
 
 }  // namespace orrery::cli

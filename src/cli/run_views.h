@@ -19,7 +19,4 @@ report::PlanFacts plan_facts(const std::string& run_directory, int n_workers);
 /// Metrics of a run that a person looks at first, those that it has.
 std::vector<std::string> important_metrics(const report::RunRecord& run, size_t most);
 
-/// Columns of the terminal on standard output; 80 where there is none.
-int terminal_columns();
-
 }  // namespace orrery::cli

@@ -31,8 +31,9 @@ std::string frame_of(report::RunReader& reader, const config::WatchOptions& opti
                      report::RunState& state) {
   const report::RunRecord& run = reader.update();
   state = run.state;
-  report::WatchOptions frame{.columns = options.columns > 0 ? options.columns : terminal_columns(),
-                             .metrics = options.metrics};
+  report::WatchOptions frame{
+      .columns = options.columns > 0 ? options.columns : base::standard_output_columns(),
+      .metrics = options.metrics};
   if (frame.metrics.empty()) frame.metrics = important_metrics(run, 4);
   const bool is_directory = base::is_folder(run.root);
   return report::watch_frame(

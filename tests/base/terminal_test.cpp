@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <utility>  // pair
 
 #include "orrery/base/posix_file.h"  // FileDescriptor
 
@@ -26,13 +27,13 @@ class Redirected {
   FileDescriptor before_;
 };
 
-/// A pseudo terminal of 132 columns.
+/// A pseudo terminal.
 struct Pty {
   FileDescriptor person, program;
-  Pty() {
+  explicit Pty(unsigned short columns = 132) {
     winsize size = {};
     size.ws_row = 24;
-    size.ws_col = 132;
+    size.ws_col = columns;
     int ends[2] = {-1, -1};
     EXPECT_EQ(::openpty(&ends[0], &ends[1], nullptr, nullptr, &size), 0);
     person = FileDescriptor(ends[0]);
@@ -64,6 +65,14 @@ TEST_F(Terminal, IsNotBehindAPipeOfAnybodyButMpirun) {
 
   EXPECT_FALSE(is_seen_on_terminal());
   EXPECT_EQ(seen_columns(), 80);
+}
+
+TEST_F(Terminal, OfStandardOutputHasAWidthUnlessItIsTooNarrowForAPicture) {
+  for (const auto& [columns, expected] : {std::pair(132, 132), {40, 40}, {39, 80}, {0, 80}}) {
+    const Pty pty(static_cast<unsigned short>(columns));
+    const Redirected redirected(STDOUT_FILENO, pty.program.get());
+    EXPECT_EQ(standard_output_columns(), expected) << columns;
+  }
 }
 
 TEST_F(Terminal, ThatIsDumbCannotRewriteALine) {

@@ -15,6 +15,10 @@ bool is_seen_on_terminal();
 /// Columns of that terminal as it is now; 80 where there is none, or where it does not say.
 int seen_columns();
 
+/// Columns of the terminal that standard output is; 80 where it is none or has fewer than 40, too
+/// few for a picture.
+int standard_output_columns();
+
 /// Whether standard output is a terminal that can go back to an earlier line. Not where TERM is
 /// `dumb` or not set.
 bool can_draw_on_standard_output();
