@@ -32,21 +32,20 @@ namespace {
 
 using Named = std::vector<std::pair<std::string, double>>;
 
-/// Of a step, by name: what the first call says that has it. Minibatches are merged.
-std::optional<double> value_of(const master::StepReport& report, const char* name) {
-  for (const master::CallReport& call : report.calls) {
-    metrics::Statistics all;
-    for (const metrics::Statistics& minibatch : call.minibatches) all.merge(minibatch);
-    if (const auto value = all.value(name)) return value;
+/// Of a step, by name: what the first call says that has it.
+std::optional<double> value_of(const std::vector<metrics::Statistics>& calls, const char* name) {
+  for (const metrics::Statistics& call : calls) {
+    if (const auto value = call.value(name)) return value;
   }
   return std::nullopt;
 }
 
 /// Those of `names` that the step has, in this order.
-Named values_of(const master::StepReport& report, std::initializer_list<const char*> names) {
+Named values_of(const std::vector<metrics::Statistics>& calls,
+                std::initializer_list<const char*> names) {
   Named values;
   for (const char* name : names) {
-    if (const auto value = value_of(report, name)) values.emplace_back(name, *value);
+    if (const auto value = value_of(calls, name)) values.emplace_back(name, *value);
   }
   return values;
 }
@@ -56,16 +55,19 @@ Named values_of(const master::StepReport& report, std::initializer_list<const ch
 ///   accuracy  of the last evaluation: answers to rewarded prompts have none of their own
 void add_values(const master::StepReport& report, std::optional<double> accuracy,
                 metrics::StepProgress& progress) {
-  if (!value_of(report, "reward")) {
-    progress.values = values_of(report, {"loss", "accuracy", "entropy"});
-    progress.details = values_of(report, {"grad_norm"});
+  std::vector<metrics::Statistics> calls;
+  for (const master::CallReport& call : report.calls)
+    calls.push_back(master::merged_statistics(call));
+  if (!value_of(calls, "reward")) {
+    progress.values = values_of(calls, {"loss", "accuracy", "entropy"});
+    progress.details = values_of(calls, {"grad_norm"});
     return;
   }
-  progress.values = values_of(report, {"reward"});
+  progress.values = values_of(calls, {"reward"});
   if (accuracy) progress.values.emplace_back("accuracy", *accuracy);
-  const Named entropy = values_of(report, {"entropy"});
+  const Named entropy = values_of(calls, {"entropy"});
   progress.values.insert(progress.values.end(), entropy.begin(), entropy.end());
-  progress.details = values_of(report, {"approx_kl", "grad_norm", "loss"});
+  progress.details = values_of(calls, {"approx_kl", "grad_norm", "loss"});
 }
 
 double tokens_of(const master::StepReport& report) {

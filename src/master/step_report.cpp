@@ -51,9 +51,14 @@ int64_t StepReport::bytes_redistributed() const {
   return total;
 }
 
-std::map<std::string, double> numbers_of(const CallReport& report) {
+metrics::Statistics merged_statistics(const CallReport& report) {
   metrics::Statistics merged;
   for (const metrics::Statistics& minibatch : report.minibatches) merged.merge(minibatch);
+  return merged;
+}
+
+std::map<std::string, double> numbers_of(const CallReport& report) {
+  const metrics::Statistics merged = merged_statistics(report);
   std::map<std::string, double> numbers;
   for (const auto& [name, value] : merged.values()) {
     // What depends on time stands with the times, by which runs are not compared.

@@ -99,6 +99,9 @@ struct FinishReport {
 
 using Report = std::variant<StepReport, EvaluationReport, SaveReport, FinishReport>;
 
+/// Of all minibatches of a call.
+metrics::Statistics merged_statistics(const CallReport& report);
+
 /// The numbers of a call's report, all minibatches merged, by name: `actor_train/loss`,
 /// `time/actor_train/main/max`, `actor_train/tflops_per_second`, ...
 std::map<std::string, double> numbers_of(const CallReport& report);
