@@ -106,36 +106,38 @@ model::GenerationOptions generation_options(const config::GenerateOptions& optio
   return generation;
 }
 
-/// Ids that are no token of the tokenizer beside the weights; none where it cannot be told. Rank 0.
+/// Ids that are no token of the tokenizer beside the weights; none where it cannot be told.
+/// `reader`: of prompts that are text. Rank 0.
 std::vector<int64_t> ids_never_drawn(const config::GenerateOptions& options,
-                                     const ModelSource& source) {
+                                     const ModelSource& source, const PromptReader* reader) {
   data::check_tokenizer_files(source.directory);
   if (!base::exists(source.directory / "tokenizer.json")) return {};
-  std::unique_ptr<data::Tokenizer> tokenizer;
-  try {
-    tokenizer = data::make_tokenizer(source.directory.string());
-  } catch (const Error& error) {
-    if (options.run.tokens.empty()) throw;
-    base::log_warning(base::concat("ids beyond the tokenizer are not masked: ", error.what()));
-    return {};
+  std::unique_ptr<data::Tokenizer> beside_ids;
+  if (reader == nullptr) {
+    try {
+      beside_ids = data::make_tokenizer(source.directory.string());
+    } catch (const Error& error) {
+      base::log_warning(base::concat("ids beyond the tokenizer are not masked: ", error.what()));
+      return {};
+    }
+    require_vocabulary(source, *beside_ids);
   }
-  require_vocabulary(source, *tokenizer);
-  std::vector<int64_t> ids = data::ids_without_token(*tokenizer, source.architecture.vocab_size);
+  const data::Tokenizer& tokenizer = reader == nullptr ? *beside_ids : reader->tokenizer();
+  std::vector<int64_t> ids = data::ids_without_token(tokenizer, source.architecture.vocab_size);
   for (const int64_t id : options.eos.value_or(std::vector<int64_t>{})) std::erase(ids, id);
   return ids;
 }
 
 /// The ids of the prompts, checked; none: they are the lines of standard input. Rank 0.
-TokenSequences read_prompts(const config::GenerateOptions& options, const ModelSource& source) {
-  if (!options.run.tokens.empty())
-    return read_token_file(options.run.tokens, prompt_limits(source));
-  const PromptReader reader(source, options.add_bos);
+TokenSequences read_prompts(const config::GenerateOptions& options, const ModelSource& source,
+                            const PromptReader* reader) {
+  if (reader == nullptr) return read_token_file(options.run.tokens, prompt_limits(source));
   if (options.reads_lines()) return {};
-  if (options.prompt) return {reader.ids_of(*options.prompt, "--prompt")};
+  if (options.prompt) return {reader->ids_of(*options.prompt, "--prompt")};
   TokenSequences sequences;
   for (const std::string& prompt : read_prompt_file(options.prompts)) {
     sequences.push_back(
-        reader.ids_of(prompt, base::concat(options.prompts, ": prompt ", sequences.size() + 1)));
+        reader->ids_of(prompt, base::concat(options.prompts, ": prompt ", sequences.size() + 1)));
   }
   return sequences;
 }
@@ -171,6 +173,7 @@ std::string text_of(const std::vector<model::GeneratedSequence>& sequences,
 
 int generate(const CommandRanks& ranks, std::span<const std::string> arguments) {
   ModelSource source;
+  std::unique_ptr<PromptReader> reader;  // rank 0, of prompts that are text
   const CommandRanks::Start start = ranks.start([&] {
     const config::GenerateOptions options = config::parse_generate_options(arguments);
     const config::ModelRunOptions& run = options.run;
@@ -184,8 +187,9 @@ int generate(const CommandRanks& ranks, std::span<const std::string> arguments) 
     }
     generation_options(options, source.architecture);
     layout_for(run.layout, ranks.n_workers(), source.architecture);
-    TokenSequences sequences = read_prompts(options, source);
-    sequences.push_back(ids_never_drawn(options, source));  // rides along
+    if (run.tokens.empty()) reader = std::make_unique<PromptReader>(source, options.add_bos);
+    TokenSequences sequences = read_prompts(options, source, reader.get());
+    sequences.push_back(ids_never_drawn(options, source, reader.get()));  // rides along
     return pack_bytes(sequences);
   });
   if (!start.bytes) return start.exit_code;
@@ -204,7 +208,7 @@ int generate(const CommandRanks& ranks, std::span<const std::string> arguments) 
   if (options.prompt) {
     return stream_answers(ranks, *loaded.shard,
                           {.options = options,
-                           .source = source,
+                           .reader = reader.get(),
                            .generation = generation,
                            .prompts = std::move(prompts)});
   }
@@ -252,9 +256,8 @@ int generate(const CommandRanks& ranks, std::span<const std::string> arguments) 
       run_pieces(ranks, *loaded.shard, layout, work,
                  std::chrono::duration<double>(options.run.deadline_seconds));
   if (!ranks.is_master()) return 0;
-  const std::unique_ptr<data::Tokenizer> tokenizer =
-      options.prompts.empty() ? nullptr : tokenizer_for(source);
-  write_output(options.run.out, text_of(answers, tokenizer.get()));
+  write_output(options.run.out,
+               text_of(answers, reader == nullptr ? nullptr : &reader->tokenizer()));
   print_totals("generate", prompts.size(), totals);
   return 0;
 }

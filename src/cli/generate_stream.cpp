@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <iostream>
 #include <memory>
 #include <optional>
@@ -13,7 +14,6 @@
 #include "orrery/base/text.h"
 #include "orrery/data/text_stream.h"
 #include "packed_sequences.h"
-#include "prompt_reader.h"
 
 namespace orrery::cli {
 
@@ -84,21 +84,58 @@ int64_t token_of(const std::string& bytes) {
   return token;
 }
 
+using OnToken = std::function<void(int64_t)>;
+
+/// Generates on the first data rank and tells rank 0 of each token. Collective over all ranks.
+class AnswerGenerator {
+ public:
+  AnswerGenerator(const CommandRanks& ranks, const ModelShard& shard, const StreamJob& job)
+      : ranks_(ranks), job_(job) {
+    if (!shard.has_decoder() || shard.at().data != 0) return;
+    generator_ = std::make_unique<model::Generator>(shard.decoder(), model::PackedWeights::kKeep);
+    sends_ = !ranks.is_single() && shard.is_dp_head();
+  }
+
+  /// `show` is called on rank 0.
+  void generate(const TokenSequences& prompt, uint64_t sample, const OnToken& show) {
+    if (generator_ == nullptr) {
+      if (ranks_.is_master()) receive(show);
+      return;
+    }
+    model::GenerationListener listener;
+    if (ranks_.is_single()) listener.drawn = [&](int64_t, int64_t token) { show(token); };
+    if (sends_) {
+      listener.drawn = [&](int64_t, int64_t token) { ranks_.send_result(kPiece, bytes_of(token)); };
+    }
+    const model::SamplingKey key{.seed = job_.options.seed, .sample = sample};
+    generator_->generate(pack_sequences(prompt), {&key, 1}, job_.generation, listener);
+    if (sends_) ranks_.send_result(kPiece, {});  // the end
+  }
+
+ private:
+  static constexpr int kPiece = 0;
+
+  void receive(const OnToken& show) {
+    const std::chrono::duration<double> deadline(job_.options.run.deadline_seconds);
+    for (;;) {
+      const CommandRanks::Result result = ranks_.receive_result(deadline);
+      if (result.bytes.empty()) return;
+      show(token_of(result.bytes));
+    }
+  }
+
+  const CommandRanks& ranks_;
+  const StreamJob& job_;
+  std::unique_ptr<model::Generator> generator_;  // null on ranks that draw nothing
+  bool sends_ = false;
+};
+
 }  // namespace
 
 int stream_answers(const CommandRanks& ranks, const ModelShard& shard, const StreamJob& job) {
-  constexpr int kPiece = 0;
-  std::optional<PromptReader> reader;
   std::optional<Prompts> prompts;
-  if (ranks.is_master()) {
-    reader.emplace(job.source, job.options.add_bos);
-    prompts.emplace(*reader, job.prompts);
-  }
-  std::unique_ptr<model::Generator> generator;
-  if (shard.has_decoder() && shard.at().data == 0) {
-    generator = std::make_unique<model::Generator>(shard.decoder(), model::PackedWeights::kKeep);
-  }
-
+  if (ranks.is_master()) prompts.emplace(*job.reader, job.prompts);
+  AnswerGenerator generator(ranks, shard, job);
   PieceTotals totals;
   uint64_t sample = 0;
   for (;; ++sample) {
@@ -108,35 +145,14 @@ int stream_answers(const CommandRanks& ranks, const ModelShard& shard, const Str
     });
     if (!start.bytes) return start.exit_code;
     if (start.bytes->empty()) break;
-    const TokenSequences prompt = unpack_sequences(*start.bytes);
 
     const base::Stopwatch watch;
     std::optional<AnswerText> answer;
-    if (ranks.is_master()) answer.emplace(reader->tokenizer(), job.generation.stop_ids);
-    const auto show = [&](int64_t token) {
+    if (ranks.is_master()) answer.emplace(job.reader->tokenizer(), job.generation.stop_ids);
+    generator.generate(unpack_sequences(*start.bytes), sample, [&](int64_t token) {
       answer->add(token);
       ++totals.tokens;
-    };
-    if (generator != nullptr) {
-      const bool sends = !ranks.is_single() && shard.is_dp_head();
-      model::GenerationListener listener;
-      if (ranks.is_single()) listener.drawn = [&](int64_t, int64_t token) { show(token); };
-      if (sends) {
-        listener.drawn = [&](int64_t, int64_t token) {
-          ranks.send_result(kPiece, bytes_of(token));
-        };
-      }
-      const model::SamplingKey key{.seed = job.options.seed, .sample = sample};
-      generator->generate(pack_sequences(prompt), {&key, 1}, job.generation, listener);
-      if (sends) ranks.send_result(kPiece, {});
-    } else if (ranks.is_master()) {
-      const std::chrono::duration<double> deadline(job.options.run.deadline_seconds);
-      for (;;) {
-        const CommandRanks::Result result = ranks.receive_result(deadline);
-        if (result.bytes.empty()) break;
-        show(token_of(result.bytes));
-      }
-    }
+    });
     if (answer) answer->finish();
     totals.seconds += watch.seconds();
   }

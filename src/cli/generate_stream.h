@@ -3,16 +3,16 @@
 
 #include "command_ranks.h"
 #include "model_shard.h"
-#include "model_source.h"
 #include "orrery/config/model_commands.h"
 #include "orrery/model/generator.h"
+#include "prompt_reader.h"
 #include "text_file.h"
 
 namespace orrery::cli {
 
 struct StreamJob {
   const config::GenerateOptions& options;
-  const ModelSource& source;
+  const PromptReader* reader;  ///< rank 0
   const model::GenerationOptions& generation;
   TokenSequences prompts;  ///< of the command line; none: the lines of standard input
 };
