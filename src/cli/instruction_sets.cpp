@@ -1,33 +1,23 @@
 #include "instruction_sets.h"
 
-#include <algorithm>  // copy_n, min
-#include <array>
 #include <map>
 #include <set>
-#include <string_view>
 
+#include "gather_texts.h"
 #include "orrery/base/counted.h"
 #include "orrery/base/index.h"
 #include "orrery/base/text.h"
-#include "orrery/comm/mpi_handle.h"  // ORRERY_MPI
 
 namespace orrery::cli {
 
 std::vector<std::string> instruction_sets_of_workers(MPI_Comm world, const comm::NodeMap& nodes,
                                                      kernels::Amx amx) {
-  using Name = std::array<char, 16>;  // ended by a zero
-  Name own{};
-  const std::string_view name = kernels::instruction_set(amx);
-  std::copy_n(name.data(), std::min(name.size(), own.size() - 1), own.data());
-  int rank = 0;
-  ORRERY_MPI(MPI_Comm_rank(world, &rank));
-  std::vector<Name> of_rank(rank == 0 ? nodes.worker_of_rank.size() : 0);
-  ORRERY_MPI(MPI_Gather(own.data(), sizeof(Name), MPI_CHAR, of_rank.data(), sizeof(Name), MPI_CHAR,
-                        0, world));
+  const std::vector<std::string> of_rank =
+      gather_texts(world, std::string(kernels::instruction_set(amx)));
   std::vector<std::string> sets;
-  if (rank != 0) return sets;
+  if (of_rank.empty()) return sets;
   for (const int worker_rank : nodes.rank_of_worker) {
-    sets.emplace_back(of_rank[base::index(worker_rank)].data());
+    sets.push_back(of_rank[base::index(worker_rank)]);
   }
   return sets;
 }

@@ -7,6 +7,7 @@
 #include <system_error>
 
 #include "broadcast_text.h"
+#include "gather_texts.h"
 #include "orrery/algorithm/registry.h"
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"
@@ -23,25 +24,6 @@ namespace orrery::cli {
 namespace fs = std::filesystem;
 
 namespace {
-
-/// Every rank's faults, as text of rank 0. Collective.
-std::string gather_text(MPI_Comm world, const std::string& own) {
-  int rank = 0, n_ranks = 1;
-  MPI_Comm_rank(world, &rank);
-  MPI_Comm_size(world, &n_ranks);
-  const int size = static_cast<int>(std::min<size_t>(own.size(), 1 << 20));
-  std::vector<int> sizes(static_cast<size_t>(n_ranks)), begins(static_cast<size_t>(n_ranks));
-  MPI_Gather(&size, 1, MPI_INT, sizes.data(), 1, MPI_INT, 0, world);
-  int total = 0;
-  for (size_t i = 0; i < sizes.size(); ++i) {
-    begins[i] = total;
-    total += sizes[i];
-  }
-  std::string all(static_cast<size_t>(rank == 0 ? total : 0), '\0');
-  MPI_Gatherv(own.data(), size, MPI_CHAR, all.data(), sizes.data(), begins.data(), MPI_CHAR, 0,
-              world);
-  return all;
-}
 
 /// Whether two paths are one folder, however they are written.
 bool are_same(const fs::path& a, const fs::path& b) {
@@ -217,7 +199,7 @@ ResumePoint newest_whole_checkpoint(MPI_Comm world, std::vector<fs::path> candid
     }
     // Of ranks that found damage none tells what it merely could not read.
     const std::string all =
-        gather_text(world, static_cast<int>(own.state) == finding ? own.text : "");
+        base::join(gather_texts(world, static_cast<int>(own.state) == finding ? own.text : ""), "");
     if (finding == static_cast<int>(State::kUnreadable)) {
       throw OutputError(base::concat("checkpoint ", directory.string(),
                                      " cannot be read, so nothing is known of it:\n", all),

@@ -32,12 +32,8 @@ Values values_of(const std::string& resolved) {
     }
     const size_t equals = line.find('=');
     if (equals == std::string::npos) continue;
-    const auto trimmed = [](std::string text) {
-      text.erase(0, text.find_first_not_of(' '));
-      text.erase(text.find_last_not_of(' ') + 1);
-      return text;
-    };
-    std::string key = trimmed(line.substr(0, equals)), value = trimmed(line.substr(equals + 1));
+    std::string key(base::trim(std::string_view(line).substr(0, equals)));
+    std::string value(base::trim(std::string_view(line).substr(equals + 1)));
     config::use_todays_name(section, key, value);  // a checkpoint of the version before
     values[base::concat(section, ".", key)] = value;
   }
@@ -78,16 +74,14 @@ std::string name_in(std::string_view key) { return std::string(key.substr(key.rf
 /// What a key has where a configuration of another version does not name it; empty: it has none.
 std::string default_of(const std::string& key, const Values& values,
                        const config::InterfaceSchemas& interfaces) {
-  const std::string section = key.substr(0, key.find('.'));
-  const std::string name = key.substr(key.rfind('.') + 1);
+  const std::string section = section_of(key), name = name_in(key), in_section = section + ".";
   // A section that is not there has no keys.
-  const std::string in_section = key.substr(0, key.rfind('.') + 1);
   const auto after = values.lower_bound(in_section);
   if (after == values.end() || !after->first.starts_with(in_section)) return {};
-  if (section == "dataset" && name == "add_bos") return "false";  // nothing was added
-  const std::string section_name = in_section.substr(0, in_section.size() - 1);
-  std::string text = default_in(config::schema_of_section(section_name), name);
-  if (section != "call" || !text.empty()) return text;
+  const bool is_of_data_set = key.starts_with("dataset.");
+  if (is_of_data_set && name == "add_bos") return "false";  // nothing was added
+  std::string text = default_in(config::schema_of_section(section), name);
+  if (!key.starts_with("call.") || !text.empty()) return text;
   const auto interface = interfaces.find(value_in(values, in_section + "interface"));
   return interface == interfaces.end() ? std::string() : default_in(interface->second, name);
 }
