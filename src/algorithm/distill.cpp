@@ -195,7 +195,8 @@ std::vector<metrics::Statistics> DistillFull::train_step(ModelContext& model,
                   ->head_divergence(tokens, output,
                                     {.decoder = model.teacher, .hidden = part.at("teacher_hidden")},
                                     mask, divergence_)
-                  .sum();
+                  .sum()
+                  .cpu();
           const double n = mask.sum().item<double>();
           result.statistics.mean("divergence", result.loss_sum.item<double>(), n);
           result.statistics.sum("n_valid_tokens", n);

@@ -197,7 +197,7 @@ Evaluation of_completions(ModelContext& model, const EvaluationInput& input,
     const at::Tensor mask = action_mask(part.at("prompt_mask"), lengths).to(at::kDouble);
     const at::Tensor log_probs =
         model.decoder->log_probs(model::pack_tokens(part.at("packed_input_ids"), lengths))
-            .to(at::kDouble) *
+            .to(at::kCPU, at::kDouble) *
         mask;
     int64_t begin = 0;
     for (size_t i = 0; i < part.size(); ++i) {  // each for itself: the sum has one order

@@ -26,8 +26,10 @@ at::Tensor run_by_sequence(ModelContext& model, const data::SequenceBatch& batch
   sizes.insert(sizes.end(), row.begin(), row.end());
   at::Tensor all = at::empty(sizes, model.decoder->dtype());
   for (const data::SequenceBatch& part : parallel::micro_batches(sequences, limits)) {
-    const at::Tensor own = forward(model::pack_tokens(
-        part.at("packed_input_ids"), part.meta.at("packed_input_ids").lengths.flat()));
+    const at::Tensor own =
+        forward(model::pack_tokens(part.at("packed_input_ids"),
+                                   part.meta.at("packed_input_ids").lengths.flat()))
+            .cpu();  // where samples are
     // Micro-batches regroup the sequences; their ids are their places.
     int64_t begin = 0;
     for (const data::SampleId& place : part.meta.ids) {

@@ -11,9 +11,9 @@
 namespace orrery::cli {
 
 std::vector<std::string> instruction_sets_of_workers(MPI_Comm world, const comm::NodeMap& nodes,
-                                                     kernels::Amx amx) {
+                                                     c10::Device device, kernels::Amx amx) {
   const std::vector<std::string> of_rank =
-      gather_texts(world, std::string(kernels::instruction_set(amx)));
+      gather_texts(world, device.is_cuda() ? "cuda" : std::string(kernels::instruction_set(amx)));
   std::vector<std::string> sets;
   if (of_rank.empty()) return sets;
   for (const int worker_rank : nodes.rank_of_worker) {

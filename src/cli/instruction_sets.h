@@ -1,7 +1,8 @@
-// Which instructions the workers of a job compute with (kernels/instruction_set.h). On another set
-// a resumed run differs in the last bits from one that nothing interrupted.
+// Which instructions the workers of a job compute with (kernels/instruction_set.h), or `cuda`. On
+// another set a resumed run differs in the last bits from one that nothing interrupted.
 #pragma once
 
+#include <c10/core/Device.h>
 #include <mpi.h>
 
 #include <optional>
@@ -14,8 +15,9 @@
 namespace orrery::cli {
 
 /// [n_workers] on rank 0, nothing elsewhere. Collective over `world`.
+///   device  where the models of this rank compute
 std::vector<std::string> instruction_sets_of_workers(MPI_Comm world, const comm::NodeMap& nodes,
-                                                     kernels::Amx amx);
+                                                     c10::Device device, kernels::Amx amx);
 
 /// `avx512`, or `amx on 2 workers, avx2 on 1 worker`. By worker.
 std::string instruction_sets_text(const std::vector<std::string>& sets);

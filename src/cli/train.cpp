@@ -59,6 +59,7 @@
 #include "stop_signal.h"
 #include "time_limit.h"
 #include "training_log.h"
+#include "worker_gpus.h"
 
 namespace orrery::cli {
 
@@ -330,7 +331,8 @@ int run_master(const Start& start, const comm::MpiSession& mpi, const comm::Node
 
 /// Takes the indices of the data out of `start`: of large files of text they are a table of the
 /// rows.
-int run_worker(Start& start, const comm::MpiSession& mpi, const comm::NodeMap& nodes) {
+int run_worker(Start& start, const comm::MpiSession& mpi, const comm::NodeMap& nodes,
+               c10::Device device) {
   const Job& job = start.job;
   const config::ExperimentSection& section = job.experiment.experiment;
   const RunDirectory directory = run_directory_of(job.experiment);
@@ -344,10 +346,8 @@ int run_worker(Start& start, const comm::MpiSession& mpi, const comm::NodeMap& n
   const auto channel = comm::make_mpi_worker_channel(mpi.world());
   // The watchdog knows whether peers move and ends a stall at the deadline; the communicators'
   // own deadline is the net below it, for a peer that moves for ever and never comes.
-  const worker::ModelDevice device = worker::model_device_of(nodes.local_worker(worker));
-  if (worker == 0 && !device.remark.empty()) base::log_warning(device.remark);
   comm::CommunicatorRegistry registry = comm::CommunicatorRegistry::create(
-      group_for(device,
+      worker::group_for(device,
                 make_worker_communicator(mpi.world(), nodes,
                                          {.deadline = 10 * deadline, .activity = &activity})),
       graph::plan_communicators(graph::replicas_of(job.graph), job.n_workers));
@@ -371,7 +371,8 @@ int run_worker(Start& start, const comm::MpiSession& mpi, const comm::NodeMap& n
                                            .worker = worker,
                                            .node_of_worker = nodes.node_of_worker,
                                            .n_steps = job.n_steps,
-                                           .resume = start.point.checkpoint},
+                                           .resume = start.point.checkpoint,
+                                           .device = device},
                          registry, &trace);
   } catch (const std::exception& error) {
     worker::serve_error(*channel, error, worker, &activity);
@@ -402,7 +403,8 @@ bool on_rank_0(const comm::MpiSession& mpi, int& exit_code, const Work& work) {
 /// find the checkpoint to go on from. Nothing: rank 0 has printed why, and exit_code says it.
 std::optional<Start> agree_to_start(const config::TrainOptions& options,
                                     const std::optional<ModelToEvaluate>& evaluated,
-                                    const comm::MpiSession& mpi, int& exit_code) {
+                                    const comm::MpiSession& mpi, const comm::NodeMap& nodes,
+                                    int& exit_code) {
   std::optional<Prepared> prepared;
   std::string bytes;
   if (!on_rank_0(mpi, exit_code, [&] {
@@ -415,6 +417,11 @@ std::optional<Start> agree_to_start(const config::TrainOptions& options,
   Start start;
   start.job = mpi.rank() == 0 ? std::move(prepared->job) : unpack_job(std::move(bytes));
   if (mpi.rank() == 0) start.lock = std::move(prepared->lock);
+  const std::vector<worker::WorkerGpus> gpus = gpus_of_workers(mpi.world(), nodes);
+  if (!on_rank_0(mpi, exit_code,
+                 [&] { worker::check_gpus(start.job.experiment.experiment.device, gpus); })) {
+    return std::nullopt;
+  }
   try {
     start.point =
         newest_whole_checkpoint(mpi.world(), prepared ? std::move(prepared->candidates)
@@ -443,12 +450,17 @@ int run_mpi_job(const config::TrainOptions& options,
   try {
     check_rank_versions(mpi);
     int exit_code = 0;
-    std::optional<Start> start = agree_to_start(options, evaluated, mpi, exit_code);
-    if (!start) return exit_code;
     const comm::NodeMap nodes = comm::map_nodes(mpi.world());
-    start->instruction_sets = instruction_sets_of_workers(
-        mpi.world(), nodes, worker::amx_of(start->job.experiment.experiment));
-    exit_code = mpi.rank() == 0 ? run_master(*start, mpi, nodes) : run_worker(*start, mpi, nodes);
+    std::optional<Start> start = agree_to_start(options, evaluated, mpi, nodes, exit_code);
+    if (!start) return exit_code;
+    const config::ExperimentSection& section = start->job.experiment.experiment;
+    const c10::Device device =
+        mpi.rank() == 0 ? c10::Device(c10::kCPU)
+                        : worker::choose_model_device(section.device, own_gpus(mpi.rank(), nodes));
+    start->instruction_sets =
+        instruction_sets_of_workers(mpi.world(), nodes, device, worker::amx_of(section));
+    exit_code =
+        mpi.rank() == 0 ? run_master(*start, mpi, nodes) : run_worker(*start, mpi, nodes, device);
     MPI_Bcast(&exit_code, 1, MPI_INT, 0, mpi.world());  // every rank says why the job ended
     if (mpi.rank() == 0) base::log_to_file(exit_text(exit_code));
     return exit_code;

@@ -74,13 +74,13 @@ namespace {
 /// Checks of one operation's tensors before anything is sent.
 class TensorCheck {
  public:
-  TensorCheck(std::string_view operation, std::string group, at::DeviceType device)
-      : operation_(operation), group_(std::move(group)), device_(device) {}
+  TensorCheck(std::string_view operation, std::string group, const Communicator& backend)
+      : operation_(operation), group_(std::move(group)), backend_(backend) {}
 
   const TensorCheck& tensor(const at::Tensor& x, std::string_view name) const {
     if (!x.defined()) fail(name, "a tensor", "an undefined one");
-    if (x.device().type() != device_) {
-      fail(name, base::concat("a tensor on ", c10::DeviceTypeName(device_, true)),
+    if (!backend_.carries(x.device().type())) {
+      fail(name, base::concat("a tensor on ", c10::DeviceTypeName(backend_.device_type(), true)),
            base::concat("one on ", x.device().str()));
     }
     if (!x.is_contiguous()) {
@@ -138,7 +138,7 @@ class TensorCheck {
  private:
   std::string_view operation_;
   std::string group_;
-  at::DeviceType device_;
+  const Communicator& backend_;
 };
 
 int64_t type_code(const at::Tensor& x) { return static_cast<int64_t>(x.scalar_type()); }
@@ -226,7 +226,7 @@ void Communicator::agree(const Call& call) {
 
 void Communicator::all_reduce(at::Tensor& x, ReduceOp op) {
   constexpr std::string_view kName = "all_reduce";
-  TensorCheck(kName, text(), device_type()).tensor(x, "x").reducible(x, "x");
+  TensorCheck(kName, text(), *this).tensor(x, "x").reducible(x, "x");
   const Operation operation(*this, kName, others_);
   agree({Code::kAllReduce, type_code(x), x.numel(), static_cast<int64_t>(op)});
   if (x.numel() > 0 && size() > 1) do_all_reduce(x, op);
@@ -234,7 +234,7 @@ void Communicator::all_reduce(at::Tensor& x, ReduceOp op) {
 
 void Communicator::all_gather(at::Tensor& out, const at::Tensor& in) {
   constexpr std::string_view kName = "all_gather";
-  TensorCheck(kName, text(), device_type())
+  TensorCheck(kName, text(), *this)
       .tensor(in, "in")
       .tensor(out, "out")
       .same_type(in, out)
@@ -246,7 +246,7 @@ void Communicator::all_gather(at::Tensor& out, const at::Tensor& in) {
 
 void Communicator::reduce_scatter(at::Tensor& out, const at::Tensor& in, ReduceOp op) {
   constexpr std::string_view kName = "reduce_scatter";
-  TensorCheck(kName, text(), device_type())
+  TensorCheck(kName, text(), *this)
       .tensor(in, "in")
       .tensor(out, "out")
       .same_type(in, out)
@@ -259,7 +259,7 @@ void Communicator::reduce_scatter(at::Tensor& out, const at::Tensor& in, ReduceO
 
 void Communicator::broadcast(at::Tensor& x, int root) {
   constexpr std::string_view kName = "broadcast";
-  TensorCheck(kName, text(), device_type()).tensor(x, "x").rank_in(root, "root", size());
+  TensorCheck(kName, text(), *this).tensor(x, "x").rank_in(root, "root", size());
   const Operation operation(*this, kName, others_);
   agree({Code::kBroadcast, type_code(x), x.numel(), root});
   if (x.numel() > 0 && size() > 1) do_broadcast(x, root);
@@ -267,7 +267,7 @@ void Communicator::broadcast(at::Tensor& x, int root) {
 
 void Communicator::gather(at::Tensor& out, const at::Tensor& in, int root) {
   constexpr std::string_view kName = "gather";
-  const TensorCheck check(kName, text(), device_type());
+  const TensorCheck check(kName, text(), *this);
   check.tensor(in, "in").rank_in(root, "root", size());
   if (rank_ == root) {
     check.tensor(out, "out").same_type(in, out).elements(out, "out", size() * in.numel());
@@ -279,7 +279,7 @@ void Communicator::gather(at::Tensor& out, const at::Tensor& in, int root) {
 
 void Communicator::scatter(at::Tensor& out, const at::Tensor& in, int root) {
   constexpr std::string_view kName = "scatter";
-  const TensorCheck check(kName, text(), device_type());
+  const TensorCheck check(kName, text(), *this);
   check.tensor(out, "out").rank_in(root, "root", size());
   if (rank_ == root) {
     check.tensor(in, "in").same_type(in, out).elements(in, "in", size() * out.numel());
@@ -292,7 +292,7 @@ void Communicator::scatter(at::Tensor& out, const at::Tensor& in, int root) {
 void Communicator::all_to_all_v(at::Tensor& out, std::span<const int64_t> out_rows,
                                 const at::Tensor& in, std::span<const int64_t> in_rows) {
   constexpr std::string_view kName = "all_to_all_v";
-  const TensorCheck check(kName, text(), device_type());
+  const TensorCheck check(kName, text(), *this);
   check.tensor(in, "in").tensor(out, "out").same_type(in, out);
   const auto split_rows = [&](const at::Tensor& x, std::span<const int64_t> rows,
                               std::string_view name) {
@@ -335,7 +335,7 @@ void Communicator::all_to_all_v(at::Tensor& out, std::span<const int64_t> out_ro
 void Communicator::exchange(std::span<const Send> sends, std::span<const Receive> receives,
                             const OnReceived& on_received) {
   constexpr std::string_view kName = "exchange";
-  const TensorCheck check(kName, text(), device_type());
+  const TensorCheck check(kName, text(), *this);
   std::vector<int> peers;
   const auto add_peer = [&](int rank) {
     const int worker = workers_[base::index(rank)];

@@ -33,14 +33,17 @@ bool has_member(const graph::Group& group, int worker) {
 
 /// Connections are made at the first message between two ranks: now, not in the first step.
 void open_connections(Communicator& workers) {
-  const auto options = at::TensorOptions().dtype(at::kByte).device(workers.device_type());
-  std::vector<Send> sends;
-  std::vector<Receive> receives;
-  for (int peer = 0; peer < workers.size(); ++peer) {
-    sends.push_back({.peer = peer, .tensor = at::zeros({1}, options)});
-    receives.push_back({.peer = peer, .tensor = at::empty({1}, options)});
+  for (const at::DeviceType type : {at::kCPU, at::kCUDA}) {
+    if (!workers.carries(type)) continue;
+    const auto options = at::TensorOptions().dtype(at::kByte).device(type);
+    std::vector<Send> sends;
+    std::vector<Receive> receives;
+    for (int peer = 0; peer < workers.size(); ++peer) {
+      sends.push_back({.peer = peer, .tensor = at::zeros({1}, options)});
+      receives.push_back({.peer = peer, .tensor = at::empty({1}, options)});
+    }
+    workers.exchange(sends, receives);
   }
-  workers.exchange(sends, receives);
 }
 
 }  // namespace

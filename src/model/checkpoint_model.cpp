@@ -7,6 +7,7 @@
 #include <set>
 
 #include "finite_weights.h"
+#include "load_on_host.h"
 #include "orrery/base/error.h"
 #include "orrery/base/file.h"
 #include "orrery/base/text.h"
@@ -96,16 +97,17 @@ void load_checkpoint_parameters(const fs::path& directory, const std::string& ro
     const std::string name = base::concat(role, kInfix, spec.name);
     if (spec.name == kValueHead && !reader.has(name)) continue;
     const data::DType dtype = reader.description(name).dtype;
-    const at::Tensor leaf = decoder.parameters().leaf(spec.name).detach();
     const at::ScalarType stored = scalar_type_of(dtype, directory.string());
-    if (stored == leaf.scalar_type()) {
-      reader.read(slab_of(spec, role, dtype), leaf.mutable_data_ptr());
-    } else {
-      const at::Tensor room = at::empty(leaf.sizes(), stored);
-      reader.read(slab_of(spec, role, dtype), room.mutable_data_ptr());
-      leaf.copy_(room);
-    }
-    check_finite_weights(directory, name, leaf);
+    load_on_host(decoder.parameters().leaf(spec.name).detach(), [&](const at::Tensor& values) {
+      if (stored == values.scalar_type()) {
+        reader.read(slab_of(spec, role, dtype), values.mutable_data_ptr());
+      } else {
+        const at::Tensor room = at::empty(values.sizes(), stored);
+        reader.read(slab_of(spec, role, dtype), room.mutable_data_ptr());
+        values.copy_(room);
+      }
+      check_finite_weights(directory, name, values);
+    });
   }
   decoder.parameters().store();
 }

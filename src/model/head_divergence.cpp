@@ -137,10 +137,12 @@ at::Tensor head_divergence(const std::shared_ptr<Decoder::State>& state, const a
   auto record = c10::make_intrusive<DivergenceRecord>();
   record->state = state;
   record->rows = PassRows::cut(batch.size(), state->shard.tensor);
-  record->places = mask.nonzero().squeeze(1);
-  record->actions = predicting_rows(batch).index_select(0, record->places);
-  record->teacher_head = teacher.weights.head.weight;
-  record->teacher_hidden = teacher_rows.hidden.to(teacher.weights.head.weight.scalar_type());
+  const at::Tensor& head = teacher.weights.head.weight;
+  const at::Tensor places = mask.nonzero().squeeze(1);
+  record->places = places.to(head.device());
+  record->actions = predicting_rows(batch).index_select(0, places).to(head.device());
+  record->teacher_head = head;
+  record->teacher_hidden = teacher_rows.hidden.to(head.device(), head.scalar_type());
   record->options = options;
   record->n_actions = batch.n_actions();
   if (hidden.requires_grad()) return DivergenceFunction::apply(hidden, record);

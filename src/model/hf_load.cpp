@@ -6,6 +6,7 @@
 #include "families/family.h"
 #include "finite_weights.h"
 #include "hf_names.h"
+#include "load_on_host.h"
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
@@ -143,9 +144,10 @@ void load_hf_parameters(const std::filesystem::path& directory, Decoder& decoder
     const std::string name = stored.name_of(place);
     const auto found = stored.files.tensors().find(name);
     if (found == stored.files.tensors().end()) continue;  // a new value head
-    read_parameter(*found->second, name, place, spec,
-                   decoder.parameters().leaf(spec.name).detach());
-    check_finite_weights(directory, name, decoder.parameters().leaf(spec.name).detach());
+    load_on_host(decoder.parameters().leaf(spec.name).detach(), [&](const at::Tensor& values) {
+      read_parameter(*found->second, name, place, spec, values);
+      check_finite_weights(directory, name, values);
+    });
   }
   decoder.parameters().store();
 }

@@ -85,7 +85,9 @@ std::vector<StoredTensorPlan> stored_tensors(const Decoder& decoder) {
 
 at::Tensor values_of(const StoredTensorPlan& plan, const Decoder& decoder) {
   std::vector<at::Tensor> parts;
-  for (const size_t i : plan.parameters) parts.push_back(decoder.parameters().leaf(i).detach());
+  for (const size_t i : plan.parameters) {
+    parts.push_back(decoder.parameters().leaf(i).detach().cpu());
+  }
   at::Tensor values = parts.size() == 1 ? parts.front() : at::cat(parts);
   values = values.to(decoder.parameters().dtype());
   return plan.place.is_transposed ? values.t().contiguous() : values;

@@ -424,12 +424,30 @@ void give_back(const at::Tensor& buffer) {
   if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
 }
 
+/// Views share the storage, so they follow its memory.
+void give_back_to_allocator(const at::Tensor& buffer) {
+  c10::StorageImpl& storage = *buffer.storage().unsafeGetStorageImpl();
+  storage.set_data_ptr_noswap(c10::DataPtr(nullptr, buffer.device()));
+}
+
+void take_from_allocator(const at::Tensor& buffer) {
+  c10::StorageImpl& storage = *buffer.storage().unsafeGetStorageImpl();
+  if (storage.data() != nullptr || storage.nbytes() == 0) return;
+  storage.set_data_ptr_noswap(storage.allocator()->allocate(storage.nbytes()));
+  buffer.zero_();
+}
+
 }  // namespace
 
 void FlatParameters::release() {
-  ORRERY_ASSERT(values_.is_cpu(), "parameters on a GPU cannot be released");
-  give_back(values_);
-  if (is_widened()) give_back(stored_);
+  const auto give = values_.is_cpu() ? give_back : give_back_to_allocator;
+  give(values_);
+  if (is_widened()) give(stored_);
+}
+
+void FlatParameters::acquire() {
+  take_from_allocator(values_);
+  if (is_widened()) take_from_allocator(stored_);
 }
 
 void FlatParameters::initialise(uint64_t seed) {

@@ -149,10 +149,10 @@ metrics::Statistics TrainEngine::step(const data::SequenceBatch& minibatch, doub
                                       std::span<const double> ceilings) {
   const auto of_output = [&](const model::PackedTokens& tokens, const at::Tensor& output,
                              const data::SequenceBatch& part) {
-    return loss(decoder_.architecture().value_head
-                    ? decoder_.head_values(tokens, output)
-                    : decoder_.head_log_probs(tokens, output, temperature),
-                part);
+    const at::Tensor numbers = decoder_.architecture().value_head
+                                   ? decoder_.head_values(tokens, output)
+                                   : decoder_.head_log_probs(tokens, output, temperature);
+    return loss(numbers.cpu(), part);
   };
   return step_by(minibatch, loss_weight, of_output, limits, ceilings);
 }
@@ -164,7 +164,9 @@ metrics::Statistics TrainEngine::step(const data::SequenceBatch& minibatch, doub
                                       model::EntropyGradient entropy) {
   const auto of_output = [&](const model::PackedTokens& tokens, const at::Tensor& output,
                              const data::SequenceBatch& part) {
-    return loss(decoder_.head_measured_log_probs(tokens, output, temperature, entropy), part);
+    const model::LogProbs measured =
+        decoder_.head_measured_log_probs(tokens, output, temperature, entropy);
+    return loss({.log_probs = measured.log_probs.cpu(), .entropy = measured.entropy.cpu()}, part);
   };
   return step_by(minibatch, loss_weight, of_output, limits, ceilings);
 }

@@ -58,12 +58,12 @@ parallel::ReplicaGroups groups_of(const graph::Replica& replica,
 std::unique_ptr<model::Decoder> make_decoder(const config::ExperimentSection& experiment,
                                              const config::ModelConfig& config,
                                              const graph::Replica& replica,
-                                             const model::Shard& shard) {
+                                             const model::Shard& shard, c10::Device device) {
   const std::string& role = replica.id.role;
   const auto seed = static_cast<uint64_t>(experiment.seed);
   try {
     auto decoder = std::make_unique<model::Decoder>(model::Architecture::from_config(config),
-                                                    dtype_named(config.dtype), c10::kCPU, shard);
+                                                    dtype_named(config.dtype), device, shard);
     decoder->set_amx(amx_of(experiment));
     if (config.recompute_activations) decoder->set_activations(model::Activations::kRecompute);
     if (replica.origin == graph::Origin::kRealloc) {
@@ -150,7 +150,8 @@ algorithm::ModelContext HostedModel::context() const {
 }
 
 HostedModels::HostedModels(const config::Experiment& experiment, const graph::Graph& graph,
-                           int worker, int64_t n_steps, comm::CommunicatorRegistry& registry) {
+                           int worker, int64_t n_steps, comm::CommunicatorRegistry& registry,
+                           c10::Device device) {
   for (const auto& [role, config] : experiment.models) dtypes_[role] = dtype_named(config.dtype);
   for (const graph::Replica& replica : graph::replicas_of(graph)) {
     const std::vector<int>& workers = replica.layout.workers;
@@ -173,9 +174,9 @@ HostedModels::HostedModels(const config::Experiment& experiment, const graph::Gr
                                          .n_tensor = replica.layout.tensor},
                                .tensor = hosted.groups.tensor,
                                .pipe = hosted.groups.pipe};
-      hosted.decoder =
-          with_purpose([&] { return parameters_of(config, replica, shard.place); },
-                       [&] { return make_decoder(experiment.experiment, config, replica, shard); });
+      hosted.decoder = with_purpose(
+          [&] { return parameters_of(config, replica, shard.place); },
+          [&] { return make_decoder(experiment.experiment, config, replica, shard, device); });
     }
     if (replica.is_trained) {
       hosted.engine = with_purpose(

@@ -49,6 +49,7 @@ void ParameterMoves::run(const comm::ReallocHook& hook) {
   at::Tensor filled;
   if (destination != nullptr) {
     model::FlatParameters& parameters = destination->decoder->parameters();
+    parameters.acquire();
     filled = parameters.stored();
     // Steps of a moving average are smaller than bf16 can tell apart.
     if (hook.eta != 1 && parameters.dtype() == at::kBFloat16) {

@@ -54,6 +54,12 @@ void add_all(checkpoint::ShardWriter& file, const Snapshot& snapshot, int64_t fi
 void read_all(checkpoint::CheckpointReader& reader, const model::ParameterTable& table,
               const model::IndexRange& partition, const std::string& prefix,
               const at::Tensor& values) {
+  if (!values.is_cpu()) {
+    const at::Tensor room = at::empty(values.sizes(), values.options().device(at::kCPU));
+    read_all(reader, table, partition, prefix, room);
+    values.copy_(room);
+    return;
+  }
   const auto element = static_cast<int64_t>(values.element_size());
   auto* bytes = static_cast<char*>(values.mutable_data_ptr());
   for (const model::ParameterSpec& spec : table.parameters) {
@@ -171,7 +177,7 @@ void ShardCheckpoint::start(const std::filesystem::path& directory, int64_t step
     const auto take = [&](const at::Tensor& values, const model::IndexRange& partition,
                           const char* what) {
       snapshots->emplace_back(
-          Snapshot{.values = values.clone(),
+          Snapshot{.values = values.is_cpu() ? values.clone() : values.cpu(),
                    .slabs = slabs_to_write(table, partition, base::concat(id.role, "/", what, "/"),
                                            data::dtype_of(values.scalar_type()))},
           partition.first);

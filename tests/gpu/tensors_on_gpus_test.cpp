@@ -1,28 +1,27 @@
-// This program's own code on tensors of simulated GPUs and over the simulated NCCL, beside the same
-// on CPUs: what works stays so. What is known not to work is listed below as faults: whoever mends
-// one turns its test red, and moves it up.
+// This program's own code on tensors of simulated GPUs, in the groups that workers have there,
+// beside the same on CPUs.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
-#include <chrono>
 #include <functional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "orrery/algorithm/advantages.h"
 #include "orrery/algorithm/critic_loss.h"
-#include "orrery/algorithm/policy_batch.h"
 #include "orrery/algorithm/policy_objective.h"
 #include "orrery/algorithm/value_norm.h"
-#include "orrery/comm/nccl_communicator.h"
 #include "orrery/graph/topology.h"
 #include "orrery/model/divergence.h"
+#include "orrery/model/parameter_table.h"
 #include "orrery/parallel/gradient_reduction.h"
 #include "orrery/parallel/reallocation.h"
 #include "orrery/parallel/reallocation_plan.h"
 #include "orrery/worker/data_store.h"
 #include "orrery/worker/data_transfer.h"
+#include "orrery/worker/model_device.h"
 #include "support/thread_communicator.h"
 
 namespace orrery {
@@ -37,8 +36,9 @@ void on_both(int n_ranks, const Body& body,
              const std::function<void(const Tensors&, const Tensors&)>& check) {
   comm::run_as_threads(n_ranks, [&](comm::Communicator& cpus) {
     const Tensors expected = body(at::kCPU, cpus);
-    const auto gpus = comm::make_nccl_communicator(cpus, "gpus", cpus.rank());
-    check(expected, body(at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(cpus.rank())), *gpus));
+    const at::Device gpu(at::kCUDA, static_cast<c10::DeviceIndex>(cpus.rank()));
+    const auto group = worker::group_for(gpu, cpus.split(0, cpus.rank(), "gpus"));
+    check(expected, body(gpu, *group));
   });
 }
 
@@ -62,9 +62,6 @@ at::Tensor numbers(int64_t n, double seed) {
 const std::vector<int32_t> kLengths = {5, 3, 9};  // 17 tokens, 14 actions
 
 at::Tensor mask(at::Device device) { return (numbers(14, 4) > 0).to(device); }
-at::Tensor cut(at::Device device) {
-  return at::tensor({1, 0, 1}, at::kLong).to(at::kBool).to(device);
-}
 
 data::SequenceBatch samples_of(int rank, at::Device device) {
   data::SequenceBatch batch;
@@ -145,10 +142,24 @@ TEST(ProductOnGpus, ReallocatesParametersBetweenLayouts) {
 }
 
 TEST(ProductOnGpus, CountsTheSquaresOfGradients) {
-  expect_same(1, [](at::Device device, comm::Communicator&) {
-    return Tensors{
-        at::tensor({parallel::counted_square_sum(numbers(100, 0).to(device), {}, {0, 100})})};
-  });
+  model::ParameterTable table;  // of three, the second one counted elsewhere
+  for (const int64_t n : {60, 10, 30}) {
+    model::ParameterSpec spec;
+    spec.offset = table.numel;
+    spec.numel = n;
+    spec.is_copy = n == 10;
+    table.parameters.push_back(std::move(spec));
+    table.numel += n;
+  }
+  expect_same(
+      1,
+      [&](at::Device device, comm::Communicator&) {
+        const double sum =
+            parallel::counted_square_sum(numbers(100, 0).to(device), table, {0, 100});
+        EXPECT_GT(sum, 1);
+        return Tensors{at::tensor({sum}, at::kDouble)};
+      },
+      1e-5);
 }
 
 TEST(ProductOnGpus, KeepsReordersAndGathersSamples) {
@@ -195,105 +206,81 @@ TEST(ProductOnGpus, GivesTheLossOfAPolicyAndItsGradient) {
       1e-5);
 }
 
-// ---- Faults: what does not work on GPUs yet
+// What follows is the host's wherever models compute: its numbers go over the same groups.
 
-void run_on_gpus(int n_ranks, const Body& body) {
-  comm::run_as_threads(n_ranks, [&](comm::Communicator& cpus) {
-    const auto gpus = comm::make_nccl_communicator(cpus, "gpus", cpus.rank());
-    gpus->set_deadline(std::chrono::seconds(2));
-    const at::Device device(at::kCUDA, static_cast<c10::DeviceIndex>(cpus.rank()));
-    for (const at::Tensor& x : body(device, *gpus)) x.cpu();
-  });
-}
-
-/// `why`: a part of the error's text.
-void expect_refused(int n_ranks, const std::string& why, const Body& body) {
-  try {
-    run_on_gpus(n_ranks, body);
-    ADD_FAILURE() << "works now: move it to what works";
-  } catch (const std::exception& error) {
-    EXPECT_NE(std::string(error.what()).find(why), std::string::npos) << error.what();
-  }
-}
-
-constexpr char kHostTensor[] = "expected a tensor on cuda";
-
-#define EXPECT_FAULT_ON_GPU(...)                                \
-  EXPECT_DEATH(run_on_gpus(1, __VA_ARGS__), "used by the host") \
-      << "works now: move it to what works"
-
-class FaultsOnGpusDeathTest : public testing::Test {
- protected:
-  void SetUp() override { GTEST_FLAG_SET(death_test_style, "threadsafe"); }
-};
-
-TEST_F(FaultsOnGpusDeathTest, MasksOfActionsAreMadeByTheHost) {
-  EXPECT_FAULT_ON_GPU([](at::Device device, comm::Communicator&) {
-    return Tensors{algorithm::action_mask((numbers(17, 1) > 0).to(device), kLengths)};
-  });
-}
-
-TEST_F(FaultsOnGpusDeathTest, NumbersPerSequenceAreSpreadByTheHost) {
-  expect_refused(1, "same device", [](at::Device device, comm::Communicator&) {
-    return Tensors{algorithm::per_action(numbers(3, 1).to(device), kLengths)};
-  });
-}
-
-TEST_F(FaultsOnGpusDeathTest, RewardsAreGivenByTheHost) {
-  EXPECT_FAULT_ON_GPU([](at::Device device, comm::Communicator&) {
-    algorithm::RewardInput input;
-    input.log_probs = numbers(14, 1).to(device);
-    input.scores = numbers(3, 2).to(device);
-    input.no_eos = cut(device);
-    return Tensors{algorithm::action_rewards(input, {}, kLengths).rewards};
-  });
-}
-
-TEST_F(FaultsOnGpusDeathTest, FinalValuesAreRemovedByTheHost) {
-  EXPECT_FAULT_ON_GPU([](at::Device device, comm::Communicator&) {
+TEST(ProductOnGpus, NormalisesNumbersOfTheHost) {
+  expect_same(2, [](at::Device, comm::Communicator& group) {
     return Tensors{
-        algorithm::without_final_values(numbers(17, 1).to(device), cut(device), kLengths)};
+        algorithm::masked_normalization(numbers(14, group.rank()), mask(at::kCPU), &group)};
   });
 }
 
-TEST_F(FaultsOnGpusDeathTest, AdvantagesAreEstimatedByTheHost) {
-  EXPECT_FAULT_ON_GPU([](at::Device device, comm::Communicator&) {
-    return Tensors{algorithm::estimate_advantages(numbers(14, 1).to(device),
-                                                  numbers(17, 2).to(device), cut(device), kLengths,
-                                                  0.99, 0.95)
-                       .advantages};
-  });
-}
-
-TEST_F(FaultsOnGpusDeathTest, NormalisationSumsHostNumbersOverAGroupOfGpus) {
-  expect_refused(2, kHostTensor, [](at::Device device, comm::Communicator& group) {
-    return Tensors{
-        algorithm::masked_normalization(numbers(14, 1).to(device), mask(device), &group)};
-  });
-}
-
-TEST_F(FaultsOnGpusDeathTest, ValueNormSumsHostNumbersOverAGroupOfGpus) {
-  expect_refused(2, kHostTensor, [](at::Device device, comm::Communicator& group) {
+TEST(ProductOnGpus, UpdatesAValueNorm) {
+  expect_same(2, [](at::Device, comm::Communicator& group) {
     algorithm::ValueNorm norm({});
-    norm.update(numbers(14, 1).to(device), mask(device), &group);
+    norm.update(numbers(14, group.rank()), mask(at::kCPU), &group);
     return Tensors{at::tensor({norm.mean()})};
   });
 }
 
-TEST_F(FaultsOnGpusDeathTest, MinibatchTotalsAreSummedAsHostNumbersOverAGroupOfGpus) {
-  expect_refused(2, kHostTensor, [](at::Device, comm::Communicator& group) {
-    return Tensors{at::tensor({algorithm::summed_over({.weight = 1}, &group).weight})};
+TEST(ProductOnGpus, SumsTheTotalsOfAMinibatch) {
+  expect_same(2, [](at::Device, comm::Communicator& group) {
+    return Tensors{
+        at::tensor({algorithm::summed_over({.weight = 1.0 + group.rank()}, &group).weight})};
   });
 }
 
-TEST_F(FaultsOnGpusDeathTest, SamplesAreReceivedInHostMemoryFromAGroupOfGpus) {
-  expect_refused(2, kHostTensor, [](at::Device device, comm::Communicator& group) {
+TEST(ProductOnGpus, MovesSamplesBetweenWorkers) {
+  expect_same(2, [](at::Device, comm::Communicator& group) {
     worker::DataStore store;
-    store.put(samples_of(group.rank(), device));
-    const comm::Transfer transfer{
-        .source = 0, .destinations = {1}, .batch = samples_of(0, device).meta};
+    store.put(samples_of(group.rank(), at::kCPU));
+    const data::BatchMetadata moved = samples_of(0, at::kCPU).meta;
+    const comm::Transfer transfer{.source = 0, .destinations = {1}, .batch = moved};
     worker::run_transfers(std::vector<comm::Transfer>{transfer}, group, store);
-    return Tensors{};
+    return Tensors{store.gather(moved).at("x")};
+  });
+}
+
+// One message of each kind in one exchange, both ways, and the calls that tell of them.
+TEST(ProductOnGpus, ExchangesTensorsOfTheHostAndOfGpusInOneGo) {
+  expect_same(2, [](at::Device device, comm::Communicator& group) {
+    const int peer = 1 - group.rank();
+    const Tensors sent = {numbers(5, group.rank()).to(device), numbers(7, group.rank())};
+    Tensors received = {at::empty_like(sent[0]), at::empty_like(sent[1])};
+    std::vector<comm::Send> sends;
+    std::vector<comm::Receive> receives;
+    for (size_t i = 0; i < sent.size(); ++i) {
+      sends.push_back({peer, sent[i]});
+      receives.push_back({peer, received[i]});
+    }
+    std::set<size_t> told;
+    group.exchange(sends, receives, [&](size_t i) { told.insert(i); });
+    EXPECT_EQ(told, (std::set<size_t>{0, 1}));
+    return received;
+  });
+}
+
+TEST(ProductOnGpus, GivesTheMemoryOfParametersBackAndTakesItAgain) {
+  model::Architecture a;
+  a.vocab_size = 50;
+  a.hidden_size = a.head_dim = 8;
+  a.intermediate_size = 16;
+  a.n_layers = a.n_heads = a.n_kv_heads = 1;
+  a.max_positions = 8;
+  expect_same(1, [&](at::Device device, comm::Communicator&) {
+    model::FlatParameters parameters(model::parameter_table(a), at::kBFloat16, device);
+    parameters.initialise(7);
+    const at::Tensor values = parameters.values().cpu().clone();
+    const at::Tensor view = parameters.leaf("model.embed_tokens.weight").detach();
+    parameters.release();
+    if (device.is_cuda()) {
+      EXPECT_EQ(parameters.values().storage().data(), nullptr);
+    }
+    parameters.acquire();
+    const at::Tensor zeros = parameters.values().clone();
+    parameters.stored().copy_(values);
+    parameters.widen();
+    return Tensors{zeros, parameters.values(), view};
   });
 }
 

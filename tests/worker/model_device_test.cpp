@@ -1,6 +1,7 @@
 // Which device and which backend a worker takes.
 #include "orrery/worker/model_device.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <iostream>
@@ -12,54 +13,68 @@
 namespace orrery::worker {
 namespace {
 
-TEST(ModelDevice, IsTheCpuWhereThereIsNoGpu) {
-  const ModelDevice device =
-      choose_model_device({.n_gpus = 0, .local_worker = 3, .models_run_on_gpus = true});
-  EXPECT_FALSE(device.gpu.has_value());
-  EXPECT_EQ(device.remark, "");
+const WorkerGpus kNone{.host = "node1", .why_none = "the driver is too old"};
+
+WorkerGpus of_eight(int local_worker) {
+  return {.host = "node2", .local_worker = local_worker, .n_gpus = 8};
 }
 
 TEST(ModelDevice, IsTheGpuOfTheWorkersPlaceOnItsNode) {
-  const ModelDevice device =
-      choose_model_device({.n_gpus = 8, .local_worker = 5, .models_run_on_gpus = true});
-  EXPECT_EQ(device.gpu, 5);
+  EXPECT_EQ(choose_model_device("auto", of_eight(5)), c10::Device(c10::kCUDA, 5));
 }
 
-TEST(ModelDevice, SaysThatGpusAreLeftIdle) {
-  const ModelDevice device =
-      choose_model_device({.n_gpus = 2, .local_worker = 0, .models_run_on_gpus = false});
-  EXPECT_FALSE(device.gpu.has_value());
-  EXPECT_NE(device.remark.find("2 GPU(s) found and left idle"), std::string::npos);
+TEST(ModelDevice, IsTheCpuWhereThereIsNoGpuOrThatIsWanted) {
+  EXPECT_TRUE(choose_model_device("auto", kNone).is_cpu());
+  EXPECT_TRUE(choose_model_device("cpu", of_eight(5)).is_cpu());
+}
+
+/// The error's text; empty: none.
+std::string refusal_of(const std::string& wanted, const std::vector<WorkerGpus>& workers) {
+  try {
+    check_gpus(wanted, workers);
+    return "";
+  } catch (const ConfigError& error) {
+    return error.what();
+  }
+}
+
+TEST(ModelDevice, IsOfOneKindForAllWorkers) {
+  EXPECT_EQ(refusal_of("auto", {kNone, kNone}), "");
+  EXPECT_EQ(refusal_of("auto", {of_eight(0), of_eight(7)}), "");
+  EXPECT_EQ(refusal_of("cpu", {of_eight(0), kNone}), "");
+  EXPECT_THAT(refusal_of("auto", {of_eight(0), kNone}),
+              testing::HasSubstr("none for worker 1 on node1: the driver is too old"));
 }
 
 TEST(ModelDevice, IsRefusedToMoreWorkersThanGpus) {
-  try {
-    choose_model_device({.n_gpus = 2, .local_worker = 2, .models_run_on_gpus = true});
-    FAIL() << "a GPU was given to two workers";
-  } catch (const CallError& error) {
-    EXPECT_NE(std::string(error.what()).find("2 GPU(s)"), std::string::npos) << error.what();
-  }
+  EXPECT_THAT(refusal_of("auto", {of_eight(7), of_eight(8)}),
+              testing::HasSubstr("worker 1 on node2: the node has 8 GPUs, this is its worker 9"));
+}
+
+TEST(ModelDevice, IsRefusedWithTheReasonWhereAGpuIsWantedAndThereIsNone) {
+  EXPECT_THAT(refusal_of("cuda", {kNone}), testing::HasSubstr("the driver is too old"));
 }
 
 TEST(ModelDevice, OnTheCpuKeepsTheGroupItHas) {
   comm::run_as_threads(2, [](comm::Communicator& all) {
     auto workers = all.split(0, all.rank(), "workers");
     const comm::Communicator* const before = workers.get();
-    const auto group = group_for({}, std::move(workers));
+    const auto group = group_for(c10::kCPU, std::move(workers));
     EXPECT_EQ(group.get(), before);
-    EXPECT_EQ(group->device_type(), at::kCPU);
+    EXPECT_FALSE(group->carries(at::kCUDA));
   });
 }
 
-TEST(ModelDevice, OnGpusHasTheSameRanksOverNccl) {
+TEST(ModelDevice, OnGpusHasTheSameRanksForTensorsOfBoth) {
   if (kernels::gpu_count() == 0) {
     std::cerr << "NOT RUN OVER NCCL: " << kernels::why_no_gpu() << "\n";
     GTEST_SKIP() << "NCCL was not tested: " << kernels::why_no_gpu();
   }
   comm::run_as_threads(kernels::gpu_count(), [](comm::Communicator& all) {
-    const auto group =
-        group_for({.gpu = all.rank(), .remark = {}}, all.split(0, all.rank(), "workers"));
-    EXPECT_EQ(group->device_type(), at::kCUDA);
+    const c10::Device device(c10::kCUDA, static_cast<c10::DeviceIndex>(all.rank()));
+    const auto group = group_for(device, all.split(0, all.rank(), "workers"));
+    EXPECT_TRUE(group->carries(at::kCPU));
+    EXPECT_TRUE(group->carries(at::kCUDA));
     EXPECT_EQ(group->rank(), all.rank());
     EXPECT_EQ(group->name(), "workers");
   });

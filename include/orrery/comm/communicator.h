@@ -6,7 +6,7 @@
 // CommunicatorOptions::check_agreement a disagreement is an error instead of a hang. One thread at
 // a time per process (MPI_THREAD_SERIALIZED). Tensors must be contiguous and on the device of the
 // backend; there are no other restrictions on type or size, empty ones included.
-// Backends: mpi_communicator.h (CPU), nccl_communicator.h (CUDA),
+// Backends: mpi_communicator.h (CPU), nccl_communicator.h (CUDA), dual_communicator.h (both),
 // tests/support/thread_communicator.h.
 #pragma once
 
@@ -80,10 +80,14 @@ class Communicator {
   /// [size] worker of each rank; for the group of all workers the identity.
   const std::vector<int>& workers() const { return workers_; }
   const CommunicatorOptions& options() const { return options_; }
-  /// Device of the tensors of this backend.
+  /// Device of the tensors of this backend; the host's where it has those of GPUs as well.
   virtual at::DeviceType device_type() const = 0;
+  /// Whether its operations take tensors there.
+  virtual bool carries(at::DeviceType type) const { return type == device_type(); }
 
-  void set_deadline(std::chrono::duration<double> deadline) { options_.deadline = deadline; }
+  virtual void set_deadline(std::chrono::duration<double> deadline) {
+    options_.deadline = deadline;
+  }
 
   // All that follow are collective over the group. They throw ShapeError (before anything is sent)
   // when a tensor does not fit, and CommError when a peer missed the deadline or disagrees.

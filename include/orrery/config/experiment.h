@@ -30,6 +30,7 @@ struct ExperimentSection {
   double deadline_seconds = 600;
   std::string redistribution = "direct";
   std::string amx = "auto";
+  std::string device = "auto";
 
   template <class Visitor>
   static void visit_fields(Visitor& field) {
@@ -63,6 +64,10 @@ struct ExperimentSection {
           "auto: large fp32 matmuls of training and inference use AMX where the processor has it; "
           "off: never, as on processors without",
           one_of({"auto", "off"}).on_resume(Resume::kNoted));
+    field(&C::device, "device",
+          "where models compute; auto: each worker's GPU where there are GPUs, else the CPU; cuda: "
+          "an error where a worker has none; cpu: GPUs stay idle",
+          one_of({"auto", "cpu", "cuda"}).on_resume(Resume::kNoted));
   }
 };
 

@@ -140,9 +140,12 @@ class FlatParameters {
   const at::Tensor& leaf(size_t index) const { return leaves_[index]; }
   at::Tensor gradient(std::string_view name);
 
-  /// Gives the memory of the values back to the system: they are zeros until they are written
-  /// again, at the same addresses, so all views stay good. Of the host only.
+  /// Gives the memory of the values back, to the system or to the GPU's allocator. All views stay
+  /// good: those of the host are zeros until they are written again; those of a GPU may not be used
+  /// before acquire().
   void release();
+  /// After release(): there is memory again, with zeros. Does nothing where there is.
+  void acquire();
 
   /// Fills every parameter by its rule. Normal draws are Philox keyed by (seed, parameter name,
   /// element of the full parameter), so they depend neither on the layout nor on other parameters.

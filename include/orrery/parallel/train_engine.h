@@ -73,7 +73,8 @@ struct LossResult {
 };
 
 /// What the model being trained says of the micro-batch, differentiable: log-probabilities of its
-/// actions [A], or with a value head values of its tokens [T].
+/// actions [A], or with a value head values of its tokens [T]. On the host, as samples are: losses
+/// are a few numbers a token, and gradients go back to where the model computes.
 using LossFunction =
     std::function<LossResult(const at::Tensor& output, const data::SequenceBatch& micro_batch)>;
 

@@ -52,8 +52,10 @@ class HostedModels {
   /// without memory. Local, but all workers must get here.
   /// Throws ConfigError or CheckpointError naming role and file.
   ///   n_steps  of the whole run: learning-rate schedules end with it; 0: unknown
+  ///   device   where parameters are and calls compute
   HostedModels(const config::Experiment& experiment, const graph::Graph& graph, int worker,
-               int64_t n_steps, comm::CommunicatorRegistry& registry);
+               int64_t n_steps, comm::CommunicatorRegistry& registry,
+               c10::Device device = c10::kCPU);
 
   /// Throws CallError when this worker hosts no shard of the replica.
   HostedModel& at(const graph::ReplicaId& id);

@@ -1,41 +1,38 @@
-// Where the models of a worker compute, and the group of workers that carries their tensors: MPI
-// for CPUs, NCCL for GPUs. The backend follows the tensors, not what the machine has.
+// Where the models of a worker compute, and the group of workers that carries their tensors: over
+// MPI those of the host, over NCCL those of GPUs.
 #pragma once
 
+#include <c10/core/Device.h>
+
 #include <memory>
-#include <optional>
+#include <span>
 #include <string>
 
 #include "orrery/comm/communicator.h"
 
 namespace orrery::worker {
 
-struct ModelDevice {
-  std::optional<int> gpu = {};  ///< none: the CPU
-  std::string remark = {};      ///< what a user should know about the choice; empty: nothing
+/// The GPUs that a worker sees.
+struct WorkerGpus {
+  std::string host;      ///< its node
+  int local_worker = 0;  ///< its place among the workers of its node: the GPU it takes
+  int n_gpus = 0;
+  std::string why_none = {};  ///< where it sees none
 };
 
-/// What decides on the device of a worker.
-struct DeviceFacts {
-  int n_gpus = 0;        ///< that this process sees
-  int local_worker = 0;  ///< its place among the workers of its node
-  bool models_run_on_gpus = false;
-};
+/// Where this worker computes: worker i of a node on its GPU i; on the CPU where `wanted`
+/// (experiment.device) is cpu, or auto and it sees no GPU. Of workers that check_gpus() has passed.
+/// Pure.
+c10::Device choose_model_device(const std::string& wanted, const WorkerGpus& own);
 
-/// Worker i of a node takes its GPU i. A machine without GPUs computes on its CPU, and so does this
-/// version everywhere: losses, samples and checkpoints are the host's yet.
-/// Pure. Throws CallError when there are GPUs, but fewer than workers: NCCL refuses to share one.
-ModelDevice choose_model_device(const DeviceFacts& facts);
+/// Throws ConfigError, with the node and the reason of each, unless all workers have a GPU of their
+/// own (NCCL refuses to share one), or none is wanted: `wanted` is cpu, or auto and nobody sees
+/// any. Pure.
+void check_gpus(const std::string& wanted, std::span<const WorkerGpus> workers);
 
-/// The same for this process.
-ModelDevice model_device_of(int local_worker);
-
-/// Whether workers give their models a GPU.
-inline constexpr bool kModelsRunOnGpus = false;
-
-/// `workers`, made for CPUs, as the group of these tensors: itself, or the same ranks over NCCL.
-/// Collective over `workers`. Throws CommError.
-std::unique_ptr<comm::Communicator> group_for(const ModelDevice& device,
+/// `workers`, made for CPUs, as the group of tensors on `device`: itself, or the same ranks over
+/// NCCL as well. Collective over `workers`. Throws CommError.
+std::unique_ptr<comm::Communicator> group_for(c10::Device device,
                                               std::unique_ptr<comm::Communicator> workers);
 
 }  // namespace orrery::worker

@@ -36,6 +36,7 @@ struct WorkerJob {
   std::vector<int> node_of_worker = {};  // [workers]; empty: all on one
   int64_t n_steps = 0;                   // of the whole run; 0: unknown
   std::filesystem::path resume = {};     // checkpoint to go on from; empty: none
+  c10::Device device = c10::kCPU;        // where its models compute
 };
 
 class ShardCheckpoint;  // src/worker/shard_checkpoint.h

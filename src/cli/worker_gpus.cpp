@@ -1,0 +1,43 @@
+#include "worker_gpus.h"
+
+#include <string>
+
+#include "gather_texts.h"
+#include "orrery/base/index.h"
+#include "orrery/base/text.h"
+#include "orrery/kernels/gpu.h"
+
+namespace orrery::cli {
+
+namespace {
+
+worker::WorkerGpus without_gpus(int rank, const comm::NodeMap& nodes) {
+  const int node = nodes.node_of_rank[base::index(rank)];
+  return {.host = nodes.host_of_node[base::index(node)],
+          .local_worker = nodes.local_worker(nodes.worker_of_rank[base::index(rank)])};
+}
+
+}  // namespace
+
+worker::WorkerGpus own_gpus(int rank, const comm::NodeMap& nodes) {
+  worker::WorkerGpus own = without_gpus(rank, nodes);
+  own.n_gpus = kernels::gpu_count();
+  own.why_none = kernels::why_no_gpu();
+  return own;
+}
+
+std::vector<worker::WorkerGpus> gpus_of_workers(MPI_Comm world, const comm::NodeMap& nodes) {
+  const std::vector<std::string> of_rank =
+      gather_texts(world, base::concat(kernels::gpu_count(), " ", kernels::why_no_gpu()));
+  std::vector<worker::WorkerGpus> workers;
+  if (of_rank.empty()) return workers;
+  for (const int rank : nodes.rank_of_worker) {
+    workers.push_back(without_gpus(rank, nodes));
+    const std::string& text = of_rank[base::index(rank)];
+    workers.back().n_gpus = std::stoi(text);
+    workers.back().why_none = text.substr(text.find(' ') + 1);
+  }
+  return workers;
+}
+
+}  // namespace orrery::cli

@@ -1,0 +1,19 @@
+// The GPUs that the workers of a job see.
+#pragma once
+
+#include <mpi.h>
+
+#include <vector>
+
+#include "orrery/comm/node_map.h"
+#include "orrery/worker/model_device.h"
+
+namespace orrery::cli {
+
+/// Those of this rank, which is a worker.
+worker::WorkerGpus own_gpus(int rank, const comm::NodeMap& nodes);
+
+/// [n_workers] on rank 0, nothing elsewhere. Collective over `world`.
+std::vector<worker::WorkerGpus> gpus_of_workers(MPI_Comm world, const comm::NodeMap& nodes);
+
+}  // namespace orrery::cli

@@ -1,0 +1,140 @@
+#!/usr/bin/env python3
+"""Whole jobs on simulated GPUs beside the same on CPUs, and beside themselves after an interruption.
+
+    tests/simulated_gpu/main_job_test.py --program build/cuda_check/orrery --preload LIBRARIES [TEST...]
+
+Numbers are compared in fp64, where another order of sums is far from the first digits.
+"""
+import argparse
+import json
+import math
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PROGRAM = PRELOAD = ""
+ENVIRONMENT = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+               "PMIX_MCA_psec": "native", "OMP_NUM_THREADS": "1", "OMPI_MCA_mpi_yield_when_idle": "1"}
+SECONDS = 240
+TOLERANCE = 1e-8  # of numbers that went through steps of the optimizer
+
+
+def command(workers, gpus, *words):
+    """As on a machine with so many GPUs."""
+    preload = ["env", f"LD_PRELOAD={PRELOAD}", f"SIMULATED_GPUS={gpus}"] if gpus else []
+    return ["mpirun", "--oversubscribe", "-n", str(workers + 1), *preload, PROGRAM, *words]
+
+
+def run(words, **more):
+    return subprocess.run(words, capture_output=True, text=True, timeout=SECONDS, cwd=ROOT, env=ENVIRONMENT, **more)
+
+
+def train(folder, config, workers, gpus, *settings):
+    settings = [f"experiment.output_dir={folder}", *settings]
+    return run(command(workers, gpus, "train", f"configs/{config}.cfg",
+                       *(word for setting in settings for word in ("--set", setting))))
+
+
+def in_fp64(*roles):
+    return [f"model.{role}.dtype=fp64" for role in roles]
+
+
+def metrics(folder):
+    """{(step, call, name): number} but for times."""
+    found = {}
+    for line in (pathlib.Path(folder) / "metrics.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        for name, value in record["metrics"].items():
+            if name.startswith("time/") or name.endswith("_per_second"):
+                continue
+            found[record["step"], record["call"], name] = value
+    return found
+
+
+def computed_with(folder):
+    manifest = json.loads((folder / "checkpoints" / "latest" / "manifest.json").read_text())
+    return manifest["manifest"]["instruction_sets"]
+
+
+class Jobs(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+
+    def trained(self, name, config, workers, gpus, *settings):
+        done = train(self.folder / name, config, workers, gpus, *settings)
+        self.assertEqual(done.returncode, 0, done.stderr[-4000:])
+        self.assertNotIn("broken rule", done.stderr)
+        return self.folder / name / config
+
+    def assert_same_numbers(self, got, expected):
+        self.assertEqual(got.keys(), expected.keys())
+        self.assertGreater(len(got), 30)
+        for key, value in expected.items():
+            if value is None or got[key] is None:
+                self.assertEqual(got[key], value, key)
+            else:
+                self.assertTrue(math.isclose(got[key], value, rel_tol=TOLERANCE, abs_tol=TOLERANCE),
+                                f"{key}: {got[key]} on GPUs, {value} on CPUs")
+
+    def assert_same_job(self, config, workers, *settings):
+        on_cpus = self.trained("cpu", config, workers, 0, *settings)
+        on_gpus = self.trained("gpu", config, workers, workers, "experiment.device=cuda", *settings)
+        self.assertEqual(set(computed_with(on_gpus)), {"cuda"})
+        self.assertNotIn("cuda", computed_with(on_cpus))
+        self.assert_same_numbers(metrics(on_gpus), metrics(on_cpus))
+
+
+class SameAsOnCpus(Jobs):
+    def test_ppo_of_four_roles_on_two_gpus(self):
+        self.assert_same_job("ppo_tiny", 2, *in_fp64("actor", "critic", "ref"))
+
+    def test_ppo_with_a_layout_for_each_call_on_four_gpus(self):
+        self.assert_same_job("ppo_layouts", 4, *in_fp64("actor", "critic", "ref"))
+
+    def test_preferences(self):
+        self.assert_same_job("dpo_tiny", 2, *in_fp64("actor", "ref"))
+
+    def test_reward_models(self):
+        self.assert_same_job("reward_model_tiny", 2, *in_fp64("reward"))
+
+
+class Interrupted(Jobs):
+    """A run that stops after a checkpoint and goes on is the run that nothing stopped, bit for bit."""
+
+    def test_resumes_bit_for_bit(self):
+        more = ["checkpoint.every_steps=2"]
+        whole = self.trained("whole", "ppo_tiny", 2, 2, *more)
+        self.trained("parts", "ppo_tiny", 2, 2, *more, "experiment.total_steps=2")
+        parts = self.trained("parts", "ppo_tiny", 2, 2, *more)
+
+        self.assertEqual(metrics(parts), metrics(whole))
+        file = "models/latest/actor/model.safetensors"
+        self.assertEqual((parts / file).read_bytes(), (whole / file).read_bytes())
+
+
+class Refused(Jobs):
+    def test_fewer_gpus_than_workers(self):
+        done = train(self.folder, "grpo_tiny", 2, 1)
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertRegex(done.stderr, "none for worker 1 on .*: the node has 1 GPU, this is its worker 2")
+        self.assertFalse((self.folder / "grpo_tiny" / "log.txt").exists())
+
+    def test_a_gpu_that_is_wanted_where_there_is_none(self):
+        done = train(self.folder, "grpo_tiny", 2, 0, "experiment.device=cuda")
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertRegex(done.stderr, "none for worker 0 on .*no GPU")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--program", required=True)
+    parser.add_argument("--preload", required=True)
+    options, rest = parser.parse_known_args()
+    PROGRAM, PRELOAD = str(pathlib.Path(options.program).resolve()), options.preload
+    unittest.main(argv=[sys.argv[0], *rest], verbosity=2)
