@@ -347,9 +347,9 @@ int run_worker(Start& start, const comm::MpiSession& mpi, const comm::NodeMap& n
   // The watchdog knows whether peers move and ends a stall at the deadline; the communicators'
   // own deadline is the net below it, for a peer that moves for ever and never comes.
   comm::CommunicatorRegistry registry = comm::CommunicatorRegistry::create(
-      worker::group_for(device,
-                make_worker_communicator(mpi.world(), nodes,
-                                         {.deadline = 10 * deadline, .activity = &activity})),
+      worker::group_for(
+          device, make_worker_communicator(mpi.world(), nodes,
+                                           {.deadline = 10 * deadline, .activity = &activity})),
       graph::plan_communicators(graph::replicas_of(job.graph), job.n_workers));
   const worker::Watchdog watchdog(activity, {.directory = directory.state(),
                                              .worker = worker,

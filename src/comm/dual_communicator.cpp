@@ -54,8 +54,8 @@ class DualCommunicator final : public Communicator {
     backend_of(out).scatter(out, in, root);
   }
 
-  void do_exchange(std::string_view, std::span<const Send> sends,
-                   std::span<const Receive> receives, const OnReceived& on_received) override {
+  void do_exchange(std::string_view, std::span<const Send> sends, std::span<const Receive> receives,
+                   const OnReceived& on_received) override {
     // The host's on all ranks first: no two wait for each other in different orders.
     for (Communicator* const backend : {host_.get(), gpus_.get()}) {
       std::vector<Send> own_sends;
@@ -70,8 +70,7 @@ class DualCommunicator final : public Communicator {
         places.push_back(i);
       }
       if (own_sends.empty() && own_receives.empty()) continue;
-      backend->exchange(own_sends, own_receives,
-                        [&](std::size_t i) { on_received(places.at(i)); });
+      backend->exchange(own_sends, own_receives, [&](std::size_t i) { on_received(places.at(i)); });
     }
   }
 
