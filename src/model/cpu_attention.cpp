@@ -165,54 +165,58 @@ void attend_pages(const AttentionHeads& heads, const PagedCache& cache, const at
 
 }  // namespace
 
+PackedRows packed_rows(const std::vector<int32_t>& cu_seqlens, std::span<const int32_t> positions,
+                       const at::Tensor& like) {
+  if (like.is_cuda()) return cuda::packed_rows(cu_seqlens, positions, like);
+  return {cu_seqlens, positions};
+}
+
 void prepare_qkv(const AttentionHeads& heads, const HeadNorms& norms, const RopeTable& rope,
-                 std::span<const int32_t> positions, const at::Tensor& qkv, at::Tensor& qk,
+                 const PackedRows& rows, const at::Tensor& qkv, at::Tensor& qk,
                  const at::Tensor& rstd) {
-  if (qkv.is_cuda()) return cuda::prepare_qkv(heads, norms, rope, positions, qkv, qk, rstd);
+  if (qkv.is_cuda()) return cuda::prepare_qkv(heads, norms, rope, rows, qkv, qk, rstd);
   with_type(qkv.scalar_type(), [&]<class T>() {
     if (norms.defined()) norm_heads<T>(heads, norms, qkv, qk, rstd);
-    rotate<T>(heads, rope, positions, kernels::Rotation::kForward, qk);
+    rotate<T>(heads, rope, rows.positions, kernels::Rotation::kForward, qk);
   });
 }
 
 void prepare_qkv_backward(const AttentionHeads& heads, const HeadNorms& norms,
-                          const RopeTable& rope, std::span<const int32_t> positions,
-                          const at::Tensor& qkv, const at::Tensor& rstd, at::Tensor& dqkv,
-                          HeadNorms& dnorms) {
+                          const RopeTable& rope, const PackedRows& rows, const at::Tensor& qkv,
+                          const at::Tensor& rstd, at::Tensor& dqkv, HeadNorms& dnorms) {
   if (qkv.is_cuda())
-    return cuda::prepare_qkv_backward(heads, norms, rope, positions, qkv, rstd, dqkv, dnorms);
+    return cuda::prepare_qkv_backward(heads, norms, rope, rows, qkv, rstd, dqkv, dnorms);
   with_type(qkv.scalar_type(), [&]<class T>() {
-    rotate<T>(heads, rope, positions, kernels::Rotation::kBackward, dqkv);
+    rotate<T>(heads, rope, rows.positions, kernels::Rotation::kBackward, dqkv);
     if (norms.defined()) norm_heads_backward<T>(heads, norms, qkv, rstd, dqkv, dnorms);
   });
 }
 
-void attend(const AttentionHeads& heads, const std::vector<int32_t>& cu_seqlens,
-            const at::Tensor& qk, const at::Tensor& qkv, at::Tensor& out,
-            const at::Tensor& logsumexp) {
-  if (qkv.is_cuda()) return cuda::attend(heads, cu_seqlens, qk, qkv, out, logsumexp);
+void attend(const AttentionHeads& heads, const PackedRows& rows, const at::Tensor& qk,
+            const at::Tensor& qkv, at::Tensor& out, const at::Tensor& logsumexp) {
+  if (qkv.is_cuda()) return cuda::attend(heads, rows, qk, qkv, out, logsumexp);
   with_type(qkv.scalar_type(), [&]<class T>() {
-    kernels::varlen_attention<T>(
-        attention_args<T>(heads, attention_shape(heads, cu_seqlens.data(), n_sequences(cu_seqlens)),
-                          qk, qkv, out, logsumexp));
+    kernels::varlen_attention<T>(attention_args<T>(
+        heads, attention_shape(heads, rows.cu_seqlens.data(), n_sequences(rows.cu_seqlens)), qk,
+        qkv, out, logsumexp));
   });
 }
 
-void attend_backward(const AttentionHeads& heads, const std::vector<int32_t>& cu_seqlens,
-                     const at::Tensor& qk, const at::Tensor& qkv, const at::Tensor& out,
-                     const at::Tensor& logsumexp, const at::Tensor& dout, at::Tensor& dqkv) {
-  if (qkv.is_cuda())
-    return cuda::attend_backward(heads, cu_seqlens, qk, qkv, out, logsumexp, dout, dqkv);
+void attend_backward(const AttentionHeads& heads, const PackedRows& rows, const at::Tensor& qk,
+                     const at::Tensor& qkv, const at::Tensor& out, const at::Tensor& logsumexp,
+                     const at::Tensor& dout, at::Tensor& dqkv) {
+  if (qkv.is_cuda()) return cuda::attend_backward(heads, rows, qk, qkv, out, logsumexp, dout, dqkv);
   with_type(qkv.scalar_type(), [&]<class T>() {
     kernels::varlen_attention_backward<T>(attention_backward_args<T>(
-        heads, attention_shape(heads, cu_seqlens.data(), n_sequences(cu_seqlens)), qk, qkv, out,
-        logsumexp, dout, dqkv));
+        heads, attention_shape(heads, rows.cu_seqlens.data(), n_sequences(rows.cu_seqlens)), qk,
+        qkv, out, logsumexp, dout, dqkv));
   });
 }
 
-void attend_cached(const AttentionHeads& heads, const std::vector<int32_t>& cu_seqlens,
-                   const at::Tensor& qkv, PagedCache& cache, at::Tensor& out) {
+void attend_cached(const AttentionHeads& heads, const PackedRows& rows, const at::Tensor& qkv,
+                   PagedCache& cache, at::Tensor& out) {
   if (qkv.is_cuda()) return cuda::attend_cached(heads, qkv, cache, out);
+  const std::vector<int32_t>& cu_seqlens = rows.cu_seqlens;
   const int64_t n = n_sequences(cu_seqlens);
   const auto n_rows = [&](int64_t s) {
     return cu_seqlens[static_cast<size_t>(s) + 1] - cu_seqlens[base::index(s)];

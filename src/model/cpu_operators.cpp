@@ -44,6 +44,20 @@ ActivationShape activation_shape(ActivationFunction function, const at::Tensor& 
           .width = gated.size(1)};
 }
 
+template <class T>
+double entropy_of(const T* logits, int64_t vocab_size, double inverse_temperature) {
+  const int64_t no_target = -1;
+  T log_prob = 0, entropy = 0;
+  kernels::token_log_probs<T>({.logits = logits,
+                               .targets = &no_target,
+                               .log_probs = &log_prob,
+                               .entropy = &entropy,
+                               .n_rows = 1,
+                               .vocab_size = vocab_size,
+                               .inverse_temperature = inverse_temperature});
+  return static_cast<double>(entropy);
+}
+
 }  // namespace
 
 void look_up(const at::Tensor& table, const IndexRange& vocabulary, std::span<const int64_t> tokens,
@@ -280,28 +294,29 @@ void token_log_probs_backward(at::Tensor& logits, std::span<const int64_t> targe
   });
 }
 
-double row_entropy(const at::Tensor& logits, int64_t row, double inverse_temperature) {
-  return with_type(logits.scalar_type(), [&]<class T>() {
-    const int64_t no_target = -1;
-    T log_prob = 0, entropy = 0;
-    kernels::token_log_probs<T>({.logits = values<T>(logits) + row * logits.size(1),
-                                 .targets = &no_target,
-                                 .log_probs = &log_prob,
-                                 .entropy = &entropy,
-                                 .n_rows = 1,
-                                 .vocab_size = logits.size(1),
-                                 .inverse_temperature = inverse_temperature});
-    return static_cast<double>(entropy);
-  });
+at::Tensor draw_scratch(const at::Tensor& logits) {
+  if (logits.is_cuda()) return cuda::draw_scratch(logits);
+  return at::empty({kernels::sampling_scratch_bytes(logits.size(1))}, at::kByte);
 }
 
-kernels::SampledToken draw(at::Tensor& logits, int64_t row, const kernels::SamplingRule& rule,
-                           int64_t n_generated, double uniform, void* scratch) {
-  return with_type(logits.scalar_type(), [&]<class T>() {
+void draw_rows(at::Tensor& logits, const kernels::SamplingRule& rule,
+               std::span<const kernels::DrawKey> keys, bool measure_entropy,
+               const at::Tensor& scratch, std::span<Draw> draws) {
+  if (logits.is_cuda()) {
+    return cuda::draw_rows(logits, rule, keys, measure_entropy, scratch, draws);
+  }
+  with_type(logits.scalar_type(), [&]<class T>() {
     const int64_t vocab_size = logits.size(1);
-    const std::span<T> of_row(mutable_values<T>(logits) + row * vocab_size,
-                              static_cast<size_t>(vocab_size));
-    return kernels::sample_token<T>(of_row, rule, n_generated, uniform, scratch);
+    T* row = mutable_values<T>(logits);
+    for (size_t i = 0; i < keys.size(); ++i, row += vocab_size) {
+      const double entropy =
+          measure_entropy ? entropy_of(row, vocab_size, 1 / rule.temperature) : 0;
+      draws[i] = {
+          kernels::sample_token<T>({row, static_cast<size_t>(vocab_size)}, rule,
+                                   static_cast<int64_t>(keys[i].position),
+                                   kernels::uniform_of(keys[i]), scratch.mutable_data_ptr()),
+          entropy};
+    }
   });
 }
 

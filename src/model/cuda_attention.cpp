@@ -106,18 +106,22 @@ kernels::AttentionShape shape_of(const AttentionHeads& heads, const at::Tensor& 
 
 }  // namespace
 
+PackedRows packed_rows(const std::vector<int32_t>& cu_seqlens, std::span<const int32_t> positions,
+                       const at::Tensor& like) {
+  return {cu_seqlens, positions, uploaded<int32_t>(cu_seqlens, like), uploaded(positions, like)};
+}
+
 void prepare_qkv(const AttentionHeads& heads, const HeadNorms& norms, const RopeTable& rope,
-                 std::span<const int32_t> positions, const at::Tensor& qkv, at::Tensor& qk,
+                 const PackedRows& rows, const at::Tensor& qkv, at::Tensor& qk,
                  const at::Tensor& rstd) {
   const bool has_whole_norm = norms.defined() && norms.is_whole;
   const bool has_head_norms = norms.defined() && !norms.is_whole;
   if (has_whole_norm) norm_whole(heads, norms, qkv, qk, rstd);
   if (!has_head_norms && !rope.cosines.defined()) return;
   const at::Tensor& x = has_whole_norm ? qk : qkv;
-  const at::Tensor where = uploaded(positions, qkv);
   with_type(qkv.scalar_type(), [&]<class T>() {
     kernels::rotate_heads_cuda<T>(
-        {.heads = heads_args<T>(heads, norms, has_head_norms, rope, where, x, rstd),
+        {.heads = heads_args<T>(heads, norms, has_head_norms, rope, rows.gpu_positions, x, rstd),
          .y = mutable_values<T>(qk),
          .y_stride = qk.size(1)},
         stream_of(qkv));
@@ -125,17 +129,16 @@ void prepare_qkv(const AttentionHeads& heads, const HeadNorms& norms, const Rope
 }
 
 void prepare_qkv_backward(const AttentionHeads& heads, const HeadNorms& norms,
-                          const RopeTable& rope, std::span<const int32_t> positions,
-                          const at::Tensor& qkv, const at::Tensor& rstd, at::Tensor& dqkv,
-                          HeadNorms& dnorms) {
+                          const RopeTable& rope, const PackedRows& rows, const at::Tensor& qkv,
+                          const at::Tensor& rstd, at::Tensor& dqkv, HeadNorms& dnorms) {
   const bool has_head_norms = norms.defined() && !norms.is_whole;
   if (has_head_norms || rope.cosines.defined()) {
-    const at::Tensor where = uploaded(positions, qkv);
     const at::Tensor scratch = at::empty(
         {kernels::rotate_heads_backward_scratch(qkv.size(0), heads.head_dim)}, qkv.options());
     with_type(qkv.scalar_type(), [&]<class T>() {
       kernels::rotate_heads_backward_cuda<T>(
-          {.heads = heads_args<T>(heads, norms, has_head_norms, rope, where, qkv, rstd),
+          {.heads =
+               heads_args<T>(heads, norms, has_head_norms, rope, rows.gpu_positions, qkv, rstd),
            .gradient = mutable_values<T>(dqkv),
            .gradient_stride = dqkv.size(1),
            .dquery_weight = has_head_norms ? mutable_values<T>(dnorms.q) : nullptr,
@@ -149,25 +152,23 @@ void prepare_qkv_backward(const AttentionHeads& heads, const HeadNorms& norms,
   }
 }
 
-void attend(const AttentionHeads& heads, const std::vector<int32_t>& cu_seqlens,
-            const at::Tensor& qk, const at::Tensor& qkv, at::Tensor& out,
-            const at::Tensor& logsumexp) {
-  const at::Tensor begins = uploaded<int32_t>(cu_seqlens, qkv);
+void attend(const AttentionHeads& heads, const PackedRows& rows, const at::Tensor& qk,
+            const at::Tensor& qkv, at::Tensor& out, const at::Tensor& logsumexp) {
   with_type(qkv.scalar_type(), [&]<class T>() {
     kernels::varlen_attention_cuda<T>(
-        attention_args<T>(heads, shape_of(heads, begins, qkv.size(0)), qk, qkv, out, logsumexp),
+        attention_args<T>(heads, shape_of(heads, rows.gpu_cu_seqlens, qkv.size(0)), qk, qkv, out,
+                          logsumexp),
         stream_of(qkv));
   });
 }
 
-void attend_backward(const AttentionHeads& heads, const std::vector<int32_t>& cu_seqlens,
-                     const at::Tensor& qk, const at::Tensor& qkv, const at::Tensor& out,
-                     const at::Tensor& logsumexp, const at::Tensor& dout, at::Tensor& dqkv) {
-  const at::Tensor begins = uploaded<int32_t>(cu_seqlens, qkv);
+void attend_backward(const AttentionHeads& heads, const PackedRows& rows, const at::Tensor& qk,
+                     const at::Tensor& qkv, const at::Tensor& out, const at::Tensor& logsumexp,
+                     const at::Tensor& dout, at::Tensor& dqkv) {
   with_type(qkv.scalar_type(), [&]<class T>() {
     kernels::varlen_attention_backward_cuda<T>(
-        attention_backward_args<T>(heads, shape_of(heads, begins, qkv.size(0)), qk, qkv, out,
-                                   logsumexp, dout, dqkv),
+        attention_backward_args<T>(heads, shape_of(heads, rows.gpu_cu_seqlens, qkv.size(0)), qk,
+                                   qkv, out, logsumexp, dout, dqkv),
         stream_of(qkv));
   });
 }

@@ -11,6 +11,7 @@
 #include "orrery/kernels/column_sums.h"
 #include "orrery/kernels/indexed_rows.h"
 #include "orrery/kernels/norm_rows.h"
+#include "orrery/kernels/sample_rows.h"
 
 namespace orrery::model::operators::cuda {
 namespace {
@@ -281,6 +282,59 @@ void token_log_probs_backward(at::Tensor& logits, std::span<const int64_t> targe
                                   dlog_probs, dentropy),
         stream_of(logits));
   });
+}
+
+at::Tensor draw_scratch(const at::Tensor& logits) { return at::empty_like(logits); }
+
+void draw_rows(at::Tensor& logits, const kernels::SamplingRule& rule,
+               std::span<const kernels::DrawKey> keys, bool measure_entropy,
+               const at::Tensor& scratch, std::span<Draw> draws) {
+  const auto n = static_cast<int64_t>(keys.size());
+  // One block of memory, so that the host waits once: tokens, log-probabilities of the policy and
+  // of the draw, entropies.
+  at::Tensor drawn = at::empty({4, n}, logits.options().dtype(at::kDouble));
+  at::Tensor tokens = drawn.select(0, 0).view(at::kLong);
+  if (measure_entropy) {
+    const at::Tensor entropy = at::empty({n}, logits.options());
+    const std::vector<int64_t> no_targets(keys.size(), -1);
+    token_log_probs(logits, no_targets, 1 / rule.temperature,
+                    {.log_probs = at::empty_like(entropy), .entropy = entropy});
+    drawn.select(0, 3).copy_(entropy);
+  }
+  const auto* const bytes = reinterpret_cast<const uint8_t*>(keys.data());
+  const at::Tensor keys_there = uploaded(std::span(bytes, keys.size_bytes()), logits);
+  const at::Tensor stop_ids = uploaded(rule.stop_ids, logits);
+  const at::Tensor never_ids = uploaded(rule.never_ids, logits);
+  with_type(logits.scalar_type(), [&]<class T>() {
+    kernels::sample_rows_cuda<T>(
+        {.logits = mutable_values<T>(logits),
+         .weights = mutable_values<T>(scratch),
+         .keys = static_cast<const kernels::DrawKey*>(keys_there.const_data_ptr()),
+         .tokens = mutable_values<int64_t>(tokens),
+         .log_probs = drawn.select(0, 1).data_ptr<double>(),
+         .sampling_log_probs = drawn.select(0, 2).data_ptr<double>(),
+         .stop_ids = values<int64_t>(stop_ids),
+         .never_ids = values<int64_t>(never_ids),
+         .n_stop_ids = stop_ids.numel(),
+         .n_never_ids = never_ids.numel(),
+         .n_rows = n,
+         .vocab_size = logits.size(1),
+         .min_new_tokens = rule.min_new_tokens,
+         .top_k = rule.filter.top_k,
+         .top_p = rule.filter.top_p,
+         .temperature = rule.temperature,
+         .greedy = rule.greedy,
+         .top_k_first = rule.filter.order == kernels::FilterOrder::kTopKFirst},
+        stream_of(logits));
+  });
+  const at::Tensor here = drawn.cpu();
+  const auto* const token = static_cast<const int64_t*>(here.const_data_ptr());
+  const auto* const number = here.const_data_ptr<double>();
+  for (int64_t i = 0; i < n; ++i) {
+    draws[base::index(i)] = {
+        {.token = token[i], .log_prob = number[n + i], .sampling_log_prob = number[2 * n + i]},
+        measure_entropy ? number[3 * n + i] : 0};
+  }
 }
 
 }  // namespace orrery::model::operators::cuda

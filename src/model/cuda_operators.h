@@ -20,18 +20,18 @@ void norm_backward(const Norm& norm, const at::Tensor& x, const at::Tensor& rstd
                    const at::Tensor& dy, at::Tensor& dx, kernels::Output output, Norm& dnorm);
 void add_column_sums(const at::Tensor& rows, at::Tensor& dbias);
 void prepare_qkv(const AttentionHeads& heads, const HeadNorms& norms, const RopeTable& rope,
-                 std::span<const int32_t> positions, const at::Tensor& qkv, at::Tensor& qk,
+                 const PackedRows& rows, const at::Tensor& qkv, at::Tensor& qk,
                  const at::Tensor& rstd);
 void prepare_qkv_backward(const AttentionHeads& heads, const HeadNorms& norms,
-                          const RopeTable& rope, std::span<const int32_t> positions,
-                          const at::Tensor& qkv, const at::Tensor& rstd, at::Tensor& dqkv,
-                          HeadNorms& dnorms);
-void attend(const AttentionHeads& heads, const std::vector<int32_t>& cu_seqlens,
-            const at::Tensor& qk, const at::Tensor& qkv, at::Tensor& out,
-            const at::Tensor& logsumexp);
-void attend_backward(const AttentionHeads& heads, const std::vector<int32_t>& cu_seqlens,
-                     const at::Tensor& qk, const at::Tensor& qkv, const at::Tensor& out,
-                     const at::Tensor& logsumexp, const at::Tensor& dout, at::Tensor& dqkv);
+                          const RopeTable& rope, const PackedRows& rows, const at::Tensor& qkv,
+                          const at::Tensor& rstd, at::Tensor& dqkv, HeadNorms& dnorms);
+PackedRows packed_rows(const std::vector<int32_t>& cu_seqlens, std::span<const int32_t> positions,
+                       const at::Tensor& like);
+void attend(const AttentionHeads& heads, const PackedRows& rows, const at::Tensor& qk,
+            const at::Tensor& qkv, at::Tensor& out, const at::Tensor& logsumexp);
+void attend_backward(const AttentionHeads& heads, const PackedRows& rows, const at::Tensor& qk,
+                     const at::Tensor& qkv, const at::Tensor& out, const at::Tensor& logsumexp,
+                     const at::Tensor& dout, at::Tensor& dqkv);
 void attend_cached(const AttentionHeads& heads, const at::Tensor& qkv, PagedCache& cache,
                    at::Tensor& out);
 void activate(ActivationFunction function, const at::Tensor& up, at::Tensor& out);
@@ -49,5 +49,9 @@ void token_log_probs(const at::Tensor& logits, std::span<const int64_t> targets,
 void token_log_probs_backward(at::Tensor& logits, std::span<const int64_t> targets,
                               double inverse_temperature, const TokenLogProbs& of,
                               const at::Tensor& dlog_probs, const at::Tensor& dentropy);
+at::Tensor draw_scratch(const at::Tensor& logits);
+void draw_rows(at::Tensor& logits, const kernels::SamplingRule& rule,
+               std::span<const kernels::DrawKey> keys, bool measure_entropy,
+               const at::Tensor& scratch, std::span<Draw> draws);
 
 }  // namespace orrery::model::operators::cuda

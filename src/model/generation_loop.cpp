@@ -64,11 +64,11 @@ GenerationLoop::GenerationLoop(const Decoder& decoder, const GenerationWeights& 
       live_(static_cast<size_t>(n_prompts_)),
       page_table_(static_cast<size_t>(n_places_ * table_stride_)),
       logits_(at::empty({n_places_, architecture_.vocab_size},
-                        at::TensorOptions().dtype(decoder.dtype()))),
-      row_(at::empty({1, architecture_.vocab_size}, logits_.options())),
-      scratch_(static_cast<size_t>(kernels::sampling_scratch_bytes(architecture_.vocab_size)) /
-                   sizeof(std::max_align_t) +
-               1) {
+                        decoder.parameters().values().options())),
+      // The host draws row after row, a GPU all that there is room for.
+      members_(at::empty({logits_.is_cpu() ? 1 : n_places_, architecture_.vocab_size},
+                         logits_.options())),
+      draw_scratch_(operators::draw_scratch(logits_)) {
   places_.reserve(static_cast<size_t>(n_places_));
   tokens_.reserve(static_cast<size_t>(n_places_));
   n_context_.reserve(static_cast<size_t>(n_places_));
@@ -184,7 +184,8 @@ void GenerationLoop::resume_first() {
 
   compute_logits();
   draws_.resize(1);
-  if (shard_.place.is_last_stage()) draws_[0] = draw(sequence, logits_, 0);
+  draw_keys_.assign(1, key_of(sequence));
+  if (shard_.place.is_last_stage()) draw(pass_logits_, 0);
   share_draws();
   places_.push_back(place);
   if (append(place, draws_[0])) remove_place(places_.size() - 1);
@@ -255,11 +256,18 @@ void GenerationLoop::compute_logits() {
 void GenerationLoop::draw_first_tokens(int64_t first_prompt) {
   const auto group = static_cast<size_t>(options_.group_size);
   draws_.resize(n_context_.size() * group);
-  if (shard_.place.is_last_stage()) {
-    for (size_t i = 0; i < draws_.size(); ++i) {
-      row_.copy_(logits_.select(0, static_cast<int64_t>(i / group)));  // drawing changes them
-      draws_[i] = draw(first_prompt * options_.group_size + static_cast<int64_t>(i), row_, 0);
+  const auto most = static_cast<size_t>(members_.size(0));
+  for (size_t first = 0; shard_.place.is_last_stage() && first < draws_.size(); first += most) {
+    const size_t end = std::min(draws_.size(), first + most);
+    std::vector<int64_t> rows;
+    draw_keys_.clear();
+    for (size_t i = first; i < end; ++i) {
+      rows.push_back(static_cast<int64_t>(i / group));
+      draw_keys_.push_back(key_of(first_prompt * options_.group_size + static_cast<int64_t>(i)));
     }
+    at::Tensor own = members_.narrow(0, 0, static_cast<int64_t>(rows.size()));
+    operators::take_rows(pass_logits_, rows, own);  // drawing changes them
+    draw(own, first);
   }
   share_draws();
   for (size_t i = 0; i < n_context_.size(); ++i) {
@@ -301,19 +309,20 @@ void GenerationLoop::admit_member(int64_t sequence) {
   }
 }
 
-/// The next token of a sequence, from its row of logits, which it changes.
-GenerationLoop::Draw GenerationLoop::draw(int64_t sequence, at::Tensor& logits, int64_t row) {
-  const int64_t n_generated = n_generated_of(sequence);
-  const SamplingKey& key = keys_[static_cast<size_t>(prompt_of(sequence))];
-  const uint64_t member = key.first_member + static_cast<uint64_t>(sequence % options_.group_size);
-  const double uniform = kernels::uniform_of({.seed = key.seed,
-                                              .step = key.step,
-                                              .sample = key.sample,
-                                              .member = member,
-                                              .position = static_cast<uint64_t>(n_generated)});
-  const double entropy =
-      options_.measure_entropy ? operators::row_entropy(logits, row, 1 / rule_.temperature) : 0;
-  return {operators::draw(logits, row, rule_, n_generated, uniform, scratch_.data()), entropy};
+/// Of the next token of a sequence.
+kernels::DrawKey GenerationLoop::key_of(int64_t sequence) const {
+  const SamplingKey& key = keys_[base::index(prompt_of(sequence))];
+  return {.seed = key.seed,
+          .step = key.step,
+          .sample = key.sample,
+          .member = key.first_member + static_cast<uint64_t>(sequence % options_.group_size),
+          .position = static_cast<uint64_t>(n_generated_of(sequence))};
+}
+
+/// For each row of logits, which it changes, by draw_keys_: to the draws from `first` on.
+void GenerationLoop::draw(at::Tensor& logits, size_t first) {
+  operators::draw_rows(logits, rule_, draw_keys_, options_.measure_entropy, draw_scratch_,
+                       std::span(draws_).subspan(first, draw_keys_.size()));
 }
 
 /// True: the sequence is finished.
@@ -396,11 +405,9 @@ void GenerationLoop::decode_step() {
 /// Keeps the order of the sequences that go on.
 void GenerationLoop::draw_and_retire() {
   draws_.resize(places_.size());
-  if (shard_.place.is_last_stage()) {
-    for (size_t i = 0; i < places_.size(); ++i) {
-      draws_[i] = draw(places_[i].sequence, logits_, static_cast<int64_t>(i));
-    }
-  }
+  draw_keys_.clear();
+  for (const Place& place : places_) draw_keys_.push_back(key_of(place.sequence));
+  if (shard_.place.is_last_stage()) draw(pass_logits_, 0);
   share_draws();
   size_t kept = 0;
   for (size_t i = 0; i < places_.size(); ++i) {

@@ -19,7 +19,6 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <cstddef>  // max_align_t
 #include <cstdint>
 #include <set>
 #include <span>
@@ -41,11 +40,6 @@ class GenerationLoop {
   GenerationResult run();
 
  private:
-  /// A token with the policy's entropy where it was drawn; 0: not measured.
-  struct Draw : kernels::SampledToken {
-    double entropy = 0;
-  };
-
   /// A prompt from its prefill until its last member is admitted.
   struct LivePrompt {
     std::vector<int32_t> pages;
@@ -84,7 +78,8 @@ class GenerationLoop {
 
   void run_pass(std::span<const int64_t> tokens, const int32_t* page_table);
   void compute_logits();
-  Draw draw(int64_t sequence, at::Tensor& logits, int64_t row);
+  kernels::DrawKey key_of(int64_t sequence) const;
+  void draw(at::Tensor& logits, size_t first);
   void share_draws();
   bool append(const Place& place, const Draw& draw);
 
@@ -106,9 +101,10 @@ class GenerationLoop {
   std::vector<int32_t> page_table_;  // [places, table_stride]
   at::Tensor logits_;                // [places, V]
   at::Tensor pass_logits_;           // those of the running pass
-  at::Tensor row_;                   // [1, V] a member's copy of its prompt's logits
+  at::Tensor members_;               // [rows, V] members' copies of their prompts' logits
+  at::Tensor draw_scratch_;
+  std::vector<kernels::DrawKey> draw_keys_;
   std::vector<Draw> draws_;
-  std::vector<std::max_align_t> scratch_;
   int64_t next_ = 0;             // the first sequence not admitted yet
   std::set<int64_t> preempted_;  // sequences
   std::vector<Place> places_;

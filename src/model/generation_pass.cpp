@@ -8,13 +8,10 @@
 namespace orrery::model {
 namespace {
 
-/// `logits`: of a GPU, which need a place beside those of the host.
-int64_t memory_size(const Architecture& a, const PassRows& rows, int64_t n_sequences,
-                    int64_t logits) {
+int64_t memory_size(const Architecture& a, const PassRows& rows, int64_t n_sequences) {
   return Arena::size_of(rows.n_own, a.hidden_size) + LayerActivations::size_of(a, rows) +
          LayerScratch::size_of(a, rows) + 2 * Arena::size_of(n_sequences, a.hidden_size) +
-         (rows.tensor == nullptr ? 0 : Arena::size_of(n_sequences, a.vocab_size)) +
-         Arena::size_of(n_sequences, logits);
+         (rows.tensor == nullptr ? 0 : Arena::size_of(n_sequences, a.vocab_size));
 }
 
 }  // namespace
@@ -24,14 +21,12 @@ GenerationPass::GenerationPass(const Decoder& decoder, const GenerationWeights& 
     : shard_(decoder.shard()),
       local_(shard_architecture(decoder.architecture(), shard_.place)),
       weights_(weights.shard()),
-      device_logits_(decoder.parameters().values().is_cpu() ? 0
-                                                            : decoder.architecture().vocab_size),
       columns_(shard_, decoder.architecture().vocab_size) {
   rope_.extend(local_, max_context, decoder.parameters().values().options());
   const at::TensorOptions options = decoder.parameters().values().options();
   // Not initialised: a call that decodes few tokens would spend its time on that.
   const PassRows most = PassRows::whole(max_rows, shard_.tensor);
-  memory_ = at::empty({memory_size(local_, most, max_sequences, device_logits_)}, options);
+  memory_ = at::empty({memory_size(local_, most, max_sequences)}, options);
   if (memory_.is_cpu()) {
     attention_scratch_ =
         at::empty({kernels::decode_attention_scratch(local_.n_heads, local_.n_kv_heads,
@@ -48,7 +43,7 @@ void GenerationPass::lay_out(int64_t n_tokens, int64_t n_sequences) {
   rows_.n_tokens = n_tokens;
   rows_.n_sequences = n_sequences;
   rows_.rows = PassRows::whole(n_tokens, shard_.tensor);
-  ORRERY_ASSERT(memory_size(local_, rows_.rows, n_sequences, device_logits_) <= memory_.numel(),
+  ORRERY_ASSERT(memory_size(local_, rows_.rows, n_sequences) <= memory_.numel(),
                 "more tokens in one pass of generation than rows");
   Arena arena(memory_);
   rows_.x = arena.matrix(n_tokens, local_.hidden_size);
@@ -59,7 +54,6 @@ void GenerationPass::lay_out(int64_t n_tokens, int64_t n_sequences) {
   if (shard_.tensor != nullptr) {
     rows_.own_logits = arena.matrix(n_sequences, local_.vocab_size);
   }
-  rows_.logits = arena.matrix(n_sequences, device_logits_);
 }
 
 /// Embeds the tokens, or receives what the stage before made of them.
@@ -87,7 +81,8 @@ void GenerationPass::run(const GenerationInput& input, PagePool& pages) {
     last_rows_.push_back(input.cu_seqlens[s + 1] - 1);
   }
   begin_stage(input);
-  const PassInput pass{local_, input.cu_seqlens, positions_, rope_, rows_.rows};
+  const PassInput pass{local_, operators::packed_rows(input.cu_seqlens, positions_, memory_), rope_,
+                       rows_.rows};
   PagedCache cache{.pages = {},
                    .page_table = input.page_table,
                    .table_stride = input.table_stride,
@@ -104,12 +99,6 @@ void GenerationPass::run(const GenerationInput& input, PagePool& pages) {
 
 void GenerationPass::compute_logits(at::Tensor& logits) {
   if (!shard_.place.is_last_stage()) return;
-  if (memory_.is_cpu()) return compute_logits_on_device(logits);
-  compute_logits_on_device(rows_.logits);
-  logits.copy_(rows_.logits);
-}
-
-void GenerationPass::compute_logits_on_device(at::Tensor& logits) {
   const bool all_are_last = rows_.n_tokens == rows_.n_sequences;
   if (!all_are_last) operators::take_rows(rows_.x, last_rows_, rows_.last);
   operators::norm(weights_.final_norm, all_are_last ? rows_.x : rows_.last, rows_.normed, {});

@@ -37,9 +37,8 @@ class GenerationPass {
 
   /// Writes keys and values of the tokens. Collective over the shards of a data rank.
   void run(const GenerationInput& input, PagePool& pages);
-  /// logits [S, V], of the host: those after the last token of each sequence of the pass that was
-  /// just run. Written on the last stage only, with the same bits on all tensor ranks. Collective
-  /// likewise. On a GPU the one place of a pass that waits for it, but for the choice of experts.
+  /// logits [S, V]: those after the last token of each sequence of the pass that was just run.
+  /// Written on the last stage only, with the same bits on all tensor ranks. Collective likewise.
   void compute_logits(at::Tensor& logits);
 
  private:
@@ -52,17 +51,14 @@ class GenerationPass {
     LayerScratch scratch;
     at::Tensor last, normed;  // [S, H]
     at::Tensor own_logits;    // [S, own V]; with several tensor ranks
-    at::Tensor logits;        // [S, V]; on a GPU
   };
   void lay_out(int64_t n_tokens, int64_t n_sequences);
   void begin_stage(const GenerationInput& input);
   void end_stage();
-  void compute_logits_on_device(at::Tensor& logits);
 
   const Shard shard_;
   const Architecture local_;  // of the shard: its heads, blocks, vocabulary
   const ShardWeights& weights_;
-  const int64_t device_logits_;  // V on a GPU, whose logits are not the host's; 0 on the CPU
   RopeTables rope_;
   ColumnGather columns_;
   at::Tensor memory_;

@@ -38,12 +38,12 @@ void forward_attention(const PassInput& pass, const LayerWeights& w, const at::T
   const at::Tensor own = branch_input(w.input_norm, input, scratch, act.input_rstd);
   apply_column_parallel(w.qkv, {pass.rows, scratch.full}, own, act.qkv);
   at::Tensor& qk = queries_and_keys(act);
-  operators::prepare_qkv(w.heads, w.head_norms, pass.rope.of(w.rotary), pass.positions, act.qkv, qk,
+  operators::prepare_qkv(w.heads, w.head_norms, pass.rope.of(w.rotary), pass.packed, act.qkv, qk,
                          act.head_norm_rstd);
   if (cache != nullptr) {
-    operators::attend_cached(w.heads, pass.cu_seqlens, act.qkv, *cache, act.attention);
+    operators::attend_cached(w.heads, pass.packed, act.qkv, *cache, act.attention);
   } else {
-    operators::attend(w.heads, pass.cu_seqlens, qk, act.qkv, act.attention, act.logsumexp);
+    operators::attend(w.heads, pass.packed, qk, act.qkv, act.attention, act.logsumexp);
   }
   add_branch(pass, w.output, w.attention_after_norm, act.attention, input, scratch,
              act.attention_out, act.attention_rstd, act.middle);
@@ -110,7 +110,7 @@ void backward_expert_branch(const PassInput& pass, const LayerWeights& w, LayerW
   const at::Tensor rows = gather_rows(pass.rows, own, forward.full);
   // The balance loss is one number of all tensor ranks: the first one counts it.
   const bool counts = pass.rows.tensor == nullptr || pass.rows.tensor->rank() == 0;
-  const BalanceLoss balance{counts ? pass.balance : 0, pass.cu_seqlens};
+  const BalanceLoss balance{counts ? pass.balance : 0, pass.packed.cu_seqlens};
   const at::Tensor drows =
       backward_experts(pass.architecture, w.experts, dw.experts, act.routing, balance, rows, dy);
   if (pass.rows.tensor == nullptr) {
@@ -158,9 +158,9 @@ void backward_attention(const PassInput& pass, const LayerWeights& w, LayerWeigh
   const at::Tensor dy =
       row_parallel_backward(w.output, dw.output, parallel, dout, scratch.dattention);
   add_weight_gradient(dw.output, dy, act.attention);
-  operators::attend_backward(w.heads, pass.cu_seqlens, queries_and_keys(act), act.qkv,
-                             act.attention, act.logsumexp, scratch.dattention, scratch.dqkv);
-  operators::prepare_qkv_backward(w.heads, w.head_norms, pass.rope.of(w.rotary), pass.positions,
+  operators::attend_backward(w.heads, pass.packed, queries_and_keys(act), act.qkv, act.attention,
+                             act.logsumexp, scratch.dattention, scratch.dqkv);
+  operators::prepare_qkv_backward(w.heads, w.head_norms, pass.rope.of(w.rotary), pass.packed,
                                   act.qkv, act.head_norm_rstd, scratch.dqkv, dw.head_norms);
   const at::Tensor own = branch_input(w.input_norm, input, scratch.forward, {});
   column_parallel_backward(w.qkv, dw.qkv, parallel, own, scratch.dqkv, scratch.dnormed);

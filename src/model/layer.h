@@ -26,9 +26,8 @@ namespace orrery::model {
 
 /// What all layers of one pass share.
 struct PassInput {
-  const Architecture& architecture;        // of the shard: its heads, its part of the MLP
-  const std::vector<int32_t>& cu_seqlens;  // [N + 1]
-  std::span<const int32_t> positions;      // [T]
+  const Architecture& architecture;  // of the shard: its heads, its part of the MLP
+  PackedRows packed;
   const RopeTables& rope;
   PassRows rows;
   double balance = 0;  // weight of the balance loss in backward (experts.h)

@@ -1,7 +1,7 @@
 // What a model computes between its matmuls, one function for each region that a device runs as one
 // piece: tensors in, tensors out; layers, head and passes know no number type. A layer is written
 // once with them (layer.cpp) and serves training, scoring, prefill and decoding. Tensors of CUDA
-// devices go on to cuda_operators.h, but for row_entropy() and draw(), which take the host's.
+// devices go on to cuda_operators.h.
 // Private to src/model.
 //
 // Rows are one behind another unless said otherwise; an undefined tensor is one that is not there,
@@ -17,7 +17,8 @@
 #include <span>
 #include <vector>
 
-#include "orrery/kernels/rms_norm.h"  // Output
+#include "orrery/kernels/rms_norm.h"     // Output
+#include "orrery/kernels/sample_rows.h"  // DrawKey
 #include "orrery/kernels/sampling.h"
 #include "orrery/model/architecture.h"
 #include "orrery/model/parameter_table.h"  // IndexRange
@@ -60,6 +61,14 @@ struct AttentionHeads {
   int64_t kv_size() const { return n_kv_heads * head_dim; }
 };
 
+/// The tokens of one pass, in sequences one behind the other.
+struct PackedRows {
+  const std::vector<int32_t>& cu_seqlens;  // [S + 1]
+  std::span<const int32_t> positions;      // [T] of each token in its sequence
+  at::Tensor gpu_cu_seqlens = {};          // the same on a GPU, once for all layers
+  at::Tensor gpu_positions = {};
+};
+
 /// What a GPU reads of a cache in one pass of N rows, the same for all layers.
 struct CacheRows {
   at::Tensor page_table;  // [S, table_stride] int32
@@ -84,7 +93,16 @@ struct BalanceLoss {
   std::span<const int32_t> cu_seqlens;  // [S + 1]
 };
 
+/// A token with the policy's entropy where it was drawn; 0: not measured.
+struct Draw : kernels::SampledToken {
+  double entropy = 0;
+};
+
 namespace operators {
+
+/// On the device of `like`.
+PackedRows packed_rows(const std::vector<int32_t>& cu_seqlens, std::span<const int32_t> positions,
+                       const at::Tensor& like);
 
 // Embedding.
 
@@ -118,27 +136,25 @@ void add_column_sums(const at::Tensor& rows, at::Tensor& dbias);
 /// or qkv itself; rstd of the norms [T, Q + K], [T, 2] over all heads together. Collective over the
 /// tensor ranks where the norm is whole.
 void prepare_qkv(const AttentionHeads& heads, const HeadNorms& norms, const RopeTable& rope,
-                 std::span<const int32_t> positions, const at::Tensor& qkv, at::Tensor& qk,
+                 const PackedRows& rows, const at::Tensor& qkv, at::Tensor& qk,
                  const at::Tensor& rstd);
 /// dqkv [T, F]: by qk on entry, by q and k of qkv on return; adds to `dnorms`. Collective likewise.
 void prepare_qkv_backward(const AttentionHeads& heads, const HeadNorms& norms,
-                          const RopeTable& rope, std::span<const int32_t> positions,
-                          const at::Tensor& qkv, const at::Tensor& rstd, at::Tensor& dqkv,
-                          HeadNorms& dnorms);
+                          const RopeTable& rope, const PackedRows& rows, const at::Tensor& qkv,
+                          const at::Tensor& rstd, at::Tensor& dqkv, HeadNorms& dnorms);
 /// Causal attention of packed sequences among themselves. q and k are the first columns of `qk`, v
 /// the last of qkv [T, F] -> out [T, Q D], logsumexp [T, Q].
-void attend(const AttentionHeads& heads, const std::vector<int32_t>& cu_seqlens,
-            const at::Tensor& qk, const at::Tensor& qkv, at::Tensor& out,
-            const at::Tensor& logsumexp);
+void attend(const AttentionHeads& heads, const PackedRows& rows, const at::Tensor& qk,
+            const at::Tensor& qkv, at::Tensor& out, const at::Tensor& logsumexp);
 /// dout [T, Q D] -> dqkv [T, F].
-void attend_backward(const AttentionHeads& heads, const std::vector<int32_t>& cu_seqlens,
-                     const at::Tensor& qk, const at::Tensor& qkv, const at::Tensor& out,
-                     const at::Tensor& logsumexp, const at::Tensor& dout, at::Tensor& dqkv);
+void attend_backward(const AttentionHeads& heads, const PackedRows& rows, const at::Tensor& qk,
+                     const at::Tensor& qkv, const at::Tensor& out, const at::Tensor& logsumexp,
+                     const at::Tensor& dout, at::Tensor& dqkv);
 /// The same with the tokens of earlier passes: keys and values of the rows, the last ones of each
 /// sequence, go to its pages, and each row sees its whole context. One row a sequence is a decoding
 /// step, as many as the context a fresh prompt; what a row gives depends on no other sequence.
-void attend_cached(const AttentionHeads& heads, const std::vector<int32_t>& cu_seqlens,
-                   const at::Tensor& qkv, PagedCache& cache, at::Tensor& out);
+void attend_cached(const AttentionHeads& heads, const PackedRows& rows, const at::Tensor& qkv,
+                   PagedCache& cache, at::Tensor& out);
 /// Of a pass of sequences cut at `cu_seqlens`, on the GPU of `like`.
 CacheRows cache_rows(const std::vector<int32_t>& cu_seqlens, const PagedCache& cache,
                      const at::Tensor& like);
@@ -177,12 +193,15 @@ void token_log_probs(const at::Tensor& logits, std::span<const int64_t> targets,
 void token_log_probs_backward(at::Tensor& logits, std::span<const int64_t> targets,
                               double inverse_temperature, const TokenLogProbs& of,
                               const at::Tensor& dlog_probs, const at::Tensor& dentropy);
-/// Nats, of the distribution of a row of logits [N, V], as token_log_probs has it.
-double row_entropy(const at::Tensor& logits, int64_t row, double inverse_temperature);
-/// The next token of a sequence from its row of logits [N, V], which it changes. scratch:
-/// kernels::sampling_scratch_bytes(V).
-kernels::SampledToken draw(at::Tensor& logits, int64_t row, const kernels::SamplingRule& rule,
-                           int64_t n_generated, double uniform, void* scratch);
+/// What draw_rows() needs for up to as many rows as `logits` [N, V] has.
+at::Tensor draw_scratch(const at::Tensor& logits);
+/// The next token of a sequence from each row of logits [N, V], which it changes. Waits for a GPU.
+///   keys   [N] of the draws; position: tokens that the answer has
+///   draws  [N], written; the entropy, in nats as token_log_probs has it, where it is to be
+///   measured
+void draw_rows(at::Tensor& logits, const kernels::SamplingRule& rule,
+               std::span<const kernels::DrawKey> keys, bool measure_entropy,
+               const at::Tensor& scratch, std::span<Draw> draws);
 
 }  // namespace operators
 }  // namespace orrery::model

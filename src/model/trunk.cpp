@@ -45,8 +45,9 @@ void lay_out(Decoder::State& state, TrunkRecord& record, Kept kept) {
 }
 
 PassInput pass_input(const Decoder::State& state, const TrunkRecord& record) {
-  return {state.local, record.cu_seqlens, record.positions,
-          state.rope,  record.rows,       state.balance_of_layer()};
+  return {state.local,
+          operators::packed_rows(record.cu_seqlens, record.positions, state.parameters.values()),
+          state.rope, record.rows, state.balance_of_layer()};
 }
 
 }  // namespace

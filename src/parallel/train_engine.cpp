@@ -12,6 +12,7 @@
 #include "orrery/base/log.h"
 #include "orrery/base/text.h"
 #include "orrery/data/partition.h"
+#include "orrery/model/on_host.h"
 #include "orrery/model/packed_tokens.h"
 #include "orrery/parallel/gradient_reduction.h"
 #include "orrery/parallel/pipeline.h"
@@ -152,7 +153,7 @@ metrics::Statistics TrainEngine::step(const data::SequenceBatch& minibatch, doub
     const at::Tensor numbers = decoder_.architecture().value_head
                                    ? decoder_.head_values(tokens, output)
                                    : decoder_.head_log_probs(tokens, output, temperature);
-    return loss(numbers.cpu(), part);
+    return loss(model::on_host(numbers), part);
   };
   return step_by(minibatch, loss_weight, of_output, limits, ceilings);
 }
@@ -166,7 +167,9 @@ metrics::Statistics TrainEngine::step(const data::SequenceBatch& minibatch, doub
                              const data::SequenceBatch& part) {
     const model::LogProbs measured =
         decoder_.head_measured_log_probs(tokens, output, temperature, entropy);
-    return loss({.log_probs = measured.log_probs.cpu(), .entropy = measured.entropy.cpu()}, part);
+    return loss({.log_probs = model::on_host(measured.log_probs),
+                 .entropy = model::on_host(measured.entropy)},
+                part);
   };
   return step_by(minibatch, loss_weight, of_output, limits, ceilings);
 }

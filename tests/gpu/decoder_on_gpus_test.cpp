@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <iostream>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,8 @@
 #include "orrery/model/decoder.h"
 #include "orrery/model/generator.h"
 #include "orrery/parallel/adamw.h"
+#include "orrery/parallel/train_engine.h"
+#include "orrery/worker/model_device.h"
 #include "shards_for_test.h"
 #include "streams.h"
 #include "support/thread_communicator.h"
@@ -212,6 +215,77 @@ TEST_P(EveryKind, GeneratesTheTokensOfTheCpuOnTwoTensorRanks) {
     const Decoder cpu = on_cpu(kind, at::kDouble, {.place = place, .tensor = &cpus});
     const Decoder gpu = on_gpu(cpu, cpus.rank(), {.place = place, .tensor = gpus.get()});
     expect_same_answers(answers_of(gpu, 0), expected);
+  });
+}
+
+// What the simulated device counts: nothing about time, but what a GPU and its host have to do.
+
+simulated_gpu::Counters operator-(simulated_gpu::Counters a, const simulated_gpu::Counters& b) {
+  a.kernels -= b.kernels;
+  a.host_waits -= b.host_waits;
+  a.copies_to_device -= b.copies_to_device;
+  a.copies_to_host -= b.copies_to_host;
+  a.bytes_to_device -= b.bytes_to_device;
+  a.bytes_to_host -= b.bytes_to_host;
+  return a;
+}
+
+void tell(const char* what, const simulated_gpu::Counters& c) {
+  std::cout << what << ": " << c.kernels << " kernels, " << c.host_waits << " waits, "
+            << c.copies_to_device << " copies of " << c.bytes_to_device << " bytes there, "
+            << c.copies_to_host << " of " << c.bytes_to_host << " back\n";
+}
+
+simulated_gpu::Counters counts_of(const std::function<void()>& work) {
+  const simulated_gpu::Counters before = simulated_gpu::counters();
+  work();
+  return simulated_gpu::counters() - before;
+}
+
+TEST(CountsOnGpus, ADecodingStepWaitsOnceForItsTokens) {
+  const Decoder gpu = on_gpu(on_cpu("plain", at::kFloat), 0);
+  const PackedTokens prompts = some_tokens(gpu.architecture().vocab_size);
+  const std::vector<SamplingKey> keys(static_cast<size_t>(prompts.n_sequences()));
+  Generator generator(gpu);
+  const auto of = [&](int64_t n_tokens) {
+    GenerationOptions options;
+    options.max_new_tokens = n_tokens;
+    return counts_of([&] { generator.generate(prompts, keys, options); });
+  };
+  of(2);  // memory is there
+  const simulated_gpu::Counters step = of(4) - of(3);
+  tell("a decoding step of 4 layers, 5 sequences", step);
+  EXPECT_EQ(step.host_waits, 1);
+  EXPECT_EQ(step.copies_to_host, 1);
+  EXPECT_EQ(step.bytes_to_host, 5 * 4 * 8);  // token, two log-probabilities, room for the entropy
+  // Per layer: two norms, two matmuls and one of two in the MLP, heads, pages, attention,
+  // activation, additions; then norm, head and draw.
+  EXPECT_LE(step.kernels, 4 * 14 + 8);
+  EXPECT_LE(step.copies_to_device, 8);
+}
+
+TEST(CountsOnGpus, AnOptimizerStepWaitsForItsLossesAndItsNorm) {
+  comm::run_as_threads(1, [](comm::Communicator& cpus) {
+    const auto group = worker::group_for(c10::Device(c10::kCUDA, 0), cpus.split(0, 0, "data"));
+    Decoder gpu = on_gpu(on_cpu("plain", at::kFloat), 0);
+    parallel::OptimizerOptions options;
+    options.schedule.max_lr = 1e-3;
+    options.schedule.decay_steps = 10;
+    parallel::TrainEngine engine(gpu, options, *group);
+    const PackedTokens tokens = some_tokens(gpu.architecture().vocab_size);
+    data::SequenceBatch batch;
+    for (uint64_t i = 0; i < 5; ++i) batch.meta.ids.push_back({i});
+    batch.set("packed_input_ids", tokens.tokens,
+              data::NestedLengths::of_single(std::vector<int32_t>{5, 1, 12, 2, 21}));
+    const parallel::LossFunction loss = [](const at::Tensor& log_probs,
+                                           const data::SequenceBatch&) {
+      return parallel::LossResult{.loss_sum = -log_probs.sum(), .statistics = {}};
+    };
+    const auto step = [&] { engine.step(batch, 1, 36, loss, {.min_parts = 2}); };
+    step();
+    const simulated_gpu::Counters counts = counts_of(step);
+    tell("an optimizer step of 2 micro-batches, 4 layers", counts);
+    EXPECT_EQ(counts.host_waits, 3);  // the loss of each micro-batch; the norm
   });
 }
 
