@@ -5,6 +5,7 @@
 #include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <functional>
 #include <iostream>
 #include <string>
@@ -13,6 +14,7 @@
 #include "orrery/comm/nccl_communicator.h"
 #include "orrery/model/decoder.h"
 #include "orrery/model/generator.h"
+#include "orrery/model/hf_directory.h"
 #include "orrery/parallel/adamw.h"
 #include "orrery/parallel/train_engine.h"
 #include "orrery/worker/model_device.h"
@@ -216,6 +218,30 @@ TEST_P(EveryKind, GeneratesTheTokensOfTheCpuOnTwoTensorRanks) {
     const Decoder gpu = on_gpu(cpu, cpus.rank(), {.place = place, .tensor = gpus.get()});
     expect_same_answers(answers_of(gpu, 0), expected);
   });
+}
+
+// What the CPU gives of these files is as near to what transformers does as parallel.hf_parity
+// says.
+TEST(ParityOnGpus, EveryCheckpointOfHuggingFaceGivesTheNumbersOfTheCpu) {
+  int n_checked = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(
+           std::filesystem::path(ORRERY_SOURCE_DIR) / "tests/fixtures/hf")) {
+    if (!std::filesystem::exists(entry.path() / "config.json")) continue;
+    SCOPED_TRACE(entry.path().filename());
+    Decoder cpu = load_hf(entry.path(), at::kDouble);
+    Decoder gpu(cpu.architecture(), at::kDouble, c10::Device(c10::kCUDA, 0));
+    load_hf_parameters(entry.path(), gpu);
+    EXPECT_TRUE(at::equal(gpu.parameters().values().cpu(), cpu.parameters().values()));
+    const PackedTokens batch = some_tokens(cpu.architecture().vocab_size);
+    const at::NoGradGuard no_grad;
+    const bool has_values = cpu.architecture().value_head;
+    const auto numbers = [&](Decoder& decoder) {
+      return (has_values ? decoder.values(batch) : decoder.log_probs(batch, 0.7)).cpu();
+    };
+    EXPECT_LT(distance(numbers(gpu), numbers(cpu)), kFp64);
+    ++n_checked;
+  }
+  EXPECT_GE(n_checked, 20);
 }
 
 // What the simulated device counts: nothing about time, but what a GPU and its host have to do.

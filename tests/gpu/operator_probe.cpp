@@ -110,6 +110,10 @@ void ask_rest(Answers& answers) {
     answers.ask("index_select " + name, [&] {
       return gpu({4, 3}, type).index_select(0, gpu({2}, at::kLong));
     });
+    answers.ask("index_copy " + name, [&] {
+      return gpu({4, 3}, type).index_copy_(0, gpu({2}, at::kLong), gpu({2, 3}, type));
+    });
+    answers.ask("norm " + name, [&] { return gpu({2, 3}, type).norm(); });
     answers.ask("index " + name, [&] { return gpu({4, 3}, type).index({gpu({2}, at::kLong)}); });
     answers.ask("to float " + name, [&] { return gpu({2, 3}, type).to(at::kFloat); });
     answers.ask("cat with float " + name, [&] {
@@ -118,6 +122,12 @@ void ask_rest(Answers& answers) {
   }
   answers.ask("index_select by float", [] { return gpu({4, 3}).index_select(0, gpu({2})); });
   answers.ask("index_select int", [] { return gpu({4, 3}).index_select(0, gpu({2}, at::kInt)); });
+  answers.ask("index_copy types", [] {
+    return gpu({4, 3}).index_copy_(0, gpu({2}, at::kLong), gpu({2, 3}, at::kDouble));
+  });
+  answers.ask("index_copy sizes", [] {
+    return gpu({4, 3}).index_copy_(0, gpu({2}, at::kLong), gpu({3, 3}));
+  });
   answers.ask("cat sizes", [] { return at::cat({gpu({2, 3}), gpu({1, 4})}); });
   answers.ask("cat columns", [] { return at::cat({gpu({2, 3}), gpu({2, 4})}, 1); });
   answers.ask("cat host", [] { return at::cat({gpu({2, 3}), at::ones({2, 3})}); });

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Whole jobs on simulated GPUs beside the same on CPUs, and beside themselves after an interruption.
 
-    tests/simulated_gpu/main_job_test.py --program build/cuda_check/orrery --preload LIBRARIES [TEST...]
+    tests/simulated_gpu/main_job_test.py --program build/cuda_check/orrery --on-gpus THE_SAME_ON_SIMULATED_GPUS [TEST...]
 
 Numbers are compared in fp64, where another order of sums is far from the first digits.
 """
@@ -16,7 +16,7 @@ import tempfile
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PROGRAM = PRELOAD = ""
+PROGRAM = ON_GPUS = ""
 ENVIRONMENT = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
                "PMIX_MCA_psec": "native", "OMP_NUM_THREADS": "1", "OMPI_MCA_mpi_yield_when_idle": "1"}
 SECONDS = 240
@@ -25,8 +25,8 @@ TOLERANCE = 1e-8  # of numbers that went through steps of the optimizer
 
 def command(workers, gpus, *words):
     """As on a machine with so many GPUs."""
-    preload = ["env", f"LD_PRELOAD={PRELOAD}", f"SIMULATED_GPUS={gpus}"] if gpus else []
-    return ["mpirun", "--oversubscribe", "-n", str(workers + 1), *preload, PROGRAM, *words]
+    program = ["env", f"SIMULATED_GPUS={gpus}", ON_GPUS] if gpus else [PROGRAM]
+    return ["mpirun", "--oversubscribe", "-n", str(workers + 1), *program, *words]
 
 
 def run(words, **more):
@@ -97,6 +97,17 @@ class SameAsOnCpus(Jobs):
     def test_ppo_with_a_layout_for_each_call_on_four_gpus(self):
         self.assert_same_job("ppo_layouts", 4, *in_fp64("actor", "critic", "ref"))
 
+    def test_generation_in_a_pipeline_of_tensor_ranks(self):
+        self.assert_same_job("ppo_layouts", 4, *in_fp64("actor", "critic", "ref"), "call.actor_gen.layout=d1t2p2@0-3",
+                             "call.actor_gen.temperature=0.9", "call.actor_gen.top_p=0.95")
+
+    def test_a_pool_of_pages_that_preempts(self):
+        self.assert_same_job("ppo_tiny", 2, *in_fp64("actor", "critic", "ref"), "call.actor_gen.max_new_tokens=40",
+                             "call.actor_gen.max_cache_tokens=96")
+
+    def test_distillation_of_whole_distributions(self):
+        self.assert_same_job("distill_full_tiny", 2, *in_fp64("actor", "teacher"))
+
     def test_preferences(self):
         self.assert_same_job("dpo_tiny", 2, *in_fp64("actor", "ref"))
 
@@ -134,7 +145,7 @@ class Refused(Jobs):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--program", required=True)
-    parser.add_argument("--preload", required=True)
+    parser.add_argument("--on-gpus", required=True)
     options, rest = parser.parse_known_args()
-    PROGRAM, PRELOAD = str(pathlib.Path(options.program).resolve()), options.preload
+    PROGRAM, ON_GPUS = str(pathlib.Path(options.program).resolve()), options.on_gpus
     unittest.main(argv=[sys.argv[0], *rest], verbosity=2)
