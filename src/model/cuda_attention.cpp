@@ -226,9 +226,9 @@ CacheRows cache_rows(const std::vector<int32_t>& cu_seqlens, const PagedCache& c
     for (int32_t i = 1; i <= n_rows; ++i) n_context.push_back(cache.n_context[s] - n_rows + i);
   }
   const std::span table(cache.page_table, n * static_cast<size_t>(cache.table_stride));
-  return {.page_table = cuda::uploaded(table, like).view({-1, cache.table_stride}),
-          .sequence = cuda::uploaded<int32_t>(sequence, like),
-          .n_context = cuda::uploaded<int32_t>(n_context, like)};
+  return {.page_table = uploaded(table, like).view({-1, cache.table_stride}),
+          .sequence = uploaded<int32_t>(sequence, like),
+          .n_context = uploaded<int32_t>(n_context, like)};
 }
 
 }  // namespace orrery::model::operators

@@ -301,8 +301,7 @@ void draw_rows(at::Tensor& logits, const kernels::SamplingRule& rule,
                     {.log_probs = at::empty_like(entropy), .entropy = entropy});
     drawn.select(0, 3).copy_(entropy);
   }
-  const auto* const bytes = reinterpret_cast<const uint8_t*>(keys.data());
-  const at::Tensor keys_there = uploaded(std::span(bytes, keys.size_bytes()), logits);
+  const at::Tensor keys_there = uploaded_bytes(keys, logits);
   const at::Tensor stop_ids = uploaded(rule.stop_ids, logits);
   const at::Tensor never_ids = uploaded(rule.never_ids, logits);
   with_type(logits.scalar_type(), [&]<class T>() {

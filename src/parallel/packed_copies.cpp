@@ -3,6 +3,8 @@
 #include <vector>
 
 #include "orrery/kernels/strided_copy.h"
+#include "orrery/model/cuda_stream.h"
+#include "orrery/model/uploaded.h"
 
 namespace orrery::parallel {
 
@@ -31,8 +33,27 @@ bool with_kernel_type(at::ScalarType type, const Work& work) {
 }
 
 bool has_kernel_type(const at::Tensor& x) {
-  return x.is_cpu() && with_kernel_type(x.scalar_type(), [](auto) {});
+  return with_kernel_type(x.scalar_type(), [](auto) {});
 }
+
+/// The lists that a kernel on a GPU reads.
+class Uploaded {
+ public:
+  Uploaded(std::span<const StridedCopy> copies, const std::vector<int64_t>& first,
+           const at::Tensor& like)
+      : copies_(model::uploaded_bytes(copies, like)),
+        first_(model::uploaded<int64_t>(first, like)) {}
+
+  template <class Args>
+  Args named_in(Args args) const {
+    args.copies = static_cast<const StridedCopy*>(copies_.const_data_ptr());
+    args.first = first_.const_data_ptr<int64_t>();
+    return args;
+  }
+
+ private:
+  at::Tensor copies_, first_;
+};
 
 std::vector<int64_t> first_elements(std::span<const StridedCopy> copies) {
   std::vector<int64_t> first{0};
@@ -63,12 +84,16 @@ void gather_copies(std::span<const StridedCopy> copies, const at::Tensor& source
     const std::vector<int64_t> first = first_elements(copies);
     with_kernel_type(source.scalar_type(), [&]<class Source>(Kind<Source>) {
       with_kernel_type(packed.scalar_type(), [&]<class Wire>(Kind<Wire>) {
-        kernels::pack<Source, Wire>({.source = static_cast<const Source*>(source.const_data_ptr()),
-                                     .copies = copies.data(),
-                                     .first = first.data(),
-                                     .n_copies = static_cast<int64_t>(copies.size()),
-                                     .numel = first.back(),
-                                     .packed = static_cast<Wire*>(packed.data_ptr())});
+        kernels::PackArgs<Source, Wire> args{
+            .source = static_cast<const Source*>(source.const_data_ptr()),
+            .copies = copies.data(),
+            .first = first.data(),
+            .n_copies = static_cast<int64_t>(copies.size()),
+            .numel = first.back(),
+            .packed = static_cast<Wire*>(packed.data_ptr())};
+        if (source.is_cpu()) return kernels::pack(args);
+        const Uploaded there(copies, first, source);
+        kernels::pack_cuda(there.named_in(args), model::stream_of(source));
       });
     });
     return;
@@ -87,14 +112,17 @@ void scatter_copies(std::span<const StridedCopy> copies, const at::Tensor& packe
     const std::vector<int64_t> first = first_elements(copies);
     with_kernel_type(packed.scalar_type(), [&]<class Wire>(Kind<Wire>) {
       with_kernel_type(destination.scalar_type(), [&]<class Destination>(Kind<Destination>) {
-        kernels::unpack<Wire, Destination>(
-            {.packed = static_cast<const Wire*>(packed.const_data_ptr()),
-             .copies = copies.data(),
-             .first = first.data(),
-             .n_copies = static_cast<int64_t>(copies.size()),
-             .numel = first.back(),
-             .destination = static_cast<Destination*>(destination.data_ptr()),
-             .eta = eta});
+        kernels::UnpackArgs<Wire, Destination> args{
+            .packed = static_cast<const Wire*>(packed.const_data_ptr()),
+            .copies = copies.data(),
+            .first = first.data(),
+            .n_copies = static_cast<int64_t>(copies.size()),
+            .numel = first.back(),
+            .destination = static_cast<Destination*>(destination.data_ptr()),
+            .eta = eta};
+        if (packed.is_cpu()) return kernels::unpack(args);
+        const Uploaded there(copies, first, packed);
+        kernels::unpack_cuda(there.named_in(args), model::stream_of(packed));
       });
     });
     return;

@@ -67,7 +67,8 @@ void copy_here(const StridedCopy& copy, const at::Tensor& source, const at::Tens
                double eta) {
   const Copies copies(&copy, 1);
   const at::Tensor from = one_run(source, copy.source_offset, copy.source_stride, copies);
-  if (from.defined()) return scatter_copies(copies, from, destination, eta);
+  // A GPU would be sent the list of this one copy first.
+  if (from.defined() && from.is_cpu()) return scatter_copies(copies, from, destination, eta);
   mix(destination_of(destination, copy), source_of(source, copy), eta);
 }
 

@@ -5,8 +5,8 @@
 
 namespace orrery::model {
 
-/// x itself, or its copy on the host, for which the host waits; differentiable: the gradient goes up
-/// from pinned memory, for which nobody waits.
+/// x itself, or its copy on the host, for which the host waits; differentiable: the gradient goes
+/// up from pinned memory, for which nobody waits.
 at::Tensor on_host(const at::Tensor& x);
 
 }  // namespace orrery::model
