@@ -12,8 +12,10 @@
 #include "orrery/base/terminal.h"
 #include "orrery/base/text.h"
 #include "orrery/comm/mpi_communicator.h"
+#include "orrery/comm/nccl_communicator.h"  // open_gpu
 #include "orrery/graph/communicators.h"
 #include "orrery/metrics/progress.h"
+#include "worker_gpus.h"
 
 namespace orrery::cli {
 
@@ -26,6 +28,22 @@ comm::Communicator* unless_alone(const comm::CommunicatorRegistry& registry, gra
   return degree > 1 ? registry.find(kReplica, kind) : nullptr;
 }
 
+/// The device of this rank's shard; none: there is no GPU for some worker, which rank 0 has said,
+/// and `exit_code` is set. Collective over all ranks.
+std::optional<c10::Device> agree_on_device(const CommandRanks& ranks, const std::string& wanted,
+                                           int& exit_code) {
+  const std::vector<worker::WorkerGpus> gpus =
+      ranks.is_single() ? std::vector{gpus_of_process()}
+                        : gpus_of_workers(ranks.session().world(), ranks.nodes());
+  exit_code = ranks.agree(judge([&] {
+    if (ranks.is_master()) worker::check_gpus(wanted, gpus);
+  }));
+  if (exit_code != 0) return std::nullopt;
+  if (ranks.is_single()) return worker::choose_model_device(wanted, gpus.front());
+  if (ranks.is_master()) return c10::kCPU;
+  return worker::choose_model_device(wanted, own_gpus(ranks.rank(), ranks.nodes()));
+}
+
 }  // namespace
 
 ModelShard::Loaded ModelShard::load(const CommandRanks& ranks, const ModelSource& source,
@@ -36,15 +54,21 @@ ModelShard::Loaded ModelShard::load(const CommandRanks& ranks, const ModelSource
   } else if (!ranks.is_single()) {
     at::set_num_threads(1);  // ranks share the cores
   }
+  int refused = 0;
+  const std::optional<c10::Device> device = agree_on_device(ranks, options.device, refused);
+  if (!device) return {.shard = nullptr, .exit_code = refused};
   auto shard = std::make_unique<ModelShard>();
-  if (!ranks.is_single()) {
+  if (ranks.is_single()) {
+    if (device->is_cuda()) comm::open_gpu(device->index());
+  } else {
     std::unique_ptr<comm::Communicator> workers = comm::make_worker_communicator(
         ranks.session().world(), ranks.nodes(),
         {.deadline = std::chrono::duration<double>(options.deadline_seconds)});
     if (workers != nullptr) {
       const graph::Replica replica{.id = kReplica, .layout = layout};
       shard->registry_ = comm::CommunicatorRegistry::create(
-          std::move(workers), graph::plan_communicators({replica}, ranks.n_workers()));
+          worker::group_for(*device, std::move(workers)),
+          graph::plan_communicators({replica}, ranks.n_workers()));
     }
   }
   const Verdict verdict = judge([&] {
@@ -64,7 +88,7 @@ ModelShard::Loaded ModelShard::load(const CommandRanks& ranks, const ModelSource
       part.pipe = unless_alone(*shard->registry_, graph::GroupKind::kPipe, layout.pipe);
     }
     auto decoder = std::make_unique<model::Decoder>(source.architecture,
-                                                    parameter_type(options.dtype), c10::kCPU, part);
+                                                    parameter_type(options.dtype), *device, part);
     load_parameters(source, *decoder);
     if (options.check) check_finite(*decoder, source);
     shard->decoder_ = std::move(decoder);

@@ -137,7 +137,7 @@ void load_parameters(const ModelSource& source, model::Decoder& decoder) {
 void check_finite(const model::Decoder& decoder, const ModelSource& source) {
   const model::FlatParameters& parameters = decoder.parameters();
   for (size_t i = 0; i < parameters.table().parameters.size(); ++i) {
-    const at::Tensor bad = parameters.leaf(i).detach().isfinite().logical_not();
+    const at::Tensor bad = parameters.leaf(i).detach().cpu().isfinite().logical_not();
     const int64_t n_bad = bad.sum().item<int64_t>();
     if (n_bad == 0) continue;
     throw ConfigError(

@@ -51,7 +51,7 @@ struct Scores {
 enum class Head { kLanguage, kValue };
 
 void append_doubles(std::string& bytes, const at::Tensor& values) {
-  const at::Tensor doubles = values.detach().to(at::kDouble).contiguous();
+  const at::Tensor doubles = values.detach().to(at::kCPU, at::kDouble).contiguous();
   bytes.append(static_cast<const char*>(doubles.const_data_ptr()),
                static_cast<size_t>(doubles.numel()) * sizeof(double));
 }

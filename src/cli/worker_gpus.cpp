@@ -19,6 +19,11 @@ worker::WorkerGpus without_gpus(int rank, const comm::NodeMap& nodes) {
 
 }  // namespace
 
+worker::WorkerGpus gpus_of_process() {
+  return {
+      .host = "this machine", .n_gpus = kernels::gpu_count(), .why_none = kernels::why_no_gpu()};
+}
+
 worker::WorkerGpus own_gpus(int rank, const comm::NodeMap& nodes) {
   worker::WorkerGpus own = without_gpus(rank, nodes);
   own.n_gpus = kernels::gpu_count();

@@ -10,6 +10,9 @@
 
 namespace orrery::cli {
 
+/// Those of this process, alone on its machine.
+worker::WorkerGpus gpus_of_process();
+
 /// Those of this rank, which is a worker.
 worker::WorkerGpus own_gpus(int rank, const comm::NodeMap& nodes);
 

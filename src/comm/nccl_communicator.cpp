@@ -266,10 +266,14 @@ void load_cuda_operators() {
 
 }  // namespace
 
-std::unique_ptr<Communicator> make_nccl_communicator(Communicator& bootstrap, std::string name,
-                                                     int device) {
+void open_gpu(int device) {
   ORRERY_CUDA(cudaSetDevice(device));
   load_cuda_operators();
+}
+
+std::unique_ptr<Communicator> make_nccl_communicator(Communicator& bootstrap, std::string name,
+                                                     int device) {
+  open_gpu(device);
   at::Tensor id_bytes = at::empty({NCCL_UNIQUE_ID_BYTES}, at::kByte);
   ncclUniqueId id;
   if (bootstrap.rank() == 0) {

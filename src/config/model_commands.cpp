@@ -42,6 +42,8 @@ void check_dtype(Refusals& refusals, const std::string& dtype) {
 void check_run(Refusals& refusals, const ModelRunOptions& run) {
   refusals.require(!run.model.empty(), "--model DIR is missing");
   check_dtype(refusals, run.dtype);
+  refusals.require(run.device == "auto" || run.device == "cpu" || run.device == "cuda",
+                   base::concat("--device must be auto, cpu or cuda, got ", run.device));
   refusals.require(run.threads >= 0 && run.threads <= 4096,
                    base::concat("--threads must be 0 to 4096, got ", run.threads));
   refusals.require(run.deadline_seconds > 0,
@@ -62,6 +64,8 @@ void add_run_options(po::options_description& description, ModelRunOptions& run)
       "layout over the workers, as d2t2p1@0-3; without it data parallel over all of them");
   add("dtype", po::value(&run.dtype)->value_name("fp32|fp64|bf16")->default_value(run.dtype),
       "what is computed in");
+  add("device", po::value(&run.device)->value_name("auto|cpu|cuda")->default_value(run.device),
+      "where to compute; auto: each worker's GPU where there are GPUs, else the CPU");
   add("check", po::bool_switch(&run.check), "refuse a model with weights that are not finite");
   add("threads", po::value(&run.threads)->value_name("N")->default_value(run.threads),
       "threads of each rank; 0: all cores for one process, one for a rank of several");

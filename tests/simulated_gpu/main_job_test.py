@@ -115,6 +115,42 @@ class SameAsOnCpus(Jobs):
         self.assert_same_job("reward_model_tiny", 2, *in_fp64("reward"))
 
 
+class ModelCommands(Jobs):
+    """`score` and `generate`, alone and on several GPUs, beside the same on a CPU."""
+
+    MODEL = "tests/fixtures/hf/llama-gqa"
+
+    def outcome(self, workers, gpus, *words):
+        tokens, out = self.folder / "tokens.json", self.folder / "out.json"
+        tokens.write_text(json.dumps({"sequences": [[1, 5, 9, 2], [3, 4], [7, 6, 5, 4, 3, 2, 1]]}))
+        words = [*words, "--model", self.MODEL, "--dtype", "fp64", "--tokens", str(tokens), "--out", str(out),
+                 "--device", "cuda" if gpus else "cpu"]
+        whole = command(workers, gpus, *words)
+        done = run(whole if workers else whole[4:])
+        self.assertEqual(done.returncode, 0, done.stderr[-4000:])
+        return json.loads(out.read_text())
+
+    def assert_near(self, got, expected):
+        self.assertEqual(len(got), len(expected))
+        for a, b in zip(got, expected):
+            self.assertEqual(len(a), len(b))
+            for x, y in zip(a, b):
+                self.assertAlmostEqual(x, y, delta=1e-9)
+
+    def test_score(self):
+        expected = self.outcome(0, 0, "score", "--check")["logprobs"]
+        for workers, more in ((0, []), (2, []), (2, ["--layout", "d1t2p1@0-1"])):
+            self.assert_near(self.outcome(workers, 2, "score", "--check", *more)["logprobs"], expected)
+
+    def test_generate(self):
+        options = ["generate", "--max-new-tokens", "12", "--top-p", "0.9", "--seed", "4"]
+        expected = self.outcome(0, 0, *options)
+        for workers, more in ((0, []), (2, ["--layout", "d1t1p2@0-1"])):
+            got = self.outcome(workers, 2, *options, *more)
+            self.assertEqual(got["sequences"], expected["sequences"])
+            self.assert_near(got["sampling_logprobs"], expected["sampling_logprobs"])
+
+
 class Interrupted(Jobs):
     """A run that stops after a checkpoint and goes on is the run that nothing stopped, bit for bit."""
 

@@ -11,8 +11,12 @@
 
 namespace orrery::comm {
 
+/// Makes the GPU the calling thread's and loads LibTorch's CUDA operators, which the program does
+/// not link (decision 0751): before the first tensor there. Local. Throws CallError or CommError.
+void open_gpu(int device);
+
 /// The ranks of `bootstrap` (on CPUs) as a group over NCCL, each with a GPU of its own; workers and
-/// options as there. Sets the calling thread's device to `device`.
+/// options as there. Opens `device`.
 /// Collective over `bootstrap`. Throws CommError.
 std::unique_ptr<Communicator> make_nccl_communicator(Communicator& bootstrap, std::string name,
                                                      int device);

@@ -20,7 +20,8 @@ struct ModelRunOptions {
   std::string tokens;          ///< file with {"sequences": [[ids], ...]}
   int threads = 0;             ///< of a rank; 0: all cores alone, one under mpirun
   double deadline_seconds = 3600;
-  bool check = false;  ///< refuse weights that are not finite
+  std::string device = "auto";  ///< auto, cpu or cuda
+  bool check = false;           ///< refuse weights that are not finite
   bool help = false;
 };
 
