@@ -1,7 +1,9 @@
 #include "instruction_sets.h"
 
+#include <algorithm>  // find
 #include <map>
 #include <set>
+#include <string_view>
 
 #include "gather_texts.h"
 #include "orrery/base/counted.h"
@@ -10,10 +12,18 @@
 
 namespace orrery::cli {
 
+namespace {
+constexpr std::string_view kGpu = "cuda";
+}
+
+bool compute_on_gpus(const std::vector<std::string>& sets) {
+  return std::find(sets.begin(), sets.end(), kGpu) != sets.end();
+}
+
 std::vector<std::string> instruction_sets_of_workers(MPI_Comm world, const comm::NodeMap& nodes,
                                                      c10::Device device, kernels::Amx amx) {
   const std::vector<std::string> of_rank =
-      gather_texts(world, device.is_cuda() ? "cuda" : std::string(kernels::instruction_set(amx)));
+      gather_texts(world, std::string(device.is_cuda() ? kGpu : kernels::instruction_set(amx)));
   std::vector<std::string> sets;
   if (of_rank.empty()) return sets;
   for (const int worker_rank : nodes.rank_of_worker) {

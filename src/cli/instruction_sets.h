@@ -19,6 +19,9 @@ namespace orrery::cli {
 std::vector<std::string> instruction_sets_of_workers(MPI_Comm world, const comm::NodeMap& nodes,
                                                      c10::Device device, kernels::Amx amx);
 
+/// Whether these are of workers on GPUs.
+bool compute_on_gpus(const std::vector<std::string>& sets);
+
 /// `avx512`, or `amx on 2 workers, avx2 on 1 worker`. By worker.
 std::string instruction_sets_text(const std::vector<std::string>& sets);
 

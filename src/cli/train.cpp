@@ -291,6 +291,11 @@ class WorkersProgress {
 };
 
 void note_instruction_sets(const Start& start) {
+  if (compute_on_gpus(start.instruction_sets)) {
+    base::log_warning(
+        "models compute on GPUs, which this version was shown to do on simulated ones alone "
+        "(docs/gpu.md): compare a first run with one of experiment.device = cpu");
+  }
   if (!start.state) return;
   const std::filesystem::path& checkpoint = start.point.checkpoint;
   const auto changed = changed_instruction_sets(
