@@ -392,10 +392,6 @@ const at::Tensor& FlatParameters::gradients() {
   return gradients_;
 }
 
-void FlatParameters::zero_gradients() {
-  if (gradients_.defined()) gradients_.zero_();
-}
-
 const at::Tensor& FlatParameters::leaf(std::string_view name) const {
   const ParameterSpec* spec = table_.find(name);
   if (spec == nullptr) {
@@ -430,11 +426,13 @@ void give_back_to_allocator(const at::Tensor& buffer) {
   storage.set_data_ptr_noswap(c10::DataPtr(nullptr, buffer.device()));
 }
 
-void take_from_allocator(const at::Tensor& buffer) {
+/// False: it had memory. Else it has zeros.
+bool take_from_allocator(const at::Tensor& buffer) {
   c10::StorageImpl& storage = *buffer.storage().unsafeGetStorageImpl();
-  if (storage.data() != nullptr || storage.nbytes() == 0) return;
+  if (storage.data() != nullptr || storage.nbytes() == 0) return false;
   storage.set_data_ptr_noswap(storage.allocator()->allocate(storage.nbytes()));
   buffer.zero_();
+  return true;
 }
 
 }  // namespace
@@ -443,6 +441,15 @@ void FlatParameters::release() {
   const auto give = values_.is_cpu() ? give_back : give_back_to_allocator;
   give(values_);
   if (is_widened()) give(stored_);
+}
+
+void FlatParameters::zero_gradients() {
+  if (!gradients_.defined()) return;
+  if (!take_from_allocator(gradients_)) gradients_.zero_();
+}
+
+void FlatParameters::release_gradients() {
+  if (gradients_.defined() && !gradients_.is_cpu()) give_back_to_allocator(gradients_);
 }
 
 void FlatParameters::acquire() {

@@ -213,6 +213,8 @@ metrics::Statistics TrainEngine::step_by(const data::SequenceBatch& minibatch, d
     }
   }
 
+  decoder_.parameters().release_gradients();  // until the next step: others generate meanwhile
+
   // These are the same on every rank: only the first one records them, so that merging over ranks
   // counts each step once.
   if (groups_.data->rank() == 0) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <exception>
 #include <utility>
 
 #include "orrery/algorithm/registry.h"
@@ -55,10 +56,47 @@ parallel::ReplicaGroups groups_of(const graph::Replica& replica,
           .embedding = unless_alone(graph::GroupKind::kEmbedding, replica.layout.pipe)};
 }
 
+void read_files(const config::ModelConfig& config, const std::string& role,
+                model::Decoder& decoder) {
+  if (model::is_checkpoint(config.path)) {
+    model::load_checkpoint_parameters(config.path, model::role_in_checkpoint(config.path, role),
+                                      decoder);
+  } else {
+    model::load_hf_parameters(config.path, decoder);
+  }
+}
+
+/// `read` on the first data rank, whose parameters all get: a file system with as many readers as
+/// ranks would be what everybody waits for. Collective over `data`.
+template <class Read>
+void read_once(comm::Communicator& data, model::FlatParameters& parameters, const Read& read) {
+  at::Tensor is_read = at::zeros({1}, at::kByte);
+  std::exception_ptr error;
+  if (data.rank() == 0) {
+    try {
+      read();
+      is_read.fill_(1);
+    } catch (...) {
+      error = std::current_exception();
+    }
+  }
+  data.broadcast(is_read, 0);
+  if (error) std::rethrow_exception(error);
+  if (is_read.item<uint8_t>() == 0) {
+    throw CheckpointError(base::concat("worker ", data.workers().front(),
+                                       " could not read the files: its error says why"));
+  }
+  at::Tensor stored = parameters.stored();
+  data.broadcast(stored, 0);
+  if (data.rank() > 0) parameters.widen();
+}
+
+/// `same`: a role of these files in this layout that is there already; null: none.
 std::unique_ptr<model::Decoder> make_decoder(const config::ExperimentSection& experiment,
                                              const config::ModelConfig& config,
                                              const graph::Replica& replica,
-                                             const model::Shard& shard, c10::Device device) {
+                                             const model::Shard& shard, comm::Communicator& data,
+                                             const model::Decoder* same, c10::Device device) {
   const std::string& role = replica.id.role;
   const auto seed = static_cast<uint64_t>(experiment.seed);
   try {
@@ -70,18 +108,16 @@ std::unique_ptr<model::Decoder> make_decoder(const config::ExperimentSection& ex
       decoder->parameters().release();
     } else if (config.path.empty()) {
       decoder->parameters().initialise(seed);
+    } else if (same != nullptr) {
+      decoder->parameters().stored().copy_(same->parameters().stored());
+      decoder->parameters().widen();
     } else {
       model::FlatParameters& parameters = decoder->parameters();
       // The files of a language model have no value head: it begins at random then.
       if (const auto* score = parameters.table().find("score.weight")) {
         parameters.initialise(*score, seed);
       }
-      if (model::is_checkpoint(config.path)) {
-        model::load_checkpoint_parameters(config.path, model::role_in_checkpoint(config.path, role),
-                                          *decoder);
-      } else {
-        model::load_hf_parameters(config.path, *decoder);
-      }
+      read_once(data, parameters, [&] { read_files(config, role, *decoder); });
     }
     return decoder;
   } catch (const Error& error) {
@@ -176,7 +212,10 @@ HostedModels::HostedModels(const config::Experiment& experiment, const graph::Gr
                                .pipe = hosted.groups.pipe};
       hosted.decoder = with_purpose(
           [&] { return parameters_of(config, replica, shard.place); },
-          [&] { return make_decoder(experiment.experiment, config, replica, shard, device); });
+          [&] {
+            return make_decoder(experiment.experiment, config, replica, shard, *hosted.groups.data,
+                                hosted_of_same_files(experiment, replica), device);
+          });
     }
     if (replica.is_trained) {
       hosted.engine = with_purpose(
@@ -189,6 +228,24 @@ HostedModels::HostedModels(const config::Experiment& experiment, const graph::Gr
     }
     models_.emplace(replica.id, std::move(hosted));
   }
+}
+
+/// A role whose shard here was read from the same files, for the same place of the same layout.
+const model::Decoder* HostedModels::hosted_of_same_files(const config::Experiment& experiment,
+                                                         const graph::Replica& replica) const {
+  const config::ModelConfig& config = *experiment.find_model(replica.id.role);
+  // What a checkpoint has depends on the role.
+  if (config.path.empty() || model::is_checkpoint(config.path)) return nullptr;
+  for (const auto& [id, other] : models_) {
+    const config::ModelConfig& of_other = *experiment.find_model(id.role);
+    const bool is_same = other.decoder != nullptr &&
+                         other.replica.origin != graph::Origin::kRealloc &&
+                         of_other.path == config.path && of_other.dtype == config.dtype &&
+                         other.replica.layout == replica.layout &&
+                         other.decoder->architecture() == model::Architecture::from_config(config);
+    if (is_same) return other.decoder.get();
+  }
+  return nullptr;
 }
 
 HostedModel* HostedModels::find(const graph::ReplicaId& id) {

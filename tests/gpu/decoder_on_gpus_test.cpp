@@ -312,6 +312,7 @@ TEST(CountsOnGpus, AnOptimizerStepWaitsForItsLossesAndItsNorm) {
     const simulated_gpu::Counters counts = counts_of(step);
     tell("an optimizer step of 2 micro-batches, 4 layers", counts);
     EXPECT_EQ(counts.host_waits, 3);  // the loss of each micro-batch; the norm
+    EXPECT_EQ(gpu.parameters().gradients().storage().data(), nullptr) << "memory for generation";
   });
 }
 

@@ -7,45 +7,14 @@
 
 #include <cmath>
 
-#include "orrery/algorithm/registry.h"
-#include "orrery/config/load.h"
-#include "orrery/graph/communicators.h"
-#include "support/thread_communicator.h"
+#include "two_workers_for_test.h"
 
 namespace orrery::worker {
 namespace {
 
-/// configs/ppo_tiny.cfg on two workers, with changes.
-struct Scene {
-  config::Experiment experiment;
-  graph::Graph graph;
-
-  explicit Scene(const std::vector<std::string>& sets) {
-    config::LoadResult loaded = config::load_experiment(ORRERY_SOURCE_DIR "/configs/ppo_tiny.cfg",
-                                                        sets, algorithm::interface_schemas());
-    experiment = std::move(loaded.experiment);
-    graph = graph::build_graph(experiment, 2, loaded.problems);
-    config::throw_if_problems(loaded.problems);
-    for (auto& [role, model] : experiment.models) model.tokenizer = "byte";
-  }
-
-  /// Calls work(models, moves) on both workers.
-  template <class Work>
-  void run(const Work& work) const {
-    const std::vector<graph::Replica> replicas = graph::replicas_of(graph);
-    comm::run_as_threads(2, [&](comm::Communicator& all) {
-      auto registry = comm::CommunicatorRegistry::create(all.split(0, all.rank(), "workers"),
-                                                         graph::plan_communicators(replicas, 2));
-      HostedModels models(experiment, graph, all.rank(), 4, registry);
-      ParameterMoves moves(replicas, {0, 0}, models, registry.workers());
-      work(models, moves);
-    });
-  }
-};
-
 TEST(ParameterMoves, AddUpAMovingAverageOfBf16InFp32) {
-  const Scene scene({"model.actor.dtype=bf16", "model.ref.dtype=bf16",
-                     "call.actor_train.post_realloc=ref", "call.ref_inf.layout=d1t2p1@0-1"});
+  const TwoWorkers scene({"model.actor.dtype=bf16", "model.ref.dtype=bf16",
+                          "call.actor_train.post_realloc=ref", "call.ref_inf.layout=d1t2p1@0-1"});
   constexpr double kEta = 1.0 / 4096;  // far below the 2^-8 that bf16 tells apart
   constexpr int kSteps = 100;
   scene.run([&](HostedModels& models, ParameterMoves& moves) {
@@ -71,8 +40,8 @@ TEST(ParameterMoves, AddUpAMovingAverageOfBf16InFp32) {
 TEST(ParameterMoves, ConvertFromTheTypeOfOneRoleToThatOfTheOther) {
   for (const char* type : {"fp32", "fp64", "bf16"}) {
     SCOPED_TRACE(type);
-    const Scene scene({"model.actor.dtype=bf16", std::string("model.ref.dtype=") + type,
-                       "call.actor_train.post_realloc=ref", "call.ref_inf.layout=d1t1p2@0-1"});
+    const TwoWorkers scene({"model.actor.dtype=bf16", std::string("model.ref.dtype=") + type,
+                            "call.actor_train.post_realloc=ref", "call.ref_inf.layout=d1t1p2@0-1"});
     scene.run([&](HostedModels& models, ParameterMoves& moves) {
       HostedModel& ref = models.at({"ref", 0});
       models.at({"actor", 0}).decoder->parameters().initialise(99);
@@ -89,7 +58,8 @@ TEST(ParameterMoves, ConvertFromTheTypeOfOneRoleToThatOfTheOther) {
 }
 
 TEST(ParameterMoves, ReleaseGivesTheMemoryBackAndTheNextFillBringsItAgain) {
-  const Scene scene({"call.actor_gen.layout=d1t2p1@0-1", "call.actor_train.layout=d2t1p1@0-1"});
+  const TwoWorkers scene(
+      {"call.actor_gen.layout=d1t2p1@0-1", "call.actor_train.layout=d2t1p1@0-1"});
   scene.run([&](HostedModels& models, ParameterMoves& moves) {
     const graph::Replica* generating = nullptr;
     for (const auto& [id, model] : models.all()) {

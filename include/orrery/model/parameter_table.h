@@ -133,6 +133,9 @@ class FlatParameters {
   bool has_gradients() const { return gradients_.defined(); }
   /// Does nothing while there are no gradients.
   void zero_gradients();
+  /// Gives their memory back until zero_gradients(), on a GPU; on the host it is kept, where fresh
+  /// pages cost more than they are worth.
+  void release_gradients();
 
   /// Views with the shard's shape of the parameter. Throws ShapeError when the name is not in the
   /// table.

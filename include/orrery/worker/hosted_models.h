@@ -49,7 +49,8 @@ class HostedModels {
  public:
   /// Makes the shards of `worker`: reads them from `model.X.path`, or fills them at random by the
   /// experiment's seed, the same on every data rank; replicas that are filled from another one stay
-  /// without memory. Local, but all workers must get here.
+  /// without memory. Files are read once a shard: by its first data rank, for all roles that are
+  /// cut in the same way. Collective over all workers.
   /// Throws ConfigError or CheckpointError naming role and file.
   ///   n_steps  of the whole run: learning-rate schedules end with it; 0: unknown
   ///   device   where parameters are and calls compute
@@ -68,6 +69,9 @@ class HostedModels {
   at::ScalarType dtype_of(const std::string& role) const { return dtypes_.at(role); }
 
  private:
+  const model::Decoder* hosted_of_same_files(const config::Experiment& experiment,
+                                             const graph::Replica& replica) const;
+
   std::map<std::string, at::ScalarType> dtypes_;  // by role
   std::map<graph::ReplicaId, HostedModel> models_;
 };
