@@ -2,7 +2,7 @@
 # Installs what Orrery needs and builds the release program, build/release/orrery. Idempotent: a
 # second run finds everything there and takes seconds.
 #
-#   tools/setup.sh [--prefix DIR] [--no-build] [--tests] [--cuda=12|13 [--gpu-libraries]]
+#   tools/setup.sh [--prefix DIR] [--no-build] [--tests] [--cuda=13 [--gpu-libraries] | --cuda=12 --torch DIR]
 #
 # cost: the first time about 0.6 GB of downloads and some minutes of building on 2 cores; with --cuda=13 another
 #   0.3 GB, with --gpu-libraries 2.5 GB more
@@ -14,11 +14,13 @@
 #   --cuda=13     builds for GPUs: build/cuda/orrery. Compiler, CUDA runtime and NCCL are PyPI's. GPUs need an
 #                 NVIDIA driver of 580 or newer
 #   --cuda=12     the same for drivers from 525 on. PyPI has no compiler of CUDA 12: a toolkit must be there
-#                 (CUDACXX, CUDA_HOME, PATH or /usr/local/cuda-12*), as `module load cuda/12` gives it
+#                 (CUDACXX, CUDA_HOME, PATH or /usr/local/cuda-12*), as `module load cuda/12` gives it. Nor has it
+#                 LibTorch 2.11 of CUDA 12: a cluster's module of PyTorch, or PyTorch's own index of wheels
+#   --torch DIR   that LibTorch: the folder torch of the Python packages, with include and lib
 #   --gpu-libraries  also what LibTorch loads where it computes on a GPU (cuBLAS, cuDNN and others)
 set -euo pipefail
 
-build=yes tests=no prefix= cuda= gpu_libraries=no
+build=yes tests=no prefix= cuda= gpu_libraries=no own_torch=
 while [ $# -gt 0 ]; do
   case $1 in
     --no-build) build=no ;;
@@ -26,6 +28,11 @@ while [ $# -gt 0 ]; do
     --cuda=12 | --cuda=13) cuda=${1#--cuda=} ;;
     --cuda | --cuda=*) echo "setup.sh: '$1': CUDA 12 or 13, as --cuda=12 or --cuda=13" >&2; exit 2 ;;
     --gpu-libraries) gpu_libraries=yes ;;
+    --torch)
+      [ -f "${2:-}/version.py" ] ||
+        { echo "setup.sh: --torch needs the folder torch of the Python packages, with version.py" >&2; exit 2; }
+      own_torch=$(cd "$2" && pwd)
+      shift ;;
     --prefix)
       case ${2:-} in
         '' | -*) echo "setup.sh: --prefix needs a folder" >&2; exit 2 ;;
@@ -33,13 +40,20 @@ while [ $# -gt 0 ]; do
       mkdir -p "$2"
       prefix=$(cd "$2" && pwd)
       shift ;;
-    -h | --help) sed -n '2,18s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,20s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) echo "setup.sh: unknown argument '$1'; try --help" >&2; exit 2 ;;
   esac
   shift
 done
-if [ "$gpu_libraries" = yes ] && [ -z "$cuda" ]; then
-  echo "setup.sh: --gpu-libraries: of which CUDA? add --cuda=12 or --cuda=13" >&2
+if [ "$gpu_libraries" = yes ] && [ "$cuda" != 13 ]; then
+  echo "setup.sh: --gpu-libraries goes with --cuda=13: another LibTorch comes with its own" >&2
+  exit 2
+fi
+if [ "$cuda" = 12 ] && ! grep -qs "^cuda.*'12\." "$own_torch/version.py"; then
+  echo "setup.sh: --cuda=12 needs --torch DIR, a LibTorch 2.11 that is of CUDA 12; PyPI's is of CUDA 13" >&2
+  exit 2
+elif [ "$cuda" != 12 ] && [ -n "$own_torch" ]; then
+  echo "setup.sh: --torch goes with --cuda=12" >&2
   exit 2
 fi
 cd "$(dirname "$0")/.."
@@ -117,26 +131,21 @@ pip_into() {
 }
 
 # LibTorch is the PyPI wheel. Without its dependencies it lacks the CUDA libraries (4 GB), which the
-# CPU part does not use, except for the two small ones named here. A wheel is of one CUDA release: 2.10.0 is the last
-# on PyPI that is of 12.
+# CPU part does not use, except for the two small ones named here.
 deps=${prefix:-build}/deps
-torch=$deps/torch wheels=(torch==2.11.0) small=(nvidia-cuda-cupti nvidia-cuda-runtime)
-if [ "$cuda" = 12 ]; then
-  torch=$deps/torch_cuda12 wheels=(torch==2.10.0)
-  small=(nvidia-cuda-cupti-cu12==12.8.90 nvidia-cuda-runtime-cu12==12.8.90)
-fi
+torch=$deps/torch
 if [ "$gpu_libraries" = yes ]; then
-  torch=$deps/torch_gpu$cuda
-  pip_into "$torch" "LibTorch with its CUDA libraries (3 GB)" "${wheels[@]}"
-else
-  pip_into "$torch" "LibTorch (0.5 GB)" --no-deps "${wheels[@]}" "${small[@]}"
+  torch=$deps/torch_gpu
+  pip_into "$torch" "LibTorch with its CUDA libraries (3 GB)" torch==2.11.0
+elif [ -z "$own_torch" ]; then
+  pip_into "$torch" "LibTorch (0.5 GB)" --no-deps torch==2.11.0 nvidia-cuda-cupti nvidia-cuda-runtime
 fi
 
-# The CUDA toolkit and NCCL, of the releases that LibTorch's wheel names. Wheels leave out the names by which
+# The CUDA toolkit and NCCL, of the releases that LibTorch's wheel of CUDA 13 names. Wheels leave out the names by which
 # linkers ask for libraries.
 cuda_options=()
 if [ -n "$cuda" ]; then
-  wheels_of_12=(nvidia-nccl-cu12==2.27.5)
+  wheels_of_12=(nvidia-nccl-cu12==2.28.9)
   wheels_of_13=(nvidia-cuda-nvcc==13.0.88 nvidia-cuda-crt==13.0.88 nvidia-nvvm==13.0.88
                 nvidia-cuda-runtime==13.0.96 nvidia-cuda-cccl==13.0.85 nvidia-nccl-cu13==2.28.9)
   declare -n wheels_of=wheels_of_$cuda
@@ -151,7 +160,7 @@ if [ -n "$cuda" ]; then
     [ ! -f "$library" ] || ln -sf "${library##*/}" "${library%.so.*}.so"
   done
   cuda_options=(-DCMAKE_CUDA_COMPILER="$nvcc" -DORRERY_NCCL_INCLUDE="$toolkit/nccl/include"
-                -DORRERY_NCCL_LIBRARY="$toolkit/nccl/lib/libnccl.so" -DORRERY_TORCH_DIR="$(cd "$torch" && pwd)/torch")
+                -DORRERY_NCCL_LIBRARY="$toolkit/nccl/lib/libnccl.so" -DORRERY_TORCH_DIR="${own_torch:-$(cd "$torch" && pwd)/torch}")
   [ "$tests" = yes ] || cuda_options+=(-DORRERY_TESTS=OFF)
 fi
 

@@ -8,6 +8,10 @@
 
 namespace orrery::cli {
 
+/// Fills in what CUDA, NCCL and LibTorch say: of the GPU that this rank would compute on, where it
+/// stands. Of this process; loads LibTorch's CUDA half where there is a GPU.
+void look_at_gpus(const CommandRanks& ranks, GpuFacts& gpus);
+
 /// All workers in one NCCL group, each with the GPU that it would train on. Where there are fewer
 /// GPUs than workers on a node, or fewer than two workers, nothing is measured. Collective over all
 /// ranks; the result is on rank 0. Throws CommError when NCCL fails: so would the job.

@@ -339,6 +339,7 @@ int run_worker(Start& start, const comm::MpiSession& mpi, const comm::NodeMap& n
   const int worker = nodes.worker_of_rank[static_cast<size_t>(mpi.rank())];
   base::set_log_prefix(base::concat("worker ", worker));
   base::set_log_file_of_problems(directory.log());
+  stay_near_gpu(device);  // before there are threads that would stay elsewhere
   at::set_num_threads(section.threads_per_rank);
 
   comm::Activity activity;
@@ -347,9 +348,9 @@ int run_worker(Start& start, const comm::MpiSession& mpi, const comm::NodeMap& n
   // The watchdog knows whether peers move and ends a stall at the deadline; the communicators'
   // own deadline is the net below it, for a peer that moves for ever and never comes.
   comm::CommunicatorRegistry registry = comm::CommunicatorRegistry::create(
-      worker::group_for(device,
-                make_worker_communicator(mpi.world(), nodes,
-                                         {.deadline = 10 * deadline, .activity = &activity})),
+      worker::group_for(
+          device, make_worker_communicator(mpi.world(), nodes,
+                                           {.deadline = 10 * deadline, .activity = &activity})),
       graph::plan_communicators(graph::replicas_of(job.graph), job.n_workers));
   const worker::Watchdog watchdog(activity, {.directory = directory.state(),
                                              .worker = worker,
