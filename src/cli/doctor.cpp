@@ -36,6 +36,7 @@
 #include "orrery/base/log.h"
 #include "orrery/base/text.h"
 #include "orrery/config/model_commands.h"
+#include "orrery/kernels/gpu.h"
 #include "program_versions.h"
 
 namespace orrery::cli {
@@ -112,6 +113,11 @@ GpuFacts facts_of_gpus([[maybe_unused]] const CommandRanks& ranks) {
   if (const char* const visible = std::getenv("CUDA_VISIBLE_DEVICES")) {
     store(gpus.visible_devices, visible);
   }
+  gpus.n_visible = kernels::gpu_count();
+  store(gpus.why_none, kernels::why_no_gpu());
+  const kernels::CudaVersions cuda = kernels::cuda_versions();
+  gpus.driver_cuda = cuda.driver;
+  gpus.runtime_cuda = cuda.runtime;
 #ifdef ORRERY_CUDA
   look_at_gpus(ranks, gpus);
 #endif

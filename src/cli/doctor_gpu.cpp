@@ -53,11 +53,6 @@ std::string place_text(const worker::GpuPlace& place) {
 }  // namespace
 
 void look_at_gpus(const CommandRanks& ranks, GpuFacts& gpus) {
-  const kernels::CudaVersions cuda = kernels::cuda_versions();
-  gpus.n_visible = kernels::gpu_count();
-  store(gpus.why_none, kernels::why_no_gpu());
-  gpus.driver_cuda = cuda.driver;
-  gpus.runtime_cuda = cuda.runtime;
   int nccl = 0;
   if (ncclGetVersion(&nccl) == ncclSuccess) gpus.nccl = nccl;
   gpus.nccl_of_build = NCCL_VERSION_CODE;

@@ -8,7 +8,7 @@
 
 namespace orrery::cli {
 
-/// Fills in what CUDA, NCCL and LibTorch say: of the GPU that this rank would compute on, where it
+/// Fills in what NCCL and LibTorch say, and of the GPU that this rank would compute on where it
 /// stands. Of this process; loads LibTorch's CUDA half where there is a GPU.
 void look_at_gpus(const CommandRanks& ranks, GpuFacts& gpus);
 
