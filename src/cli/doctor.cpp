@@ -23,9 +23,7 @@
 
 #include "command_ranks.h"
 #include "commands.h"
-#ifdef ORRERY_CUDA
 #include "doctor_gpu.h"
-#endif
 #include "doctor_report.h"
 #include "node_gpus.h"
 #include "orrery/base/clock.h"
@@ -104,7 +102,7 @@ int64_t free_bytes(const fs::path& path) {
   return static_cast<int64_t>(space.f_bavail) * static_cast<int64_t>(space.f_frsize);
 }
 
-GpuFacts facts_of_gpus([[maybe_unused]] const CommandRanks& ranks) {
+GpuFacts facts_of_gpus(const CommandRanks& ranks) {
   GpuFacts gpus;
   gpus.n_on_bus = gpus_on_bus("/sys");
   gpus.n_of_driver = gpus_of_driver("/dev");
@@ -118,9 +116,7 @@ GpuFacts facts_of_gpus([[maybe_unused]] const CommandRanks& ranks) {
   const kernels::CudaVersions cuda = kernels::cuda_versions();
   gpus.driver_cuda = cuda.driver;
   gpus.runtime_cuda = cuda.runtime;
-#ifdef ORRERY_CUDA
   look_at_gpus(ranks, gpus);
-#endif
   return gpus;
 }
 
@@ -386,11 +382,9 @@ int examine(const CommandRanks& ranks, std::span<const std::string> arguments) {
   }
   watch.enter("measuring MPI between ranks");
   std::vector<Link> links = measure_links(ranks, options.seconds);
-#ifdef ORRERY_CUDA
   watch.enter("measuring NCCL between GPUs");
   for (const Link& link : measure_nccl(ranks, facts.gpus.n_visible, options.seconds))
     links.push_back(link);
-#endif
   watch.enter("gathering results");
   const std::vector<RankFacts> all = gather(ranks, facts);
   const double memcpy_rate = ranks.is_master() ? measure_memcpy(options.seconds) : 0;

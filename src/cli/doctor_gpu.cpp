@@ -52,6 +52,14 @@ std::string place_text(const worker::GpuPlace& place) {
 
 }  // namespace
 
+GpuSupport gpu_support() { return GpuSupport::kBuiltIn; }
+
+std::string nccl_version() {
+  int version = 0;
+  if (ncclGetVersion(&version) != ncclSuccess) return "unknown";
+  return base::concat(version / 10000, ".", version / 100 % 100, ".", version % 100);
+}
+
 void look_at_gpus(const CommandRanks& ranks, GpuFacts& gpus) {
   int nccl = 0;
   if (ncclGetVersion(&nccl) == ncclSuccess) gpus.nccl = nccl;

@@ -1,12 +1,19 @@
-// What `orrery doctor` measures on GPUs; only in builds with ORRERY_CUDA.
+// What depends on whether the program was built with CUDA (doctor_gpu.cpp) or without
+// (doctor_no_gpu.cpp): what `orrery doctor` finds on GPUs.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "command_ranks.h"
 #include "doctor_report.h"
 
 namespace orrery::cli {
+
+GpuSupport gpu_support();
+
+/// Of the library that the program was started with.
+std::string nccl_version();
 
 /// Fills in what NCCL and LibTorch say, and of the GPU that this rank would compute on where it
 /// stands. Of this process; loads LibTorch's CUDA half where there is a GPU.
