@@ -13,6 +13,7 @@
 #include <atomic>
 #include <cerrno>
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -22,10 +23,9 @@
 
 #include "command_ranks.h"
 #include "commands.h"
-#ifdef ORRERY_CUDA
 #include "doctor_gpu.h"
-#endif
 #include "doctor_report.h"
+#include "node_gpus.h"
 #include "orrery/base/clock.h"
 #include "orrery/base/error.h"
 #include "orrery/base/file.h"
@@ -34,6 +34,7 @@
 #include "orrery/base/log.h"
 #include "orrery/base/text.h"
 #include "orrery/config/model_commands.h"
+#include "orrery/kernels/gpu.h"
 #include "program_versions.h"
 
 namespace orrery::cli {
@@ -89,12 +90,6 @@ class StageWatch {
   std::jthread thread_;  // last: it uses the others
 };
 
-template <size_t n>
-void store(std::array<char, n>& chars, const std::string& text) {
-  const size_t size = std::min(text.size(), n - 1);
-  std::copy_n(text.begin(), size, chars.begin());
-}
-
 int64_t limit_of(__rlimit_resource resource) {
   rlimit limit{};
   if (::getrlimit(resource, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return -1;
@@ -107,11 +102,22 @@ int64_t free_bytes(const fs::path& path) {
   return static_cast<int64_t>(space.f_bavail) * static_cast<int64_t>(space.f_frsize);
 }
 
-/// As the driver shows them, whether or not this build can use them.
-int64_t count_gpus() {
-  int64_t n = 0;
-  while (base::exists("/dev/nvidia" + std::to_string(n))) ++n;
-  return n;
+GpuFacts facts_of_gpus(const CommandRanks& ranks) {
+  GpuFacts gpus;
+  gpus.n_on_bus = gpus_on_bus("/sys");
+  gpus.n_of_driver = gpus_of_driver("/dev");
+  gpus.n_mig_instances = mig_instances("/proc");
+  store(gpus.driver, driver_release("/proc"));
+  if (const char* const visible = std::getenv("CUDA_VISIBLE_DEVICES")) {
+    store(gpus.visible_devices, visible);
+  }
+  gpus.n_visible = kernels::gpu_count();
+  store(gpus.why_none, kernels::why_no_gpu());
+  const kernels::CudaVersions cuda = kernels::cuda_versions();
+  gpus.driver_cuda = cuda.driver;
+  gpus.runtime_cuda = cuda.runtime;
+  look_at_gpus(ranks, gpus);
+  return gpus;
 }
 
 int64_t available_memory() {
@@ -136,7 +142,7 @@ RankFacts facts_of_rank(const CommandRanks& ranks) {
   facts.online_cores = ::sysconf(_SC_NPROCESSORS_ONLN);
   // A rank of several computes with experiment.threads_per_rank, which is 1 unless it is set.
   facts.threads = ranks.is_single() ? at::get_num_threads() : 1;
-  facts.n_gpus = count_gpus();
+  facts.gpus = facts_of_gpus(ranks);
   facts.open_files = limit_of(RLIMIT_NOFILE);
   facts.locked_memory = limit_of(RLIMIT_MEMLOCK);
   facts.shm_free = free_bytes("/dev/shm");
@@ -376,10 +382,9 @@ int examine(const CommandRanks& ranks, std::span<const std::string> arguments) {
   }
   watch.enter("measuring MPI between ranks");
   std::vector<Link> links = measure_links(ranks, options.seconds);
-#ifdef ORRERY_CUDA
   watch.enter("measuring NCCL between GPUs");
-  for (const Link& link : measure_nccl(ranks, facts.n_gpus, options.seconds)) links.push_back(link);
-#endif
+  for (const Link& link : measure_nccl(ranks, facts.gpus.n_visible, options.seconds))
+    links.push_back(link);
   watch.enter("gathering results");
   const std::vector<RankFacts> all = gather(ranks, facts);
   const double memcpy_rate = ranks.is_master() ? measure_memcpy(options.seconds) : 0;

@@ -1,12 +1,23 @@
-// What `orrery doctor` measures on GPUs; only in builds with ORRERY_CUDA.
+// What depends on whether the program was built with CUDA (doctor_gpu.cpp) or without
+// (doctor_no_gpu.cpp): what `orrery doctor` finds on GPUs.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "command_ranks.h"
 #include "doctor_report.h"
 
 namespace orrery::cli {
+
+GpuSupport gpu_support();
+
+/// Of the library that the program was started with.
+std::string nccl_version();
+
+/// Fills in what NCCL and LibTorch say, and of the GPU that this rank would compute on where it
+/// stands. Of this process; loads LibTorch's CUDA half where there is a GPU.
+void look_at_gpus(const CommandRanks& ranks, GpuFacts& gpus);
 
 /// All workers in one NCCL group, each with the GPU that it would train on. Where there are fewer
 /// GPUs than workers on a node, or fewer than two workers, nothing is measured. Collective over all

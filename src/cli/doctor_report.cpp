@@ -97,27 +97,13 @@ Finding judge_cores(const std::string& host, const std::vector<const RankFacts*>
   return finding;
 }
 
-Finding judge_gpus(const std::string& host, const std::vector<const RankFacts*>& ranks,
-                   GpuSupport support, bool has_master) {
-  const int64_t n_gpus = ranks.front()->n_gpus;
-  const auto n_workers =
-      std::max<int64_t>(static_cast<int64_t>(ranks.size()) - (has_master ? 1 : 0), 1);
-  Finding finding{.health = Health::kFine,
-                  .what = base::concat("GPUs of ", host),
-                  .value = n_gpus == 0
-                               ? "none: ranks compute on CPUs"
-                               : base::concat(n_gpus, " for ", base::counted(n_workers, "worker")),
-                  .advice = ""};
-  if (n_gpus > 0 && support == GpuSupport::kLeftOut) {
-    finding.health = Health::kWarning;
-    finding.advice =
-        "this program was built without CUDA and will not use them: build it with the "
-        "preset cuda (docs/building.md)";
-  } else if (n_gpus > 0 && n_workers > n_gpus) {
-    finding.health = Health::kFailure;
-    finding.advice = "a GPU serves one worker: start a worker for each GPU, and the master";
-  }
-  return finding;
+/// The workers of a node; rank 0 where it is alone there.
+GpuNode gpu_node(const std::string& host, const std::vector<const RankFacts*>& ranks,
+                 bool has_master) {
+  GpuNode node{.host = host, .workers = {}};
+  for (const RankFacts* rank : ranks) node.workers.push_back(&rank->gpus);
+  if (has_master && ranks.size() > 1) node.workers.erase(node.workers.begin());
+  return node;
 }
 
 Finding judge_limits(const std::string& host, const RankFacts& rank, bool has_network) {
@@ -184,13 +170,17 @@ std::vector<Finding> judge_ranks(std::span<const RankFacts> ranks, GpuSupport su
                                                ": all ranks must run the same build")});
     break;
   }
+  std::vector<GpuNode> gpu_nodes;
   for (const auto& [node, on_node] : nodes) {
     const std::string host = text_of(on_node.front()->host);
     const bool has_master = node == ranks.front().node && ranks.size() > 1;
     findings.push_back(judge_cores(host, on_node));
     findings.push_back(judge_memory(host, on_node));
     findings.push_back(judge_limits(host, *on_node.front(), nodes.size() > 1));
-    findings.push_back(judge_gpus(host, on_node, support, has_master));
+    const GpuNode gpus = gpu_node(host, on_node, has_master);
+    for (Finding& finding : judge_gpus(gpus, support)) findings.push_back(std::move(finding));
+    // The master alone on a node needs none.
+    if (!has_master || on_node.size() > 1) gpu_nodes.push_back(gpus);
     if (node == ranks.front().node) continue;
     const RankFacts& rank = *on_node.front();
     const double certain = std::max(std::abs(rank.clock_offset_s) - rank.clock_error_s, 0.0);
@@ -202,6 +192,9 @@ std::vector<Finding> judge_ranks(std::span<const RankFacts> ranks, GpuSupport su
          .advice = certain > 1 ? "times in logs and files of this node mislead, and a job may be "
                                  "stopped too late: start chrony or ntpd there"
                                : ""});
+  }
+  for (Finding& finding : judge_mixed_nodes(gpu_nodes, support)) {
+    findings.push_back(std::move(finding));
   }
   return findings;
 }

@@ -8,21 +8,9 @@
 #include <string>
 #include <vector>
 
+#include "doctor_gpu_report.h"
+
 namespace orrery::cli {
-
-enum class Health {
-  kFine,
-  kWarning,  ///< a job runs, slowly or with a risk
-  kFailure,  ///< a job would fail
-};
-
-/// A line of the table.
-struct Finding {
-  Health health = Health::kFine;
-  std::string what;
-  std::string value;
-  std::string advice;  ///< empty when all is fine
-};
 
 inline constexpr int kMaxCores = 1024;
 
@@ -33,13 +21,13 @@ struct RankFacts {
   std::array<uint64_t, kMaxCores / 64> cores = {};  ///< that the rank may run on, one bit each
   int64_t online_cores = 0;                         ///< of the machine
   int64_t threads = 0;                              ///< that LibTorch would use
-  int64_t n_gpus = 0;                               ///< as the driver shows them
-  int64_t open_files = 0;                           ///< limit; -1: none
-  int64_t locked_memory = 0;                        ///< limit in bytes; -1: none
-  int64_t shm_free = 0;                             ///< bytes in /dev/shm; -1: there is none
-  int64_t memory_free = 0;                          ///< bytes of the machine
-  int64_t sees_file = 1;                            ///< the file that rank 0 wrote; 0: it does not
-  int64_t disk_free = 0;                            ///< bytes in the run directory
+  GpuFacts gpus;
+  int64_t open_files = 0;        ///< limit; -1: none
+  int64_t locked_memory = 0;     ///< limit in bytes; -1: none
+  int64_t shm_free = 0;          ///< bytes in /dev/shm; -1: there is none
+  int64_t memory_free = 0;       ///< bytes of the machine
+  int64_t sees_file = 1;         ///< the file that rank 0 wrote; 0: it does not
+  int64_t disk_free = 0;         ///< bytes in the run directory
   double write_bytes_per_s = 0;  ///< to the run directory, with fsync; 0: not measured here
   double clock_offset_s = 0;     ///< against rank 0
   double clock_error_s = 0;      ///< half a round trip
@@ -55,9 +43,6 @@ struct Link {
   double bytes_per_s = 0;
   LinkKind kind = LinkKind::kWithinNode;
 };
-
-/// How the program is built, for what a build without CUDA cannot use.
-enum class GpuSupport { kBuiltIn, kLeftOut };
 
 std::vector<Finding> judge_ranks(std::span<const RankFacts> ranks, GpuSupport support);
 std::vector<Finding> judge_directory(std::span<const RankFacts> ranks,

@@ -6,10 +6,7 @@
 
 #include <cstring>  // memcmp
 
-#ifdef ORRERY_CUDA
-#include <nccl.h>
-#endif
-
+#include "doctor_gpu.h"  // nccl_version
 #include "orrery/base/text.h"
 #include "source_version.h"  // made by the build
 
@@ -29,16 +26,6 @@ std::string mpi_version() {
   if (MPI_Get_library_version(text, &length) != MPI_SUCCESS) return "unknown";
   const std::string all(text, static_cast<size_t>(length));
   return all.substr(0, all.find_first_of(",\n"));
-}
-
-std::string nccl_version() {
-#ifdef ORRERY_CUDA
-  int version = 0;
-  if (ncclGetVersion(&version) != ncclSuccess) return "unknown";
-  return base::concat(version / 10000, ".", version / 100 % 100, ".", version % 100);
-#else
-  return "left out (a build without CUDA)";
-#endif
 }
 
 /// `0.1.0 (v0.1.0-12-gab9d54f)`.
@@ -105,14 +92,6 @@ std::string versions_text() {
     text += base::concat(part.name, std::string(10 - part.name.size(), ' '), part.version, "\n");
   }
   return text;
-}
-
-GpuSupport gpu_support() {
-#ifdef ORRERY_CUDA
-  return GpuSupport::kBuiltIn;
-#else
-  return GpuSupport::kLeftOut;
-#endif
 }
 
 }  // namespace orrery::cli

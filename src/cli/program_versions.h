@@ -3,8 +3,6 @@
 
 #include <string>
 
-#include "doctor_report.h"  // GpuSupport
-
 namespace orrery::cli {
 
 /// Of Orrery.
@@ -15,7 +13,5 @@ std::string program_build();
 std::string versions_line();
 /// A line for each part.
 std::string versions_text();
-
-GpuSupport gpu_support();
 
 }  // namespace orrery::cli

@@ -344,6 +344,7 @@ int run_worker(Start& start, const comm::MpiSession& mpi, const comm::NodeMap& n
   const int worker = nodes.worker_of_rank[static_cast<size_t>(mpi.rank())];
   base::set_log_prefix(base::concat("worker ", worker));
   base::set_log_file_of_problems(directory.log());
+  stay_near_gpu(device);  // before there are threads that would stay elsewhere
   at::set_num_threads(section.threads_per_rank);
 
   comm::Activity activity;

@@ -4,8 +4,10 @@
 
 #include "gather_texts.h"
 #include "orrery/base/index.h"
+#include "orrery/base/log.h"
 #include "orrery/base/text.h"
 #include "orrery/kernels/gpu.h"
+#include "orrery/worker/gpu_place.h"
 
 namespace orrery::cli {
 
@@ -43,6 +45,15 @@ std::vector<worker::WorkerGpus> gpus_of_workers(MPI_Comm world, const comm::Node
     workers.back().why_none = text.substr(text.find(' ') + 1);
   }
   return workers;
+}
+
+void stay_near_gpu(c10::Device device) {
+  if (!device.is_cuda()) return;
+  const worker::GpuPlace place =
+      worker::find_gpu_place("/sys", kernels::gpu_pci_id(device.index()));
+  const worker::Binding binding = worker::bind_near(place);
+  const bool is_elsewhere = !binding.is_bound && !place.cores.empty();
+  is_elsewhere ? base::log_warning(binding.text) : base::log_info(binding.text);
 }
 
 }  // namespace orrery::cli

@@ -19,4 +19,8 @@ worker::WorkerGpus own_gpus(int rank, const comm::NodeMap& nodes);
 /// [n_workers] on rank 0, nothing elsewhere. Collective over `world`.
 std::vector<worker::WorkerGpus> gpus_of_workers(MPI_Comm world, const comm::NodeMap& nodes);
 
+/// Binds a worker that computes on a GPU to the cores near it, where it may run on them, and logs
+/// what came of it. Of the calling thread and those that it starts from now on.
+void stay_near_gpu(c10::Device device);
+
 }  // namespace orrery::cli

@@ -1,4 +1,6 @@
 // Memory and errors of the CUDA runtime. No kernel, so no limit to speak of.
+#include <cctype>
+
 #include "cuda_check.h"
 #include "orrery/base/error.h"
 #include "orrery/kernels/gpu.h"
@@ -39,6 +41,20 @@ std::string why_no_gpu() {
   const cudaError_t error = count_gpus(&count);
   if (error != cudaSuccess) return std::string("no GPU found: ") + cudaGetErrorString(error);
   return count == 0 ? "no GPU found" : "";
+}
+
+std::string gpu_pci_id(int device) {
+  char id[32] = "";
+  ORRERY_CUDA(cudaDeviceGetPCIBusId(id, sizeof(id), device));
+  for (char& letter : id) letter = static_cast<char>(std::tolower(letter));  // as in sysfs
+  return id;
+}
+
+CudaVersions cuda_versions() {
+  CudaVersions versions;
+  cudaDriverGetVersion(&versions.driver);
+  cudaRuntimeGetVersion(&versions.runtime);
+  return versions;
 }
 
 void use_gpu(int device) { ORRERY_CUDA(cudaSetDevice(device)); }

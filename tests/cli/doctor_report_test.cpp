@@ -72,8 +72,8 @@ TEST(JudgeRanks, NamesEachFault) {
          ranks[1].cores[0] = 2;
        },
        Health::kWarning, "most cores"},
-      {"GPUs that the build leaves", [](auto& ranks) { ranks[2].n_gpus = 2; }, Health::kWarning,
-       "without CUDA"},
+      {"GPUs that the build leaves", [](auto& ranks) { ranks[2].gpus.n_of_driver = 2; },
+       Health::kWarning, "without CUDA"},
       {"few open files", [](auto& ranks) { ranks[2].open_files = 100; }, Health::kFailure,
        "ulimit -n"},
       {"little locked memory", [](auto& ranks) { ranks[2].locked_memory = 65536; },
@@ -98,11 +98,19 @@ TEST(JudgeRanks, NamesEachFault) {
 
 TEST(JudgeRanks, WantsAGpuForEachWorkerButNotForTheMaster) {
   std::vector<RankFacts> ranks = four_ranks();
-  for (RankFacts& rank : ranks) rank.n_gpus = rank.node == 0 ? 1 : 2;
+  for (RankFacts& rank : ranks) {
+    rank.gpus.n_of_driver = rank.gpus.n_visible = rank.node == 0 ? 1 : 2;
+  }
   EXPECT_EQ(worst(judge_ranks(ranks, GpuSupport::kBuiltIn)), Health::kFine);
 
-  for (RankFacts& rank : ranks) rank.n_gpus = 1;
+  for (RankFacts& rank : ranks) rank.gpus.n_of_driver = rank.gpus.n_visible = 1;
   EXPECT_EQ(worst(judge_ranks(ranks, GpuSupport::kBuiltIn)), Health::kFailure);
+}
+
+TEST(JudgeRanks, DoesNotMindAMasterWithoutAGpuOnANodeOfItsOwn) {
+  std::vector<RankFacts> ranks = {rank_on(0, 0, 4), rank_on(1, 0, 4), rank_on(1, 4, 4)};
+  for (size_t worker : {1, 2}) ranks[worker].gpus.n_of_driver = ranks[worker].gpus.n_visible = 2;
+  EXPECT_EQ(worst(judge_ranks(ranks, GpuSupport::kBuiltIn)), Health::kFine);
 }
 
 TEST(JudgeRanks, BelievesAClockNoMoreThanItsRoundTrip) {

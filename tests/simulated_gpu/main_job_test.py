@@ -165,6 +165,19 @@ class Interrupted(Jobs):
         self.assertEqual((parts / file).read_bytes(), (whole / file).read_bytes())
 
 
+class Place(Jobs):
+    def test_workers_ask_for_the_cores_near_their_own_gpu(self):
+        done = train(self.folder, "grpo_tiny", 2, 2, "experiment.total_steps=1")
+        self.assertEqual(done.returncode, 0, done.stderr[-4000:])
+        self.assertRegex(done.stdout + done.stderr, "worker 1: .*near GPU ffff:00:01.0")
+
+    def test_doctor_looks_at_the_gpus_of_a_build_with_cuda(self):
+        done = run(command(2, 2, "doctor", "--seconds", "0.05", "--write-mb", "0", "--directory", str(self.folder)))
+        self.assertEqual(done.returncode, 0, done.stderr[-4000:])
+        for line in ("GPUs of .* 2 for 2 workers", "CUDA of .*runtime 1", "ffff:00:01.0", "NCCL all-reduce of all GPUs"):
+            self.assertRegex(done.stdout, line)
+
+
 class Refused(Jobs):
     def test_fewer_gpus_than_workers(self):
         done = train(self.folder, "grpo_tiny", 2, 1)

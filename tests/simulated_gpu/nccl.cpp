@@ -176,6 +176,10 @@ const char* ncclGetErrorString(ncclResult_t result) {
   return result == ncclInProgress ? "in progress" : "invalid usage: see the broken rule above";
 }
 
+ncclResult_t ncclGetVersion(int* version) {
+  *version = NCCL_VERSION_CODE;
+  return ncclSuccess;
+}
 ncclResult_t ncclGetUniqueId(ncclUniqueId* id) {
   const std::string folder = Mailbox::new_folder();
   std::memset(id, 0, sizeof *id);

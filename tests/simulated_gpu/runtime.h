@@ -1,4 +1,4 @@
-// What the files of the simulated libcudart.so.13 share.
+// What the files of the simulated libcudart.so share.
 #pragma once
 
 #include <cuda_runtime_api.h>

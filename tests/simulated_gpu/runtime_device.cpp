@@ -1,4 +1,4 @@
-// libcudart.so.13 of the simulated GPUs: devices, errors, versions, and what is there by name only.
+// libcudart.so of the simulated GPUs: devices, errors, versions, and what is there by name only.
 #include <cuda_runtime_api.h>
 
 #include <cstring>
@@ -13,7 +13,7 @@ namespace {
 thread_local cudaError_t last_error = cudaSuccess;
 thread_local int device_of_thread = 0;
 
-constexpr int kVersion = 13000;
+constexpr int kVersion = CUDART_VERSION;
 
 struct ErrorText {
   cudaError_t error;
@@ -81,6 +81,11 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   properties->multiProcessorCount = 4;
   properties->maxThreadsPerBlock = 1024;
   properties->totalGlobalMem = memory_of_device();
+  return cudaSuccess;
+}
+cudaError_t cudaDeviceGetPCIBusId(char* id, int size, int device) {
+  if (!is_device(device)) return fail(cudaErrorInvalidDevice, "cudaDeviceGetPCIBusId");
+  std::snprintf(id, static_cast<std::size_t>(size), "FFFF:00:%02X.0", device);  // on no machine
   return cudaSuccess;
 }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {

@@ -1,4 +1,4 @@
-// libcudart.so.13 of the simulated GPUs: launches of kernels that nvcc compiled. Its host code
+// libcudart.so of the simulated GPUs: launches of kernels that nvcc compiled. Its host code
 // registers each kernel by the address of a stub and the mangled name, and launches by the address.
 #include <cuda_runtime_api.h>
 

@@ -1,4 +1,4 @@
-// libcudart.so.13 of the simulated GPUs: memory and copies.
+// libcudart.so of the simulated GPUs: memory and copies.
 #include <cuda_runtime_api.h>
 
 #include <cstring>

@@ -1,4 +1,4 @@
-// libcudart.so.13 of the simulated GPUs: streams, events, graphs.
+// libcudart.so of the simulated GPUs: streams, events, graphs.
 #include <cuda_runtime_api.h>
 
 #include "runtime.h"

@@ -17,6 +17,17 @@ int gpu_count();
 /// Why gpu_count() is 0, as a sentence; empty: it is not.
 std::string why_no_gpu();
 
+/// What sysfs calls a GPU of this process: `0000:3b:00.0`. Throws CallError.
+std::string gpu_pci_id(int device);
+
+/// As CUDA numbers them, 13000 for 13.0. The driver's is the newest that it can run; 0: there is no
+/// driver, or no CUDA in this build.
+struct CudaVersions {
+  int driver = 0;
+  int runtime = 0;
+};
+CudaVersions cuda_versions();
+
 /// What the kernels use: the calling thread's device from now on. Throws CallError.
 void use_gpu(int device);
 
