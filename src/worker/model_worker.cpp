@@ -19,6 +19,7 @@
 #include "orrery/model/hf_directory.h"
 #include "orrery/parallel/whole_model.h"
 #include "orrery/worker/data_transfer.h"
+#include "orrery/worker/device_memory.h"
 #include "shard_checkpoint.h"
 
 namespace orrery::worker {
@@ -48,15 +49,17 @@ struct Operation {
   std::string span;            // in the trace: `actor_train`, `param_realloc`
   std::string_view category;   // in the trace
   metrics::TraceArguments of;  // call and step
+  c10::Device device;          // whose memory is measured
 };
 
-/// Runs `work`, whose memory is for what `memory` tells, and adds its time and a span; whatever it
-/// throws gets `where` in front and keeps its class and exit code.
+/// Runs `work`, whose memory is for what `memory` tells, and adds its time, the memory of its
+/// device and a span; whatever it throws gets `where` in front and keeps its class and exit code.
 template <class Purpose, class Work>
 void timed(const Operation& operation, metrics::TraceWriter* trace, comm::Reply& reply,
            const Purpose& memory, const Work& work) {
   const std::string& where = operation.where;
   const base::Stopwatch watch;
+  const DeviceMemory device_memory(operation.device);
   try {
     const metrics::TraceSpan span(trace, operation.category, operation.span, operation.of);
     with_purpose(memory, work);
@@ -64,6 +67,7 @@ void timed(const Operation& operation, metrics::TraceWriter* trace, comm::Reply&
     rethrow_from(where, error);
   }
   reply.times.push_back({operation.time, watch.seconds()});
+  device_memory.add_to(reply.memory, operation.time);
   if (trace != nullptr && operation.category == "call") {
     trace->counter("resident_bytes", static_cast<double>(metrics::resident_bytes()));
   }
@@ -204,6 +208,7 @@ void ModelWorker::run_hook(const comm::Request& request, const comm::Hook& hook,
                            comm::Reply& reply) {
   const std::string name(comm::name_of(hook));
   const bool is_transfer = std::holds_alternative<comm::DataTransferHook>(hook);
+  const bool moves_parameters = std::holds_alternative<comm::ReallocHook>(hook);
   const bool is_pre = std::any_of(request.pre_hooks.begin(), request.pre_hooks.end(),
                                   [&hook](const comm::Hook& other) { return &other == &hook; });
   const std::string phase = is_pre ? "pre/" : "post/";
@@ -211,7 +216,8 @@ void ModelWorker::run_hook(const comm::Request& request, const comm::Hook& hook,
                             .time = phase + name,
                             .span = name,
                             .category = is_transfer ? "transfer" : "hook",
-                            .of = trace_arguments(request)};
+                            .of = trace_arguments(request),
+                            .device = moves_parameters ? job_.device : c10::kCPU};
   const auto memory = [&] { return memory_for(request, name); };
   timed(operation, trace_, reply, memory, [&] {
     std::visit(base::Overload{
@@ -235,7 +241,8 @@ void ModelWorker::run_request(const comm::Request& request, comm::Reply& reply) 
                             .time = "main",
                             .span = is_call ? job_.graph.call(request.call).name : handle,
                             .category = "call",
-                            .of = trace_arguments(request)};
+                            .of = trace_arguments(request),
+                            .device = is_call ? job_.device : c10::kCPU};
   const auto memory = [&] { return memory_for(request, handle); };
   timed(operation, trace_, reply, memory, [&] {
     base::fault_point("worker.handle");

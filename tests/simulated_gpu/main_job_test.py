@@ -43,16 +43,24 @@ def in_fp64(*roles):
     return [f"model.{role}.dtype=fp64" for role in roles]
 
 
-def metrics(folder):
-    """{(step, call, name): number} but for times."""
+def all_metrics(folder):
+    """{(step, call, name): number}"""
     found = {}
     for line in (pathlib.Path(folder) / "metrics.jsonl").read_text().splitlines():
         record = json.loads(line)
         for name, value in record["metrics"].items():
-            if name.startswith("time/") or name.endswith("_per_second"):
-                continue
             found[record["step"], record["call"], name] = value
     return found
+
+
+def metrics(folder):
+    """Those that do not depend on the machine."""
+    return {key: value for key, value in all_metrics(folder).items()
+            if not key[2].startswith(("time/", "memory/")) and not key[2].endswith("_per_second")}
+
+
+def memory(folder):
+    return {key: value for key, value in all_metrics(folder).items() if key[2].startswith("memory/")}
 
 
 def computed_with(folder):
@@ -87,6 +95,7 @@ class Jobs(unittest.TestCase):
         on_gpus = self.trained("gpu", config, workers, workers, "experiment.device=cuda", *settings)
         self.assertEqual(set(computed_with(on_gpus)), {"cuda"})
         self.assertNotIn("cuda", computed_with(on_cpus))
+        self.assertFalse(memory(on_cpus))
         self.assert_same_numbers(metrics(on_gpus), metrics(on_cpus))
 
 
@@ -116,6 +125,20 @@ class Interrupted(Jobs):
         self.assertEqual(metrics(parts), metrics(whole))
         file = "models/latest/actor/model.safetensors"
         self.assertEqual((parts / file).read_bytes(), (whole / file).read_bytes())
+
+
+class Memory(Jobs):
+    def test_is_measured_in_every_call_and_the_same_in_a_second_run(self):
+        runs = [self.trained(name, "grpo_tiny", 2, 2) for name in ("first", "second")]
+        measured = memory(runs[0])
+        parameters = (runs[0] / "models/latest/actor/model.safetensors").stat().st_size
+        for step in range(1, 5):
+            for call in ("actor_gen", "actor_train"):
+                peak = measured[step, call, f"memory/{call}/peak_bytes"]
+                self.assertGreater(peak, parameters)
+                self.assertGreaterEqual(measured[step, call, f"memory/{call}/reserved_bytes"], peak)
+                self.assertGreaterEqual(measured[step, call, f"memory/{call}/other_bytes"], 0)
+        self.assertEqual(memory(runs[1]), measured)
 
 
 class Refused(Jobs):
