@@ -20,6 +20,7 @@
 #include "orrery/parallel/whole_model.h"
 #include "orrery/worker/data_transfer.h"
 #include "orrery/worker/device_memory.h"
+#include "orrery/worker/held_memory.h"
 #include "shard_checkpoint.h"
 
 namespace orrery::worker {
@@ -151,8 +152,9 @@ std::string ModelWorker::where(const comm::Request& request, std::string_view op
 }
 
 AllocationPurpose ModelWorker::memory_for(const comm::Request& request,
-                                          const std::string& operation) const {
-  if (request.call < 0) return {.what = operation, .advice = {}};
+                                          const std::string& operation) {
+  const std::string held = job_.device.is_cpu() ? std::string() : held_text(models_);
+  if (request.call < 0) return {.what = operation, .advice = {}, .held = held};
   const graph::Call& call = job_.graph.call(request.call);
   const std::string key = base::concat("call.", call.name, ".");
   std::string advice;
@@ -169,7 +171,8 @@ AllocationPurpose ModelWorker::memory_for(const comm::Request& request,
     }
   }
   return {.what = base::concat(operation, " of role ", call.role, " in call ", call.name),
-          .advice = advice};
+          .advice = advice,
+          .held = held};
 }
 
 metrics::TraceArguments ModelWorker::trace_arguments(const comm::Request& request) const {

@@ -23,9 +23,10 @@ SECONDS = 240
 TOLERANCE = 1e-8  # of numbers that went through steps of the optimizer
 
 
-def command(workers, gpus, *words):
+def command(workers, gpus, *words, gpu_bytes=None):
     """As on a machine with so many GPUs."""
     preload = ["env", f"LD_PRELOAD={PRELOAD}", f"SIMULATED_GPUS={gpus}"] if gpus else []
+    preload += [f"SIMULATED_GPU_BYTES={gpu_bytes}"] if gpu_bytes else []
     return ["mpirun", "--oversubscribe", "-n", str(workers + 1), *preload, PROGRAM, *words]
 
 
@@ -33,10 +34,10 @@ def run(words, **more):
     return subprocess.run(words, capture_output=True, text=True, timeout=SECONDS, cwd=ROOT, env=ENVIRONMENT, **more)
 
 
-def train(folder, config, workers, gpus, *settings):
+def train(folder, config, workers, gpus, *settings, gpu_bytes=None):
     settings = [f"experiment.output_dir={folder}", *settings]
     return run(command(workers, gpus, "train", f"configs/{config}.cfg",
-                       *(word for setting in settings for word in ("--set", setting))))
+                       *(word for setting in settings for word in ("--set", setting)), gpu_bytes=gpu_bytes))
 
 
 def in_fp64(*roles):
@@ -139,6 +140,31 @@ class Memory(Jobs):
                 self.assertGreaterEqual(measured[step, call, f"memory/{call}/reserved_bytes"], peak)
                 self.assertGreaterEqual(measured[step, call, f"memory/{call}/other_bytes"], 0)
         self.assertEqual(memory(runs[1]), measured)
+
+
+class OutOfMemory(Jobs):
+    """Wide layers: parameters and moments take 24 MiB, of which a step needs several times as much."""
+
+    def assert_ends(self, mib, settings, *parts):
+        done = train(self.folder, "grpo_tiny", 2, 2, "model.actor.intermediate_size=16384", *settings,
+                     gpu_bytes=mib << 20)
+        self.assertEqual(done.returncode, 3, done.stderr[-4000:])
+        for part in ("there is no memory on the GPU for ", r"another \d+\.\d\d MiB",
+                     rf"MiB free of the GPU's {mib}\.00 MiB; tensors hold \d+", *parts):
+            self.assertRegex(done.stderr, part)
+
+    def test_for_parameters(self):
+        self.assert_ends(8, [], "for the parameters of role actor", "more tensor or pipeline ranks")
+
+    def test_for_generation(self):
+        self.assert_ends(60, ["call.actor_gen.group_size=64"],
+                         "step 1, role actor, call actor_gen, generate: .* for generate of role actor",
+                         "lower call.actor_gen.max_batch",
+                         "parameters of actor.0 12.1 MiB, first moments of actor.0 6.0 MiB, second moments")
+
+    def test_for_training(self):
+        self.assert_ends(70, [], "step 1, role actor, call actor_train, train_step: .* for train_step of role actor",
+                         "set call.actor_train.max_tokens_per_micro_batch", "parameters of actor.0 12.1 MiB")
 
 
 class Refused(Jobs):

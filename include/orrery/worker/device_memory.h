@@ -1,5 +1,5 @@
-// What a worker's GPU holds, as LibTorch's allocator and the device count it; nothing here waits for
-// the device.
+// What a worker's GPU holds, as LibTorch's allocator and the device count it; nothing here waits
+// for the device.
 #pragma once
 
 #include <c10/core/Device.h>

@@ -60,7 +60,7 @@ class ModelWorker final : public Handlers {
 
   std::string where(const comm::Request& request, std::string_view operation) const;
   /// What an operation of the request allocates for.
-  AllocationPurpose memory_for(const comm::Request& request, const std::string& operation) const;
+  AllocationPurpose memory_for(const comm::Request& request, const std::string& operation);
   metrics::TraceArguments trace_arguments(const comm::Request& request) const;
   HostedCall& hosted_call(int call);
   algorithm::CallContext call_context(const comm::Request& request, const HostedCall& call) const;
