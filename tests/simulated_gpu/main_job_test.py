@@ -10,6 +10,7 @@ import json
 import math
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -140,6 +141,14 @@ class Memory(Jobs):
                 self.assertGreaterEqual(measured[step, call, f"memory/{call}/reserved_bytes"], peak)
                 self.assertGreaterEqual(measured[step, call, f"memory/{call}/other_bytes"], 0)
         self.assertEqual(memory(runs[1]), measured)
+
+    def test_is_what_the_plan_says_to_10_percent(self):
+        for workers in (1, 2):
+            run = self.trained(f"on_{workers}", "grpo_tiny", workers, workers, "dataset.train.max_prompt_tokens=4")
+            table = (run / "log.txt").read_text().split("memory of GPUs, planned and measured")[1].splitlines()[1:4]
+            self.assertEqual([row.split()[0] for row in table], ["phase", "actor_gen", "actor_train"])
+            for row in table[1:]:
+                self.assertLessEqual(abs(int(re.search(r"([+-]\d+) %", row)[1])), 10, row)
 
 
 class OutOfMemory(Jobs):
