@@ -80,11 +80,12 @@ std::string MeasuredMemory::text(const Job& job) const {
   const auto moves = farthest.find(kReallocate);
   if (moves != farthest.end()) rows.push_back(cells(kReallocate, "-", moves->second));
   return base::concat(
-      "memory of GPUs, planned and measured, of the worker where they differ most; reserved is what "
+      "memory of GPUs, planned and measured, of the worker where they differ most; reserved is "
+      "what "
       "the allocator held, other what the GPU lost beside it\n",
-      base::table_text({"phase", "role", "worker", "planned", "measured", "difference", "reserved",
-                        "other"},
-                       rows));
+      base::table_text(
+          {"phase", "role", "worker", "planned", "measured", "difference", "reserved", "other"},
+          rows));
 }
 
 }  // namespace orrery::cli

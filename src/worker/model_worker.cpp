@@ -50,20 +50,23 @@ struct Operation {
   std::string span;            // in the trace: `actor_train`, `param_realloc`
   std::string_view category;   // in the trace
   metrics::TraceArguments of;  // call and step
-  c10::Device device;          // whose memory is measured
+  c10::Device device;          // whose memory and time are measured
 };
 
 /// Runs `work`, whose memory is for what `memory` tells, and adds its time, the memory of its
-/// device and a span; whatever it throws gets `where` in front and keeps its class and exit code.
+/// device and spans of both; whatever it throws gets `where` in front and keeps its class and exit
+/// code.
 template <class Purpose, class Work>
-void timed(const Operation& operation, metrics::TraceWriter* trace, comm::Reply& reply,
-           const Purpose& memory, const Work& work) {
+void timed(const Operation& operation, metrics::TraceWriter* trace, GpuSpans& gpu,
+           comm::Reply& reply, const Purpose& memory, const Work& work) {
   const std::string& where = operation.where;
   const base::Stopwatch watch;
   const DeviceMemory device_memory(operation.device);
   try {
     const metrics::TraceSpan span(trace, operation.category, operation.span, operation.of);
+    if (!operation.device.is_cpu()) gpu.begin(operation.span, operation.of);
     with_purpose(memory, work);
+    if (!operation.device.is_cpu()) gpu.end();
   } catch (const std::exception& error) {
     rethrow_from(where, error);
   }
@@ -106,6 +109,7 @@ ModelWorker::ModelWorker(WorkerJob job, comm::CommunicatorRegistry& registry,
     : job_(std::move(job)),
       registry_(registry),
       trace_(trace),
+      gpu_spans_(job_.device, trace),
       models_(job_.experiment, job_.graph, job_.worker, job_.n_steps, registry, job_.device),
       moves_(graph::replicas_of(job_.graph), job_.node_of_worker, models_, registry.workers()),
       tokenizer_(data::make_tokenizer(job_.tokenizer)),
@@ -222,7 +226,7 @@ void ModelWorker::run_hook(const comm::Request& request, const comm::Hook& hook,
                             .of = trace_arguments(request),
                             .device = moves_parameters ? job_.device : c10::kCPU};
   const auto memory = [&] { return memory_for(request, name); };
-  timed(operation, trace_, reply, memory, [&] {
+  timed(operation, trace_, gpu_spans_, reply, memory, [&] {
     std::visit(base::Overload{
                    [&](const comm::DataTransferHook& transfer) {
                      run_transfers(transfer.transfers, registry_.workers(), store_);
@@ -247,7 +251,7 @@ void ModelWorker::run_request(const comm::Request& request, comm::Reply& reply) 
                             .of = trace_arguments(request),
                             .device = is_call ? job_.device : c10::kCPU};
   const auto memory = [&] { return memory_for(request, handle); };
-  timed(operation, trace_, reply, memory, [&] {
+  timed(operation, trace_, gpu_spans_, reply, memory, [&] {
     base::fault_point("worker.handle");
     if (request.kind == comm::RequestKind::kTrainStep) base::fault_point("worker.train_step");
     switch (request.kind) {

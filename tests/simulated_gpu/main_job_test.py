@@ -140,6 +140,8 @@ class Memory(Jobs):
                 self.assertGreater(peak, parameters)
                 self.assertGreaterEqual(measured[step, call, f"memory/{call}/reserved_bytes"], peak)
                 self.assertGreaterEqual(measured[step, call, f"memory/{call}/other_bytes"], 0)
+        self.assertLess(measured[2, "actor_gen", "memory/actor_gen/peak_bytes"],
+                        measured[1, "actor_train", "memory/actor_train/peak_bytes"], "a peak of its own")
         self.assertEqual(memory(runs[1]), measured)
 
     def test_is_what_the_plan_says_to_10_percent(self):
@@ -149,6 +151,21 @@ class Memory(Jobs):
             self.assertEqual([row.split()[0] for row in table], ["phase", "actor_gen", "actor_train"])
             for row in table[1:]:
                 self.assertLessEqual(abs(int(re.search(r"([+-]\d+) %", row)[1])), 10, row)
+
+
+class Trace(Jobs):
+    def test_has_a_track_of_the_gpu_with_a_span_for_each_call(self):
+        run = self.trained("run", "grpo_tiny", 2, 2)
+        for worker in range(2):
+            lines = (run / f"trace/worker-{worker}.json").read_text().splitlines()[1:]
+            events = [json.loads(line.rstrip(",")) for line in lines]
+            track, = [event["tid"] for event in events if event["name"] == "thread_name"
+                      and event["args"]["name"] == "gpu"]
+            spans = [event for event in events if event.get("cat") == "gpu"]
+            self.assertEqual({event["tid"] for event in spans}, {track})
+            self.assertEqual([(event["name"], event["args"]["step"]) for event in spans],
+                             [(call, str(step)) for step in range(1, 5)
+                              for call in ("actor_gen", "reward", "actor_train")])
 
 
 class OutOfMemory(Jobs):
