@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Whole jobs on simulated GPUs beside the same on CPUs, and beside themselves after an interruption.
 
-    tests/simulated_gpu/main_job_test.py --program build/cuda_check/orrery --preload LIBRARIES [TEST...]
+    tests/simulated_gpu/main_job_test.py --program build/cuda_check/orrery --preload LIBRARIES \\
+        --nvtx-listener LIBRARY [TEST...]
 
 Numbers are compared in fp64, where another order of sums is far from the first digits.
 """
@@ -17,17 +18,17 @@ import tempfile
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PROGRAM = PRELOAD = ""
+PROGRAM = PRELOAD = NVTX_LISTENER = ""
 ENVIRONMENT = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
                "PMIX_MCA_psec": "native", "OMP_NUM_THREADS": "1", "OMPI_MCA_mpi_yield_when_idle": "1"}
 SECONDS = 240
 TOLERANCE = 1e-8  # of numbers that went through steps of the optimizer
 
 
-def command(workers, gpus, *words, gpu_bytes=None):
+def command(workers, gpus, *words, **environment):
     """As on a machine with so many GPUs."""
     preload = ["env", f"LD_PRELOAD={PRELOAD}", f"SIMULATED_GPUS={gpus}"] if gpus else []
-    preload += [f"SIMULATED_GPU_BYTES={gpu_bytes}"] if gpu_bytes else []
+    preload += [f"{name}={value}" for name, value in environment.items()]
     return ["mpirun", "--oversubscribe", "-n", str(workers + 1), *preload, PROGRAM, *words]
 
 
@@ -35,10 +36,10 @@ def run(words, **more):
     return subprocess.run(words, capture_output=True, text=True, timeout=SECONDS, cwd=ROOT, env=ENVIRONMENT, **more)
 
 
-def train(folder, config, workers, gpus, *settings, gpu_bytes=None):
+def train(folder, config, workers, gpus, *settings, **environment):
     settings = [f"experiment.output_dir={folder}", *settings]
     return run(command(workers, gpus, "train", f"configs/{config}.cfg",
-                       *(word for setting in settings for word in ("--set", setting)), gpu_bytes=gpu_bytes))
+                       *(word for setting in settings for word in ("--set", setting)), **environment))
 
 
 def in_fp64(*roles):
@@ -167,13 +168,21 @@ class Trace(Jobs):
                              [(call, str(step)) for step in range(1, 5)
                               for call in ("actor_gen", "reward", "actor_train")])
 
+    def test_opens_its_spans_as_nvtx_ranges(self):
+        done = train(self.folder, "grpo_tiny", 2, 2, "experiment.total_steps=1", NVTX_INJECTION64_PATH=NVTX_LISTENER)
+        self.assertEqual(done.returncode, 0, done.stderr[-4000:])
+        for name in ("call: actor_gen", "call: actor_train"):  # of each worker
+            self.assertEqual(done.stderr.count(f"NVTX opened {name}\n"), 2, name)
+        self.assertIn("NVTX opened transfer: data_transfer\n", done.stderr)
+        self.assertEqual(done.stderr.count("NVTX opened "), done.stderr.count("NVTX closed\n"))
+
 
 class OutOfMemory(Jobs):
     """Wide layers: parameters and moments take 24 MiB, of which a step needs several times as much."""
 
     def assert_ends(self, mib, settings, *parts):
         done = train(self.folder, "grpo_tiny", 2, 2, "model.actor.intermediate_size=16384", *settings,
-                     gpu_bytes=mib << 20)
+                     SIMULATED_GPU_BYTES=mib << 20)
         self.assertEqual(done.returncode, 3, done.stderr[-4000:])
         for part in ("there is no memory on the GPU for ", r"another \d+\.\d\d MiB",
                      rf"MiB free of the GPU's {mib}\.00 MiB; tensors hold \d+", *parts):
@@ -210,6 +219,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--program", required=True)
     parser.add_argument("--preload", required=True)
+    parser.add_argument("--nvtx-listener", required=True)
     options, rest = parser.parse_known_args()
     PROGRAM, PRELOAD = str(pathlib.Path(options.program).resolve()), options.preload
+    NVTX_LISTENER = str(pathlib.Path(options.nvtx_listener).resolve())
     unittest.main(argv=[sys.argv[0], *rest], verbosity=2)
