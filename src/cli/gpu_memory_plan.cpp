@@ -157,7 +157,9 @@ class Worker {
   PhaseMemory between(const std::string& name) const {
     PhaseMemory phase = resident(name, "");
     if (name == "reallocate") {  // what is sent and what arrives, a bucket each
-      phase.workspace = 2 * parallel::kGradientBucketElements * 4;
+      int64_t largest = 0;
+      for (const Shard& shard : shards_) largest = std::max(largest, shard.n_parameters);
+      phase.workspace = 2 * std::min(parallel::kGradientBucketElements, largest) * 4;
     }
     return phase;
   }
