@@ -1,5 +1,5 @@
-// A profiler in miniature: writes every NVTX range that a program opens to standard error. Preloaded
-// by NVTX itself: NVTX_INJECTION64_PATH=libnvtx_listener.so
+// A profiler in miniature: writes every NVTX range that a program opens to standard error.
+// Preloaded by NVTX itself: NVTX_INJECTION64_PATH=libnvtx_listener.so
 #include <nvtx3/nvToolsExt.h>
 
 #include <cstdio>
