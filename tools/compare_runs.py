@@ -4,8 +4,8 @@
   tools/compare_runs.py RUN RUN [--from STEP] [--leave-out METRIC]...
 
 RUN is a run directory or its metrics.jsonl. Exits with 0 when every step of both has the same
-metrics, with 1 and the first differences when not. Speed is not compared: names that begin with
-time/ or end in _per_second.
+metrics, with 1 and the first differences when not. What depends on the machine is not compared: names
+that begin with time/ or memory/ or end in _per_second.
 """
 import argparse
 import json
@@ -13,8 +13,8 @@ import pathlib
 import sys
 
 
-def is_speed(name):
-    return name.startswith("time/") or name.endswith("_per_second")
+def depends_on_machine(name):
+    return name.startswith(("time/", "memory/")) or name.endswith("_per_second")
 
 
 def metrics_of(run, first_step, left_out):
@@ -28,7 +28,7 @@ def metrics_of(run, first_step, left_out):
         if row["step"] < first_step:
             continue
         for name, value in row["metrics"].items():
-            if not is_speed(name) and name.rsplit("/", 1)[-1] not in left_out:
+            if not depends_on_machine(name) and name.rsplit("/", 1)[-1] not in left_out:
                 found.setdefault((row["step"], row["call"] or "", name), []).append(value)
     return found
 

@@ -24,7 +24,7 @@ namespace {
 
 constexpr double kGb = 1e9;
 constexpr int64_t kLogitRows = 1024;                    // of the head that are computed at a time
-constexpr int64_t kPrefillTokens = 8192;                // packed prompts of one pass of generation
+constexpr int64_t kPrefillTokens = 2048;                // packed prompts of one pass of generation
 constexpr int64_t kReadPieceBytes = int64_t{64} << 20;  // of a file, on its way to the device
 
 /// Widths in bytes of what is stored; sums are always fp32, or fp64 all through.
@@ -39,6 +39,9 @@ Widths widths_of(const config::ModelConfig& model) {
   if (model.dtype == "fp32") return {4, 4, 8};
   return {2, 4, 12};  // master weights beside both moments
 }
+
+/// Of bf16 beside their fp32 form; others become their gradients in place.
+int64_t logit_bytes(int64_t width) { return width == 2 ? 6 : width; }
 
 /// A shard of a role on one worker.
 struct Shard {
@@ -110,20 +113,25 @@ class Worker {
       if (!load) return phase;
       phase.pages = page_numbers(shard->local, *load) * width;
       phase.fewest_pages = page_numbers(shard->local, load->of_one_sequence()) * width;
-      phase.logits = std::max(load->max_batch, int64_t{1}) * vocabulary * (width + 4);
-      phase.workspace =
-          bytes(double(kPrefillTokens) * (kept_numbers(shard->local, tensor(*shard)) +
-                                          scratch_numbers(shard->local, tensor(*shard))),
-                width);
+      const int64_t places =
+          std::max<int64_t>(std::min(load->max_batch, load->n_prompts * load->group_size), 1);
+      const int64_t prompt = std::min(load->max_prompt_tokens, shard->local.max_positions);
+      const int64_t rows =
+          std::max({places, prompt, std::min(kPrefillTokens, load->n_prompts * prompt)});
+      phase.logits = places * vocabulary * logit_bytes(width);
+      phase.workspace = bytes(double(rows) * (kept_numbers(shard->local, tensor(*shard)) +
+                                              scratch_numbers(shard->local, tensor(*shard))),
+                              width);
       return phase;
     }
     const int64_t n_tokens = tokens_of(call, *shard);
     const double layer = kept_numbers(shard->local, tensor(*shard)) * double(n_tokens);
     const double scratch = scratch_numbers(shard->local, tensor(*shard)) * double(n_tokens);
-    phase.logits = std::min(kLogitRows, n_tokens) * vocabulary * (width + 4);
+    phase.logits = std::min(kLogitRows, n_tokens) * vocabulary * logit_bytes(width);
     phase.workspace = bytes(scratch, width);
     if (call.kind == graph::CallKind::kInference) {
       phase.workspace += bytes(layer, width);  // one layer at a time
+      phase.slabs = phase.workspace;
       return phase;
     }
     const double n_layers =
@@ -134,15 +142,24 @@ class Worker {
     phase.activations = shard->config->recompute_activations
                             ? bytes(input * n_layers * in_flight + layer, width)
                             : bytes(layer * n_layers * in_flight, width);
+    phase.slabs = phase.activations + phase.workspace;
     phase.gradients = shard->n_parameters * widths_of(*shard->config).sum;
-    phase.workspace += 2 * parallel::kGradientBucketElements * widths_of(*shard->config).sum;
+    if (call.layout.data > 1) {
+      // A bucket to send, one to receive, and what is owned, summed; logits are gone by then.
+      const int64_t bucket = std::min(parallel::kGradientBucketElements, shard->n_parameters);
+      const int64_t reduction = bucket + bucket / call.layout.data + shard->n_owned;
+      phase.workspace +=
+          std::max<int64_t>(reduction * widths_of(*shard->config).sum - phase.logits, 0);
+    }
     return phase;
   }
 
   PhaseMemory between(const std::string& name) const {
     PhaseMemory phase = resident(name, "");
     if (name == "reallocate") {  // what is sent and what arrives, a bucket each
-      phase.workspace = 2 * parallel::kGradientBucketElements * 4;
+      int64_t largest = 0;
+      for (const Shard& shard : shards_) largest = std::max(largest, shard.n_parameters);
+      phase.workspace = 2 * std::min(parallel::kGradientBucketElements, largest) * 4;
     }
     return phase;
   }
@@ -188,6 +205,25 @@ class Worker {
   const Job& job_;
   std::vector<Shard> shards_;
 };
+
+/// Slabs of a pass are an eighth larger than it needs (model::ArenaPool).
+int64_t left_by(const PhaseMemory& phase) { return phase.slabs + phase.slabs / 8; }
+
+/// Each role keeps what its largest call has left.
+void add_what_is_left(const Job& job, std::vector<PhaseMemory>& phases) {
+  std::map<std::string, std::string> role_of;  // by call
+  for (const graph::Call& call : job.graph.calls()) role_of[call.name] = call.role;
+  std::map<std::string, int64_t> of_role;
+  for (const PhaseMemory& phase : phases) {
+    int64_t& most = of_role[role_of[phase.phase]];
+    most = std::max(most, left_by(phase));
+  }
+  for (PhaseMemory& phase : phases) {
+    if (phase.phase == "load") continue;
+    for (const auto& [role, left] : of_role) phase.left_behind += left;
+    phase.left_behind -= phase.slabs;  // counted as the call's own
+  }
+}
 
 /// The replicas of the job, or of the same roles if all had one layout.
 std::vector<graph::Replica> replicas_in(const Job& job,
@@ -328,6 +364,10 @@ int64_t PhaseMemory::sum() const {
   return parameters + gradients + optimizer + activations + logits + workspace + fewest_pages;
 }
 
+int64_t PhaseMemory::of_the_program() const {
+  return sum() - fewest_pages + pages + idle_parameters + left_behind;
+}
+
 std::vector<std::vector<PhaseMemory>> plan_gpu_memory(const Job& job,
                                                       const std::optional<graph::Layout>& layout) {
   const std::vector<graph::Replica> replicas = replicas_in(job, layout);
@@ -345,6 +385,7 @@ std::vector<std::vector<PhaseMemory>> plan_gpu_memory(const Job& job,
     }
     if (moves_parameters(replicas)) phases.push_back(worker.between("reallocate"));
     if (trains) phases.push_back(worker.between("save"));
+    add_what_is_left(job, phases);
   }
   return workers;
 }

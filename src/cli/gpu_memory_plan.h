@@ -44,9 +44,16 @@ struct PhaseMemory {
   int64_t workspace = 0;
   int64_t pages = 0;         ///< of the longest prompts and answers in every place at once
   int64_t fewest_pages = 0;  ///< of one such sequence: with less nothing can be generated
+  int64_t slabs = 0;         ///< of activations and workspace, what is one buffer for all layers
+  /// Not in sum(): slabs of other calls, which the program does not give back when they end, and
+  /// what slabs are larger than they have to be.
+  int64_t left_behind = 0;
 
   /// All that must be there at once.
   int64_t sum() const;
+  /// What this program takes as it is: generation makes all its pages at its start, roles without a
+  /// call stay on the device, and so does `left_behind`.
+  int64_t of_the_program() const;
 };
 
 /// [workers][phases]: `load`, the calls of roles with parameters in the graph's order, `reallocate`

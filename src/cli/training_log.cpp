@@ -174,6 +174,7 @@ void TrainingLog::on_step(const master::StepReport& report) {
   }
   write(step, "", master::numbers_of(report));
   times_.add(report);
+  memory_.add(report);
   metrics::StepProgress progress{.step = step,
                                  .epoch = report.step.epoch,
                                  .tokens = tokens_of(report),
@@ -265,6 +266,9 @@ void TrainingLog::on_finish(const master::FinishReport& report) {
     return;
   }
   progress_.message(base::trim(times_.text(watch_.seconds())));
+  if (const std::string memory = memory_.text(job_); !memory.empty()) {
+    progress_.message(base::trim(memory));
+  }
   progress_.message(
       base::concat("finished after step ", report.steps_done, " (", master::text_of(report.reason),
                    "), ", base::duration_text(std::chrono::duration<double>(watch_.seconds()))));

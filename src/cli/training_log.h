@@ -12,6 +12,7 @@
 #include "evaluation_result.h"
 #include "job.h"
 #include "learning_watch.h"
+#include "measured_memory.h"
 #include "model_exports.h"
 #include "orrery/base/clock.h"
 #include "orrery/master/step_loop.h"
@@ -53,6 +54,7 @@ class TrainingLog final : public master::StepObserver {
   ModelExports exports_;
   EvaluationResult result_;  ///< of a job that only evaluates
   TimeTable times_;
+  MeasuredMemory memory_;
   LearningWatch watch_learning_;
   std::optional<double> accuracy_;  ///< of the first set, when it was evaluated last
 };

@@ -69,7 +69,7 @@ po::options_description compare_description(CompareOptions& options) {
   auto add = description.add_options();
   add("tolerance", po::value(&options.tolerance)->value_name("R")->default_value(options.tolerance),
       "relative difference up to which two values are the same; 0: bit for bit");
-  add("times", po::bool_switch(&options.times), "compare times and rates as well");
+  add("times", po::bool_switch(&options.times), "compare times, rates and memory as well");
   add("all", po::bool_switch(&options.all), "list all metrics, the equal ones too");
   add("help,h", po::bool_switch(&options.help), "this text");
   return description;

@@ -71,7 +71,9 @@ void Dispatcher::apply(comm::Reply reply) {
     if (run.kind == RunKind::kLoad) {  // not to be mixed with the call for which it loads
       for (comm::TimeRecord& time : reply.times) time.name = "load/" + time.name;
     }
-    progress_[base::index(run.call)].times.add(reply.worker, reply.times, options_.n_workers);
+    CallProgress& progress = progress_[base::index(run.call)];
+    progress.times.add(reply.worker, reply.times, options_.n_workers);
+    add_memory(progress.report.memory, reply.worker, reply.memory);
   }
   if (run.kind == RunKind::kExport) {
     run.replies.push_back(std::move(reply));

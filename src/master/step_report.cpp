@@ -1,6 +1,7 @@
 #include "orrery/master/step_report.h"
 
 #include <algorithm>
+#include <utility>  // pair
 
 #include "orrery/base/index.h"
 
@@ -39,6 +40,23 @@ std::vector<PhaseTime> PhaseTimes::summary() const {
   return result;
 }
 
+void add_memory(std::vector<CallMemory>& known, int worker,
+                const std::vector<comm::MemoryRecord>& records) {
+  for (const comm::MemoryRecord& record : records) {
+    const auto same = std::find_if(known.begin(), known.end(), [&](const CallMemory& other) {
+      return other.worker == worker && other.memory.name == record.name;
+    });
+    if (same == known.end()) {
+      known.push_back({worker, record});
+      continue;
+    }
+    comm::MemoryRecord& most = same->memory;
+    most.peak_bytes = std::max(most.peak_bytes, record.peak_bytes);
+    most.reserved_bytes = std::max(most.reserved_bytes, record.reserved_bytes);
+    most.other_bytes = std::max(most.other_bytes, record.other_bytes);
+  }
+}
+
 metrics::Flops StepReport::flops() const {
   metrics::Flops total = 0;
   for (const CallReport& call : calls) total += call.flops;
@@ -57,6 +75,24 @@ metrics::Statistics merged_statistics(const CallReport& report) {
   return merged;
 }
 
+namespace {
+
+/// Of the worker that needed most; `main`, the call itself, needs no name.
+void put_memory(const CallReport& report, std::map<std::string, double>& numbers) {
+  for (const auto& [worker, memory] : report.memory) {
+    std::string prefix = "memory/" + report.call + "/";
+    if (memory.name != "main") prefix += memory.name + "/";
+    for (const auto& [name, bytes] : {std::pair{"peak_bytes", memory.peak_bytes},
+                                      {"reserved_bytes", memory.reserved_bytes},
+                                      {"other_bytes", memory.other_bytes}}) {
+      double& most = numbers[prefix + name];
+      most = std::max(most, static_cast<double>(bytes));
+    }
+  }
+}
+
+}  // namespace
+
 std::map<std::string, double> numbers_of(const CallReport& report) {
   const metrics::Statistics merged = merged_statistics(report);
   std::map<std::string, double> numbers;
@@ -70,6 +106,7 @@ std::map<std::string, double> numbers_of(const CallReport& report) {
     numbers[name + "/max"] = time.max;
     numbers[name + "/mean"] = time.mean;
   }
+  put_memory(report, numbers);
   numbers["time/" + report.call + "/total"] = report.seconds;
   if (const auto tokens = merged.value("n_tokens"); tokens && report.seconds > 0) {
     numbers[report.call + "/tokens_per_second"] = *tokens / report.seconds;

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "nvtx_range.h"
 #include "orrery/base/clock.h"
 #include "orrery/base/error.h"  // Error
 #include "orrery/base/file.h"   // AppendFile
@@ -105,11 +106,13 @@ TraceSpan::TraceSpan(TraceWriter* writer, std::string_view category, std::string
             .category = std::string(category),
             .start_us = TraceWriter::now_us(),
             .arguments = std::move(arguments)};
+  push_nvtx_range(base::concat(event_.category, ": ", event_.name));
   start_ = std::chrono::steady_clock::now();
 }
 
 TraceSpan::~TraceSpan() {
   if (writer_ == nullptr) return;
+  pop_nvtx_range();
   // The wall clock may be set while the span lasts; its length comes from the steady one.
   const auto length = std::chrono::steady_clock::now() - start_;
   event_.duration_us = std::chrono::duration_cast<std::chrono::microseconds>(length).count();

@@ -74,7 +74,8 @@ Parting parting_of(const std::string& name, const Curve& a, const Curve& b, doub
 }  // namespace
 
 bool depends_on_machine(const std::string& metric) {
-  return metric.starts_with("time/") || metric.find("per_second") != std::string::npos ||
+  return metric.starts_with("time/") || metric.starts_with("memory/") ||
+         metric.find("per_second") != std::string::npos ||
          metric.find("bytes_redistributed") != std::string::npos;
 }
 

@@ -64,7 +64,7 @@ class TraceReader {
       if (curve.steps.empty() || curve.steps.back() != step_ || curve.values.back() < value) {
         curve.put(step_, value);
       }
-    } else if (phase == "X" && arguments.contains("step")) {
+    } else if (phase == "X" && arguments.contains("step") && event.value("cat", "") != "gpu") {
       const auto begin = event.at("ts").get<int64_t>();
       const auto duration = event.at("dur").get<int64_t>();
       step_ = std::atoll(arguments.at("step").get<std::string>().c_str());

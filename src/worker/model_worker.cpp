@@ -19,6 +19,8 @@
 #include "orrery/model/hf_directory.h"
 #include "orrery/parallel/whole_model.h"
 #include "orrery/worker/data_transfer.h"
+#include "orrery/worker/device_memory.h"
+#include "orrery/worker/held_memory.h"
 #include "shard_checkpoint.h"
 
 namespace orrery::worker {
@@ -48,22 +50,28 @@ struct Operation {
   std::string span;            // in the trace: `actor_train`, `param_realloc`
   std::string_view category;   // in the trace
   metrics::TraceArguments of;  // call and step
+  c10::Device device;          // whose memory and time are measured
 };
 
-/// Runs `work`, whose memory is for what `memory` tells, and adds its time and a span; whatever it
-/// throws gets `where` in front and keeps its class and exit code.
+/// Runs `work`, whose memory is for what `memory` tells, and adds its time, the memory of its
+/// device and spans of both; whatever it throws gets `where` in front and keeps its class and exit
+/// code.
 template <class Purpose, class Work>
-void timed(const Operation& operation, metrics::TraceWriter* trace, comm::Reply& reply,
-           const Purpose& memory, const Work& work) {
+void timed(const Operation& operation, metrics::TraceWriter* trace, GpuSpans& gpu,
+           comm::Reply& reply, const Purpose& memory, const Work& work) {
   const std::string& where = operation.where;
   const base::Stopwatch watch;
+  const DeviceMemory device_memory(operation.device);
   try {
     const metrics::TraceSpan span(trace, operation.category, operation.span, operation.of);
+    if (!operation.device.is_cpu()) gpu.begin(operation.span, operation.of);
     with_purpose(memory, work);
+    if (!operation.device.is_cpu()) gpu.end();
   } catch (const std::exception& error) {
     rethrow_from(where, error);
   }
   reply.times.push_back({operation.time, watch.seconds()});
+  device_memory.add_to(reply.memory, operation.time);
   if (trace != nullptr && operation.category == "call") {
     trace->counter("resident_bytes", static_cast<double>(metrics::resident_bytes()));
   }
@@ -101,6 +109,7 @@ ModelWorker::ModelWorker(WorkerJob job, comm::CommunicatorRegistry& registry,
     : job_(std::move(job)),
       registry_(registry),
       trace_(trace),
+      gpu_spans_(job_.device, trace),
       models_(job_.experiment, job_.graph, job_.worker, job_.n_steps, registry, job_.device),
       moves_(graph::replicas_of(job_.graph), job_.node_of_worker, models_, registry.workers()),
       tokenizer_(data::make_tokenizer(job_.tokenizer)),
@@ -147,8 +156,9 @@ std::string ModelWorker::where(const comm::Request& request, std::string_view op
 }
 
 AllocationPurpose ModelWorker::memory_for(const comm::Request& request,
-                                          const std::string& operation) const {
-  if (request.call < 0) return {.what = operation, .advice = {}};
+                                          const std::string& operation) {
+  const std::string held = job_.device.is_cpu() ? std::string() : held_text(models_);
+  if (request.call < 0) return {.what = operation, .advice = {}, .held = held};
   const graph::Call& call = job_.graph.call(request.call);
   const std::string key = base::concat("call.", call.name, ".");
   std::string advice;
@@ -165,7 +175,8 @@ AllocationPurpose ModelWorker::memory_for(const comm::Request& request,
     }
   }
   return {.what = base::concat(operation, " of role ", call.role, " in call ", call.name),
-          .advice = advice};
+          .advice = advice,
+          .held = held};
 }
 
 metrics::TraceArguments ModelWorker::trace_arguments(const comm::Request& request) const {
@@ -204,6 +215,7 @@ void ModelWorker::run_hook(const comm::Request& request, const comm::Hook& hook,
                            comm::Reply& reply) {
   const std::string name(comm::name_of(hook));
   const bool is_transfer = std::holds_alternative<comm::DataTransferHook>(hook);
+  const bool moves_parameters = std::holds_alternative<comm::ReallocHook>(hook);
   const bool is_pre = std::any_of(request.pre_hooks.begin(), request.pre_hooks.end(),
                                   [&hook](const comm::Hook& other) { return &other == &hook; });
   const std::string phase = is_pre ? "pre/" : "post/";
@@ -211,9 +223,10 @@ void ModelWorker::run_hook(const comm::Request& request, const comm::Hook& hook,
                             .time = phase + name,
                             .span = name,
                             .category = is_transfer ? "transfer" : "hook",
-                            .of = trace_arguments(request)};
+                            .of = trace_arguments(request),
+                            .device = moves_parameters ? job_.device : c10::kCPU};
   const auto memory = [&] { return memory_for(request, name); };
-  timed(operation, trace_, reply, memory, [&] {
+  timed(operation, trace_, gpu_spans_, reply, memory, [&] {
     std::visit(base::Overload{
                    [&](const comm::DataTransferHook& transfer) {
                      run_transfers(transfer.transfers, registry_.workers(), store_);
@@ -235,9 +248,10 @@ void ModelWorker::run_request(const comm::Request& request, comm::Reply& reply) 
                             .time = "main",
                             .span = is_call ? job_.graph.call(request.call).name : handle,
                             .category = "call",
-                            .of = trace_arguments(request)};
+                            .of = trace_arguments(request),
+                            .device = is_call ? job_.device : c10::kCPU};
   const auto memory = [&] { return memory_for(request, handle); };
-  timed(operation, trace_, reply, memory, [&] {
+  timed(operation, trace_, gpu_spans_, reply, memory, [&] {
     base::fault_point("worker.handle");
     if (request.kind == comm::RequestKind::kTrainStep) base::fault_point("worker.train_step");
     switch (request.kind) {

@@ -53,6 +53,7 @@ inline Reply reply_for_test(int worker) {
   reply.statistics[1].mean("loss", 3.0, 2.0);
   reply.evaluation.scalar("accuracy", 0.5);
   reply.times = {{"train_step", 1.25}};
+  reply.memory = {{"train_step", 3000, 4096, 512}};
   reply.body = "more";
   return reply;
 }

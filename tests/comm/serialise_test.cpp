@@ -64,6 +64,7 @@ TEST(Serialise, BringsBackEveryFieldOfAReply) {
   EXPECT_EQ(got.statistics, sent.statistics);
   EXPECT_EQ(got.evaluation, sent.evaluation);
   EXPECT_EQ(got.times, sent.times);
+  EXPECT_EQ(got.memory, sent.memory);
   EXPECT_EQ(got.body, sent.body);
 }
 

@@ -96,6 +96,7 @@ TEST(Dispatcher, RunsAStepCallByCallAndEndsWithAnExit) {
   trained.statistics.resize(1);
   trained.statistics[0].mean("loss", 8, 4);
   trained.times = {{"main", 0.5}};
+  trained.memory = {{"main", 3000, 4096, 512}};
   out = dispatcher.advance(list(std::move(trained)), 6);
   EXPECT_EQ(sent(out), (Texts{"*:exit"}));
   EXPECT_TRUE(dispatcher.is_finished());
@@ -109,6 +110,7 @@ TEST(Dispatcher, RunsAStepCallByCallAndEndsWithAnExit) {
   EXPECT_EQ(numbers.at("actor_train/loss"), 2);
   EXPECT_EQ(numbers.at("time/actor_train/main/max"), 0.5);
   EXPECT_EQ(numbers.at("time/actor_train/total"), 2);
+  EXPECT_EQ(numbers.at("memory/actor_train/peak_bytes"), 3000);
 }
 
 TEST(Dispatcher, WaitsForAllHeadsAndFilesTheirRepliesByDataRank) {

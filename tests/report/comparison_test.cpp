@@ -27,12 +27,15 @@ TEST(CompareRuns, FindsTheFirstStepThatDiffers) {
   EXPECT_FALSE(compare_runs(a, b, 0.3, false).metrics[0].first_step);
 }
 
-TEST(CompareRuns, LeavesOutTimesUnlessAskedFor) {
+TEST(CompareRuns, LeavesOutTimesAndMemoryUnlessAskedFor) {
   RunRecord a, b;
   a.curves["time/step"] = curve_of({1});
   b.curves["time/step"] = curve_of({2});
+  b.curves["memory/actor_train/peak_bytes"] = curve_of({3});  // of a GPU
   EXPECT_TRUE(compare_runs(a, b, 0, false).metrics.empty());
+  EXPECT_TRUE(compare_runs(a, b, 0, false).only_b.empty());
   EXPECT_EQ(compare_runs(a, b, 0, true).metrics.size(), 1U);
+  EXPECT_EQ(compare_runs(a, b, 0, true).only_b.size(), 1U);
 }
 
 TEST(CompareRuns, ListsKeysThatDifferOrAreMissing) {

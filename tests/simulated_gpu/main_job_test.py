@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Whole jobs on simulated GPUs beside the same on CPUs, and beside themselves after an interruption.
 
-    tests/simulated_gpu/main_job_test.py --program build/cuda_check/orrery --on-gpus THE_SAME_ON_SIMULATED_GPUS [TEST...]
+    tests/simulated_gpu/main_job_test.py --program build/cuda_check/orrery --on-gpus THE_SAME_ON_SIMULATED_GPUS \\
+        --nvtx-listener LIBRARY [TEST...]
 
 Numbers are compared in fp64, where another order of sums is far from the first digits.
 """
@@ -10,22 +11,24 @@ import json
 import math
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PROGRAM = ON_GPUS = ""
+PROGRAM = ON_GPUS = NVTX_LISTENER = ""
 ENVIRONMENT = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
                "PMIX_MCA_psec": "native", "OMP_NUM_THREADS": "1", "OMPI_MCA_mpi_yield_when_idle": "1"}
 SECONDS = 240
 TOLERANCE = 1e-8  # of numbers that went through steps of the optimizer
 
 
-def command(workers, gpus, *words):
+def command(workers, gpus, *words, **environment):
     """As on a machine with so many GPUs."""
-    program = ["env", f"SIMULATED_GPUS={gpus}", ON_GPUS] if gpus else [PROGRAM]
+    more = [f"{name}={value}" for name, value in environment.items()]
+    program = ["env", f"SIMULATED_GPUS={gpus}", *more, ON_GPUS] if gpus else [PROGRAM]
     return ["mpirun", "--oversubscribe", "-n", str(workers + 1), *program, *words]
 
 
@@ -33,26 +36,34 @@ def run(words, **more):
     return subprocess.run(words, capture_output=True, text=True, timeout=SECONDS, cwd=ROOT, env=ENVIRONMENT, **more)
 
 
-def train(folder, config, workers, gpus, *settings):
+def train(folder, config, workers, gpus, *settings, **environment):
     settings = [f"experiment.output_dir={folder}", *settings]
     return run(command(workers, gpus, "train", f"configs/{config}.cfg",
-                       *(word for setting in settings for word in ("--set", setting))))
+                       *(word for setting in settings for word in ("--set", setting)), **environment))
 
 
 def in_fp64(*roles):
     return [f"model.{role}.dtype=fp64" for role in roles]
 
 
-def metrics(folder):
-    """{(step, call, name): number} but for times."""
+def all_metrics(folder):
+    """{(step, call, name): number}"""
     found = {}
     for line in (pathlib.Path(folder) / "metrics.jsonl").read_text().splitlines():
         record = json.loads(line)
         for name, value in record["metrics"].items():
-            if name.startswith("time/") or name.endswith("_per_second"):
-                continue
             found[record["step"], record["call"], name] = value
     return found
+
+
+def metrics(folder):
+    """Those that do not depend on the machine."""
+    return {key: value for key, value in all_metrics(folder).items()
+            if not key[2].startswith(("time/", "memory/")) and not key[2].endswith("_per_second")}
+
+
+def memory(folder):
+    return {key: value for key, value in all_metrics(folder).items() if key[2].startswith("memory/")}
 
 
 def computed_with(folder):
@@ -87,6 +98,7 @@ class Jobs(unittest.TestCase):
         on_gpus = self.trained("gpu", config, workers, workers, "experiment.device=cuda", *settings)
         self.assertEqual(set(computed_with(on_gpus)), {"cuda"})
         self.assertNotIn("cuda", computed_with(on_cpus))
+        self.assertFalse(memory(on_cpus))
         self.assert_same_numbers(metrics(on_gpus), metrics(on_cpus))
 
 
@@ -178,6 +190,78 @@ class Place(Jobs):
             self.assertRegex(done.stdout, line)
 
 
+class Memory(Jobs):
+    def test_is_measured_in_every_call_and_the_same_in_a_second_run(self):
+        runs = [self.trained(name, "grpo_tiny", 2, 2) for name in ("first", "second")]
+        measured = memory(runs[0])
+        parameters = (runs[0] / "models/latest/actor/model.safetensors").stat().st_size
+        for step in range(1, 5):
+            for call in ("actor_gen", "actor_train"):
+                peak = measured[step, call, f"memory/{call}/peak_bytes"]
+                self.assertGreater(peak, parameters)
+                self.assertGreaterEqual(measured[step, call, f"memory/{call}/reserved_bytes"], peak)
+                self.assertGreaterEqual(measured[step, call, f"memory/{call}/other_bytes"], 0)
+        self.assertLess(measured[2, "actor_gen", "memory/actor_gen/peak_bytes"],
+                        measured[1, "actor_train", "memory/actor_train/peak_bytes"], "a peak of its own")
+        self.assertEqual(memory(runs[1]), measured)
+
+    def test_is_what_the_plan_says_to_10_percent(self):
+        for workers in (1, 2):
+            run = self.trained(f"on_{workers}", "grpo_tiny", workers, workers, "dataset.train.max_prompt_tokens=4")
+            table = (run / "log.txt").read_text().split("memory of GPUs, planned and measured")[1].splitlines()[1:4]
+            self.assertEqual([row.split()[0] for row in table], ["phase", "actor_gen", "actor_train"])
+            for row in table[1:]:
+                self.assertLessEqual(abs(int(re.search(r"([+-]\d+) %", row)[1])), 10, row)
+
+
+class Trace(Jobs):
+    def test_has_a_track_of_the_gpu_with_a_span_for_each_call(self):
+        run = self.trained("run", "grpo_tiny", 2, 2)
+        for worker in range(2):
+            lines = (run / f"trace/worker-{worker}.json").read_text().splitlines()[1:]
+            events = [json.loads(line.rstrip(",")) for line in lines]
+            track, = [event["tid"] for event in events if event["name"] == "thread_name"
+                      and event["args"]["name"] == "gpu"]
+            spans = [event for event in events if event.get("cat") == "gpu"]
+            self.assertEqual({event["tid"] for event in spans}, {track})
+            self.assertEqual([(event["name"], event["args"]["step"]) for event in spans],
+                             [(call, str(step)) for step in range(1, 5)
+                              for call in ("actor_gen", "reward", "actor_train")])
+
+    def test_opens_its_spans_as_nvtx_ranges(self):
+        done = train(self.folder, "grpo_tiny", 2, 2, "experiment.total_steps=1", NVTX_INJECTION64_PATH=NVTX_LISTENER)
+        self.assertEqual(done.returncode, 0, done.stderr[-4000:])
+        for name in ("call: actor_gen", "call: actor_train"):  # of each worker
+            self.assertEqual(done.stderr.count(f"NVTX opened {name}\n"), 2, name)
+        self.assertIn("NVTX opened transfer: data_transfer\n", done.stderr)
+        self.assertEqual(done.stderr.count("NVTX opened "), done.stderr.count("NVTX closed\n"))
+
+
+class OutOfMemory(Jobs):
+    """Wide layers: parameters and moments take 24 MiB, of which a step needs several times as much."""
+
+    def assert_ends(self, mib, settings, *parts):
+        done = train(self.folder, "grpo_tiny", 2, 2, "model.actor.intermediate_size=16384", *settings,
+                     SIMULATED_GPU_BYTES=mib << 20)
+        self.assertEqual(done.returncode, 3, done.stderr[-4000:])
+        for part in ("there is no memory on the GPU for ", r"another \d+\.\d\d MiB",
+                     rf"MiB free of the GPU's {mib}\.00 MiB; tensors hold \d+", *parts):
+            self.assertRegex(done.stderr, part)
+
+    def test_for_parameters(self):
+        self.assert_ends(8, [], "for the parameters of role actor", "more tensor or pipeline ranks")
+
+    def test_for_generation(self):
+        self.assert_ends(60, ["call.actor_gen.group_size=64"],
+                         "step 1, role actor, call actor_gen, generate: .* for generate of role actor",
+                         "lower call.actor_gen.max_batch",
+                         "parameters of actor.0 12.1 MiB, first moments of actor.0 6.0 MiB, second moments")
+
+    def test_for_training(self):
+        self.assert_ends(70, [], "step 1, role actor, call actor_train, train_step: .* for train_step of role actor",
+                         "set call.actor_train.max_tokens_per_micro_batch", "parameters of actor.0 12.1 MiB")
+
+
 class Refused(Jobs):
     def test_fewer_gpus_than_workers(self):
         done = train(self.folder, "grpo_tiny", 2, 1)
@@ -195,6 +279,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--program", required=True)
     parser.add_argument("--on-gpus", required=True)
+    parser.add_argument("--nvtx-listener", required=True)
     options, rest = parser.parse_known_args()
     PROGRAM, ON_GPUS = str(pathlib.Path(options.program).resolve()), options.on_gpus
+    NVTX_LISTENER = str(pathlib.Path(options.nvtx_listener).resolve())
     unittest.main(argv=[sys.argv[0], *rest], verbosity=2)

@@ -168,6 +168,21 @@ struct TimeRecord {
   bool operator==(const TimeRecord&) const = default;
 };
 
+/// Bytes of a worker's GPU during an operation, named as its time is.
+/// Example: {"main", 81920, 2097152, 0}
+struct MemoryRecord {
+  std::string name = {};
+  int64_t peak_bytes = 0;      ///< of tensors, most at once
+  int64_t reserved_bytes = 0;  ///< that the allocator held for them, most at once
+  int64_t other_bytes = 0;     ///< in use beside what the allocator holds, at the end
+
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(name, peak_bytes, reserved_bytes, other_bytes);
+  }
+  bool operator==(const MemoryRecord&) const = default;
+};
+
 /// What one worker has written of a checkpoint.
 /// Example: {.step = 40, .file = "worker-0003.h5", .size = 81920, .hash = 0x...}
 struct SavedShard {
@@ -203,14 +218,15 @@ struct Reply {
   metrics::Statistics evaluation = {};                   ///< names without `eval/`
   std::vector<metrics::EvaluatedRecord> evaluated = {};  ///< kEvaluate: of this data rank
   std::vector<TimeRecord> times = {};
-  std::string body = {};  ///< whatever they agree on
+  std::vector<MemoryRecord> memory = {};  ///< of a worker with a GPU
+  std::string body = {};                  ///< whatever they agree on
   /// What the worker's writer has finished since its last reply, whatever this one answers.
   std::vector<SavedShard> saved = {};
 
   template <class Archive>
   void serialize(Archive& archive) {
     archive(worker, request, call, error, exit_code, error_kind, output, statistics, evaluation,
-            evaluated, times, body, saved);
+            evaluated, times, memory, body, saved);
   }
 };
 

@@ -43,12 +43,23 @@ class PhaseTimes {
   std::vector<Column> columns_;
 };
 
+/// The largest numbers of a worker's GPU in a phase or hook of a call in a step.
+struct CallMemory {
+  int worker = 0;
+  comm::MemoryRecord memory;
+};
+
+/// Keeps the largest by name and worker.
+void add_memory(std::vector<CallMemory>& known, int worker,
+                const std::vector<comm::MemoryRecord>& records);
+
 struct CallReport {
   std::string call;
   int runs = 0;
   /// Of each run one after the other: one record a minibatch, merged over data ranks.
   std::vector<metrics::Statistics> minibatches;
   std::vector<PhaseTime> times;
+  std::vector<CallMemory> memory;  ///< empty on CPUs
   metrics::Flops flops = 0;
   int64_t bytes_redistributed = 0;
   double seconds = 0;  ///< from dispatch to the last head's reply, added up over runs

@@ -37,7 +37,7 @@ struct Comparison {
 ///   tolerance  relative difference up to which two values count as equal; 0: bit for bit
 Comparison compare_runs(const RunRecord& a, const RunRecord& b, double tolerance, bool with_times);
 
-/// Whether a metric tells of the machine and not of the training: times, rates.
+/// Whether a metric tells of the machine and not of the training: times, rates, memory.
 bool depends_on_machine(const std::string& metric);
 
 }  // namespace orrery::report

@@ -10,15 +10,23 @@ namespace orrery::worker {
 
 /// What is being allocated for.
 struct AllocationPurpose {
-  std::string what;    ///< such as `parameters of role actor (35168 numbers, 137.4 KiB)`
-  std::string advice;  ///< which keys make it smaller
+  std::string what;       ///< such as `parameters of role actor (35168 numbers, 137.4 KiB)`
+  std::string advice;     ///< which keys make it smaller
+  std::string held = {};  ///< what is on the GPU whatever runs, the largest first
 };
 
-/// Whether `error` says that there was no memory; then what it tells of the size, perhaps nothing.
-std::optional<std::string> failed_allocation(const std::exception& error);
+/// What an error tells of memory that was not to be had; perhaps nothing.
+struct FailedAllocation {
+  std::string size = {};
+  bool is_on_gpu = false;
+  std::string left = {};  ///< of the GPU
+};
 
-/// Throws CallError for memory of this purpose. `size` as failed_allocation() gives it.
-[[noreturn]] void throw_no_memory(const AllocationPurpose& purpose, const std::string& size);
+/// Whether `error` says that there was no memory, and what else.
+std::optional<FailedAllocation> failed_allocation(const std::exception& error);
+
+/// Throws CallError for memory of this purpose.
+[[noreturn]] void throw_no_memory(const AllocationPurpose& purpose, const FailedAllocation& failed);
 
 /// Runs `work`; memory that it does not get becomes a CallError that names what `purpose` returns,
 /// which is asked only then. Other errors pass.
@@ -27,7 +35,7 @@ auto with_purpose(const Purpose& purpose, const Work& work) {
   try {
     return work();
   } catch (const std::exception& error) {
-    if (const auto size = failed_allocation(error)) throw_no_memory(purpose(), *size);
+    if (const auto failed = failed_allocation(error)) throw_no_memory(purpose(), *failed);
     throw;
   }
 }

@@ -17,6 +17,7 @@
 #include "orrery/metrics/trace.h"
 #include "orrery/worker/allocation.h"
 #include "orrery/worker/data_store.h"
+#include "orrery/worker/gpu_spans.h"
 #include "orrery/worker/hosted_models.h"
 #include "orrery/worker/parameter_moves.h"
 #include "orrery/worker/request_loop.h"
@@ -60,7 +61,7 @@ class ModelWorker final : public Handlers {
 
   std::string where(const comm::Request& request, std::string_view operation) const;
   /// What an operation of the request allocates for.
-  AllocationPurpose memory_for(const comm::Request& request, const std::string& operation) const;
+  AllocationPurpose memory_for(const comm::Request& request, const std::string& operation);
   metrics::TraceArguments trace_arguments(const comm::Request& request) const;
   HostedCall& hosted_call(int call);
   algorithm::CallContext call_context(const comm::Request& request, const HostedCall& call) const;
@@ -82,6 +83,7 @@ class ModelWorker final : public Handlers {
   WorkerJob job_;
   comm::CommunicatorRegistry& registry_;
   metrics::TraceWriter* trace_;
+  GpuSpans gpu_spans_;
   HostedModels models_;
   ParameterMoves moves_;
   std::unique_ptr<data::Tokenizer> tokenizer_;            // of the data sets

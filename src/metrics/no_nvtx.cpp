@@ -1,0 +1,8 @@
+#include "nvtx_range.h"
+
+namespace orrery::metrics {
+
+void push_nvtx_range(const std::string& /*name*/) {}
+void pop_nvtx_range() {}
+
+}  // namespace orrery::metrics

@@ -1,0 +1,13 @@
+// Spans as NVTX ranges, which NVIDIA's profilers draw beside what the GPU did. Ranges of a thread
+// lie inside one another.
+#pragma once
+
+#include <string>
+
+namespace orrery::metrics {
+
+/// In builds without CUDA, and where no profiler listens, nothing.
+void push_nvtx_range(const std::string& name);
+void pop_nvtx_range();
+
+}  // namespace orrery::metrics
