@@ -49,7 +49,8 @@ if [ "$gpu_libraries" = yes ] && [ "$cuda" != 13 ]; then
   echo "setup.sh: --gpu-libraries goes with --cuda=13: another LibTorch comes with its own" >&2
   exit 2
 fi
-if [ "$cuda" = 12 ] && ! grep -qs "^cuda.*'12\." "$own_torch/version.py"; then
+if [ "$cuda" = 12 ] && ! { grep -qs "^cuda.*'12\." "$own_torch/version.py" &&
+    grep -qs "^__version__.*'2\.11\." "$own_torch/version.py"; }; then
   echo "setup.sh: --cuda=12 needs --torch DIR, a LibTorch 2.11 that is of CUDA 12; PyPI's is of CUDA 13" >&2
   exit 2
 elif [ "$cuda" != 12 ] && [ -n "$own_torch" ]; then
@@ -147,7 +148,8 @@ cuda_options=()
 if [ -n "$cuda" ]; then
   wheels_of_12=(nvidia-nccl-cu12==2.28.9)
   wheels_of_13=(nvidia-cuda-nvcc==13.0.88 nvidia-cuda-crt==13.0.88 nvidia-nvvm==13.0.88
-                nvidia-cuda-runtime==13.0.96 nvidia-cuda-cccl==13.0.85 nvidia-nccl-cu13==2.28.9)
+                nvidia-cuda-runtime==13.0.96 nvidia-cuda-cccl==13.0.85 nvidia-nvtx==13.0.85
+                nvidia-nccl-cu13==2.28.9)
   declare -n wheels_of=wheels_of_$cuda
   toolkit=$deps/cuda$cuda
   pip_into "$toolkit" "what CUDA $cuda is compiled with" --no-deps "${wheels_of[@]}"

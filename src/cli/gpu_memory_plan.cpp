@@ -25,7 +25,7 @@ namespace {
 constexpr double kGb = 1e9;
 constexpr int64_t kLogitRows = 1024;                    // of the head that are computed at a time
 constexpr int64_t kPrefillTokens = 2048;                // packed prompts of one pass of generation
-constexpr int64_t kReadPieceBytes = int64_t{64} << 20;  // of a file, on its way to the device
+constexpr int64_t kReadPieceBytes = int64_t{64} << 20;  // of a file, on its way
 
 /// Widths in bytes of what is stored; sums are always fp32, or fp64 all through.
 struct Widths {
@@ -88,7 +88,7 @@ class Worker {
   PhaseMemory load() const {
     PhaseMemory phase = resident("load", "");
     for (const Shard& shard : shards_) {
-      // Read to the device first; a role that is not trained goes to the host when all is read.
+      // There first; a role that is not trained may leave for the host when all is read.
       if (!shard.is_trained && shard.is_loaded) {
         phase.parameters += parameter_bytes(shard);
         phase.idle_parameters -= parameter_bytes(shard);
@@ -118,7 +118,12 @@ class Worker {
       const int64_t prompt = std::min(load->max_prompt_tokens, shard->local.max_positions);
       const int64_t rows =
           std::max({places, prompt, std::min(kPrefillTokens, load->n_prompts * prompt)});
-      phase.logits = places * vocabulary * logit_bytes(width);
+      // Of all tensor ranks: those of a step, copies of prompts' for their members, and what
+      // drawing writes beside them; with several ranks the own ones before they are gathered.
+      const int64_t whole = job_.architectures.at(call.role).vocab_size;
+      const int64_t numbers =
+          shard->place.is_last_stage() ? 3 * whole + (tensor(*shard) > 1 ? vocabulary : 0) : whole;
+      phase.logits = places * numbers * logit_bytes(width);
       phase.workspace = bytes(double(rows) * (kept_numbers(shard->local, tensor(*shard)) +
                                               scratch_numbers(shard->local, tensor(*shard))),
                               width);

@@ -13,7 +13,7 @@ namespace orrery::cli {
 
 namespace {
 
-worker::WorkerGpus without_gpus(int rank, const comm::NodeMap& nodes) {
+worker::WorkerGpus place_of_worker(int rank, const comm::NodeMap& nodes) {
   const int node = nodes.node_of_rank[base::index(rank)];
   return {.host = nodes.host_of_node[base::index(node)],
           .local_worker = nodes.local_worker(nodes.worker_of_rank[base::index(rank)])};
@@ -27,7 +27,7 @@ worker::WorkerGpus gpus_of_process() {
 }
 
 worker::WorkerGpus own_gpus(int rank, const comm::NodeMap& nodes) {
-  worker::WorkerGpus own = without_gpus(rank, nodes);
+  worker::WorkerGpus own = place_of_worker(rank, nodes);
   own.n_gpus = kernels::gpu_count();
   own.why_none = kernels::why_no_gpu();
   return own;
@@ -39,7 +39,7 @@ std::vector<worker::WorkerGpus> gpus_of_workers(MPI_Comm world, const comm::Node
   std::vector<worker::WorkerGpus> workers;
   if (of_rank.empty()) return workers;
   for (const int rank : nodes.rank_of_worker) {
-    workers.push_back(without_gpus(rank, nodes));
+    workers.push_back(place_of_worker(rank, nodes));
     const std::string& text = of_rank[base::index(rank)];
     workers.back().n_gpus = std::stoi(text);
     workers.back().why_none = text.substr(text.find(' ') + 1);
@@ -53,7 +53,11 @@ void stay_near_gpu(c10::Device device) {
       worker::find_gpu_place("/sys", kernels::gpu_pci_id(device.index()));
   const worker::Binding binding = worker::bind_near(place);
   const bool is_elsewhere = !binding.is_bound && !place.cores.empty();
-  is_elsewhere ? base::log_warning(binding.text) : base::log_info(binding.text);
+  if (is_elsewhere) {
+    base::log_warning(binding.text);
+  } else {
+    base::log_info(binding.text);
+  }
 }
 
 }  // namespace orrery::cli

@@ -8,9 +8,8 @@ namespace orrery::comm {
 
 namespace {
 
-/// Waits and agreement are those of the backends, which know how to.
-CommunicatorOptions only_checks(CommunicatorOptions options) {
-  options.activity = nullptr;
+/// The backends see to it that ranks agree.
+CommunicatorOptions without_agreement(CommunicatorOptions options) {
   options.check_agreement = false;
   return options;
 }
@@ -18,7 +17,8 @@ CommunicatorOptions only_checks(CommunicatorOptions options) {
 class DualCommunicator final : public Communicator {
  public:
   DualCommunicator(std::unique_ptr<Communicator> host, std::unique_ptr<Communicator> gpus)
-      : Communicator(host->name(), host->rank(), host->workers(), only_checks(host->options())),
+      : Communicator(host->name(), host->rank(), host->workers(),
+                     without_agreement(host->options())),
         host_(std::move(host)),
         gpus_(std::move(gpus)) {
     ORRERY_ASSERT(gpus_->workers() == workers() && gpus_->rank() == rank(), "the same ranks");

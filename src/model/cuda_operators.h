@@ -1,7 +1,7 @@
 // The operators of operators.h on CUDA tensors, which they pass on to these: own kernels
 // (kernels/), whose addresses they are given on the current stream of the tensors' device. Lists
 // that the host has (tokens, positions, rows) go up from pinned memory, so that no operator waits
-// for the device but route_backward() with a balance loss. Private to src/model.
+// for the device but draw_rows(), and route_backward() with a balance loss. Private to src/model.
 #pragma once
 
 #include "operators.h"

@@ -66,9 +66,11 @@ GenerationLoop::GenerationLoop(const Decoder& decoder, const GenerationWeights& 
       logits_(at::empty({n_places_, architecture_.vocab_size},
                         decoder.parameters().values().options())),
       // The host draws row after row, a GPU all that there is room for.
-      members_(at::empty({logits_.is_cpu() ? 1 : n_places_, architecture_.vocab_size},
+      members_(at::empty({logits_.is_cpu() || !shard_.place.is_last_stage() ? 1 : n_places_,
+                          architecture_.vocab_size},
                          logits_.options())),
-      draw_scratch_(operators::draw_scratch(logits_)) {
+      draw_scratch_(shard_.place.is_last_stage() ? operators::draw_scratch(logits_)
+                                                 : at::Tensor()) {
   places_.reserve(static_cast<size_t>(n_places_));
   tokens_.reserve(static_cast<size_t>(n_places_));
   n_context_.reserve(static_cast<size_t>(n_places_));

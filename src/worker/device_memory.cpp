@@ -8,7 +8,7 @@ namespace orrery::worker {
 
 namespace {
 
-/// Null: nothing was allocated on a GPU yet.
+/// Null: of a CPU, or nothing was allocated on a GPU yet.
 c10::DeviceAllocator* allocator_of(c10::Device device) {
   if (device.is_cpu()) return nullptr;
   c10::DeviceAllocator* const allocator = c10::getDeviceAllocator(device.type());

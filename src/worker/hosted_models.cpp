@@ -83,8 +83,8 @@ void read_once(comm::Communicator& data, model::FlatParameters& parameters, cons
   data.broadcast(is_read, 0);
   if (error) std::rethrow_exception(error);
   if (is_read.item<uint8_t>() == 0) {
-    throw CheckpointError(base::concat("worker ", data.workers().front(),
-                                       " could not read the files: its error says why"));
+    throw PeerError(base::concat("worker ", data.workers().front(),
+                                 " could not read the files: its error says why"));
   }
   at::Tensor stored = parameters.stored();
   data.broadcast(stored, 0);

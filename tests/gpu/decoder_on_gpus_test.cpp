@@ -284,10 +284,9 @@ TEST(CountsOnGpus, ADecodingStepWaitsOnceForItsTokens) {
   EXPECT_EQ(step.host_waits, 1);
   EXPECT_EQ(step.copies_to_host, 1);
   EXPECT_EQ(step.bytes_to_host, 5 * 4 * 8);  // token, two log-probabilities, room for the entropy
-  // Per layer: two norms, two matmuls and one of two in the MLP, heads, pages, attention,
-  // activation, additions; then norm, head and draw.
-  EXPECT_LE(step.kernels, 4 * 14 + 8);
-  EXPECT_LE(step.copies_to_device, 8);
+  EXPECT_EQ(step.kernels, 4 * 10 + 4);       // 10 a layer; embedding, norm, head, draw
+  EXPECT_EQ(step.copies_to_device, 7);
+  EXPECT_EQ(step.bytes_to_device, 380);
 }
 
 TEST(CountsOnGpus, AnOptimizerStepWaitsForItsLossesAndItsNorm) {
@@ -312,6 +311,9 @@ TEST(CountsOnGpus, AnOptimizerStepWaitsForItsLossesAndItsNorm) {
     const simulated_gpu::Counters counts = counts_of(step);
     tell("an optimizer step of 2 micro-batches, 4 layers", counts);
     EXPECT_EQ(counts.host_waits, 3);  // the loss of each micro-batch; the norm
+    EXPECT_EQ(counts.kernels, 265);
+    EXPECT_EQ(counts.copies_to_device, 28);
+    EXPECT_EQ(counts.copies_to_host, 2);
     EXPECT_EQ(gpu.parameters().gradients().storage().data(), nullptr) << "memory for generation";
   });
 }

@@ -230,6 +230,14 @@ TEST(ProductOnGpus, SumsTheTotalsOfAMinibatch) {
   });
 }
 
+TEST(ProductOnGpus, ShowsWhatItsGroupsWaitForToTheSameWatchdog) {
+  comm::run_as_threads(1, [](comm::Communicator& cpus) {
+    const auto group = worker::group_for(at::Device(at::kCUDA, 0), cpus.split(0, 0, "gpus"));
+    EXPECT_EQ(group->options().activity, cpus.options().activity);
+    EXPECT_EQ(group->options().deadline, cpus.options().deadline);
+  });
+}
+
 TEST(ProductOnGpus, MovesSamplesBetweenWorkers) {
   expect_same(2, [](at::Device, comm::Communicator& group) {
     worker::DataStore store;

@@ -28,7 +28,7 @@ TOLERANCE = 1e-8  # of numbers that went through steps of the optimizer
 def command(workers, gpus, *words, **environment):
     """As on a machine with so many GPUs."""
     more = [f"{name}={value}" for name, value in environment.items()]
-    program = ["env", f"SIMULATED_GPUS={gpus}", *more, ON_GPUS] if gpus else [PROGRAM]
+    program = ["env", f"SIMULATED_GPUS={gpus}", *more, ON_GPUS] if gpus else ["env", "CUDA_VISIBLE_DEVICES=", PROGRAM]
     return ["mpirun", "--oversubscribe", "-n", str(workers + 1), *program, *words]
 
 
@@ -138,7 +138,7 @@ class ModelCommands(Jobs):
         words = [*words, "--model", self.MODEL, "--dtype", "fp64", "--tokens", str(tokens), "--out", str(out),
                  "--device", "cuda" if gpus else "cpu"]
         whole = command(workers, gpus, *words)
-        done = run(whole if workers else whole[4:])
+        done = run(whole if workers else whole[4:])  # alone: without mpirun
         self.assertEqual(done.returncode, 0, done.stderr[-4000:])
         return json.loads(out.read_text())
 

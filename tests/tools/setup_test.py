@@ -46,10 +46,10 @@ class Setup(unittest.TestCase):
         done = subprocess.run([self.root / "tree/tools/setup.sh", *arguments], cwd=self.root, env=environment, capture_output=True, text=True)
         return done.returncode, done.stdout + done.stderr
 
-    def torch_of(self, cuda):
+    def torch_of(self, cuda, release="2.11.0"):
         folder = self.root / f"torch{cuda}"
         folder.mkdir(exist_ok=True)
-        (folder / "version.py").write_text(f"cuda: Optional[str] = '{cuda}'\n")
+        (folder / "version.py").write_text(f"__version__ = '{release}+cu'\ncuda: Optional[str] = '{cuda}'\n")
         return str(folder)
 
     def test_without_a_prefix_everything_stays_in_the_tree(self):
@@ -80,7 +80,8 @@ class Setup(unittest.TestCase):
     def test_wrong_arguments_are_refused(self):
         for arguments in (["--prefix"], ["--prefix", "--tests"], ["--prefx", "mine"], ["--cuda"], ["--cuda=11"],
                           ["--gpu-libraries"], ["--cuda=12", "--gpu-libraries"], ["--torch", "nowhere"], ["--cuda=12"],
-                          ["--cuda=12", "--torch", self.torch_of("13.0")], ["--torch", self.torch_of("12.8")]):
+                          ["--cuda=12", "--torch", self.torch_of("13.0")],
+                          ["--cuda=12", "--torch", self.torch_of("12.9", release="2.10.0")], ["--torch", self.torch_of("12.8")]):
             status, said = self.setup(*arguments)
             self.assertEqual(status, 2, said)
 
@@ -91,7 +92,8 @@ class Setup(unittest.TestCase):
         toolkit = (self.root / "mine/deps/cuda13/nvidia").resolve()
         self.assertTrue((toolkit / "cu13/lib64/libcudart.so").exists())
         calls = self.calls.read_text()
-        self.assertIn("nvidia-cuda-nvcc==13.", calls)
+        for wheel in ("nvidia-cuda-nvcc==13.", "nvidia-nvtx==13."):
+            self.assertIn(wheel, calls)
         self.assertIn("--preset cuda", calls)
         self.assertIn(f"-DCMAKE_CUDA_COMPILER={toolkit}/cu13/bin/nvcc", calls)
         self.assertIn(f"-DORRERY_NCCL_LIBRARY={toolkit}/nccl/lib/libnccl.so", calls)
