@@ -89,9 +89,9 @@ if [ -n "$cuda" ]; then
   fi
 fi
 
-packages=(g++ cmake ninja-build ccache mold git python3 python3-pip libopenmpi-dev openmpi-bin
-          libhdf5-dev zlib1g-dev libboost-program-options-dev libboost-dev nlohmann-json3-dev libcereal-dev
-          libprotobuf-dev protobuf-compiler libxxhash-dev libspdlog-dev
+packages=(g++ cmake ninja-build ccache mold git python3 python3-pip python3-venv
+          libopenmpi-dev openmpi-bin libhdf5-dev zlib1g-dev libboost-program-options-dev libboost-dev
+          nlohmann-json3-dev libcereal-dev libprotobuf-dev protobuf-compiler libxxhash-dev libspdlog-dev
           libpcre2-dev libutf8proc-dev)
 [ "$tests" = yes ] && packages+=(libgtest-dev libgmock-dev libbenchmark-dev clang-format clang-tidy clang-19 procps
                                 hdf5-tools python3-jinja2 slurm-wlm slurm-wlm-basic-plugins munge

@@ -7,6 +7,7 @@ import tempfile
 import unittest
 
 SETUP = pathlib.Path(__file__).resolve().parents[2] / "tools/setup.sh"
+TUTORIAL = SETUP.parents[1] / "docs/tutorial.md"
 # As pip does, it leaves libraries without the names that linkers ask for.
 PIP = """echo "python3 $*" >>"$CALLS"
 case $* in
@@ -76,6 +77,13 @@ class Setup(unittest.TestCase):
         self.assertEqual(status, 1)
         self.assertRegex(said, "needs root or sudo to install .*libopenmpi-dev")
         self.assertFalse(self.calls.exists())
+
+    def test_what_the_tutorial_makes_its_environment_with_is_among_the_packages(self):
+        self.assertIn("python3 -m venv", TUTORIAL.read_text())
+
+        said = self.setup(packages="unknown")[1]
+
+        self.assertRegex(said, r"to install .*\bpython3-venv\b")
 
     def test_wrong_arguments_are_refused(self):
         for arguments in (["--prefix"], ["--prefix", "--tests"], ["--prefx", "mine"], ["--cuda"], ["--cuda=11"],
