@@ -226,7 +226,8 @@ GenerateOptions parse_generate_options(std::span<const std::string> arguments) {
   const int n_inputs =
       int{!options.run.tokens.empty()} + int{!options.prompts.empty()} + int{has_prompt};
   refusals.require(n_inputs == 1,
-                   "give either --tokens F.json, --prompts F.jsonl or --prompt TEXT");
+                   "give either --tokens F.json, --prompts F.jsonl or --prompt TEXT (--prompt - "
+                   "continues each line that is typed)");
   refusals.require(has_prompt || n_inputs == 0 || !options.run.out.empty(),
                    "--out F.json is missing");
   refusals.require(!has_prompt || options.run.out.empty(),

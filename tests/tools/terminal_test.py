@@ -238,6 +238,7 @@ class Generate(unittest.TestCase):
         done = on_pipes([PROGRAM, "generate", "--model", self.model])
         self.assertEqual(done.returncode, 2)
         self.assertNotIn(b"missing", done.stderr)  # of what a prompt needs nothing is
+        self.assertIn(b"--prompt - continues each line", done.stderr)
 
 
 class Train(unittest.TestCase):
