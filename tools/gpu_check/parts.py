@@ -45,7 +45,7 @@ PARTS = (
     Part("kernels", 8, "figures", ["gpu_check"]),
     Part("kernels beside torch", 4, "figures", [sys.executable, HERE / "torch_kernels.py"]),
 )
-NO_MODELS = "jobs compute on CPUs"
+NO_MODELS = "this check starts no job"
 NOT_THERE_YET = {
     "memory of communicators over NCCL": "no program measures it",
     "parity of models on the device": NO_MODELS,
