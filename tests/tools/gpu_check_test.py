@@ -81,7 +81,7 @@ class Parts(Checks):
         self.assertEqual(self.part("tests of kernels")["n_passed"], 1)
         self.assertEqual(self.part("tests of communicators")["outcome"], "skipped")
         self.assertEqual(self.part("tests of communicators")["why"], "NOT RUN OVER NCCL: one reason")
-        self.assertEqual(self.part("main job on the device")["why"], "not there yet: jobs compute on CPUs")
+        self.assertEqual(self.part("main job on the device")["why"], "not there yet: this check starts no job")
         self.assertEqual([figure["name"] for figure in report["figures"]][:2], ["copy_on_device", "gae"])
         self.assertTrue((self.out / "gpu-report.md").is_file())
 
@@ -161,7 +161,7 @@ class Table(Checks):
         self.assertIn("| copy on device: bytes 1024 | 3,900 GB/s |  |  | 0 of 0 |  |", ended.stdout)
         self.assertIn("| gae: sequences 3 | 10 us | 2.5 us, roofline measured in this run | 0.25 | 1e-06 of 2e-05 |  |",
                       ended.stdout)
-        self.assertIn("| main job on the device | skipped | not there yet: jobs compute on CPUs |", ended.stdout)
+        self.assertIn("| main job on the device | skipped | not there yet: this check starts no job |", ended.stdout)
 
     def test_figures_of_a_simulated_gpu_are_refused(self):
         one = [self.real["figures"][0], {**self.real["figures"][1], "simulated": True}]
