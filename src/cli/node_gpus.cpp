@@ -5,40 +5,18 @@
 #include <sstream>
 #include <vector>
 
-#include "orrery/base/error.h"
-#include "orrery/base/file.h"
+#include "orrery/base/file.h"  // exists
+#include "orrery/base/system_file.h"
 
 namespace orrery::cli {
 
 namespace fs = std::filesystem;
 
-namespace {
-
-constexpr size_t kMostBytes = 4096;
-
-std::string text_of(const fs::path& file) {
-  try {
-    return base::exists(file) ? base::read_beginning(file, kMostBytes) : "";
-  } catch (const Error&) {
-    return "";
-  }
-}
-
-std::vector<fs::path> content_of(const fs::path& folder) {
-  try {
-    return base::list_folder(folder);
-  } catch (const Error&) {
-    return {};
-  }
-}
-
-}  // namespace
-
 int64_t gpus_on_bus(const fs::path& sysfs) {
   int64_t n = 0;
-  for (const fs::path& device : content_of(sysfs / "bus/pci/devices")) {
-    const bool is_display = text_of(device / "class").starts_with("0x03");  // of any kind
-    if (is_display && text_of(device / "vendor").starts_with("0x10de")) ++n;
+  for (const fs::path& device : base::system_folder(sysfs / "bus/pci/devices")) {
+    const bool is_display = base::system_text(device / "class").starts_with("0x03");  // of any kind
+    if (is_display && base::system_text(device / "vendor").starts_with("0x10de")) ++n;
   }
   return n;
 }
@@ -50,7 +28,7 @@ int64_t gpus_of_driver(const fs::path& dev) {
 }
 
 std::string driver_release(const fs::path& proc) {
-  std::istringstream text(text_of(proc / "driver/nvidia/version"));
+  std::istringstream text(base::system_text(proc / "driver/nvidia/version"));
   // The first word of digits with points between them: `x86_64` is none.
   for (std::string word; text >> word;) {
     const bool is_release = word.find('.') != std::string::npos &&
@@ -64,8 +42,8 @@ std::string driver_release(const fs::path& proc) {
 
 int64_t mig_instances(const fs::path& proc) {
   int64_t n = 0;
-  for (const fs::path& gpu : content_of(proc / "driver/nvidia/capabilities")) {
-    for (const fs::path& part : content_of(gpu / "mig")) {
+  for (const fs::path& gpu : base::system_folder(proc / "driver/nvidia/capabilities")) {
+    for (const fs::path& part : base::system_folder(gpu / "mig")) {
       if (part.filename().string().starts_with("gi")) ++n;
     }
   }

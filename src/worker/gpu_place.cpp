@@ -8,8 +8,7 @@
 #include <cstring>
 #include <optional>
 
-#include "orrery/base/error.h"
-#include "orrery/base/file.h"
+#include "orrery/base/system_file.h"
 #include "orrery/base/text.h"
 
 namespace orrery::worker {
@@ -17,26 +16,6 @@ namespace orrery::worker {
 namespace fs = std::filesystem;
 
 namespace {
-
-constexpr size_t kMostBytes = 4096;  // a file of sysfs is a page at most
-
-/// The text of a file of sysfs; empty where it is missing or cannot be read, as in containers.
-std::string text_of(const fs::path& file) {
-  try {
-    if (!base::exists(file)) return "";
-    return std::string(base::trim(base::read_beginning(file, kMostBytes)));
-  } catch (const Error&) {
-    return "";
-  }
-}
-
-std::vector<fs::path> content_of(const fs::path& folder) {
-  try {
-    return base::list_folder(folder);
-  } catch (const Error&) {
-    return {};
-  }
-}
 
 std::optional<int> number_of(std::string_view text) {
   int number = 0;
@@ -61,14 +40,14 @@ int nearness(const fs::path& gpu, const fs::path& adapter) {
     if (name.starts_with("pci") || name.find(':') != std::string::npos) ++n_bridges;
   }
   if (n_bridges > 0) return 1 + n_bridges;
-  const std::optional<int> node = number_of(text_of(gpu / "numa_node"));
-  return node && node == number_of(text_of(adapter / "numa_node")) ? 1 : 0;
+  const std::optional<int> node = number_of(base::system_text(gpu / "numa_node"));
+  return node && node == number_of(base::system_text(adapter / "numa_node")) ? 1 : 0;
 }
 
 /// Adds the nearest of the adapters of a class of devices; those without hardware are none.
 void find_adapters(const fs::path& devices, const fs::path& gpu, GpuPlace& place) {
   int best = -1;
-  for (const fs::path& device : content_of(devices)) {
+  for (const fs::path& device : base::system_folder(devices)) {
     const fs::path folder = device_folder(device / "device");
     if (folder.empty()) continue;
     const int near = nearness(gpu, folder);
@@ -113,7 +92,7 @@ GpuPlace find_gpu_place(const fs::path& sysfs, const std::string& pci_id) {
   GpuPlace place{.pci_id = pci_id, .cores = {}, .adapters = {}, .adapter_link = {}};
   const fs::path gpu = device_folder(sysfs / "bus/pci/devices" / pci_id);
   if (pci_id.empty() || gpu.empty()) return place;
-  place.cores = cores_of_list(text_of(gpu / "local_cpulist"));
+  place.cores = cores_of_list(base::system_text(gpu / "local_cpulist"));
   find_adapters(sysfs / "class/infiniband", gpu, place);
   if (place.adapters.empty()) find_adapters(sysfs / "class/net", gpu, place);
   return place;
