@@ -23,23 +23,30 @@ inline kernels::AttentionShape attention_shape(const AttentionHeads& heads,
           .scale = heads.scale};
 }
 
-/// q and k are the first columns of `qk`, v the last of `qkv`.
+/// Args that say what is attended to: q and k are the first columns of `qk`, v the last of `qkv`.
+template <class Args, class T>
+Args with_queries_keys_values(const AttentionHeads& heads, const kernels::AttentionShape& shape,
+                              const at::Tensor& qk, const at::Tensor& qkv) {
+  Args args;
+  args.shape = shape;
+  args.q = values<T>(qk);
+  args.k = args.q + heads.query_size();
+  args.v = values<T>(qkv) + heads.query_size() + heads.kv_size();
+  args.q_stride = args.k_stride = qk.size(1);
+  args.v_stride = qkv.size(1);
+  return args;
+}
+
 template <class T>
 kernels::VarlenAttentionArgs<T> attention_args(const AttentionHeads& heads,
                                                const kernels::AttentionShape& shape,
                                                const at::Tensor& qk, const at::Tensor& qkv,
                                                at::Tensor& out, const at::Tensor& logsumexp) {
-  const T* const q = values<T>(qk);
-  return {.shape = shape,
-          .q = q,
-          .k = q + heads.query_size(),
-          .v = values<T>(qkv) + heads.query_size() + heads.kv_size(),
-          .q_stride = qk.size(1),
-          .k_stride = qk.size(1),
-          .v_stride = qkv.size(1),
-          .out = mutable_values<T>(out),
-          .out_stride = out.size(1),
-          .logsumexp = mutable_values<T>(logsumexp)};
+  auto args = with_queries_keys_values<kernels::VarlenAttentionArgs<T>, T>(heads, shape, qk, qkv);
+  args.out = mutable_values<T>(out);
+  args.out_stride = out.size(1);
+  args.logsumexp = mutable_values<T>(logsumexp);
+  return args;
 }
 
 /// The gradients of q, k and v go next to each other into `dqkv`.
@@ -48,26 +55,21 @@ kernels::VarlenAttentionBackwardArgs<T> attention_backward_args(
     const AttentionHeads& heads, const kernels::AttentionShape& shape, const at::Tensor& qk,
     const at::Tensor& qkv, const at::Tensor& out, const at::Tensor& logsumexp,
     const at::Tensor& dout, at::Tensor& dqkv) {
-  const T* const q = values<T>(qk);
+  auto args =
+      with_queries_keys_values<kernels::VarlenAttentionBackwardArgs<T>, T>(heads, shape, qk, qkv);
   T* const dq = mutable_values<T>(dqkv);
-  return {.shape = shape,
-          .q = q,
-          .k = q + heads.query_size(),
-          .v = values<T>(qkv) + heads.query_size() + heads.kv_size(),
-          .q_stride = qk.size(1),
-          .k_stride = qk.size(1),
-          .v_stride = qkv.size(1),
-          .out = values<T>(out),
-          .dout = values<T>(dout),
-          .out_stride = out.size(1),
-          .dout_stride = dout.size(1),
-          .logsumexp = values<T>(logsumexp),
-          .dq = dq,
-          .dk = dq + heads.query_size(),
-          .dv = dq + heads.query_size() + heads.kv_size(),
-          .dq_stride = dqkv.size(1),
-          .dk_stride = dqkv.size(1),
-          .dv_stride = dqkv.size(1)};
+  args.out = values<T>(out);
+  args.dout = values<T>(dout);
+  args.out_stride = out.size(1);
+  args.dout_stride = dout.size(1);
+  args.logsumexp = values<T>(logsumexp);
+  args.dq = dq;
+  args.dk = dq + heads.query_size();
+  args.dv = dq + heads.query_size() + heads.kv_size();
+  args.dq_stride = dqkv.size(1);
+  args.dk_stride = dqkv.size(1);
+  args.dv_stride = dqkv.size(1);
+  return args;
 }
 
 template <class T>
