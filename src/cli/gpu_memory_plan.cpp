@@ -15,6 +15,7 @@
 #include "orrery/base/text.h"
 #include "orrery/graph/replica.h"
 #include "orrery/graph/topology.h"
+#include "orrery/model/generator.h"  // kPrefillTokens
 #include "orrery/model/parameter_table.h"
 #include "orrery/parallel/gradient_reduction.h"  // owned_partition, kGradientBucketElements
 
@@ -24,7 +25,6 @@ namespace {
 
 constexpr double kGb = 1e9;
 constexpr int64_t kLogitRows = 1024;                    // of the head that are computed at a time
-constexpr int64_t kPrefillTokens = 2048;                // packed prompts of one pass of generation
 constexpr int64_t kReadPieceBytes = int64_t{64} << 20;  // of a file, on its way
 
 /// Widths in bytes of what is stored; sums are always fp32, or fp64 all through.
@@ -117,7 +117,7 @@ class Worker {
           std::max<int64_t>(std::min(load->max_batch, load->n_prompts * load->group_size), 1);
       const int64_t prompt = std::min(load->max_prompt_tokens, shard->local.max_positions);
       const int64_t rows =
-          std::max({places, prompt, std::min(kPrefillTokens, load->n_prompts * prompt)});
+          std::max({places, prompt, std::min(model::kPrefillTokens, load->n_prompts * prompt)});
       // Of all tensor ranks: those of a step, copies of prompts' for their members, and what
       // drawing writes beside them; with several ranks the own ones before they are gathered.
       const int64_t whole = job_.architectures.at(call.role).vocab_size;

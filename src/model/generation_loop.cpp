@@ -16,9 +16,6 @@ namespace {
 
 using kernels::kPageTokens;
 
-/// Prompt tokens that one prefill takes at most, unless one prompt alone has more.
-constexpr int64_t kPrefillTokens = 2048;
-
 int64_t pages_for(int64_t n_tokens) { return (n_tokens + kPageTokens - 1) / kPageTokens; }
 
 kernels::SamplingRule sampling_rule(const GenerationOptions& options) {

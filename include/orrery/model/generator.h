@@ -99,6 +99,9 @@ struct GenerationListener {
   std::function<void()> between_tokens = {};
 };
 
+/// Prompt tokens that one prefill takes at most, unless one prompt alone has more.
+inline constexpr int64_t kPrefillTokens = 2048;
+
 /// Generation reads a copy of the weights in another order, as large as they are.
 enum class PackedWeights {
   kPerCall,  // made by each call of generate() and given back: after every step they are others
