@@ -51,7 +51,8 @@ class HostedModels {
   /// experiment's seed, the same on every data rank; replicas that are filled from another one stay
   /// without memory. Files are read once a shard: by its first data rank, for all roles that are
   /// cut in the same way. Collective over all workers.
-  /// Throws ConfigError or CheckpointError naming role and file.
+  /// Throws ConfigError or CheckpointError naming role and file, PeerError where the rank that
+  /// reads for this one could not.
   ///   n_steps  of the whole run: learning-rate schedules end with it; 0: unknown
   ///   device   where parameters are and calls compute
   HostedModels(const config::Experiment& experiment, const graph::Graph& graph, int worker,
