@@ -5,7 +5,9 @@
 
 A GoogleTest executable counts by its cases, any other test (a script, a program under mpirun) as
 one. A test that crashed, timed out or could not start counts as a failure of its own; one that
-exits with failure though none of its cases failed does too. Exit status 1 if anything failed.
+exits with failure though none of its cases failed does too. A test that the log has twice counts by
+its second try; `passed only at the second try: NAME` names those that failed at the first. Exit
+status 1 if anything failed.
 """
 import collections
 import re
@@ -15,37 +17,47 @@ import sys
 # ("7: [1,0]<stdout>:...") are left out: every rank reports the same cases.
 CASE = re.compile(r"^(\d+): (?!\[\d+,\d+\]<std).*?\[ *(OK|FAILED|SKIPPED) *\] \S.* \(\d+ ms\)$")
 # "3/6 Test #7: base.file ......   Passed    0.01 sec", "...***Exception: SegFault  0.1 sec"
-TEST = re.compile(r"^ *\d+/\d+ Test +#(\d+): .*?(?:\*\*\*([A-Z][A-Za-z ]+?)|  (Passed))[: ] ?.* sec *$")
+TEST = re.compile(r"^ *\d+/\d+ Test +#(\d+): (\S+).*?(?:\*\*\*([A-Z][A-Za-z ]+?)|  (Passed))[: ] ?.* sec *$")
+
+
+def count_test(of_test, outcome):
+    """What one test adds: its cases, or itself."""
+    total = collections.Counter(of_test)
+    if outcome == "Passed":
+        total["OK"] += not of_test
+    elif outcome == "Skipped":
+        total["SKIPPED"] += not of_test
+    elif outcome != "Failed" or not of_test["FAILED"]:
+        total["FAILED"] += 1
+    return total
 
 
 def count(lines):
-    """(passed, failed, skipped) of the log."""
+    """(passed, failed, skipped) of the log, and the names of tests that passed at their second try."""
     cases = collections.defaultdict(collections.Counter)
-    total = collections.Counter()
+    tests, second = {}, []
     for line in lines:
         line = line.rstrip("\n")
         if case := CASE.match(line):
             cases[case.group(1)][case.group(2)] += 1
         elif test := TEST.match(line):
-            of_test = cases.pop(test.group(1), collections.Counter())
-            total.update(of_test)
-            outcome = (test.group(2) or test.group(3)).strip()
-            if outcome == "Passed":
-                total["OK"] += not of_test
-            elif outcome == "Skipped":
-                total["SKIPPED"] += not of_test
-            elif outcome != "Failed" or not of_test["FAILED"]:
-                total["FAILED"] += 1
-    for rest in cases.values():  # ctest itself was ended before it reported these
-        total.update(rest)
-    return total["OK"], total["FAILED"], total["SKIPPED"]
+            number, name, failed, passed = test.groups()
+            of_test = count_test(cases.pop(number, collections.Counter()), (failed or passed).strip())
+            if number in tests and tests[number]["FAILED"] and not of_test["FAILED"]:
+                second.append(name)
+            tests[number] = of_test
+    # Those that are left had no report: ctest itself was ended before it.
+    total = sum([*tests.values(), *cases.values()], collections.Counter())
+    return (total["OK"], total["FAILED"], total["SKIPPED"]), second
 
 
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     with open(sys.argv[1], errors="replace") as log:
-        passed, failed, skipped = count(log)
+        (passed, failed, skipped), second = count(log)
+    for name in second:
+        print(f"passed only at the second try: {name}")
     print(f"{passed} passed, {failed} failed, {skipped} skipped")
     sys.exit(1 if failed else 0)
 

@@ -3,12 +3,14 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <limits>
 #include <new>  // bad_alloc
 #include <string>
 #include <string_view>
+#include <thread>
 
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
@@ -41,7 +43,9 @@ std::string_view due_action(const char* name) {
   static const Fault fault = wanted_fault();
   if (fault.point.empty() || fault.point != name) return {};
   static std::atomic<int> passed = 0;
-  return ++passed == fault.at ? std::string_view(fault.action) : std::string_view();
+  const int pass = ++passed;
+  const bool is_due = fault.action == "slow" ? pass >= fault.at : pass == fault.at;
+  return is_due ? std::string_view(fault.action) : std::string_view();
 }
 
 }  // namespace
@@ -50,6 +54,7 @@ void fault_point(const char* name) {
   const std::string_view action = due_action(name);
   if (action == "kill") ::kill(::getpid(), SIGKILL);
   if (action == "exit") ::_exit(0);
+  if (action == "slow") std::this_thread::sleep_for(std::chrono::milliseconds(200));
   if (action == "memory") throw std::bad_alloc();
   if (action == "error") throw OutputError(concat(name, ": Input/output error (injected)"));
 }

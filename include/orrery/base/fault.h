@@ -10,6 +10,7 @@ namespace orrery::base {
 ///   exit   ends the process at once with exit code 0
 ///   memory throws std::bad_alloc
 ///   error  throws OutputError as a failing disk would
+///   slow   waits for 0.2 s, this time and all later ones
 ///   nan    nothing here; see fault_value()
 /// Any thread.
 void fault_point(const char* name);
