@@ -382,6 +382,9 @@ int examine(const CommandRanks& ranks, std::span<const std::string> arguments) {
   }
   watch.enter("measuring MPI between ranks");
   std::vector<Link> links = measure_links(ranks, options.seconds);
+  watch.enter("measuring copies to and from GPUs");
+  measure_copies(ranks, facts.gpus);
+  barrier(ranks);
   watch.enter("measuring NCCL between GPUs");
   for (const Link& link : measure_nccl(ranks, facts.gpus.n_visible, options.seconds))
     links.push_back(link);

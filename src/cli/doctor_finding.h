@@ -18,4 +18,7 @@ struct Finding {
   std::string advice;  ///< empty when all is fine
 };
 
+/// `12.30 GB/s`
+std::string rate_text(double bytes_per_s);
+
 }  // namespace orrery::cli

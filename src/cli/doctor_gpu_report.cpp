@@ -115,6 +115,33 @@ Finding judge_nccl(const GpuNode& node) {
   return finding;
 }
 
+/// The slowest of a node's GPUs, which all others wait for.
+void append_copies(const GpuNode& node, std::vector<Finding>& findings) {
+  const auto slower = [](const GpuFacts& gpus) {
+    return std::min(gpus.to_gpu_bytes_per_s, gpus.to_host_bytes_per_s);
+  };
+  const auto slowest = std::min_element(
+      node.workers.begin(), node.workers.end(),
+      [&](const GpuFacts* a, const GpuFacts* b) { return slower(*a) < slower(*b); });
+  const GpuFacts& gpus = **slowest;
+  if (slower(gpus) <= 0) return;
+  Finding finding{.health = Health::kFine,
+                  .what = base::concat("copies of the slowest GPU of ", node.host),
+                  .value = base::concat("to it ", rate_text(gpus.to_gpu_bytes_per_s),
+                                        ", to the host ", rate_text(gpus.to_host_bytes_per_s)),
+                  .advice = ""};
+  if (slower(gpus) < 6e9) {  // 8 lanes of PCIe 3 have 8 GB/s
+    finding.health = Health::kWarning;
+    finding.advice = base::concat(
+        "slower than 8 lanes of PCIe 3: GPU ",
+        node.workers.size() > 1 ? base::concat(slowest - node.workers.begin(), " ") : "",
+        "may have fewer lanes than it could (nvidia-smi --query-gpu=pcie.link.gen.current,"
+        "pcie.link.width.current --format=csv), its worker may run on the other socket (its place "
+        "is above), or a virtual machine is between");
+  }
+  findings.push_back(std::move(finding));
+}
+
 }  // namespace
 
 std::vector<Finding> judge_gpus(const GpuNode& node, GpuSupport support) {
@@ -159,6 +186,7 @@ std::vector<Finding> judge_gpus(const GpuNode& node, GpuSupport support) {
                        : "its worker may run on none of these cores: start ranks without binding "
                          "(srun --cpu-bind=none, mpirun --bind-to none), workers bind themselves"});
   }
+  append_copies(node, findings);
   return findings;
 }
 

@@ -31,6 +31,8 @@ struct GpuFacts {
   int64_t nccl = 0;           ///< that the program was started with, 22809 for 2.28.9
   int64_t nccl_of_build = 0;  ///< that it was compiled with
   int64_t may_run_near = 1;   ///< 0: on none of the cores near its own GPU
+  double to_gpu_bytes_per_s = 0;                ///< from pinned memory of the host; 0: not measured
+  double to_host_bytes_per_s = 0;               ///< likewise
   std::array<char, 32> driver = {};             ///< release, `580.65.06`; empty: no driver
   std::array<char, 64> visible_devices = {};    ///< CUDA_VISIBLE_DEVICES; empty: not set
   std::array<char, 160> why_none = {};          ///< what CUDA says where it shows none

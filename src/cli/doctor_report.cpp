@@ -25,12 +25,6 @@ std::string bytes_limit_text(int64_t limit) {
   return limit < 0 ? "no limit" : base::bytes_text(limit);
 }
 
-std::string rate_text(double bytes_per_s) {
-  char text[32];
-  std::snprintf(text, sizeof(text), "%.2f GB/s", bytes_per_s / 1e9);
-  return text;
-}
-
 std::string time_text(double seconds) {
   char text[32];
   if (std::abs(seconds) < 1e-3) {
@@ -148,6 +142,12 @@ Finding judge_memory(const std::string& host, const std::vector<const RankFacts*
 
 }  // namespace
 
+std::string rate_text(double bytes_per_s) {
+  char text[32];
+  std::snprintf(text, sizeof(text), "%.2f GB/s", bytes_per_s / 1e9);
+  return text;
+}
+
 std::vector<Finding> judge_ranks(std::span<const RankFacts> ranks, GpuSupport support) {
   std::vector<Finding> findings;
   const auto nodes = by_node(ranks);
@@ -261,6 +261,17 @@ std::vector<Finding> judge_links(std::span<const Link> links, double memcpy_byte
       finding.health = Health::kWarning;
       finding.advice =
           "slow within a node: more ranks than cores, or shared memory is not used (see /dev/shm)";
+    } else if (link.kind == LinkKind::kGpusOfNode && link.bytes_per_s < 5e9) {
+      finding.health = Health::kWarning;
+      finding.advice =
+          "slower than PCIe: these GPUs do not reach each other directly. See nvidia-smi topo -m; "
+          "NCCL_P2P_DISABLE must not be set; ACS or an IOMMU may keep them apart, in virtual "
+          "machines above all";
+    } else if (link.kind == LinkKind::kGpusBetweenNodes && link.bytes_per_s < 1e9) {
+      finding.health = Health::kWarning;
+      finding.advice =
+          "slower than 10 Gbit/s between nodes: NCCL may have taken TCP. NCCL_DEBUG=INFO tells "
+          "which network it takes; see NCCL_SOCKET_IFNAME and NCCL_IB_HCA (docs/slurm.md)";
     }
     findings.push_back(std::move(finding));
   }

@@ -34,9 +34,9 @@ struct RankFacts {
   int64_t node = 0;
 };
 
-enum class LinkKind { kWithinNode, kBetweenNodes, kAllGpus };
+enum class LinkKind { kWithinNode, kBetweenNodes, kGpusOfNode, kGpusBetweenNodes, kAllGpus };
 
-/// Between rank 0 and another, or a collective over the GPUs of all workers.
+/// Between rank 0 and another or two GPUs, or a collective over the GPUs of all workers.
 struct Link {
   std::string what;
   double latency_s = 0;  ///< of 8 bytes, one way or one collective

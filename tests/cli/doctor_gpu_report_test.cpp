@@ -18,6 +18,8 @@ GpuFacts eight() {
   gpus.nccl = gpus.nccl_of_build = 22809;
   store(gpus.driver, "580.65.06");
   store(gpus.place, "0000:3b:00.0, near cores 0-3, network mlx5_1 (same PCI switch)");
+  gpus.to_gpu_bytes_per_s = 25e9;
+  gpus.to_host_bytes_per_s = 26e9;
   return gpus;
 }
 
@@ -44,7 +46,26 @@ TEST(DoctorGpus, PrintsVersionsAndPlaceWhereAllIsWell) {
             "fine GPUs of n0: 8 for 1 worker\n"
             "fine CUDA of n0: driver 580.65.06 up to CUDA 13.0, runtime 13.0\n"
             "fine NCCL of n0: 2.28.9\n"
-            "fine a GPU of n0: 0000:3b:00.0, near cores 0-3, network mlx5_1 (same PCI switch)\n");
+            "fine a GPU of n0: 0000:3b:00.0, near cores 0-3, network mlx5_1 (same PCI switch)\n"
+            "fine copies of the slowest GPU of n0: to it 25.00 GB/s, to the host 26.00 GB/s\n");
+}
+
+TEST(DoctorGpus, AreSaidToCopySlowlyWhereOneOfThemDoes) {
+  GpuFacts slow = eight();
+  slow.to_host_bytes_per_s = 3e9;
+  const GpuFacts good = eight();
+  const std::vector<Finding> findings =
+      judge_gpus({.host = "n0", .workers = {&good, &slow, &good}}, GpuSupport::kBuiltIn);
+
+  EXPECT_EQ(findings.back().health, Health::kWarning);
+  EXPECT_THAT(findings.back().value, HasSubstr("to the host 3.00 GB/s"));
+  EXPECT_THAT(findings.back().advice, testing::AllOf(HasSubstr("GPU 1 "), HasSubstr("pcie.link")));
+}
+
+TEST(DoctorGpus, HaveNoLineOfCopiesThatNobodyMeasured) {
+  GpuFacts gpus = eight();
+  gpus.to_gpu_bytes_per_s = gpus.to_host_bytes_per_s = 0;
+  EXPECT_THAT(judged(gpus), testing::Not(HasSubstr("copies")));
 }
 
 TEST(DoctorGpus, AreNotMissedOnANodeWithoutAny) {

@@ -143,6 +143,14 @@ TEST(JudgeLinks, WarnsOfSlowOnes) {
   EXPECT_EQ(worst(judge_links(std::vector{slow}, 10e9)), Health::kWarning);
   slow = {.what = "MPI within the node", .latency_s = 1e-3, .bytes_per_s = 12e9};
   EXPECT_EQ(worst(judge_links(std::vector{slow}, 10e9)), Health::kWarning);
+  slow.bytes_per_s = 4e9;
+  slow.kind = LinkKind::kGpusOfNode;
+  EXPECT_NE(report_text(judge_links(std::vector{slow}, 10e9)).find("nvidia-smi topo -m"),
+            std::string::npos);
+  slow.bytes_per_s = 0.9e9;
+  slow.kind = LinkKind::kGpusBetweenNodes;
+  EXPECT_NE(report_text(judge_links(std::vector{slow}, 10e9)).find("NCCL_IB_HCA"),
+            std::string::npos);
   slow.kind = LinkKind::kAllGpus;  // a collective is no message
   EXPECT_EQ(worst(judge_links(std::vector{slow}, 10e9)), Health::kFine);
 }

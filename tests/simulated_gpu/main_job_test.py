@@ -184,9 +184,10 @@ class Place(Jobs):
         self.assertRegex(done.stdout + done.stderr, "worker 1: .*near GPU ffff:00:01.0")
 
     def test_doctor_looks_at_the_gpus_of_a_build_with_cuda(self):
-        done = run(command(2, 2, "doctor", "--seconds", "0.05", "--write-mb", "0", "--directory", str(self.folder)))
+        done = run(command(3, 3, "doctor", "--seconds", "0.05", "--write-mb", "0", "--directory", str(self.folder)))
         self.assertEqual(done.returncode, 0, done.stderr[-4000:])
-        for line in ("GPUs of .* 2 for 2 workers", "CUDA of .*runtime 1", "ffff:00:01.0", "NCCL all-reduce of all GPUs"):
+        for line in ("GPUs of .* 3 for 3 workers", "CUDA of .*runtime 1", "ffff:00:01.0", "NCCL all-reduce of all GPUs",
+                     r"copies of the slowest GPU of .*: *to it \d", r"slowest of neighbours .*: workers [01] and [12]"):
             self.assertRegex(done.stdout, line)
 
 
