@@ -187,7 +187,7 @@ class Place(Jobs):
         done = run(command(3, 3, "doctor", "--seconds", "0.05", "--write-mb", "0", "--directory", str(self.folder)))
         self.assertEqual(done.returncode, 0, done.stderr[-4000:])
         for line in ("GPUs of .* 3 for 3 workers", "CUDA of .*runtime 1", "ffff:00:01.0", "NCCL all-reduce of all GPUs",
-                     r"copies of the slowest GPU of .*: *to it \d", r"slowest of neighbours .*: workers [01] and [12]"):
+                     r"copies of the slowest GPU of \S+ +to it \d", r"slowest of neighbours .*: workers [01] and [12]"):
             self.assertRegex(done.stdout, line)
 
 
