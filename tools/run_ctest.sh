@@ -24,7 +24,7 @@ run -j2 "$@" || status=$?
 # failed are run once more, alone, and named even where they pass then. 8: tests failed, and nothing else.
 if [ "$status" -eq 8 ]; then
   names=$(cut -d: -f2 "$build/Testing/Temporary/LastTestsFailed.log" | paste -sd'|')
-  run -L '^(mpi|fault|slurm)$' -R "^($names)\$" || true
+  run -L '^(mpi|fault|slurm|tools)$' -R "^($names)\$" || true
 fi
 
 counted=0
