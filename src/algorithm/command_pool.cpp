@@ -23,6 +23,11 @@ constexpr size_t kShownOfAnswer = 200;
 constexpr int64_t kMaxUnread = 3;
 constexpr int kQuietMilliseconds = 5;  // after the last answers of a call
 constexpr int64_t kMaxWarnings = 5;    // of one ask()
+constexpr std::chrono::milliseconds kLookAtStarting{100};
+
+Clock::time_point after(std::chrono::duration<double> time) {
+  return Clock::now() + std::chrono::duration_cast<Clock::duration>(time);
+}
 
 std::string shown(const std::string& line) {
   if (line.size() <= kShownOfAnswer) return base::concat('\'', line, '\'');
@@ -122,21 +127,21 @@ void CommandPool::Asking::finish() {
   round_.reset();
 }
 
+std::chrono::duration<double> CommandPool::time_to_read(const CommandProcess& process) const {
+  if (!process.is_starting()) return options_.timeout;
+  return std::max(options_.timeout + options_.start, options_.first_read);
+}
+
 void CommandPool::assign(Round& round) {
   if (round.waiting.empty()) return;
   look_for_strays(round);
   for (Slot& slot : processes_) {
     if (round.waiting.empty()) return;
     if (slot != nullptr && slot->is_busy()) continue;
-    std::chrono::duration<double> limit = options_.timeout;
-    if (slot == nullptr) {
-      slot = std::make_unique<CommandProcess>(spawner_, words_);
-      limit += options_.start;
-    }
+    if (slot == nullptr) slot = std::make_unique<CommandProcess>(spawner_, words_);
     const size_t question = round.waiting.front();
     round.waiting.pop_front();
-    slot->ask(question, round.questions[question],
-              Clock::now() + std::chrono::duration_cast<Clock::duration>(limit));
+    slot->ask(question, round.questions[question], after(time_to_read(*slot)));
   }
 }
 
@@ -197,6 +202,7 @@ void CommandPool::wait(Round& round, Patience patience) {
     if (slot == nullptr || !slot->is_busy()) continue;
     slot->add_to(polled);
     first = std::min(first, slot->deadline());
+    if (slot->is_starting()) first = std::min(first, after(kLookAtStarting));
   }
   const auto left = std::chrono::duration<double, std::milli>(first - Clock::now()).count();
   const int milliseconds =
@@ -210,6 +216,9 @@ void CommandPool::wait(Round& round, Patience patience) {
   for (Slot& slot : processes_) {
     if (slot == nullptr || !slot->is_busy()) continue;
     const Progress progress = slot->advance();
+    if (slot->is_starting() && slot->has_read()) {
+      slot->has_started(after(options_.timeout + options_.start));
+    }
     const bool is_late = Clock::now() >= slot->deadline();
     if (progress == Progress::kAnswered) {
       take_line(round, slot);
@@ -230,7 +239,7 @@ void CommandPool::wait(Round& round, Patience patience) {
     } else if (is_late) {
       ask_again_unread(
           round, slot,
-          base::concat("it has read no question for ", options_.timeout.count(), " s"));
+          base::concat("it has read no question for ", time_to_read(*slot).count(), " s"));
     }
   }
 }

@@ -3,6 +3,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
@@ -45,6 +46,11 @@ void CommandProcess::ask(size_t question, const std::string& line, Clock::time_p
   unsent_ = line + "\n";
   n_sent_ = 0;
   answer_.clear();
+}
+
+void CommandProcess::has_started(Clock::time_point due) {
+  is_starting_ = false;
+  deadline_ = std::min(deadline_, due);
 }
 
 void CommandProcess::hold(std::string line, Named named) {

@@ -32,6 +32,11 @@ class CommandProcess {
   bool is_busy() const { return question_.has_value(); }
   size_t question() const { return *question_; }
   Clock::time_point deadline() const { return deadline_; }
+  /// Whether it has read no question yet, as far as anybody has looked.
+  bool is_starting() const { return is_starting_; }
+  /// It has read its first question, whose answer is due then, or at its deadline if that is
+  /// earlier.
+  void has_started(Clock::time_point due);
   /// An answer that stands once the next one shows, or some quiet, that it was the only one.
   struct Held {
     size_t question = 0;
@@ -77,6 +82,7 @@ class CommandProcess {
   std::string last_errors_;
   std::optional<Held> held_;
   bool names_questions_ = true;
+  bool is_starting_ = true;
 };
 
 }  // namespace orrery::algorithm

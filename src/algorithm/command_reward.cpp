@@ -25,6 +25,7 @@ std::optional<float> number_in(const std::string& on_failed_answer) {
   return static_cast<float>(number);
 }
 
+constexpr std::chrono::seconds kCommandStart{20};
 constexpr const char* kStop = "stop";
 constexpr const char* kLeaveOut = "leave_out";
 
@@ -108,6 +109,7 @@ void CommandReward::prepare(const ModelContext& model, const CallContext& call) 
   comm::Activity* const activity = model.data_group->options().activity;
   CommandPoolOptions pool{.command = options_.command,
                           .timeout = std::chrono::duration<double>(options_.timeout_seconds),
+                          .first_read = kCommandStart,
                           .restarts = options_.restarts,
                           .concurrency = options_.concurrency,
                           .max_first_failures = options_.max_failed_share < 1 ? 8 : 0,

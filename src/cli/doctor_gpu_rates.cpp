@@ -66,8 +66,8 @@ int agreed_rounds(comm::Communicator& workers, double seconds, double one) {
 
 void measure_group(comm::Communicator& workers, int gpu, double seconds, Times& times) {
   const auto group = comm::make_nccl_communicator(workers, "doctor", gpu);
-  const auto options = at::TensorOptions().dtype(at::kFloat).device(
-      at::kCUDA, static_cast<c10::DeviceIndex>(gpu));
+  const auto options =
+      at::TensorOptions().dtype(at::kFloat).device(at::kCUDA, static_cast<c10::DeviceIndex>(gpu));
   at::Tensor small = at::zeros({2}, options);
   at::Tensor large = at::zeros({kElements}, options);
   for (int first = 0; first + 1 < group->size(); ++first) {
@@ -87,11 +87,11 @@ void add_slowest_pair(const comm::NodeMap& nodes, const Times& times, LinkKind k
                       std::vector<Link>& links) {
   int slowest = -1;
   for (int first = 0; first + 1 < nodes.n_workers(); ++first) {
-    const bool crosses = nodes.node_of_worker[base::index(first)] !=
-                         nodes.node_of_worker[base::index(first + 1)];
+    const bool crosses =
+        nodes.node_of_worker[base::index(first)] != nodes.node_of_worker[base::index(first + 1)];
     if (crosses != (kind == LinkKind::kGpusBetweenNodes)) continue;
-    if (slowest < 0 || times.large_messages[base::index(first)] >
-                           times.large_messages[base::index(slowest)]) {
+    if (slowest < 0 ||
+        times.large_messages[base::index(first)] > times.large_messages[base::index(slowest)]) {
       slowest = first;
     }
   }
@@ -100,8 +100,8 @@ void add_slowest_pair(const comm::NodeMap& nodes, const Times& times, LinkKind k
   const std::string where = kind == LinkKind::kGpusOfNode
                                 ? base::concat(" on ", nodes.host_of_node[base::index(node)])
                                 : std::string(" between nodes");
-  links.push_back({.what = base::concat("NCCL, slowest of neighbours", where, ": workers ",
-                                        slowest, " and ", slowest + 1),
+  links.push_back({.what = base::concat("NCCL, slowest of neighbours", where, ": workers ", slowest,
+                                        " and ", slowest + 1),
                    .latency_s = times.small_messages[base::index(slowest)],
                    .bytes_per_s = kBytes / times.large_messages[base::index(slowest)],
                    .kind = kind});
@@ -115,8 +115,8 @@ void measure_copies(const CommandRanks& ranks, GpuFacts& gpus) {
   constexpr int kRounds = 4;
   const auto options = at::TensorOptions().dtype(at::kFloat);
   const at::Tensor host = at::empty({kElements}, options.pinned_memory(true)).zero_();
-  const at::Tensor device = at::empty(
-      {kElements}, options.device(at::kCUDA, static_cast<c10::DeviceIndex>(own)));
+  const at::Tensor device =
+      at::empty({kElements}, options.device(at::kCUDA, static_cast<c10::DeviceIndex>(own)));
   gpus.to_gpu_bytes_per_s = kBytes / time_of(kRounds, [&] { device.copy_(host); });
   gpus.to_host_bytes_per_s = kBytes / time_of(kRounds, [&] { host.copy_(device); });
 }

@@ -201,6 +201,22 @@ TEST_F(CommandPoolTest, AQuestionThatWasNotReadIsNotToBlame) {
   }
 }
 
+TEST_F(CommandPoolTest, TheTimeOfAnAnswerBeginsWhenTheFirstQuestionIsRead) {
+  CommandPoolOptions slow_start = script("sleep 0.7; while read n; do echo $n $((n * n)); done");
+  slow_start.timeout = std::chrono::milliseconds(300);
+  slow_start.first_read = std::chrono::seconds(20);
+  CommandPool pool(spawner_, slow_start);
+  EXPECT_EQ(ask(pool, questions(3)), squares(3));
+  EXPECT_EQ(pool.take_restarts(), 0);
+
+  CommandPoolOptions hangs = script("read n; sleep 1000");
+  hangs.timeout = slow_start.timeout;
+  hangs.first_read = slow_start.first_read;
+  const auto start = std::chrono::steady_clock::now();
+  EXPECT_THAT(fate(hangs), HasSubstr("timeout: no answer for 0.3 s"));
+  EXPECT_LT(std::chrono::steady_clock::now() - start, slow_start.first_read / 2);
+}
+
 TEST_F(CommandPoolTest, ACommandThatNeverReadsAQuestionIsBroken) {
   CommandPoolOptions dies = script("echo no module named that >&2; exit 1");
   EXPECT_THAT(failure(dies, 100),

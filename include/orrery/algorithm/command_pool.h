@@ -23,6 +23,9 @@ struct CommandPoolOptions {
   std::string command;                        ///< as command_words takes it
   std::chrono::duration<double> timeout{60};  ///< of one answer
   std::chrono::duration<double> start{0};     ///< more of the first answer of a process
+  /// What a new process has at least until it has read its first question; the time of the answer
+  /// begins then. How long an interpreter takes to start says nothing about answers.
+  std::chrono::duration<double> first_read{0};
   /// How often a question is asked again whose command ended or spoke nonsense. One that had no
   /// answer in time is not: it would only cost the time once more.
   int64_t restarts = 1;
@@ -109,6 +112,8 @@ class CommandPool {
  private:
   using Slot = std::unique_ptr<CommandProcess>;
 
+  /// Of the question that it is asked next.
+  std::chrono::duration<double> time_to_read(const CommandProcess& process) const;
   void assign(Round& round);
   enum class Patience { kNone, kUntilSomethingHappens };
   void wait(Round& round, Patience patience);

@@ -63,11 +63,12 @@ struct CommandRewardOptions : OverlongOptions {
     field(&C::max_memory_gib, "max_memory_gib",
           "a process of the function that holds more memory after its answers is started again",
           config::above(0).on_resume(config::Resume::kFree));
-    field(&C::timeout_seconds, "timeout_seconds",
-          "how long one answer may take, the first one with the command's start; or the answers "
-          "that a "
-          "function is given at once, the first ones 60 s longer",
-          config::above(0).on_resume(config::Resume::kNoted));
+    field(
+        &C::timeout_seconds, "timeout_seconds",
+        "how long one answer may take from when the command has read its question, of which a new "
+        "one has at least 20 s; or the answers that a function is given at once, the first ones "
+        "60 s longer",
+        config::above(0).on_resume(config::Resume::kNoted));
     field(&C::restarts, "restarts",
           "how often an answer at which the command ended or spoke nonsense is asked for again",
           config::at_least(0).on_resume(config::Resume::kNoted));
