@@ -25,7 +25,7 @@ std::optional<float> number_in(const std::string& on_failed_answer) {
   return static_cast<float>(number);
 }
 
-constexpr std::chrono::seconds kCommandStart{20};
+constexpr std::chrono::seconds kCommandStart{5};
 constexpr const char* kStop = "stop";
 constexpr const char* kLeaveOut = "leave_out";
 

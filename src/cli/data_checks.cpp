@@ -89,11 +89,14 @@ class ReadDataset {
     const bool is_labelled = dataset_.is(config::DatasetKind::kLabelled);
     const int64_t unknown = has_tokens ? -1 : index_.n_rows();  // needed: every record has it
     const int64_t unread = -1;
+    const bool has_messages = !dataset_.messages_field.empty();
     for (const NamedField& field : std::array<NamedField, 9>{
-             {{"prompt_field", &dataset_.prompt_field, unknown},
+             {{"prompt_field", &dataset_.prompt_field, has_messages ? unread : unknown},
               {"answer_field", &dataset_.answer_field, is_prompts ? summary.n_with_answer : unread},
               {"completion_field", &dataset_.completion_field,
-               dataset_.is(config::DatasetKind::kCompletions) || is_labelled ? unknown : unread},
+               (dataset_.is(config::DatasetKind::kCompletions) && !has_messages) || is_labelled
+                   ? unknown
+                   : unread},
               {"label_field", &dataset_.label_field, is_labelled ? unknown : unread},
               {"margin_field", &dataset_.margin_field, is_pairs ? unknown : unread},
               {"chosen_field", &dataset_.chosen_field, is_pairs ? unknown : unread},
@@ -101,7 +104,7 @@ class ReadDataset {
               {"id_field", &dataset_.id_field,
                has_tokens && !is_prompts ? unread : summary.n_with_id},
               {"system_field", &dataset_.system_field,
-               has_tokens ? unread : summary.n_with_system}}}) {
+               has_tokens || has_messages ? unread : summary.n_with_system}}}) {
       const std::string key = key_of(name_, field.key);
       if (field.name->empty() || !checks_.is_written(key)) continue;
       check_field(key, field, has_tokens);
@@ -162,7 +165,9 @@ class ReadDataset {
                      concat("has no effect on ",
                             has_tokens ? "a pre-tokenized dataset: tools/tokenize.py has read the "
                                          "fields when it was made"
-                                       : concat("a data set of kind ", dataset_.kind)));
+                            : !dataset_.messages_field.empty()
+                                ? std::string("a data set of messages")
+                                : concat("a data set of kind ", dataset_.kind)));
       }
     } else if (field.n_with == 0) {
       checks_.add(key, concat("none of ", records_text(n), " of ", dataset_.path, " has ",
@@ -390,11 +395,17 @@ void check_templates(Job& job, Checks& checks) {
     const bool has_tokens = data::is_token_file(dataset.path);
     const bool has_texts = !dataset.system_prefix.empty() || !dataset.system_suffix.empty() ||
                            !dataset.prompt_prefix.empty() || !dataset.prompt_suffix.empty();
+    const bool has_messages = !dataset.messages_field.empty();
+    if (has_messages) {
+      dataset.add_bos = "false";  // the chat template writes what begins a text
+      continue;
+    }
     if (has_chat && !has_texts && !has_tokens) {
       checks.warn(key_of(name, "prompt_prefix"),
                   concat("nothing stands around the prompts, but ", directory,
                          " has a chat template: set prompt_prefix, prompt_suffix (and "
-                         "system_prefix, system_suffix) to what it puts there"));
+                         "system_prefix, system_suffix) to what it puts there, or write records of "
+                         "messages (kind = messages)"));
     }
     if (has_tokens) {
       if (dataset.add_bos == "true") {

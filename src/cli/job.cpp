@@ -10,6 +10,7 @@
 
 #include "checks.h"
 #include "data_checks.h"
+#include "message_data.h"
 #include "model_checks.h"
 #include "origin_checks.h"
 #include "orrery/algorithm/methods.h"
@@ -225,6 +226,7 @@ Job prepare(const std::string& config_file, const std::vector<std::string>& sets
   const size_t n_read = loaded.problems.size();
   Checks checks(job, std::move(loaded.problems));
   if (job.experiment.calls.empty()) config::throw_if_problems(checks.problems());
+  resolve_messages(job.experiment, checks.problems());
   check_uses(job, checks);
   algorithm::expand_methods(job.experiment, job.warnings);
   algorithm::inherit_options(job.experiment, checks.problems(), job.warnings);

@@ -24,7 +24,7 @@ class JsonlRows final : public RowReader {
   JsonlRows(const config::DatasetConfig& dataset, JsonlIndex index, const Tokenizer& tokenizer)
       : index_(std::move(index)),
         kind_(record_kind(dataset)),
-        parser_(dataset),
+        parser_(dataset, tokenizer),
         template_(dataset),
         tokenizer_(tokenizer),
         beginning_tokens_(beginning_tokens(dataset.add_bos, tokenizer)),
@@ -68,8 +68,9 @@ class JsonlRows final : public RowReader {
  private:
   std::vector<int32_t> prompt_of(const Record& record) const {
     std::string buffer;
-    std::vector<int32_t> prompt =
-        tokenizer_.encode(template_.prompt(record.system, record.prompt, buffer));
+    std::vector<int32_t> prompt = tokenizer_.encode(
+        record.whole_prompt.empty() ? template_.prompt(record.system, record.prompt, buffer)
+                                    : std::string_view(record.whole_prompt));
     put_before(beginning_tokens_, prompt);
     return prompt;
   }

@@ -66,7 +66,7 @@ struct CommandRewardOptions : OverlongOptions {
     field(
         &C::timeout_seconds, "timeout_seconds",
         "how long one answer may take from when the command has read its question, of which a new "
-        "one has at least 20 s; or the answers that a function is given at once, the first ones "
+        "one has at least 5 s; or the answers that a function is given at once, the first ones "
         "60 s longer",
         config::above(0).on_resume(config::Resume::kNoted));
     field(&C::restarts, "restarts",

@@ -198,6 +198,7 @@ struct DatasetConfig {
   std::string path;
   std::string kind = "prompts";
   std::string prompt_field = "prompt";
+  std::string messages_field;
   std::string answer_field = "answer";
   std::string completion_field = "completion";
   std::string chosen_field = "chosen";
@@ -228,12 +229,19 @@ struct DatasetConfig {
     field(&C::path, "path",
           "JSONL file, one record a line, or a pre-tokenized dataset that tools/tokenize.py made",
           input_path().on_resume(Resume::kFree));
-    field(&C::kind, "kind",
-          "prompts: prompts and reference answers; completions: prompts with answers to learn; "
-          "preferences: prompts with a better and a worse answer; labelled: prompts with an answer "
-          "that is good or bad",
-          one_of(dataset_kind_names()).on_resume(Resume::kNever));
+    field(
+        &C::kind, "kind",
+        "prompts: prompts and reference answers; completions: prompts with answers to learn; "
+        "preferences: prompts with a better and a worse answer; labelled: prompts with an answer "
+        "that is good or bad; messages: prompts or completions, as the calls read, of records with "
+        "messages_field",
+        one_of(dataset_kind_options()).on_resume(Resume::kNever));
     field(&C::prompt_field, "prompt_field", "field of the prompt", anything());
+    field(&C::messages_field, "messages_field",
+          "field of a list of messages {role, content}, in place of prompt and completion, written "
+          "by "
+          "the chat template beside the model's tokenizer; empty: none",
+          anything());
     field(&C::answer_field, "answer_field", "field of the reference answer", anything());
     field(&C::completion_field, "completion_field",
           "field of the answer to learn, or that is good or bad", anything());

@@ -68,6 +68,7 @@ class BpeTokenizer final : public Tokenizer {
   std::vector<int32_t> template_tokens() const override { return template_tokens_; }
   std::vector<int32_t> eos_ids() const override;
   int32_t pad_id() const override { return pad_; }
+  std::optional<ChatTemplateText> chat_template() const override { return chat_; }
 
  private:
   struct Parts;
@@ -77,6 +78,7 @@ class BpeTokenizer final : public Tokenizer {
   std::string text_of(std::span<const int32_t> ids, bool with_special) const;
 
   std::unique_ptr<Parts> parts_;
+  std::optional<ChatTemplateText> chat_;
   int32_t bos_ = -1;
   int32_t eos_ = -1;
   std::vector<int32_t> more_eos_;  // end answers as well

@@ -3,10 +3,13 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "orrery/data/chat_template.h"
 
 namespace orrery::data {
 
@@ -42,6 +45,8 @@ class Tokenizer {
   /// All tokens that end an answer, eos_id() first: chat models have several.
   virtual std::vector<int32_t> eos_ids() const { return {eos_id()}; }
   virtual int32_t pad_id() const = 0;
+  /// How its model's conversations are written; nothing where its files do not say so.
+  virtual std::optional<ChatTemplateText> chat_template() const { return std::nullopt; }
 };
 
 /// Every byte is a token: ids 0 to 255, then bos 256, eos 257, pad 258.
