@@ -34,8 +34,9 @@ class MessageChecks {
       if (dataset.messages_field.empty()) dataset.messages_field = config::kMessages;
       const bool reads_prompts = keys_.contains("packed_prompts");
       if (reads_prompts == keys_.contains("packed_input_ids")) {
-        add(name, "kind", "the calls do not say whether messages are prompts or completions: write "
-                          "kind = prompts or completions, and messages_field = messages");
+        add(name, "kind",
+            "the calls do not say whether messages are prompts or completions: write "
+            "kind = prompts or completions, and messages_field = messages");
       }
       dataset.kind = config::name(reads_prompts ? config::DatasetKind::kPrompts
                                                 : config::DatasetKind::kCompletions);
@@ -48,7 +49,8 @@ class MessageChecks {
     if (!dataset.is(config::DatasetKind::kPrompts) &&
         !dataset.is(config::DatasetKind::kCompletions)) {
       add(name, "messages_field",
-          concat("data sets of kind ", dataset.kind, " have no messages; tools/prepare_data.py "
+          concat("data sets of kind ", dataset.kind,
+                 " have no messages; tools/prepare_data.py "
                  "writes a file of them"));
     }
     if (data::is_token_file(dataset.path)) {

@@ -156,8 +156,22 @@ class SamplingChecks {
   }
 
   /// A rule that gives two rewards on the same side of the bound.
+  /// Groups are judged by one key; what else the training adds to it is not seen.
+  void check_other_rewards() {
+    for (const graph::Call& call : job_.graph.calls()) {
+      for (const config::KeyBinding& input : call.inputs) {
+        if (!input.interface_key.starts_with("rewards_")) continue;
+        checks_.warn(key_of("rewards"),
+                     concat("groups are accepted by ", options_.rewards, " alone, but call.",
+                            call.name, " learns from ", input.graph_key,
+                            " as well; a combined_reward gives one key of both"));
+      }
+    }
+  }
+
   void check_rewards() {
     const graph::Call& call = job_.graph.call(job_.graph.producer(options_.rewards));
+    check_other_rewards();
     if (!is_by_accuracy()) return;
     if (call.interface == "combined_reward") {
       checks_.warn(key_of("correct_above"), concat("is compared with the weighted sum that call.",

@@ -38,7 +38,9 @@ struct Token {
   }
 };
 
-bool is_part_of_name(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_'; }
+bool is_part_of_name(char c) {
+  return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_';
+}
 
 std::vector<Token> tokens_of(std::string_view text) {
   static constexpr std::array<std::string_view, 5> kLongSigns = {"==", "!=", "<=", ">=", "//"};
@@ -72,7 +74,8 @@ std::vector<Token> tokens_of(std::string_view text) {
     } else {
       const std::string_view two = text.substr(at, 2);
       const bool is_long = std::find(kLongSigns.begin(), kLongSigns.end(), two) != kLongSigns.end();
-      tokens.push_back({.kind = Token::Kind::kSign, .text = std::string(text.substr(at, is_long ? 2 : 1))});
+      tokens.push_back(
+          {.kind = Token::Kind::kSign, .text = std::string(text.substr(at, is_long ? 2 : 1))});
       at += is_long ? 2 : 1;
     }
   }
@@ -154,7 +157,8 @@ Value field_of(const Value& value, const Value& key) {
   return undefined_value();
 }
 
-Value slice_of(const Value& value, const std::optional<Value>& first, const std::optional<Value>& end) {
+Value slice_of(const Value& value, const std::optional<Value>& first,
+               const std::optional<Value>& end) {
   if (!value.is_array()) refuse("a part of something that is no list");
   const auto n = static_cast<int64_t>(value.size());
   const auto place = [&](const std::optional<Value>& at, int64_t otherwise) {
@@ -178,7 +182,8 @@ Value method_of(const Value& of, const std::string& name, const std::vector<Valu
   if (is_text && arguments.empty()) {
     const auto text = of.get<std::string>();
     if (name == "strip") return trimmed(of);
-    if (name == "lstrip") return text.substr(std::min(text.find_first_not_of(" \t\n\r"), text.size()));
+    if (name == "lstrip")
+      return text.substr(std::min(text.find_first_not_of(" \t\n\r"), text.size()));
     if (name == "rstrip") return text.substr(0, text.find_last_not_of(" \t\n\r") + 1);
   }
   if (is_text && arguments.size() == 1) {
@@ -244,7 +249,8 @@ class Parser {
     if (!take(wanted)) refuse(concat("`", now().text, "` where `", wanted, "` was expected"));
   }
   std::string want_name() {
-    if (now().kind != Token::Kind::kName) refuse(concat("`", now().text, "` where a name was expected"));
+    if (now().kind != Token::Kind::kName)
+      refuse(concat("`", now().text, "` where a name was expected"));
     return tokens_[at_++].text;
   }
 
@@ -322,7 +328,9 @@ class Parser {
       if (take("+")) {
         a = [a, b = joined()](const ChatScope& s) { return sum_of(a(s), b(s)); };
       } else if (take("-")) {
-        a = [a, b = joined()](const ChatScope& s) { return Value(number_in(a(s)) - number_in(b(s))); };
+        a = [a, b = joined()](const ChatScope& s) {
+          return Value(number_in(a(s)) - number_in(b(s)));
+        };
       } else {
         return a;
       }
@@ -356,8 +364,11 @@ class Parser {
     ChatExpression a = part();
     while (take("|")) {
       const std::string name = want_name();
-      const std::vector<ChatExpression> arguments = now().is("(") ? these_arguments() : std::vector<ChatExpression>{};
-      a = [a, name, arguments](const ChatScope& s) { return filtered(a(s), name, values(arguments, s)); };
+      const std::vector<ChatExpression> arguments =
+          now().is("(") ? these_arguments() : std::vector<ChatExpression>{};
+      a = [a, name, arguments](const ChatScope& s) {
+        return filtered(a(s), name, values(arguments, s));
+      };
     }
     return a;
   }
@@ -487,7 +498,8 @@ ChatExpression parse_chat_expression(std::string_view text) {
   try {
     return Parser(text).all();
   } catch (const ChatTemplateError& problem) {
-    return [what = std::string(problem.what())](const ChatScope&) -> nlohmann::json { refuse(what); };
+    return
+        [what = std::string(problem.what())](const ChatScope&) -> nlohmann::json { refuse(what); };
   }
 }
 

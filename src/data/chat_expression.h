@@ -31,7 +31,9 @@ class ChatScope {
 };
 
 /// What Jinja has for a name or a field that there is not.
-inline nlohmann::json undefined_value() { return nlohmann::json(nlohmann::json::value_t::discarded); }
+inline nlohmann::json undefined_value() {
+  return nlohmann::json(nlohmann::json::value_t::discarded);
+}
 
 /// As Python has it: empty texts and lists, 0, none and what is undefined are false.
 bool is_true(const nlohmann::json& value);

@@ -249,8 +249,9 @@ class TreeReader {
       if (piece.kind == Piece::Kind::kText) {
         all.inside.push_back({.kind = Kind::kText, .line = piece.line, .text = piece.text});
       } else if (piece.kind == Piece::Kind::kPrint) {
-        all.inside.push_back(
-            {.kind = Kind::kPrint, .line = piece.line, .values = {parse_chat_expression(piece.text)}});
+        all.inside.push_back({.kind = Kind::kPrint,
+                              .line = piece.line,
+                              .values = {parse_chat_expression(piece.text)}});
       } else {
         const std::string word = first_word(piece.text).first;
         if (std::find(ends.begin(), ends.end(), word) != ends.end()) return all;

@@ -32,14 +32,15 @@ std::string end_token_of(const ChatTemplateText& chat, const Tokenizer& tokenize
 /// Why these are no messages, or nothing.
 std::string problem_with(const json& messages, const std::string& field) {
   if (!messages.is_array() || messages.empty()) {
-    return concat("field \"", field, "\" must be a list of messages {\"role\": ..., \"content\": "
+    return concat("field \"", field,
+                  "\" must be a list of messages {\"role\": ..., \"content\": "
                   "...}");
   }
   for (const json& message : messages) {
     for (const char* name : {"role", "content"}) {
       if (message.is_object() && message.contains(name) && message[name].is_string()) continue;
-      return concat("field \"", field, "\": a message without ", name,
-                    ", or whose ", name, " is no text");
+      return concat("field \"", field, "\": a message without ", name, ", or whose ", name,
+                    " is no text");
     }
     if (message.contains("tool_calls") && !message["tool_calls"].empty()) {
       return concat("field \"", field,
@@ -100,7 +101,8 @@ std::string Conversation::add_answer(const std::string& all, Record& record) con
                   "tokenizer_config.json");
   }
   record.completion = all.substr(record.whole_prompt.size(), end - record.whole_prompt.size());
-  if (base::trim(record.completion).empty()) return concat("field \"", field_, "\": an empty answer");
+  if (base::trim(record.completion).empty())
+    return concat("field \"", field_, "\": an empty answer");
   return {};
 }
 

@@ -4,7 +4,7 @@
 #include <array>
 #include <cctype>  // isdigit
 #include <charconv>
-#include <cmath>
+#include <limits>
 #include <optional>
 #include <utility>  // swap
 
@@ -161,8 +161,9 @@ std::string read_label(const std::string& text, const std::string& field, bool& 
 std::string read_margin(const std::string& text, const std::string& field, double& margin) {
   const char* const end = text.data() + text.size();
   const auto [behind, error] = std::from_chars(text.data(), end, margin);
-  if (error == std::errc() && behind == end && std::isfinite(margin) && margin >= 0) return {};
-  return concat("field \"", field, "\" must be a number from 0 on, got ", text);
+  const bool is_number = error == std::errc() && behind == end && margin >= 0;
+  if (is_number && margin <= std::numeric_limits<float>::max()) return {};
+  return concat("field \"", field, "\" must be a number from 0 to 3.4e38 (fp32), got ", text);
 }
 
 bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }

@@ -37,6 +37,14 @@ path = .
 [model.actor]
 [model.none]
 architecture = none
+[call.aux]
+model = actor
+kind = generate
+interface = generate
+n_seqs = 4
+inputs = packed_prompts
+outputs = packed_input_ids:other_ids
+max_new_tokens = 3
 [call.gen]
 model = actor
 kind = generate

@@ -50,6 +50,10 @@ TEST(DynamicSamplingOptions, AreTakenFromTheConfiguration) {
   EXPECT_EQ(options->rule.accept.high, 0.9);
 }
 
+TEST(DynamicSamplingOptions, JudgeByAKeyOfRewardsAlone) {
+  expect_problem({"dynamic_sampling.rewards=packed_logprobs"}, "is no reward of answers");
+}
+
 TEST(DynamicSamplingOptions, AreNoneUnlessEnabled) {
   const Job job = prepare_job(ORRERY_SOURCE_DIR "/configs/grpo_tiny.cfg",
                               {"dynamic_sampling.high=0.9"}, 2, DataCheck::kLeaveOut);

@@ -24,7 +24,8 @@ json file(const std::string& name) { return json::parse(base::read_file(kFolder 
 
 std::string rendered(const std::string& text, const json& messages,
                      GenerationPrompt prompt = GenerationPrompt::kNone) {
-  return ChatTemplate({.origin = "t.jinja", .text = text, .special_tokens = {{"eos_token", "</s>"}}})
+  return ChatTemplate(
+             {.origin = "t.jinja", .text = text, .special_tokens = {{"eos_token", "</s>"}}})
       .render(messages.dump(), prompt);
 }
 
@@ -37,14 +38,15 @@ std::string refusal(const std::string& text, const json& messages) {
   return "none";
 }
 
-const json kTwo = json::array({{{"role", "system"}, {"content", " S "}},
-                               {{"role", "user"}, {"content", "Q"}}});
+const json kTwo =
+    json::array({{{"role", "system"}, {"content", " S "}}, {{"role", "user"}, {"content", "Q"}}});
 
 TEST(ChatTemplate, GivesTheTextOfTransformersOrRefuses) {
   // These put texts around messages and no more: they must be taken.
   const std::set<std::string> plain = {"blocks_eos", "chatml_tools", "inst_sys", "role_tags",
                                        "turns_no_system"};
-  const json conversations = file("conversations.json"), expected = file("expected.json")["expected"];
+  const json conversations = file("conversations.json"),
+             expected = file("expected.json")["expected"];
   int n_equal = 0;
   for (const auto& [folder, renderings] : expected.items()) {
     const ChatTemplate chat(*read_chat_template(kFolder + folder));
@@ -74,9 +76,8 @@ TEST(ChatTemplate, KnowsSpecialTokensAndNamedTemplatesOfADirectory) {
   const TemporaryFolder folder;
   EXPECT_FALSE(read_chat_template(folder.path()).has_value());
 
-  std::ofstream(folder / "tokenizer_config.json")
-      <<
-                   R"({"eos_token": {"content": "<e>"}, "chat_template": [
+  std::ofstream(folder / "tokenizer_config.json") <<
+      R"({"eos_token": {"content": "<e>"}, "chat_template": [
                        {"name": "rag", "template": "no"},
                        {"name": "default", "template": "{{ messages[0].content + eos_token }}"}]})";
   const auto named = read_chat_template(folder.path());
@@ -112,14 +113,17 @@ TEST(ChatTemplate, RefusesByNameWhatItLacksWhereItIsReached) {
   EXPECT_THAT(refusal("{{ strftime_now('%Y') }}", kTwo), HasSubstr("the function strftime_now()"));
   EXPECT_THAT(refusal("{% set n = namespace(a=1) %}", kTwo), HasSubstr("`=`"));
   EXPECT_THAT(refusal("{% include 'x' %}", kTwo), HasSubstr("the statement `include`"));
-  EXPECT_THAT(refusal("{{ raise_exception('no system role') }}", kTwo), HasSubstr("no system role"));
+  EXPECT_THAT(refusal("{{ raise_exception('no system role') }}", kTwo),
+              HasSubstr("no system role"));
   EXPECT_THAT(refusal("{{ messages[0].name + 'x' }}", kTwo), HasSubstr("that the message has not"));
-  EXPECT_EQ(refusal("{% if tools %}{{ tools | tojson }}{% include 'x' %}{% endif %}", kTwo), "none");
+  EXPECT_EQ(refusal("{% if tools %}{{ tools | tojson }}{% include 'x' %}{% endif %}", kTwo),
+            "none");
 }
 
 TEST(ChatTemplate, ThatIsBrokenIsNamedWithItsLine) {
-  for (const char* text : {"a\n{% if x %}b", "a\n{% endfor %}", "a\n{{ x", "\n{% for m in x %}{% endif %}",
-                           "a\n{% if x %}{% elif y %}{% else %}{% elif z %}{% endif %}"}) {
+  for (const char* text :
+       {"a\n{% if x %}b", "a\n{% endfor %}", "a\n{{ x", "\n{% for m in x %}{% endif %}",
+        "a\n{% if x %}{% elif y %}{% else %}{% elif z %}{% endif %}"}) {
     EXPECT_THAT(refusal(text, kTwo), HasSubstr("t.jinja: the chat template, line 2")) << text;
   }
 }

@@ -78,7 +78,8 @@ TEST_F(Conversations, OfKindPromptsEndWithWhatIsToBeAnswered) {
 }
 
 TEST_F(Conversations, BecomeTheTokensOfTheirText) {
-  std::ofstream(dataset_.path) << nlohmann::json{{"messages", nlohmann::json::parse(kTurns)}} << "\n";
+  std::ofstream(dataset_.path) << nlohmann::json{{"messages", nlohmann::json::parse(kTurns)}}
+                               << "\n";
   JsonlIndex index = JsonlIndex::build(dataset_, *tokenizer_);
   Record record;
   ASSERT_EQ(parse(kTurns, record), "");
@@ -98,18 +99,22 @@ TEST_F(Conversations, ThatCannotBeUsedAreNamed) {
   EXPECT_THAT(problem(R"([{"role": "user"}])"), HasSubstr("without content"));
   EXPECT_THAT(problem(R"([{"role": "user", "content": [1]}])"), HasSubstr("without content"));
   EXPECT_THAT(problem(R"([{"role": "user", "content": "Q"}])"), HasSubstr("role assistant"));
-  EXPECT_THAT(problem(R"([{"role": "user", "content": "Q"}, {"role": "assistant", "content": " "}])"),
-              HasSubstr("an empty answer"));
+  EXPECT_THAT(
+      problem(R"([{"role": "user", "content": "Q"}, {"role": "assistant", "content": " "}])"),
+      HasSubstr("an empty answer"));
   Record record;
   EXPECT_THAT(RecordParser(dataset_, *tokenizer_).parse(R"({"prompt": "Q"})", record),
               HasSubstr("field \"messages\" is missing"));
 }
 
 TEST_F(Conversations, AreRefusedWhereTheTemplateDoesNotLetAnAnswerBeToldFromItsPrompt) {
-  const char* const one = R"([{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}])";
+  const char* const one =
+      R"([{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}])";
   use_template("{% for m in messages %}{{ m.role + m.content }}{% endfor %}");
-  EXPECT_THAT(problem(one), HasSubstr("does not end an answer with the tokenizer's end token <|eos|>"));
-  use_template("{{ messages | length }}{% for m in messages %}{{ m.content + eos_token }}{% endfor %}");
+  EXPECT_THAT(problem(one),
+              HasSubstr("does not end an answer with the tokenizer's end token <|eos|>"));
+  use_template(
+      "{{ messages | length }}{% for m in messages %}{{ m.content + eos_token }}{% endfor %}");
   EXPECT_THAT(problem(one), HasSubstr("otherwise than without it"));
   use_template("{{ strftime_now('%Y') }}");
   EXPECT_THAT(problem(one), HasSubstr("the chat template: the function strftime_now()"));
