@@ -431,7 +431,13 @@ class Parts(Case):
         self.prepare(data, "--split", "test=0.2", "--config")
         written = (self.path / "out.cfg").read_text()
         self.assertIn("[dataset.train]\npath = out.h5\nkind = prompts\n\n[dataset.test]\npath = out.test.h5\n", written)
-        self.assertTrue(written.endswith("[evaluate]\ndataset = test\nmatch = math\n"), written)
+        self.assertIn("\n[evaluate]\ndataset = test\nmatch = math\n", written)
+
+    def test_rewards_of_final_answers_compare_as_the_evaluation_does(self):
+        data = self.lines({"question": "q", "answer": "so #### 4"}, {"question": "r", "answer": "so #### 5"})
+        self.assertIn("\n[call.reward]\nmatch = math\n", self.prepare(data))
+        self.assertNotIn("[call.reward]", self.prepare(data, "--kind", "completions", "--style", "gsm8k"))
+        self.assertNotIn("[call.reward]", self.prepare(self.lines({"prompt": "q", "answer": "4"})))
 
     def test_prompts_of_evaluation_sets_are_left_out(self):
         data = self.lines({"prompt": "What  is\n2+2?", "answer": "4"}, {"prompt": "other", "answer": "1"},
@@ -601,7 +607,8 @@ class Files(Case):
         records = {"prompts": [{"prompt": f"{i}+1=", "answer": i + 1} for i in range(100)],
                    "completions": [{"prompt": f"{i}+1=", "completion": str(i + 1)} for i in range(100)],
                    "preferences": [{"prompt": f"{i}+1=", "chosen": str(i + 1), "rejected": "x"} for i in range(100)]}
-        for kind, graph in (("prompts", "grpo"), ("completions", "sft"), ("preferences", "dpo")):
+        records["final answers"] = [{"question": f"{i}+1=", "answer": f"#### {i + 1}"} for i in range(100)]
+        for kind, graph in (("prompts", "grpo"), ("final answers", "grpo"), ("completions", "sft"), ("preferences", "dpo")):
             result = self.tool(self.lines(*records[kind]), self.out, "--split", "eval=0.2")
             self.assertEqual(result.returncode, 0, result.stderr)
             lines = result.stdout.split("== lines for the configuration\n")[1]

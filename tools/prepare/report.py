@@ -157,8 +157,9 @@ class Report:
         for i, part in enumerate(self.parts[1:], 1):
             blocks.append(self.section(part.name, i, path_of(part)))
         if len(self.parts) > 1:
-            # What is evaluated is not trained on.
             blocks.append(["[evaluate]", f"dataset = {self.parts[1].name}", *self.match()])
+        if self.match():
+            blocks.append(["# The reward by a rule, as graphs/grpo.cfg and graphs/ppo.cfg have it.", "[call.reward]", *self.match()])
         lines = "\n\n".join("\n".join(block) for block in blocks)
         for part in self.parts[2:]:
             lines += f"\n# dataset.{part.name} must not be trained on: leave its section out where evaluate.dataset is another"
