@@ -433,6 +433,12 @@ class Parts(Case):
         self.assertIn("[dataset.train]\npath = out.h5\nkind = prompts\n\n[dataset.test]\npath = out.test.h5\n", written)
         self.assertIn("\n[evaluate]\ndataset = test\nmatch = math\n", written)
 
+    def test_what_is_held_out_is_not_trained_on(self):
+        data = self.lines(*({"prompt": f"q{i}", "answer": "1"} for i in range(50)))
+        said = self.prepare(data, "--split", "eval=0.1", "--split", "test=0.05")
+        sections = {section.split("]")[0]: section for section in said.split("== lines for the configuration")[1].split("[dataset.")[1:]}
+        self.assertEqual({name: "\nuse = evaluate\n" in section for name, section in sections.items()}, {"train": False, "eval": True, "test": True})
+
     def test_rewards_of_final_answers_compare_as_the_evaluation_does(self):
         data = self.lines({"question": "q", "answer": "so #### 4"}, {"question": "r", "answer": "so #### 5"})
         self.assertIn("\n[call.reward]\nmatch = math\n", self.prepare(data))
@@ -609,7 +615,7 @@ class Files(Case):
                    "preferences": [{"prompt": f"{i}+1=", "chosen": str(i + 1), "rejected": "x"} for i in range(100)]}
         records["final answers"] = [{"question": f"{i}+1=", "answer": f"#### {i + 1}"} for i in range(100)]
         for kind, graph in (("prompts", "grpo"), ("final answers", "grpo"), ("completions", "sft"), ("preferences", "dpo")):
-            result = self.tool(self.lines(*records[kind]), self.out, "--split", "eval=0.2")
+            result = self.tool(self.lines(*records[kind]), self.out, "--split", "eval=0.1", "--split", "test=0.05")
             self.assertEqual(result.returncode, 0, result.stderr)
             lines = result.stdout.split("== lines for the configuration\n")[1]
             models = "".join(f"[model.{role}]\nvocab_size = 259\n" for role in ("actor", "ref") if role == "actor" or graph != "sft")

@@ -155,15 +155,12 @@ class Report:
         """The lines; `path_of` says how the path of a file stands in them."""
         blocks = [self.section("train", 0, path_of(self.parts[0]))]
         for i, part in enumerate(self.parts[1:], 1):
-            blocks.append(self.section(part.name, i, path_of(part)))
+            blocks.append([*self.section(part.name, i, path_of(part)), "use = evaluate"])  # what is held out is not trained on
         if len(self.parts) > 1:
             blocks.append(["[evaluate]", f"dataset = {self.parts[1].name}", *self.match()])
         if self.match():
             blocks.append(["# The reward by a rule, as graphs/grpo.cfg and graphs/ppo.cfg have it.", "[call.reward]", *self.match()])
-        lines = "\n\n".join("\n".join(block) for block in blocks)
-        for part in self.parts[2:]:
-            lines += f"\n# dataset.{part.name} must not be trained on: leave its section out where evaluate.dataset is another"
-        return lines
+        return "\n\n".join("\n".join(block) for block in blocks)
 
     def match(self):
         """The final answer alone is in the file where the models write solutions out."""
