@@ -327,7 +327,7 @@ class Sources(Case):
         for text, problem in (('[{"prompt": "a"}, {"prompt": "b"', ":1: the array does not end"), ('[{"prompt": "a"}] x', "behind the array's end"),
                               ('[{"prompt": "a"}, 3]', ":1: expected an object"), ('[{"prompt": "a"},,{"prompt": "b"}]', "an element is missing"),
                               ('[{"prompt": "a"}][{"prompt": "b"}]', "behind the array's end"), ('[{"prompt": "a}]', "a text that does not end"),
-                              ('[\n{"prompt": "a"},\n{"prompt": b}\n]', ":3: no JSON"), ("[]", "no column")):
+                              ('[\n{"prompt": "a"},\n{"prompt": b}\n]', ":3: no JSON"), ("[]", "has no record")):
             path.write_text(text)
             self.refused(path, problem)
         for text in ('{\n "prompt": "a"\n}\n', '{"data": [\n {"prompt": "a"}\n]}\n'):
@@ -370,6 +370,19 @@ class Sources(Case):
             self.prepare(data, "--on-bad-record", "skip")
             self.assertEqual([record["line"] for record in self.records], [1, 3], line)
             self.out.write_text("an earlier file")
+
+    def test_columns_that_begin_late_are_columns(self):
+        early = [{"prompt": f"{i}"} for i in range(150)]
+        self.prepare(self.lines(*early, {"prompt": "x", "system": "late"}))
+        self.assertEqual(self.records[-1]["prompt"], "<|im_start|>system\nlate<|im_end|>\n" + USER % "x" + ASSISTANT)
+        self.prepare(self.lines(*early, {"prompt": "x", "own": "late"}), "--system-field", "own")
+        self.assertIn("late", self.records[-1]["prompt"])
+        self.refused(self.lines(*early, {"prompt": "x", "id": 7}, {"prompt": "y", "id": 7}), ':152: id "7" was already used in line 151')
+        self.refused(self.lines(*early, {"prompt": "x", "answer": "7"}), ':1: column "answer" is missing', "150 of 151 records")
+
+    def test_a_file_without_a_usable_record_says_what_is_wrong_with_the_first(self):
+        data = self.lines(b"prompt: a", b"prompt: b", name="data.json")
+        self.refused(data, f"{data}:1: no JSON", "no record of the file can be used")
 
     def test_many_bad_records_are_counted_by_reason(self):
         said = self.refused(self.lines({"prompt": "a", "answer": "1"}, *({"prompt": f"{i}", "answer": ""} for i in range(50))),

@@ -1,7 +1,6 @@
 """Which prompts are the same: what an evaluation asks must not be trained on."""
 import argparse
 import hashlib
-import itertools
 
 from .problem import BadRecord, Problem, tokens
 from .readers import open_source
@@ -44,16 +43,13 @@ class EvaluationPrompts:
 
     def add_texts(self, path, args):
         source = open_source(path)
-        rows = iter(source)
-        ahead = list(itertools.islice(rows, 100))
-        usable = [row for row in ahead if row.values is not None]
         # Its columns need not be those of the training data.
         free = argparse.Namespace(**{f"{part}_field": None for part in PARTS}, system=None, style="auto", kind="auto")
         try:
-            layout = Layout(source, usable, args)
+            layout = Layout(source, args)
         except Problem:
-            layout = Layout(source, usable, free)
-        for row in itertools.chain(ahead, rows):
+            layout = Layout(source, free)
+        for row in source:
             try:
                 if row.values is None:
                     raise BadRecord(row.problem)

@@ -3,7 +3,6 @@ import argparse
 import contextlib
 import datetime
 import hashlib
-import itertools
 import json
 import os
 import pathlib
@@ -17,8 +16,6 @@ from .readers import Arrow, open_source
 from .rendering import ChatTexts, PlainTexts
 from .report import Report
 from .styles import KINDS, PARTS, STYLES, Layout
-
-SAMPLES = 100  # records that a style is recognised by
 
 
 def warn(text):
@@ -195,11 +192,7 @@ class Preparation:
     def __init__(self, args, source, maker, vocabulary, parts, shares, evaluation, report):
         self.args, self.source, self.maker, self.vocabulary = args, source, maker, vocabulary
         self.parts, self.shares, self.evaluation, self.report = parts, shares, evaluation, report
-        rows = iter(source)
-        ahead = list(itertools.islice(rows, SAMPLES))
-        self.rows = itertools.chain(ahead, rows)
-        usable = [row for row in ahead if row.values is not None]
-        self.layout = Layout(source, usable, args)
+        self.layout = Layout(source, args)
         args.kind = self.layout.kind
         self.ids, self.records = Ids(), set()
 
@@ -239,7 +232,7 @@ class Preparation:
 
     def run(self, progress):
         block, size = [], 0
-        for row in self.rows:
+        for row in self.source:
             try:
                 if (found := self.texts(row)) is not None:
                     block.append((row.number, *found))

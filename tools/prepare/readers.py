@@ -81,6 +81,23 @@ class Source:
     def where(self, number):
         return f"{self.path}:{number}"
 
+    def overview(self, n_samples):
+        """(names of the columns, values of the first usable records). JSON says its columns nowhere, and a column
+        may begin anywhere: such a file is read to its end."""
+        columns, samples, first_problem = dict.fromkeys(self.columns or []), [], None
+        for row in self:
+            if row.values is None:
+                first_problem = first_problem or f"{self.where(row.number)}: {row.problem}"
+                continue
+            columns.update(dict.fromkeys(row.values))
+            if len(samples) < n_samples:
+                samples.append(row.values)
+            elif self.columns:
+                break
+        if not samples:
+            raise Problem(f"{first_problem}; no record of the file can be used" if first_problem else f"{self.path} has no record")
+        return list(columns), samples
+
 
 class JsonLines(Source):
     def __iter__(self):

@@ -7,6 +7,7 @@ from .readers import Arrow
 
 STYLES = ("auto", "plain", "gsm8k", "math", "preferences")
 KINDS = {"prompts": ("prompt",), "completions": ("prompt", "completion"), "preferences": ("prompt", "chosen", "rejected")}
+SAMPLES = 100  # records that a style is recognised by
 PARTS = ("prompt", "answer", "completion", "chosen", "rejected", "system", "tools", "id")
 
 # Where a part is looked for when its column is not named.
@@ -96,10 +97,9 @@ class Item:
 class Layout:
     """Which column is what, for the records of one source."""
 
-    def __init__(self, source, samples, args):
+    def __init__(self, source, args):
         self.source, self.system = source, args.system
-        self.columns = list(source.columns or dict.fromkeys(name for row in samples for name in row.values))
-        self.samples = [row.values for row in samples]
+        self.columns, self.samples = source.overview(SAMPLES)
         self.names = {part: getattr(args, f"{part}_field") for part in PARTS}
         for part, name in self.names.items():
             if name and name not in self.columns:
