@@ -215,6 +215,16 @@ class Styles(Case):
         self.refused(self.lines({"question": "a", "answer": "no mark"}), ':1: column "answer" has no "####"', options=("--style", "gsm8k"))
         self.refused(self.lines({"question": "a", "answer": "x ####"}), 'no answer behind "####"', options=("--style", "gsm8k"))
 
+    def test_one_odd_record_does_not_change_what_the_others_are(self):
+        good = [{"question": f"q{i}", "answer": f"so #### {i}"} for i in range(39)]
+        self.refused(self.lines({"question": "odd", "answer": "so 7"}, *good), ':1: column "answer" has no "####"', "1 of 40 records")
+        good = [{"messages": [{"role": "user", "content": f"q{i}"}, {"role": "assistant", "content": "a"}]} for i in range(39)]
+        self.refused(self.lines(*good, {"messages": good[0]["messages"][:1]}), ":40: ", "expected messages that end with the assistant's", "1 of 40 records")
+
+    def test_records_of_two_styles_are_no_style(self):
+        data = self.lines({"question": "a", "answer": "so #### 1"}, {"question": "b", "answer": "so 2"})
+        self.refused(data, '50% of the first records have "####" in the column "answer"', "--style gsm8k or --style plain")
+
     def test_math(self):
         data = self.lines({"problem": "p", "solution": "so $\\boxed{1}$, no, \\boxed{\\frac{1}{2}}.", "level": "Level 5"},
                           {"problem": "q", "solution": "$\\boxed 3$", "level": "Level 1"})

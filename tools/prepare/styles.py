@@ -8,6 +8,7 @@ from .readers import Arrow
 STYLES = ("auto", "plain", "gsm8k", "math", "preferences")
 KINDS = {"prompts": ("prompt",), "completions": ("prompt", "completion"), "preferences": ("prompt", "chosen", "rejected")}
 SAMPLES = 100  # records that a style is recognised by
+MINORITY = 0.25  # share of them that may be otherwise
 PARTS = ("prompt", "answer", "completion", "chosen", "rejected", "system", "tools", "id")
 
 # Where a part is looked for when its column is not named.
@@ -77,6 +78,14 @@ def looks_like_messages(value):
     return isinstance(value, (list, dict)) or (isinstance(value, str) and re.match(r'\[\s*\{\s*"(role|content|from)"\s*:', value) is not None)
 
 
+def ends_with_answer(value):
+    """Whether these are messages, the last one the assistant's."""
+    try:
+        return looks_like_messages(value) and message_list(value, "")[-1]["role"] == "assistant"
+    except BadRecord:
+        return False
+
+
 def turns(text):
     """Messages of a text of "\\n\\nHuman: ... \\n\\nAssistant: ..."; None if it is none."""
     if not text.lstrip("\n").startswith("Human:"):
@@ -114,17 +123,21 @@ class Layout:
     def has(self, *names):
         return all(name in self.columns for name in names)
 
-    def all_texts(self, name, part):
-        texts = [values.get(name) for values in self.samples if values.get(name) not in (None, "")]
-        return bool(texts) and all(isinstance(text, str) and part in text for text in texts)
+    def share(self, name, is_so):
+        """Of the samples that have the column: a bad record among them decides nothing, it is refused by name later."""
+        found = [is_so(values[name]) for values in self.samples if values.get(name) not in (None, "")]
+        return sum(found) / len(found) if found else 0
 
     def recognised(self):
         if self.has("chosen", "rejected"):
             return "preferences"
-        if self.has("question", "answer") and self.all_texts("answer", "####"):
-            return "gsm8k"
-        if self.has("problem", "solution") and self.all_texts("solution", "\\boxed"):
-            return "math"
+        for style, prompt, solution, mark in (("gsm8k", "question", "answer", "####"), ("math", "problem", "solution", "\\boxed")):
+            share = self.share(solution, lambda text: isinstance(text, str) and mark in text) if self.has(prompt, solution) else 0
+            if share >= 1 - MINORITY:
+                return style
+            if share > MINORITY:
+                raise Problem(f'{self.source.path}: {share:.0%} of the first records have "{mark}" in the column "{solution}": say what they '
+                              f"are with --style {style} or --style plain")
         return "plain"
 
     def settle(self):
@@ -152,16 +165,8 @@ class Layout:
             return "preferences" if self.style == "preferences" else "prompts"
         if self.names["completion"]:
             return "completions"
-        if self.names["answer"] is None:
-            lists = [values.get(self.names["prompt"]) for values in self.samples]
-            lists = [value for value in lists if looks_like_messages(value)]
-            if lists:
-                try:
-                    ends = {message_list(value, "")[-1]["role"] for value in lists}
-                except BadRecord:
-                    ends = set()
-                if ends == {"assistant"}:
-                    return "completions"
+        if self.names["answer"] is None and self.share(self.names["prompt"], ends_with_answer) > 0.5:
+            return "completions"
         return "prompts"
 
     def check(self):
