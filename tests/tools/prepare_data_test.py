@@ -558,6 +558,28 @@ class ArrowSources(Case):
         self.assertEqual([record["answer"] for record in self.records], ["0.1", "2.0", "3.5", "4.0", "5.0"])
         self.assertEqual([record["fields"] for record in self.records[1:3]], ['{"level":2}', ""])
 
+    def test_a_directory_of_parquet_has_the_parts_that_its_names_say(self):
+        hub = self.path / "hub/main"
+        hub.mkdir(parents=True)
+        for name, n in (("train-00000-of-00002", 2), ("train-00001-of-00002", 1), ("test-00000-of-00001", 1)):
+            self.parquet(self.table(prompt=[f"{name} {i}" for i in range(n)]), f"hub/main/{name}.parquet")
+        self.refused(hub, f"{hub} has the parts test, train: choose one with --part")
+        self.refused(hub, 'none that is called "dev"', options=("--part", "dev"))
+        self.refused(hub.parent, "name one of its folders that have some: main")
+        self.refused(self.lines({"prompt": "a"}), "has the parts test, train: name the folder or the file of one", options=("--against", hub))
+        said = self.prepare(hub, "--part", "train")
+        self.assertEqual(len(self.records), 3)
+        self.assertIn("files that were read: train-00000-of-00002.parquet, train-00001-of-00002.parquet\n", said)
+
+    def test_shards_without_a_part_in_their_names_are_one_table(self):
+        shards = self.path / "shards"
+        shards.mkdir()
+        for i in range(2):
+            self.parquet(self.table(prompt=[f"a{i}"]), f"shards/part-{i:05}-ab.snappy.parquet")
+        self.prepare(shards)
+        self.assertEqual(len(self.records), 2)
+        self.refused(shards, "has no parts", options=("--part", "train"))
+
     def test_what_parquet_cannot_be(self):
         import pyarrow
         path = self.parquet(self.table(prompt=[{"text": "a"}], answer=["1"]))

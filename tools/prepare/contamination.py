@@ -42,7 +42,7 @@ class EvaluationPrompts:
                 self.add_texts(path, args)
 
     def add_texts(self, path, args):
-        source = open_source(path)
+        source = open_source(path, advice="name the folder or the file of one of them")
         # Its columns need not be those of the training data.
         free = argparse.Namespace(**{f"{part}_field": None for part in PARTS}, system=None, style="auto", kind="auto")
         try:

@@ -332,7 +332,7 @@ def parser_of(description):
                              "the other, each with its name in OUT's")
     for part in PARTS:
         parser.add_argument(f"--{part}-field", metavar="NAME", help=f"column of the {part}")
-    parser.add_argument("--part", metavar="NAME", help="of a saved data set that has several, such as train")
+    parser.add_argument("--part", metavar="NAME", help="of a directory that has several, such as train")
     parser.add_argument("--system", metavar="TEXT", help="system message of records that have none")
     parser.add_argument("--tools", type=path, metavar="FILE", help="JSON list of tools for records that have none")
     parser.add_argument("--template", type=path, metavar="FILE", help="another chat template (Jinja)")

@@ -4,6 +4,7 @@ import random
 import re
 
 from .problem import Problem, tokens
+from .readers import Arrow
 from .styles import KINDS
 
 DEFAULT_MAX_PROMPT, DEFAULT_MAX_TOKENS = 1024, 2048  # of a [dataset.X] section
@@ -107,6 +108,8 @@ class Report:
 
     def print_all(self):
         print(f"{self.source.path}: {self.layout.described()}")
+        if isinstance(self.source, Arrow):
+            print(f"files that were read: {', '.join(file.name for file in self.source.files)}")
         print(self.about)
         for part, n in zip(self.parts, self.counts):
             print(f"{part.path}: {n:,} {self.args.kind} of {self.n_read():,} records")
