@@ -250,6 +250,14 @@ class Styles(Case):
                                 ({"prompt": "q", "chosen": [user], "rejected": [bad]}, "does not end")):
             self.refused(self.lines(record), ":1: ", problem, options=("--style", "preferences"))
 
+    def test_bad_answers_are_not_learned(self):
+        data = self.lines(*({"prompt": "q", "completion": f"{i}", "label": i % 2 == 0} for i in range(4)))
+        self.refused(data, 'the column "label" (true, false) says which answers are good', "kind = labelled")
+        table = self.path / "data.csv"
+        table.write_text("prompt,completion,label\nq,a,True\nq,b,False\n")
+        self.refused(table, "kind = labelled")
+        self.prepare(self.lines({"prompt": "q", "completion": "a", "label": "algebra"}))
+
     def test_messages(self):
         turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}]
         end = [{"role": "assistant", "content": " d\n"}]

@@ -84,21 +84,22 @@ class Source:
         return f"{self.path}:{number}"
 
     def overview(self, n_samples):
-        """(names of the columns, values of the first usable records). JSON says its columns nowhere, and a column
-        may begin anywhere: such a file is read to its end."""
-        columns, samples, first_problem = dict.fromkeys(self.columns or []), [], None
+        """(columns, values of the first usable records); of each column whether a record has true or false in it.
+        JSON says its columns nowhere, and one may begin anywhere: such a file is read to its end."""
+        columns, samples, first_problem = dict.fromkeys(self.columns or [], False), [], None
         for row in self:
             if row.values is None:
                 first_problem = first_problem or f"{self.where(row.number)}: {row.problem}"
                 continue
-            columns.update(dict.fromkeys(row.values))
+            for name, value in row.values.items():
+                columns[name] = columns.get(name, False) or isinstance(value, bool) or value in ("True", "False")  # CSV has texts
             if len(samples) < n_samples:
                 samples.append(row.values)
             elif self.columns:
                 break
         if not samples:
             raise Problem(f"{first_problem}; no record of the file can be used" if first_problem else f"{self.path} has no record")
-        return list(columns), samples
+        return columns, samples
 
 
 class JsonLines(Source):

@@ -177,6 +177,10 @@ class Layout:
         if self.kind != "preferences" and self.style == "preferences":
             raise Problem(f"{self.source.path}: records with a better and a worse answer are --kind preferences; as {self.kind} they "
                           "need --style plain")
+        if self.kind == "completions" and self.columns.get("label"):
+            raise Problem(f'{self.source.path}: the column "label" (true, false) says which answers are good, and completions would learn '
+                          "the bad ones too: a data set of kind = labelled takes prompt, completion and label as JSON lines (docs/data.md); "
+                          "to learn the good ones alone, leave out the others and the column")
         if self.kind != "prompts" and self.style == "plain":
             names["answer"] = None  # nothing compares with it
         if self.kind != "completions" and self.style == "plain":
