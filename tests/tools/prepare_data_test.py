@@ -61,6 +61,10 @@ class Vocabulary:
         self.tokenizer, self.eos, self.bos, self.pad = self.Library(), [256], 256, 256
         self.bytes = [bytes([i]) for i in range(256)] + [mark.encode() for mark in MARKS]
         self.special = [0] * 256 + [1] * len(MARKS)
+        self.n_apart = 0
+
+    def encode_answers(self, prompts, answers):
+        return self.encode(answers)
 
     def encode(self, texts):
         result = []
@@ -659,6 +663,31 @@ class Files(Case):
         again = self.tool(self.lines({"prompt": "caf\u00e9 2+2=", "answer": 4}, {"prompt": "c", "answer": 5}), self.path / "new.h5", "--against", self.out)
         self.assertIn("left out: 1 found in out.h5: line 1", again.stdout, again.stderr)
         self.assertEqual(len(self.column("prompt", self.path / "new.h5")), 1)
+
+    def metaspace(self):
+        """A tokenizer that begins a text alone with a mark, and spaces are that mark."""
+        from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+        tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+        tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.Metaspace(prepend_scheme="first"), decoders.Metaspace(prepend_scheme="first")
+        tokenizer.train_from_iterator(["four and four are eight\n"] * 20 + ["user assistant"], trainers.BpeTrainer(
+            special_tokens=["<unk>", *MARKS], show_progress=False, min_frequency=2))
+        tokenizer.save(str(self.model / "tokenizer.json"))
+        return tokenizer
+
+    def test_answers_are_tokenised_as_they_stand_behind_their_prompts(self):
+        tokenizer = self.metaspace()
+        result = self.tool(self.lines({"prompt": "four and", "completion": "eight four"}), self.out)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        whole = tokenizer.encode(USER % "four and" + ASSISTANT + "eight four").ids
+        self.assertEqual(self.column("prompt")[0] + self.column("completion")[0], whole)
+        self.assertNotEqual(self.column("completion")[0], tokenizer.encode("eight four").ids)
+
+    def test_an_answer_that_would_share_a_token_with_its_prompt_is_tokenised_apart(self):
+        tokenizer = self.metaspace()
+        result = self.tool(self.lines({"prompt": "four ", "completion": "eight"}), self.out, "--no-template")
+        self.assertIn("1 answers would share a token", result.stdout, result.stderr)
+        self.assertEqual(self.column("prompt")[0], tokenizer.encode("four ").ids)
+        self.assertEqual("".join(map(tokenizer.id_to_token, self.column("completion")[0])), "eight")
 
     def test_the_program_takes_file_and_lines(self):
         if ORRERY is None:

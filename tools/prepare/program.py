@@ -35,6 +35,10 @@ class Encoded:
 
     encode_prompts = encode
 
+    @staticmethod
+    def encode_answers(prompts, entries):
+        return entries
+
 
 class SourceName:
     """A source as tokens.Output names it and sizes its chunks by."""
@@ -252,8 +256,9 @@ class Preparation:
         if self.report.n_kept == 0:
             tokens.check_table(self.vocabulary, [texts["prompt"] for _, texts, _ in block[:100]], warn)
         wanted = KINDS[self.args.kind]
-        encoded = {name: (self.encode_prompts if name == "prompt" else self.vocabulary.encode)([texts[name] for _, texts, _ in block])
-                   for name in wanted}
+        columns = {name: [texts[name] for _, texts, _ in block] for name in wanted}
+        encoded = {name: self.encode_prompts(column) if name == "prompt" else self.vocabulary.encode_answers(columns["prompt"], column)
+                   for name, column in columns.items()}
         by_part = [[] for _ in self.parts]
         for i, (number, texts, part) in enumerate(block):
             ids = {name: list(encoded[name][i]) for name in wanted}
@@ -305,6 +310,7 @@ def convert(args):
         for part in parts:
             part.open(named, vocabulary, h5py, numpy)
         preparation.run(progress)
+        report.n_apart = vocabulary.n_apart
         report.check()
         for part in parts:
             part.finish()

@@ -44,7 +44,7 @@ class Report:
         self.lengths = collections.defaultdict(Lengths)
         self.longest = [collections.Counter() for _ in parts]
         self.examples, self.random = [], random.Random(args.seed)
-        self.n_answers = self.n_integers = 0
+        self.n_answers = self.n_integers = self.n_apart = 0
 
     @property
     def n_kept(self):
@@ -121,6 +121,8 @@ class Report:
         for name in KINDS[self.args.kind]:
             mean, most, longest = self.lengths[name].summary()
             print(f"{name:12}{mean:10,.1f}{most:10,}{longest:10,}")
+        if self.n_apart:
+            print(tokens.apart_line(self.n_apart))
         if self.args.kind == "prompts":
             self.print_answers()
         self.print_examples()
