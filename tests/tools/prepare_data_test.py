@@ -446,6 +446,15 @@ class Parts(Case):
         self.prepare(self.lines(*({"prompt": f"question {i}", "completion": "c"} for i in range(299, -1, -1))), "--split", "eval=0.2", "--split", "test=0.1")
         self.assertEqual({record["prompt"] for record in self.records}, parts["out.h5"])
 
+    def test_records_that_differ_in_a_letter_or_in_what_stands_around_are_no_duplicates(self):
+        call = lambda name: {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": name}}]}
+        prompts = ["a", "A", [{"role": "system", "content": "s"}, {"role": "user", "content": "a"}],
+                   *([{"role": "user", "content": "a"}, call(name), {"role": "tool", "content": "1"}] for name in ("f", "g"))]
+        (self.path / "t.jinja").write_text("{% for m in messages %}{{ m.role }}:{{ m.content }}{{ m.tool_calls | tojson if m.tool_calls }};{% endfor %}")
+        said = self.prepare(self.lines(*({"prompt": prompt, "id": i} for i, prompt in enumerate(prompts + prompts[:1]))), "--dedup", "--template", self.path / "t.jinja")
+        self.assertEqual([record["line"] for record in self.records], [1, 2, 3, 4, 5])
+        self.assertIn("left out: 1 the same as a record before: line 6", said)
+
     def test_several_kinds_are_made_of_the_same_records_with_the_same_split(self):
         data = self.lines(*({"question": f"q{i}", "answer": f"{i}=<<{i}>> #### {i}"} for i in range(100)))
         said = self.prepare(data, "--kind", "completions,prompts", "--split", "test=0.2")

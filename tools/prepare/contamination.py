@@ -24,9 +24,9 @@ def conversation_key(messages):
     return hashed(" ".join("\n".join(asked).casefold().split()).encode("utf-8", "surrogatepass"))
 
 
-def record_key(key, item):
-    rest = [item.answer, *(repr(sorted(reply.items())) for reply in item.replies.values())]
-    return hashed("\0".join([str(key), *rest]).encode("utf-8", "surrogatepass"))
+def texts_key(texts):
+    """A hash of what is learned from or compared with, to the letter."""
+    return hashed("\0".join(texts.values()).encode("utf-8", "surrogatepass"))
 
 
 class EvaluationPrompts:

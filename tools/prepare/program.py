@@ -10,7 +10,7 @@ import re
 import sys
 
 from .chat import ChatTemplate, warn_of_old_jinja
-from .contamination import EvaluationPrompts, conversation_key, record_key
+from .contamination import EvaluationPrompts, conversation_key, texts_key
 from .problem import BadRecord, Problem, tokens
 from .readers import Arrow, open_source
 from .rendering import ChatTexts, PlainTexts
@@ -216,17 +216,16 @@ class Preparation:
         if key in self.evaluation.texts:
             self.report.leave_out("found in " + self.evaluation.names, row.number)
             return None
-        if not self.args.dedup:
-            again = False
-        else:
-            again = (whole := record_key(key, item)) in self.records
-            self.records.add(whole)
-        if again:
-            self.report.leave_out("the same as a record before", row.number)
-            return None
         texts = self.maker.texts(item)
         if self.args.kind == "prompts":
-            texts.update(answer=item.answer, fields=item.fields)
+            texts["answer"] = item.answer
+        if self.args.dedup:
+            if (whole := texts_key(texts)) in self.records:
+                self.report.leave_out("the same as a record before", row.number)
+                return None
+            self.records.add(whole)
+        if self.args.kind == "prompts":
+            texts["fields"] = item.fields
         for text in texts.values():
             try:
                 text.encode()
