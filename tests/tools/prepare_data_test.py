@@ -465,6 +465,11 @@ class Parts(Case):
             self.assertEqual([record["prompt"] for record in of[f"completions{part}"]], [record["prompt"] for record in of[f"prompts{part}"]])
         self.assertEqual(of["prompts"][0]["answer"], of["completions"][0]["completion"].split()[-1])
 
+    def test_of_several_kinds_all_are_written_or_none(self):
+        data = self.lines({"question": "q", "answer": "1 #### 1"}, {"question": "r", "answer": "1 ####"})
+        self.refused(data, "nothing was written", options=("--kind", "completions,prompts", "--style", "gsm8k"))
+        self.assertEqual(list(self.path.glob("out*")), [])
+
     def test_kinds_are_named_once_each(self):
         for kinds in ("prompts,prompts", "auto,prompts", "promts"):
             with contextlib.redirect_stderr(io.StringIO()), self.assertRaises(SystemExit):

@@ -286,7 +286,9 @@ class Preparation:
         return None
 
 
-def convert(args):
+def prepare(args, stack):
+    """One file and its parts, whole but under other names; `stack` removes what nobody gives its name to. Returns
+    what does that, and the report."""
     if not args.out.parent.is_dir():
         raise Problem(f"{args.out.parent}: there is no such folder")
     if args.out.is_dir() or (args.out.exists() and args.data.exists() and args.out.samefile(args.data)):
@@ -305,24 +307,26 @@ def convert(args):
     report.layout = preparation.layout
     named = argparse.Namespace(kind=args.kind, data=SourceName(source), tokenizer=args.model)
     progress = Progress(source.size, args.quiet)
-    try:
-        for part in parts:
-            part.open(named, vocabulary, h5py, numpy)
-        preparation.run(progress)
-        report.n_apart = vocabulary.n_apart
-        report.check()
-        for part in parts:
-            part.finish()
-        for part in parts:
-            part.partial.replace(part.path)
-        if args.config:
-            name = args.out.stem if args.out.suffix in (".h5", ".hdf5") else args.out.name
-            report.write_configuration(args.out.with_name(name + ".cfg"))
-    finally:
-        for part in parts:
-            part.discard()
+    for part in parts:
+        stack.callback(part.discard)
+        part.open(named, vocabulary, h5py, numpy)
+    preparation.run(progress)
+    report.n_apart = vocabulary.n_apart
+    report.check()
+    for part in parts:
+        part.finish()
     progress.show(progress.size, report.n_kept, end="\n")
-    report.print_all()
+    return parts, report
+
+
+def convert(every):
+    """Makes the files of all kinds, or none."""
+    with contextlib.ExitStack() as stack:
+        made = [prepare(args, stack) for args in every]
+        for part in (part for parts, _ in made for part in parts):
+            part.partial.replace(part.path)
+    for _, report in made:
+        report.finish()
 
 
 def parser_of(description):
@@ -387,8 +391,7 @@ def of_each_kind(args):
 def main(description, arguments=None):
     args = parser_of(description).parse_args(arguments)
     try:
-        for one in of_each_kind(args):
-            convert(one)
+        convert(of_each_kind(args))
     except (Problem, OSError) as problem:
         warn(str(problem))
         return 2

@@ -106,6 +106,12 @@ class Report:
         return [f"left out: {n:,} {why}: {self.source.unit} " + ", ".join(map(str, first)) + (", ..." if n > len(first) else "")
                 for why, (n, first) in self.left_out.items()]
 
+    def finish(self):
+        out = self.args.out
+        if self.args.config:
+            self.write_configuration(out.with_name((out.stem if out.suffix in (".h5", ".hdf5") else out.name) + ".cfg"))
+        self.print_all()
+
     def print_all(self):
         print(f"{self.source.path}: {self.layout.described()}")
         if isinstance(self.source, Arrow):
