@@ -276,6 +276,29 @@ class Styles(Case):
                                   (turns + end, "the last message is the assistant's")):
             self.refused(self.lines({"messages": messages}), ":1: ", problem, options=("--kind", "prompts"))
 
+    def test_answers_of_other_names_are_no_prompts(self):
+        asked, said = {"from": "human", "value": "a"}, {"from": "chatgpt", "value": "b"}
+        self.assertIn("kind completions", self.prepare(self.lines({"conversations": [asked, said]})))
+        data = self.lines({"messages": [{"role": "user", "content": "a"}, {"role": "model", "content": "b"}]})
+        self.refused(data, ':1: column "messages": message 2 has the role "model", and there are system', "rename it")
+
+    def test_lists_that_python_printed_are_no_prompts(self):
+        data = self.path / "data.csv"
+        data.write_text("messages\n\"[{'role': 'user', 'content': 'a'}]\"\n")
+        self.refused(data, ':2: column "messages" has messages as Python prints them', "--as-text")
+
+    def test_a_text_may_look_like_messages(self):
+        text = '[{"role": "user", "content": "what is this?"}]'
+        self.prepare(self.lines({"prompt": text, "answer": "JSON"}), "--as-text")
+        self.assertEqual(self.records[0]["prompt"], USER % text + ASSISTANT)
+
+    def test_messages_with_the_answer_are_used_before_their_beginning_alone(self):
+        messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+        self.prepare(self.lines({"prompt": "a", "messages": messages}))
+        self.assertEqual(self.records[0], {"line": 1, "prompt": USER % "a" + ASSISTANT, "completion": "b"})
+        self.prepare(self.lines({"prompt": "a", "messages": messages}), "--kind", "prompts")
+        self.assertEqual(self.records[0]["prompt"], USER % "a" + ASSISTANT)
+
     def test_numbers_stand_as_they_were_written(self):
         self.prepare(self.lines(*(b'{"prompt": "p%d", "answer": %s, "level": %s}' % (i, n, n)
                                   for i, n in enumerate([b"1.50", b"-0", b"1E3", b"12345678901234567890123", b"72"]))))

@@ -44,7 +44,8 @@ class EvaluationPrompts:
     def add_texts(self, path, args):
         source = open_source(path, advice="name the folder or the file of one of them")
         # Its columns need not be those of the training data.
-        free = argparse.Namespace(**{f"{part}_field": None for part in PARTS}, system=None, style="auto", kind="auto")
+        free = argparse.Namespace(**{f"{part}_field": None for part in PARTS}, system=None, style="auto", kind="auto",
+                                  as_text=args.as_text)
         try:
             layout = Layout(source, args)
         except Problem:

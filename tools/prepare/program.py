@@ -342,6 +342,7 @@ def parser_of(description):
     for part in PARTS:
         parser.add_argument(f"--{part}-field", metavar="NAME", help=f"column of the {part}")
     parser.add_argument("--part", metavar="NAME", help="of a directory that has several, such as train")
+    parser.add_argument("--as-text", action="store_true", help="texts are texts, also those that look like a list of messages")
     parser.add_argument("--system", metavar="TEXT", help="system message of records that have none")
     parser.add_argument("--tools", type=path, metavar="FILE", help="JSON list of tools for records that have none")
     parser.add_argument("--template", type=path, metavar="FILE", help="another chat template (Jinja)")

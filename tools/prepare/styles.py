@@ -12,8 +12,11 @@ MINORITY = 0.25  # share of them that may be otherwise
 PARTS = ("prompt", "answer", "completion", "chosen", "rejected", "system", "tools", "id")
 
 # Where a part is looked for when its column is not named.
-PROMPT_COLUMNS = ("prompt", "messages", "conversations", "conversation", "question", "problem")
-OTHER_ROLES = {"human": "user", "gpt": "assistant", "system": "system", "tool": "tool", "function_call": "assistant"}
+MESSAGE_COLUMNS = ("messages", "conversations", "conversation")
+PROMPT_COLUMNS = ("prompt", *MESSAGE_COLUMNS, "question", "problem")
+ROLES = ("system", "developer", "user", "assistant", "tool", "function", "ipython", "environment", "observation", "context", "document")
+OTHER_ROLES = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "model": "assistant", "function_call": "assistant"}  # of `from`
+WRITTEN_BY_PYTHON = re.compile(r"\[\s*\{\s*'(role|content|from|value)'\s*:")
 
 
 def written(value, column):
@@ -58,32 +61,30 @@ def message_list(value, column):
         try:
             value = json.loads(value)
         except (ValueError, RecursionError):
-            raise BadRecord(f'column "{column}" must be a list of messages')
+            raise BadRecord(f'column "{column}" must be a list of messages; it begins like one (--as-text: it is a text)')
     if not isinstance(value, list) or not all(isinstance(message, dict) for message in value):
         raise BadRecord(f'column "{column}" must be a text or a list of messages {{role, content}}, got {shown(value)}')
     if not value:
         raise BadRecord(f'column "{column}" has no messages')
     result = []
     for i, message in enumerate(value):
-        if "role" not in message and "from" in message:  # another form of the same
+        if "role" not in message and isinstance(message.get("from"), str):  # another form of the same
             role = OTHER_ROLES.get(message["from"], message["from"])
             message = {"role": role, "content": message.get("value")}
         if not isinstance(message.get("role"), str) or not message["role"]:
             raise BadRecord(f'column "{column}": message {i + 1} has no role')
+        if message["role"] not in ROLES:
+            raise BadRecord(f'column "{column}": message {i + 1} has the role "{message["role"]}", and there are {", ".join(ROLES)}: '
+                            "rename it (what the model says is the assistant's)")
         result.append(message)
     return result
 
 
-def looks_like_messages(value):
+def looks_like_messages(value, column):
+    if isinstance(value, str) and WRITTEN_BY_PYTHON.match(value):
+        raise BadRecord(f'column "{column}" has messages as Python prints them ({value[:20]}...): write them as JSON, with json.dumps, or '
+                        "say that they are texts with --as-text")
     return isinstance(value, (list, dict)) or (isinstance(value, str) and re.match(r'\[\s*\{\s*"(role|content|from)"\s*:', value) is not None)
-
-
-def ends_with_answer(value):
-    """Whether these are messages, the last one the assistant's."""
-    try:
-        return looks_like_messages(value) and message_list(value, "")[-1]["role"] == "assistant"
-    except BadRecord:
-        return False
 
 
 def turns(text):
@@ -107,14 +108,14 @@ class Layout:
     """Which column is what, for the records of one source."""
 
     def __init__(self, source, args):
-        self.source, self.system = source, args.system
+        self.source, self.system, self.as_text = source, args.system, args.as_text
         self.columns, self.samples = source.overview(SAMPLES)
         self.names = {part: getattr(args, f"{part}_field") for part in PARTS}
         for part, name in self.names.items():
             if name and name not in self.columns:
                 raise Problem(f'{source.path}: there is no column "{name}" (--{part}-field); there are: {", ".join(self.columns) or "none"}')
         self.style = self.recognised() if args.style == "auto" else args.style
-        self.settle()
+        self.settle(args)
         self.kind = args.kind if args.kind != "auto" else self.usual_kind()
         self.check()
         self.n_separators = 0  # answers whose thousands were separated
@@ -122,6 +123,16 @@ class Layout:
 
     def has(self, *names):
         return all(name in self.columns for name in names)
+
+    def is_messages(self, value, column):
+        """Whether a value is messages, or JSON text of them; with --as-text a text is a text."""
+        return not (self.as_text and isinstance(value, str)) and looks_like_messages(value, column)
+
+    def ends_with_answer(self, value):
+        try:
+            return self.is_messages(value, "") and message_list(value, "")[-1]["role"] == "assistant"
+        except BadRecord:
+            return False
 
     def share(self, name, is_so):
         """Of the samples that have the column: a bad record among them decides nothing, it is refused by name later."""
@@ -140,7 +151,7 @@ class Layout:
                               f"are with --style {style} or --style plain")
         return "plain"
 
-    def settle(self):
+    def settle(self, args):
         """Names for the parts that the options do not name."""
         names = self.names
         own = {"gsm8k": {"prompt": "question", "answer": "answer"}, "math": {"prompt": "problem", "completion": "solution"},
@@ -152,7 +163,7 @@ class Layout:
                                   f'another); there are: {", ".join(self.columns) or "none"}')
                 names[part] = name
         if names["prompt"] is None:
-            names["prompt"] = next((name for name in PROMPT_COLUMNS if name in self.columns), None)
+            names["prompt"] = next((name for name in self.prompt_columns(args.kind) if name in self.columns), None)
         if names["prompt"] is None and self.style != "preferences":
             raise Problem(f"{self.source.path}: there is no column {', '.join(PROMPT_COLUMNS)}: name the prompt's with --prompt-field; "
                           f'there are: {", ".join(self.columns) or "none"}')
@@ -160,12 +171,17 @@ class Layout:
             if names[part] is None and part in self.columns and part not in own:
                 names[part] = part
 
+    def prompt_columns(self, kind):
+        """Beside messages that have the answer, a prompt alone is only their beginning."""
+        has_answer = any(self.names[part] or part in self.columns for part in ("answer", "completion"))
+        return PROMPT_COLUMNS if has_answer or kind == "prompts" or self.style == "preferences" else (*MESSAGE_COLUMNS, *PROMPT_COLUMNS)
+
     def usual_kind(self):
         if self.style != "plain":
             return "preferences" if self.style == "preferences" else "prompts"
         if self.names["completion"]:
             return "completions"
-        if self.names["answer"] is None and self.share(self.names["prompt"], ends_with_answer) > 0.5:
+        if self.names["answer"] is None and self.share(self.names["prompt"], self.ends_with_answer) > 0.5:
             return "completions"
         return "prompts"
 
@@ -210,7 +226,7 @@ class Layout:
         else:
             prompt = self.required(values, "prompt")
             if self.kind == "completions" and names["completion"] is None and self.style == "plain":
-                messages = message_list(prompt, names["prompt"]) if looks_like_messages(prompt) else None
+                messages = message_list(prompt, names["prompt"]) if self.is_messages(prompt, names["prompt"]) else None
                 if messages is None or messages[-1]["role"] != "assistant" or len(messages) < 2:
                     raise BadRecord(f'column "{names["prompt"]}": expected messages that end with the assistant\'s, or a column '
                                     "of its own for what is to be learned (--completion-field)")
@@ -261,7 +277,7 @@ class Layout:
 
     def conversation(self, prompt, values):
         """Messages of a prompt that is text or messages, with the record's system message or that of --system."""
-        if isinstance(prompt, str) and not looks_like_messages(prompt):
+        if isinstance(prompt, str) and not self.is_messages(prompt, self.names["prompt"]):
             messages = [{"role": "user", "content": prompt}]
         elif isinstance(prompt, (list, dict, str)):
             messages = message_list(prompt, self.names["prompt"])
@@ -282,7 +298,7 @@ class Layout:
         if name is None:
             raise BadRecord("no column has what is to be learned (--completion-field)")
         value = self.required(values, part)
-        if looks_like_messages(value):
+        if self.is_messages(value, name):
             messages = message_list([value] if isinstance(value, dict) else value, name)
             if len(messages) != 1 or messages[0]["role"] != "assistant":
                 raise BadRecord(f'column "{name}": expected one message, the assistant\'s')
@@ -318,7 +334,7 @@ class Layout:
         sides = {}
         for part, value in (("chosen", chosen), ("rejected", rejected)):
             name = self.names[part]
-            messages = message_list([value] if isinstance(value, dict) else value, name) if looks_like_messages(value) else None
+            messages = message_list([value] if isinstance(value, dict) else value, name) if self.is_messages(value, name) else None
             if messages is None and prompt in (None, ""):
                 messages = turns(written(value, name))
                 if messages is None:
