@@ -180,6 +180,13 @@ class Templates(Case):
         template = chat.ChatTemplate({"default": "{{ messages[0].content | tojson }} {{ messages[0].content.a }}"}, "x")
         self.assertEqual(template.render(values["messages"], generation_prompt=False), '{"a": 1.5, "b": 100.0, "c": 0} 1.5')
 
+    def test_templates_see_the_special_tokens_that_this_model_alone_has(self):
+        (self.model / "tokenizer_config.json").write_text(json.dumps({
+            "bos_token": "<s>", "extra_special_tokens": {"image_token": "<image>", "audio_token": {"content": "<audio>"}},
+            "chat_template": "{{ bos_token }}{{ image_token }}{{ audio_token }}"}))
+        template = chat.ChatTemplate.of(self.model)
+        self.assertEqual(template.render([{"role": "user", "content": "a"}], generation_prompt=True), "<s><image><audio>")
+
     def test_an_old_sandbox_is_said(self):
         said = []
         with mock.patch.object(chat.jinja(), "__version__", "3.1.2"):
