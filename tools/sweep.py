@@ -95,7 +95,7 @@ def lines_that_count(path, seen=()):
         if not line or line[0] in "#;":
             continue
         key, _, value = line.partition("=")
-        included = re.match(r'"[^"]*"|[^#;]*', value.strip()).group().strip().strip('"')
+        included = re.match(r'"[^"]*"|.*?(?=\s[#;]|$)', value.strip()).group().strip().strip('"')
         if key.strip() == "include" and (path.parent / included).is_file() and included not in seen:
             result += lines_that_count(path.parent / included, (*seen, included))
         result.append(line)

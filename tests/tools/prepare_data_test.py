@@ -512,6 +512,11 @@ class Parts(Case):
         self.assertIn("[dataset.train]\npath = out.h5\nkind = prompts\n\n[dataset.test]\npath = out.test.h5\n", written)
         self.assertIn("\n[evaluate]\ndataset = test\nmatch = math\n", written)
 
+    def test_paths_are_written_as_configurations_take_them(self):
+        from prepare.report import quoted_if_needed
+        for path, text in (("/a b/c.h5", "/a b/c.h5"), ("/a#b", "/a#b"), ("/a #b/c", '"/a #b/c"'), ('/a "b" ;c', '"/a ""b"" ;c"')):
+            self.assertEqual(quoted_if_needed(path), text)
+
     def test_what_is_held_out_is_not_trained_on(self):
         data = self.lines(*({"prompt": f"q{i}", "answer": "1"} for i in range(50)))
         said = self.prepare(data, "--split", "eval=0.1", "--split", "test=0.05")
@@ -740,8 +745,10 @@ class Files(Case):
                    "completions": [{"prompt": f"{i}+1=", "completion": str(i + 1)} for i in range(100)],
                    "preferences": [{"prompt": f"{i}+1=", "chosen": str(i + 1), "rejected": "x"} for i in range(100)]}
         records["final answers"] = [{"question": f"{i}+1=", "answer": f"#### {i + 1}"} for i in range(100)]
+        folder = self.path / 'my "data" #1'
+        folder.mkdir()
         for kind, graph in (("prompts", "grpo"), ("final answers", "grpo"), ("completions", "sft"), ("preferences", "dpo")):
-            result = self.tool(self.lines(*records[kind]), self.out, "--split", "eval=0.1", "--split", "test=0.05")
+            result = self.tool(self.lines(*records[kind]), folder / "out.h5", "--split", "eval=0.1", "--split", "test=0.05")
             self.assertEqual(result.returncode, 0, result.stderr)
             lines = result.stdout.split("== lines for the configuration\n")[1]
             models = "".join(f"[model.{role}]\nvocab_size = 259\n" for role in ("actor", "ref") if role == "actor" or graph != "sft")

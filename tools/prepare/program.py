@@ -293,6 +293,8 @@ def prepare(args, stack):
         raise Problem(f"{args.out.parent}: there is no such folder")
     if args.out.is_dir() or (args.out.exists() and args.data.exists() and args.out.samefile(args.data)):
         raise Problem(f"{args.out}: " + ("is a directory" if args.out.is_dir() else "is the data itself"))
+    if any(c in str(args.out.resolve()) for c in "\n\r"):
+        raise Problem(f"{str(args.out)!r}: a configuration cannot name a path with a line end")
     source = open_source(args.data, args.part)
     parts, shares = parts_of(args)
     maker, about = texts_maker(args)

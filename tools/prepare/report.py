@@ -13,6 +13,13 @@ FORMAT_IS_INSIDE = "# The chat format and the beginning-of-sequence token are in
 CANONICAL_INTEGER = re.compile(r"\s*-?[0-9]+\s*")
 
 
+def quoted_if_needed(value):
+    """As configuration files take it: a # or ; behind a space begins a comment."""
+    if not re.search(r'(^|[ \t])[#;]|^"', value) and value == value.strip():
+        return value
+    return '"' + value.replace('"', '""') + '"'
+
+
 class Lengths:
     """Mean, 99 % and longest of many, in the room of the different ones."""
 
@@ -155,7 +162,7 @@ class Report:
 
     def section(self, name, i, path):
         longest = self.longest[i]
-        lines = [f"[dataset.{name}]", f"path = {path}", f"kind = {self.args.kind}"]
+        lines = [f"[dataset.{name}]", f"path = {quoted_if_needed(str(path))}", f"kind = {self.args.kind}"]
         if longest["prompt"] > DEFAULT_MAX_PROMPT:
             lines.append(f"max_prompt_tokens = {longest['prompt']}")
         if max(longest["all"], longest["prompt"]) > DEFAULT_MAX_TOKENS:
