@@ -177,7 +177,7 @@ class Report:
         if len(self.parts) > 1:
             blocks.append(["[evaluate]", f"dataset = {self.parts[1].name}", *self.match()])
         if self.match():
-            blocks.append(["# The reward by a rule, as graphs/grpo.cfg and graphs/ppo.cfg have it.", "[call.reward]", *self.match()])
+            blocks.append(["# The reward by a rule of graphs/grpo.cfg and graphs/ppo.cfg; leave it out of other runs.", "[call.reward]", *self.match()])
         return "\n\n".join("\n".join(block) for block in blocks)
 
     def match(self):
