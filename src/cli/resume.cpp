@@ -30,6 +30,10 @@ bool are_same(const fs::path& a, const fs::path& b) {
   return base::exists(a) && base::exists(b) && fs::equivalent(a, b);
 }
 
+fs::path without_slash(const fs::path& path) {
+  return path.has_filename() ? path : path.parent_path();
+}
+
 [[noreturn]] void refuse(const std::string& resume, const std::string& got) {
   throw ConfigError(base::concat("--resume ", resume),
                     {.expected = "auto, off, a checkpoint, or a run directory with one",
@@ -160,22 +164,24 @@ std::vector<fs::path> resume_candidates(const std::string& resume, const RunDire
   if (!base::exists(resume)) refuse(resume, "no such folder");
   const fs::path path = fs::canonical(resume);
   std::vector<fs::path> named = checkpoints_at(path, resume);
-  if (!are_same(named.front().parent_path(), directory.checkpoints())) {
-    if (own.empty()) return named;
-    base::log_info(
-        base::concat("this run has checkpoints of its own and goes on from them; --resume ", resume,
-                     " is where it began"));
-    return own;
+  bool all_own = true;
+  for (fs::path& checkpoint : named) {  // by the run's own name for it
+    const auto same = std::find_if(
+        own.begin(), own.end(), [&](const fs::path& other) { return are_same(other, checkpoint); });
+    all_own = all_own && same != own.end();
+    if (same != own.end()) checkpoint = *same;
   }
-  // By the run's own name for it.
-  for (fs::path& checkpoint : named) {
-    checkpoint = directory.checkpoints() / checkpoint.filename();
-    if (std::find(own.begin(), own.end(), checkpoint) == own.end()) {
-      refuse(resume, base::concat(checkpoint.filename().string(),
-                                  ", which was put aside: give it its name step-NUMBER back"));
-    }
+  if (all_own) return named;
+  for (const fs::path& one : {without_slash(resume), named.front()}) {
+    if (!are_same(fs::absolute(one).parent_path(), directory.checkpoints())) continue;
+    refuse(resume, base::concat(one.filename().string(),
+                                ", which was put aside: give it its name step-NUMBER back"));
   }
-  return named;
+  if (own.empty()) return named;
+  base::log_info(
+      base::concat("this run has checkpoints of its own and goes on from them; --resume ", resume,
+                   " is where it began"));
+  return own;
 }
 
 ResumePoint newest_whole_checkpoint(MPI_Comm world, std::vector<fs::path> candidates) {

@@ -332,6 +332,58 @@ TEST(ResumeRefuses, CheckpointsThatCannotBeListedOrReached) {
   EXPECT_FALSE(fs::exists(folder / "cut.1"));
 }
 
+/// Moves a checkpoint of the run `cut` to the folder `disk` and leaves a link.
+void move_to_disk(const TemporaryFolder& folder, const std::string& name) {
+  fs::create_directories(folder / "disk");
+  fs::rename(folder / "cut/checkpoints" / name, folder / "disk" / name);
+  fs::create_directory_symlink(folder / "disk" / name, folder / "cut/checkpoints" / name);
+}
+
+TEST(ResumeOfMovedCheckpoints, GoesOnFromWhatTheirLinksLeadTo) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(train(folder, kPpo, "cut").exit_code, 0);
+  for (const char* name : {"step-00000009", "step-00000010"}) move_to_disk(folder, name);
+
+  const Result newest = train(folder, kPpo, "cut", "--set experiment.total_steps=11");
+  const Result verified = orrery_alone("verify " + (folder / "cut").string());
+  const Result named = train(folder, kPpo, "cut",
+                             "--set experiment.total_steps=11 --resume " +
+                                 (folder / "cut/checkpoints/step-00000010").string());
+  const Result by_place =
+      train(folder, kPpo, "cut",
+            "--set experiment.total_steps=11 --resume " + (folder / "disk/step-00000010").string());
+
+  ASSERT_EQ(newest.exit_code, 0) << newest.output;
+  EXPECT_NE(newest.output.find("goes on after step 10"), std::string::npos) << newest.output;
+  EXPECT_FALSE(fs::exists(folder / "cut.1"));
+  EXPECT_EQ(verified.exit_code, 0) << verified.output;
+  EXPECT_NE(verified.output.find("cut/checkpoints/step-00000010"), std::string::npos)
+      << verified.output;
+  for (const Result& result : {named, by_place}) {
+    EXPECT_EQ(result.exit_code, 0) << result.output;
+    EXPECT_NE(result.output.find("goes on after step 10"), std::string::npos) << result.output;
+    EXPECT_NE(result.output.find("kept as step-00000011.abandoned"), std::string::npos)
+        << result.output;
+  }
+}
+
+TEST(ResumeOfMovedCheckpoints, IsRefusedWhereALinkLeadsNowhere) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(train(folder, kPpo, "cut").exit_code, 0);
+  const auto before = records_of(folder / "cut");
+  move_to_disk(folder, "step-00000010");
+  fs::rename(folder / "disk", folder / "unmounted");
+
+  const Result result = train(folder, kPpo, "cut", "--set experiment.total_steps=12");
+
+  EXPECT_EQ(result.exit_code, 5) << result.output;
+  EXPECT_NE(result.output.find("step-00000010: cannot follow this link"), std::string::npos)
+      << result.output;
+  EXPECT_EQ(records_of(folder / "cut"), before);
+  EXPECT_TRUE(fs::is_symlink(folder / "cut/checkpoints/step-00000010"));
+  EXPECT_FALSE(fs::exists(folder / "cut.1"));
+}
+
 TEST(ResumeRefuses, ACheckpointThatCannotBeReadWhichIsNoDamage) {
   const TemporaryFolder folder;
   ASSERT_EQ(train(folder, kPpo, "cut").exit_code, 0);
