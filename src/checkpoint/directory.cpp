@@ -10,6 +10,7 @@
 #include "orrery/base/fault.h"
 #include "orrery/base/file.h"
 #include "orrery/base/log.h"
+#include "orrery/base/pointer.h"
 #include "orrery/base/text.h"
 
 namespace orrery::checkpoint {
@@ -73,14 +74,6 @@ std::optional<int64_t> step_of(const fs::path& path) {
   return step;
 }
 
-void move_pointer(const fs::path& directory) {
-  const fs::path fresh = directory.parent_path() / "latest.new";
-  std::error_code ignored;
-  fs::remove(fresh, ignored);
-  fs::create_directory_symlink(directory.filename(), fresh);
-  fs::rename(fresh, directory.parent_path() / "latest");
-}
-
 namespace {
 
 /// What goes wrong here costs space, not safety. Of a link the link goes: what it leads to is in a
@@ -129,10 +122,8 @@ void publish(const fs::path& directory, const Manifest& manifest, int keep) {
     check(error, directory, "cannot be renamed into place");
     sync_or_take_back(directory, partial);
     base::fault_point("checkpoint.pointer");
-    move_pointer(directory);
+    base::point(directory.parent_path() / "latest", directory);
   } catch (const OutputError& failure) {
-    throw CheckpointError(failure.what());
-  } catch (const fs::filesystem_error& failure) {
     throw CheckpointError(failure.what());
   }
   remove_old(directory.parent_path(), keep);

@@ -6,29 +6,14 @@
 #include <utility>
 #include <vector>
 
-#include "orrery/base/error.h"
 #include "orrery/base/file.h"
 #include "orrery/base/log.h"
+#include "orrery/base/pointer.h"
 #include "orrery/base/text.h"
 
 namespace orrery::cli {
 
 namespace fs = std::filesystem;
-
-namespace {
-
-/// Replaces the link in one operation: there is never none, nor half a one.
-void point(const fs::path& pointer, const fs::path& exported) {
-  const fs::path fresh = pointer.string() + ".new";
-  std::error_code error;
-  fs::remove(fresh, error);
-  fs::create_directory_symlink(exported.filename(), fresh, error);
-  if (!error) fs::rename(fresh, pointer, error);
-  if (!error) return;
-  throw OutputError(base::concat(pointer.string(), ": ", error.message()));
-}
-
-}  // namespace
 
 ModelExports::ModelExports(fs::path folder, int keep, int n_checkpoints,
                            const master::BestModel::State& best)
@@ -53,7 +38,7 @@ bool ModelExports::is_best(const fs::path& exported) const {
 }
 
 void ModelExports::publish(const fs::path& exported) {
-  point(folder_ / "latest", exported);
+  base::point(folder_ / "latest", exported);
   std::vector<fs::path> all;
   for (const fs::path& entry : base::list_folder(folder_)) {
     if (entry.filename().string().starts_with("step-")) all.push_back(entry);
@@ -66,17 +51,16 @@ void ModelExports::publish(const fs::path& exported) {
 
 void ModelExports::publish_best(const fs::path& exported, int64_t step) {
   best_step_ = step;
-  point(folder_ / "best", exported);
+  base::point(folder_ / "best", exported);
 }
 
 master::BestModel::State restore_best(const fs::path& models,
                                       const master::BestModel::State& best) {
-  std::error_code ignored;
   if (best.step >= 0 && base::exists(models / base::step_name(best.step))) {
-    point(models / "best", base::step_name(best.step));
+    base::point(models / "best", base::step_name(best.step));
     return best;
   }
-  fs::remove(models / "best", ignored);
+  base::remove_pointer(models / "best");
   if (best.step < 0) return best;
   base::log_warning(base::concat("the best model so far, of step ", best.step, ", is no longer in ",
                                  models.string(), ": which one is best is found out anew"));

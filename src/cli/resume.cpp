@@ -13,6 +13,7 @@
 #include "orrery/base/error.h"
 #include "orrery/base/file.h"
 #include "orrery/base/log.h"
+#include "orrery/base/pointer.h"
 #include "orrery/base/text.h"
 #include "orrery/checkpoint/directory.h"
 #include "orrery/metrics/jsonl_writer.h"
@@ -125,7 +126,7 @@ void put_newer_aside(const RunDirectory& directory, const ResumePoint& point, in
         "checkpoint ", other.filename().string(), " is kept as ", aside.filename().string(), ": ",
         is_damaged ? "it is damaged" : base::concat("the run goes on after step ", step)));
   }
-  if (any) checkpoint::move_pointer(point.checkpoint);
+  if (any) base::point(directory.checkpoints() / "latest", point.checkpoint);
 }
 
 /// The traces so far move to a folder of their own: each attempt has a timeline.

@@ -332,6 +332,23 @@ TEST(ResumeRefuses, CheckpointsThatCannotBeListedOrReached) {
   EXPECT_FALSE(fs::exists(folder / "cut.1"));
 }
 
+TEST(ResumeOfACopy, WhosePointersAreCopiesAsWellGoesOn) {
+  const TemporaryFolder folder;
+  const std::string exports = " --set export.every_steps=3";
+  ASSERT_EQ(train(folder, kPpo, "whole", exports).exit_code, 0);
+  ASSERT_EQ(
+      run("cp -rL " + (folder / "whole").string() + " " + (folder / "cut").string()).exit_code, 0);
+
+  const Result result = train(folder, kPpo, "cut", exports + " --set experiment.total_steps=12");
+
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  for (const char* name : {"checkpoints", "models"}) {
+    EXPECT_EQ(fs::read_symlink(folder / "cut" / name / "latest"), "step-00000012") << name;
+    EXPECT_TRUE(fs::is_directory(folder / "cut" / name / "latest.copy")) << name;
+  }
+  EXPECT_NE(result.output.find("models/latest is no link"), std::string::npos) << result.output;
+}
+
 /// Moves a checkpoint of the run `cut` to the folder `disk` and leaves a link.
 void move_to_disk(const TemporaryFolder& folder, const std::string& name) {
   fs::create_directories(folder / "disk");

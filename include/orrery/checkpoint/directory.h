@@ -29,9 +29,6 @@ std::filesystem::path partial_directory(const std::filesystem::path& directory);
 /// Removes what attempts to write left below `root`: before any rank writes.
 void remove_partial(const std::filesystem::path& root);
 
-/// Makes `latest` of a checkpoint's folder a link to it. Throws std::filesystem::filesystem_error.
-void move_pointer(const std::filesystem::path& directory);
-
 /// Writes the manifest, renames the directory into place, moves `latest`, and removes all but the
 /// newest `keep` checkpoints; of a link to one that was moved only the link. Throws
 /// CheckpointError.
