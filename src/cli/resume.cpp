@@ -1,6 +1,7 @@
 #include "resume.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <cstdlib>
 #include <optional>
 #include <string_view>
@@ -8,6 +9,7 @@
 
 #include "broadcast_text.h"
 #include "gather_texts.h"
+#include "model_exports.h"
 #include "orrery/algorithm/registry.h"
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"
@@ -113,20 +115,42 @@ fs::path put_aside(const fs::path& checkpoint, std::string_view suffix) {
                                  aside.filename().string(), ": ", error.message()));
 }
 
-/// Checkpoints newer than the one that is used are no part of the run that goes on.
+/// Exported models of steps after `step` are no part of a run that an older checkpoint goes on
+/// with.
+void put_newer_exports_aside(const RunDirectory& directory, int64_t step) {
+  const std::vector<fs::path> kept = exports_until(directory.models(), step);
+  const std::vector<fs::path> all = exports_until(directory.models(), INT64_MAX);
+  if (all.size() == kept.size()) return;
+  for (size_t i = kept.size(); i < all.size(); ++i) {
+    const fs::path aside = put_aside(all[i], ".abandoned");
+    base::log_warning(base::concat("model ", all[i].filename().string(), " is kept as ",
+                                   aside.filename().string(), ": the run goes on after step ",
+                                   step));
+  }
+  const fs::path latest = directory.models() / "latest";
+  if (kept.empty()) return base::remove_pointer(latest);
+  base::point(latest, kept.back());
+}
+
+/// Checkpoints newer than the one that is used are no part of the run that goes on, nor are its
+/// models where one of them was whole.
 void put_newer_aside(const RunDirectory& directory, const ResumePoint& point, int64_t step) {
-  bool any = false;
-  for (const fs::path& other : checkpoint::list_checkpoints(directory.checkpoints())) {
-    if (other == point.checkpoint) break;  // newest first
-    any = true;
-    const bool is_damaged =
-        std::find(point.damaged.begin(), point.damaged.end(), other) != point.damaged.end();
-    const fs::path aside = put_aside(other, is_damaged ? ".damaged" : ".abandoned");
+  const auto is_damaged = [&](const fs::path& path) {
+    return std::find(point.damaged.begin(), point.damaged.end(), path) != point.damaged.end();
+  };
+  std::vector<fs::path> newer = checkpoint::list_checkpoints(directory.checkpoints());
+  newer.erase(std::find(newer.begin(), newer.end(), point.checkpoint), newer.end());
+  if (newer.empty()) return;
+  // First: while a newer checkpoint is there, a job that is killed here is seen to be unfinished.
+  if (!std::all_of(newer.begin(), newer.end(), is_damaged))
+    put_newer_exports_aside(directory, step);
+  for (const fs::path& other : newer) {
+    const fs::path aside = put_aside(other, is_damaged(other) ? ".damaged" : ".abandoned");
     base::log_warning(base::concat(
         "checkpoint ", other.filename().string(), " is kept as ", aside.filename().string(), ": ",
-        is_damaged ? "it is damaged" : base::concat("the run goes on after step ", step)));
+        is_damaged(other) ? "it is damaged" : base::concat("the run goes on after step ", step)));
   }
-  if (any) base::point(directory.checkpoints() / "latest", point.checkpoint);
+  base::point(directory.checkpoints() / "latest", point.checkpoint);
 }
 
 /// The traces so far move to a folder of their own: each attempt has a timeline.

@@ -40,8 +40,9 @@ std::vector<std::string> check_same_experiment(const std::filesystem::path& chec
 
 /// Makes a run directory ready to go on after `step`: what was written of later steps goes, torn
 /// lines are cut off, the traces so far move to trace/until-step-N (.1, .2, ... where taken),
-/// checkpoints newer than the one that is used are kept as step-N.damaged or step-N.abandoned. Rank
-/// 0 only. Throws OutputError, std::filesystem::filesystem_error or ConfigError.
+/// checkpoints newer than the one that is used are kept as step-N.damaged or step-N.abandoned;
+/// where one of them was whole, so are models exported after `step`. Rank 0 only. Throws
+/// OutputError, std::filesystem::filesystem_error or ConfigError.
 void continue_run_directory(const RunDirectory& directory, const ResumePoint& point, int64_t step);
 
 }  // namespace orrery::cli

@@ -303,6 +303,28 @@ TEST(ResumePath, OfAnOlderCheckpointKeepsTheNewerOnes) {
                                       "step-00000010.abandoned.1"}));
 }
 
+TEST(ResumePath, OfAnOlderCheckpointKeepsTheModelsOfTheNewerStepsAndTheNewOne) {
+  const TemporaryFolder folder;
+  const std::string more =
+      " --set checkpoint.every_steps=1 --set checkpoint.keep=9 --set export.every_steps=1 "
+      "--set export.keep=2 --set experiment.total_steps=";
+  ASSERT_EQ(train(folder, kPpo, "cut", more + "4").exit_code, 0);
+
+  const Result older =
+      train(folder, kPpo, "cut",
+            more + "2 --resume " + (folder / "cut/checkpoints/step-00000001").string());
+
+  ASSERT_EQ(older.exit_code, 0) << older.output;
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(folder / "cut/models")) {
+    names.push_back(entry.path().filename());
+  }
+  std::sort(names.begin(), names.end());
+  EXPECT_EQ(names, (std::vector<std::string>{"latest", "step-00000002", "step-00000003.abandoned",
+                                             "step-00000004.abandoned"}));
+  EXPECT_EQ(fs::read_symlink(folder / "cut/models/latest"), "step-00000002");
+}
+
 TEST(ResumePath, OfAnotherRunIsWhereThisOneBegan) {
   const TemporaryFolder folder;
   ASSERT_EQ(train(folder, kPpo, "first").exit_code, 0);
