@@ -252,18 +252,17 @@ ResumePoint newest_whole_checkpoint(MPI_Comm world, std::vector<fs::path> candid
                          .advice = "--resume off begins again; the run so far is kept"});
 }
 
-std::vector<std::string> check_same_experiment(const fs::path& checkpoint,
-                                               const std::string& before, const std::string& now,
-                                               const std::vector<std::string>& accept) {
+ConfigChanges check_same_experiment(const fs::path& checkpoint, const std::string& before,
+                                    const std::string& now,
+                                    const std::vector<std::string>& accept) {
   constexpr size_t kShown = 5;
-  const ConfigChanges changes =
-      compare_configs(before, now, algorithm::interface_schemas(), accept);
+  ConfigChanges changes = compare_configs(before, now, algorithm::interface_schemas(), accept);
   for (const std::string& note : changes.noted) {
     base::log_warning(base::concat("changed since ", checkpoint.filename().string(), ": ", note));
   }
   std::vector<std::string> differing = changes.never;
   differing.insert(differing.end(), changes.refused.begin(), changes.refused.end());
-  if (differing.empty()) return changes.accepted;
+  if (differing.empty()) return changes;
   const std::string got =
       base::counted(static_cast<int64_t>(differing.size()), "key differs", "keys differ");
   const size_t n_left = differing.size() - std::min(differing.size(), kShown);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <optional>
 #include <string_view>
 #include <system_error>
 
@@ -32,6 +33,15 @@ bool is_unused(const fs::path& folder) {
 }
 
 constexpr std::string_view kAccepted = "# accepted after step ";
+constexpr std::string_view kChanged = "# changed after step ";
+
+/// The step of a line that records a change; nothing of any other line.
+std::optional<int64_t> step_of_record(const std::string& line) {
+  for (const std::string_view head : {kAccepted, kChanged}) {
+    if (line.starts_with(head)) return std::atoll(line.c_str() + head.size());
+  }
+  return std::nullopt;
+}
 
 }  // namespace
 
@@ -68,8 +78,7 @@ fs::path create_run_directory(const RunDirectory& directory) {
   return kept;
 }
 
-std::string accepted_changes(const RunDirectory& directory, int64_t step,
-                             const std::vector<std::string>& now) {
+std::string change_records(const RunDirectory& directory, int64_t step, const ConfigChanges& now) {
   std::string head;
   if (base::exists(directory.config())) {
     const std::string before = base::read_file(directory.config());
@@ -77,11 +86,16 @@ std::string accepted_changes(const RunDirectory& directory, int64_t step,
       const size_t end = std::min(before.find('\n', begin), before.size());
       const std::string line = before.substr(begin, end - begin);
       begin = end + 1;
-      if (!line.starts_with(kAccepted)) continue;
-      if (std::atoll(line.c_str() + kAccepted.size()) <= step) head += line + "\n";
+      // Those of `step` itself are of an attempt that left no checkpoint: `now` has all of them.
+      if (const auto of = step_of_record(line); of && *of < step) head += line + "\n";
     }
   }
-  for (const std::string& change : now) head += base::concat(kAccepted, step, ": ", change, "\n");
+  for (const std::string& change : now.accepted) {
+    head += base::concat(kAccepted, step, ": ", change, "\n");
+  }
+  for (const std::string& change : now.noted) {
+    head += base::concat(kChanged, step, ": ", change, "\n");
+  }
   return head;
 }
 

@@ -512,6 +512,33 @@ TEST(ResumeAccept, ChangesAKeyThatIsNamedAndRecordsIt) {
   EXPECT_NE(never.output.find("can never be accepted"), std::string::npos) << never.output;
 }
 
+TEST(ResumeAccept, RecordsWhatGoesOnDifferentlyWhetherItIsNamedOrNot) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(train(folder, kPpo, "cut").exit_code, 0);
+
+  // The first of the two attempts from step 10 leaves no checkpoint, so it changed nothing.
+  const Result attempt = train(folder, kPpo, "cut", "--set model.actor.lr=1e-3");
+  const Result named = train(folder, kPpo, "cut",
+                             "--set model.actor.lr=1e-4 --set experiment.total_steps=11 "
+                             "--accept model.actor.lr");
+  const Result unnamed = train(folder, kPpo, "cut",
+                               "--set model.actor.lr=1e-4 --set model.critic.weight_decay=0.5 "
+                               "--set experiment.total_steps=11");
+
+  for (const Result& result : {attempt, named, unnamed}) {
+    ASSERT_EQ(result.exit_code, 0) << result.output;
+  }
+  std::vector<std::string> head;
+  std::ifstream config(folder / "cut/config.cfg");
+  for (std::string line; std::getline(config, line) && line.starts_with("# ");) {
+    head.push_back(line.substr(0, line.find(" was")));
+  }
+  EXPECT_EQ(head,
+            (std::vector<std::string>{"# accepted after step 10: model.actor.lr:",
+                                      "# changed after step 10: experiment.total_steps:",
+                                      "# changed after step 11: model.critic.weight_decay:"}));
+}
+
 TEST(ResumeRefuses, AnotherExperimentByTheNamesOfWhatChanged) {
   const TemporaryFolder folder;
   ASSERT_EQ(train(folder, kPpo, "cut").exit_code, 0);
