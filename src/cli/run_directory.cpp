@@ -1,6 +1,10 @@
 #include "run_directory.h"
 
+#include <fcntl.h>  // AT_EACCESS
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
 #include <optional>
 #include <string_view>
@@ -21,7 +25,8 @@ namespace {
   throw ConfigError(base::concat("run directory ", path.string(), ": ", error.message()),
                     {.expected = "a folder that can be created and written",
                      .got = error.message(),
-                     .advice = "set experiment.output_dir to a folder of yours"});
+                     .advice = "mend its permissions, or set experiment.output_dir to a folder of "
+                               "yours"});
 }
 
 /// Whether a folder holds nothing but the lock of this job.
@@ -63,6 +68,10 @@ void make_folders(const RunDirectory& directory) {
         directory.models(), directory.checkpoints(), directory.state()}) {
     fs::create_directories(folder, error);
     if (error) refuse(folder, error);
+    // One that was there before: found now, and not by the first save.
+    if (::faccessat(AT_FDCWD, folder.c_str(), W_OK | X_OK, AT_EACCESS) != 0) {
+      refuse(folder, std::error_code(errno, std::generic_category()));
+    }
   }
 }
 

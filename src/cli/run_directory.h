@@ -37,7 +37,8 @@ struct RunDirectory {
 /// nothing. Throws OutputError for a link to nothing.
 RunDirectory run_directory_of(const config::Experiment& experiment);
 
-/// Makes the folder and its subfolders where they are missing. Rank 0 only. Throws ConfigError.
+/// Makes the folder and its subfolders where they are missing. Rank 0 only. Throws ConfigError for
+/// one that cannot be made or written.
 void make_folders(const RunDirectory& directory);
 
 /// Makes the folder and its subfolders. An earlier run of that name is kept: it is renamed to
