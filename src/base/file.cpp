@@ -162,8 +162,23 @@ std::filesystem::path free_name(const std::filesystem::path& path, std::string_v
   }
 }
 
+namespace {
+
+/// Of a pipe, a device, a socket: there is nothing to put in its place.
+void write_in_place(const std::filesystem::path& file, std::string_view content) {
+  const PosixFile open = PosixFile::open_to_append(file);
+  if (!open) fail(file, "open");
+  if (!open.write(content)) fail(file, "write");
+}
+
+}  // namespace
+
 void publish_file(const std::filesystem::path& file, std::string_view content) {
-  std::filesystem::path partial = file;
+  const std::string kind = special_kind(file);
+  if (!kind.empty() && kind != "a folder") return write_in_place(file, content);
+  const bool is_linked = is_link(file) && base::exists(file);  // one to nothing is refused
+  const std::filesystem::path target = is_linked ? std::filesystem::canonical(file) : file;
+  std::filesystem::path partial = target;
   partial += concat(".partial-", ::getpid());
   try {
     {
@@ -172,12 +187,12 @@ void publish_file(const std::filesystem::path& file, std::string_view content) {
       if (!made.write(content)) fail(partial, "write");
       if (!made.sync()) fail(partial, "sync");
     }
-    if (::rename(partial.c_str(), file.c_str()) != 0) fail(file, "rename into place");
+    if (::rename(partial.c_str(), target.c_str()) != 0) fail(target, "rename into place");
   } catch (...) {
     ::unlink(partial.c_str());
     throw;
   }
-  sync_folder(file.has_parent_path() ? file.parent_path() : ".");
+  sync_folder(target.has_parent_path() ? target.parent_path() : ".");
 }
 
 void end_last_line(const std::filesystem::path& file) {

@@ -1,6 +1,8 @@
 #include "orrery/checkpoint/directory.h"
 
 #include <algorithm>
+#include <charconv>
+#include <string_view>
 #include <system_error>
 
 #include "orrery/base/counted.h"
@@ -8,6 +10,7 @@
 #include "orrery/base/fault.h"
 #include "orrery/base/file.h"
 #include "orrery/base/log.h"
+#include "orrery/base/pointer.h"
 #include "orrery/base/text.h"
 
 namespace orrery::checkpoint {
@@ -33,29 +36,56 @@ void sync_or_take_back(const fs::path& directory, const fs::path& partial) {
   }
 }
 
-bool is_checkpoint_name(const std::string& name) {
-  constexpr std::string_view kPrefix = "step-";
-  return name.size() > kPrefix.size() && name.starts_with(kPrefix) &&
-         name.find_first_not_of("0123456789", kPrefix.size()) == std::string::npos;
+/// Every name of a checkpoint below `root`, newest first: a link too, also one to nothing.
+std::vector<fs::path> entries_of_checkpoints(const fs::path& root) {
+  std::vector<fs::path> found;
+  for (const fs::path& entry : base::list_folder(root)) {
+    if (step_of(entry)) found.push_back(entry);
+  }
+  std::sort(found.begin(), found.end(),
+            [](const fs::path& a, const fs::path& b) { return *step_of(a) > *step_of(b); });
+  return found;
+}
+
+/// Throws OutputError for a link to nothing: what it led to may be on a disk that is not mounted.
+void check_leads_somewhere(const fs::path& checkpoint) {
+  try {
+    base::exists(checkpoint);
+  } catch (const OutputError& error) {
+    throw OutputError(error.what(),
+                      {.expected = "a checkpoint, or a link to one",
+                       .got = "",
+                       .advice = "put back what it leads to, or remove this link to go on from "
+                                 "the checkpoint before"});
+  }
 }
 
 }  // namespace
 
-void move_pointer(const fs::path& directory) {
-  const fs::path fresh = directory.parent_path() / "latest.new";
-  std::error_code ignored;
-  fs::remove(fresh, ignored);
-  fs::create_directory_symlink(directory.filename(), fresh);
-  fs::rename(fresh, directory.parent_path() / "latest");
+std::optional<int64_t> step_of(const fs::path& path) {
+  constexpr std::string_view kPrefix = "step-";
+  const std::string name = path.filename().string();
+  if (!name.starts_with(kPrefix)) return std::nullopt;
+  int64_t step = 0;
+  const char* const begin = name.data() + kPrefix.size();
+  const char* const end = name.data() + name.size();
+  const auto [last, error] = std::from_chars(begin, end, step);
+  if (begin == end || *begin == '-' || last != end || error != std::errc()) return std::nullopt;
+  return step;
 }
 
 namespace {
 
-/// What goes wrong here costs space, not safety.
+/// What goes wrong here costs space, not safety. Of a link the link goes: what it leads to is in a
+/// folder that somebody chose, and stays.
 void remove_old(const fs::path& root, int keep) {
   std::error_code ignored;
-  const std::vector<fs::path> all = list_checkpoints(root);
+  const std::vector<fs::path> all = entries_of_checkpoints(root);
   for (size_t i = static_cast<size_t>(keep); i < all.size(); ++i) {
+    if (base::is_link(all[i])) {
+      base::log_warning(base::concat(all[i].string(), " is old and a link: the link is removed, ",
+                                     fs::read_symlink(all[i], ignored).string(), " stays"));
+    }
     // Renamed first: a crash in between leaves an attempt, and no checkpoint that lacks files.
     const fs::path going = partial_directory(all[i]);
     fs::remove_all(going, ignored);
@@ -75,8 +105,7 @@ fs::path partial_directory(const fs::path& directory) {
 void remove_partial(const fs::path& root) {
   std::error_code ignored;
   for (const fs::path& entry : base::list_folder(root)) {
-    const std::string name = entry.filename().string();
-    if (name.starts_with("step-") && name.ends_with(kPartial)) fs::remove_all(entry, ignored);
+    if (entry.extension() == kPartial && step_of(entry.stem())) fs::remove_all(entry, ignored);
   }
 }
 
@@ -93,28 +122,16 @@ void publish(const fs::path& directory, const Manifest& manifest, int keep) {
     check(error, directory, "cannot be renamed into place");
     sync_or_take_back(directory, partial);
     base::fault_point("checkpoint.pointer");
-    move_pointer(directory);
+    base::point(directory.parent_path() / "latest", directory);
   } catch (const OutputError& failure) {
-    throw CheckpointError(failure.what());
-  } catch (const fs::filesystem_error& failure) {
     throw CheckpointError(failure.what());
   }
   remove_old(directory.parent_path(), keep);
 }
 
 std::vector<fs::path> list_checkpoints(const fs::path& root) {
-  std::vector<fs::path> found;
-  for (const fs::path& entry : base::list_folder(root)) {
-    if (is_checkpoint_name(entry.filename().string()) && !base::is_link(entry)) {
-      found.push_back(entry);
-    }
-  }
-  const auto number = [](const fs::path& path) {
-    const std::string digits = path.filename().string().substr(5);
-    return std::pair(digits.size(), digits);
-  };
-  std::sort(found.begin(), found.end(),
-            [&](const fs::path& a, const fs::path& b) { return number(a) > number(b); });
+  std::vector<fs::path> found = entries_of_checkpoints(root);
+  for (const fs::path& checkpoint : found) check_leads_somewhere(checkpoint);
   return found;
 }
 

@@ -45,8 +45,15 @@ at::ScalarType type_to_hold(at::ScalarType type) {
   return type == at::kDouble ? at::kDouble : at::kFloat;
 }
 
+fs::path without_slash(const fs::path& path) {
+  return path.has_filename() ? path : path.parent_path();
+}
+
 void check_target(const config::ConvertOptions& options) {
   const fs::path to = options.to;
+  const bool is_linked = base::is_link(without_slash(to)) && base::exists(to);
+  fs::path writing = is_linked ? fs::canonical(to) : without_slash(to);
+  writing += ".writing";  // of publish_directory()
   std::string got;
   if (base::exists(to) && fs::equivalent(to, options.from)) {
     got = "the same directory as --from";
@@ -54,6 +61,9 @@ void check_target(const config::ConvertOptions& options) {
     got = "a file of that name";
   } else if (!base::list_folder(to).empty() && !options.overwrite) {
     got = "a directory of that name that is not empty (--overwrite replaces it)";
+  }
+  if (got.empty() && base::exists(writing)) {
+    got = base::concat(writing.string(), ", yours or of a job that was killed (remove it then)");
   }
   if (got.empty()) return;
   throw ConfigError(base::concat("orrery convert: --to ", options.to),
@@ -129,21 +139,22 @@ void to_hugging_face(const config::ConvertOptions& options, const ModelSource& s
                        type_to_hold(model::stored_type(source.directory, source.role)));
   load_parameters(source, whole);
   if (options.check) check_finite(whole, source);
-  // First as it is, beside the target, then in the type and file size that are wanted.
-  fs::path plain = fs::path(options.to).has_filename() ? fs::path(options.to)
-                                                       : fs::path(options.to).parent_path();
-  plain += ".plain";
-  model::save_hf(plain, whole);
-  const fs::path home = home_of(source);
-  if (!home.empty() && base::is_folder(home)) {
-    const std::string generation = base::read_file(plain / "generation_config.json");
-    model::copy_companions(home, plain);
-    base::publish_file(plain / "generation_config.json", generation);
-  }
-  const Verdict verdict =
-      judge([&] { model::rewrite_hf(plain, options.to, rewrite_options(options)); });
+  // First as it is, in a folder of its own beside the target, then in the type and file size that
+  // are wanted.
+  const fs::path own = base::free_name(without_slash(options.to), ".plain");
+  const fs::path plain = own / "model";
+  const Verdict verdict = judge([&] {
+    model::save_hf(plain, whole);
+    const fs::path home = home_of(source);
+    if (!home.empty() && base::is_folder(home)) {
+      const std::string generation = base::read_file(plain / "generation_config.json");
+      model::copy_companions(home, plain);
+      base::publish_file(plain / "generation_config.json", generation);
+    }
+    model::rewrite_hf(plain, options.to, rewrite_options(options));
+  });
   std::error_code ignored;
-  fs::remove_all(plain, ignored);
+  fs::remove_all(own, ignored);
   if (verdict.exit_code != 0) throw CheckpointError(verdict.text);
 }
 

@@ -1,34 +1,33 @@
 #include "model_exports.h"
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <utility>
 #include <vector>
 
-#include "orrery/base/error.h"
 #include "orrery/base/file.h"
 #include "orrery/base/log.h"
+#include "orrery/base/pointer.h"
 #include "orrery/base/text.h"
+#include "orrery/checkpoint/directory.h"  // step_of
 
 namespace orrery::cli {
 
 namespace fs = std::filesystem;
 
-namespace {
-
-/// Replaces the link in one operation: there is never none, nor half a one.
-void point(const fs::path& pointer, const fs::path& exported) {
-  const fs::path fresh = pointer.string() + ".new";
-  std::error_code error;
-  fs::remove(fresh, error);
-  fs::create_directory_symlink(exported.filename(), fresh, error);
-  if (!error) fs::rename(fresh, pointer, error);
-  if (!error) return;
-  throw OutputError(base::concat(pointer.string(), ": ", error.message()));
+std::vector<fs::path> exports_until(const fs::path& models, int64_t step) {
+  std::vector<fs::path> found;
+  for (const fs::path& entry : base::list_folder(models)) {
+    const std::optional<int64_t> own = checkpoint::step_of(entry);
+    if (own && *own <= step) found.push_back(entry);
+  }
+  std::sort(found.begin(), found.end(), [](const fs::path& a, const fs::path& b) {
+    return *checkpoint::step_of(a) < *checkpoint::step_of(b);
+  });
+  return found;
 }
-
-}  // namespace
 
 ModelExports::ModelExports(fs::path folder, int keep, int n_checkpoints,
                            const master::BestModel::State& best)
@@ -53,30 +52,32 @@ bool ModelExports::is_best(const fs::path& exported) const {
 }
 
 void ModelExports::publish(const fs::path& exported) {
-  point(folder_ / "latest", exported);
-  std::vector<fs::path> all;
-  for (const fs::path& entry : base::list_folder(folder_)) {
-    if (entry.filename().string().starts_with("step-")) all.push_back(entry);
-  }
+  base::point(folder_ / "latest", exported);
+  // Newer ones are of an attempt before: each is replaced when its step is done again.
+  const std::vector<fs::path> all = exports_until(folder_, checkpoint::step_of(exported).value());
   std::error_code ignored;
   for (size_t i = 0; i + keep_ < all.size(); ++i) {
-    if (!is_best(all[i])) fs::remove_all(all[i], ignored);
+    if (is_best(all[i])) continue;
+    if (base::is_link(all[i])) {
+      base::log_warning(base::concat(all[i].string(), " is old and a link: the link is removed, ",
+                                     fs::read_symlink(all[i], ignored).string(), " stays"));
+    }
+    fs::remove_all(all[i], ignored);
   }
 }
 
 void ModelExports::publish_best(const fs::path& exported, int64_t step) {
   best_step_ = step;
-  point(folder_ / "best", exported);
+  base::point(folder_ / "best", exported);
 }
 
 master::BestModel::State restore_best(const fs::path& models,
                                       const master::BestModel::State& best) {
-  std::error_code ignored;
   if (best.step >= 0 && base::exists(models / base::step_name(best.step))) {
-    point(models / "best", base::step_name(best.step));
+    base::point(models / "best", base::step_name(best.step));
     return best;
   }
-  fs::remove(models / "best", ignored);
+  base::remove_pointer(models / "best");
   if (best.step < 0) return best;
   base::log_warning(base::concat("the best model so far, of step ", best.step, ", is no longer in ",
                                  models.string(), ": which one is best is found out anew"));

@@ -5,10 +5,14 @@
 #include <cstdint>
 #include <deque>
 #include <filesystem>
+#include <vector>
 
 #include "orrery/master/best_model.h"
 
 namespace orrery::cli {
+
+/// Folders `step-N` of models/ up to `step`, oldest first. Throws OutputError.
+std::vector<std::filesystem::path> exports_until(const std::filesystem::path& models, int64_t step);
 
 class ModelExports {
  public:
@@ -19,8 +23,9 @@ class ModelExports {
   ModelExports(std::filesystem::path folder, int keep, int n_checkpoints,
                const master::BestModel::State& best);
 
-  /// An export is whole: `latest` is it, and those go that are neither new enough nor the best one,
-  /// now, in the checkpoint that the run went on from or in one since. Throws OutputError.
+  /// An export is whole: `latest` is it, and of those up to its step those go that are neither new
+  /// enough nor the best one, now, in the checkpoint that the run went on from or in one since; of
+  /// a link to one that was moved only the link. Throws OutputError.
   void publish(const std::filesystem::path& exported);
   /// `best` is this one, which is whole. Throws OutputError.
   void publish_best(const std::filesystem::path& exported, int64_t step);

@@ -103,7 +103,8 @@ void write_png(const std::string& svg, const fs::path& png) {
                        .got = problem == 0 ? "it failed" : "it is not installed",
                        .advice = "install it, or write .svg, which browsers show"});
   }
-  fs::rename(made, png);
+  base::publish_file(png, base::read_file(made));
+  fs::remove(made, ignored);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "resume.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <cstdlib>
 #include <optional>
 #include <string_view>
@@ -8,11 +9,13 @@
 
 #include "broadcast_text.h"
 #include "gather_texts.h"
+#include "model_exports.h"
 #include "orrery/algorithm/registry.h"
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"
 #include "orrery/base/file.h"
 #include "orrery/base/log.h"
+#include "orrery/base/pointer.h"
 #include "orrery/base/text.h"
 #include "orrery/checkpoint/directory.h"
 #include "orrery/metrics/jsonl_writer.h"
@@ -28,6 +31,10 @@ namespace {
 /// Whether two paths are one folder, however they are written.
 bool are_same(const fs::path& a, const fs::path& b) {
   return base::exists(a) && base::exists(b) && fs::equivalent(a, b);
+}
+
+fs::path without_slash(const fs::path& path) {
+  return path.has_filename() ? path : path.parent_path();
 }
 
 [[noreturn]] void refuse(const std::string& resume, const std::string& got) {
@@ -108,20 +115,42 @@ fs::path put_aside(const fs::path& checkpoint, std::string_view suffix) {
                                  aside.filename().string(), ": ", error.message()));
 }
 
-/// Checkpoints newer than the one that is used are no part of the run that goes on.
+/// Exported models of steps after `step` are no part of a run that an older checkpoint goes on
+/// with.
+void put_newer_exports_aside(const RunDirectory& directory, int64_t step) {
+  const std::vector<fs::path> kept = exports_until(directory.models(), step);
+  const std::vector<fs::path> all = exports_until(directory.models(), INT64_MAX);
+  if (all.size() == kept.size()) return;
+  for (size_t i = kept.size(); i < all.size(); ++i) {
+    const fs::path aside = put_aside(all[i], ".abandoned");
+    base::log_warning(base::concat("model ", all[i].filename().string(), " is kept as ",
+                                   aside.filename().string(), ": the run goes on after step ",
+                                   step));
+  }
+  const fs::path latest = directory.models() / "latest";
+  if (kept.empty()) return base::remove_pointer(latest);
+  base::point(latest, kept.back());
+}
+
+/// Checkpoints newer than the one that is used are no part of the run that goes on, nor are its
+/// models where one of them was whole.
 void put_newer_aside(const RunDirectory& directory, const ResumePoint& point, int64_t step) {
-  bool any = false;
-  for (const fs::path& other : checkpoint::list_checkpoints(directory.checkpoints())) {
-    if (other == point.checkpoint) break;  // newest first
-    any = true;
-    const bool is_damaged =
-        std::find(point.damaged.begin(), point.damaged.end(), other) != point.damaged.end();
-    const fs::path aside = put_aside(other, is_damaged ? ".damaged" : ".abandoned");
+  const auto is_damaged = [&](const fs::path& path) {
+    return std::find(point.damaged.begin(), point.damaged.end(), path) != point.damaged.end();
+  };
+  std::vector<fs::path> newer = checkpoint::list_checkpoints(directory.checkpoints());
+  newer.erase(std::find(newer.begin(), newer.end(), point.checkpoint), newer.end());
+  if (newer.empty()) return;
+  // First: while a newer checkpoint is there, a job that is killed here is seen to be unfinished.
+  if (!std::all_of(newer.begin(), newer.end(), is_damaged))
+    put_newer_exports_aside(directory, step);
+  for (const fs::path& other : newer) {
+    const fs::path aside = put_aside(other, is_damaged(other) ? ".damaged" : ".abandoned");
     base::log_warning(base::concat(
         "checkpoint ", other.filename().string(), " is kept as ", aside.filename().string(), ": ",
-        is_damaged ? "it is damaged" : base::concat("the run goes on after step ", step)));
+        is_damaged(other) ? "it is damaged" : base::concat("the run goes on after step ", step)));
   }
-  if (any) checkpoint::move_pointer(point.checkpoint);
+  base::point(directory.checkpoints() / "latest", point.checkpoint);
 }
 
 /// The traces so far move to a folder of their own: each attempt has a timeline.
@@ -160,22 +189,24 @@ std::vector<fs::path> resume_candidates(const std::string& resume, const RunDire
   if (!base::exists(resume)) refuse(resume, "no such folder");
   const fs::path path = fs::canonical(resume);
   std::vector<fs::path> named = checkpoints_at(path, resume);
-  if (!are_same(named.front().parent_path(), directory.checkpoints())) {
-    if (own.empty()) return named;
-    base::log_info(
-        base::concat("this run has checkpoints of its own and goes on from them; --resume ", resume,
-                     " is where it began"));
-    return own;
+  bool all_own = true;
+  for (fs::path& checkpoint : named) {  // by the run's own name for it
+    const auto same = std::find_if(
+        own.begin(), own.end(), [&](const fs::path& other) { return are_same(other, checkpoint); });
+    all_own = all_own && same != own.end();
+    if (same != own.end()) checkpoint = *same;
   }
-  // By the run's own name for it.
-  for (fs::path& checkpoint : named) {
-    checkpoint = directory.checkpoints() / checkpoint.filename();
-    if (std::find(own.begin(), own.end(), checkpoint) == own.end()) {
-      refuse(resume, base::concat(checkpoint.filename().string(),
-                                  ", which was put aside: give it its name step-NUMBER back"));
-    }
+  if (all_own) return named;
+  for (const fs::path& one : {without_slash(resume), named.front()}) {
+    if (!are_same(fs::absolute(one).parent_path(), directory.checkpoints())) continue;
+    refuse(resume, base::concat(one.filename().string(),
+                                ", which was put aside: give it its name step-NUMBER back"));
   }
-  return named;
+  if (own.empty()) return named;
+  base::log_info(
+      base::concat("this run has checkpoints of its own and goes on from them; --resume ", resume,
+                   " is where it began"));
+  return own;
 }
 
 ResumePoint newest_whole_checkpoint(MPI_Comm world, std::vector<fs::path> candidates) {
@@ -221,18 +252,17 @@ ResumePoint newest_whole_checkpoint(MPI_Comm world, std::vector<fs::path> candid
                          .advice = "--resume off begins again; the run so far is kept"});
 }
 
-std::vector<std::string> check_same_experiment(const fs::path& checkpoint,
-                                               const std::string& before, const std::string& now,
-                                               const std::vector<std::string>& accept) {
+ConfigChanges check_same_experiment(const fs::path& checkpoint, const std::string& before,
+                                    const std::string& now,
+                                    const std::vector<std::string>& accept) {
   constexpr size_t kShown = 5;
-  const ConfigChanges changes =
-      compare_configs(before, now, algorithm::interface_schemas(), accept);
+  ConfigChanges changes = compare_configs(before, now, algorithm::interface_schemas(), accept);
   for (const std::string& note : changes.noted) {
     base::log_warning(base::concat("changed since ", checkpoint.filename().string(), ": ", note));
   }
   std::vector<std::string> differing = changes.never;
   differing.insert(differing.end(), changes.refused.begin(), changes.refused.end());
-  if (differing.empty()) return changes.accepted;
+  if (differing.empty()) return changes;
   const std::string got =
       base::counted(static_cast<int64_t>(differing.size()), "key differs", "keys differ");
   const size_t n_left = differing.size() - std::min(differing.size(), kShown);

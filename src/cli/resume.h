@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "resume_rules.h"
 #include "run_directory.h"
 
 namespace orrery::cli {
@@ -33,15 +34,16 @@ std::vector<std::filesystem::path> resume_candidates(const std::string& resume,
 ResumePoint newest_whole_checkpoint(MPI_Comm world, std::vector<std::filesystem::path> candidates);
 
 /// Throws ConfigError that says what is refused, in few lines; logs what is noted. Returns the
-/// changes that --accept lets pass, as `key: was A, is B`. Rank 0 only.
-std::vector<std::string> check_same_experiment(const std::filesystem::path& checkpoint,
-                                               const std::string& before, const std::string& now,
-                                               const std::vector<std::string>& accept);
+/// changes that pass. Rank 0 only.
+ConfigChanges check_same_experiment(const std::filesystem::path& checkpoint,
+                                    const std::string& before, const std::string& now,
+                                    const std::vector<std::string>& accept);
 
 /// Makes a run directory ready to go on after `step`: what was written of later steps goes, torn
 /// lines are cut off, the traces so far move to trace/until-step-N (.1, .2, ... where taken),
-/// checkpoints newer than the one that is used are kept as step-N.damaged or step-N.abandoned. Rank
-/// 0 only. Throws OutputError, std::filesystem::filesystem_error or ConfigError.
+/// checkpoints newer than the one that is used are kept as step-N.damaged or step-N.abandoned;
+/// where one of them was whole, so are models exported after `step`. Rank 0 only. Throws
+/// OutputError, std::filesystem::filesystem_error or ConfigError.
 void continue_run_directory(const RunDirectory& directory, const ResumePoint& point, int64_t step);
 
 }  // namespace orrery::cli

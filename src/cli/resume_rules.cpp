@@ -145,7 +145,7 @@ ConfigChanges compare_configs(const std::string& before, const std::string& now,
       case Resume::kFree:
         break;
       case Resume::kNoted:
-        changes.noted.push_back(text);
+        (is_named ? changes.accepted : changes.noted).push_back(text);
         break;
       case Resume::kRefused:
         (is_named ? changes.accepted : changes.refused).push_back(text);

@@ -16,9 +16,9 @@ config::Resume meaning_of_change(std::string_view key, const config::Schema& opt
 
 /// Keys of two resolved configurations that differ, each as `key: was A, is B`.
 struct ConfigChanges {
-  std::vector<std::string> noted;
-  std::vector<std::string> accepted;
-  std::vector<std::string> refused;  ///< --accept with their keys would let them pass
+  std::vector<std::string> noted;     ///< training only goes on differently
+  std::vector<std::string> accepted;  ///< named by --accept
+  std::vector<std::string> refused;   ///< --accept with their keys would let them pass
   std::vector<std::string> never;
 };
 

@@ -1,7 +1,12 @@
 #include "run_directory.h"
 
+#include <fcntl.h>  // AT_EACCESS
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
+#include <optional>
 #include <string_view>
 #include <system_error>
 
@@ -20,7 +25,8 @@ namespace {
   throw ConfigError(base::concat("run directory ", path.string(), ": ", error.message()),
                     {.expected = "a folder that can be created and written",
                      .got = error.message(),
-                     .advice = "set experiment.output_dir to a folder of yours"});
+                     .advice = "mend its permissions, or set experiment.output_dir to a folder of "
+                               "yours"});
 }
 
 /// Whether a folder holds nothing but the lock of this job.
@@ -32,6 +38,15 @@ bool is_unused(const fs::path& folder) {
 }
 
 constexpr std::string_view kAccepted = "# accepted after step ";
+constexpr std::string_view kChanged = "# changed after step ";
+
+/// The step of a line that records a change; nothing of any other line.
+std::optional<int64_t> step_of_record(const std::string& line) {
+  for (const std::string_view head : {kAccepted, kChanged}) {
+    if (line.starts_with(head)) return std::atoll(line.c_str() + head.size());
+  }
+  return std::nullopt;
+}
 
 }  // namespace
 
@@ -53,6 +68,10 @@ void make_folders(const RunDirectory& directory) {
         directory.models(), directory.checkpoints(), directory.state()}) {
     fs::create_directories(folder, error);
     if (error) refuse(folder, error);
+    // One that was there before: found now, and not by the first save.
+    if (::faccessat(AT_FDCWD, folder.c_str(), W_OK | X_OK, AT_EACCESS) != 0) {
+      refuse(folder, std::error_code(errno, std::generic_category()));
+    }
   }
 }
 
@@ -68,8 +87,7 @@ fs::path create_run_directory(const RunDirectory& directory) {
   return kept;
 }
 
-std::string accepted_changes(const RunDirectory& directory, int64_t step,
-                             const std::vector<std::string>& now) {
+std::string change_records(const RunDirectory& directory, int64_t step, const ConfigChanges& now) {
   std::string head;
   if (base::exists(directory.config())) {
     const std::string before = base::read_file(directory.config());
@@ -77,11 +95,16 @@ std::string accepted_changes(const RunDirectory& directory, int64_t step,
       const size_t end = std::min(before.find('\n', begin), before.size());
       const std::string line = before.substr(begin, end - begin);
       begin = end + 1;
-      if (!line.starts_with(kAccepted)) continue;
-      if (std::atoll(line.c_str() + kAccepted.size()) <= step) head += line + "\n";
+      // Those of `step` itself are of an attempt that left no checkpoint: `now` has all of them.
+      if (const auto of = step_of_record(line); of && *of < step) head += line + "\n";
     }
   }
-  for (const std::string& change : now) head += base::concat(kAccepted, step, ": ", change, "\n");
+  for (const std::string& change : now.accepted) {
+    head += base::concat(kAccepted, step, ": ", change, "\n");
+  }
+  for (const std::string& change : now.noted) {
+    head += base::concat(kChanged, step, ": ", change, "\n");
+  }
   return head;
 }
 

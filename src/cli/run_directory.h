@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "orrery/config/experiment.h"
+#include "resume_rules.h"
 
 namespace orrery::cli {
 
@@ -36,7 +37,8 @@ struct RunDirectory {
 /// nothing. Throws OutputError for a link to nothing.
 RunDirectory run_directory_of(const config::Experiment& experiment);
 
-/// Makes the folder and its subfolders where they are missing. Rank 0 only. Throws ConfigError.
+/// Makes the folder and its subfolders where they are missing. Rank 0 only. Throws ConfigError for
+/// one that cannot be made or written.
 void make_folders(const RunDirectory& directory);
 
 /// Makes the folder and its subfolders. An earlier run of that name is kept: it is renamed to
@@ -45,9 +47,9 @@ void make_folders(const RunDirectory& directory);
 std::filesystem::path create_run_directory(const RunDirectory& directory);
 
 /// The head of config.cfg: a line `# accepted after step N: key: was A, is B` for each change that
-/// --accept let pass, those that the file has from before included, up to `step`.
-std::string accepted_changes(const RunDirectory& directory, int64_t step,
-                             const std::vector<std::string>& now);
+/// --accept named and `# changed after step N: ...` for each other that was noted, those that the
+/// file has from before `step` included.
+std::string change_records(const RunDirectory& directory, int64_t step, const ConfigChanges& now);
 
 /// A run that goes on in a folder of its own, or from its beginning because it had no checkpoint
 /// yet, takes the decisions of `from` along. Rank 0 only. Throws OutputError.

@@ -137,14 +137,21 @@ std::vector<std::string> read_prompt_file(const fs::path& file) {
 
 void check_output(const fs::path& file) {
   if (file == "-") return;
-  const fs::path folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
+  const std::string kind = base::special_kind(file);
   std::string reason;
-  if (base::is_folder(file)) {
+  if (kind == "a folder") {
     reason = "it is a directory";
-  } else if (!base::is_folder(folder)) {
-    reason = base::concat("there is no folder ", folder.string());
-  } else if (::access(folder.c_str(), W_OK) != 0) {
-    reason = base::concat("the folder ", folder.string(), " cannot be written");
+  } else if (!kind.empty()) {
+    if (::access(file.c_str(), W_OK) != 0) reason = base::concat(kind, " that cannot be written");
+  } else {
+    const bool is_linked = base::is_link(file) && base::exists(file);  // throws for one to nothing
+    const fs::path target = is_linked ? fs::canonical(file) : file;
+    const fs::path folder = target.has_parent_path() ? target.parent_path() : fs::path(".");
+    if (!base::is_folder(folder)) {
+      reason = base::concat("there is no folder ", folder.string());
+    } else if (::access(folder.c_str(), W_OK) != 0) {
+      reason = base::concat("the folder ", folder.string(), " cannot be written");
+    }
   }
   if (reason.empty()) return;
   throw ConfigError(base::concat("--out ", file.string()),

@@ -149,11 +149,11 @@ std::optional<master::MasterState> open_run_directory(const Job& job,
   const std::string config =
       config::resolved_config(job.experiment, algorithm::interface_schemas());
   std::optional<master::MasterState> state;
-  std::vector<std::string> accepted;  // changes of keys
+  ConfigChanges changes;
   if (!checkpoint.empty()) {
     checkpoint::CheckpointReader reader(checkpoint);
     MasterFile master = read_master_file(reader);
-    accepted = check_same_experiment(checkpoint, master.resolved_config, config, options.accept);
+    changes = check_same_experiment(checkpoint, master.resolved_config, config, options.accept);
     data::DataOrder order = job.make_order();
     // Throws for other data, before anything is touched.
     order.restore(master.state.order, datasets_with_other_bounds(master.resolved_config, config));
@@ -182,12 +182,12 @@ std::optional<master::MasterState> open_run_directory(const Job& job,
   for (const config::Problem& warning : job.warnings) {
     base::log_warning(warning.message());
   }
-  for (const std::string& change : accepted) {
+  for (const std::string& change : changes.accepted) {
     base::log_warning(base::concat("accepted after step ", state->steps_done, ": ", change));
   }
   const int64_t steps_done = state ? state->steps_done : 0;
   base::publish_file(directory.config(),
-                     base::concat(accepted_changes(directory, steps_done, accepted), config));
+                     base::concat(change_records(directory, steps_done, changes), config));
   base::log_info(base::concat("run directory ", directory.root.string(), ", ",
                               base::counted(job.n_workers, "worker")));
   if (state) {

@@ -88,16 +88,24 @@ Problems problems_of_model(const fs::path& directory, WeightCheck check) {
   return problems;
 }
 
+/// `latest` and `best` lead to what is looked at under its own name.
+bool is_pointer(const fs::path& path) { return base::is_link(path) && !checkpoint::step_of(path); }
+
 Problems problems_of_run(const fs::path& directory, WeightCheck check) {
   Problems problems;
-  for (const fs::path& path : checkpoint::list_checkpoints(directory / "checkpoints")) {
-    append(problems, problems_of(path, check));
-  }
-  for (const fs::path& step : base::list_folder(directory / "models")) {
-    if (base::is_link(step) || !base::is_folder(step)) continue;
-    for (const fs::path& role : base::list_folder(step)) {
-      if (base::is_folder(role)) append(problems, problems_of(role, check));
+  collect(problems, [&] {
+    for (const fs::path& path : checkpoint::list_checkpoints(directory / "checkpoints")) {
+      append(problems, problems_of(path, check));
     }
+  });
+  for (const fs::path& step : base::list_folder(directory / "models")) {
+    if (is_pointer(step)) continue;
+    collect(problems, [&] {
+      if (!base::is_folder(step)) return;
+      for (const fs::path& role : base::list_folder(step)) {
+        if (base::is_folder(role)) append(problems, problems_of(role, check));
+      }
+    });
   }
   return problems;
 }

@@ -178,12 +178,12 @@ void copy_companions(const fs::path& from, const fs::path& to) {
 
 void publish_directory(const fs::path& directory,
                        const std::function<void(const fs::path&)>& what) {
-  const fs::path target = directory.has_filename() ? directory : directory.parent_path();
-  fs::path beside = target;
-  beside += ".writing";
-  fs::path old = target;
-  old += ".replaced";
+  fs::path target = directory.has_filename() ? directory : directory.parent_path();
   try {
+    if (base::is_link(target) && base::exists(target)) target = fs::canonical(target);
+    fs::path beside = target;
+    beside += ".writing";
+    const fs::path old = base::free_name(target, ".replaced");
     fs::remove_all(beside);
     fs::create_directories(beside);
     try {
@@ -195,10 +195,7 @@ void publish_directory(const fs::path& directory,
     }
     // Two renames: for a moment the name does not exist, but never with half of its files.
     const bool replaces = base::exists(target);
-    if (replaces) {
-      fs::remove_all(old);
-      fs::rename(target, old);
-    }
+    if (replaces) fs::rename(target, old);
     fs::rename(beside, target);
     try {
       base::sync_folder(target.has_parent_path() ? target.parent_path() : fs::path("."));

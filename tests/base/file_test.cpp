@@ -1,7 +1,10 @@
 #include "orrery/base/file.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <fstream>
@@ -20,6 +23,47 @@ TEST(PublishFile, ReplacesTheContentAndLeavesNothingElse) {
 
   EXPECT_EQ(read_file(folder / "a.txt"), "new");
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}), 1);
+}
+
+TEST(PublishFile, WritesWhatALinkLeadsTo) {
+  const TemporaryFolder folder;
+  std::filesystem::create_directory(folder / "elsewhere");
+  publish_file(folder / "elsewhere/a.txt", "old");
+  std::filesystem::create_symlink("elsewhere/a.txt", folder / "link");
+
+  publish_file(folder / "link", "new");
+
+  EXPECT_TRUE(is_link(folder / "link"));
+  EXPECT_EQ(read_file(folder / "elsewhere/a.txt"), "new");
+  EXPECT_EQ(list_folder(folder / "elsewhere").size(), 1U);
+  EXPECT_EQ(list_folder(folder.path()).size(), 2U);
+}
+
+TEST(PublishFile, RefusesALinkToNothing) {
+  const TemporaryFolder folder;
+  std::filesystem::create_symlink("not_mounted/a.txt", folder / "link");
+
+  EXPECT_THROW(publish_file(folder / "link", "new"), OutputError);
+  EXPECT_TRUE(is_link(folder / "link"));
+}
+
+TEST(PublishFile, WritesIntoAPipeAndLeavesItOne) {
+  const TemporaryFolder folder;
+  const std::filesystem::path pipe = folder / "pipe";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  std::filesystem::create_symlink("pipe", folder / "link");
+  const int reader = ::open(pipe.c_str(), O_RDONLY | O_NONBLOCK);  // so that no open waits
+  ASSERT_GE(reader, 0);
+
+  publish_file(pipe, "one ");
+  publish_file(folder / "link", "two");
+
+  char text[16] = {};
+  const ssize_t count = ::read(reader, text, sizeof text);
+  ::close(reader);
+  EXPECT_EQ(std::string(text, count > 0 ? static_cast<size_t>(count) : 0), "one two");
+  EXPECT_EQ(special_kind(pipe), "a pipe");
+  EXPECT_EQ(list_folder(folder.path()).size(), 2U);
 }
 
 TEST(PublishFile, KeepsTheOldContentWhenTheNewDoesNotFit) {

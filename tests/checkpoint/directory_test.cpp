@@ -54,15 +54,71 @@ TEST(CheckpointDirectory, IsReplacedByALaterOneOfItsStep) {
 TEST(CheckpointDirectory, ListsNeitherAttemptsNorPointersNorOtherThings) {
   const TemporaryDirectory root;
   publish_small_checkpoint(root.path(), 2);
-  for (const char* name : {"step-00000003.partial", "step-", "step-x", "other"}) {
+  for (const char* name :
+       {"step-00000003.partial", "step-mine.partial", "step-", "step-x", "other"}) {
     fs::create_directory(root / name);
   }
 
   EXPECT_EQ(names_of(list_checkpoints(root.path())), std::vector<std::string>{"step-00000002"});
   remove_partial(root.path());
   EXPECT_FALSE(fs::exists(root / "step-00000003.partial"));
+  EXPECT_TRUE(fs::exists(root / "step-mine.partial"));
   EXPECT_TRUE(fs::exists(root / "other"));
   EXPECT_TRUE(list_checkpoints(root / "nowhere").empty());
+}
+
+/// Moves a checkpoint to `there` and leaves a link.
+void move_and_link(const fs::path& checkpoint, const fs::path& there) {
+  fs::create_directories(there);
+  fs::rename(checkpoint, there / checkpoint.filename());
+  fs::create_directory_symlink(there / checkpoint.filename(), checkpoint);
+}
+
+TEST(CheckpointDirectory, IsOneAlsoWhereItIsALinkToWhereItWasMoved) {
+  const TemporaryDirectory root, other_disk;
+  for (const int64_t step : {1, 2}) {
+    move_and_link(publish_small_checkpoint(root.path(), step), other_disk.path());
+  }
+
+  EXPECT_EQ(names_of(list_checkpoints(root.path())),
+            (std::vector<std::string>{"step-00000002", "step-00000001"}));
+  EXPECT_EQ(verify(root / "step-00000002"), std::vector<std::string>{});
+}
+
+TEST(CheckpointDirectory, ThatIsALinkToNothingIsNoAbsence) {
+  const TemporaryDirectory root;
+  publish_small_checkpoint(root.path(), 1);
+  fs::create_directory_symlink("not_mounted", root / "step-00000002");
+
+  try {
+    list_checkpoints(root.path());
+    FAIL();
+  } catch (const OutputError& error) {
+    const std::string text = error.what();
+    EXPECT_NE(text.find("step-00000002: cannot follow this link"), std::string::npos) << text;
+    EXPECT_NE(text.find("remove this link to go on from the checkpoint before"), std::string::npos)
+        << text;
+  }
+}
+
+TEST(CheckpointDirectory, ThatIsOldAndALinkGoesAndWhatItLedToStays) {
+  const TemporaryDirectory root, other_disk;
+  move_and_link(publish_small_checkpoint(root.path(), 1), other_disk.path());
+  fs::create_directory_symlink("not_mounted", root / "step-00000002");
+
+  publish_small_checkpoint(root.path(), 3, 1);
+
+  EXPECT_EQ(names_of(list_checkpoints(root.path())), std::vector<std::string>{"step-00000003"});
+  EXPECT_EQ(verify(other_disk / "step-00000001"), std::vector<std::string>{});
+}
+
+TEST(StepOf, IsThatOfANameAndOfNoOther) {
+  EXPECT_EQ(step_of("a/step-00000040"), 40);
+  EXPECT_EQ(step_of("step-100000000"), 100'000'000);
+  for (const char* name : {"step-", "step--1", "step-+1", "step-1x", "step-00000001-good",
+                           "step-1.damaged", "latest", "xstep-1", "step-99999999999999999999"}) {
+    EXPECT_FALSE(step_of(name)) << name;
+  }
 }
 
 // In a process of its own (the variable is read once): killed at a stage of the save of step 2,

@@ -1,6 +1,7 @@
 #include "text_file.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <cmath>
 #include <fstream>
@@ -76,6 +77,20 @@ TEST(WriteOutput, ReplacesAFileWhole) {
   write_output(folder / "out.json", "new");
   std::ifstream in(folder / "out.json");
   EXPECT_EQ(std::string(std::istreambuf_iterator<char>(in), {}), "new");
+}
+
+TEST(CheckOutput, TakesAPipeAndALinkToAFileAndRefusesALinkToNothing) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(::mkfifo((folder / "pipe").c_str(), 0600), 0);
+  std::ofstream(folder / "file") << "old";
+  std::filesystem::create_symlink("file", folder / "link");
+  std::filesystem::create_symlink("not_mounted", folder / "to_nothing");
+
+  EXPECT_NO_THROW(check_output(folder / "pipe"));
+  EXPECT_NO_THROW(check_output(folder / "link"));
+  EXPECT_THROW(check_output(folder / "to_nothing"), OutputError);
+  EXPECT_THROW(check_output(folder.path()), ConfigError);
+  EXPECT_THROW(check_output(folder / "missing/file"), ConfigError);
 }
 
 TEST(ReadTokenFile, DeepJsonIsRefused) {

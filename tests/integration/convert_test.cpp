@@ -71,6 +71,41 @@ TEST(Convert, ThereAndBackIsTheSameModelWhateverTheLayout) {
   }
 }
 
+TEST(Convert, LeavesFoldersBesideItsTargetAlone) {
+  const TemporaryFolder folder;
+  const std::string checkpoint = (folder / "checkpoint").string();
+  const std::string to = (folder / "hfo").string();
+  expect(0, orrery_alone("convert --from " + kModel + " --to " + checkpoint), "written");
+  for (const char* name : {"hfo", "hfo.plain", "hfo.replaced", "hfo.writing"}) {
+    fs::create_directory(folder / name);
+    std::ofstream(folder / name / "mine") << name;
+  }
+
+  expect(2, orrery_alone("convert --overwrite --from " + checkpoint + " --to " + to),
+         "hfo.writing");
+  EXPECT_EQ(contents(folder / "hfo.writing/mine"), "hfo.writing");
+  fs::remove_all(folder / "hfo.writing");
+  expect(0, orrery_alone("convert --overwrite --from " + checkpoint + " --to " + to), "written");
+
+  EXPECT_EQ(contents(folder / "hfo.plain/mine"), "hfo.plain");
+  EXPECT_EQ(contents(folder / "hfo.replaced/mine"), "hfo.replaced");
+  EXPECT_TRUE(fs::exists(folder / "hfo/model.safetensors"));
+  EXPECT_FALSE(fs::exists(folder / "hfo/mine"));
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), {}), 4);
+}
+
+TEST(Convert, WritesWhatALinkLeadsTo) {
+  const TemporaryFolder folder;
+  fs::create_directories(folder / "disk/model");
+  fs::create_directory_symlink("disk/model", folder / "to");
+
+  expect(0, orrery_alone("convert --as hf --from " + kModel + " --to " + (folder / "to").string()),
+         "written");
+
+  EXPECT_TRUE(fs::is_symlink(folder / "to"));
+  EXPECT_TRUE(fs::exists(folder / "disk/model/model.safetensors"));
+}
+
 TEST(Convert, ScoresACheckpointOnRanksOfAnotherLayout) {
   const TemporaryFolder folder;
   const std::string checkpoint = (folder / "checkpoint").string();

@@ -303,6 +303,28 @@ TEST(ResumePath, OfAnOlderCheckpointKeepsTheNewerOnes) {
                                       "step-00000010.abandoned.1"}));
 }
 
+TEST(ResumePath, OfAnOlderCheckpointKeepsTheModelsOfTheNewerStepsAndTheNewOne) {
+  const TemporaryFolder folder;
+  const std::string more =
+      " --set checkpoint.every_steps=1 --set checkpoint.keep=9 --set export.every_steps=1 "
+      "--set export.keep=2 --set experiment.total_steps=";
+  ASSERT_EQ(train(folder, kPpo, "cut", more + "4").exit_code, 0);
+
+  const Result older =
+      train(folder, kPpo, "cut",
+            more + "2 --resume " + (folder / "cut/checkpoints/step-00000001").string());
+
+  ASSERT_EQ(older.exit_code, 0) << older.output;
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(folder / "cut/models")) {
+    names.push_back(entry.path().filename());
+  }
+  std::sort(names.begin(), names.end());
+  EXPECT_EQ(names, (std::vector<std::string>{"latest", "step-00000002", "step-00000003.abandoned",
+                                             "step-00000004.abandoned"}));
+  EXPECT_EQ(fs::read_symlink(folder / "cut/models/latest"), "step-00000002");
+}
+
 TEST(ResumePath, OfAnotherRunIsWhereThisOneBegan) {
   const TemporaryFolder folder;
   ASSERT_EQ(train(folder, kPpo, "first").exit_code, 0);
@@ -329,6 +351,75 @@ TEST(ResumeRefuses, CheckpointsThatCannotBeListedOrReached) {
   EXPECT_NE(result.output.find("cut/checkpoints: cannot follow this link"), std::string::npos)
       << result.output;
   EXPECT_EQ(records_of(folder / "cut"), before);
+  EXPECT_FALSE(fs::exists(folder / "cut.1"));
+}
+
+TEST(ResumeOfACopy, WhosePointersAreCopiesAsWellGoesOn) {
+  const TemporaryFolder folder;
+  const std::string exports = " --set export.every_steps=3";
+  ASSERT_EQ(train(folder, kPpo, "whole", exports).exit_code, 0);
+  ASSERT_EQ(
+      run("cp -rL " + (folder / "whole").string() + " " + (folder / "cut").string()).exit_code, 0);
+
+  const Result result = train(folder, kPpo, "cut", exports + " --set experiment.total_steps=12");
+
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  for (const char* name : {"checkpoints", "models"}) {
+    EXPECT_EQ(fs::read_symlink(folder / "cut" / name / "latest"), "step-00000012") << name;
+    EXPECT_TRUE(fs::is_directory(folder / "cut" / name / "latest.copy")) << name;
+  }
+  EXPECT_NE(result.output.find("models/latest is no link"), std::string::npos) << result.output;
+}
+
+/// Moves a checkpoint of the run `cut` to the folder `disk` and leaves a link.
+void move_to_disk(const TemporaryFolder& folder, const std::string& name) {
+  fs::create_directories(folder / "disk");
+  fs::rename(folder / "cut/checkpoints" / name, folder / "disk" / name);
+  fs::create_directory_symlink(folder / "disk" / name, folder / "cut/checkpoints" / name);
+}
+
+TEST(ResumeOfMovedCheckpoints, GoesOnFromWhatTheirLinksLeadTo) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(train(folder, kPpo, "cut").exit_code, 0);
+  for (const char* name : {"step-00000009", "step-00000010"}) move_to_disk(folder, name);
+
+  const Result newest = train(folder, kPpo, "cut", "--set experiment.total_steps=11");
+  const Result verified = orrery_alone("verify " + (folder / "cut").string());
+  const Result named = train(folder, kPpo, "cut",
+                             "--set experiment.total_steps=11 --resume " +
+                                 (folder / "cut/checkpoints/step-00000010").string());
+  const Result by_place =
+      train(folder, kPpo, "cut",
+            "--set experiment.total_steps=11 --resume " + (folder / "disk/step-00000010").string());
+
+  ASSERT_EQ(newest.exit_code, 0) << newest.output;
+  EXPECT_NE(newest.output.find("goes on after step 10"), std::string::npos) << newest.output;
+  EXPECT_FALSE(fs::exists(folder / "cut.1"));
+  EXPECT_EQ(verified.exit_code, 0) << verified.output;
+  EXPECT_NE(verified.output.find("cut/checkpoints/step-00000010"), std::string::npos)
+      << verified.output;
+  for (const Result& result : {named, by_place}) {
+    EXPECT_EQ(result.exit_code, 0) << result.output;
+    EXPECT_NE(result.output.find("goes on after step 10"), std::string::npos) << result.output;
+    EXPECT_NE(result.output.find("kept as step-00000011.abandoned"), std::string::npos)
+        << result.output;
+  }
+}
+
+TEST(ResumeOfMovedCheckpoints, IsRefusedWhereALinkLeadsNowhere) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(train(folder, kPpo, "cut").exit_code, 0);
+  const auto before = records_of(folder / "cut");
+  move_to_disk(folder, "step-00000010");
+  fs::rename(folder / "disk", folder / "unmounted");
+
+  const Result result = train(folder, kPpo, "cut", "--set experiment.total_steps=12");
+
+  EXPECT_EQ(result.exit_code, 5) << result.output;
+  EXPECT_NE(result.output.find("step-00000010: cannot follow this link"), std::string::npos)
+      << result.output;
+  EXPECT_EQ(records_of(folder / "cut"), before);
+  EXPECT_TRUE(fs::is_symlink(folder / "cut/checkpoints/step-00000010"));
   EXPECT_FALSE(fs::exists(folder / "cut.1"));
 }
 
@@ -419,6 +510,33 @@ TEST(ResumeAccept, ChangesAKeyThatIsNamedAndRecordsIt) {
   EXPECT_EQ(first, "# accepted after step 10: call.actor_train.clip_range: was 0.2, is 0.3");
   EXPECT_EQ(never.exit_code, 2);
   EXPECT_NE(never.output.find("can never be accepted"), std::string::npos) << never.output;
+}
+
+TEST(ResumeAccept, RecordsWhatGoesOnDifferentlyWhetherItIsNamedOrNot) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(train(folder, kPpo, "cut").exit_code, 0);
+
+  // The first of the two attempts from step 10 leaves no checkpoint, so it changed nothing.
+  const Result attempt = train(folder, kPpo, "cut", "--set model.actor.lr=1e-3");
+  const Result named = train(folder, kPpo, "cut",
+                             "--set model.actor.lr=1e-4 --set experiment.total_steps=11 "
+                             "--accept model.actor.lr");
+  const Result unnamed = train(folder, kPpo, "cut",
+                               "--set model.actor.lr=1e-4 --set model.critic.weight_decay=0.5 "
+                               "--set experiment.total_steps=11");
+
+  for (const Result& result : {attempt, named, unnamed}) {
+    ASSERT_EQ(result.exit_code, 0) << result.output;
+  }
+  std::vector<std::string> head;
+  std::ifstream config(folder / "cut/config.cfg");
+  for (std::string line; std::getline(config, line) && line.starts_with("# ");) {
+    head.push_back(line.substr(0, line.find(" was")));
+  }
+  EXPECT_EQ(head,
+            (std::vector<std::string>{"# accepted after step 10: model.actor.lr:",
+                                      "# changed after step 10: experiment.total_steps:",
+                                      "# changed after step 11: model.critic.weight_decay:"}));
 }
 
 TEST(ResumeRefuses, AnotherExperimentByTheNamesOfWhatChanged) {

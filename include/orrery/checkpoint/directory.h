@@ -9,6 +9,7 @@
 // whole checkpoint. Rank 0 makes and publishes; every rank writes and reads its own files.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -18,21 +19,24 @@
 
 namespace orrery::checkpoint {
 
+/// The step of a folder with the name of a checkpoint or an export, `step-` and a number; nothing
+/// of any other, such as `step-00000001-good` or `step-00000004.damaged`.
+std::optional<int64_t> step_of(const std::filesystem::path& path);
+
 /// Where the files of a checkpoint are written before it is published.
 std::filesystem::path partial_directory(const std::filesystem::path& directory);
 
 /// Removes what attempts to write left below `root`: before any rank writes.
 void remove_partial(const std::filesystem::path& root);
 
-/// Makes `latest` of a checkpoint's folder a link to it. Throws std::filesystem::filesystem_error.
-void move_pointer(const std::filesystem::path& directory);
-
 /// Writes the manifest, renames the directory into place, moves `latest`, and removes all but the
-/// newest `keep` checkpoints. Throws CheckpointError.
+/// newest `keep` checkpoints; of a link to one that was moved only the link. Throws
+/// CheckpointError.
 void publish(const std::filesystem::path& directory, const Manifest& manifest, int keep);
 
-/// Every directory below `root` that has the name of a checkpoint, newest first, sound or not; none
-/// where there is no `root`. Throws OutputError when it cannot be listed.
+/// Every directory below `root` that has the name of a checkpoint, or a link to one that was moved,
+/// newest first, sound or not; none where there is no `root`. Throws OutputError when it cannot be
+/// listed or such a link leads nowhere.
 std::vector<std::filesystem::path> list_checkpoints(const std::filesystem::path& root);
 
 /// What is wrong with a file of a checkpoint, or nothing: missing, another size, another hash.

@@ -34,8 +34,9 @@ void rewrite_hf(const std::filesystem::path& from, const std::filesystem::path& 
 /// tokenizer, chat template, generation defaults.
 void copy_companions(const std::filesystem::path& from, const std::filesystem::path& to);
 
-/// `what` fills a new directory, which then takes the name `directory` at once.
-/// Throws OutputError when the file system does not do it.
+/// `what` fills a new directory, `directory`.writing, which then takes the name `directory` at once
+/// (of a link that of what it leads to). What has the first name goes: it is of a job that was
+/// killed. Throws OutputError when the file system does not do it.
 void publish_directory(const std::filesystem::path& directory,
                        const std::function<void(const std::filesystem::path&)>& what);
 
