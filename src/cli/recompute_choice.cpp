@@ -59,8 +59,7 @@ std::vector<OpenRole> open_roles(const Job& job) {
     OpenRole& role = open[replica.id.role];
     role.name = replica.id.role;
     const model::ShardPlace first{.n_pipe = replica.layout.pipe};  // no stage has more layers
-    role.n_layers =
-        std::max(role.n_layers, model::blocks_of(known->second.n_layers, first).count);
+    role.n_layers = std::max(role.n_layers, model::blocks_of(known->second.n_layers, first).count);
     for (const int index : replica.calls) {
       const graph::Call& call = job.graph.call(index);
       if (call.kind == graph::CallKind::kTrainStep) role.train_calls.insert(call.name);
@@ -95,8 +94,8 @@ class Search {
         " of a GPU, with the idle roles and the buffers of other calls that stay there");
     if (never_fits_) {
       choice.n_recomputed = role_.n_layers;
-      choice.reason = base::concat("even so ", never_fits_->phase, " takes ",
-                                   gb(never_fits_->bytes), room);
+      choice.reason =
+          base::concat("even so ", never_fits_->phase, " takes ", gb(never_fits_->bytes), room);
     } else if (const auto excess = worst_with(0); !excess) {
       choice.reason = "all activations fit";
     } else {

@@ -54,9 +54,9 @@ TEST(RecomputeChoice, IsTheSmallestThatFits) {
     ASSERT_THAT(choices, SizeIs(1));
     EXPECT_EQ(choices[0].n_recomputed, n);
     EXPECT_EQ(job.experiment.find_model("actor")->recompute_layers, std::to_string(n));
-    EXPECT_THAT(choices[0].text(), HasSubstr("model.actor.recompute_layers = " +
-                                             std::to_string(n) + " of 28 (auto): with " +
-                                             std::to_string(n - 1) + " actor_train would take"));
+    EXPECT_THAT(choices[0].text(), HasSubstr("model.actor.recompute_layers = " + std::to_string(n) +
+                                             " of 28 (auto): with " + std::to_string(n - 1) +
+                                             " actor_train would take"));
   }
 }
 
