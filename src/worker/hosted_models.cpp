@@ -103,7 +103,7 @@ std::unique_ptr<model::Decoder> make_decoder(const config::ExperimentSection& ex
     auto decoder = std::make_unique<model::Decoder>(model::Architecture::from_config(config),
                                                     dtype_named(config.dtype), device, shard);
     decoder->set_amx(amx_of(experiment));
-    if (config.recompute_activations) decoder->set_activations(model::Activations::kRecompute);
+    decoder->set_recomputed_layers(config.recomputed_layers(decoder->n_layers()));
     if (replica.origin == graph::Origin::kRealloc) {
       decoder->parameters().release();
     } else if (config.path.empty()) {

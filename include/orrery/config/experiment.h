@@ -286,9 +286,13 @@ struct DatasetConfig {
 };
 
 struct ModelConfig {
+  /// How many of a stage's layers recompute_layers means; of `auto` that nobody has replaced by
+  /// a number: none. Of fewer layers than it says: all of them.
+  int64_t recomputed_layers(int64_t n_layers_of_stage) const;
+
   std::string path;
   std::string dtype = "fp32";
-  bool recompute_activations = false;
+  std::string recompute_layers = "auto";
   std::string architecture = "llama";
   std::string head = "language";
   std::string tokenizer = "auto";
@@ -328,10 +332,12 @@ struct ModelConfig {
           "trained, and on a CPU computation in fp32",
           one_of({"fp32", "fp64", "bf16"}).on_resume(Resume::kNever));
     field(
-        &C::recompute_activations, "recompute_activations",
-        "training keeps the input of each layer only and runs it again in backward: about a tenth "
-        "of the memory, a third more matmuls",
-        anything());
+        &C::recompute_layers, "recompute_layers",
+        "so many layers of each pipeline stage, the first ones, keep only their input in training "
+        "and run again in backward: a tenth of their memory, a third more matmuls, the same "
+        "numbers; auto: as few as fit into the GPU's memory (`orrery plan --device cuda` says how "
+        "many), 0 on CPUs",
+        count_or({"auto", "all"}).on_resume(Resume::kFree));
     field(&C::architecture, "architecture",
           "none: a role without parameters, such as a rule that gives rewards",
           one_of({"llama", "none"}).on_resume(Resume::kNever));
