@@ -118,8 +118,6 @@ class Rules {
                           " is defined for rewards of outcomes; write kl_loss instead"));
     error_if(is_of_outcomes && options_.length_penalty > 0, "length_penalty",
              base::concat("estimator = ", name, " is defined for rewards of outcomes alone"));
-    error_if(name == "pass_at_k" && (options_.reward_scaling != 1 || options_.reward_bias != 0),
-             "estimator", "pass_at_k wants rewards 0 and 1, as they are");
     unused_if(options_.discount != 1 && !whitens, "discount",
               "estimator = by_options or reinforce_plus_plus");
   }

@@ -13,6 +13,7 @@
 #include "orrery/algorithm/generation.h"
 #include "orrery/algorithm/judge_reward.h"
 #include "orrery/algorithm/label_checks.h"
+#include "orrery/algorithm/possible_rewards.h"
 #include "orrery/algorithm/ppo_actor.h"
 #include "orrery/algorithm/ppo_critic.h"
 #include "orrery/algorithm/reward_model.h"
@@ -134,22 +135,6 @@ Why two_answers_to_compare(const std::string& estimator, const std::string& grou
   return two_answers(estimator, group_size);
 }
 
-/// Of an estimator that is defined for the outcomes right and wrong.
-Why outcome(const std::string& estimator, const std::string& reward, double of_pass_at_k,
-            const char* pass_at_k_wants) {
-  if (estimator == "maxrl" && std::stod(reward) < 0) return "maxrl wants rewards of at least 0";
-  if (estimator == "pass_at_k" && std::stod(reward) != of_pass_at_k) return pass_at_k_wants;
-  return {};
-}
-
-Why outcome_of_wrong(const std::string& estimator, const std::string& wrong) {
-  return outcome(estimator, wrong, 0, "pass_at_k wants 0 for a wrong one");
-}
-
-Why outcome_of_right(const std::string& estimator, const std::string& correct) {
-  return outcome(estimator, correct, 1, "pass_at_k wants 1 for a right one");
-}
-
 Why several_to_choose_from(const std::string& best_of, const std::string& group_size) {
   if (std::stoll(best_of) <= std::stoll(group_size)) return {};
   return "there are not so many answers to choose from; write group_size above it";
@@ -186,8 +171,6 @@ std::vector<Need> needs_of_estimation() {
     needs.push_back({option, "packed_input_ids", "group_size", several_to_choose_from});
   }
   needs.push_back({"estimator", "packed_input_ids", "group_size", two_answers_to_compare});
-  needs.push_back({"estimator", "rewards", "wrong", outcome_of_wrong});
-  needs.push_back({"estimator", "rewards", "correct", outcome_of_right});
   for (const char* option : {"mask_too_long", "mask_no_eos_with_zero"}) {
     needs.push_back({option, "packed_input_ids", "stop_at_eos", answers_that_end});
   }
@@ -569,6 +552,7 @@ void check_calls(const config::Experiment& experiment, std::vector<config::Probl
     if (call.enabled) CallCheck(experiment, name, call, problems, warnings).run();
   }
   check_needs(experiment, problems, warnings);
+  check_outcomes(experiment, problems);
   check_labels(experiment, problems, warnings);
 }
 

@@ -184,19 +184,6 @@ TEST(ObjectiveOptions, AreRefusedWithFileAndLine) {
   EXPECT_THAT(problems, testing::MatchesRegex("x\\.cfg:[0-9]+: call\\.train\\.entropy_coef: .*\n"));
 }
 
-/// Lines of the call that gives the rewards, and who is at fault for them.
-TEST(ObjectiveOptions, OfOutcomesWantRewardsOfOutcomes) {
-  const auto problems = [](const char* method, const char* reward) {
-    return texts(load(base::concat("method = ", method, "\n[call.reward]\n", reward)).problems);
-  };
-  EXPECT_EQ(problems("pass_at_k", "wrong = 0"), "");
-  EXPECT_THAT(problems("pass_at_k", "wrong = -1"), testing::HasSubstr("pass_at_k wants 0"));
-  EXPECT_THAT(problems("pass_at_k", "correct = 2"), testing::HasSubstr("pass_at_k wants 1"));
-  EXPECT_EQ(problems("maxrl", "correct = 2"), "");
-  EXPECT_THAT(problems("maxrl", "wrong = -1"), testing::HasSubstr("at least 0"));
-  EXPECT_EQ(problems("grpo", "wrong = -1"), "");
-}
-
 TEST(ObjectiveOptions, ThatMakeNoSenseAreRefusedBeforeARun) {
   for (const Refused& refused : kRefused) {
     SCOPED_TRACE(refused.options);
