@@ -31,6 +31,7 @@ class Rules {
   std::vector<OptionProblem> run() {
     rewards();
     advantages();
+    deviation();
     surrogate();
     aggregation();
     kl_and_entropy();
@@ -120,6 +121,29 @@ class Rules {
              base::concat("estimator = ", name, " is defined for rewards of outcomes alone"));
     unused_if(options_.discount != 1 && !whitens, "discount",
               "estimator = by_options or reinforce_plus_plus");
+  }
+
+  /// What advantages that are not divided by a deviation, or that have no use for an answer alone,
+  /// leave unread.
+  void deviation() {
+    const std::string& name = options_.estimator;
+    const bool chooses_scope = name == "grpo" || (name == "by_options" && options_.group_adv_norm);
+    const bool is_divided = (chooses_scope && options_.group_std != "none") || name == "gdpo" ||
+                            options_.whitens_actions();
+    // Of an estimator that does not choose it is an error.
+    unused_if(options_.group_std != "group" && name == "by_options" && !chooses_scope, "group_std",
+              "group_adv_norm or estimator = grpo");
+    for (const auto& [option, is_set] :
+         {std::pair{"group_std_kind", options_.group_std_kind != "population"},
+          {"group_eps", options_.group_eps != 1e-5},
+          {"group_eps_mode", options_.group_eps_mode != "added_to_std"}}) {
+      unused_if(is_set && !is_divided, option,
+                "a deviation to divide by (group_adv_norm or estimator = grpo with group_std = "
+                "group or batch, gdpo, reinforce_plus_plus)");
+    }
+    unused_if(options_.single_answer != "zero" && name != "rloo" &&
+                  !(name == "by_options" && options_.leave_one_out),
+              "single_answer", "leave_one_out or estimator = rloo");
   }
 
   void surrogate() {

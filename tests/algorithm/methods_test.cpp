@@ -200,6 +200,43 @@ TEST(ObjectiveOptions, ThatChangeNothingAreNamed) {
   EXPECT_NE(warnings.find("call.train.kl_loss_estimator: has no effect"), std::string::npos);
 }
 
+TEST(ObjectiveOptions, OfADeviationAreNamedWhereNothingIsDivided) {
+  const char* const kDeviation[] = {"group_std_kind = sample", "group_eps = 5",
+                                    "group_eps_mode = variance_floor"};
+  for (const char* undivided : {"group_adv_norm = false", "method = dr_grpo", "method = rloo",
+                                "method = maxrl", "group_std = none"}) {
+    for (const char* option : kDeviation) {
+      EXPECT_THAT(texts(load(base::concat(undivided, "\n", option)).warnings),
+                  testing::HasSubstr("has no effect without a deviation"))
+          << undivided << ", " << option;
+    }
+  }
+  for (const char* divided : {"", "estimator = grpo\ngroup_std = batch", "method = gdpo",
+                              "method = reinforce_plus_plus"}) {
+    for (const char* option : kDeviation) {
+      EXPECT_THAT(texts(load(base::concat(divided, "\n", option)).warnings),
+                  testing::Not(testing::HasSubstr("has no effect")))
+          << divided << ", " << option;
+    }
+  }
+  EXPECT_THAT(texts(load("group_adv_norm = false\ngroup_std = batch").warnings),
+              testing::HasSubstr("call.train.group_std: has no effect"));
+}
+
+TEST(ObjectiveOptions, OfASingleAnswerAreNamedWhereThereIsNoUseForOne) {
+  const std::string kSaid = "call.train.single_answer: has no effect";
+  for (const char* without : {"", "method = dr_grpo", "method = maxrl"}) {
+    EXPECT_THAT(texts(load(base::concat(without, "\nsingle_answer = keep_reward")).warnings),
+                testing::HasSubstr(kSaid))
+        << without;
+  }
+  for (const char* with : {"group_adv_norm = false\nleave_one_out = true", "method = rloo"}) {
+    EXPECT_THAT(texts(load(base::concat(with, "\nsingle_answer = keep_reward")).warnings),
+                testing::Not(testing::HasSubstr(kSaid)))
+        << with;
+  }
+}
+
 TEST(ObjectiveOptions, ThatAreHardlyMeantAreNamed) {
   const auto warnings = [](const char* train, const char* inputs = "") {
     return texts(load(train, inputs).warnings);
