@@ -156,6 +156,18 @@ Why answers_that_end(const std::string&, const std::string& stop_at_eos) {
          "option off";
 }
 
+Why answers_that_are_too_long(const std::string& longest, const std::string& max_new_tokens) {
+  if (std::stoll(longest) <= std::stoll(max_new_tokens)) return {};
+  return "no answer is so long, and none gets the whole penalty; write max_new_tokens, or less";
+}
+
+/// Of what may penalise long answers.
+InterfaceSignature that_penalises_length(InterfaceSignature signature) {
+  signature.needs = {{"overlong_max_length", "packed_input_ids", "max_new_tokens",
+                      answers_that_are_too_long, OptionProblem::Severity::kWarning}};
+  return signature;
+}
+
 /// What the options of a policy or critic need of the call that generates.
 std::vector<Need> needs_of_estimation() {
   std::vector<Need> needs;
@@ -253,15 +265,16 @@ std::map<std::string, Registration> built_in() {
                        {{CallKind::kGenerate, {"packed_prompts"}, {}, kGenerated}},
                        {"temperature", "max_new_tokens", "max_batch"})},
       {"sft", registration_of<Sft, SftOptions>({train_step_of(answered, {}, kTexts)}, {"match"})},
-      {"rule_reward",
-       registration_of<RuleReward, RuleRewardOptions>(
-           {that_compares(inference_of(with(answered, "answers"), {"fields", "prompt_texts"},
-                                       "rewards", ModelNeed::kNone))},
-           with_overlong_options({"match", "correct", "wrong"}))},
-      {"command_reward", registration_of<CommandReward, CommandRewardOptions>(
-                             {inference_of(answered, {"answers", "fields", "prompt_texts"},
-                                           "rewards", ModelNeed::kNone)},
-                             with_overlong_options({}))},
+      {"rule_reward", registration_of<RuleReward, RuleRewardOptions>(
+                          {that_penalises_length(that_compares(
+                              inference_of(with(answered, "answers"), {"fields", "prompt_texts"},
+                                           "rewards", ModelNeed::kNone)))},
+                          with_overlong_options({"match", "correct", "wrong"}))},
+      {"command_reward",
+       registration_of<CommandReward, CommandRewardOptions>(
+           {that_penalises_length(inference_of(answered, {"answers", "fields", "prompt_texts"},
+                                               "rewards", ModelNeed::kNone))},
+           with_overlong_options({}))},
       {"combined_reward",
        registration_of<CombinedReward, CombinedRewardOptions>({that_combines(inference_of(
            answered, {"answers", "fields", "prompt_texts"}, "rewards", ModelNeed::kNone))})},

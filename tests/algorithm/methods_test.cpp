@@ -248,6 +248,38 @@ TEST(ObjectiveOptions, ThatAreHardlyMeantAreNamed) {
   EXPECT_THAT(warnings("top_entropy_fraction = 1", ", entropies"),
               testing::HasSubstr("call.train.top_entropy_fraction: 1 leaves out no token"));
   EXPECT_THAT(warnings("", ", entropies"), testing::HasSubstr("are measured and not read"));
+  EXPECT_THAT(warnings("surrogate = dppo_tv\ndppo_threshold = 1"),
+              testing::HasSubstr("call.train.dppo_threshold: from 1 on nothing is blocked"));
+}
+
+TEST(ObjectiveOptions, NameInputsThatNothingReads) {
+  const struct {
+    const char* input;
+    const char* reader;
+  } inputs[] = {{"packed_ref_logprobs", "kl_loss = 0.1"},
+                {"packed_ref_logprobs", "kl_coef = 0.1"},
+                {"versions", "interpolate_proximal = true"},
+                {"versions", "rollout_correction = truncate\nrollout_upper = 2"},
+                {"sampling_logprobs", "sampling_weight_cap = 2"},
+                {"sampling_logprobs", "rollout_correction = truncate\nrollout_upper = 2"}};
+  for (const auto& [input, reader] : inputs) {
+    const std::string bound = base::concat(", ", input);
+    const std::string said = base::concat("call.train.inputs: ", input);
+    EXPECT_THAT(texts(load("", bound).warnings), testing::HasSubstr(said));
+    EXPECT_THAT(texts(load(reader, bound).warnings), testing::Not(testing::HasSubstr(said)))
+        << reader;
+  }
+}
+
+TEST(ObjectiveOptions, APenaltyThatNoAnswerIsLongEnoughForIsNamed) {
+  const auto warnings = [](const char* most) {
+    return texts(
+        load(base::concat("[call.reward]\noverlong_buffer = 2\noverlong_max_length = ", most))
+            .warnings);
+  };
+  EXPECT_THAT(warnings("13"), testing::AllOf(testing::HasSubstr("call.reward.overlong_max_length"),
+                                             testing::HasSubstr("call.gen.max_new_tokens = 12")));
+  EXPECT_EQ(warnings("12"), "");
 }
 
 }  // namespace
