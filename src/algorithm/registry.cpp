@@ -97,9 +97,13 @@ std::vector<std::string> names_of_options() {
 /// Options that correct for answers drawn from another distribution than the one that is trained.
 const std::vector<std::string> kCorrections = {"recompute_log_probs"};
 
+/// Of a loss that has such an option.
 Agreement temperature_of(const char* key) {
   return {.option = "temperature", .key = key, .corrected_by = kCorrections};
 }
+
+/// Of a loss that has none.
+Agreement equal_temperature_of(const char* key) { return {.option = "temperature", .key = key}; }
 
 /// What an actor and a critic make returns of: one critic's values belong to one kind of return.
 std::vector<Agreement> shared_estimation() {
@@ -202,9 +206,9 @@ InterfaceSignature policy(std::vector<std::string> inputs, std::vector<Agreement
 }
 
 /// Log-probabilities of given answers: a reference model.
-InterfaceSignature reference() {
+InterfaceSignature reference(Agreement temperature) {
   InterfaceSignature signature = inference_of({"packed_input_ids"}, {}, "packed_logprobs");
-  signature.agreements = {temperature_of("packed_input_ids")};
+  signature.agreements = {std::move(temperature)};
   signature.options = {{"temperature"}};
   return signature;
 }
@@ -230,9 +234,9 @@ InterfaceSignature student() {
   InterfaceSignature signature =
       train_step_of({"packed_input_ids", "prompt_mask", "packed_logprobs", "teacher_logprobs"},
                     {"rewards"}, kTexts);
-  signature.agreements = {temperature_of("packed_logprobs"),
-                          temperature_of("packed_input_ids"),
-                          temperature_of("teacher_logprobs"),
+  signature.agreements = {equal_temperature_of("packed_logprobs"),
+                          equal_temperature_of("packed_input_ids"),
+                          equal_temperature_of("teacher_logprobs"),
                           {.option = "match", .key = "rewards", .may_differ = true}};
   signature.needs = {{"estimator", "packed_input_ids", "group_size", two_answers_to_compare}};
   signature.of_other_roles = {"teacher_logprobs"};
@@ -287,10 +291,12 @@ std::map<std::string, Registration> built_in() {
            {that_reads_texts(
                inference_of(answered, {"answers", "fields", "prompt_texts"}, "rewards"))},
            {"max_new_tokens", "temperature", "max_batch", "output_scaling", "output_bias"})},
-      {"grpo", registration_of<PpoActor, GrpoOptions>({policy(kRewarded, {}), reference()},
-                                                      names_of_options<GrpoOptions>())},
+      {"grpo", registration_of<PpoActor, GrpoOptions>(
+                   {policy(kRewarded, {}), reference(temperature_of("packed_input_ids"))},
+                   names_of_options<GrpoOptions>())},
       {"ppo_actor", registration_of<PpoActor, PpoActorOptions>(
-                        {policy(with(kRewarded, "values"), shared_estimation()), reference()},
+                        {policy(with(kRewarded, "values"), shared_estimation()),
+                         reference(temperature_of("packed_input_ids"))},
                         names_of_options<PpoActorOptions>())},
       {"ppo_critic", registration_of<PpoCritic, PpoCriticOptions>(
                          {critic(), with_options(inference_of({"packed_input_ids"}, {}, "values",
@@ -309,8 +315,9 @@ std::map<std::string, Registration> built_in() {
       {"dpo",
        registration_of<Dpo, DpoOptions>(
            {preferences(), with_options(inference_of(answered, {}, "seqlogp"), {})}, {"beta"})},
-      {"distill", registration_of<Distill, DistillOptions>({student(), reference()},
-                                                           names_of_options<DistillOptions>())},
+      {"distill", registration_of<Distill, DistillOptions>(
+                      {student(), reference(equal_temperature_of("packed_input_ids"))},
+                      names_of_options<DistillOptions>())},
       {"distill_full",
        registration_of<DistillFull, DistillFullOptions>(
            {student_of_distributions(),
