@@ -50,6 +50,7 @@ class Check {
     has_no("length_normalization", options_.length_normalization == "mean");
     has_no("gamma", options_.gamma != 0);
     has_no("nll_coef", options_.nll_coef != 0);
+    has_no("nll_reduction", options_.nll_reduction != DpoOptions().nll_reduction);
     const char* const sample[] = {"kl_input_ids", "kl_prompt_mask", "kl_ref_seqlogp"};
     const auto n_read = std::count_if(std::begin(sample), std::end(sample),
                                       [&](const char* key) { return reads(key); });
@@ -86,6 +87,9 @@ class Check {
                        " has no reference: ref_seqlogp is not read; without it, and with "
                        "call.ref_inf.enabled = false, no reference model is needed"),
           Severity::kWarning);
+    }
+    if (options_.nll_coef == 0 && options_.nll_reduction != DpoOptions().nll_reduction) {
+      add("nll_reduction", "has no effect without nll_coef", Severity::kWarning);
     }
     has_no("desirable_weight", options_.desirable_weight != 1);
     has_no("undesirable_weight", options_.undesirable_weight != 1);

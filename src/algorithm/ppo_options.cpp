@@ -120,6 +120,9 @@ std::vector<OptionProblem> PpoCriticOptions::problems(const config::CallConfig& 
   std::vector<OptionProblem> found = problems_of_estimation(*this, call);
   if (kl_coef > 0) {
     for (auto& each : missing_reference(call, "kl_coef")) found.push_back(std::move(each));
+  } else if (!adaptive_kl && call.kind == "train_step" && reads(call, "packed_ref_logprobs")) {
+    found.push_back({"inputs", "packed_ref_logprobs is not read with kl_coef = 0; leave it out",
+                     OptionProblem::Severity::kWarning});
   }
   return found;
 }

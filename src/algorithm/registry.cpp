@@ -13,6 +13,7 @@
 #include "orrery/algorithm/generation.h"
 #include "orrery/algorithm/judge_reward.h"
 #include "orrery/algorithm/label_checks.h"
+#include "orrery/algorithm/possible_rewards.h"
 #include "orrery/algorithm/ppo_actor.h"
 #include "orrery/algorithm/ppo_critic.h"
 #include "orrery/algorithm/reward_model.h"
@@ -96,9 +97,13 @@ std::vector<std::string> names_of_options() {
 /// Options that correct for answers drawn from another distribution than the one that is trained.
 const std::vector<std::string> kCorrections = {"recompute_log_probs"};
 
+/// Of a loss that has such an option.
 Agreement temperature_of(const char* key) {
   return {.option = "temperature", .key = key, .corrected_by = kCorrections};
 }
+
+/// Of a loss that has none.
+Agreement equal_temperature_of(const char* key) { return {.option = "temperature", .key = key}; }
 
 /// What an actor and a critic make returns of: one critic's values belong to one kind of return.
 std::vector<Agreement> shared_estimation() {
@@ -134,22 +139,6 @@ Why two_answers_to_compare(const std::string& estimator, const std::string& grou
   return two_answers(estimator, group_size);
 }
 
-/// Of an estimator that is defined for the outcomes right and wrong.
-Why outcome(const std::string& estimator, const std::string& reward, double of_pass_at_k,
-            const char* pass_at_k_wants) {
-  if (estimator == "maxrl" && std::stod(reward) < 0) return "maxrl wants rewards of at least 0";
-  if (estimator == "pass_at_k" && std::stod(reward) != of_pass_at_k) return pass_at_k_wants;
-  return {};
-}
-
-Why outcome_of_wrong(const std::string& estimator, const std::string& wrong) {
-  return outcome(estimator, wrong, 0, "pass_at_k wants 0 for a wrong one");
-}
-
-Why outcome_of_right(const std::string& estimator, const std::string& correct) {
-  return outcome(estimator, correct, 1, "pass_at_k wants 1 for a right one");
-}
-
 Why several_to_choose_from(const std::string& best_of, const std::string& group_size) {
   if (std::stoll(best_of) <= std::stoll(group_size)) return {};
   return "there are not so many answers to choose from; write group_size above it";
@@ -171,6 +160,18 @@ Why answers_that_end(const std::string&, const std::string& stop_at_eos) {
          "option off";
 }
 
+Why answers_that_are_too_long(const std::string& longest, const std::string& max_new_tokens) {
+  if (std::stoll(longest) <= std::stoll(max_new_tokens)) return {};
+  return "no answer is so long, and none gets the whole penalty; write max_new_tokens, or less";
+}
+
+/// Of what may penalise long answers.
+InterfaceSignature that_penalises_length(InterfaceSignature signature) {
+  signature.needs = {{"overlong_max_length", "packed_input_ids", "max_new_tokens",
+                      answers_that_are_too_long, OptionProblem::Severity::kWarning}};
+  return signature;
+}
+
 /// What the options of a policy or critic need of the call that generates.
 std::vector<Need> needs_of_estimation() {
   std::vector<Need> needs;
@@ -186,8 +187,6 @@ std::vector<Need> needs_of_estimation() {
     needs.push_back({option, "packed_input_ids", "group_size", several_to_choose_from});
   }
   needs.push_back({"estimator", "packed_input_ids", "group_size", two_answers_to_compare});
-  needs.push_back({"estimator", "rewards", "wrong", outcome_of_wrong});
-  needs.push_back({"estimator", "rewards", "correct", outcome_of_right});
   for (const char* option : {"mask_too_long", "mask_no_eos_with_zero"}) {
     needs.push_back({option, "packed_input_ids", "stop_at_eos", answers_that_end});
   }
@@ -207,9 +206,9 @@ InterfaceSignature policy(std::vector<std::string> inputs, std::vector<Agreement
 }
 
 /// Log-probabilities of given answers: a reference model.
-InterfaceSignature reference() {
+InterfaceSignature reference(Agreement temperature) {
   InterfaceSignature signature = inference_of({"packed_input_ids"}, {}, "packed_logprobs");
-  signature.agreements = {temperature_of("packed_input_ids")};
+  signature.agreements = {std::move(temperature)};
   signature.options = {{"temperature"}};
   return signature;
 }
@@ -235,9 +234,9 @@ InterfaceSignature student() {
   InterfaceSignature signature =
       train_step_of({"packed_input_ids", "prompt_mask", "packed_logprobs", "teacher_logprobs"},
                     {"rewards"}, kTexts);
-  signature.agreements = {temperature_of("packed_logprobs"),
-                          temperature_of("packed_input_ids"),
-                          temperature_of("teacher_logprobs"),
+  signature.agreements = {equal_temperature_of("packed_logprobs"),
+                          equal_temperature_of("packed_input_ids"),
+                          equal_temperature_of("teacher_logprobs"),
                           {.option = "match", .key = "rewards", .may_differ = true}};
   signature.needs = {{"estimator", "packed_input_ids", "group_size", two_answers_to_compare}};
   signature.of_other_roles = {"teacher_logprobs"};
@@ -270,15 +269,16 @@ std::map<std::string, Registration> built_in() {
                        {{CallKind::kGenerate, {"packed_prompts"}, {}, kGenerated}},
                        {"temperature", "max_new_tokens", "max_batch"})},
       {"sft", registration_of<Sft, SftOptions>({train_step_of(answered, {}, kTexts)}, {"match"})},
-      {"rule_reward",
-       registration_of<RuleReward, RuleRewardOptions>(
-           {that_compares(inference_of(with(answered, "answers"), {"fields", "prompt_texts"},
-                                       "rewards", ModelNeed::kNone))},
-           with_overlong_options({"match", "correct", "wrong"}))},
-      {"command_reward", registration_of<CommandReward, CommandRewardOptions>(
-                             {inference_of(answered, {"answers", "fields", "prompt_texts"},
-                                           "rewards", ModelNeed::kNone)},
-                             with_overlong_options({}))},
+      {"rule_reward", registration_of<RuleReward, RuleRewardOptions>(
+                          {that_penalises_length(that_compares(
+                              inference_of(with(answered, "answers"), {"fields", "prompt_texts"},
+                                           "rewards", ModelNeed::kNone)))},
+                          with_overlong_options({"match", "correct", "wrong"}))},
+      {"command_reward",
+       registration_of<CommandReward, CommandRewardOptions>(
+           {that_penalises_length(inference_of(answered, {"answers", "fields", "prompt_texts"},
+                                               "rewards", ModelNeed::kNone))},
+           with_overlong_options({}))},
       {"combined_reward",
        registration_of<CombinedReward, CombinedRewardOptions>({that_combines(inference_of(
            answered, {"answers", "fields", "prompt_texts"}, "rewards", ModelNeed::kNone))})},
@@ -291,10 +291,12 @@ std::map<std::string, Registration> built_in() {
            {that_reads_texts(
                inference_of(answered, {"answers", "fields", "prompt_texts"}, "rewards"))},
            {"max_new_tokens", "temperature", "max_batch", "output_scaling", "output_bias"})},
-      {"grpo", registration_of<PpoActor, GrpoOptions>({policy(kRewarded, {}), reference()},
-                                                      names_of_options<GrpoOptions>())},
+      {"grpo", registration_of<PpoActor, GrpoOptions>(
+                   {policy(kRewarded, {}), reference(temperature_of("packed_input_ids"))},
+                   names_of_options<GrpoOptions>())},
       {"ppo_actor", registration_of<PpoActor, PpoActorOptions>(
-                        {policy(with(kRewarded, "values"), shared_estimation()), reference()},
+                        {policy(with(kRewarded, "values"), shared_estimation()),
+                         reference(temperature_of("packed_input_ids"))},
                         names_of_options<PpoActorOptions>())},
       {"ppo_critic", registration_of<PpoCritic, PpoCriticOptions>(
                          {critic(), with_options(inference_of({"packed_input_ids"}, {}, "values",
@@ -313,8 +315,9 @@ std::map<std::string, Registration> built_in() {
       {"dpo",
        registration_of<Dpo, DpoOptions>(
            {preferences(), with_options(inference_of(answered, {}, "seqlogp"), {})}, {"beta"})},
-      {"distill", registration_of<Distill, DistillOptions>({student(), reference()},
-                                                           names_of_options<DistillOptions>())},
+      {"distill", registration_of<Distill, DistillOptions>(
+                      {student(), reference(equal_temperature_of("packed_input_ids"))},
+                      names_of_options<DistillOptions>())},
       {"distill_full",
        registration_of<DistillFull, DistillFullOptions>(
            {student_of_distributions(),
@@ -569,6 +572,7 @@ void check_calls(const config::Experiment& experiment, std::vector<config::Probl
     if (call.enabled) CallCheck(experiment, name, call, problems, warnings).run();
   }
   check_needs(experiment, problems, warnings);
+  check_outcomes(experiment, problems);
   check_labels(experiment, problems, warnings);
 }
 

@@ -217,7 +217,7 @@ Job prepare(const std::string& config_file, const std::vector<std::string>& sets
   job.only_evaluates = evaluated != nullptr;
   if (evaluated != nullptr) set_model(job.experiment, *evaluated, loaded.problems);
   try {
-    resolve_tokenizers(job.experiment);
+    resolve_tokenizers(job.experiment, job.warnings);
   } catch (const OutputError& error) {  // what cannot be looked at is no missing tokenizer
     throw ConfigError(error.what());
   }

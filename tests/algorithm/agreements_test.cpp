@@ -217,6 +217,15 @@ TEST(ActorAndCritic, ThatDifferInAnyOfThemAreRefused) {
   EXPECT_GT(n_checked, 20u);
 }
 
+TEST(ActorAndCritic, NameAReferenceThatNothingReads) {
+  const std::string said = ".inputs: packed_ref_logprobs is not read with kl_coef = 0";
+
+  EXPECT_THAT(outcome(kPpo, {{"call.train", "kl_coef = 0"}}).warnings,
+              AllOf(Contains(HasSubstr("call.train" + said)),
+                    Contains(HasSubstr("call.critic_train" + said))));
+  EXPECT_THAT(outcome(kPpo, {}).warnings, Each(Not(HasSubstr(said))));
+}
+
 TEST(Match, OfAnEvaluationIsThatOfTheReward) {
   const Outcome inherited = outcome(kGrpo, {{"call.reward", "match = numeric"}});
   EXPECT_EQ(inherited.value("train", "match"), "numeric");

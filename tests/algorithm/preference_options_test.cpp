@@ -65,6 +65,13 @@ TEST(PreferenceOptions, ThatTheLossDoesNotHaveAreNamed) {
               Contains(HasSubstr("call.c.nll_coef")));
 }
 
+TEST(PreferenceOptions, OfALikelihoodThatHasNoWeightAreNamed) {
+  const std::string reduction = "nll_reduction = sequence_mean\n";
+  EXPECT_THAT(said("preferences", kPairs + reduction).warnings,
+              Contains(HasSubstr("call.c.nll_reduction: has no effect without nll_coef")));
+  EXPECT_THAT(said("preferences", kPairs + "nll_coef = 1\n" + reduction).warnings, IsEmpty());
+}
+
 TEST(PreferenceOptions, NeedAReferenceOnlyWhereTheLossHasOne) {
   EXPECT_THAT(said("preferences", kPairsAlone).problems,
               Contains(HasSubstr("loss = dpo needs the key ref_seqlogp")));

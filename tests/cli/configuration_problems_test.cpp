@@ -97,6 +97,23 @@ TEST(SharedOptions, AreInheritedRefusedOrWarnedAboutBeforeARun) {
   EXPECT_NE(alone.find("group_adv_norm"), std::string::npos) << alone;
 }
 
+TEST(Teachers, OfAnotherVocabularyAreNamed) {
+  const auto warnings = [](std::vector<std::string> sets) {
+    std::string all;
+    for (const config::Problem& each :
+         prepare_job(ORRERY_SOURCE_DIR "/configs/distill_tiny.cfg", sets, 2, DataCheck::kLeaveOut)
+             .warnings) {
+      all += each.text + "\n";
+    }
+    return all;
+  };
+  const std::string said =
+      "call.distill.model: role actor has a vocabulary of 259, but its "
+      "teacher teacher one of 300";
+  EXPECT_NE(warnings({"model.teacher.vocab_size=300"}).find(said), std::string::npos);
+  EXPECT_EQ(warnings({}).find("vocabulary"), std::string::npos);
+}
+
 TEST(GrpoGraph, TheReferenceCanBeSwitchedOnAsItsCommentSays) {
   const std::vector<std::string> sets = {
       "call.ref_inf.enabled=true",
