@@ -267,6 +267,18 @@ void check_fields_of_sets(const Job& job, const std::string& name, const data::R
   }
 }
 
+/// What is kept as the best must be measured.
+void check_best_of_set(const data::RecordNeeds& needs, const data::DatasetIndex& index,
+                       Checks& checks) {
+  for (size_t i = 0; i < needs.values.size(); ++i) {
+    if (index.summary().n_with_value[i] > 0) continue;
+    const auto& [field, value] = needs.values[i];
+    checks.add("evaluate.keep_best",
+               concat("is never measured: none of ", records_text(index.n_rows()), " of ",
+                      index.path(), " has ", field, " = ", value));
+  }
+}
+
 /// The key that names the data set as one to evaluate.
 std::string key_of_evaluation(const config::Experiment& experiment, const std::string& dataset) {
   for (const config::EvaluationSet& set : experiment.evaluation_sets) {
@@ -459,6 +471,7 @@ void read_data(Job& job, Checks& checks, data::RecordNeeds::Lengths lengths) {
       read.check_counts(needs);
       read.check_limits(needs);
       check_fields_of_sets(job, name, needs, index, checks);
+      check_best_of_set(needs, index, checks);
     });
     if (index.n_rejected() > 0) {
       checks.warn(key_of(name, "on_bad_record"), index.report(20));

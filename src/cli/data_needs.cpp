@@ -37,6 +37,7 @@ class NeedsOfDataset {
         if (std::find(known.begin(), known.end(), field) == known.end()) {
           needs_.fields.push_back(field);
         }
+        note_best(set, field);
       }
     }
     // Several calls may compare, each by its rule: an answer that one of them accepts will do.
@@ -51,6 +52,16 @@ class NeedsOfDataset {
   }
 
  private:
+  /// The value of `field` that evaluate.keep_best looks at, if it does.
+  void note_best(const config::EvaluationSet& set, const std::string& field) {
+    const auto best = config::best_metric_in(job_.experiment.evaluate);
+    const std::string begin = field + "=";
+    if (!best || job_.experiment.find_evaluation_set(best->set) != &set) return;
+    if (!best->metric.starts_with(begin)) return;
+    const std::string value = best->metric.substr(begin.size());
+    needs_.values.emplace_back(field, value.substr(0, value.find('/')));
+  }
+
   const model::Architecture* architecture_of(const std::string& role) const {
     const auto known = job_.architectures.find(role);
     return known == job_.architectures.end() ? nullptr : &known->second;

@@ -151,7 +151,7 @@ class JsonlIndex::Builder {
     if (kind_ == config::DatasetKind::kPrompts) return {};
     for (const std::string* answer : {&record_.completion, &record_.rejected}) {
       if (answer == &record_.rejected && kind_ != config::DatasetKind::kPreferences) continue;
-      const int64_t all = n_prompt_ + tokenizer_.count(*answer) + 1;
+      const int64_t all = n_prompt_ + count_answer(*answer) + 1;
       if (all > dataset_.max_tokens) {
         return concat("prompt, completion and end token are ", all,
                       " tokens, more than max_tokens = ", dataset_.max_tokens);
@@ -168,6 +168,11 @@ class JsonlIndex::Builder {
   std::string_view whole_prompt() {
     if (!record_.whole_prompt.empty()) return record_.whole_prompt;
     return template_.prompt(record_.system, record_.prompt, buffer_);
+  }
+
+  int64_t count_answer(const std::string& answer) {
+    if (!tokenizer_.begins_with_space()) return tokenizer_.count(answer);
+    return static_cast<int64_t>(encode_behind(tokenizer_, whole_prompt(), answer).size());
   }
 
   int64_t count_prompt(std::string_view prompt) const {

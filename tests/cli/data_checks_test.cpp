@@ -319,6 +319,18 @@ TEST_F(DataChecks, FieldsThatResultsAreToldApartByAreCounted) {
               "evaluate.by: none of 8 records");
 }
 
+TEST_F(DataChecks, WhatIsKeptAsTheBestIsMeasured) {
+  const std::string some =
+      write("eval.jsonl", records(8, R"("prompt": "1+2=", "answer": "3", "level": 4)"));
+  const Sets sets = {"dataset.eval.path=" + some, "evaluate.by=level", "evaluate.every_steps=1"};
+  Sets there = sets, missing = sets;
+  there.push_back("evaluate.keep_best=level=4/accuracy");
+  missing.push_back("evaluate.keep_best=level=7/accuracy");
+
+  EXPECT_THAT(said(there), testing::Not(testing::HasSubstr("keep_best")));
+  expect_said(said(missing), "error", "evaluate.keep_best: is never measured: none of 8 records");
+}
+
 TEST_F(DataChecks, WhatNeedsAnswersOfTheModelIsRefusedForOtherKinds) {
   expect_said(said({"evaluate.samples=4", "evaluate.temperature=1"}, "reward_model_tiny.cfg"),
               "error", "evaluate.samples: data sets of kind preferences");

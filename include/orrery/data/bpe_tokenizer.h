@@ -43,6 +43,7 @@ class BpeTokenizer final : public Tokenizer {
   ~BpeTokenizer() override;
 
   std::vector<int32_t> encode(std::string_view text) const override;
+  bool begins_with_space() const override { return begins_with_space_; }
   int64_t count_at_most(std::string_view text) const override;
   /// encode(), and what the file's post-processor puts around it (a bos, usually).
   std::vector<int32_t> encode_with_special_tokens(std::string_view text) const;
@@ -79,6 +80,7 @@ class BpeTokenizer final : public Tokenizer {
 
   std::unique_ptr<Parts> parts_;
   std::optional<ChatTemplateText> chat_;
+  bool begins_with_space_ = false;
   int32_t bos_ = -1;
   int32_t eos_ = -1;
   std::vector<int32_t> more_eos_;  // end answers as well
