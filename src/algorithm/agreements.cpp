@@ -325,3 +325,31 @@ void check_needs(const config::Experiment& experiment, std::vector<config::Probl
 }
 
 }  // namespace orrery::algorithm
+namespace {
+
+void check_joint_needs(const Calls& calls, const NamedCall& named,
+                       const InterfaceSignature& signature, const config::Experiment& experiment,
+                       std::vector<config::Problem>& problems,
+                       std::vector<config::Problem>& warnings) {
+  const auto texts_of = [&](const NamedCall& call) {
+    return [&](const std::string& option) {
+      const std::optional<Value> value = calls.stated(call, option);
+      return value ? value->text : std::string();
+    };
+  };
+  for (const JointNeed& need : signature.joint_needs) {
+    const NamedCall* writer = calls.writer(named.second, need.key);
+    if (writer == nullptr) continue;
+    const std::optional<OptionProblem> found = need.problem(texts_of(named), texts_of(*writer));
+    if (!found) continue;
+    const std::string key = base::concat("call.", named.first, ".", found->key);
+    const bool is_warning = found->severity == OptionProblem::Severity::kWarning;
+    (is_warning ? warnings : problems)
+        .push_back(config::problem_of(experiment, key,
+                                      base::concat(found->text, " (call.", writer->first, ")")));
+  }
+}
+
+}  // namespace
+
+    check_joint_needs(calls, named, *signature, experiment, problems, warnings);

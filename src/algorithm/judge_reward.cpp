@@ -60,6 +60,9 @@ std::vector<OptionProblem> JudgeRewardOptions::problems(const config::CallConfig
   } else if (!text_pattern().problem(verdict) && TextPattern(verdict).n_groups() == 0) {
     found.push_back(
         {"verdict", base::concat("'", verdict, "' has no group: put the number into ( )")});
+  if (static_cast<float>(output_scaling) == 0) {
+    found.push_back({"output_scaling", "0 makes every reward the same: nothing would be learned"});
+  }
   }
   return found;
 }

@@ -345,6 +345,64 @@ class Hot final : public Interface {
   explicit Hot(HotOptions) {}
 };
 
+TEST(Answers, ThatHaveNoRoomForAnEndCannotAllBeMasked) {
+  for (const char* option : {"mask_too_long = true", "mask_no_eos_with_zero = true"}) {
+    const auto with = [&](const char* lengths) {
+      return outcome(kGrpo, {{"call.train", option}, {"call.gen", lengths}}).problems;
+    };
+    EXPECT_THAT(with("min_new_tokens = 6\nmax_new_tokens = 6"),
+                ElementsAre(AllOf(HasSubstr("x.cfg:"), HasSubstr("call.train.mask_"),
+                                  HasSubstr("no answer ever ends"), HasSubstr("(call.gen)"))));
+    EXPECT_THAT(with("min_new_tokens = 5\nmax_new_tokens = 6"), IsEmpty());
+  }
+  EXPECT_THAT(outcome(kGrpo, {{"call.gen", "min_new_tokens = 6\nmax_new_tokens = 6"}}).problems,
+              IsEmpty());
+}
+
+/// kGrpo with a reward of form instead of the rule.
+std::string with_form() {
+  std::string text = kGrpo;
+  const std::string rule = "interface = rule_reward\n";
+  return text.replace(text.find(rule), rule.size(), "interface = format_reward\n");
+}
+
+TEST(Forms, ThatNoGeneratedAnswerHasOrEveryOneAreRefused) {
+  const auto with = [&](const char* form) {
+    return outcome(with_form(),
+                   {{"call.gen", "max_new_tokens = 6\nmin_new_tokens = 2"}, {"call.reward", form}});
+  };
+  EXPECT_THAT(with("min_tokens = 10").problems,
+              ElementsAre(AllOf(HasSubstr("call.reward.min_tokens"), HasSubstr("no answer has 10"),
+                                HasSubstr("2 to 6 tokens (call.gen)"))));
+  EXPECT_THAT(with("max_tokens = 1").problems, ElementsAre(HasSubstr("more than 1")));
+  for (const char* idle :
+       {"max_tokens = 100", "min_tokens = 2", "min_tokens = 2\nmax_tokens = 6"}) {
+    EXPECT_THAT(with(idle).problems, ElementsAre(HasSubstr("every answer has the form"))) << idle;
+  }
+  for (const char* good : {"max_tokens = 5", "min_tokens = 3", "pattern = a\nmin_tokens = 1"}) {
+    EXPECT_THAT(with(good).problems, IsEmpty()) << good;
+    EXPECT_THAT(with(good).warnings, IsEmpty()) << good;
+  }
+  const Outcome half = with("pattern = a\nmax_tokens = 100");
+  EXPECT_THAT(half.problems, IsEmpty());
+  EXPECT_THAT(half.warnings, ElementsAre(HasSubstr("call.reward.max_tokens: has no effect")));
+}
+
+TEST(Rewards, OfRightAndWrongAnswersThatAreOneAreRefused) {
+  for (const char* line : {"wrong = 1", "correct = 0", "correct = 2\nwrong = 2"}) {
+    EXPECT_THAT(outcome(kGrpo, {{"call.reward", line}}).problems,
+                ElementsAre(HasSubstr("right and wrong answers get one reward")))
+        << line;
+    EXPECT_THAT(
+        outcome(with_form(), {{"call.reward", std::string("pattern = a\n") + line}}).problems,
+        ElementsAre(HasSubstr("right and wrong answers get one reward")))
+        << line;
+  }
+  const Outcome by_length = outcome(kGrpo, {{"call.reward", "wrong = 1\noverlong_max_length = 8"}});
+  EXPECT_THAT(by_length.problems, IsEmpty());
+  EXPECT_THAT(by_length.warnings, ElementsAre(HasSubstr("get one reward")));
+}
+
 InterfaceSignature hot(std::vector<Agreement> agreements) {
   return {.kind = graph::CallKind::kInference,
           .required_inputs = {"packed_input_ids"},

@@ -246,3 +246,11 @@ TEST(TextPattern, GivesTheFirstGroupOfTheLastMatch) {
 
 }  // namespace
 }  // namespace orrery::algorithm
+TEST(JudgeRewardOptions, RefuseAScalingThatMakesAllRewardsOne) {
+  const config::CallConfig call;
+  const JudgeRewardOptions options{
+      .text_template = "{response}", .verdict = "(.)", .output_scaling = 0};
+  ASSERT_EQ(options.problems(call).size(), 1u);
+  EXPECT_EQ(options.problems(call)[0].key, "output_scaling");
+}
+
