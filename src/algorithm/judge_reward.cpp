@@ -50,7 +50,7 @@ std::vector<OptionProblem> JudgeRewardOptions::problems(const config::CallConfig
          "has no {response}: the judge would not see the answer; write where it stands"});
   }
   const bool reads_answers = config::find_binding(call.inputs, "answers") != nullptr;
-  if (has(text_template, "{answer}") && !reads_answers) {
+  if (shows_answer() && !reads_answers) {
     found.push_back({"template",
                      "has {answer}, but answers is no input of the call: add it, or leave {answer} "
                      "out"});

@@ -71,6 +71,8 @@ struct JudgeRewardOptions {
 /// `text_template` with its places filled, once: what is put in is not looked at again.
 std::string judge_prompt(const std::string& text_template, const Response& response);
 
+  /// Whether the template has a place for the record's answer, which no record may lack then.
+  bool shows_answer() const { return text_template.find("{answer}") != std::string::npos; }
 class JudgeReward final : public Interface {
  public:
   explicit JudgeReward(JudgeRewardOptions options);
