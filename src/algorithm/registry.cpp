@@ -336,10 +336,11 @@ std::map<std::string, Registration> built_in() {
            {that_compares(inference_of(with(answered, "answers"), {"fields", "prompt_texts"},
                                        "rewards", ModelNeed::kNone))},
            with_overlong_options({"match", "correct", "wrong"}))},
-      {"command_reward", registration_of<CommandReward, CommandRewardOptions>(
-                             {inference_of(answered, {"answers", "fields", "prompt_texts"},
-                                           "rewards", ModelNeed::kNone)},
-                             with_overlong_options({}))},
+      {"command_reward",
+       registration_of<CommandReward, CommandRewardOptions>(
+           {inference_of(answered, {"answers", "fields", "prompt_texts"}, "rewards",
+                         ModelNeed::kNone)},
+           with_overlong_options({"max_failed_share", "max_failed_share_20_steps"}))},
       {"combined_reward",
        registration_of<CombinedReward, CombinedRewardOptions>({that_combines(inference_of(
            answered, {"answers", "fields", "prompt_texts"}, "rewards", ModelNeed::kNone))})},
