@@ -424,6 +424,7 @@ class CallCheck {
     check_keys(*found);
     check_use(*found);
     check_references(*found);
+    check_moving_reference(*found);
     check_products();
     const config::ModelConfig* model = experiment_.find_model(call_.model);
     if (found->model != ModelNeed::kNone && model != nullptr && model->architecture == "none") {
@@ -483,6 +484,37 @@ class CallCheck {
             base::concat(input.graph_key, " comes from call.", name, " of the same role ",
                          call_.model,
                          ": a reference that is the policy itself holds nothing back"));
+      }
+    }
+  }
+
+  /// A role that gets the trained parameters after every step.
+  void check_moving_reference(const InterfaceSignature& signature) {
+    if (call_.post_realloc.empty()) {
+      if (call_.ema_decay != 0) add(warnings_, "ema_decay", "has no effect without post_realloc");
+      return;
+    }
+    if (call_.ema_decay == 1) {
+      add(warnings_, "ema_decay",
+          base::concat("1 leaves role ", call_.post_realloc,
+                       " as it is, as without post_realloc; write less than 1 for a role that "
+                       "follows"));
+    }
+    if (call_.ema_decay != 0) return;
+    for (const config::KeyBinding& input : call_.inputs) {
+      if (!contains(signature.of_other_roles, input.interface_key)) continue;
+      for (const auto& [name, other] : experiment_.calls) {
+        const bool writes_it = std::any_of(
+            other.outputs.begin(), other.outputs.end(),
+            [&](const config::KeyBinding& output) { return output.graph_key == input.graph_key; });
+        if (!other.enabled || !writes_it || other.model != call_.post_realloc) continue;
+        add(warnings_, "post_realloc",
+            base::concat(
+                "role ", call_.post_realloc, " becomes role ", call_.model,
+                " after every step, so that ", input.graph_key, " of call.", name,
+                " comes from the very weights that generate: its divergence is 0 and holds "
+                "nothing back (kl_coef); for a reference that follows slowly write "
+                "ema_decay, such as 0.99"));
       }
     }
   }

@@ -428,6 +428,21 @@ TEST(Interfaces, OfTheUsersCannotForgetTo) {
                      registration_of<Hot, HotOptions>({hot({agreement})}, {"leave_one_out"}));
   const Outcome got = outcome(kGrpo + R"([call.hot]
 model = actor
+TEST(Roles, ThatBecomeThePolicyAfterEachStepAreNoReference) {
+  const auto with = [](const char* decay) {
+    return outcome(kPpo, {{"call.train", std::string("post_realloc = ref\n") + decay}});
+  };
+  EXPECT_THAT(with("").problems, IsEmpty());
+  EXPECT_THAT(with("").warnings,
+              ElementsAre(AllOf(HasSubstr("x.cfg:"), HasSubstr("call.train.post_realloc"),
+                                HasSubstr("packed_ref_logprobs of call.ref_inf"),
+                                HasSubstr("its divergence is 0"), HasSubstr("ema_decay"))));
+  EXPECT_THAT(with("ema_decay = 1").warnings,
+              ElementsAre(AllOf(HasSubstr("call.train.ema_decay: 1 leaves role ref as it is"))));
+  EXPECT_THAT(with("ema_decay = 0.99").warnings, IsEmpty());
+  EXPECT_THAT(outcome(kPpo, {{"call.train", "post_realloc = other"}}).warnings, IsEmpty());
+}
+
 kind = inference
 interface = hot
 inputs = packed_input_ids
