@@ -245,6 +245,61 @@ TEST(Groups, OfOneAnswerAreRefusedByWhatNeedsAGroup) {
   for (const char* option : {"group_adv_norm = true", "group_adv_norm_by_token = true",
                              "leave_one_out = true", "skip_uniform_groups = true", "best_of = 1"}) {
     SCOPED_TRACE(option);
+/// kGrpo with two rules that a combined reward adds up.
+std::string with_combined_rewards() {
+  std::string text = kGrpo;
+  const std::string outputs = "outputs = rewards\n";
+  text.replace(text.find(outputs), outputs.size(), "outputs = rewards:first\n");
+  return text + R"([call.second]
+model = rule
+kind = inference
+interface = rule_reward
+inputs = packed_input_ids, prompt_mask, answers
+outputs = rewards:second
+n_seqs = 4
+[call.sum]
+model = rule
+kind = inference
+interface = combined_reward
+inputs = packed_input_ids, prompt_mask, first, second
+outputs = rewards
+rewards = first:1, second:0.5
+n_seqs = 4
+)";
+}
+
+TEST(Match, OfAnEvaluationIsThatOfTheRewardsThatAreAddedUp) {
+  const std::string text = with_combined_rewards();
+  const Outcome same =
+      outcome(text, {{"call.reward", "match = numeric"}, {"call.second", "match = numeric"}});
+  EXPECT_EQ(same.value("train", "match"), "numeric");
+  EXPECT_THAT(same.warnings, IsEmpty());
+
+  const Outcome two =
+      outcome(text, {{"call.reward", "match = numeric"}, {"call.second", "match = math"}});
+  EXPECT_EQ(two.value("train", "match"), "numeric");
+  EXPECT_THAT(two.warnings, ElementsAre(AllOf(HasSubstr("call.train.match: is taken from"),
+                                              HasSubstr("call.reward.match = numeric (x.cfg:"),
+                                              HasSubstr("call.second.match = math (x.cfg:"))));
+
+  const Outcome written = outcome(text, {{"call.reward", "match = numeric"},
+                                         {"call.second", "match = math"},
+                                         {"call.train", "match = math"}});
+  EXPECT_EQ(written.value("train", "match"), "math");
+  EXPECT_THAT(written.warnings, IsEmpty());
+}
+
+TEST(Match, OfAnEvaluationThatIsWrittenThereAndDiffersIsAWarningWithBothKeys) {
+  const auto with = [](const char* match) {
+    return outcome(kGrpo, {{"evaluate", match}, {"evaluate", "dataset = train"}}).warnings;
+  };
+  EXPECT_THAT(with("match = math"),
+              ElementsAre(AllOf(HasSubstr("x.cfg:"), HasSubstr("evaluate.match: math, but"),
+                                HasSubstr("call.reward.match = exact"))));
+  EXPECT_THAT(with("match = exact"), IsEmpty());
+  EXPECT_THAT(with("match = auto"), IsEmpty());
+}
+
     EXPECT_THAT(outcome(kPpo, {{"call.train", option}}).problems,
                 Contains(AllOf(HasSubstr("group_size = 1"), HasSubstr("teaches nothing"))));
   }
