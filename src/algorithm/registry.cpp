@@ -94,7 +94,7 @@ std::vector<std::string> names_of_options() {
 }
 
 /// Options that correct for answers drawn from another distribution than the one that is trained.
-const std::vector<std::string> kCorrections = {"recompute_log_probs"};
+const std::vector<std::string> kCorrections = {"recompute_log_probs", "rollout_correction"};
 
 Agreement temperature_of(const char* key) {
   return {.option = "temperature", .key = key, .corrected_by = kCorrections};

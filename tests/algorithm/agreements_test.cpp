@@ -177,6 +177,23 @@ TEST(Temperature, ThatDiffersIsAWarningWhereTheDifferenceIsCorrected) {
   EXPECT_EQ(got.value("gen", "temperature"), "0.6");
 }
 
+TEST(Temperature, ThatDiffersIsAWarningWithARolloutCorrection) {
+  const auto with = [](const char* correction) {
+    return outcome(kGrpo, {{"call.gen", "temperature = 0.7"},
+                           {"call.train", "temperature = 1"},
+                           {"call.train", correction}});
+  };
+  const Outcome got = with("rollout_correction = truncate\nrollout_upper = 2");
+
+  EXPECT_THAT(got.problems, IsEmpty());
+  EXPECT_THAT(got.warnings, Contains(AllOf(HasSubstr("call.train.temperature = 1"),
+                                           HasSubstr("call.gen.temperature = 0.7"))));
+  EXPECT_EQ(got.value("train", "temperature"), "1");
+  EXPECT_EQ(got.value("gen", "temperature"), "0.7");
+  EXPECT_THAT(with("rollout_correction = none").problems,
+              ElementsAre(HasSubstr("recompute_log_probs or rollout_correction two values")));
+}
+
 TEST(Temperature, ThatCannotBeReadIsOneProblem) {
   EXPECT_THAT(outcome(kPpo, {{"call.gen", "temperature = 0"}}).problems, IsEmpty())
       << "the reader has found it";
