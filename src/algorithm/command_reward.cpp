@@ -75,6 +75,16 @@ PythonFunction CommandRewardOptions::python_function() const {
 std::vector<OptionProblem> CommandRewardOptions::problems(const config::CallConfig&) const {
   std::vector<OptionProblem> found = overlong_problems();
   if (auto problem = source_problem()) found.push_back(std::move(*problem));
+  if (!function.empty()) return found;
+  const PythonFunction defaults;
+  for (const auto& [option, is_set] :
+       {std::pair{"python", python != defaults.python},
+        {"batch_size", batch_size != defaults.batch_size},
+        {"max_memory_gib", max_memory_gib != defaults.max_memory_gib}}) {
+    if (!is_set) continue;
+    found.push_back({option, "has no effect on a command: it is of a function",
+                     OptionProblem::Severity::kWarning});
+  }
   return found;
 }
 

@@ -245,23 +245,6 @@ TEST(Match, OfAnEvaluationIsThatOfTheReward) {
   EXPECT_THAT(other.warnings, ElementsAre(HasSubstr("is that meant?")));
 }
 
-TEST(Evaluation, LetsAnswersBeAsLongAsTrainingDoes) {
-  const std::vector<std::pair<std::string, std::string>> evaluated = {
-      {"evaluate", "dataset = train"}, {"call.gen", "max_new_tokens = 77"}};
-  EXPECT_EQ(outcome(kGrpo, evaluated).experiment.evaluate.max_new_tokens, 77);
-
-  auto shorter = evaluated;
-  shorter.insert(shorter.begin() + 1, {"evaluate", "max_new_tokens = 5"});
-  const Outcome got = outcome(kGrpo, shorter);
-  EXPECT_EQ(got.experiment.evaluate.max_new_tokens, 5);
-  EXPECT_THAT(got.warnings, ElementsAre(AllOf(HasSubstr("evaluate.max_new_tokens: 5"),
-                                              HasSubstr("call.gen.max_new_tokens = 77"))));
-}
-
-TEST(Groups, OfOneAnswerAreRefusedByWhatNeedsAGroup) {
-  for (const char* option : {"group_adv_norm = true", "group_adv_norm_by_token = true",
-                             "leave_one_out = true", "skip_uniform_groups = true", "best_of = 1"}) {
-    SCOPED_TRACE(option);
 /// kGrpo with two rules that a combined reward adds up.
 std::string with_combined_rewards() {
   std::string text = kGrpo;
@@ -317,6 +300,23 @@ TEST(Match, OfAnEvaluationThatIsWrittenThereAndDiffersIsAWarningWithBothKeys) {
   EXPECT_THAT(with("match = auto"), IsEmpty());
 }
 
+TEST(Evaluation, LetsAnswersBeAsLongAsTrainingDoes) {
+  const std::vector<std::pair<std::string, std::string>> evaluated = {
+      {"evaluate", "dataset = train"}, {"call.gen", "max_new_tokens = 77"}};
+  EXPECT_EQ(outcome(kGrpo, evaluated).experiment.evaluate.max_new_tokens, 77);
+
+  auto shorter = evaluated;
+  shorter.insert(shorter.begin() + 1, {"evaluate", "max_new_tokens = 5"});
+  const Outcome got = outcome(kGrpo, shorter);
+  EXPECT_EQ(got.experiment.evaluate.max_new_tokens, 5);
+  EXPECT_THAT(got.warnings, ElementsAre(AllOf(HasSubstr("evaluate.max_new_tokens: 5"),
+                                              HasSubstr("call.gen.max_new_tokens = 77"))));
+}
+
+TEST(Groups, OfOneAnswerAreRefusedByWhatNeedsAGroup) {
+  for (const char* option : {"group_adv_norm = true", "group_adv_norm_by_token = true",
+                             "leave_one_out = true", "skip_uniform_groups = true", "best_of = 1"}) {
+    SCOPED_TRACE(option);
     EXPECT_THAT(outcome(kPpo, {{"call.train", option}}).problems,
                 Contains(AllOf(HasSubstr("group_size = 1"), HasSubstr("teaches nothing"))));
   }
@@ -344,78 +344,6 @@ TEST(Answers, ThatNeverEndCannotAllBeMasked) {
         ElementsAre(HasSubstr("no answer ever ends")));
   }
 }
-
-TEST(Options, ThatContradictOrDoNothingAreNamed) {
-  const auto train = [](const char* line) { return outcome(kGrpo, {{"call.train", line}}); };
-  EXPECT_THAT(train("adaptive_kl = true").problems, ElementsAre(HasSubstr("kl_coef is 0")));
-  EXPECT_THAT(train("reward_scaling = 0").problems, SizeIs(1));
-  EXPECT_THAT(train("group_adv_norm_by_token = true").problems, SizeIs(1));
-  EXPECT_THAT(train("adv_norm = true").problems, ElementsAre(HasSubstr("two deviations")));
-  EXPECT_THAT(train("adv_norm = true\ngroup_std = none").problems, IsEmpty());
-  EXPECT_THAT(train("adv_norm = true\ngroup_adv_norm = false").problems, IsEmpty());
-  for (const char* line : {"length_free = 3", "value_norm = true", "behav_imp_weight_cap = 2",
-                           "discount = 0.9", "leave_one_out = true"}) {
-    SCOPED_TRACE(line);
-    EXPECT_THAT(train(line).problems, IsEmpty());
-    EXPECT_THAT(train(line).warnings, ElementsAre(HasSubstr("has no effect")));
-  }
-  EXPECT_THAT(
-      outcome(kPpo, {{"call.train", "group_adv_norm = true"}, {"call.gen", "group_size = 4"}})
-          .problems,
-      ElementsAre(HasSubstr("use interface grpo")));
-  EXPECT_THAT(outcome(kPpo, {{"call.ref_inf", "kl_coef = 0.3"}}).warnings,
-              ElementsAre(AllOf(HasSubstr("call.ref_inf.kl_coef"), HasSubstr("does not use it"))));
-}
-
-TEST(Roles, ThatAreTheirOwnReferenceAreNamed) {
-  std::string text = kPpo;
-  text.replace(text.find("model = ref\n"), 12, "model = actor\n");
-  EXPECT_THAT(outcome(text, {}).warnings,
-              ElementsAre(AllOf(HasSubstr("packed_ref_logprobs comes from call.ref_inf"),
-                                HasSubstr("same role actor"))));
-}
-
-TEST(Roles, ThatAreTrainedWithoutALearningRateAreNamed) {
-  EXPECT_THAT(outcome(kGrpo, {{"model.actor", "lr = 0"}}).warnings,
-              ElementsAre(AllOf(HasSubstr("x.cfg:6: model.actor.lr: 0"), HasSubstr("call.train"))));
-}
-
-TEST(ResolvedConfiguration, HasTheInheritedValuesAndGivesTheSameExperiment) {
-  const Outcome first = outcome(kPpo, {{"call.gen", "temperature = 0.6"},
-                                       {"call.train", "value_norm = true"},
-                                       {"call.reward", "match = numeric"}});
-  const std::string text = config::resolved_config(first.experiment, interface_schemas());
-
-  const Outcome again = outcome(text, {});
-
-  EXPECT_THAT(again.problems, IsEmpty());
-  EXPECT_THAT(again.warnings, IsEmpty());
-  EXPECT_EQ(again.value("ref_inf", "temperature"), "0.6");
-  EXPECT_EQ(again.value("critic_train", "value_norm"), "true");
-  EXPECT_EQ(config::resolved_config(again.experiment, interface_schemas()), text);
-}
-
-TEST(Interfaces, SayOfEveryOptionOfAnothersNameWhoseValueItHas) {
-  for (const auto& [name, schema] : interface_schemas()) {
-    EXPECT_THAT(undeclared_options(name), IsEmpty()) << name;
-  }
-}
-
-struct HotOptions {
-  double temperature = 1;
-  bool leave_one_out = false;
-
-  template <class Visitor>
-  static void visit_fields(Visitor& field) {
-    field(&HotOptions::temperature, "temperature", "divides the logits", config::above(0));
-    field(&HotOptions::leave_one_out, "leave_one_out", "another thing", config::anything());
-  }
-};
-
-class Hot final : public Interface {
- public:
-  explicit Hot(HotOptions) {}
-};
 
 TEST(Answers, ThatHaveNoRoomForAnEndCannotAllBeMasked) {
   for (const char* option : {"mask_too_long = true", "mask_no_eos_with_zero = true"}) {
@@ -475,6 +403,96 @@ TEST(Rewards, OfRightAndWrongAnswersThatAreOneAreRefused) {
   EXPECT_THAT(by_length.warnings, ElementsAre(HasSubstr("get one reward")));
 }
 
+TEST(Options, ThatContradictOrDoNothingAreNamed) {
+  const auto train = [](const char* line) { return outcome(kGrpo, {{"call.train", line}}); };
+  EXPECT_THAT(train("adaptive_kl = true").problems, ElementsAre(HasSubstr("kl_coef is 0")));
+  EXPECT_THAT(train("reward_scaling = 0").problems, SizeIs(1));
+  EXPECT_THAT(train("group_adv_norm_by_token = true").problems, SizeIs(1));
+  EXPECT_THAT(train("adv_norm = true").problems, ElementsAre(HasSubstr("two deviations")));
+  EXPECT_THAT(train("adv_norm = true\ngroup_std = none").problems, IsEmpty());
+  EXPECT_THAT(train("adv_norm = true\ngroup_adv_norm = false").problems, IsEmpty());
+  for (const char* line :
+       {"length_free = 3", "value_norm = true", "behav_imp_weight_cap = 2", "discount = 0.9",
+        "leave_one_out = true", "value_norm_type = ma", "value_norm_beta = 0.9",
+        "value_norm_eps = 1e-3", "adaptive_kl_target = 1", "adaptive_kl_horizon = 5",
+        "ema_decay = 0.5"}) {
+    SCOPED_TRACE(line);
+    EXPECT_THAT(train(line).problems, IsEmpty());
+    EXPECT_THAT(train(line).warnings, ElementsAre(HasSubstr("has no effect")));
+  }
+  EXPECT_THAT(
+      outcome(kPpo, {{"call.train", "group_adv_norm = true"}, {"call.gen", "group_size = 4"}})
+          .problems,
+      ElementsAre(HasSubstr("use interface grpo")));
+  EXPECT_THAT(outcome(kPpo, {{"call.ref_inf", "kl_coef = 0.3"}}).warnings,
+              ElementsAre(AllOf(HasSubstr("call.ref_inf.kl_coef"), HasSubstr("does not use it"))));
+}
+
+TEST(Roles, ThatBecomeThePolicyAfterEachStepAreNoReference) {
+  const auto with = [](const char* decay) {
+    return outcome(kPpo, {{"call.train", std::string("post_realloc = ref\n") + decay}});
+  };
+  EXPECT_THAT(with("").problems, IsEmpty());
+  EXPECT_THAT(with("").warnings,
+              ElementsAre(AllOf(HasSubstr("x.cfg:"), HasSubstr("call.train.post_realloc"),
+                                HasSubstr("packed_ref_logprobs of call.ref_inf"),
+                                HasSubstr("its divergence is 0"), HasSubstr("ema_decay"))));
+  EXPECT_THAT(with("ema_decay = 1").warnings,
+              ElementsAre(AllOf(HasSubstr("call.train.ema_decay: 1 leaves role ref as it is"))));
+  EXPECT_THAT(with("ema_decay = 0.99").warnings, IsEmpty());
+  EXPECT_THAT(outcome(kPpo, {{"call.train", "post_realloc = other"}}).warnings, IsEmpty());
+}
+
+TEST(Roles, ThatAreTheirOwnReferenceAreNamed) {
+  std::string text = kPpo;
+  text.replace(text.find("model = ref\n"), 12, "model = actor\n");
+  EXPECT_THAT(outcome(text, {}).warnings,
+              ElementsAre(AllOf(HasSubstr("packed_ref_logprobs comes from call.ref_inf"),
+                                HasSubstr("same role actor"))));
+}
+
+TEST(Roles, ThatAreTrainedWithoutALearningRateAreNamed) {
+  EXPECT_THAT(outcome(kGrpo, {{"model.actor", "lr = 0"}}).warnings,
+              ElementsAre(AllOf(HasSubstr("x.cfg:6: model.actor.lr: 0"), HasSubstr("call.train"))));
+}
+
+TEST(ResolvedConfiguration, HasTheInheritedValuesAndGivesTheSameExperiment) {
+  const Outcome first = outcome(kPpo, {{"call.gen", "temperature = 0.6"},
+                                       {"call.train", "value_norm = true"},
+                                       {"call.reward", "match = numeric"}});
+  const std::string text = config::resolved_config(first.experiment, interface_schemas());
+
+  const Outcome again = outcome(text, {});
+
+  EXPECT_THAT(again.problems, IsEmpty());
+  EXPECT_THAT(again.warnings, IsEmpty());
+  EXPECT_EQ(again.value("ref_inf", "temperature"), "0.6");
+  EXPECT_EQ(again.value("critic_train", "value_norm"), "true");
+  EXPECT_EQ(config::resolved_config(again.experiment, interface_schemas()), text);
+}
+
+TEST(Interfaces, SayOfEveryOptionOfAnothersNameWhoseValueItHas) {
+  for (const auto& [name, schema] : interface_schemas()) {
+    EXPECT_THAT(undeclared_options(name), IsEmpty()) << name;
+  }
+}
+
+struct HotOptions {
+  double temperature = 1;
+  bool leave_one_out = false;
+
+  template <class Visitor>
+  static void visit_fields(Visitor& field) {
+    field(&HotOptions::temperature, "temperature", "divides the logits", config::above(0));
+    field(&HotOptions::leave_one_out, "leave_one_out", "another thing", config::anything());
+  }
+};
+
+class Hot final : public Interface {
+ public:
+  explicit Hot(HotOptions) {}
+};
+
 InterfaceSignature hot(std::vector<Agreement> agreements) {
   return {.kind = graph::CallKind::kInference,
           .required_inputs = {"packed_input_ids"},
@@ -500,21 +518,6 @@ TEST(Interfaces, OfTheUsersCannotForgetTo) {
                      registration_of<Hot, HotOptions>({hot({agreement})}, {"leave_one_out"}));
   const Outcome got = outcome(kGrpo + R"([call.hot]
 model = actor
-TEST(Roles, ThatBecomeThePolicyAfterEachStepAreNoReference) {
-  const auto with = [](const char* decay) {
-    return outcome(kPpo, {{"call.train", std::string("post_realloc = ref\n") + decay}});
-  };
-  EXPECT_THAT(with("").problems, IsEmpty());
-  EXPECT_THAT(with("").warnings,
-              ElementsAre(AllOf(HasSubstr("x.cfg:"), HasSubstr("call.train.post_realloc"),
-                                HasSubstr("packed_ref_logprobs of call.ref_inf"),
-                                HasSubstr("its divergence is 0"), HasSubstr("ema_decay"))));
-  EXPECT_THAT(with("ema_decay = 1").warnings,
-              ElementsAre(AllOf(HasSubstr("call.train.ema_decay: 1 leaves role ref as it is"))));
-  EXPECT_THAT(with("ema_decay = 0.99").warnings, IsEmpty());
-  EXPECT_THAT(outcome(kPpo, {{"call.train", "post_realloc = other"}}).warnings, IsEmpty());
-}
-
 kind = inference
 interface = hot
 inputs = packed_input_ids
