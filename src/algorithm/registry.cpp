@@ -95,7 +95,7 @@ std::vector<std::string> names_of_options() {
 }
 
 /// Options that correct for answers drawn from another distribution than the one that is trained.
-const std::vector<std::string> kCorrections = {"recompute_log_probs"};
+const std::vector<std::string> kCorrections = {"recompute_log_probs", "rollout_correction"};
 
 /// Of a loss that has such an option.
 Agreement temperature_of(const char* key) {
@@ -172,6 +172,65 @@ InterfaceSignature that_penalises_length(InterfaceSignature signature) {
   return signature;
 }
 
+int64_t number_in(const std::string& text) { return text.empty() ? 0 : std::stoll(text); }
+
+/// Of what masks answers without an end.
+std::optional<OptionProblem> room_for_an_end(const char* option, const OptionTexts& own,
+                                             const OptionTexts& there) {
+  const int64_t longest = number_in(there("max_new_tokens"));
+  if (own(option) != "true" || longest == 0 || number_in(there("min_new_tokens")) < longest) {
+    return std::nullopt;
+  }
+  return OptionProblem{
+      option, base::concat("no answer ever ends, so none is learned from: min_new_tokens and "
+                           "max_new_tokens are both ",
+                           longest, "; write a smaller min_new_tokens, or switch the option off")};
+}
+
+std::vector<JointNeed> joint_needs_of_estimation() {
+  std::vector<JointNeed> needs;
+  for (const char* option : {"mask_too_long", "mask_no_eos_with_zero"}) {
+    needs.push_back({"packed_input_ids", [option](const auto& own, const auto& there) {
+                       return room_for_an_end(option, own, there);
+                     }});
+  }
+  return needs;
+}
+
+/// Bounds of a form that no generated answer keeps, or every one.
+std::optional<OptionProblem> bounds_that_tell(const OptionTexts& own, const OptionTexts& there) {
+  const int64_t shortest = number_in(there("min_new_tokens"));
+  const int64_t longest = number_in(there("max_new_tokens"));
+  const int64_t least = number_in(own("min_tokens")), most = number_in(own("max_tokens"));
+  if (longest == 0) return std::nullopt;
+  const std::string lengths =
+      base::concat("answers have ", std::max<int64_t>(shortest, 1), " to ", longest, " tokens");
+  if (least > longest) {
+    return OptionProblem{"min_tokens", base::concat("no answer has ", least, " tokens: ", lengths)};
+  }
+  if (most > 0 && most < shortest) {
+    return OptionProblem{"max_tokens",
+                         base::concat("every answer has more than ", most, " tokens: ", lengths)};
+  }
+  const bool is_least_idle = least <= std::max<int64_t>(shortest, 1);
+  const bool is_most_idle = most == 0 || most >= longest;
+  if (own("pattern").empty() && is_least_idle && is_most_idle) {
+    return OptionProblem{most > 0 ? "max_tokens" : "min_tokens",
+                         base::concat("every answer has the form and nothing is learned: ", lengths,
+                                      "; write bounds between, or a pattern")};
+  }
+  if (most > 0 && is_most_idle) {
+    return OptionProblem{"max_tokens", base::concat("has no effect: ", lengths),
+                         OptionProblem::Severity::kWarning};
+  }
+  return std::nullopt;
+}
+
+InterfaceSignature that_bounds(InterfaceSignature signature) {
+  signature.joint_needs = {{"packed_input_ids", bounds_that_tell}};
+  return signature;
+}
+
 /// What the options of a policy or critic need of the call that generates.
 std::vector<Need> needs_of_estimation() {
   std::vector<Need> needs;
@@ -201,6 +260,7 @@ InterfaceSignature policy(std::vector<std::string> inputs, std::vector<Agreement
                     kTexts);
   signature.agreements = agreements_of_policy(std::move(agreements));
   signature.needs = needs_of_estimation();
+  signature.joint_needs = joint_needs_of_estimation();
   signature.of_other_roles = {"packed_ref_logprobs"};
   return signature;
 }
@@ -218,6 +278,7 @@ InterfaceSignature critic() {
       train_step_of(with(kRewarded, "values"), {"packed_ref_logprobs", "dense_rewards"}, {}));
   signature.agreements = shared_estimation();
   signature.needs = needs_of_estimation();
+  signature.joint_needs = joint_needs_of_estimation();
   return signature;
 }
 
@@ -278,19 +339,21 @@ std::map<std::string, Registration> built_in() {
        registration_of<CommandReward, CommandRewardOptions>(
            {that_penalises_length(inference_of(answered, {"answers", "fields", "prompt_texts"},
                                                "rewards", ModelNeed::kNone))},
-           with_overlong_options({}))},
+           with_overlong_options({"max_failed_share", "max_failed_share_20_steps"}))},
       {"combined_reward",
        registration_of<CombinedReward, CombinedRewardOptions>({that_combines(inference_of(
            answered, {"answers", "fields", "prompt_texts"}, "rewards", ModelNeed::kNone))})},
-      {"format_reward", registration_of<FormatReward, FormatRewardOptions>(
-                            {inference_of(answered, {"answers", "fields", "prompt_texts"},
-                                          "rewards", ModelNeed::kNone)},
-                            {"correct", "wrong"})},
+      {"format_reward",
+       registration_of<FormatReward, FormatRewardOptions>(
+           {that_bounds(inference_of(answered, {"answers", "fields", "prompt_texts"}, "rewards",
+                                     ModelNeed::kNone))},
+           {"correct", "wrong"})},
       {"judge_reward",
        registration_of<JudgeReward, JudgeRewardOptions>(
            {that_reads_texts(
                inference_of(answered, {"answers", "fields", "prompt_texts"}, "rewards"))},
-           {"max_new_tokens", "temperature", "max_batch", "output_scaling", "output_bias"})},
+           {"max_new_tokens", "temperature", "max_batch", "output_scaling", "output_bias",
+            "max_failed_share", "max_failed_share_20_steps"})},
       {"grpo", registration_of<PpoActor, GrpoOptions>(
                    {policy(kRewarded, {}), reference(temperature_of("packed_input_ids"))},
                    names_of_options<GrpoOptions>())},
@@ -364,6 +427,7 @@ class CallCheck {
     check_keys(*found);
     check_use(*found);
     check_references(*found);
+    check_moving_reference(*found);
     check_products();
     const config::ModelConfig* model = experiment_.find_model(call_.model);
     if (found->model != ModelNeed::kNone && model != nullptr && model->architecture == "none") {
@@ -423,6 +487,37 @@ class CallCheck {
             base::concat(input.graph_key, " comes from call.", name, " of the same role ",
                          call_.model,
                          ": a reference that is the policy itself holds nothing back"));
+      }
+    }
+  }
+
+  /// A role that gets the trained parameters after every step.
+  void check_moving_reference(const InterfaceSignature& signature) {
+    if (call_.post_realloc.empty()) {
+      if (call_.ema_decay != 0) add(warnings_, "ema_decay", "has no effect without post_realloc");
+      return;
+    }
+    if (call_.ema_decay == 1) {
+      add(warnings_, "ema_decay",
+          base::concat("1 leaves role ", call_.post_realloc,
+                       " as it is, as without post_realloc; write less than 1 for a role that "
+                       "follows"));
+    }
+    if (call_.ema_decay != 0) return;
+    for (const config::KeyBinding& input : call_.inputs) {
+      if (!contains(signature.of_other_roles, input.interface_key)) continue;
+      for (const auto& [name, other] : experiment_.calls) {
+        const bool writes_it = std::any_of(
+            other.outputs.begin(), other.outputs.end(),
+            [&](const config::KeyBinding& output) { return output.graph_key == input.graph_key; });
+        if (!other.enabled || !writes_it || other.model != call_.post_realloc) continue;
+        add(warnings_, "post_realloc",
+            base::concat(
+                "role ", call_.post_realloc, " becomes role ", call_.model,
+                " after every step, so that ", input.graph_key, " of call.", name,
+                " comes from the very weights that generate: its divergence is 0 and holds "
+                "nothing back (kl_coef); for a reference that follows slowly write "
+                "ema_decay, such as 0.99"));
       }
     }
   }

@@ -33,6 +33,10 @@ bool contains(const std::vector<T>& list, const T& value) {
   return std::find(list.begin(), list.end(), value) != list.end();
 }
 
+/// What an answer must be to be found right by a rule that does not take any text.
+constexpr const char* kRightForms =
+    "match = numeric wants an integer, match = math something behind #### and in \\boxed{}";
+
 std::string key_of(const std::string& dataset, const char* name = "") {
   return concat("dataset.", dataset, *name == '\0' ? "" : ".", name);
 }
@@ -123,14 +127,14 @@ class ReadDataset {
     }
     if (summary.n_never_right == index_.n_rows()) {
       checks_.add(key_of(name_, "answer_field"),
-                  concat("no answer is an integer, so match = numeric of ", needs.answer_reader,
-                         " can find no answer right; set match = exact, or name another field"));
+                  concat("no answer can be found right by ", needs.answer_reader, ": ", kRightForms,
+                         "; set another match, or name another field"));
     } else if (summary.n_never_right > 0) {
-      checks_.warn(key_of(name_, "answer_field"),
-                   concat(summary.n_never_right, " of ", records_text(index_.n_rows()),
-                          " (the first in line ", summary.first_never_right,
-                          ") have an answer that is no integer: match = numeric of ",
-                          needs.answer_reader, " finds no answer to them right"));
+      checks_.warn(
+          key_of(name_, "answer_field"),
+          concat(summary.n_never_right, " of ", records_text(index_.n_rows()),
+                 " (the first in line ", summary.first_never_right, ") have an answer that ",
+                 needs.answer_reader, " can never find right: ", kRightForms));
     }
     if (!needs.template_tokens.empty() && index_.tokens() != nullptr &&
         summary.n_with_template_tokens < index_.n_rows()) {

@@ -19,6 +19,7 @@
 #include "orrery/base/index.h"
 #include "orrery/base/text.h"
 #include "orrery/master/step_clock.h"
+#include "run_checks.h"
 #include "sampling_options.h"
 #include "tokenizer_choice.h"
 
@@ -251,6 +252,7 @@ Job prepare(const std::string& config_file, const std::vector<std::string>& sets
       });
     }
   }
+  if (!job.only_evaluates && checks.problems().empty()) check_run(job, checks);
   config::drop_consequences(checks.problems(), n_read);
   drop_repeated(checks.problems());
   drop_repeated(job.warnings);

@@ -1,6 +1,7 @@
 #include "learning_watch.h"
 
 #include <optional>
+#include <utility>
 
 #include "orrery/base/text.h"
 
@@ -57,10 +58,11 @@ std::vector<std::string> LearningWatch::on_call(const std::string& call,
   const Numbers own(call, numbers);
   if (own["skipped_steps"]) {
     Updates& updates = updates_[call];
-    updates.not_finite += own.or_zero("nonfinite_steps");
-    if (own["grad_norm"] || own["skipped_steps"] > own["nonfinite_steps"].value_or(0)) {
-      ++updates.done;
-    }
+    const double not_finite = own.or_zero("nonfinite_steps");
+    updates.not_finite += not_finite;
+    updates.without_weight += own.or_zero("skipped_steps") - not_finite;
+    updates.stopped_early += own.or_zero("early_stopped_steps");
+    if (own["grad_norm"]) ++updates.done;
   }
   std::vector<std::string> warnings;
   for (const Sign& sign : kSigns) {
@@ -73,11 +75,25 @@ std::vector<std::string> LearningWatch::on_call(const std::string& call,
   return warnings;
 }
 
-std::string LearningWatch::reason_of_no_update() const {
+std::string LearningWatch::reason_of_no_update(bool is_whole_run) const {
   for (const auto& [call, updates] : updates_) {
-    if (updates.done > 0 || updates.not_finite == 0) continue;
-    return base::concat("call.", call, ": all ", static_cast<int64_t>(updates.not_finite),
-                        " updates were skipped, a loss or gradient was not finite");
+    const double others = updates.without_weight + updates.stopped_early;
+    if (updates.done > 0 || updates.not_finite + others == 0) continue;
+    if (others == 0) {
+      return base::concat("call.", call, ": all ", static_cast<int64_t>(updates.not_finite),
+                          " updates were skipped, a loss or gradient was not finite");
+    }
+    if (!is_whole_run) continue;
+    std::vector<std::string> reasons;
+    for (const auto& [n, why] : {std::pair{updates.without_weight,
+                                           "had no token with any weight: every answer was left "
+                                           "out, cut off, or of a group of equal rewards"},
+                                 {updates.not_finite, "had a loss or gradient that was not finite"},
+                                 {updates.stopped_early, "stopped early"}}) {
+      if (n > 0) reasons.push_back(base::concat(static_cast<int64_t>(n), " ", why));
+    }
+    return base::concat("call.", call, ": not one update was made in the whole run; ",
+                        base::join(reasons, "; "));
   }
   return "";
 }

@@ -130,6 +130,7 @@ TrainingLog::TrainingLog(const Job& job, RunDirectory directory, const master::M
     : job_(job),
       directory_(std::move(directory)),
       instruction_sets_(std::move(instruction_sets)),
+      is_whole_run_(state == nullptr),
       seconds_before_(state == nullptr ? 0 : state->seconds),
       progress_({.limits = {.total_steps = job.n_steps,
                             .total_seconds = job.experiment.experiment.total_seconds,
@@ -278,7 +279,7 @@ void TrainingLog::on_finish(const master::FinishReport& report) {
         directory_.checkpoints().string(), "; the same command goes on from there"));
     return;
   }
-  const std::string reason = watch_learning_.reason_of_no_update();
+  const std::string reason = watch_learning_.reason_of_no_update(is_whole_run_);
   if (!reason.empty()) {
     throw CallError(reason, {.expected = "at least one update in the run",
                              .got = "the model as it was",

@@ -60,14 +60,24 @@ TEST(LearningWatch, SaysNothingOfARunThatLearns) {
 TEST(LearningWatch, KnowsARunInWhichNoUpdateWasFinite) {
   LearningWatch watch;
   after(watch, 3, {{"c/skipped_steps", 2}, {"c/nonfinite_steps", 2}});
-  EXPECT_EQ(watch.reason_of_no_update(),
+  EXPECT_EQ(watch.reason_of_no_update(false),
             "call.c: all 6 updates were skipped, a loss or gradient was not finite");
   after(watch, 1, {{"c/skipped_steps", 1}, {"c/nonfinite_steps", 1}, {"c/grad_norm", 1}});
-  EXPECT_EQ(watch.reason_of_no_update(), "");
+  EXPECT_EQ(watch.reason_of_no_update(true), "");
+}
 
-  LearningWatch without_weight;
-  after(without_weight, 3, {{"c/skipped_steps", 2}, {"c/nonfinite_steps", 0}});
-  EXPECT_EQ(without_weight.reason_of_no_update(), "") << "groups may all have been uniform";
+TEST(LearningWatch, KnowsAWholeRunWithoutOneUpdate) {
+  LearningWatch watch;
+  after(watch, 3, {{"c/skipped_steps", 2}, {"c/nonfinite_steps", 0}});
+  after(watch, 1, {{"c/skipped_steps", 1}, {"c/early_stopped_steps", 1}});
+
+  EXPECT_EQ(
+      watch.reason_of_no_update(true),
+      "call.c: not one update was made in the whole run; 7 had no token with any weight: every "
+      "answer was left out, cut off, or of a group of equal rewards; 1 stopped early");
+  EXPECT_EQ(watch.reason_of_no_update(false), "") << "the steps before may have made some";
+  after(watch, 1, {{"c/skipped_steps", 1}, {"c/grad_norm", 0}});
+  EXPECT_EQ(watch.reason_of_no_update(true), "");
 }
 
 }  // namespace

@@ -139,9 +139,8 @@ class CommandReward final : public Interface {
   /// Whether the failures of all data ranks are too many; throws on data rank 0 if so.
   bool are_too_many(const Round& round) const;
   void report(const Round& round);
-  [[noreturn]] void throw_too_many(const Round& round, const FailedShare::Share& share,
-                                   const std::vector<FailedAnswer>& failed, const char* key,
-                                   double ceiling) const;
+  CallError too_many(const Round& round, const FailedShare::Excess& excess,
+                     const std::vector<FailedAnswer>& failed) const;
 
   CommandRewardOptions options_;
   std::optional<float> reward_of_failed_;     // none: left out
