@@ -239,6 +239,49 @@ class Container(InASandbox, unittest.TestCase):
     sandbox = CONTAINER
 
 
+class Programs(unittest.TestCase):
+    """Which part of a response is the program."""
+    ADD = "def add(a, b):\n    return a + b\n"
+
+    def test_it_is_the_last_block_of_python(self):
+        block = f"```python\n{self.ADD}```\n"
+        for response in (block, "```python\nwrong\n```\n" + block, "```json\n{}\n```\n" + block,
+                         "Input:\n```text\n2 3\n```\n\n" + block, "```bash\nls\n```\n" + block,
+                         block + "```bash\npython x.py\n```", block + "Output:\n```\n5\n```",
+                         "```\n2 3\n```\n" + block, "Use ```x``` then\n" + block, "So: " + block,
+                         f"```python3 title=x\n{self.ADD}```", f"```Py\n{self.ADD}```", f"```{{.python}}\n{self.ADD}```",
+                         f"~~~python\n{self.ADD}~~~", f"````python\n{self.ADD}````", block[:-4],
+                         block.replace("\n", "\r\n"), f"```python\n{self.ADD.rstrip()}```\nOutput:\n```\n5\n```"):
+            self.assertEqual(code_tests.program_in(response).strip(), self.ADD.strip(), response)
+
+    def test_it_is_the_last_block_without_a_language_where_none_is_python(self):
+        self.assertEqual(code_tests.program_in(f"```\nwrong\n```\n```\n{self.ADD}```"), self.ADD)
+        self.assertEqual(code_tests.program_in(f"```\n{self.ADD}```\n```json\n{{}}\n```"), self.ADD)
+        self.assertEqual(code_tests.program_in(self.ADD), self.ADD)
+
+    def test_a_block_may_be_indented(self):
+        indented = "1. So:\n" + "".join(f"   {line}\n" for line in ("```python", *self.ADD.splitlines(), "```")) + "2. Done"
+        self.assertEqual(code_tests.program_in(indented), self.ADD)
+
+    def test_fences_in_a_docstring_end_nothing(self):
+        for docstring in ('"""as ``` x"""', '"""\n    ```\n    >>> add(1, 2)\n    ```\n    """',
+                          '"""```x```"""', '"""\n    ```python\n    add(1, 2)\n    ```\n    """'):
+            program = f"def add(a, b):\n    {docstring}\n    return a + b\n"
+            self.assertEqual(code_tests.program_in(f"```python\n{program}```\nOutput:\n```\n5\n```"), program)
+
+    def test_what_was_thought_counts_only_where_no_block_follows(self):
+        thought = f"<think>\n```python\n{self.ADD}```\n</think>\n"
+        self.assertEqual(code_tests.program_in(thought + "```\nprint(5)\n```"), "print(5)\n")
+        self.assertEqual(code_tests.program_in(thought + "As above."), self.ADD)
+
+    def test_long_responses_take_little_time(self):
+        begin = time.monotonic()
+        for text in ("```python\n" * 20_000, "`" * 200_000, "```" + " " * 200_000 + "x`", "x " * 100_000 + "```py",
+                     " " * 200_000, "a```" * 50_000):
+            code_tests.program_in(text)
+        self.assertLess(time.monotonic() - begin, 5)
+
+
 class ContainerEngines(unittest.TestCase):
     """With programs in place of the engines: this one runs Python without any sandbox."""
     APPTAINER = 'while [ "$1" != python3 ]; do shift; done; exec "$@"'

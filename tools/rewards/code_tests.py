@@ -289,9 +289,53 @@ def interpreter():
     return os.path.realpath(sys.executable), None if sys.base_prefix.startswith("/usr") else sys.base_prefix
 
 
+FENCE = re.compile(r"([ \t]*)(`{3,}|~{3,})([^`]*)\Z")
+PYTHON = re.compile(r"py(thon)?[\d.]*\Z", re.IGNORECASE)
+
+
+def blocks_in(text):
+    """(language, content) of the fenced blocks of a text; the last one may be left open."""
+    blocks, opened, content = [], None, []
+    for line in text.replace("\r\n", "\n").split("\n"):
+        fence = FENCE.match(line)
+        if opened is None:
+            before, mark, info = line.rpartition("```")
+            if fence:
+                indent, mark, info = opened = fence.groups()
+            elif mark and "`" not in before and PYTHON.match(info.strip()):  # So: ```python
+                indent, mark, info = opened = "", mark, info
+            content = []
+            continue
+        # Deeper than where the block began, a fence is part of it: of a docstring.
+        closes = fence and fence.group(2).startswith(mark) and not fence.group(3).strip() and \
+            len(fence.group(1).expandtabs()) <= max(len(indent.expandtabs()), 1)
+        closes_after_text = not fence and line.endswith(mark) and line.count(mark) == 1
+        if closes_after_text:
+            line = line[:-len(mark)]
+        if not closes:
+            own = len(line) - len(line.lstrip(" \t"))
+            content.append(line[min(own, len(indent)):])
+        if closes or closes_after_text:
+            blocks.append((language_of(info), "\n".join(content) + "\n"))
+            opened = None
+    if opened is not None:
+        blocks.append((language_of(info), "\n".join(content) + "\n"))
+    return blocks
+
+
+def language_of(info):
+    return (info.strip("{}. ").split() or [""])[0]
+
+
 def program_in(response):
-    blocks = re.findall(r"```[ \t]*(?:python3?|py)?[ \t]*\n(.*?)```", response, re.DOTALL | re.IGNORECASE)
-    return blocks[-1] if blocks else response
+    """Of the last block in Python, else of the last one that names no language, else all."""
+    for text in (response.rpartition("</think>")[2], response):
+        blocks = blocks_in(text)
+        for is_wanted in (PYTHON.match, lambda language: not language):
+            programs = [content for language, content in blocks if is_wanted(language)]
+            if programs:
+                return programs[-1]
+    return response
 
 
 def tests_of(record):
