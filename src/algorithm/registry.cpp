@@ -348,12 +348,11 @@ std::map<std::string, Registration> built_in() {
            {that_bounds(inference_of(answered, {"answers", "fields", "prompt_texts"}, "rewards",
                                      ModelNeed::kNone))},
            {"correct", "wrong"})},
-      {"judge_reward",
-       registration_of<JudgeReward, JudgeRewardOptions>(
-           {that_reads_texts(
-               inference_of(answered, {"answers", "fields", "prompt_texts"}, "rewards"))},
-           {"max_new_tokens", "temperature", "max_batch", "output_scaling", "output_bias",
-            "max_failed_share", "max_failed_share_20_steps"})},
+      {"judge_reward", registration_of<JudgeReward, JudgeRewardOptions>(
+                           {that_reads_texts(inference_of(
+                               answered, {"answers", "fields", "prompt_texts"}, "rewards"))},
+                           {"max_new_tokens", "temperature", "max_batch", "output_scaling",
+                            "output_bias", "max_failed_share", "max_failed_share_20_steps"})},
       {"grpo", registration_of<PpoActor, GrpoOptions>(
                    {policy(kRewarded, {}), reference(temperature_of("packed_input_ids"))},
                    names_of_options<GrpoOptions>())},

@@ -358,7 +358,7 @@ TEST_F(DataChecks, WhatIsKeptAsTheBestIsMeasured) {
   there.push_back("evaluate.keep_best=level=4/accuracy");
   missing.push_back("evaluate.keep_best=level=7/accuracy");
 
-  EXPECT_THAT(said(there), testing::Not(testing::HasSubstr("keep_best")));
+  expect_unsaid(said(there), "keep_best");
   expect_said(said(missing), "error", "evaluate.keep_best: is never measured: none of 8 records");
 }
 
