@@ -48,7 +48,7 @@ NUMBER = re.compile(r"[-+]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?(?:\s*/\
 COMPUTED = re.compile(r"(?:^|[\s$])[\d.,()]+\s*[-+*/×÷][-+*/×÷\d.,()\s$]*=\s*([-+.\d$][^=]*)\Z")
 MONEY = re.compile(r"[^$]*(?:(?<![\d\w)$}])\$(?=\d)[^$]*)+\Z")
 SAID = re.compile(r"((?:[A-Za-z][A-Za-z']*[\s,:]+)+)(?:=\s*)?(\\?[$€£]?\s*[-+]?\d[\d,]*(?:\.\d+)?(?:/\d+)?\s*(?:\\?%|°)?"
-                  r"(?:\s*[A-Za-z]+){0,3})\Z")
+                  r"(?:\s*(?:(?:square|cubic)\s+)?[A-Za-z]+(?:\s+(?:per|squared|cubed)\b(?:\s+[A-Za-z]+)?)?)?)\Z")
 UNSAID = re.compile(r"\b(?:not|no|never|less|more|fewer|least|most|than|over|under|above|below|between|step|part|case|"
                     r"sin|cos|tan|cot|sec|csc|log|ln|exp|sqrt|pi|mod|or|and)\b", re.IGNORECASE)
 LEAD = re.compile(r"\A(?:therefore|thus|hence|so|then|finally|we get|we have)\b,?\s+(?=\S*\s*=)", re.IGNORECASE)
@@ -97,7 +97,8 @@ def plain_answer(text):
         formula = FORMULA.match(rest)
         if formula and not MONEY.match(sentence(rest)) and not re.match(r"\s*(?:and|or|,)\s", rest[formula.end():]):
             return rest[:formula.end()] + percent_after(rest[formula.end():])
-        return computed(sentence(rest))
+        option = OPTION.fullmatch(sentence(rest).strip("* "))
+        return option.group(1) or option.group(2) if option else computed(sentence(rest))
     lines = [line for line in text.strip().split("\n") if line.strip()]
     if not lines:
         return None
@@ -188,6 +189,7 @@ def bare(text):
     inner = boxed(text)
     if inner and inner[1] == 0 and text.rstrip().endswith("}") and text.count("boxed") == 1:
         text = inner[0].strip()
+    text = re.sub(r"(?<!\\)\\!", "", text)
     text = re.sub(r"(?<!\\)\\(?:left|right|big|Big|displaystyle|,|;|!|:| )(?![A-Za-z])", " ", text)
     text = text.replace("\\left", "").replace("\\right", "").replace("\\displaystyle", "")
     text = text.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac").replace("\\cfrac", "\\frac")
@@ -410,7 +412,7 @@ def differ_in_form(given, wanted):
     """Whether what algebra leaves aside tells the two apart."""
     for form in (RELATION, UNEQUAL, ELLIPSIS):
         has = [bool(form.search(text)) for text in (given, wanted)]
-        if form is RELATION and has[0] != has[1] and RANGE.search((given, wanted)[has[0]]):
+        if form is not ELLIPSIS and has[0] != has[1] and RANGE.search((given, wanted)[has[0]]):
             continue  # x > 3 and (3, \infty)
         if has[0] != has[1]:
             return True
@@ -423,7 +425,7 @@ def differ_in_form(given, wanted):
     if bool(re.search(r"[\d)]\s*(?:'|\^\s*\{?\s*\\prime)", given)) != bool(re.search(r"[\d)]\s*(?:'|\^\s*\{?\s*\\prime)", wanted)):
         return True
     kinds = listed(given), listed(wanted)
-    if None not in kinds and kinds[0] != kinds[1] and set(kinds) != {"{}", ","}:
+    if None not in kinds and kinds[0] != kinds[1] and set(kinds) != {"{}", ","} and "=" not in given + wanted:
         return True
     if any(re.search(r"(?<![_\d])\d+\s+\d+(?!\d*\s*/)(?!\d)", text) for text in (given, wanted)):
         return True
