@@ -13,6 +13,7 @@
 #include <cstdio>  // snprintf
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 
 namespace orrery::algorithm {
 
@@ -22,8 +23,7 @@ constexpr int kMaxChildren = 4096;
 constexpr int kGraceMilliseconds = 200;
 constexpr int kKillMilliseconds = 5000;    // for the system to end what was killed
 constexpr int kExecMilliseconds = 30'000;  // for a program's file to be found and loaded
-constexpr int kWatchMilliseconds = 1000;   // between looks at whether the program is there
-constexpr int kReapEvery = 10;             // of these
+constexpr int kWatchMilliseconds = 1000;   // between looks at the program and at orphans
 
 pid_t children[kMaxChildren];
 int n_children = 0;
@@ -109,7 +109,14 @@ void for_each_orphan(const Visit& visit) {
   close(folder);
 }
 
+bool has_ended_child() {
+  siginfo_t info = {};
+  return waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0;
+}
+
+/// Zombies count against the user's limit on processes.
 void reap_orphans() {
+  if (!has_ended_child()) return;
   for_each_orphan([](pid_t pid, char state) {
     if (state == 'Z') waitpid(pid, nullptr, WNOHANG);
   });
@@ -127,6 +134,12 @@ void end_orphans() {
     if (!is_any) return;
     poll(nullptr, 0, 20);
   }
+}
+
+long milliseconds_now() {
+  timespec now = {};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec * 1000 + now.tv_nsec / 1'000'000;
 }
 
 struct Pipe {
@@ -280,13 +293,15 @@ void serve_as_spawner(const SpawnerSide& side) {
     if (fcntl(standard, F_GETFD) < 0) open("/dev/null", O_RDWR);  // the lowest that is free
   }
   static char buffer[sizeof(SpawnerRequest) + kMaxCommandBytes + 1];
-  for (int n_watched = 1;;) {
+  for (long watched = milliseconds_now();;) {
     pollfd polled = {socket, POLLIN, 0};
-    if (poll(&polled, 1, kWatchMilliseconds) == 0) {
+    const int n_ready = poll(&polled, 1, kWatchMilliseconds);
+    if (milliseconds_now() - watched >= kWatchMilliseconds) {  // also where requests never cease
+      watched = milliseconds_now();
       if (getppid() != side.program) break;  // killed, while someone else holds the socket
-      if (n_watched++ % kReapEvery == 0) reap_orphans();
-      continue;
+      reap_orphans();
     }
+    if (n_ready == 0) continue;
     const ssize_t got = recv(socket, buffer, sizeof(buffer) - 1, MSG_DONTWAIT);
     if (got < 0 && errno == EAGAIN) continue;
     if (got < 0 && errno == EINTR) continue;

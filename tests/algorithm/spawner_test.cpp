@@ -9,6 +9,8 @@
 
 #include <chrono>
 #include <csignal>
+#include <filesystem>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -169,6 +171,45 @@ TEST(Spawner, EndsDaemonsThatACommandLeftBehind) {
     ASSERT_FALSE(processes_with(mark).empty()) << "it has a session of its own";
   }
   EXPECT_TRUE(all_gone(mark));
+}
+
+std::string parent_of(pid_t pid) {
+  std::ifstream status(base::concat("/proc/", pid, "/status"));
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("PPid:")) return std::string(base::trim(line.substr(5)));
+  }
+  return "";
+}
+
+size_t n_zombies_below(const std::string& parent) {
+  size_t n = 0;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+    std::ifstream stat(entry.path() / "stat");
+    std::string text;
+    std::getline(stat, text);
+    if (text.find(base::concat(") Z ", parent, " ")) != text.npos) ++n;
+  }
+  return n;
+}
+
+TEST(Spawner, ReapsWhatACommandLeftBehindSoonAndWhileItIsBusy) {
+  Spawner spawner;
+  const Child child = spawner.spawn(
+      {"sh", "-c",
+       "for i in 1 2 3; do (sleep 0.1 & exit 0); done; sleep 0.5; echo done; sleep 100"});
+  const std::string parent = parent_of(child.pid);
+  char text[5];
+  pollfd polled = {child.output.get(), POLLIN, 0};
+  poll(&polled, 1, 10'000);
+  ASSERT_EQ(read(child.output.get(), text, sizeof(text)), 5);
+  size_t n_left = 1;
+  for (int i = 0; i < 40 && n_left > 0; ++i) {  // 4 s
+    spawner.end(spawner.spawn({"true"}).pid);
+    poll(nullptr, 0, 100);
+    n_left = n_zombies_below(parent);
+  }
+  EXPECT_EQ(n_left, 0);
+  spawner.end(child.pid);
 }
 
 /// In a process with the standard descriptors of `closed` closed: a spawner starts a command, which

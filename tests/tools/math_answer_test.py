@@ -4,15 +4,17 @@ Needs math-verify (tools/setup.sh --tests installs it into build/rewards): witho
 skipped by name and the exit status is 77.
     math_answer_test.py [CLASS...]
 """
+import json
 import pathlib
 import subprocess
 import sys
+import tempfile
 import time
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tools/rewards"), str(ROOT / "build/rewards")]
-PAIRS = pathlib.Path(__file__).parent / "rewards/math_pairs.tsv"
+PAIRS = [pathlib.Path(__file__).parent / "rewards" / name for name in ("math_pairs.tsv", "math_pairs_by_form.tsv")]
 
 try:
     import math_answer
@@ -25,7 +27,7 @@ if math_answer:
 
 
 def pairs():
-    for line in PAIRS.read_text().splitlines():
+    for line in (line for path in PAIRS for line in path.read_text().splitlines()):
         if not line.startswith("#"):
             kind, equal, response, answer = line.split("\t")
             yield kind, equal == "1", response.replace("\\n", "\n") if "####" in response else response, answer
@@ -56,6 +58,30 @@ class Pairs(unittest.TestCase):
         got = rewards((r"\boxed{(x+y+z+w)^{3000}}", "x^{3000}+1"), (r"\sqrt{8}", r"2\sqrt{2}"))
         self.assertEqual(got, [0, 1])
         self.assertLess(time.monotonic() - begin, 60)
+
+
+@unittest.skipIf(math_answer is None, "math-verify is not installed: tools/setup.sh --tests")
+class FinalAnswers(unittest.TestCase):
+    def test_many_boxes_take_little_time(self):
+        begin = time.monotonic()
+        for box in ("\\boxed{", "\\boxed ", "\\boxed{5}", "{"):
+            math_answer.final_answer(box * (200_000 // len(box)))
+        self.assertLess(time.monotonic() - begin, 5)
+
+    def test_a_record_without_an_answer_is_named(self):
+        for record in ({"response": "5", "answer": " "}, {"response": "5"}):
+            with self.assertRaisesRegex(ValueError, "the inputs of the call must have answers"):
+                math_answer.reward([record])
+
+
+class Runner(unittest.TestCase):
+    def test_what_a_function_raises_may_be_no_text(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder, "judge.py")
+            path.write_text("def reward(records):\n    raise ValueError('bad \\ud800 text')\n")
+            done = subprocess.run([sys.executable, "-B", ROOT / "tools/rewards/runner.py", f"{path}:reward"], text=True,
+                                  input='{"id": "a"}\n{"id": "b", "records": [{"response": "5"}]}\n', capture_output=True)
+        self.assertIn("ValueError: bad ? text", json.loads(done.stdout.split("\n")[1])["rewards"][0]["what"])
 
 
 class WithoutThePackage(unittest.TestCase):

@@ -3,10 +3,11 @@
     function = tools/rewards/math_answer.py:reward
 
 The final answer is the last \\boxed{...} or `#### ...`, whichever comes later; else what follows the last "the
-answer is"; else the last formula or number. None at all is a 0. Two answers are equal when they are the same
-number (thousands separators, percent, fractions, mixed numbers, scientific notation; a unit only one of them has
-is left aside), the same choice, or what math-verify finds equal: expressions, equations, intervals, sets, tuples,
-matrices. What cannot be told within LIMIT_SECONDS of computing, in a process of its own, is not equal.
+answer is"; else the last formula or number. None at all is a 0; what stands before </think> counts only where
+nothing follows. Two answers are equal when they are the same number (thousands separators, percent, `5 million`,
+fractions, mixed numbers, scientific notation; a unit only one of them has is left aside), the same choice, or what
+math-verify finds equal: expressions, equations, intervals, sets, tuples, matrices. Brackets, relations, bases, dots
+and the case of a variable are part of an answer. A record without an answer is an error. What cannot be told within LIMIT_SECONDS of computing, in a process of its own, is not equal.
 
 needs: pip install math-verify
 by hand: math_answer.py RESPONSE ANSWER    prints both final answers and the reward
@@ -36,30 +37,48 @@ LONGEST = 2000  # characters of a final answer
 
 # ------------------------------------------------------------------------------- the final answer
 
-PHRASE = re.compile(r"(?:final\s+answer|answer|result|solution|option|choice)\b\s*(?:is|are|=|:)+\s*:?\s*", re.IGNORECASE)
+BRACE = re.compile(r"\\f?boxed\s*\{?|(?<!\\)[{}]")
+PHRASE = re.compile(r"(final\s+answer|answer|result|solution|option|choice)s?\b\s*(?:is|are|=|:)+\s*:?\s*"
+                    r"(?:(?:therefore|thus|then|hence|exactly|approximately|about|simply|just|equal\s+to)\b,?\s*)*",
+                    re.IGNORECASE)
+VERDICT = re.compile(r"(?:in)?(?:correct|valid|complete)\b|right\b|wrong\b|verified\b|unique\b|as follows|below\b", re.IGNORECASE)
+OPTION = re.compile(r"\b(?:option|choice)\s+(?:\(([A-Ja-j])\)|([A-J])(?![\w']))", re.IGNORECASE)
 FORMULA = re.compile(r"\$\$(.+?)\$\$|\$(.+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 NUMBER = re.compile(r"[-+]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?(?:\s*/\s*\d+)?\s*(?:\\?%)?")
 COMPUTED = re.compile(r"(?:^|[\s$])[\d.,()]+\s*[-+*/×÷][-+*/×÷\d.,()\s$]*=\s*([-+.\d$][^=]*)\Z")
+MONEY = re.compile(r"[^$]*(?:(?<![\d\w)$}])\$(?=\d)[^$]*)+\Z")
+SAID = re.compile(r"((?:[A-Za-z][A-Za-z']*[\s,:]+)+)(?:=\s*)?(\\?[$€£]?\s*[-+]?\d[\d,]*(?:\.\d+)?(?:/\d+)?\s*(?:\\?%|°)?"
+                  r"(?:\s*(?:(?:square|cubic)\s+)?[A-Za-z]+(?:\s+(?:per|squared|cubed)\b(?:\s+[A-Za-z]+)?)?)?)\Z")
+UNSAID = re.compile(r"\b(?:not|no|never|less|more|fewer|least|most|than|over|under|above|below|between|step|part|case|"
+                    r"sin|cos|tan|cot|sec|csc|log|ln|exp|sqrt|pi|mod|or|and)\b", re.IGNORECASE)
+LEAD = re.compile(r"\A(?:therefore|thus|hence|so|then|finally|we get|we have)\b,?\s+(?=\S*\s*=)", re.IGNORECASE)
+TAIL = re.compile(r"(?<=\w) (?:in total|in all|altogether|together|overall|left|remaining|now|today)\Z")
 CHOICE_AT_END = re.compile(r"(?:^|[\s(*])\(?([A-J])\)?[.)*]*\s*$")
 
 
 def boxed(text):
     """Content and place of the last \\boxed{...} that is closed, or None."""
-    for found in reversed(list(re.finditer(r"\\f?boxed\s*", text))):
-        at = found.end()
-        if at < len(text) and text[at] != "{":
-            return text[at:].split("$")[0].split()[0] if text[at:].split("$")[0].split() else "", found.start()
-        depth = 0
-        for i in range(at, len(text)):
-            if text[i] in "{}" and text[i - 1] != "\\":
-                depth += 1 if text[i] == "{" else -1
-                if depth == 0:
-                    return text[at + 1:i], found.start()
-    return None
+    last, opened = ("", -1), []
+    for found in BRACE.finditer(text):
+        word = found.group()
+        if word == "}":
+            begin, place = opened.pop() if opened else (0, -1)
+            if place > last[1]:
+                last = text[begin:found.start()], place
+        elif word.endswith("{"):
+            opened.append((found.end(), found.start() if len(word) > 1 else -1))
+        elif found.end() < len(text) and found.start() > last[1]:  # \boxed 5
+            last = re.compile(r"[^\s$]*").match(text, found.end()).group(), found.start()
+    return last if last[1] >= 0 else None
 
 
 def final_answer(text):
-    """What the text gives as its answer, or None."""
+    """What the text gives as its answer, or None: what was thought counts only where nothing follows."""
+    thought, _, said = text.rpartition("</think>")
+    return answer_in(said) or (answer_in(thought) if thought else None)
+
+
+def answer_in(text):
     box = boxed(text)
     marked = text.rfind("####")
     if box and box[1] >= marked:
@@ -73,29 +92,54 @@ def final_answer(text):
 
 
 def plain_answer(text):
-    phrases = list(PHRASE.finditer(text))
-    if phrases:
-        rest = text[phrases[-1].end():].strip()
-        if rest:
-            formula = FORMULA.match(rest)
-            if formula and not re.match(r"\s*(?:and|or|,)\s", rest[formula.end():]):
-                return rest[:formula.end()] + percent_after(rest[formula.end():])
-            return sentence(rest)
+    rest = after_phrase(text)
+    if rest:
+        formula = FORMULA.match(rest)
+        if formula and not MONEY.match(sentence(rest)) and not re.match(r"\s*(?:and|or|,)\s", rest[formula.end():]):
+            return rest[:formula.end()] + percent_after(rest[formula.end():])
+        option = OPTION.fullmatch(sentence(rest).strip("* "))
+        return option.group(1) or option.group(2) if option else computed(sentence(rest))
     lines = [line for line in text.strip().split("\n") if line.strip()]
     if not lines:
         return None
-    last = lines[-1].strip().strip("*").rstrip(".")
+    last = LEAD.sub("", TAIL.sub("", lines[-1].strip().strip("*").rstrip(".")))
     formulas = list(FORMULA.finditer(last))
-    if formulas:
+    if formulas and not MONEY.match(last):
         return formulas[-1].group(0) + percent_after(last[formulas[-1].end():])
-    if len(last) <= 60 and not re.search(r"[A-Za-z]{3,}\s+[A-Za-z]{3,}", last):
-        computed = COMPUTED.search(last)
-        return computed.group(1) if computed else last
+    options = OPTION.findall(last)
+    if options:
+        return options[0][0] or options[0][1] if len(options) == 1 else None
+    if len(last) <= 60:
+        said = SAID.match(last)
+        if said and not UNSAID.search(last):
+            return said.group(2)
+        if not re.search(r"[A-Za-z]{3,}\s+[A-Za-z]{3,}", last):
+            return computed(last)
     choice = CHOICE_AT_END.search(last)
     if choice:
         return choice.group(1)
     found = list(NUMBER.finditer(text))
-    return found[-1].group(0) if found else last if len(last) <= 60 else None
+    if found:
+        return found[-1].group(0) + AFTER_NUMBER.match(text, found[-1].end()).group()
+    return last if len(last) <= 60 else None
+
+
+def after_phrase(text):
+    """What follows the last "the answer is"; without one, the last "the solution is" or the like."""
+    best = ""
+    for found in reversed(list(PHRASE.finditer(text))):
+        rest = text[found.end():found.end() + 2 * LONGEST].strip()
+        if rest and not VERDICT.match(rest):
+            if found.group(1).lower().endswith("answer"):
+                return rest
+            best = best or rest
+    return best
+
+
+def computed(text):
+    """The result of `5 + 6 = 11`; another text as it is."""
+    found = COMPUTED.search(text)
+    return found.group(1) if found else text
 
 
 def percent_after(rest):
@@ -125,6 +169,10 @@ POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 DIGITS = re.compile(r"\d")
 PLAIN = re.compile(r"([-+]?)(\d[\d,]*)?(?:\.(\d+))?(?:[eE]([-+]?\d+))?\Z")
 THOUSANDS = re.compile(r"[-+]?\d{1,3}(,\d{3})+(\.\d+)?([eE][-+]?\d+)?\Z")
+GROUPS = re.compile(r"[-+]?\d{1,3}(?:(?: +\d{3})+|(?:_\d{3})+)(?:\.\d+)?\Z")
+MULTIPLES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+MULTIPLE = re.compile(r"(?<![\w.,/^}\\])(\d[\d,]*(?:\.\d+)?)\s*(\\text\s*\{\s*)?(%s)s?\b(?(2)(\s*\})?)" % "|".join(MULTIPLES))
+AFTER_NUMBER = re.compile(r"(?:\s*\b(?:%s)s?\b)*" % "|".join(MULTIPLES))
 TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox|operatorname|emph)\s*\{([^{}]*)\}")
 
 
@@ -141,11 +189,15 @@ def bare(text):
     inner = boxed(text)
     if inner and inner[1] == 0 and text.rstrip().endswith("}") and text.count("boxed") == 1:
         text = inner[0].strip()
+    text = re.sub(r"(?<!\\)\\!", "", text)
     text = re.sub(r"(?<!\\)\\(?:left|right|big|Big|displaystyle|,|;|!|:| )(?![A-Za-z])", " ", text)
     text = text.replace("\\left", "").replace("\\right", "").replace("\\displaystyle", "")
     text = text.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac").replace("\\cfrac", "\\frac")
     text = text.replace("−", "-").replace("–", "-").replace("×", "\\times ").replace("·", "\\cdot ")
     text = text.replace("π", "\\pi ").replace("√", "\\sqrt").replace("∞", "\\infty ").replace("~", " ")
+    whole = re.fullmatch(r"\\text\s*\{([^{}]*\d[^{}]*)\}", text.strip())
+    text = whole.group(1) if whole else text
+    text = re.sub(r"(?<=[\d}])\s*(?:\\text\s*\{\s*per\s?cent\s*\}|\s*\bper\s?cent\b)", r"\\%", text)
     text = re.sub(r"\^\s*\{?\s*\\circ\s*\}?|\\degree\b", "°", text)
     text = re.sub(r"(?<=\d)\{,\}(?=\d)", ",", text)
     text = re.sub(r"(?<=\d)\s+,\s*(?=\d{3}\b)", ",", text) if "\\," in text else text
@@ -175,6 +227,21 @@ def unit_of(words):
     return None
 
 
+def multiplied(text):
+    """5 million as 5000000, before units are looked for."""
+    def product(found):
+        value = decimal(found.group(1))
+        if value is None:
+            return found.group()
+        value = value[0] * MULTIPLES[found.group(3)]
+        opened = found.group(2) if found.group(2) and not found.group(4) else ""
+        return (str(value) if value.denominator == 1 else str(float(value))) + opened
+
+    for _ in range(3):  # 2 hundred thousand
+        text = MULTIPLE.sub(product, text)
+    return text
+
+
 def without_unit(text):
     """The text before its unit, and the unit or None: `5\\text{ cm}^2`, `$5`, `5 apples`."""
     text = text.strip()
@@ -191,6 +258,8 @@ def without_unit(text):
         if unit and spaced and "\\" not in found.group(2):
             return found.group(1).strip(), unit
         words = found.group(2).strip()
+        if any(word.rstrip("s") in MULTIPLES for word in words.lower().split()):
+            return text, None
         if "\\text" in text and re.fullmatch(r"[A-Za-z ./-]+", words) and spaced and \
                 re.fullmatch(r"[-+\d.,\s]*", found.group(1)):
             return found.group(1).strip(), words.lower().rstrip("s")
@@ -201,7 +270,9 @@ def without_unit(text):
 
 def decimal(text):
     """The number that plain digits are, and its decimals, or None."""
-    text = text.replace(" ", "").replace("_", "")
+    text = re.sub(r"\A([-+])\s+", r"\1", text.strip())
+    if GROUPS.match(text):
+        text = text.replace(" ", "").replace("_", "")
     if "," in text:
         if not THOUSANDS.match(text):
             return None
@@ -288,8 +359,87 @@ def words_of(text):
     return re.sub(r"\s+", " ", TEXT.sub(lambda m: m.group(1), text)).strip(" .").lower()
 
 
+OTHER_CHOICE = re.compile(r"(?<![A-Za-z\\])(?:[B-J]|A(?!\s+(?!and\b|or\b|is\b)[a-z]))(?![A-Za-z'])|"
+                          r"[,;/&(]\s*[a-j]\s*(?:[,.;)]|\Z)|\b(?:and|or)\s+\(?[a-j]\b")
+RELATION = re.compile(r"<|>|≤|≥|≠|\\(?:leq?|geq?|lt|gt|neq?|leqslant|geqslant)(?![A-Za-z])|!=")
+UNEQUAL = re.compile(r"≠|\\neq?(?![A-Za-z])|!=")
+RANGE = re.compile(r"[\[(]|\\infty|\\cup|\\mathbb|\\R\b|\\\{")
+BASE = re.compile(r"(?<=\d)\s*_\s*\{?\s*(?:\\text\s*\{)?\s*(\w+)\s*\}*\Z")
+ELLIPSIS = re.compile(r"\\[lc]?dots(?![A-Za-z])|\.\.\.|…")
+HALF_OF_DAY = re.compile(r"(?<=\d)\s*(?:\\text\s*\{)?\s*([ap])\.?\s?m\b\.?\s*\}?\s*\Z", re.IGNORECASE)
+COMMAND = re.compile(r"\\(?:begin|end)\s*\{\w+\*?\}|\\[A-Za-z]+")
+WORDS_AT_END = re.compile(r"\\text\s*\{[^{}\d]*\}\s*\Z")
+NAMES = set("sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log ln exp sqrt pi inf infinity and or mod gcd lcm "
+            "max min det lim int sum abs oo infty alpha beta gamma delta theta lambda sigma omega".split())
+
+
 def squeezed(text):
-    return re.sub(r"\s+", "", text)
+    """Without blanks but those that part two numbers."""
+    return re.sub(r"\s+", "", re.sub(r"(?<=\d)\s+(?=[\d.])", "\0", text)) if " " in text else re.sub(r"\s+", "", text)
+
+
+def listed(text):
+    """How a list is enclosed: "(", "[", "{", or "," where it is not; None of what is no list."""
+    text = text.replace("\\{", "{").replace("\\}", "}").replace("\\lbrace", "{").replace("\\rbrace", "}")
+    depth, commas, first_end = 0, [], None
+    for i, letter in enumerate(text):
+        if letter in "([{":
+            depth += 1
+        elif letter in ")]}":
+            depth -= 1
+            if depth == 0 and first_end is None:
+                first_end = i
+        elif letter in ",;" and depth <= 1:
+            commas.append(depth)
+    if text and text[0] in "([{" and first_end == len(text) - 1 and 1 in commas:
+        return text[0] + text[-1]
+    return "," if 0 in commas else None
+
+
+def letters_of(text):
+    """The variables of a text: not its commands, names of functions and words."""
+    text = COMMAND.sub(" ", TEXT.sub(" ", text))
+    return {letter for word in re.findall(r"[A-Za-z]+", text) if word.lower() not in NAMES and len(word) < 4
+            for letter in word}
+
+
+def long_words_of(text):
+    text = COMMAND.sub(" ", TEXT.sub(lambda m: " " + m.group(1) + " ", text))
+    return sorted(word.lower().rstrip("s") for word in re.findall(r"[A-Za-z]{4,}", text) if word.lower() not in NAMES)
+
+
+def differ_in_form(given, wanted):
+    """Whether what algebra leaves aside tells the two apart."""
+    for form in (RELATION, UNEQUAL, ELLIPSIS):
+        has = [bool(form.search(text)) for text in (given, wanted)]
+        if form is not ELLIPSIS and has[0] != has[1] and RANGE.search((given, wanted)[has[0]]):
+            continue  # x > 3 and (3, \infty)
+        if has[0] != has[1]:
+            return True
+    bases = [BASE.search(text) for text in (given, wanted)]
+    if any(bases):
+        return not all(bases) or bases[0].group(1) != bases[1].group(1) or \
+            squeezed(given[:bases[0].start()]) != squeezed(wanted[:bases[1].start()])
+    if ELLIPSIS.search(given):
+        return True
+    if bool(re.search(r"[\d)]\s*(?:'|\^\s*\{?\s*\\prime)", given)) != bool(re.search(r"[\d)]\s*(?:'|\^\s*\{?\s*\\prime)", wanted)):
+        return True
+    kinds = listed(given), listed(wanted)
+    if None not in kinds and kinds[0] != kinds[1] and set(kinds) != {"{}", ","} and "=" not in given + wanted:
+        return True
+    if any(re.search(r"(?<![_\d])\d+\s+\d+(?!\d*\s*/)(?!\d)", text) for text in (given, wanted)):
+        return True
+    letters = letters_of(given), letters_of(wanted)
+    if letters[0] != letters[1] and {x.lower() for x in letters[0]} == {x.lower() for x in letters[1]}:
+        return True
+    sides = [[squeezed(side) for side in text.split("=")] for text in (given, wanted)]
+    if all(len(x) > 1 for x in sides) and any(len(set(x)) == 1 or not letters_of(text)
+                                              for x, text in zip(sides, (given, wanted))):
+        return True  # 0 = 0 and 5 = 5 are both true, and not the same
+    words = [long_words_of(without_unit(text)[0]) for text in (given, wanted)]
+    if [] in words:  # 2/3 of the cake
+        words = [long_words_of(WORDS_AT_END.sub("", without_unit(text)[0])) for text in (given, wanted)]
+    return words[0] != words[1]
 
 
 def is_immense(text):
@@ -306,23 +456,30 @@ def is_immense(text):
 
 def equal_plainly(given, wanted):
     """True, False, or None where only algebra can tell."""
-    if squeezed(given) == squeezed(wanted):
+    if ELLIPSIS.sub("...", squeezed(given)) == ELLIPSIS.sub("...", squeezed(wanted)):
         return True
     if ":" in wanted and words_of(given) == words_of(wanted):  # 10:30 am
         return True
     if "mod" in given and "mod" not in wanted:
-        given = re.sub(r"\(?\\[pb]?mod\s*\{?\s*\w+\s*\}?\)?\s*\Z", "", given).strip()
+        given = re.sub(r"(?:\\pmod\s*\{?\s*\w+\s*\}?|\(\s*\\?mod\s*\{?\s*\w+\s*\}?\s*\))\s*\Z", "", given).strip()
+        if "mod" in given:
+            return False
+    halves = [HALF_OF_DAY.search(text) for text in (given, wanted)]
+    if all(halves) and halves[0].group(1).lower() != halves[1].group(1).lower():
+        return False
     choice = words_of(wanted).strip("() .").upper()
     if re.fullmatch(r"\(?[A-J]\)?[.)]?", TEXT.sub(lambda m: m.group(1), wanted).strip()):
         found = CHOICE.match(TEXT.sub(lambda m: m.group(1), given).strip().strip("*"))
         if found:
-            return found.group(1).upper() == choice
+            rest = TEXT.sub(lambda m: m.group(1), given).strip().strip("*")[found.end(1):]
+            return found.group(1).upper() == choice and not OTHER_CHOICE.search(rest)
         if number_of(given):
             return False
     a, unit_a = without_unit(given)
     b, unit_b = without_unit(wanted)
     x, y = number_of(a), number_of(b)
     if x and y:
+        unit_a, unit_b = ("%" if number[2] else unit for number, unit in ((x, unit_a), (y, unit_b)))
         if unit_a and unit_b and unit_a != unit_b:
             return False
         return same_number(x, y)
@@ -331,8 +488,11 @@ def equal_plainly(given, wanted):
             return False
     if WORDS.match(words_of(wanted)) and len(words_of(wanted)) > 1 and not re.search(r"\\(?!text|mathrm|mathbf|mbox)",
                                                                                        wanted):
-        return words_of(given) == words_of(wanted) if WORDS.match(words_of(given)) or x else None
-    return None
+        if all(re.fullmatch("[a-z]{2,3}", text) for text in (given, wanted)):  # xy and yx
+            return sorted(given) == sorted(wanted)
+        if WORDS.match(words_of(given)) or x:
+            return words_of(given) == words_of(wanted)
+    return False if differ_in_form(given, wanted) else None
 
 
 class Algebra:
@@ -404,7 +564,7 @@ BUILDER = re.compile(r"\\?\{\s*\w\s*(?:\\in\s*(?:\\mathbb\s*\{?R\}?|\\R))?\s*(?:
 
 def is_equal(given, wanted):
     """Whether two final answers are equal."""
-    given, wanted = (BUILDER.sub(r"\1", bare(text)) for text in (given, wanted))
+    given, wanted = (multiplied(BUILDER.sub(r"\1", bare(text))) for text in (given, wanted))
     if not given or not wanted:
         return False
     plainly = equal_plainly(given, wanted)
@@ -415,7 +575,9 @@ def reward(records):
     """1 for each record whose response ends in its answer, 0 for the others."""
     rewards = []
     for record in records:
-        wanted = record["answer"]
+        wanted = record.get("answer") or ""
+        if not wanted.strip():
+            raise ValueError("the record has no answer to compare with (the inputs of the call must have answers)")
         if "####" in wanted or "boxed" in wanted:
             wanted = final_answer(wanted) or ""
         given = final_answer(record["response"])
@@ -434,6 +596,9 @@ def as_latex(text):
         text = re.sub(r"\\text\s*\{\s*(and|or)\s*\}", " , ", text)
         text = re.sub(r",?\s+(?:and|or)\s+(?=[-+\\(\w])", ", ", text)
         text = re.sub(r",\s*,", ",", text)
+    text = re.sub(r"\\sqrt\s*(\d)", r"\\sqrt{\1}", text)
+    if "\\text" not in text and "\\begin" not in text:
+        text = re.sub(r"(\d\s*)?(?<![A-Za-z\\{])([a-z]{2,3})(?![A-Za-z(])", product_of_letters, text)
     text = text.replace("**", "^")
     text = re.sub(r"\^\s*\(([^()]*)\)", r"^{\1}", text)
     text = re.sub(r"(?<!\\)\b(sqrt|pi|infty|infinity|sin|cos|tan|log|ln)\b",
@@ -445,6 +610,13 @@ def as_latex(text):
     text = re.sub(r"(?<![\w.])(\d+(?:\.\d+)?)[eE]([-+]?\d+)\b", r"\1 \\cdot 10^{\2}", text)
     text = REPEATING.sub(repeating, text)
     return re.sub(r"(\d)°", r"\1", text)
+
+
+def product_of_letters(found):
+    """2ab, of which a 2 alone would be read."""
+    number, letters = found.groups()
+    return found.group() if letters in NAMES else \
+        (number + r"\cdot " if number else "") + r" \cdot ".join(letters)
 
 
 REPEATING = re.compile(r"(\d*)\.(\d*)\\overline\s*\{?(\d+)\}?")
@@ -478,8 +650,8 @@ def are_equal_complex(a, b):
     symbols = a.free_symbols | b.free_symbols
     if {str(symbol) for symbol in symbols} != {"i"}:
         return False
-    unit = symbols.pop()
-    return simplify(a.subs(unit, I).doit() - b.subs(unit, I).doit()) == 0
+    a, b = (text.subs({symbol: I for symbol in symbols}).doit() for text in (a, b))  # one may be said to be real
+    return simplify(a - b) == 0
 
 
 def serve_comparisons():

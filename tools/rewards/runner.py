@@ -61,6 +61,7 @@ def text_of(error):
     while own is not None and own.tb_frame.f_code.co_filename == __file__:
         own = own.tb_next
     text = "".join(traceback.format_exception(type(error), error, own)).strip()
+    text = text.encode(errors="replace").decode()  # half a character, which JSON's readers refuse
     return text if len(text) <= LONGEST_TEXT else "..." + text[-LONGEST_TEXT:]
 
 
@@ -193,7 +194,7 @@ class Judge:
     @staticmethod
     def failure(error):
         if isinstance(error, Unfit):
-            return {"failed": error.reason, "what": str(error)}
+            return {"failed": error.reason, "what": str(error).encode(errors="replace").decode()}
         return {"failed": "raised", "what": text_of(error)}
 
 
