@@ -2,11 +2,15 @@
 
 #include <optional>
 
+#include "orrery/base/error.h"
+#include "orrery/base/json.h"
 #include "orrery/base/text.h"
 
 namespace orrery::cli {
 
 namespace {
+
+using Json = nlohmann::json;
 
 /// The numbers of one call without its name.
 class Numbers {
@@ -80,6 +84,28 @@ std::string LearningWatch::reason_of_no_update() const {
                         " updates were skipped, a loss or gradient was not finite");
   }
   return "";
+}
+
+std::string LearningWatch::state_text() const {
+  Json updates = Json::object();
+  for (const auto& [call, of] : updates_) updates[call] = {of.done, of.not_finite};
+  return Json{{"lasting", lasting_}, {"updates", updates}}.dump();
+}
+
+void LearningWatch::restore(const std::string& text) {
+  const auto [json, problem] = base::parse_json(text);
+  if (!problem.empty()) {
+    throw CheckpointError(base::concat("the counts of the learning watch: ", problem));
+  }
+  try {
+    lasting_ = json.at("lasting").get<std::map<std::string, int64_t>>();
+    updates_.clear();
+    for (const auto& [call, of] : json.at("updates").items()) {
+      updates_[call] = {.done = of.at(0).get<double>(), .not_finite = of.at(1).get<double>()};
+    }
+  } catch (const Json::exception& error) {
+    throw CheckpointError(base::concat("the counts of the learning watch: ", error.what()));
+  }
 }
 
 }  // namespace orrery::cli

@@ -23,6 +23,10 @@ class LearningWatch {
   /// Empty when there is none.
   std::string reason_of_no_update() const;
 
+  /// All that it has counted, as JSON, for a checkpoint; and back. Throws CheckpointError.
+  std::string state_text() const;
+  void restore(const std::string& text);
+
  private:
   struct Updates {
     double done = 0;

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "orrery/base/error.h"
+
 namespace orrery::cli {
 namespace {
 
@@ -34,6 +36,24 @@ TEST(LearningWatch, WarnsOfEachSignThatLastsTwentySteps) {
     EXPECT_NE(warnings[0].find(text), std::string::npos) << warnings[0];
     EXPECT_NE(warnings[0].find("call.c: for 20 steps"), std::string::npos) << warnings[0];
     EXPECT_EQ(after(watch, 20, numbers).size(), 1u) << "again after as many";
+  }
+}
+
+TEST(LearningWatch, CountsOnFromWhatACheckpointHas) {
+  const Numbers numbers = {{"c/skipped_steps", 1}, {"c/nonfinite_steps", 1}};
+  LearningWatch before, watch;
+  EXPECT_TRUE(after(before, 19, numbers).empty());
+
+  watch.restore(before.state_text());
+
+  EXPECT_EQ(after(watch, 1, numbers).size(), 1u);
+  EXPECT_EQ(watch.reason_of_no_update(),
+            "call.c: all 20 updates were skipped, a loss or gradient was not finite");
+}
+
+TEST(LearningWatch, RefusesCountsThatSayNothing) {
+  for (const char* text : {"", "[]", "{\"lasting\": {}}", "{\"lasting\": 1, \"updates\": {}}"}) {
+    EXPECT_THROW(LearningWatch().restore(text), CheckpointError) << text;
   }
 }
 
