@@ -9,8 +9,9 @@ template of DIR as apply_chat_template does. OUT is a file that `dataset.NAME.pa
 under its name when it is whole. Says at the end what it did, with the lines for the configuration.
 docs/data.md describes it.
 
-cost: what the tokenizer needs, on all cores, and some 100 us a record for the template; memory: a
-block of records, and about 100 bytes for each id, and each record with --dedup or of --against
+cost: what the tokenizer needs, on all cores, and some 100 us a record for the template; JSON is
+read twice, the first time for its columns; memory: a block of records, and about 100 bytes for each
+id, and each record with --dedup or of --against
 needs: pip install tokenizers h5py jinja2; for Parquet and saved data sets also pyarrow
 exit status: 0 done, 2 wrong usage or data
 """

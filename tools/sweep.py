@@ -24,6 +24,7 @@ import subprocess
 import sys
 
 STOPPED = 85  # the program's exit code for "stopped on purpose: start it again"
+OWN_KEYS = {"experiment.seed": "--seeds", "experiment.name": "--name", "experiment.output_dir": "--output"}
 METRICS = ["eval/accuracy", "eval/preference_accuracy", "eval/loss"]
 
 
@@ -35,6 +36,13 @@ def listed(text):
     return [value for value in (piece.strip() for piece in text.split(",")) if value]
 
 
+def refuse_own_keys(settings, option):
+    """Each run has these keys from the sweep itself."""
+    for key in (setting.partition("=")[0].strip() for setting in settings):
+        if key in OWN_KEYS:
+            fail(f"{option} {key}: a sweep sets this key of its runs; use {OWN_KEYS[key]}")
+
+
 def grid_of(arguments):
     """[(key, [values])] of all --grid."""
     grid = []
@@ -42,8 +50,8 @@ def grid_of(arguments):
         key, sign, values = argument.partition("=")
         if not sign or not key.strip() or not listed(values):
             fail(f"--grid must be KEY=VALUE,VALUE, got '{argument}'")
-        if key.strip() in [known for known, _ in grid] + ["experiment.seed"]:
-            fail(f"--grid {key.strip()}: given twice" if key.strip() != "experiment.seed" else "seeds go into --seeds")
+        if key.strip() in [known for known, _ in grid]:
+            fail(f"--grid {key.strip()}: given twice")
         grid.append((key.strip(), listed(values)))
     return grid
 
@@ -70,13 +78,46 @@ def sets_of(point, folder, further):
     return [part for setting in further + settings for part in ("--set", setting)]
 
 
-def check_points(program, config, points, folder, further):
-    """Has `orrery plan` look at every point; exits with what it says of the first that it refuses."""
+def check_points(program, config, points, folder, further, workers):
+    """Has `orrery plan` look at every point as it will run; exits with what it says of the first that it refuses."""
     for point in points:
-        result = subprocess.run([*program, "plan", config, "--no-data", *sets_of(point, folder, further)], capture_output=True, text=True)
+        command = [*program, "plan", config, "--workers", str(workers), *sets_of(point, folder, further)]
+        result = subprocess.run(command, capture_output=True, text=True)
         if result.returncode != 0:
             said = result.stderr.strip() or result.stdout.strip()
             fail(f"nothing was started: {point['name']} is refused (`orrery train --help` lists all keys)\n{said}")
+
+
+def lines_that_count(path, seen=()):
+    """Of a configuration and what it includes, without comments and blanks."""
+    result = []
+    for line in (line.strip() for line in path.read_text(errors="replace").split("\n")):
+        if not line or line[0] in "#;":
+            continue
+        key, _, value = line.partition("=")
+        included = re.match(r'"[^"]*"|.*?(?=\s[#;]|$)', value.strip()).group().strip().strip('"')
+        if key.strip() == "include" and (path.parent / included).is_file() and included not in seen:
+            result += lines_that_count(path.parent / included, (*seen, included))
+        result.append(line)
+    return result
+
+
+def refuse_changed(folder, config, earlier, points):
+    """Runs that are done stand for the configuration as it was."""
+    done = [point["name"] for point in earlier["points"] if ending_of(folder / point["name"]) == 0]
+    if done and earlier.get("lines", config) != config:
+        changed = sorted(set(earlier["lines"]) ^ set(config))
+        fail(f"the configuration, or what it includes, is not what {done[0]} ran with ({', '.join(changed[:3]) or 'another order'}): choose "
+             f"another --name, or remove {folder}")
+    keys = list(earlier["points"][0]["values"])
+    if keys != list(points[0]["values"]):
+        fail(f"{folder} is a sweep over {', '.join(keys) or 'seeds alone'}, and one table is of one grid: choose another --name")
+
+
+def workers_of(template):
+    """Model workers of a batch script: one task more is the master."""
+    found = re.search(r"^#SBATCH --ntasks=(\d+)", template.read_text(), re.MULTILINE)
+    return int(found.group(1)) - 1 if found else fail(f"{template}: no #SBATCH --ntasks; say how many workers with --workers")
 
 
 def ending_of(run):
@@ -233,23 +274,27 @@ def main():
     seeds = listed(arguments.seeds)
     if not seeds or not all(re.fullmatch(r"\d+", seed) for seed in seeds):
         fail(f"--seeds must be numbers with commas, got '{arguments.seeds}'")
+    refuse_own_keys(arguments.grid, "--grid")
+    refuse_own_keys(arguments.further, "--set")
     points = points_of(grid_of(arguments.grid), seeds)
     folder = (arguments.output / (arguments.name or f"sweep-{pathlib.Path(arguments.config).stem}")).absolute()
     config = str(pathlib.Path(arguments.config).absolute())
-    check_points(program, config, points, folder, arguments.further)
-    folder.mkdir(parents=True, exist_ok=True)
-    described = {"config": config, "set": arguments.further, "points": points}
+    described = {"config": config, "set": arguments.further, "lines": lines_that_count(pathlib.Path(config)), "points": points}
     earlier = json.loads((folder / "sweep.json").read_text()) if (folder / "sweep.json").is_file() else described
     if (earlier["config"], earlier["set"]) != (config, arguments.further):
         fail(f"{folder} is a sweep of {earlier['config']} with --set {earlier['set']}: choose another --name")
+    refuse_changed(folder, described["lines"], earlier, points)
+    workers = arguments.workers or (workers_of(arguments.slurm) if arguments.slurm else 2)
+    check_points(program, config, points, folder, arguments.further, workers)
+    folder.mkdir(parents=True, exist_ok=True)
     named = {point["name"] for point in points}
-    kept = [point for point in earlier["points"] if point["name"] not in named and list(point["values"]) == list(points[0]["values"])]
+    kept = [point for point in earlier["points"] if point["name"] not in named]
     (folder / "sweep.json").write_text(json.dumps({**described, "points": points + kept}, indent=1) + "\n")
     if arguments.slurm:
         script = write_job_array(arguments.slurm, program, config, points, folder, arguments.further, arguments.workers)
         print(f"{len(points)} runs; start them with\n  sbatch {script}\nand look at them with\n  tools/sweep.py --table {folder}")
         return
-    failed = run_points(program, config, points, folder, arguments.further, arguments.workers or 2)
+    failed = run_points(program, config, points, folder, arguments.further, workers)
     print_table(folder, arguments.metric)
     if failed:
         fail(f"{len(failed)} of {len(points)} runs failed: {', '.join(failed)}")

@@ -29,6 +29,7 @@ if __name__ == "tokenize":
     spec.loader.exec_module(sys.modules["tokenize"])
 
 import argparse
+import functools
 import itertools
 import json
 import os
@@ -165,6 +166,14 @@ class SpecialTokens:
         return None
 
 
+def tokens_behind(encoding, end):
+    """Ids of the tokens from that character on; None where one reaches over it."""
+    at = encoding.char_to_token(end)
+    if at is None:  # a blank that no token stands for
+        at = next((i for i, (_, stop) in enumerate(encoding.offsets) if stop > end), len(encoding.ids))
+    return encoding.ids[at:] if at < len(encoding.ids) and encoding.token_to_chars(at)[0] >= end else None
+
+
 class Vocabulary:
     def __init__(self, path, args, tokenizers):
         file = path / "tokenizer.json" if path.is_dir() else path
@@ -192,6 +201,7 @@ class Vocabulary:
         special_tokens = SpecialTokens(file.parent, self.tokenizer, args)
         self.bos, self.eos, self.pad = special_tokens.bos, special_tokens.eos, special_tokens.pad
         self.beginning = self.beginning_tokens(file.parent, args)
+        self.n_apart = 0  # answers that would share a token with their prompt
 
     def beginning_tokens(self, folder, args):
         """What prompts begin with besides their text: as the tokenizer's own template, or as --add-bos says."""
@@ -217,6 +227,26 @@ class Vocabulary:
     def encode_prompts(self, texts):
         special_tokens = self.beginning
         return [ids if ids[:len(special_tokens)] == special_tokens else special_tokens + ids for ids in self.encode(texts)]
+
+    def encode_answers(self, prompts, answers):
+        """Tokens of answers as they stand behind their prompts: alone, a text may begin with a mark of its own (\u2581)."""
+        whole = self.untrimmed.encode_batch([prompt + answer for prompt, answer in zip(prompts, answers)], add_special_tokens=False)
+        return [tokens_behind(encoding, len(prompt)) or self.encode_apart(answer) for encoding, prompt, answer in zip(whole, prompts, answers)]
+
+    def encode_apart(self, answer):
+        """Of an answer whose beginning shares a token with the prompt's end. The prompt keeps the tokens that
+        generation sees, so the answer's are those behind a text that it does not grow together with."""
+        self.n_apart += 1
+        for before in ("\n", "a", ".", "1"):
+            if ids := tokens_behind(self.untrimmed.encode(before + answer, add_special_tokens=False), len(before)):
+                return ids
+        return self.encode([answer])[0]
+
+    @functools.cached_property
+    def untrimmed(self):
+        """The tokenizer whose offsets count a token's space as its own: post-processors may leave it out."""
+        described = json.loads(self.tokenizer.to_str())
+        return type(self.tokenizer).from_str(json.dumps({**described, "post_processor": None}))
 
     def decode(self, ids):
         return b"".join(self.bytes[id] for id in ids if not self.special[id]).decode(errors="replace")
@@ -473,8 +503,9 @@ class Output:
     def append(self, block):
         """block: (line number, texts) of records."""
         for part, column in self.tokens.items():
-            encode = self.vocabulary.encode_prompts if part == "prompt" else self.vocabulary.encode
-            column.append(encode([texts[part] for _, texts in block]))
+            entries = [texts[part] for _, texts in block]
+            column.append(self.vocabulary.encode_prompts(entries) if part == "prompt" else
+                          self.vocabulary.encode_answers([texts["prompt"] for _, texts in block], entries))
         for part, column in self.texts.items():
             column.append([texts[part].encode() for _, texts in block])
         self.lines.resize((self.n + len(block),))
@@ -520,6 +551,10 @@ def check_table(vocabulary, texts, warn):
              "rewards see the former")
 
 
+def apart_line(n):
+    return f"{n:,} answers would share a token with the end of their prompt: prompt and answer were tokenised apart there"
+
+
 def convert(args):
     h5py, numpy, tokenizers = libraries()
     if not args.data.is_file():
@@ -558,6 +593,8 @@ def convert(args):
         partial.unlink(missing_ok=True)
     if records.rejected:
         print(records.report(output.n), file=sys.stderr)
+    if vocabulary.n_apart:
+        print(apart_line(vocabulary.n_apart), file=sys.stderr)
     tokens = sum(column.end for column in output.tokens.values())
     progress.show(progress.size, output.n, end="\n")
     print(f"{args.out}: {output.n:,} {args.kind}, {tokens:,} tokens, vocabulary of {len(vocabulary.bytes):,}")

@@ -3,8 +3,8 @@
 
     tools/track.py RUN --to wandb|mlflow|swanlab [--project NAME] [--name NAME] [--offline] [--once]
 
-RUN is a run directory, while the job writes it or afterwards. It is followed until the run has ended; --once
-sends what is there. Each step is sent once: RUN/track-TRACKER.json says how far it came, so that the command
+RUN is a run directory, while the job writes it or afterwards. It is followed until the run has ended or was
+killed; --once sends what is there. Each step is sent once: RUN/track-TRACKER.json says how far it came, so that the command
 can be started again at any time. The job itself knows nothing of it.
 
 needs: Python 3 and the tracker's package (pip install wandb, mlflow or swanlab)
@@ -54,17 +54,17 @@ def is_held(run):
         return False
 
 
-def has_ended(run):
-    """Whether the log's last words are an exit code, and no job has the directory."""
+def state_of(run):
+    """running, ended (the log's last words are an exit code) or killed: no job has the directory, and nothing says why."""
+    if is_held(run):
+        return "running"
     log = run / "log.txt"
-    if is_held(run) or not log.is_file():
-        return False
-    lines = [line for line in log.read_text(errors="replace").split("\n") if line.strip()]
-    return bool(lines) and re.search(r"exit code \d+ \(", lines[-1]) is not None
+    lines = [line for line in log.read_text(errors="replace").split("\n") if line.strip()] if log.is_file() else []
+    return "ended" if lines and re.search(r"exit code \d+ \(", lines[-1]) else "killed"
 
 
 class Metrics:
-    """The steps of a metrics.jsonl that are whole: a later one has begun, or the run has ended."""
+    """The steps of a metrics.jsonl that are whole: a later one has begun, or no job writes any more."""
 
     def __init__(self, path):
         self.path, self.offset, self.inode, self.line = path, 0, None, 0
@@ -221,21 +221,23 @@ def track(options, module):
         state.save(sent=max(state.values["sent"], min(state.values["sending"], tracker.last_step())), sending=None)
     metrics = Metrics(options.run / "metrics.jsonl")
     first = state.values["sent"]
-    ended = False
+    now = "running"
     try:
         while True:
-            ended = has_ended(options.run)  # asked before reading: what comes after is read next time
+            now = state_of(options.run)  # asked before reading: what comes after is read next time
             metrics.read_on()
-            send_steps(tracker, state, metrics.take(state.values["sent"], ended))
-            if ended or options.once:
+            send_steps(tracker, state, metrics.take(state.values["sent"], now != "running"))
+            if now != "running" or options.once:
                 break
             time.sleep(options.every)
     except KeyboardInterrupt:
         print("track.py: stopped; the same command goes on", file=sys.stderr)
     finally:
-        tracker.finish(ended)
+        tracker.finish(now == "ended")
     sent = state.values["sent"]
-    print(f"{options.run} -> {options.to}: " + (f"sent up to step {sent}" if sent > first else "nothing new") + ("" if ended else "; the run has not ended"))
+    print(f"{options.run} -> {options.to}: " + (f"sent up to step {sent}" if sent > first else "nothing new") + {
+        "ended": "", "running": "; the run has not ended",
+        "killed": "; the run was killed: no job has its directory, and its log has no ending; the same command goes on when it is resumed"}[now])
 
 
 def main():

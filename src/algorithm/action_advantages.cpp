@@ -5,6 +5,7 @@
 #include <string>
 
 #include "orrery/algorithm/kl_estimate.h"
+#include "orrery/algorithm/loss_inputs.h"
 #include "orrery/algorithm/sequence_actions.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
@@ -42,6 +43,9 @@ void check(const ActionAdvantageInput& input, const ActionAdvantageOptions& opti
                       .got = base::concat(each.numel()),
                       .advice = {}});
   }
+  if (options.kl_coef == 0) return;
+  refuse_nonfinite("log_probs of actions", input.log_probs, input.mask);
+  refuse_nonfinite("ref_log_probs of actions", input.ref_log_probs, input.mask);
 }
 
 /// In place: from rewards of actions to returns; what is masked is passed over.

@@ -155,16 +155,51 @@ class Inheritance {
       if (agreement.option != option || agreement.with != Agreement::With::kWriter) continue;
       const NamedCall* writer = calls_.writer(named.second, agreement.key);
       if (writer == nullptr || writer->first == named.first) continue;
-      const std::optional<Value> theirs = value_of(*writer, option);
-      if (!theirs) continue;
+      const std::vector<Value> theirs = values_behind(*writer, option);
+      if (theirs.empty()) continue;
       if (value->is_written || is_inherited(named, *value)) {
-        compare(named, agreement, *value, writer->first, *theirs);
+        const auto same = std::find_if(theirs.begin(), theirs.end(),
+                                       [&](const Value& v) { return v.text == value->text; });
+        compare(named, agreement, *value, writer->first,
+                same == theirs.end() ? theirs.front() : *same);
       } else {
-        value = theirs;
+        value = theirs.front();
         values_[place] = value;
+        warn_of_others(named, option, theirs);
       }
     }
     return value;
+  }
+
+  /// That of the call, or those of the calls whose outputs it passes on where it has no such option
+  /// itself: what adds rewards up judges no answer.
+  std::vector<Value> values_behind(const NamedCall& writer, const std::string& option) {
+    if (const std::optional<Value> own = value_of(writer, option)) return {*own};
+    const auto kind = graph::call_kind_named(writer.second.kind);
+    const auto signature = kind ? signature_of(writer.second.interface, *kind) : std::nullopt;
+    if (!signature || !signature->takes_other_inputs) return {};
+    std::vector<Value> values;
+    for (const config::KeyBinding& input : writer.second.inputs) {
+      const NamedCall* behind = calls_.writer(writer.second, input.interface_key);
+      if (behind == nullptr || behind->first == writer.first) continue;
+      if (const std::optional<Value> theirs = value_of(*behind, option)) values.push_back(*theirs);
+    }
+    return values;
+  }
+
+  /// Several calls give the option, and one of its values can be taken only.
+  void warn_of_others(const NamedCall& named, const std::string& option,
+                      const std::vector<Value>& values) {
+    const std::string key = base::concat("call.", named.first, ".", option);
+    for (const Value& other : values) {
+      if (other.text == values.front().text) continue;
+      warnings_.push_back(
+          {values.front().where.file, values.front().where.line,
+           base::concat(key, ": is taken from ", values.front().description(), ", but there is ",
+                        other.description(), " as well; write the one that is meant"),
+           key});
+      return;
+    }
   }
 
   static bool is_inherited(const NamedCall& named, const Value& value) {
@@ -289,13 +324,65 @@ void inherit_evaluation(config::Experiment& experiment, std::vector<config::Prob
   }
 }
 
+/// An evaluation that compares by another rule than the rewards that are trained for measures
+/// something else.
+void compare_rules(const config::Experiment& experiment, std::vector<config::Problem>& warnings) {
+  const Calls calls(experiment);
+  std::vector<Value> rules;
+  for (const NamedCall& named : experiment.calls) {
+    const auto kind = graph::call_kind_named(named.second.kind);
+    const auto signature = kind ? signature_of(named.second.interface, *kind) : std::nullopt;
+    if (!named.second.enabled || !signature || !signature->compares_answers) continue;
+    if (const std::optional<Value> rule = calls.stated(named, "match")) rules.push_back(*rule);
+  }
+  if (rules.empty()) return;
+  for (const config::EvaluationSet& set : experiment.evaluation_sets) {
+    const std::string& rule = set.options.match;
+    const bool is_theirs = std::any_of(rules.begin(), rules.end(),
+                                       [&](const Value& value) { return value.text == rule; });
+    if (rule == "auto" || is_theirs) continue;
+    warnings.push_back(config::problem_of(
+        experiment, experiment.key_of(set, "match"),
+        base::concat(rule, ", but ", rules.front().description(),
+                     ": evaluation and training judge answers by two rules; is that meant?")));
+  }
+}
+
 }  // namespace
 
 void inherit_options(config::Experiment& experiment, std::vector<config::Problem>& problems,
                      std::vector<config::Problem>& warnings) {
   Inheritance(experiment, problems, warnings).run();
   inherit_evaluation(experiment, warnings);
+  compare_rules(experiment, warnings);
 }
+
+namespace {
+
+void check_joint_needs(const Calls& calls, const NamedCall& named,
+                       const InterfaceSignature& signature, const config::Experiment& experiment,
+                       std::vector<config::Problem>& problems,
+                       std::vector<config::Problem>& warnings) {
+  const auto texts_of = [&](const NamedCall& call) {
+    return [&](const std::string& option) {
+      const std::optional<Value> value = calls.stated(call, option);
+      return value ? value->text : std::string();
+    };
+  };
+  for (const JointNeed& need : signature.joint_needs) {
+    const NamedCall* writer = calls.writer(named.second, need.key);
+    if (writer == nullptr) continue;
+    const std::optional<OptionProblem> found = need.problem(texts_of(named), texts_of(*writer));
+    if (!found) continue;
+    const std::string key = base::concat("call.", named.first, ".", found->key);
+    const bool is_warning = found->severity == OptionProblem::Severity::kWarning;
+    (is_warning ? warnings : problems)
+        .push_back(config::problem_of(experiment, key,
+                                      base::concat(found->text, " (call.", writer->first, ")")));
+  }
+}
+
+}  // namespace
 
 void check_needs(const config::Experiment& experiment, std::vector<config::Problem>& problems,
                  std::vector<config::Problem>& warnings) {
@@ -305,6 +392,7 @@ void check_needs(const config::Experiment& experiment, std::vector<config::Probl
     const auto kind = graph::call_kind_named(named.second.kind);
     const auto signature = kind ? signature_of(named.second.interface, *kind) : std::nullopt;
     if (!signature) continue;
+    check_joint_needs(calls, named, *signature, experiment, problems, warnings);
     for (const Need& need : signature->needs) {
       const NamedCall* writer = calls.writer(named.second, need.key);
       if (writer == nullptr) continue;

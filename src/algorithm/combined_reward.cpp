@@ -68,6 +68,14 @@ std::vector<OptionProblem> CombinedRewardOptions::problems(const config::CallCon
                                                 "the call that gives it has outputs = rewards:",
                                                 reward.name)});
   }
+  const auto& all = std::get<0>(weights);
+  if (std::all_of(all.begin(), all.end(), [](const WeightedReward& reward) {
+        return static_cast<float>(reward.weight) == 0;
+      })) {
+    problems.push_back({"rewards",
+                        "every weight is 0: all answers get the reward 0 and nothing is learned; "
+                        "write another weight for one of them"});
+  }
   for (const std::string& name : unweighted) {
     problems.push_back({"inputs", base::concat("the key ", name, " has no weight in rewards")});
   }

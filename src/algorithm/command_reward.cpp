@@ -25,7 +25,7 @@ std::optional<float> number_in(const std::string& on_failed_answer) {
   return static_cast<float>(number);
 }
 
-constexpr std::chrono::seconds kCommandStart{20};
+constexpr std::chrono::seconds kCommandStart{5};
 constexpr const char* kStop = "stop";
 constexpr const char* kLeaveOut = "leave_out";
 
@@ -75,6 +75,16 @@ PythonFunction CommandRewardOptions::python_function() const {
 std::vector<OptionProblem> CommandRewardOptions::problems(const config::CallConfig&) const {
   std::vector<OptionProblem> found = overlong_problems();
   if (auto problem = source_problem()) found.push_back(std::move(*problem));
+  if (!function.empty()) return found;
+  const PythonFunction defaults;
+  for (const auto& [option, is_set] :
+       {std::pair{"python", python != defaults.python},
+        {"batch_size", batch_size != defaults.batch_size},
+        {"max_memory_gib", max_memory_gib != defaults.max_memory_gib}}) {
+    if (!is_set) continue;
+    found.push_back({option, "has no effect on a command: it is of a function",
+                     OptionProblem::Severity::kWarning});
+  }
   return found;
 }
 
@@ -269,38 +279,24 @@ void CommandReward::decide(Round& round, size_t i, Verdict verdict) {
 void CommandReward::stop_early(const Round& round) const {
   const FailedShare::Share share{.failed = std::ssize(round.failed), .answers = round.n_expected};
   if (!share.is_above(options_.max_failed_share)) return;
-  throw_too_many(round, share, round.failed, "max_failed_share", options_.max_failed_share);
+  throw too_many(round, {.share = share, .ceiling = options_.max_failed_share}, round.failed);
 }
 
 bool CommandReward::are_too_many(const Round& round) const {
-  const char* key = "max_failed_share";
-  double ceiling = options_.max_failed_share;
-  FailedShare::Share share = share_.of_step();
-  if (!share.is_above(ceiling)) {
-    key = "max_failed_share_20_steps";
-    ceiling = options_.max_failed_share_20_steps;
-    const std::optional<FailedShare::Share> window = share_.of_window();
-    if (!window || !window->is_above(ceiling)) return false;
-    share = *window;
-  }
+  const auto excess = share_.excess(
+      {.of_step = options_.max_failed_share, .of_20_steps = options_.max_failed_share_20_steps});
+  if (!excess) return false;
   // All data ranks know the same; one of them says it.
   if (round.call.data_rank > 0) return true;
-  throw_too_many(round, share, round.failed.empty() ? share_.failed_in_step() : round.failed, key,
-                 ceiling);
+  throw too_many(round, *excess, round.failed.empty() ? share_.failed_in_step() : round.failed);
 }
 
-void CommandReward::throw_too_many(const Round& round, const FailedShare::Share& share,
-                                   const std::vector<FailedAnswer>& failed, const char* key,
-                                   double ceiling) const {
-  const bool is_step = std::string_view(key) == "max_failed_share";
-  throw CallError(
-      base::concat(share.failed, " of ", share.answers, " answers of ",
-                   is_step ? "the step" : "the last 20 steps", " have no reward"),
-      {.expected = base::concat("at most a share of ", ceiling),
-       .got = failed.empty() ? "none in this step" : text_of(failed),
-       .advice = base::concat("mend the ", judge_->name(), "; if it only needs longer, raise call.",
-                              round.call.call, ".timeout_seconds; call.", round.call.call, ".", key,
-                              " sets the limit")});
+CallError CommandReward::too_many(const Round& round, const FailedShare::Excess& excess,
+                                  const std::vector<FailedAnswer>& failed) const {
+  return excess.error(
+      failed, round.call.call,
+      base::concat("mend the ", judge_->name(), "; if it only needs longer, raise call.",
+                   round.call.call, ".timeout_seconds"));
 }
 
 void CommandReward::report(const Round& round) {

@@ -50,6 +50,7 @@ class Check {
     has_no("length_normalization", options_.length_normalization == "mean");
     has_no("gamma", options_.gamma != 0);
     has_no("nll_coef", options_.nll_coef != 0);
+    has_no("nll_reduction", options_.nll_reduction != DpoOptions().nll_reduction);
     const char* const sample[] = {"kl_input_ids", "kl_prompt_mask", "kl_ref_seqlogp"};
     const auto n_read = std::count_if(std::begin(sample), std::end(sample),
                                       [&](const char* key) { return reads(key); });
@@ -87,6 +88,9 @@ class Check {
                        "call.ref_inf.enabled = false, no reference model is needed"),
           Severity::kWarning);
     }
+    if (options_.nll_coef == 0 && options_.nll_reduction != DpoOptions().nll_reduction) {
+      add("nll_reduction", "has no effect without nll_coef", Severity::kWarning);
+    }
     has_no("desirable_weight", options_.desirable_weight != 1);
     has_no("undesirable_weight", options_.undesirable_weight != 1);
     has_no("label_smoothing", !takes_label_smoothing(objective) && options_.label_smoothing != 0);
@@ -95,9 +99,8 @@ class Check {
       add("label_smoothing", base::concat(options_.label_smoothing,
                                           " of wrong labels leaves nothing to learn from: "
                                           "robust_dpo needs less than 0.5"));
-    } else if (options_.label_smoothing > 0.5) {
-      add("label_smoothing", "above 0.5 most pairs are taken to be the wrong way round",
-          Severity::kWarning);
+    } else {
+      check_smoothing(objective);
     }
     if (is_per_token(objective) && options_.length_normalization == "none") {
       add("length_normalization", base::concat("loss = ", options_.loss,
@@ -108,6 +111,28 @@ class Check {
           "orpo without the likelihood of the better answers only tells two answers apart; as it "
           "was published, nll_coef = 1",
           Severity::kWarning);
+    }
+  }
+
+  /// At 0.5 a pair and its reverse have the same loss: dpo's is least where the policy is the
+  /// reference, which it is to begin with; without gamma and likelihood nothing else is left.
+  void check_smoothing(PairObjective objective) {
+    if (options_.label_smoothing > 0.5) {
+      add("label_smoothing", "above 0.5 most pairs are taken to be the wrong way round",
+          Severity::kWarning);
+    }
+    if (!takes_label_smoothing(objective) || options_.label_smoothing != 0.5) return;
+    const std::string what = base::concat(
+        "0.5 takes each pair to be as likely wrong as right, so that loss = ", options_.loss);
+    if (options_.nll_coef > 0 || options_.gamma > 0) {
+      add("label_smoothing",
+          base::concat(what, " learns from ", options_.nll_coef > 0 ? "nll_coef" : "gamma",
+                       " alone which answer is the better one"),
+          Severity::kWarning);
+    } else {
+      add("label_smoothing", base::concat(what, " learns nothing of which answer is the better one",
+                                          has_reference(objective) ? ": its gradient is 0" : "",
+                                          "; write less than 0.5"));
     }
   }
 

@@ -36,6 +36,8 @@ std::string_view name_of(FailureReason reason) {
       return "abstained";
     case FailureReason::kRaised:
       return "raised";
+    case FailureReason::kTooLong:
+      return "too_long";
   }
   return "?";
 }
@@ -186,6 +188,25 @@ std::optional<FailedShare::Share> FailedShare::of_window() const {
     share.answers += step.expected;
   }
   return share;
+}
+
+std::optional<FailedShare::Excess> FailedShare::excess(const FailureCeilings& ceilings) const {
+  if (of_step().is_above(ceilings.of_step)) {
+    return Excess{.share = of_step(), .is_of_step = true, .ceiling = ceilings.of_step};
+  }
+  const std::optional<Share> window = of_window();
+  if (!window || !window->is_above(ceilings.of_20_steps)) return std::nullopt;
+  return Excess{.share = *window, .is_of_step = false, .ceiling = ceilings.of_20_steps};
+}
+
+CallError FailedShare::Excess::error(const std::vector<FailedAnswer>& failed,
+                                     const std::string& call, const std::string& advice) const {
+  return CallError(
+      base::concat(share.failed, " of ", share.answers, " answers of ",
+                   is_of_step ? "the step" : "the last 20 steps", " have no reward"),
+      {.expected = base::concat("at most a share of ", ceiling),
+       .got = failed.empty() ? "none in this step" : text_of(failed),
+       .advice = base::concat(advice, "; call.", call, ".", key(), " sets the limit")});
 }
 
 std::string FailedShare::state() const {

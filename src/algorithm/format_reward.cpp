@@ -2,14 +2,17 @@
 
 #include <utility>
 
+#include "orrery/algorithm/reward_outcomes.h"
 #include "orrery/algorithm/rewards.h"
 #include "orrery/base/text.h"
 
 namespace orrery::algorithm {
 
 std::vector<OptionProblem> FormatRewardOptions::problems(const config::CallConfig&) const {
-  if (pattern.empty() && min_tokens == 0 && max_tokens == 0) {
-    return {{"pattern", "every answer has the form: write a pattern, min_tokens or max_tokens"}};
+  if (auto problem = problem_of_outcomes(correct, wrong)) return {std::move(*problem)};
+  if (pattern.empty() && min_tokens <= 1 && max_tokens == 0) {  // its end is a token
+    return {{"pattern",
+             "every answer has the form: write a pattern, min_tokens above 1 or max_tokens"}};
   }
   if (max_tokens > 0 && min_tokens > max_tokens) {
     return {

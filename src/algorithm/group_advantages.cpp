@@ -135,23 +135,26 @@ void check_options(const GroupOptions& options, const std::vector<int32_t>& leng
   }
 }
 
+constexpr const char* kOnRewards =
+    "look at the call that gives the rewards, and at reward_weight, reward_bias, reward_scaling "
+    "and max_reward_clip of this one, or write another estimator";
+
 /// Rewards that an estimator is not defined for.
 void check_domain(const Groups& groups, const double* reward, const GroupOptions& options) {
-  const auto refuse = [&](const char* expected, const std::string& got) {
-    throw CallError("rewards of a group",
-                    {.expected = expected, .got = got, .advice = "choose another estimator"});
+  const auto refuse = [&](const char* expected, const std::string& got, const char* advice) {
+    throw CallError("rewards of a group", {.expected = expected, .got = got, .advice = advice});
   };
   for (const std::vector<int64_t>& group : groups) {
     if (options.estimator == GroupEstimator::kPassAtK && !group.empty() &&
         static_cast<int64_t>(group.size()) < options.k) {
-      refuse("k answers or more for pass@k", base::concat(group.size()));
+      refuse("k answers or more for pass@k", base::concat(group.size()), "write a smaller pass_k");
     }
     for (const int64_t i : group) {
       if (options.estimator == GroupEstimator::kPassAtK && reward[i] != 0 && reward[i] != 1) {
-        refuse("0 or 1 for pass@k", base::concat(reward[i]));
+        refuse("0 or 1 for pass@k", base::concat(reward[i]), kOnRewards);
       }
       if (options.estimator == GroupEstimator::kMaxRl && reward[i] < 0) {
-        refuse("at least 0 for maxrl", base::concat(reward[i]));
+        refuse("at least 0 for maxrl", base::concat(reward[i]), kOnRewards);
       }
     }
   }

@@ -26,6 +26,11 @@ constexpr size_t kShown = 200;
 
 bool has(const std::string& text, const char* place) { return text.find(place) != text.npos; }
 
+/// The beginning of what a judge wrote, whatever bytes that are.
+std::string shown(const std::string& text) {
+  return base::json_line(nlohmann::json(text.substr(0, kShown)));
+}
+
 /// The number that a judge gave, if there is one and fp32 can hold it.
 std::optional<float> number_of(const std::string& text) {
   double number = 0;
@@ -50,10 +55,13 @@ std::vector<OptionProblem> JudgeRewardOptions::problems(const config::CallConfig
          "has no {response}: the judge would not see the answer; write where it stands"});
   }
   const bool reads_answers = config::find_binding(call.inputs, "answers") != nullptr;
-  if (has(text_template, "{answer}") && !reads_answers) {
+  if (shows_answer() && !reads_answers) {
     found.push_back({"template",
                      "has {answer}, but answers is no input of the call: add it, or leave {answer} "
                      "out"});
+  }
+  if (static_cast<float>(output_scaling) == 0) {
+    found.push_back({"output_scaling", "0 makes every reward the same: nothing would be learned"});
   }
   if (verdict.empty()) {
     found.push_back({"verdict", "is empty: write how the judge's number is found"});
@@ -110,6 +118,7 @@ data::SequenceBatch JudgeReward::inference(ModelContext& model, const data::Sequ
   if (options_.dump_samples && !call.samples.empty() && model.is_dp_head) {
     dump_responses(call.samples, call.step, call.data_rank, responses, rewards);
   }
+  check_share(judged, responses, call, model);
   return reward_batch(input, rewards);
 }
 
@@ -174,14 +183,39 @@ void JudgeReward::report(const std::vector<Judged>& judged, const std::vector<Re
   if (const auto first = std::find_if(judged.begin(), judged.end(), is_silent);
       first != judged.end()) {
     const Response& response = responses[static_cast<size_t>(first - judged.begin())];
-    const nlohmann::json said = first->text.substr(0, kShown);  // whatever bytes it wrote
     example = base::concat("; to ", response.sample.value, "/", response.member, " it said ",
-                           base::json_line(said));
+                           shown(first->text));
   }
   base::log_warning(base::concat("call ", call.call, ", step ", call.step,
                                  ": the judge gave no number to ", n_abstained, " of ",
                                  judged.size(), " answers, and ", n_too_long,
                                  " were too long for it; they are left out", example));
+}
+
+void JudgeReward::check_share(const std::vector<Judged>& judged,
+                              const std::vector<Response>& responses, const CallContext& call,
+                              const ModelContext& model) {
+  std::vector<FailedAnswer> failed;
+  for (size_t i = 0; i < judged.size(); ++i) {
+    if (judged[i].number) continue;
+    FailedAnswer answer{.sample = responses[i].sample.value, .member = responses[i].member};
+    answer.reason = judged[i].is_too_long ? FailureReason::kTooLong : FailureReason::kAbstained;
+    if (!judged[i].is_too_long) answer.what = shown(judged[i].text);
+    failed.push_back(std::move(answer));
+  }
+  at::Tensor n_answers = at::tensor({std::ssize(judged)}, at::kLong);
+  model.data_group->all_reduce(n_answers, comm::ReduceOp::kSum);
+  const auto n_all = n_answers.item<int64_t>();
+  share_.add(call.step, n_all, n_all * call.calls_per_step,
+             gather_failed(failed, *model.data_group));
+  const auto excess = share_.excess(
+      {.of_step = options_.max_failed_share, .of_20_steps = options_.max_failed_share_20_steps});
+  // All shards know the same; one of them says it.
+  if (!excess || call.data_rank > 0 || !model.is_dp_head) return;
+  throw excess->error(failed.empty() ? share_.failed_in_step() : failed, call.call,
+                      base::concat("look at what the judge writes, and at verdict, template and "
+                                   "max_new_tokens of call.",
+                                   call.call));
 }
 
 }  // namespace orrery::algorithm

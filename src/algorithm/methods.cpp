@@ -111,14 +111,26 @@ const config::FieldInfo* field_of(const config::InterfaceSchemas& schemas,
   return nullptr;
 }
 
-/// max_new_tokens of the call that writes what `call` learns from.
-std::optional<std::string> longest_answer(const config::Experiment& experiment) {
-  for (const auto& [name, call] : experiment.calls) {
-    if (!call.enabled || call.kind != "generate") continue;
-    const std::optional<int64_t> longest = option_facts(call).max_new_tokens;
-    if (longest) return config::value_text(*longest);
+/// The call that writes the answers that `call` learns from; null: none does.
+config::CallConfig* generating_call(config::Experiment& experiment,
+                                    const config::CallConfig& call) {
+  const config::KeyBinding* answers = config::find_binding(call.inputs, "packed_input_ids");
+  if (answers == nullptr) return nullptr;
+  for (auto& [name, other] : experiment.calls) {
+    if (!other.enabled || other.kind != "generate") continue;
+    const config::KeyBinding* generated = config::find_binding(other.outputs, "packed_input_ids");
+    if (generated != nullptr && generated->graph_key == answers->graph_key) return &other;
   }
-  return std::nullopt;
+  return nullptr;
+}
+
+/// Its max_new_tokens.
+std::optional<std::string> longest_answer(config::Experiment& experiment,
+                                          const config::CallConfig& call) {
+  const config::CallConfig* const generates = generating_call(experiment, call);
+  if (generates == nullptr) return std::nullopt;
+  const std::optional<int64_t> longest = option_facts(*generates).max_new_tokens;
+  return longest ? std::optional(config::value_text(*longest)) : std::nullopt;
 }
 
 class Expansion {
@@ -139,7 +151,7 @@ class Expansion {
     for (const char* key : method->keys) bind(call, key);
     if (config::option_or<std::string>(call, "aggregation", "") != "constant") return;
     if (config::find_option(call, "constant_length") != nullptr) return;
-    const std::optional<std::string> longest = longest_answer(experiment_);
+    const std::optional<std::string> longest = longest_answer(experiment_, call);
     if (longest) set(name, call, *method, "constant_length", *longest, where);
   }
 
@@ -147,16 +159,11 @@ class Expansion {
   /// Where no call generates what `call` learns from, the checks of its options say what is
   /// missing.
   void bind(config::CallConfig& call, const char* key) {
-    const config::KeyBinding* answers = config::find_binding(call.inputs, "packed_input_ids");
-    if (answers == nullptr || config::find_binding(call.inputs, key) != nullptr) return;
-    for (auto& [name, other] : experiment_.calls) {
-      if (!other.enabled || other.kind != "generate") continue;
-      const config::KeyBinding* generated = config::find_binding(other.outputs, "packed_input_ids");
-      if (generated == nullptr || generated->graph_key != answers->graph_key) continue;
-      if (config::find_binding(other.outputs, key) == nullptr) other.outputs.push_back({key, key});
-      call.inputs.push_back({key, config::find_binding(other.outputs, key)->graph_key});
-      return;
-    }
+    if (config::find_binding(call.inputs, key) != nullptr) return;
+    config::CallConfig* const other = generating_call(experiment_, call);
+    if (other == nullptr) return;
+    if (config::find_binding(other->outputs, key) == nullptr) other->outputs.push_back({key, key});
+    call.inputs.push_back({key, config::find_binding(other->outputs, key)->graph_key});
   }
 
   void set(const std::string& name, config::CallConfig& call, const Method& method,

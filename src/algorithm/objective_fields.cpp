@@ -31,6 +31,7 @@ class Rules {
   std::vector<OptionProblem> run() {
     rewards();
     advantages();
+    deviation();
     surrogate();
     aggregation();
     kl_and_entropy();
@@ -118,10 +119,31 @@ class Rules {
                           " is defined for rewards of outcomes; write kl_loss instead"));
     error_if(is_of_outcomes && options_.length_penalty > 0, "length_penalty",
              base::concat("estimator = ", name, " is defined for rewards of outcomes alone"));
-    error_if(name == "pass_at_k" && (options_.reward_scaling != 1 || options_.reward_bias != 0),
-             "estimator", "pass_at_k wants rewards 0 and 1, as they are");
     unused_if(options_.discount != 1 && !whitens, "discount",
               "estimator = by_options or reinforce_plus_plus");
+  }
+
+  /// What advantages that are not divided by a deviation, or that have no use for an answer alone,
+  /// leave unread.
+  void deviation() {
+    const std::string& name = options_.estimator;
+    const bool chooses_scope = name == "grpo" || (name == "by_options" && options_.group_adv_norm);
+    const bool is_divided = (chooses_scope && options_.group_std != "none") || name == "gdpo" ||
+                            options_.whitens_actions();
+    // Of an estimator that does not choose it is an error.
+    unused_if(options_.group_std != "group" && name == "by_options" && !chooses_scope, "group_std",
+              "group_adv_norm or estimator = grpo");
+    for (const auto& [option, is_set] :
+         {std::pair{"group_std_kind", options_.group_std_kind != "population"},
+          {"group_eps", options_.group_eps != 1e-5},
+          {"group_eps_mode", options_.group_eps_mode != "added_to_std"}}) {
+      unused_if(is_set && !is_divided, option,
+                "a deviation to divide by (group_adv_norm or estimator = grpo with group_std = "
+                "group or batch, gdpo, reinforce_plus_plus)");
+    }
+    unused_if(options_.single_answer != "zero" && name != "rloo" &&
+                  !(name == "by_options" && options_.leave_one_out),
+              "single_answer", "leave_one_out or estimator = rloo");
   }
 
   void surrogate() {
@@ -155,6 +177,8 @@ class Rules {
     unused_if((options_.sapo_tau_negative != 1.05) && !is("sapo"), "sapo_tau_negative",
               "surrogate = sapo");
     const bool is_dppo = is("dppo_tv") || is("dppo_kl");
+    warn_if(is("dppo_tv") && options_.dppo_threshold >= 1, "dppo_threshold",
+            "from 1 on nothing is blocked: a probability cannot change by more");
     for (const auto& [option, is_set, of] :
          {std::tuple{"gmpo_clip_low", options_.gmpo_clip_low != 0.4 && !is("gmpo"), "gmpo"},
           {"gmpo_clip_high", options_.gmpo_clip_high != 0.4 && !is("gmpo"), "gmpo"},
@@ -185,6 +209,11 @@ class Rules {
   }
 
   void kl_and_entropy() {
+    warn_if(!options_.needs_reference() && !options_.adaptive_kl && reads("packed_ref_logprobs"),
+            "inputs",
+            "packed_ref_logprobs is not read with kl_coef = 0 and kl_loss = 0, and the call that "
+            "writes it runs in every step; leave it out and switch that call off, or write a "
+            "weight");
     error_if(
         options_.top_entropy_fraction > 0 && !reads("entropies"), "top_entropy_fraction",
         "the entropy at each token comes from the input entropies; add it to the outputs of the "
@@ -210,6 +239,10 @@ class Rules {
              "the mean ratio begins at 1: below that every update is stopped; write more, or 0");
     unused_if(options_.fresh_token_proximal != "behaviour" && !options_.interpolate_proximal,
               "fresh_token_proximal", "interpolate_proximal");
+    warn_if(reads("versions") && !options_.interpolate_proximal && !options_.has_correction(),
+            "inputs",
+            "versions are not read without interpolate_proximal or rollout_correction; leave them "
+            "out");
     if (!options_.interpolate_proximal) return;
     error_if(options_.recompute_log_probs, "interpolate_proximal",
              "recompute_log_probs computes the policy that this approximates; choose one");
@@ -219,6 +252,11 @@ class Rules {
   }
 
   void correction() {
+    warn_if(reads("sampling_logprobs") && !options_.has_correction() &&
+                options_.sampling_weight_cap == 0,
+            "inputs",
+            "sampling_logprobs are not read without rollout_correction or sampling_weight_cap; "
+            "leave them out");
     const bool has_bounds = options_.rollout_lower > 0 || options_.rollout_upper > 0;
     const bool drops =
         options_.veto_ratio_min > 0 || options_.veto_ratio_max > 0 || options_.max_staleness >= 0;

@@ -54,6 +54,22 @@ std::vector<OptionProblem> problems_of_estimation(const EstimationOptions& optio
   if (options.length_free > 0 && options.length_penalty == 0) {
     found.push_back(without_effect("length_free", "without length_penalty"));
   }
+  const EstimationOptions defaults;
+  for (const auto& [option, is_set] :
+       {std::pair{"value_norm_type", options.value_norm_type != defaults.value_norm_type},
+        {"value_norm_beta", options.value_norm_beta != defaults.value_norm_beta},
+        {"value_norm_eps", options.value_norm_eps != defaults.value_norm_eps}}) {
+    if (is_set && !options.value_norm) {
+      found.push_back(without_effect(option, "without value_norm = true"));
+    }
+  }
+  for (const auto& [option, is_set] :
+       {std::pair{"adaptive_kl_target", options.adaptive_kl_target != defaults.adaptive_kl_target},
+        {"adaptive_kl_horizon", options.adaptive_kl_horizon != defaults.adaptive_kl_horizon}}) {
+    if (is_set && !options.adaptive_kl) {
+      found.push_back(without_effect(option, "without adaptive_kl = true"));
+    }
+  }
   if (options.value_norm && !reads(call, "values")) {
     found.push_back(without_effect("value_norm", "without the input values of a critic"));
   }
@@ -120,6 +136,9 @@ std::vector<OptionProblem> PpoCriticOptions::problems(const config::CallConfig& 
   std::vector<OptionProblem> found = problems_of_estimation(*this, call);
   if (kl_coef > 0) {
     for (auto& each : missing_reference(call, "kl_coef")) found.push_back(std::move(each));
+  } else if (!adaptive_kl && call.kind == "train_step" && reads(call, "packed_ref_logprobs")) {
+    found.push_back({"inputs", "packed_ref_logprobs is not read with kl_coef = 0; leave it out",
+                     OptionProblem::Severity::kWarning});
   }
   return found;
 }

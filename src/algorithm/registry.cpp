@@ -13,6 +13,7 @@
 #include "orrery/algorithm/generation.h"
 #include "orrery/algorithm/judge_reward.h"
 #include "orrery/algorithm/label_checks.h"
+#include "orrery/algorithm/possible_rewards.h"
 #include "orrery/algorithm/ppo_actor.h"
 #include "orrery/algorithm/ppo_critic.h"
 #include "orrery/algorithm/reward_model.h"
@@ -94,11 +95,15 @@ std::vector<std::string> names_of_options() {
 }
 
 /// Options that correct for answers drawn from another distribution than the one that is trained.
-const std::vector<std::string> kCorrections = {"recompute_log_probs"};
+const std::vector<std::string> kCorrections = {"recompute_log_probs", "rollout_correction"};
 
+/// Of a loss that has such an option.
 Agreement temperature_of(const char* key) {
   return {.option = "temperature", .key = key, .corrected_by = kCorrections};
 }
+
+/// Of a loss that has none.
+Agreement equal_temperature_of(const char* key) { return {.option = "temperature", .key = key}; }
 
 /// What an actor and a critic make returns of: one critic's values belong to one kind of return.
 std::vector<Agreement> shared_estimation() {
@@ -134,22 +139,6 @@ Why two_answers_to_compare(const std::string& estimator, const std::string& grou
   return two_answers(estimator, group_size);
 }
 
-/// Of an estimator that is defined for the outcomes right and wrong.
-Why outcome(const std::string& estimator, const std::string& reward, double of_pass_at_k,
-            const char* pass_at_k_wants) {
-  if (estimator == "maxrl" && std::stod(reward) < 0) return "maxrl wants rewards of at least 0";
-  if (estimator == "pass_at_k" && std::stod(reward) != of_pass_at_k) return pass_at_k_wants;
-  return {};
-}
-
-Why outcome_of_wrong(const std::string& estimator, const std::string& wrong) {
-  return outcome(estimator, wrong, 0, "pass_at_k wants 0 for a wrong one");
-}
-
-Why outcome_of_right(const std::string& estimator, const std::string& correct) {
-  return outcome(estimator, correct, 1, "pass_at_k wants 1 for a right one");
-}
-
 Why several_to_choose_from(const std::string& best_of, const std::string& group_size) {
   if (std::stoll(best_of) <= std::stoll(group_size)) return {};
   return "there are not so many answers to choose from; write group_size above it";
@@ -171,6 +160,77 @@ Why answers_that_end(const std::string&, const std::string& stop_at_eos) {
          "option off";
 }
 
+Why answers_that_are_too_long(const std::string& longest, const std::string& max_new_tokens) {
+  if (std::stoll(longest) <= std::stoll(max_new_tokens)) return {};
+  return "no answer is so long, and none gets the whole penalty; write max_new_tokens, or less";
+}
+
+/// Of what may penalise long answers.
+InterfaceSignature that_penalises_length(InterfaceSignature signature) {
+  signature.needs = {{"overlong_max_length", "packed_input_ids", "max_new_tokens",
+                      answers_that_are_too_long, OptionProblem::Severity::kWarning}};
+  return signature;
+}
+
+int64_t number_in(const std::string& text) { return text.empty() ? 0 : std::stoll(text); }
+
+/// Of what masks answers without an end.
+std::optional<OptionProblem> room_for_an_end(const char* option, const OptionTexts& own,
+                                             const OptionTexts& there) {
+  const int64_t longest = number_in(there("max_new_tokens"));
+  if (own(option) != "true" || longest == 0 || number_in(there("min_new_tokens")) < longest) {
+    return std::nullopt;
+  }
+  return OptionProblem{
+      option, base::concat("no answer ever ends, so none is learned from: min_new_tokens and "
+                           "max_new_tokens are both ",
+                           longest, "; write a smaller min_new_tokens, or switch the option off")};
+}
+
+std::vector<JointNeed> joint_needs_of_estimation() {
+  std::vector<JointNeed> needs;
+  for (const char* option : {"mask_too_long", "mask_no_eos_with_zero"}) {
+    needs.push_back({"packed_input_ids", [option](const auto& own, const auto& there) {
+                       return room_for_an_end(option, own, there);
+                     }});
+  }
+  return needs;
+}
+
+/// Bounds of a form that no generated answer keeps, or every one.
+std::optional<OptionProblem> bounds_that_tell(const OptionTexts& own, const OptionTexts& there) {
+  const int64_t shortest = number_in(there("min_new_tokens"));
+  const int64_t longest = number_in(there("max_new_tokens"));
+  const int64_t least = number_in(own("min_tokens")), most = number_in(own("max_tokens"));
+  if (longest == 0) return std::nullopt;
+  const std::string lengths =
+      base::concat("answers have ", std::max<int64_t>(shortest, 1), " to ", longest, " tokens");
+  if (least > longest) {
+    return OptionProblem{"min_tokens", base::concat("no answer has ", least, " tokens: ", lengths)};
+  }
+  if (most > 0 && most < shortest) {
+    return OptionProblem{"max_tokens",
+                         base::concat("every answer has more than ", most, " tokens: ", lengths)};
+  }
+  const bool is_least_idle = least <= std::max<int64_t>(shortest, 1);
+  const bool is_most_idle = most == 0 || most >= longest;
+  if (own("pattern").empty() && is_least_idle && is_most_idle) {
+    return OptionProblem{most > 0 ? "max_tokens" : "min_tokens",
+                         base::concat("every answer has the form and nothing is learned: ", lengths,
+                                      "; write bounds between, or a pattern")};
+  }
+  if (most > 0 && is_most_idle) {
+    return OptionProblem{"max_tokens", base::concat("has no effect: ", lengths),
+                         OptionProblem::Severity::kWarning};
+  }
+  return std::nullopt;
+}
+
+InterfaceSignature that_bounds(InterfaceSignature signature) {
+  signature.joint_needs = {{"packed_input_ids", bounds_that_tell}};
+  return signature;
+}
+
 /// What the options of a policy or critic need of the call that generates.
 std::vector<Need> needs_of_estimation() {
   std::vector<Need> needs;
@@ -186,8 +246,6 @@ std::vector<Need> needs_of_estimation() {
     needs.push_back({option, "packed_input_ids", "group_size", several_to_choose_from});
   }
   needs.push_back({"estimator", "packed_input_ids", "group_size", two_answers_to_compare});
-  needs.push_back({"estimator", "rewards", "wrong", outcome_of_wrong});
-  needs.push_back({"estimator", "rewards", "correct", outcome_of_right});
   for (const char* option : {"mask_too_long", "mask_no_eos_with_zero"}) {
     needs.push_back({option, "packed_input_ids", "stop_at_eos", answers_that_end});
   }
@@ -202,14 +260,15 @@ InterfaceSignature policy(std::vector<std::string> inputs, std::vector<Agreement
                     kTexts);
   signature.agreements = agreements_of_policy(std::move(agreements));
   signature.needs = needs_of_estimation();
+  signature.joint_needs = joint_needs_of_estimation();
   signature.of_other_roles = {"packed_ref_logprobs"};
   return signature;
 }
 
 /// Log-probabilities of given answers: a reference model.
-InterfaceSignature reference() {
+InterfaceSignature reference(Agreement temperature) {
   InterfaceSignature signature = inference_of({"packed_input_ids"}, {}, "packed_logprobs");
-  signature.agreements = {temperature_of("packed_input_ids")};
+  signature.agreements = {std::move(temperature)};
   signature.options = {{"temperature"}};
   return signature;
 }
@@ -219,6 +278,7 @@ InterfaceSignature critic() {
       train_step_of(with(kRewarded, "values"), {"packed_ref_logprobs", "dense_rewards"}, {}));
   signature.agreements = shared_estimation();
   signature.needs = needs_of_estimation();
+  signature.joint_needs = joint_needs_of_estimation();
   return signature;
 }
 
@@ -235,9 +295,9 @@ InterfaceSignature student() {
   InterfaceSignature signature =
       train_step_of({"packed_input_ids", "prompt_mask", "packed_logprobs", "teacher_logprobs"},
                     {"rewards"}, kTexts);
-  signature.agreements = {temperature_of("packed_logprobs"),
-                          temperature_of("packed_input_ids"),
-                          temperature_of("teacher_logprobs"),
+  signature.agreements = {equal_temperature_of("packed_logprobs"),
+                          equal_temperature_of("packed_input_ids"),
+                          equal_temperature_of("teacher_logprobs"),
                           {.option = "match", .key = "rewards", .may_differ = true}};
   signature.needs = {{"estimator", "packed_input_ids", "group_size", two_answers_to_compare}};
   signature.of_other_roles = {"teacher_logprobs"};
@@ -270,31 +330,35 @@ std::map<std::string, Registration> built_in() {
                        {{CallKind::kGenerate, {"packed_prompts"}, {}, kGenerated}},
                        {"temperature", "max_new_tokens", "max_batch"})},
       {"sft", registration_of<Sft, SftOptions>({train_step_of(answered, {}, kTexts)}, {"match"})},
-      {"rule_reward",
-       registration_of<RuleReward, RuleRewardOptions>(
-           {that_compares(inference_of(with(answered, "answers"), {"fields", "prompt_texts"},
-                                       "rewards", ModelNeed::kNone))},
-           with_overlong_options({"match", "correct", "wrong"}))},
-      {"command_reward", registration_of<CommandReward, CommandRewardOptions>(
-                             {inference_of(answered, {"answers", "fields", "prompt_texts"},
-                                           "rewards", ModelNeed::kNone)},
-                             with_overlong_options({}))},
+      {"rule_reward", registration_of<RuleReward, RuleRewardOptions>(
+                          {that_penalises_length(that_compares(
+                              inference_of(with(answered, "answers"), {"fields", "prompt_texts"},
+                                           "rewards", ModelNeed::kNone)))},
+                          with_overlong_options({"match", "correct", "wrong"}))},
+      {"command_reward",
+       registration_of<CommandReward, CommandRewardOptions>(
+           {that_penalises_length(inference_of(answered, {"answers", "fields", "prompt_texts"},
+                                               "rewards", ModelNeed::kNone))},
+           with_overlong_options({"max_failed_share", "max_failed_share_20_steps"}))},
       {"combined_reward",
        registration_of<CombinedReward, CombinedRewardOptions>({that_combines(inference_of(
            answered, {"answers", "fields", "prompt_texts"}, "rewards", ModelNeed::kNone))})},
-      {"format_reward", registration_of<FormatReward, FormatRewardOptions>(
-                            {inference_of(answered, {"answers", "fields", "prompt_texts"},
-                                          "rewards", ModelNeed::kNone)},
-                            {"correct", "wrong"})},
-      {"judge_reward",
-       registration_of<JudgeReward, JudgeRewardOptions>(
-           {that_reads_texts(
-               inference_of(answered, {"answers", "fields", "prompt_texts"}, "rewards"))},
-           {"max_new_tokens", "temperature", "max_batch", "output_scaling", "output_bias"})},
-      {"grpo", registration_of<PpoActor, GrpoOptions>({policy(kRewarded, {}), reference()},
-                                                      names_of_options<GrpoOptions>())},
+      {"format_reward",
+       registration_of<FormatReward, FormatRewardOptions>(
+           {that_bounds(inference_of(answered, {"answers", "fields", "prompt_texts"}, "rewards",
+                                     ModelNeed::kNone))},
+           {"correct", "wrong"})},
+      {"judge_reward", registration_of<JudgeReward, JudgeRewardOptions>(
+                           {that_reads_texts(inference_of(
+                               answered, {"answers", "fields", "prompt_texts"}, "rewards"))},
+                           {"max_new_tokens", "temperature", "max_batch", "output_scaling",
+                            "output_bias", "max_failed_share", "max_failed_share_20_steps"})},
+      {"grpo", registration_of<PpoActor, GrpoOptions>(
+                   {policy(kRewarded, {}), reference(temperature_of("packed_input_ids"))},
+                   names_of_options<GrpoOptions>())},
       {"ppo_actor", registration_of<PpoActor, PpoActorOptions>(
-                        {policy(with(kRewarded, "values"), shared_estimation()), reference()},
+                        {policy(with(kRewarded, "values"), shared_estimation()),
+                         reference(temperature_of("packed_input_ids"))},
                         names_of_options<PpoActorOptions>())},
       {"ppo_critic", registration_of<PpoCritic, PpoCriticOptions>(
                          {critic(), with_options(inference_of({"packed_input_ids"}, {}, "values",
@@ -313,8 +377,9 @@ std::map<std::string, Registration> built_in() {
       {"dpo",
        registration_of<Dpo, DpoOptions>(
            {preferences(), with_options(inference_of(answered, {}, "seqlogp"), {})}, {"beta"})},
-      {"distill", registration_of<Distill, DistillOptions>({student(), reference()},
-                                                           names_of_options<DistillOptions>())},
+      {"distill", registration_of<Distill, DistillOptions>(
+                      {student(), reference(equal_temperature_of("packed_input_ids"))},
+                      names_of_options<DistillOptions>())},
       {"distill_full",
        registration_of<DistillFull, DistillFullOptions>(
            {student_of_distributions(),
@@ -361,6 +426,7 @@ class CallCheck {
     check_keys(*found);
     check_use(*found);
     check_references(*found);
+    check_moving_reference(*found);
     check_products();
     const config::ModelConfig* model = experiment_.find_model(call_.model);
     if (found->model != ModelNeed::kNone && model != nullptr && model->architecture == "none") {
@@ -420,6 +486,37 @@ class CallCheck {
             base::concat(input.graph_key, " comes from call.", name, " of the same role ",
                          call_.model,
                          ": a reference that is the policy itself holds nothing back"));
+      }
+    }
+  }
+
+  /// A role that gets the trained parameters after every step.
+  void check_moving_reference(const InterfaceSignature& signature) {
+    if (call_.post_realloc.empty()) {
+      if (call_.ema_decay != 0) add(warnings_, "ema_decay", "has no effect without post_realloc");
+      return;
+    }
+    if (call_.ema_decay == 1) {
+      add(warnings_, "ema_decay",
+          base::concat("1 leaves role ", call_.post_realloc,
+                       " as it is, as without post_realloc; write less than 1 for a role that "
+                       "follows"));
+    }
+    if (call_.ema_decay != 0) return;
+    for (const config::KeyBinding& input : call_.inputs) {
+      if (!contains(signature.of_other_roles, input.interface_key)) continue;
+      for (const auto& [name, other] : experiment_.calls) {
+        const bool writes_it = std::any_of(
+            other.outputs.begin(), other.outputs.end(),
+            [&](const config::KeyBinding& output) { return output.graph_key == input.graph_key; });
+        if (!other.enabled || !writes_it || other.model != call_.post_realloc) continue;
+        add(warnings_, "post_realloc",
+            base::concat(
+                "role ", call_.post_realloc, " becomes role ", call_.model,
+                " after every step, so that ", input.graph_key, " of call.", name,
+                " comes from the very weights that generate: its divergence is 0 and holds "
+                "nothing back (kl_coef); for a reference that follows slowly write "
+                "ema_decay, such as 0.99"));
       }
     }
   }
@@ -569,6 +666,7 @@ void check_calls(const config::Experiment& experiment, std::vector<config::Probl
     if (call.enabled) CallCheck(experiment, name, call, problems, warnings).run();
   }
   check_needs(experiment, problems, warnings);
+  check_outcomes(experiment, problems);
   check_labels(experiment, problems, warnings);
 }
 

@@ -28,6 +28,11 @@ std::vector<int32_t> pairs_by_sample(const data::SequenceBatch& batch) {
 
 }  // namespace
 
+std::vector<OptionProblem> RewardModelOptions::problems(const config::CallConfig& call) const {
+  if (call.kind != "inference" || static_cast<float>(output_scaling) != 0) return {};
+  return {{"output_scaling", "0 makes every reward the same: nothing would be learned"}};
+}
+
 data::SequenceBatch RewardModel::inference(ModelContext& model, const data::SequenceBatch& input,
                                            const CallContext& call) {
   const at::Tensor scores =

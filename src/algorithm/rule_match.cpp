@@ -28,9 +28,21 @@ std::optional<std::string> canonical_integer(std::string_view text) {
   return canonical;
 }
 
+namespace {
+
+/// The final answer of a reference; a whole solution may stand where it is expected.
+std::optional<std::string> wanted_answer(std::string_view answer) {
+  const bool is_marked = answer.find("####") != answer.npos || answer.find("boxed") != answer.npos;
+  return is_marked ? final_answer(answer) : std::optional(std::string(answer));
+}
+
+}  // namespace
+
 bool can_match(MatchRule rule, std::string_view answer) {
-  return rule == MatchRule::kNumeric ? canonical_integer(answer).has_value()
-                                     : !base::trim(answer).empty();
+  if (rule == MatchRule::kNumeric) return canonical_integer(answer).has_value();
+  if (rule == MatchRule::kExact) return !base::trim(answer).empty();
+  const std::optional<std::string> wanted = wanted_answer(answer);
+  return wanted && are_equal_answers(*wanted, *wanted);
 }
 
 std::optional<std::string> given_answer(MatchRule rule, std::string_view response) {
@@ -54,10 +66,7 @@ bool is_match(MatchRule rule, std::string_view response, std::string_view answer
   if (!given) return false;
   if (rule == MatchRule::kExact) return *given == base::trim(answer);
   if (rule == MatchRule::kNumeric) return given == canonical_integer(answer);
-  // A whole solution may stand where the answer is expected.
-  const bool is_marked = answer.find("####") != answer.npos || answer.find("boxed") != answer.npos;
-  const auto wanted = is_marked ? final_answer(answer) : std::optional(std::string(answer));
-  return wanted && are_equal_answers(*given, *wanted);
+  return are_equal_answers(*given, *wanted_answer(answer));
 }
 
 }  // namespace orrery::algorithm

@@ -1,8 +1,21 @@
 #include "orrery/algorithm/rule_reward.h"
 
+#include <utility>
+
+#include "orrery/algorithm/reward_outcomes.h"
 #include "orrery/algorithm/rewards.h"
 
 namespace orrery::algorithm {
+
+std::vector<OptionProblem> RuleRewardOptions::problems(const config::CallConfig&) const {
+  std::vector<OptionProblem> found = overlong_problems();
+  if (auto problem = problem_of_outcomes(correct, wrong)) {
+    // Lengths alone may be what somebody wants to reward.
+    if (is_on()) problem->severity = OptionProblem::Severity::kWarning;
+    found.push_back(std::move(*problem));
+  }
+  return found;
+}
 
 data::SequenceBatch RuleReward::inference(ModelContext& model, const data::SequenceBatch& input,
                                           const CallContext& call) {

@@ -33,6 +33,10 @@ bool contains(const std::vector<T>& list, const T& value) {
   return std::find(list.begin(), list.end(), value) != list.end();
 }
 
+/// What an answer must be to be found right by a rule that does not take any text.
+constexpr const char* kRightForms =
+    "match = numeric wants an integer, match = math something behind #### and in \\boxed{}";
+
 std::string key_of(const std::string& dataset, const char* name = "") {
   return concat("dataset.", dataset, *name == '\0' ? "" : ".", name);
 }
@@ -89,11 +93,14 @@ class ReadDataset {
     const bool is_labelled = dataset_.is(config::DatasetKind::kLabelled);
     const int64_t unknown = has_tokens ? -1 : index_.n_rows();  // needed: every record has it
     const int64_t unread = -1;
+    const bool has_messages = !dataset_.messages_field.empty();
     for (const NamedField& field : std::array<NamedField, 9>{
-             {{"prompt_field", &dataset_.prompt_field, unknown},
+             {{"prompt_field", &dataset_.prompt_field, has_messages ? unread : unknown},
               {"answer_field", &dataset_.answer_field, is_prompts ? summary.n_with_answer : unread},
               {"completion_field", &dataset_.completion_field,
-               dataset_.is(config::DatasetKind::kCompletions) || is_labelled ? unknown : unread},
+               (dataset_.is(config::DatasetKind::kCompletions) && !has_messages) || is_labelled
+                   ? unknown
+                   : unread},
               {"label_field", &dataset_.label_field, is_labelled ? unknown : unread},
               {"margin_field", &dataset_.margin_field, is_pairs ? unknown : unread},
               {"chosen_field", &dataset_.chosen_field, is_pairs ? unknown : unread},
@@ -101,7 +108,7 @@ class ReadDataset {
               {"id_field", &dataset_.id_field,
                has_tokens && !is_prompts ? unread : summary.n_with_id},
               {"system_field", &dataset_.system_field,
-               has_tokens ? unread : summary.n_with_system}}}) {
+               has_tokens || has_messages ? unread : summary.n_with_system}}}) {
       const std::string key = key_of(name_, field.key);
       if (field.name->empty() || !checks_.is_written(key)) continue;
       check_field(key, field, has_tokens);
@@ -120,14 +127,14 @@ class ReadDataset {
     }
     if (summary.n_never_right == index_.n_rows()) {
       checks_.add(key_of(name_, "answer_field"),
-                  concat("no answer is an integer, so match = numeric of ", needs.answer_reader,
-                         " can find no answer right; set match = exact, or name another field"));
+                  concat("no answer can be found right by ", needs.answer_reader, ": ", kRightForms,
+                         "; set another match, or name another field"));
     } else if (summary.n_never_right > 0) {
-      checks_.warn(key_of(name_, "answer_field"),
-                   concat(summary.n_never_right, " of ", records_text(index_.n_rows()),
-                          " (the first in line ", summary.first_never_right,
-                          ") have an answer that is no integer: match = numeric of ",
-                          needs.answer_reader, " finds no answer to them right"));
+      checks_.warn(
+          key_of(name_, "answer_field"),
+          concat(summary.n_never_right, " of ", records_text(index_.n_rows()),
+                 " (the first in line ", summary.first_never_right, ") have an answer that ",
+                 needs.answer_reader, " can never find right: ", kRightForms));
     }
     if (!needs.template_tokens.empty() && index_.tokens() != nullptr &&
         summary.n_with_template_tokens < index_.n_rows()) {
@@ -162,7 +169,9 @@ class ReadDataset {
                      concat("has no effect on ",
                             has_tokens ? "a pre-tokenized dataset: tools/tokenize.py has read the "
                                          "fields when it was made"
-                                       : concat("a data set of kind ", dataset_.kind)));
+                            : !dataset_.messages_field.empty()
+                                ? std::string("a data set of messages")
+                                : concat("a data set of kind ", dataset_.kind)));
       }
     } else if (field.n_with == 0) {
       checks_.add(key, concat("none of ", records_text(n), " of ", dataset_.path, " has ",
@@ -259,6 +268,18 @@ void check_fields_of_sets(const Job& job, const std::string& name, const data::R
                                 ": the others count as none"));
       }
     }
+  }
+}
+
+/// What is kept as the best must be measured.
+void check_best_of_set(const data::RecordNeeds& needs, const data::DatasetIndex& index,
+                       Checks& checks) {
+  for (size_t i = 0; i < needs.values.size(); ++i) {
+    if (index.summary().n_with_value[i] > 0) continue;
+    const auto& [field, value] = needs.values[i];
+    checks.add("evaluate.keep_best",
+               concat("is never measured: none of ", records_text(index.n_rows()), " of ",
+                      index.path(), " has ", field, " = ", value));
   }
 }
 
@@ -390,11 +411,17 @@ void check_templates(Job& job, Checks& checks) {
     const bool has_tokens = data::is_token_file(dataset.path);
     const bool has_texts = !dataset.system_prefix.empty() || !dataset.system_suffix.empty() ||
                            !dataset.prompt_prefix.empty() || !dataset.prompt_suffix.empty();
+    const bool has_messages = !dataset.messages_field.empty();
+    if (has_messages) {
+      dataset.add_bos = "false";  // the chat template writes what begins a text
+      continue;
+    }
     if (has_chat && !has_texts && !has_tokens) {
       checks.warn(key_of(name, "prompt_prefix"),
                   concat("nothing stands around the prompts, but ", directory,
                          " has a chat template: set prompt_prefix, prompt_suffix (and "
-                         "system_prefix, system_suffix) to what it puts there"));
+                         "system_prefix, system_suffix) to what it puts there, or write records of "
+                         "messages (kind = messages)"));
     }
     if (has_tokens) {
       if (dataset.add_bos == "true") {
@@ -448,6 +475,7 @@ void read_data(Job& job, Checks& checks, data::RecordNeeds::Lengths lengths) {
       read.check_counts(needs);
       read.check_limits(needs);
       check_fields_of_sets(job, name, needs, index, checks);
+      check_best_of_set(needs, index, checks);
     });
     if (index.n_rejected() > 0) {
       checks.warn(key_of(name, "on_bad_record"), index.report(20));

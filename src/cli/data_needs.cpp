@@ -37,6 +37,7 @@ class NeedsOfDataset {
         if (std::find(known.begin(), known.end(), field) == known.end()) {
           needs_.fields.push_back(field);
         }
+        note_best(set, field);
       }
     }
     // Several calls may compare, each by its rule: an answer that one of them accepts will do.
@@ -51,6 +52,16 @@ class NeedsOfDataset {
   }
 
  private:
+  /// The value of `field` that evaluate.keep_best looks at, if it does.
+  void note_best(const config::EvaluationSet& set, const std::string& field) {
+    const auto best = config::best_metric_in(job_.experiment.evaluate);
+    const std::string begin = field + "=";
+    if (!best || job_.experiment.find_evaluation_set(best->set) != &set) return;
+    if (!best->metric.starts_with(begin)) return;
+    const std::string value = best->metric.substr(begin.size());
+    needs_.values.emplace_back(field, value.substr(0, value.find('/')));
+  }
+
   const model::Architecture* architecture_of(const std::string& role) const {
     const auto known = job_.architectures.find(role);
     return known == job_.architectures.end() ? nullptr : &known->second;
@@ -111,11 +122,19 @@ class NeedsOfDataset {
                                       " has ", positions, " positions")});
   }
 
-  /// A call that scores by comparing, if it reads the answers of the records.
+  /// Whether the call scores by the record's answer: it compares, or shows it to a judge.
+  bool wants_answers(const config::CallConfig& call) const {
+    const auto kind = graph::call_kind_named(call.kind);
+    const auto signature = kind ? algorithm::signature_of(call.interface, *kind) : std::nullopt;
+    return signature && (signature->compares_answers || algorithm::option_facts(call).shows_answer);
+  }
+
+  /// A call that scores by the answers of the records, if it reads them.
   void note_answers(const graph::Call& call) {
-    const auto signature = algorithm::signature_of(call.interface, call.kind);
-    if (!dataset_.is(config::DatasetKind::kPrompts) || !signature || !signature->compares_answers)
+    if (!dataset_.is(config::DatasetKind::kPrompts) ||
+        !wants_answers(*job_.experiment.find_call(call.name))) {
       return;
+    }
     const bool reads_them = std::any_of(call.inputs.begin(), call.inputs.end(), [](const auto& i) {
       return i.interface_key == "answers" && i.graph_key == "answers";
     });
@@ -144,10 +163,7 @@ class NeedsOfDataset {
   void compare_by_rewards(const config::EvaluationSet& set) {
     for (const std::string& name : set.reward_names()) {
       const config::CallConfig* call = job_.experiment.find_call(name);
-      const auto signature =
-          call == nullptr ? std::nullopt
-                          : algorithm::signature_of(call->interface, graph::CallKind::kInference);
-      if (!signature || !signature->compares_answers) continue;
+      if (call == nullptr || !wants_answers(*call)) continue;
       compare(concat("the evaluation by call ", name), rule_of(*call));
     }
   }
@@ -162,7 +178,7 @@ class NeedsOfDataset {
   void compare(const std::string& reader, algorithm::MatchRule rule) {
     if (needs_.answer_reader.empty()) needs_.answer_reader = reader;
     rules_.push_back(rule);
-    if (rules_.back() != algorithm::MatchRule::kNumeric) accepts_any_ = true;
+    if (rules_.back() == algorithm::MatchRule::kExact) accepts_any_ = true;
   }
 
   const Job& job_;

@@ -29,7 +29,7 @@ constexpr const char* kHelp =
 
   orrery generate --model DIR (--tokens F.json | --prompts F.jsonl) --out F.json
       --max-new-tokens N [--greedy | --temperature T --top-p P --top-k K --seed S] [--eos ID]
-      [--add-bos auto|true|false] [--layout L]
+      [--add-bos auto|true|false] [--chat] [--layout L]
   orrery generate --model DIR --prompt "TEXT" [--max-new-tokens N] ...
                                       the text as it comes, token by token, on standard output;
                                       --prompt - continues each line of standard input
@@ -187,7 +187,9 @@ int generate(const CommandRanks& ranks, std::span<const std::string> arguments) 
     }
     generation_options(options, source.architecture);
     layout_for(run.layout, ranks.n_workers(), source.architecture);
-    if (run.tokens.empty()) reader = std::make_unique<PromptReader>(source, options.add_bos);
+    if (run.tokens.empty()) {
+      reader = std::make_unique<PromptReader>(source, options.add_bos, options.chat);
+    }
     TokenSequences sequences = read_prompts(options, source, reader.get());
     sequences.push_back(ids_never_drawn(options, source, reader.get()));  // rides along
     return pack_bytes(sequences);

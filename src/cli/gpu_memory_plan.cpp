@@ -139,14 +139,17 @@ class Worker {
       phase.slabs = phase.workspace;
       return phase;
     }
-    const double n_layers =
-        double(model::blocks_of(job_.architectures.at(call.role).n_layers, shard->place).count);
+    const double n_layers = double(shard->local.n_layers);
     const double input = double(shard->local.hidden_size) / tensor(*shard) * double(n_tokens);
     // 1F1B: a stage has begun at most as many micro-batches as there are stages from it on.
     const double in_flight = shard->place.n_pipe - shard->place.pipe;
-    phase.activations = shard->config->recompute_activations
-                            ? bytes(input * n_layers * in_flight + layer, width)
-                            : bytes(layer * n_layers * in_flight, width);
+    const double recomputed = double(shard->config->recomputed_layers(shard->local.n_layers));
+    // Of layers that are run again each micro-batch has the inputs; one at a time is there whole,
+    // in the place of the first layer that is kept, if one is.
+    const double whole_in_passing = recomputed == n_layers ? layer - input : 0;
+    phase.activations =
+        bytes((layer * (n_layers - recomputed) + input * recomputed) * in_flight + whole_in_passing,
+              width);
     phase.slabs = phase.activations + phase.workspace;
     phase.gradients = shard->n_parameters * widths_of(*shard->config).sum;
     if (call.layout.data > 1) {
@@ -446,7 +449,7 @@ void write_gpu_memory(const Job& job, const GpuMemory& gpu, std::ostream& out) {
        .advice = nearest ? base::concat("the nearest layout of ", job.n_workers,
                                         " workers that fits is ", nearest->text())
                          : "no layout of so many workers fits: take more, lower "
-                           "max_tokens_per_micro_batch, or set recompute_activations = true"});
+                           "max_tokens_per_micro_batch, or set recompute_layers = all"});
 }
 
 }  // namespace orrery::cli

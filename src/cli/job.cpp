@@ -10,6 +10,7 @@
 
 #include "checks.h"
 #include "data_checks.h"
+#include "message_data.h"
 #include "model_checks.h"
 #include "origin_checks.h"
 #include "orrery/algorithm/methods.h"
@@ -18,6 +19,7 @@
 #include "orrery/base/index.h"
 #include "orrery/base/text.h"
 #include "orrery/master/step_clock.h"
+#include "run_checks.h"
 #include "sampling_options.h"
 #include "tokenizer_choice.h"
 
@@ -216,7 +218,7 @@ Job prepare(const std::string& config_file, const std::vector<std::string>& sets
   job.only_evaluates = evaluated != nullptr;
   if (evaluated != nullptr) set_model(job.experiment, *evaluated, loaded.problems);
   try {
-    resolve_tokenizers(job.experiment);
+    resolve_tokenizers(job.experiment, job.warnings);
   } catch (const OutputError& error) {  // what cannot be looked at is no missing tokenizer
     throw ConfigError(error.what());
   }
@@ -225,6 +227,7 @@ Job prepare(const std::string& config_file, const std::vector<std::string>& sets
   const size_t n_read = loaded.problems.size();
   Checks checks(job, std::move(loaded.problems));
   if (job.experiment.calls.empty()) config::throw_if_problems(checks.problems());
+  resolve_messages(job.experiment, checks.problems());
   check_uses(job, checks);
   algorithm::expand_methods(job.experiment, job.warnings);
   algorithm::inherit_options(job.experiment, checks.problems(), job.warnings);
@@ -249,6 +252,7 @@ Job prepare(const std::string& config_file, const std::vector<std::string>& sets
       });
     }
   }
+  if (!job.only_evaluates && checks.problems().empty()) check_run(job, checks);
   config::drop_consequences(checks.problems(), n_read);
   drop_repeated(checks.problems());
   drop_repeated(job.warnings);

@@ -1,6 +1,7 @@
 #include "learning_watch.h"
 
 #include <optional>
+#include <utility>
 
 #include "orrery/base/error.h"
 #include "orrery/base/json.h"
@@ -9,8 +10,6 @@
 namespace orrery::cli {
 
 namespace {
-
-using Json = nlohmann::json;
 
 /// The numbers of one call without its name.
 class Numbers {
@@ -61,10 +60,11 @@ std::vector<std::string> LearningWatch::on_call(const std::string& call,
   const Numbers own(call, numbers);
   if (own["skipped_steps"]) {
     Updates& updates = updates_[call];
-    updates.not_finite += own.or_zero("nonfinite_steps");
-    if (own["grad_norm"] || own["skipped_steps"] > own["nonfinite_steps"].value_or(0)) {
-      ++updates.done;
-    }
+    const double not_finite = own.or_zero("nonfinite_steps");
+    updates.not_finite += not_finite;
+    updates.without_weight += own.or_zero("skipped_steps") - not_finite;
+    updates.stopped_early += own.or_zero("early_stopped_steps");
+    if (own["grad_norm"]) ++updates.done;
   }
   std::vector<std::string> warnings;
   for (const Sign& sign : kSigns) {
@@ -77,34 +77,37 @@ std::vector<std::string> LearningWatch::on_call(const std::string& call,
   return warnings;
 }
 
-std::string LearningWatch::reason_of_no_update() const {
+std::string LearningWatch::reason_of_no_update(bool is_whole_run) const {
   for (const auto& [call, updates] : updates_) {
-    if (updates.done > 0 || updates.not_finite == 0) continue;
-    return base::concat("call.", call, ": all ", static_cast<int64_t>(updates.not_finite),
-                        " updates were skipped, a loss or gradient was not finite");
+    const double others = updates.without_weight + updates.stopped_early;
+    if (updates.done > 0 || updates.not_finite + others == 0) continue;
+    if (others == 0) {
+      return base::concat("call.", call, ": all ", static_cast<int64_t>(updates.not_finite),
+                          " updates were skipped, a loss or gradient was not finite");
+    }
+    if (!is_whole_run) continue;
+    std::vector<std::string> reasons;
+    for (const auto& [n, why] : {std::pair{updates.without_weight,
+                                           "had no token with any weight: every answer was left "
+                                           "out, cut off, or of a group of equal rewards"},
+                                 {updates.not_finite, "had a loss or gradient that was not finite"},
+                                 {updates.stopped_early, "stopped early"}}) {
+      if (n > 0) reasons.push_back(base::concat(static_cast<int64_t>(n), " ", why));
+    }
+    return base::concat("call.", call, ": not one update was made in the whole run; ",
+                        base::join(reasons, "; "));
   }
   return "";
 }
 
-std::string LearningWatch::state_text() const {
-  Json updates = Json::object();
-  for (const auto& [call, of] : updates_) updates[call] = {of.done, of.not_finite};
-  return Json{{"lasting", lasting_}, {"updates", updates}}.dump();
-}
+std::string LearningWatch::lasting_text() const { return nlohmann::json(lasting_).dump(); }
 
-void LearningWatch::restore(const std::string& text) {
-  const auto [json, problem] = base::parse_json(text);
-  if (!problem.empty()) {
-    throw CheckpointError(base::concat("the counts of the learning watch: ", problem));
-  }
+void LearningWatch::set_lasting(const std::string& text) {
   try {
-    lasting_ = json.at("lasting").get<std::map<std::string, int64_t>>();
-    updates_.clear();
-    for (const auto& [call, of] : json.at("updates").items()) {
-      updates_[call] = {.done = of.at(0).get<double>(), .not_finite = of.at(1).get<double>()};
-    }
-  } catch (const Json::exception& error) {
-    throw CheckpointError(base::concat("the counts of the learning watch: ", error.what()));
+    lasting_ = base::parse_json(text).value.get<std::map<std::string, int64_t>>();
+  } catch (const nlohmann::json::exception& error) {
+    throw CheckpointError(
+        base::concat("for how long signs have lasted cannot be read: ", error.what()));
   }
 }
 

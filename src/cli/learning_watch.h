@@ -19,18 +19,22 @@ class LearningWatch {
   std::vector<std::string> on_call(const std::string& call,
                                    const std::map<std::string, double>& numbers);
 
-  /// Why the run trained nothing: a call of which every update had numbers that are not finite.
-  /// Empty when there is none.
-  std::string reason_of_no_update() const;
+  /// Why the run trained nothing: a call of which every update had numbers that are not finite or,
+  /// in a run that was seen whole, not one update was made for whatever reason. Empty when there is
+  /// none.
+  std::string reason_of_no_update(bool is_whole_run) const;
 
-  /// All that it has counted, as JSON, for a checkpoint; and back. Throws CheckpointError.
-  std::string state_text() const;
-  void restore(const std::string& text);
+  /// For how long each sign has lasted, as JSON, for a checkpoint; and back. Throws
+  /// CheckpointError.
+  std::string lasting_text() const;
+  void set_lasting(const std::string& text);
 
  private:
   struct Updates {
     double done = 0;
     double not_finite = 0;
+    double without_weight = 0;
+    double stopped_early = 0;
   };
   std::map<std::string, int64_t> lasting_;  // sign of a call -> steps in a row
   std::map<std::string, Updates> updates_;  // by call

@@ -148,7 +148,7 @@ checkpoint::FileRecord write_master_file(const std::filesystem::path& directory,
   checkpoint::ShardWriter file(directory / "master.h5");
   file.add_blob("master/state", state_text(master.state));
   file.add_blob("master/config", master.resolved_config);
-  file.add_blob("master/learning", master.learning.state_text());
+  file.add_blob("master/learning", master.learning.lasting_text());
   if (master.state.refill) {
     file.add_blob("master/dynamic_sampling", refill_bytes(*master.state.refill));
   }
@@ -159,7 +159,7 @@ MasterFile read_master_file(checkpoint::CheckpointReader& reader) {
   MasterFile file{.state = parse_state(need_blob(reader, "master/state")),
                   .resolved_config = need_blob(reader, "master/config")};
   file.state.refill = read_refill(reader);
-  if (const auto counts = reader.blob("master/learning")) file.learning.restore(*counts);
+  if (const auto counts = reader.blob("master/learning")) file.learning.set_lasting(*counts);
   return file;
 }
 

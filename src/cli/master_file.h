@@ -1,5 +1,5 @@
-// master.h5, the master's file of a checkpoint: its state as JSON, the resolved configuration, the
-// counts of LearningWatch and, as bytes, what dynamic sampling keeps.
+// master.h5, the master's file of a checkpoint: its state as JSON, the resolved configuration, for
+// how long signs of LearningWatch have lasted and, as bytes, what dynamic sampling keeps.
 // Rank 0 only.
 #pragma once
 
@@ -16,7 +16,7 @@ namespace orrery::cli {
 struct MasterFile {
   master::MasterState state;
   std::string resolved_config;
-  LearningWatch learning = {};  ///< a checkpoint of the version before has none
+  LearningWatch learning = {};  ///< signs that last; a checkpoint of the version before has none
 };
 
 /// Writes `directory`/master.h5. Throws CheckpointError.

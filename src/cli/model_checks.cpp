@@ -1,12 +1,14 @@
 #include "model_checks.h"
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <set>
 
 #include "model_source.h"
 #include "orrery/algorithm/generation.h"
 #include "orrery/algorithm/registry.h"
+#include "orrery/base/counted.h"
 #include "orrery/base/text.h"
 #include "orrery/graph/replica.h"
 #include "orrery/model/checkpoint_model.h"
@@ -40,6 +42,7 @@ class ModelChecks {
           check_weights(role, *model);
         });
       }
+      if (replica.is_trained) check_recomputed(role, *model, replica);
       const std::string layout_key =
           base::concat("call.", job_.graph.call(replica.calls.front()).name, ".layout");
       if (const auto known = job_.architectures.find(role); known != job_.architectures.end()) {
@@ -83,6 +86,27 @@ class ModelChecks {
     for (const std::string& remark : model::unused_in_hf_directory(model.path, architecture)) {
       checks_.warn(base::concat("model.", role, ".path"), remark);
     }
+  }
+
+  /// The number is of layers of a stage, so that it means the same memory on all of them.
+  void check_recomputed(const std::string& role, const config::ModelConfig& model,
+                        const graph::Replica& replica) {
+    const auto known = job_.architectures.find(role);
+    if (known == job_.architectures.end()) return;
+    const int n_stages = replica.layout.pipe;
+    const int64_t n_layers = known->second.n_layers;
+    const int64_t most = (n_layers + n_stages - 1) / n_stages;
+    constexpr int64_t kMoreThanAny = std::numeric_limits<int64_t>::max();
+    const int64_t wanted =
+        model.recompute_layers == "all" ? most : model.recomputed_layers(kMoreThanAny);
+    if (wanted <= most) return;
+    add(base::concat("model.", role, ".recompute_layers"),
+        base::concat("must be at most ", most, ", got ", wanted, ": the model has ",
+                     base::counted(n_layers, "layer"),
+                     n_stages > 1 ? base::concat(", and in layout ", replica.layout.text(),
+                                                 " a stage has ", most)
+                                  : std::string(),
+                     "; `all` is all of them in every layout"));
   }
 
   /// Parameters can only go to a role of the same sizes.

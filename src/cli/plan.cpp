@@ -14,6 +14,7 @@
 #include "orrery/config/command_line.h"
 #include "orrery/graph/communicators.h"
 #include "orrery/graph/plan_text.h"
+#include "recompute_choice.h"
 #include "sampling_options.h"
 
 namespace orrery::cli {
@@ -74,11 +75,14 @@ int run_plan(std::span<const std::string> arguments) {
               << config::plan_options_help() << "\nconfiguration keys: orrery train --help\n";
     return 0;
   }
-  const Job job = prepare_job(options.config, options.sets, options.workers,
-                              options.no_data ? DataCheck::kLeaveOut : DataCheck::kReadLengths);
+  Job job = prepare_job(options.config, options.sets, options.workers,
+                        options.no_data ? DataCheck::kLeaveOut : DataCheck::kReadLengths);
   if (options.device == "cuda") {
+    const GpuMemory gpu = gpu_of(options);
+    const std::vector<RecomputeChoice> choices = choose_recompute_layers(job, gpu);
     std::cout << plan_text(job, std::nullopt) << "\n";
-    write_gpu_memory(job, gpu_of(options), std::cout);
+    for (const RecomputeChoice& choice : choices) std::cout << choice.text() << "\n";
+    write_gpu_memory(job, gpu, std::cout);
     return 0;
   }
   std::cout << plan_text(

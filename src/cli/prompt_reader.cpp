@@ -1,6 +1,10 @@
 #include "prompt_reader.h"
 
+#include <nlohmann/json.hpp>
+#include <utility>  // move
+
 #include "orrery/base/error.h"
+#include "orrery/base/log.h"
 #include "orrery/base/text.h"
 #include "orrery/data/prompt_template.h"
 #include "orrery/data/utf8.h"
@@ -15,10 +19,38 @@ TokenLimits prompt_limits(const ModelSource& source) {
                            ", and one must be left to generate")};
 }
 
-PromptReader::PromptReader(const ModelSource& source, const std::string& add_bos)
-    : tokenizer_(tokenizer_for(source)),
-      special_tokens_(data::beginning_tokens(add_bos, *tokenizer_)),
-      limits_(prompt_limits(source)) {}
+PromptReader::PromptReader(const ModelSource& source, const std::string& add_bos, bool is_chat)
+    : tokenizer_(tokenizer_for(source)), limits_(prompt_limits(source)) {
+  std::optional<data::ChatTemplateText> chat = tokenizer_->chat_template();
+  if (!is_chat) {
+    if (chat) {
+      base::log_warning(
+          base::concat(chat->origin,
+                       " has a chat template; prompts are taken as they stand. --chat writes each "
+                       "as a message of a user"));
+    }
+    special_tokens_ = data::beginning_tokens(add_bos, *tokenizer_);
+    return;
+  }
+  if (!chat) {
+    throw ConfigError("--chat: the model's directory has no chat template",
+                      {.expected = "chat_template.jinja, or chat_template in "
+                                   "tokenizer_config.json",
+                       .got = "neither",
+                       .advice = "leave --chat out: prompts are then taken as they stand"});
+  }
+  chat_.emplace(std::move(*chat));
+}
+
+std::string PromptReader::as_message(const std::string& prompt, const std::string& place) const {
+  const nlohmann::json message = {{"role", "user"}, {"content", prompt}};
+  const nlohmann::json messages = nlohmann::json::array({message});
+  try {
+    return chat_->render(messages.dump(), data::GenerationPrompt::kAdd);
+  } catch (const data::ChatTemplateError& refused) {
+    throw DataError(base::concat(place, ": the chat template: ", refused.what()));
+  }
+}
 
 std::vector<int64_t> PromptReader::ids_of(const std::string& prompt,
                                           const std::string& place) const {
@@ -27,7 +59,7 @@ std::vector<int64_t> PromptReader::ids_of(const std::string& prompt,
                             .got = base::concat("byte ", *wrong + 1, " begins no character"),
                             .advice = "write it in UTF-8"});
   }
-  std::vector<int32_t> ids = tokenizer_->encode(prompt);
+  std::vector<int32_t> ids = tokenizer_->encode(chat_ ? as_message(prompt, place) : prompt);
   data::put_before(special_tokens_, ids);
   std::vector<int64_t> sequence(ids.begin(), ids.end());
   check_sequences({sequence}, limits_, {place});

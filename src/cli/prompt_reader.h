@@ -3,10 +3,12 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "model_source.h"
+#include "orrery/data/chat_template.h"
 #include "orrery/data/tokenizer.h"
 #include "text_file.h"
 
@@ -17,15 +19,19 @@ TokenLimits prompt_limits(const ModelSource& source);
 
 class PromptReader {
  public:
-  /// Throws ConfigError when the model has no tokenizer.
-  PromptReader(const ModelSource& source, const std::string& add_bos);
+  /// `is_chat`: each prompt is a message of a user, written by the model's chat template. Throws
+  /// ConfigError when the model has no tokenizer, or no chat template where one is needed.
+  PromptReader(const ModelSource& source, const std::string& add_bos, bool is_chat);
 
   /// Throws DataError that begins with `place`: no UTF-8, no token, too long.
   std::vector<int64_t> ids_of(const std::string& prompt, const std::string& place) const;
   const data::Tokenizer& tokenizer() const { return *tokenizer_; }
 
  private:
+  std::string as_message(const std::string& prompt, const std::string& place) const;
+
   std::unique_ptr<data::Tokenizer> tokenizer_;
+  std::optional<data::ChatTemplate> chat_;
   std::vector<int32_t> special_tokens_;
   TokenLimits limits_;
 };

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <tuple>
 
+#include "orrery/algorithm/possible_rewards.h"
 #include "orrery/algorithm/registry.h"  // option_facts
 #include "orrery/base/counted.h"
 
@@ -61,6 +63,7 @@ class SamplingChecks {
     const size_t n_before = checks_.problems().size();
     check_bounds();
     check_filter();
+    check_unused();
     check_length_of_run();
     if (job_.graph.size() == 0) return;  // has been reported
     for (const graph::GraphProblem& problem : master::check_refill(job_.graph, options_)) {
@@ -68,7 +71,9 @@ class SamplingChecks {
     }
     if (checks_.problems().size() > n_before) return;
     check_groups();
+    check_limit();
     check_rewards();
+    check_spread();
   }
 
  private:
@@ -92,9 +97,12 @@ class SamplingChecks {
                                   config_.max_pass_rate, "): lower it"));
     }
     if (config_.filter_after_answers == 0) {
-      for (const auto& [name, is_set] : {std::pair{"min_pass_rate", config_.min_pass_rate > 0},
-                                         {"max_pass_rate", config_.max_pass_rate < 1},
-                                         {"easy_first_steps", config_.easy_first_steps > 0}}) {
+      for (const auto& [name, is_set] :
+           {std::pair{"min_pass_rate", config_.min_pass_rate > 0},
+            {"max_pass_rate", config_.max_pass_rate < 1},
+            {"retry_after", config_.retry_after != defaults_.retry_after},
+            {"easy_first_steps", config_.easy_first_steps > 0},
+            {"easy_first_from", config_.easy_first_from != defaults_.easy_first_from}}) {
         if (!is_set) continue;
         add(name,
             "has no effect without filter_after_answers: write filter_after_answers = 8, or "
@@ -102,12 +110,34 @@ class SamplingChecks {
       }
       return;
     }
-    if (config_.easy_first_steps == 0) return;
+    if (config_.easy_first_steps == 0) {
+      if (config_.easy_first_from != defaults_.easy_first_from) {
+        add("easy_first_from",
+            "has no effect without easy_first_steps: write easy_first_steps = 100, or leave it "
+            "out");
+      }
+      if (config_.min_pass_rate == 0 && config_.max_pass_rate == 1) {
+        checks_.warn(key_of("filter_after_answers"),
+                     "passes over no prompt: min_pass_rate is 0 and max_pass_rate 1");
+      }
+      return;
+    }
     if (config_.easy_first_from < config_.min_pass_rate ||
         config_.easy_first_from > config_.max_pass_rate) {
       add("easy_first_from",
           concat("is ", config_.easy_first_from, ", outside of min_pass_rate and max_pass_rate (",
                  config_.min_pass_rate, " to ", config_.max_pass_rate, ")"));
+    }
+  }
+
+  /// Bounds of the other rule.
+  void check_unused() {
+    for (const auto& [name, is_set, accept] :
+         {std::tuple{"low", config_.low != defaults_.low && !is_by_accuracy(), "accuracy"},
+          {"high", config_.high != defaults_.high && !is_by_accuracy(), "accuracy"},
+          {"min_spread", config_.min_spread != defaults_.min_spread && is_by_accuracy(),
+           "reward_spread"}}) {
+      if (is_set) checks_.warn(key_of(name), concat("has no effect without accept = ", accept));
     }
   }
 
@@ -132,21 +162,36 @@ class SamplingChecks {
     }
   }
 
+  /// Whether some rewards of so many answers are accepted.
+  bool can_accept(int64_t size) const {
+    if (!is_by_accuracy()) return size >= 2;
+    for (int64_t right = 0; right <= size; ++right) {
+      const double share = static_cast<double>(right) / static_cast<double>(size);
+      if (config_.low < share && share < config_.high) return true;
+    }
+    return false;
+  }
+
+  std::string advice_on_size() const {
+    constexpr int64_t kMost = 256;
+    for (int64_t other = 2; other <= kMost; ++other) {
+      if (!can_accept(other)) continue;
+      return concat("write group_size = ", other,
+                    is_by_accuracy() ? ", lower low or raise high" : " or more");
+    }
+    return "lower low or raise high";
+  }
+
   void check_group(const graph::Call& call) {
     const std::string prefix = concat("call.", call.name, ".");
     const int64_t size = group_size_of(job_, call);
-    bool is_possible = !is_by_accuracy() && size >= 2;
-    for (int64_t right = 0; is_by_accuracy() && right <= size; ++right) {
-      const double share = static_cast<double>(right) / static_cast<double>(size);
-      is_possible = is_possible || (config_.low < share && share < config_.high);
-    }
-    if (!is_possible) {
+    if (!can_accept(size)) {
       checks_.add(prefix + "group_size",
                   concat("of ", base::counted(size, "answer"),
                          is_by_accuracy() ? concat(" no share lies between dynamic_sampling.low (",
                                                    config_.low, ") and high (", config_.high, ")")
                                           : std::string(" none differs from another"),
-                         ": no group would ever be accepted; write group_size = 2 or more"));
+                         ": no group would ever be accepted; ", advice_on_size()));
       return;
     }
     const auto facts = algorithm::option_facts(*job_.experiment.find_call(call.name));
@@ -155,9 +200,55 @@ class SamplingChecks {
                 "all answers of a group are the same: dynamic sampling would never accept one");
   }
 
+  /// What the first step cannot reach, with nothing carried over to it.
+  void check_limit() {
+    const auto& rule = options_.rule;
+    const int64_t enough = (rule.batch_groups + rule.groups_per_round - 1) / rule.groups_per_round;
+    if (rule.max_rounds == 0 || rule.max_rounds >= enough) return;
+    const std::string text =
+        concat("x groups_per_round, ", rule.max_rounds, " x ", rule.groups_per_round,
+               ", is less than the ", rule.batch_groups, " groups of a step: ");
+    if (rule.on_limit == master::OnLimit::kRefuse) {
+      add("max_rounds", concat(text, "no step could ever be filled; write max_rounds = ", enough,
+                               " or more, or a larger groups_per_round"));
+    } else {
+      checks_.warn(
+          key_of("max_rounds"),
+          concat(text, "it is filled in part only; max_rounds = ", enough, " would allow for all"));
+    }
+  }
+
+  /// A bound that the rewards of the rule cannot pass.
+  void check_spread() {
+    if (is_by_accuracy()) return;
+    const auto rewards = algorithm::possible_rewards(job_.experiment, options_.rewards);
+    if (rewards.empty()) return;
+    const double widest = double{rewards.back().value} - double{rewards.front().value};
+    if (widest > config_.min_spread) return;
+    add("min_spread", concat("is ", config_.min_spread, ", but rewards are ", rewards.front().value,
+                             " (", rewards.front().keys, ") to ", rewards.back().value, " (",
+                             rewards.back().keys, "): no group would ever be accepted; ",
+                             widest > 0 ? concat("write less than ", widest)
+                                        : std::string("give rewards that differ")));
+  }
+
   /// A rule that gives two rewards on the same side of the bound.
+  /// Groups are judged by one key; what else the training adds to it is not seen.
+  void check_other_rewards() {
+    for (const graph::Call& call : job_.graph.calls()) {
+      for (const config::KeyBinding& input : call.inputs) {
+        if (!input.interface_key.starts_with("rewards_")) continue;
+        checks_.warn(key_of("rewards"),
+                     concat("groups are accepted by ", options_.rewards, " alone, but call.",
+                            call.name, " learns from ", input.graph_key,
+                            " as well; a combined_reward gives one key of both"));
+      }
+    }
+  }
+
   void check_rewards() {
     const graph::Call& call = job_.graph.call(job_.graph.producer(options_.rewards));
+    check_other_rewards();
     if (!is_by_accuracy()) return;
     if (call.interface == "combined_reward") {
       checks_.warn(key_of("correct_above"), concat("is compared with the weighted sum that call.",
@@ -176,6 +267,7 @@ class SamplingChecks {
 
   const Job& job_;
   const config::DynamicSamplingConfig& config_;
+  const config::DynamicSamplingConfig defaults_ = {};
   Checks& checks_;
   master::RefillOptions options_;
   std::vector<bool> judging_;

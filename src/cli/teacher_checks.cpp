@@ -1,6 +1,7 @@
 #include "teacher_checks.h"
 
 #include <algorithm>
+#include <optional>
 #include <string>
 
 #include "orrery/base/text.h"
@@ -9,10 +10,10 @@ namespace orrery::cli {
 
 namespace {
 
-/// The call that writes what `call` reads as teacher_hidden; null: none.
-const graph::Call* teacher_of(const Job& job, const graph::Call& call) {
+/// The call that writes what `call` reads as `key`; null: none.
+const graph::Call* writer_of(const Job& job, const graph::Call& call, const char* key) {
   for (const config::KeyBinding& input : call.inputs) {
-    if (input.interface_key != "teacher_hidden") continue;
+    if (input.interface_key != key) continue;
     const int writer = job.graph.producer(input.graph_key);
     if (writer >= 0) return &job.graph.call(writer);
   }
@@ -24,6 +25,32 @@ bool is_trained(const Job& job, const std::string& role) {
                      [&](const graph::Call& call) {
                        return call.role == role && call.kind == graph::CallKind::kTrainStep;
                      });
+}
+
+struct Vocabularies {
+  int64_t student = 0;
+  int64_t teacher = 0;
+};
+
+/// Nothing: an architecture could not be read.
+std::optional<Vocabularies> vocabularies(const Job& job, const graph::Call& student,
+                                         const graph::Call& teacher) {
+  const auto of_student = job.architectures.find(student.role);
+  const auto of_teacher = job.architectures.find(teacher.role);
+  if (of_student == job.architectures.end() || of_teacher == job.architectures.end()) return {};
+  return Vocabularies{of_student->second.vocab_size, of_teacher->second.vocab_size};
+}
+
+/// Log-probabilities of tokens can be compared where a vocabulary only has more places than tokens.
+void check_teacher_of_tokens(const Job& job, const graph::Call& call, const graph::Call& teacher,
+                             Checks& checks) {
+  const auto sizes = vocabularies(job, call, teacher);
+  if (!sizes || sizes->student == sizes->teacher) return;
+  checks.warn(base::concat("call.", call.name, ".model"),
+              base::concat("role ", call.role, " has a vocabulary of ", sizes->student,
+                           ", but its teacher ", teacher.role, " one of ", sizes->teacher,
+                           ": that is sound where the larger one has places that stand for no "
+                           "token, as padding; else the models have different tokenizers"));
 }
 
 void check_teacher(const Job& job, const graph::Call& call, const graph::Call& teacher,
@@ -45,16 +72,12 @@ void check_teacher(const Job& job, const graph::Call& call, const graph::Call& t
                                              ", whose head ", "it needs on the same workers, has ",
                                              teacher.layout.text(), "; give both one layout"));
   }
-  const auto student_model = job.architectures.find(call.role);
-  const auto teacher_model = job.architectures.find(teacher.role);
-  if (student_model == job.architectures.end() || teacher_model == job.architectures.end() ||
-      student_model->second.vocab_size == teacher_model->second.vocab_size) {
-    return;
-  }
+  const auto sizes = vocabularies(job, call, teacher);
+  if (!sizes || sizes->student == sizes->teacher) return;
   checks.add(
       key + ".model",
-      base::concat("role ", call.role, " has a vocabulary of ", student_model->second.vocab_size,
-                   ", but its teacher ", teacher.role, " one of ", teacher_model->second.vocab_size,
+      base::concat("role ", call.role, " has a vocabulary of ", sizes->student,
+                   ", but its teacher ", teacher.role, " one of ", sizes->teacher,
                    ": their distributions cannot be compared; use models of one tokenizer, "
                    "or interface distill, which needs the log-probabilities of tokens only"));
 }
@@ -64,7 +87,10 @@ void check_teacher(const Job& job, const graph::Call& call, const graph::Call& t
 void check_teachers(const Job& job, Checks& checks) {
   for (const graph::Call& call : job.graph.calls()) {
     if (call.kind != graph::CallKind::kTrainStep) continue;
-    if (const graph::Call* teacher = teacher_of(job, call)) {
+    if (const graph::Call* teacher = writer_of(job, call, "teacher_logprobs")) {
+      check_teacher_of_tokens(job, call, *teacher, checks);
+    }
+    if (const graph::Call* teacher = writer_of(job, call, "teacher_hidden")) {
       check_teacher(job, call, *teacher, checks);
     }
   }

@@ -6,6 +6,8 @@
 
 #include "orrery/algorithm/registry.h"  // only_reads_texts
 #include "orrery/base/file.h"
+#include "orrery/base/text.h"
+#include "orrery/config/load.h"  // problem_of
 #include "orrery/data/token_index.h"
 
 namespace orrery::cli {
@@ -39,7 +41,7 @@ bool have_equal_tokenizers(const std::string& a, const std::string& b) {
   return base::read_file(file_of(a)) == base::read_file(file_of(b));
 }
 
-void resolve_tokenizers(config::Experiment& experiment) {
+void resolve_tokenizers(config::Experiment& experiment, std::vector<config::Problem>& warnings) {
   if (const std::string tokens = token_file_of(experiment); !tokens.empty()) {
     for (auto& [role, model] : experiment.models) {
       if (model.tokenizer == "auto") model.tokenizer = tokens;
@@ -52,15 +54,26 @@ void resolve_tokenizers(config::Experiment& experiment) {
     }
   }
   std::string shared = "byte";
+  std::string owner;  // a role that has it, if it is not byte by default
   for (const auto& [role, model] : experiment.models) {
     if (model.tokenizer == "auto" || algorithm::only_reads_texts(experiment, role)) continue;
     shared = model.tokenizer;
+    owner = role;
     break;
   }
   for (auto& [role, model] : experiment.models) {
-    if (model.tokenizer == "auto" || have_equal_tokenizers(model.tokenizer, shared)) {
-      model.tokenizer = shared;
+    if (model.tokenizer != "auto") {
+      if (have_equal_tokenizers(model.tokenizer, shared)) model.tokenizer = shared;
+      continue;
     }
+    model.tokenizer = shared;
+    // Of files that are to be read as bytes origin_checks.cpp says whether they are.
+    if (shared == "byte" || model.path.empty()) continue;
+    if (model.path == experiment.find_model(owner)->path) continue;
+    warnings.push_back(config::problem_of(
+        experiment, base::concat("model.", role, ".tokenizer"),
+        base::concat(model.path, " has none of its own; taken from model.", owner, " (", shared,
+                     "): was this model trained with it?")));
   }
 }
 

@@ -7,12 +7,14 @@
 #include <ATen/Parallel.h>  // set_num_threads
 #include <mpi.h>
 
+#include <algorithm>  // min
 #include <chrono>
 #include <cstdint>
 #include <iostream>
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "background_log.h"
@@ -52,6 +54,7 @@
 #include "orrery/worker/request_loop.h"
 #include "orrery/worker/watchdog.h"
 #include "rank_versions.h"
+#include "recompute_choice.h"
 #include "resume.h"
 #include "resume_rules.h"
 #include "run_directory.h"
@@ -102,11 +105,13 @@ struct Start {
   std::optional<checkpoint::RunLock> lock;    ///< rank 0: of the run directory
   std::optional<MasterFile> master;           ///< rank 0: of the checkpoint
   std::vector<std::string> instruction_sets;  ///< rank 0: of the workers
+  std::vector<RecomputeChoice> choices;       ///< rank 0: what `auto` has become
 };
 
 /// Rank 0: the job, checked, and where it may go on from.
 struct Prepared {
   Job job;
+  std::vector<RecomputeChoice> choices = {};
   std::optional<checkpoint::RunLock> lock;
   std::vector<std::filesystem::path> candidates;
 };
@@ -125,6 +130,17 @@ Prepared prepare(const config::TrainOptions& options,
   log_into_earlier_log(directory);
   prepared.candidates = resume_candidates(options.resume, directory);
   return prepared;
+}
+
+/// What recompute_layers = auto becomes where the models compute on GPUs; nothing on CPUs.
+std::vector<RecomputeChoice> fit_into_gpus(Job& job, std::span<const worker::WorkerGpus> gpus) {
+  GpuMemory memory{.memory_gb = 0, .allowances = {}};
+  for (const worker::WorkerGpus& worker : gpus) {
+    if (worker::choose_model_device(job.experiment.experiment.device, worker).is_cpu()) return {};
+    const double gb = static_cast<double>(worker.memory_bytes) / 1e9;
+    memory.memory_gb = memory.memory_gb == 0 ? gb : std::min(memory.memory_gb, gb);
+  }
+  return choose_recompute_layers(job, memory);
 }
 
 /// Of a data set that was changed the rows are others: what is known of them goes, and what was
@@ -308,6 +324,7 @@ int run_master(const Start& start, const comm::MpiSession& mpi, const comm::Node
   make_worker_communicator(mpi.world(), nodes, {});  // collective; the master gets none
 
   note_instruction_sets(start);
+  for (const RecomputeChoice& choice : start.choices) base::log_info(choice.text());
   TrainingLog training_log(job, directory, start.master ? &*start.master : nullptr,
                            start.instruction_sets);
   BackgroundLog log(training_log);
@@ -410,9 +427,14 @@ std::optional<Start> agree_to_start(const config::TrainOptions& options,
                                     const comm::MpiSession& mpi, const comm::NodeMap& nodes,
                                     int& exit_code) {
   std::optional<Prepared> prepared;
+  if (!on_rank_0(mpi, exit_code, [&] { prepared = prepare(options, evaluated, mpi); })) {
+    return std::nullopt;
+  }
+  const std::vector<worker::WorkerGpus> gpus = gpus_of_workers(mpi.world(), nodes);
   std::string bytes;
   if (!on_rank_0(mpi, exit_code, [&] {
-        prepared = prepare(options, evaluated, mpi);
+        worker::check_gpus(prepared->job.experiment.experiment.device, gpus);
+        prepared->choices = fit_into_gpus(prepared->job, gpus);
         bytes = pack_job(prepared->job);
       })) {
     return std::nullopt;
@@ -420,11 +442,9 @@ std::optional<Start> agree_to_start(const config::TrainOptions& options,
   bytes = broadcast_text(mpi.world(), std::move(bytes));
   Start start;
   start.job = mpi.rank() == 0 ? std::move(prepared->job) : unpack_job(std::move(bytes));
-  if (mpi.rank() == 0) start.lock = std::move(prepared->lock);
-  const std::vector<worker::WorkerGpus> gpus = gpus_of_workers(mpi.world(), nodes);
-  if (!on_rank_0(mpi, exit_code,
-                 [&] { worker::check_gpus(start.job.experiment.experiment.device, gpus); })) {
-    return std::nullopt;
+  if (mpi.rank() == 0) {
+    start.lock = std::move(prepared->lock);
+    start.choices = std::move(prepared->choices);
   }
   try {
     start.point =

@@ -133,6 +133,7 @@ TrainingLog::TrainingLog(const Job& job, RunDirectory directory, const MasterFil
     : job_(job),
       directory_(std::move(directory)),
       instruction_sets_(std::move(instruction_sets)),
+      is_whole_run_(before == nullptr),
       seconds_before_(before == nullptr ? 0 : before->state.seconds),
       progress_({.limits = {.total_steps = job.n_steps,
                             .total_seconds = job.experiment.experiment.total_seconds,
@@ -289,7 +290,7 @@ void TrainingLog::on_finish(const master::FinishReport& report) {
         directory_.checkpoints().string(), "; the same command goes on from there"));
     return;
   }
-  const std::string reason = watch_learning_.reason_of_no_update();
+  const std::string reason = watch_learning_.reason_of_no_update(is_whole_run_);
   if (!reason.empty()) {
     throw CallError(reason, {.expected = "at least one update in the run",
                              .got = "the model as it was",

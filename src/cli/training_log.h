@@ -33,7 +33,7 @@ class TrainingLog final : public master::StepObserver {
               std::vector<std::string> instruction_sets);
 
   // Throw OutputError when a line cannot be written; on_finish also CallError when all updates of
-  // the run were skipped because numbers were not finite.
+  // the job were skipped because numbers were not finite, or not one of the run's was made.
   void on_step(const master::StepReport& report) override;
   void on_evaluation(const master::EvaluationReport& report) override;
   void on_save(const master::SaveReport& report) override;
@@ -48,6 +48,7 @@ class TrainingLog final : public master::StepObserver {
   const Job& job_;
   RunDirectory directory_;
   std::vector<std::string> instruction_sets_;
+  bool is_whole_run_;  // no steps before this job's
   double seconds_before_;
   base::Stopwatch watch_;
   std::vector<std::unique_ptr<metrics::MetricSink>> sinks_;  ///< each gets every record

@@ -1,5 +1,6 @@
 #include "worker_gpus.h"
 
+#include <sstream>
 #include <string>
 
 #include "gather_texts.h"
@@ -19,6 +20,15 @@ worker::WorkerGpus place_of_worker(int rank, const comm::NodeMap& nodes) {
           .local_worker = nodes.local_worker(nodes.worker_of_rank[base::index(rank)])};
 }
 
+int64_t smallest_gpu_bytes() {
+  int64_t smallest = 0;
+  for (int gpu = 0; gpu < kernels::gpu_count(); ++gpu) {
+    const int64_t bytes = kernels::gpu_memory_bytes(gpu);
+    if (gpu == 0 || bytes < smallest) smallest = bytes;
+  }
+  return smallest;
+}
+
 }  // namespace
 
 worker::WorkerGpus gpus_of_process() {
@@ -34,15 +44,16 @@ worker::WorkerGpus own_gpus(int rank, const comm::NodeMap& nodes) {
 }
 
 std::vector<worker::WorkerGpus> gpus_of_workers(MPI_Comm world, const comm::NodeMap& nodes) {
-  const std::vector<std::string> of_rank =
-      gather_texts(world, base::concat(kernels::gpu_count(), " ", kernels::why_no_gpu()));
+  const std::vector<std::string> of_rank = gather_texts(
+      world,
+      base::concat(kernels::gpu_count(), " ", smallest_gpu_bytes(), " ", kernels::why_no_gpu()));
   std::vector<worker::WorkerGpus> workers;
   if (of_rank.empty()) return workers;
   for (const int rank : nodes.rank_of_worker) {
     workers.push_back(place_of_worker(rank, nodes));
-    const std::string& text = of_rank[base::index(rank)];
-    workers.back().n_gpus = std::stoi(text);
-    workers.back().why_none = text.substr(text.find(' ') + 1);
+    std::istringstream text(of_rank[base::index(rank)]);
+    text >> workers.back().n_gpus >> workers.back().memory_bytes >> std::ws;
+    std::getline(text, workers.back().why_none);
   }
   return workers;
 }

@@ -80,7 +80,8 @@ class ConsistencyCheck {
       std::vector<std::pair<const char*, const std::string*>> fields = {
           {"prompt_field", &dataset.prompt_field},
           {"system_field", &dataset.system_field},
-          {"id_field", &dataset.id_field}};
+          {"id_field", &dataset.id_field},
+          {"messages_field", &dataset.messages_field}};
       if (dataset.is(DatasetKind::kPrompts))
         fields.emplace_back("answer_field", &dataset.answer_field);
       if (dataset.is(DatasetKind::kCompletions)) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "orrery/base/error.h"
 #include "orrery/base/text.h"
 
 namespace orrery::config {
@@ -14,6 +15,15 @@ Position Experiment::where(std::string_view key) const {
   }
   const auto file = positions.find("");
   return file == positions.end() ? Position() : file->second;
+}
+
+int64_t ModelConfig::recomputed_layers(int64_t n_layers_of_stage) const {
+  if (recompute_layers == "auto") return 0;
+  if (recompute_layers == "all") return n_layers_of_stage;
+  int64_t number = 0;
+  const auto problem = read_value(recompute_layers, number);
+  ORRERY_ASSERT(!problem, "recompute_layers was checked");
+  return std::min(number, n_layers_of_stage);
 }
 
 namespace {

@@ -105,6 +105,19 @@ Check one_of(std::vector<std::string> choices) {
           }};
 }
 
+Check count_or(std::vector<std::string> words) {
+  const std::string list = base::join(words, ", ");
+  const std::string allowed = base::concat("a number from 0 on, or one of ", list);
+  return {.text = allowed,
+          .problem = [words, allowed](const std::string& value) -> std::optional<std::string> {
+            if (std::find(words.begin(), words.end(), value) != words.end()) return {};
+            int64_t number = 0;
+            const bool is_number = !read_value(value, number).has_value();
+            if (is_number && number >= 0) return size_problem("", number);
+            return base::concat("must be ", allowed, ", got '", value, "'");
+          }};
+}
+
 Check folder_name() {
   return {.text = "the name of a folder",
           .problem = [](const std::string& value) -> std::optional<std::string> {

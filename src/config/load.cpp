@@ -340,6 +340,13 @@ LoadResult load(const Document& document, const fs::path& file, const InterfaceS
   LoadResult result;
   result.problems = std::move(problems);
   result.experiment.positions[""] = {file.string(), 0};
+  if (document.sections.size() > kMostSections) {  // each of several files may have had fewer
+    if (result.problems.empty()) {
+      result.problems.push_back(
+          {file.string(), 0, base::concat("more than ", kMostSections, " sections"), ""});
+    }
+    return result;
+  }
   Loader(document, interfaces, result).load();
   return result;
 }

@@ -103,6 +103,8 @@ po::options_description generate_description(GenerateOptions& options, std::stri
       "whether prompts that are text get the tokenizer's beginning-of-sequence token; auto: as its "
       "own "
       "template does");
+  add("chat", po::bool_switch(&options.chat),
+      "each prompt is a message of a user, written by the chat template of the model's directory");
   add("max-new-tokens", po::value(&options.max_new_tokens)->value_name("N"),
       "tokens generated for a sequence, at most; 256 with --prompt, if it is left out");
   add("min-new-tokens",
@@ -236,6 +238,10 @@ GenerateOptions parse_generate_options(std::span<const std::string> arguments) {
   refusals.require(
       options.add_bos == "auto" || options.add_bos == "true" || options.add_bos == "false",
       base::concat("--add-bos must be auto, true or false, got ", options.add_bos));
+  refusals.require(!options.chat || options.run.tokens.empty(),
+                   "--chat has no meaning with --tokens, which are no text");
+  refusals.require(!options.chat || given.count("add-bos") == 0,
+                   "--add-bos has no meaning with --chat: the chat template says how it begins");
   if (has_prompt && given.count("max-new-tokens") == 0) options.max_new_tokens = kTokensOfAPrompt;
   refusals.require(has_prompt || n_inputs == 0 || given.count("max-new-tokens") > 0,
                    "--max-new-tokens N is missing");

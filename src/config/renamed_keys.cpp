@@ -4,6 +4,8 @@
 #include <charconv>
 #include <system_error>
 
+#include "orrery/config/field.h"  // read_value
+
 namespace orrery::config {
 
 namespace {
@@ -14,6 +16,7 @@ constexpr RenamedKey kRenamed[] = {
     {"call", "kl_ctl", "kl_coef"},
     {"call", "sample_reuse", "ppo_epochs"},
     {"call", "value_eps_clip", "value_clip_range"},
+    {"model", "recompute_activations", "recompute_layers", OldValue::kAllOrNone},
 };
 
 std::string one_minus(const std::string& text) {
@@ -23,6 +26,12 @@ std::string one_minus(const std::string& text) {
   char shortest[32];
   const auto written = std::to_chars(shortest, shortest + sizeof(shortest), 1 - number);
   return std::string(shortest, written.ptr);
+}
+
+std::string all_or_none(const std::string& text) {
+  bool is_all = false;
+  if (read_value(text, is_all)) return text;
+  return is_all ? "all" : "0";
 }
 
 }  // namespace
@@ -37,6 +46,7 @@ bool use_todays_name(std::string_view section, std::string& key, std::string& va
   if (renamed == std::end(kRenamed)) return false;
   key = renamed->name;
   if (renamed->value == OldValue::kOneMinus) value = one_minus(value);
+  if (renamed->value == OldValue::kAllOrNone) value = all_or_none(value);
   return true;
 }
 

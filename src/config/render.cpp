@@ -194,7 +194,10 @@ the whole configuration with all defaults as `config.cfg`, which can be given to
          "next one will not.\n\n| section | old name | name |\n| --- | --- | --- |\n";
   for (const RenamedKey& key : renamed_keys()) {
     out << "| [" << key.kind << ".X] | `" << key.old_name << "` | `" << key.name << "`"
-        << (key.value == OldValue::kOneMinus ? ", 1 - the old value" : "") << " |\n";
+        << (key.value == OldValue::kOneMinus    ? ", 1 - the old value"
+            : key.value == OldValue::kAllOrNone ? ", `true` is `all`, `false` is `0`"
+                                                : "")
+        << " |\n";
   }
   return std::move(out).str();
 }

@@ -55,7 +55,7 @@ constexpr Synonym kSynonyms[] = {
     {"generate_max_len", "call.X.max_new_tokens"},
     {"gradient_accumulation_steps",
      "call.X.n_micro_batches; it cuts a batch for memory and changes no number"},
-    {"gradient_checkpointing", "model.X.recompute_activations"},
+    {"gradient_checkpointing", "model.X.recompute_layers; all is gradient_checkpointing = true"},
     {"gradient_clipping", "model.X.max_grad_norm"},
     {"group_n", "call.X.group_size"},
     {"importance_sampling_level", "call.X.ratio_level"},

@@ -334,8 +334,13 @@ BpeTokenizer::BpeTokenizer(std::unique_ptr<Parts> parts)
 BpeTokenizer::~BpeTokenizer() = default;
 
 std::unique_ptr<BpeTokenizer> BpeTokenizer::parse(std::string_view json, const std::string& name) {
-  return std::unique_ptr<BpeTokenizer>(
+  std::unique_ptr<BpeTokenizer> tokenizer(
       new BpeTokenizer(std::make_unique<Parts>(TokenizerFile::parse(json, name), name)));
+  const std::vector<int32_t> letter = tokenizer->encode("x");
+  const std::string first = letter.empty() ? "" : tokenizer->token(letter.front()).value_or("");
+  // As a space is written over characters, and over bytes.
+  tokenizer->begins_with_space_ = first.starts_with("\u2581") || first.starts_with("\u0120");
+  return tokenizer;
 }
 
 std::vector<int32_t> BpeTokenizer::encode(std::string_view text) const {

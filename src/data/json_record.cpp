@@ -4,10 +4,11 @@
 #include <array>
 #include <cctype>  // isdigit
 #include <charconv>
-#include <cmath>
+#include <limits>
 #include <optional>
 #include <utility>  // swap
 
+#include "conversation.h"
 #include "orrery/base/error.h"  // ConfigError
 #include "orrery/base/json.h"
 #include "orrery/base/text.h"  // concat
@@ -160,8 +161,9 @@ std::string read_label(const std::string& text, const std::string& field, bool& 
 std::string read_margin(const std::string& text, const std::string& field, double& margin) {
   const char* const end = text.data() + text.size();
   const auto [behind, error] = std::from_chars(text.data(), end, margin);
-  if (error == std::errc() && behind == end && std::isfinite(margin) && margin >= 0) return {};
-  return concat("field \"", field, "\" must be a number from 0 on, got ", text);
+  const bool is_number = error == std::errc() && behind == end && margin >= 0;
+  if (is_number && margin <= std::numeric_limits<float>::max()) return {};
+  return concat("field \"", field, "\" must be a number from 0 to 3.4e38 (fp32), got ", text);
 }
 
 bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
@@ -202,7 +204,7 @@ config::DatasetKind record_kind(const config::DatasetConfig& dataset) {
                      .advice = "set kind in the section of the data set"});
 }
 
-RecordParser::RecordParser(const config::DatasetConfig& dataset)
+RecordParser::RecordParser(const config::DatasetConfig& dataset, const Tokenizer& tokenizer)
     : kind_(record_kind(dataset)),
       id_field_(dataset.id_field),
       system_field_(dataset.system_field),
@@ -212,16 +214,23 @@ RecordParser::RecordParser(const config::DatasetConfig& dataset)
                                                                    : dataset.completion_field),
       rejected_field_(dataset.rejected_field),
       margin_field_(dataset.margin_field),
-      label_field_(dataset.label_field) {}
+      label_field_(dataset.label_field),
+      conversation_(dataset.messages_field.empty()
+                        ? nullptr
+                        : std::make_unique<const Conversation>(dataset, tokenizer)) {}
+
+RecordParser::~RecordParser() = default;
 
 std::string RecordParser::parse(std::string_view line, Record& record) const {
   if (std::string problem = problem_with_bytes(line); !problem.empty()) return problem;
   record.id.clear();
   record.system.clear();
   record.prompt.clear();
+  record.whole_prompt.clear();
   record.answer.clear();
   record.completion.clear();
   record.rejected.clear();
+  const bool has_messages = conversation_ != nullptr;
   const bool has_completions = kind_ != config::DatasetKind::kPrompts;
   const bool has_rejected = kind_ == config::DatasetKind::kPreferences;
   const bool has_margin = has_rejected && !margin_field_.empty();
@@ -231,17 +240,18 @@ std::string RecordParser::parse(std::string_view line, Record& record) const {
       {{.name = id_field_.empty() ? nullptr : &id_field_,
         .text = &record.id,
         .takes = Numbers::kIntegers},
-       {.name = &prompt_field_, .text = &record.prompt},
+       {.name = has_messages ? nullptr : &prompt_field_, .text = &record.prompt},
        {.name = has_completions ? nullptr : &answer_field_,
         .text = &record.answer,
         .takes = Numbers::kAll},
-       {.name = has_completions ? &completion_field_ : nullptr,
+       {.name = has_completions && !has_messages ? &completion_field_ : nullptr,
         .text = &record.completion,
         .takes = Numbers::kAll},
        {.name = has_rejected ? &rejected_field_ : nullptr,
         .text = &record.rejected,
         .takes = Numbers::kAll},
-       {.name = system_field_.empty() ? nullptr : &system_field_, .text = &record.system},
+       {.name = has_messages || system_field_.empty() ? nullptr : &system_field_,
+        .text = &record.system},
        {.name = has_margin ? &margin_field_ : nullptr, .text = &margin, .takes = Numbers::kAll},
        {.name = has_label ? &label_field_ : nullptr,
         .text = &label,
@@ -257,6 +267,9 @@ std::string RecordParser::parse(std::string_view line, Record& record) const {
     if (field->name == nullptr) continue;
     if (!field->is_there) return concat("field \"", *field->name, "\" is missing");
     if (field->text->empty()) return concat("field \"", *field->name, "\" is empty");
+  }
+  if (has_messages) {
+    if (std::string problem = conversation_->read(line, record); !problem.empty()) return problem;
   }
   if (has_rejected && record.completion == record.rejected) {
     return concat("fields \"", completion_field_, "\" and \"", rejected_field_, "\" are equal");

@@ -4,10 +4,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 
 #include "orrery/config/experiment.h"  // DatasetConfig: names of the fields
+#include "orrery/data/tokenizer.h"
 
 namespace orrery::data {
 
@@ -21,16 +23,21 @@ struct Record {
   std::string id;      // a number as its digits
   std::string system;  // empty when the record has none
   std::string prompt;
-  std::string answer;      // empty when the record has none; a number as it is written
-  std::string completion;  // of kinds completions, labelled; of kind preferences the better one
-  std::string rejected;    // of kind preferences: the worse one
-  double margin = 0;       // of kind preferences: how much better the better one is
-  bool is_good = false;    // of kind labelled
+  std::string whole_prompt;  // of messages: with all that the chat template puts around them
+  std::string answer;        // empty when the record has none; a number as it is written
+  std::string completion;    // of kinds completions, labelled; of kind preferences the better one
+  std::string rejected;      // of kind preferences: the worse one
+  double margin = 0;         // of kind preferences: how much better the better one is
+  bool is_good = false;      // of kind labelled
 };
+
+class Conversation;
 
 class RecordParser {
  public:
-  explicit RecordParser(const config::DatasetConfig& dataset);
+  /// `tokenizer`: whose chat template writes messages. Throws ConfigError as Conversation does.
+  RecordParser(const config::DatasetConfig& dataset, const Tokenizer& tokenizer);
+  ~RecordParser();
 
   /// Reads `line` (without its line end) into `record`. Returns what is wrong with it, in words for
   /// the person who wrote the file; empty: nothing.
@@ -53,6 +60,7 @@ class RecordParser {
   std::string rejected_field_;
   std::string margin_field_;
   std::string label_field_;
+  std::unique_ptr<const Conversation> conversation_;  // of messages
 };
 
 }  // namespace orrery::data

@@ -39,7 +39,7 @@ class JsonlIndex::Builder {
         needs_(needs),
         summarizer_(needs),
         beginning_tokens_(beginning_tokens(dataset.add_bos, tokenizer)),
-        parser_(dataset),
+        parser_(dataset, tokenizer),
         template_(dataset),
         kind_(record_kind(dataset)) {
     index_.path_ = dataset.path;
@@ -78,7 +78,7 @@ class JsonlIndex::Builder {
     }
     note_prompt();
     if (needs_.on_prompt) {
-      needs_.on_prompt(template_.prompt(record_.system, record_.prompt, buffer_));
+      needs_.on_prompt(whole_prompt());
     }
     if (summarizer_.wants_fields()) fields_ = parser_.other_fields(line.text);
     index_.offsets_.push_back(line.offset);
@@ -138,9 +138,9 @@ class JsonlIndex::Builder {
   /// Also sets n_prompt_ and n_sequences_.
   std::string problem_with_lengths() {
     n_sequences_.clear();
-    const std::string_view whole_prompt = template_.prompt(record_.system, record_.prompt, buffer_);
-    if (!summarizer_.wants_lengths() && is_surely_short(whole_prompt)) return {};
-    n_prompt_ = count_prompt(whole_prompt);
+    const std::string_view prompt = whole_prompt();
+    if (!summarizer_.wants_lengths() && is_surely_short(prompt)) return {};
+    n_prompt_ = count_prompt(prompt);
     if (n_prompt_ > dataset_.max_prompt_tokens) {
       return concat("prompt of ", n_prompt_,
                     " tokens, more than max_prompt_tokens = ", dataset_.max_prompt_tokens);
@@ -151,7 +151,7 @@ class JsonlIndex::Builder {
     if (kind_ == config::DatasetKind::kPrompts) return {};
     for (const std::string* answer : {&record_.completion, &record_.rejected}) {
       if (answer == &record_.rejected && kind_ != config::DatasetKind::kPreferences) continue;
-      const int64_t all = n_prompt_ + tokenizer_.count(*answer) + 1;
+      const int64_t all = n_prompt_ + count_answer(*answer) + 1;
       if (all > dataset_.max_tokens) {
         return concat("prompt, completion and end token are ", all,
                       " tokens, more than max_tokens = ", dataset_.max_tokens);
@@ -163,6 +163,16 @@ class JsonlIndex::Builder {
       n_sequences_.push_back(all);
     }
     return {};
+  }
+
+  std::string_view whole_prompt() {
+    if (!record_.whole_prompt.empty()) return record_.whole_prompt;
+    return template_.prompt(record_.system, record_.prompt, buffer_);
+  }
+
+  int64_t count_answer(const std::string& answer) {
+    if (!tokenizer_.begins_with_space()) return tokenizer_.count(answer);
+    return static_cast<int64_t>(encode_behind(tokenizer_, whole_prompt(), answer).size());
   }
 
   int64_t count_prompt(std::string_view prompt) const {

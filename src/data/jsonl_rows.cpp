@@ -24,7 +24,7 @@ class JsonlRows final : public RowReader {
   JsonlRows(const config::DatasetConfig& dataset, JsonlIndex index, const Tokenizer& tokenizer)
       : index_(std::move(index)),
         kind_(record_kind(dataset)),
-        parser_(dataset),
+        parser_(dataset, tokenizer),
         template_(dataset),
         tokenizer_(tokenizer),
         beginning_tokens_(beginning_tokens(dataset.add_bos, tokenizer)),
@@ -53,9 +53,9 @@ class JsonlRows final : public RowReader {
       result.tokens = std::move(prompt);
       return result;
     }
-    result.add_sequence(prompt, tokenizer_.encode(record.completion), tokenizer_.eos_id());
+    result.add_sequence(prompt, answer_behind(record, record.completion), tokenizer_.eos_id());
     if (kind_ == config::DatasetKind::kPreferences) {
-      result.add_sequence(prompt, tokenizer_.encode(record.rejected), tokenizer_.eos_id());
+      result.add_sequence(prompt, answer_behind(record, record.rejected), tokenizer_.eos_id());
       result.margin = record.margin;
     }
     if (kind_ == config::DatasetKind::kLabelled) {
@@ -66,12 +66,21 @@ class JsonlRows final : public RowReader {
   }
 
  private:
+  std::string_view whole_prompt(const Record& record, std::string& buffer) const {
+    if (!record.whole_prompt.empty()) return record.whole_prompt;
+    return template_.prompt(record.system, record.prompt, buffer);
+  }
+
   std::vector<int32_t> prompt_of(const Record& record) const {
     std::string buffer;
-    std::vector<int32_t> prompt =
-        tokenizer_.encode(template_.prompt(record.system, record.prompt, buffer));
+    std::vector<int32_t> prompt = tokenizer_.encode(whole_prompt(record, buffer));
     put_before(beginning_tokens_, prompt);
     return prompt;
+  }
+
+  std::vector<int32_t> answer_behind(const Record& record, const std::string& answer) const {
+    std::string buffer;
+    return encode_behind(tokenizer_, whole_prompt(record, buffer), answer);
   }
 
   /// The answer comes from a row that depends on nothing but the file, so that neither the order of
@@ -89,7 +98,7 @@ class JsonlRows final : public RowReader {
         fail(candidate, problem);
       }
       if (other.prompt == record.prompt && other.system == record.system) continue;
-      const std::vector<int32_t> answer = tokenizer_.encode(other.completion);
+      const std::vector<int32_t> answer = answer_behind(record, other.completion);
       const size_t longest =
           std::max(result.tokens.size(), prompt_of(other).size() + answer.size() + 1);
       result.mismatched = prompt;

@@ -49,10 +49,22 @@ void RecordSummarizer::count_fields(std::string_view fields) {
     const auto found = object.find(needs_.fields[i]);
     if (found != object.end() && !found->is_null()) ++summary_.n_with_field[i];
   }
+  summary_.n_with_value.resize(needs_.values.size());
+  for (std::size_t i = 0; i < needs_.values.size(); ++i) {
+    const auto& [field, value] = needs_.values[i];
+    const auto found = object.find(field);
+    std::string text = "none";
+    if (found != object.end() && !found->is_null()) {
+      text = found->is_string() ? found->get<std::string>() : found->dump();
+    }
+    std::replace(text.begin(), text.end(), '/', '_');
+    if (text == value) ++summary_.n_with_value[i];
+  }
 }
 
 RecordSummary RecordSummarizer::take() {
   summary_.n_with_field.resize(needs_.fields.size());
+  summary_.n_with_value.resize(needs_.values.size());
   summary_.prompts = LengthSummary::of(std::move(prompts_));
   summary_.sequences = LengthSummary::of(std::move(sequences_));
   return summary_;

@@ -1,5 +1,6 @@
 #include "orrery/data/tokenizer.h"
 
+#include <algorithm>  // equal
 #include <array>
 #include <filesystem>
 #include <utility>  // exchange
@@ -64,6 +65,17 @@ std::unique_ptr<Tokenizer> make_tokenizer(std::string_view name) {
        .got = std::string(name),
        .advice =
            "set tokenizer = byte, or the path of the directory, in the section of the model"});
+}
+
+std::vector<int32_t> encode_behind(const Tokenizer& tokenizer, std::string_view prompt,
+                                   std::string_view answer) {
+  if (!tokenizer.begins_with_space()) return tokenizer.encode(answer);
+  const std::vector<int32_t> prompt_ids = tokenizer.encode(prompt);
+  const std::vector<int32_t> both = tokenizer.encode(base::concat(prompt, answer));
+  const bool keeps_prompt = both.size() >= prompt_ids.size() &&
+                            std::equal(prompt_ids.begin(), prompt_ids.end(), both.begin());
+  if (!keeps_prompt) return tokenizer.encode(answer);
+  return {both.begin() + static_cast<std::ptrdiff_t>(prompt_ids.size()), both.end()};
 }
 
 std::vector<int64_t> ids_without_token(const Tokenizer& tokenizer, int64_t n_ids) {

@@ -7,6 +7,7 @@
 #include "orrery/base/json.h"
 #include "orrery/base/text.h"
 #include "orrery/data/bpe_tokenizer.h"
+#include "orrery/data/chat_template.h"
 
 namespace orrery::data {
 
@@ -93,6 +94,52 @@ bool has_chat_template(const fs::path& directory) {
   return root.is_object() && root.contains("chat_template") && !root["chat_template"].is_null();
 }
 
+namespace {
+
+/// A text, or the `content` of an object, as special tokens are written.
+std::optional<std::string> text_in(const json& root, const std::string& key) {
+  const auto field = root.find(key);
+  if (field == root.end()) return std::nullopt;
+  const json& content =
+      field->is_object() && field->contains("content") ? (*field)["content"] : *field;
+  if (!content.is_string()) return std::nullopt;
+  return content.get<std::string>();
+}
+
+/// One text, or the one of a list of named ones that is named `default`.
+std::optional<std::string> default_template(const json& root) {
+  const auto field = root.find("chat_template");
+  if (field == root.end()) return std::nullopt;
+  if (field->is_string()) return field->get<std::string>();
+  if (!field->is_array()) return std::nullopt;
+  for (const json& one : *field) {
+    if (one.is_object() && text_in(one, "name") == "default") return text_in(one, "template");
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::optional<ChatTemplateText> read_chat_template(const fs::path& directory) {
+  ChatTemplateText chat{.origin = (directory / "tokenizer_config.json").string(), .text = {}};
+  const json root = beside(directory, "tokenizer_config.json");
+  std::optional<std::string> text = root.is_object() ? default_template(root) : std::nullopt;
+  if (is_there(directory / "chat_template.jinja")) {
+    chat.origin = (directory / "chat_template.jinja").string();
+    text = content_of(directory / "chat_template.jinja");
+  }
+  if (!text) return std::nullopt;
+  chat.text = std::move(*text);
+  const json others = beside(directory, "special_tokens_map.json");
+  for (const char* name : {"bos_token", "eos_token", "pad_token", "unk_token"}) {
+    for (const json* file : {&root, &others}) {
+      if (!file->is_object() || chat.special_tokens.contains(name)) continue;
+      if (const auto token = text_in(*file, name)) chat.special_tokens[name] = *token;
+    }
+  }
+  return chat;
+}
+
 void check_tokenizer_files(const fs::path& directory) {
   const auto check = [&](const char* name) {
     if (is_there(directory / name)) content_of(directory / name);
@@ -112,6 +159,7 @@ std::unique_ptr<BpeTokenizer> BpeTokenizer::open(const fs::path& path) {
   }
   std::unique_ptr<BpeTokenizer> tokenizer = parse(content_of(file), file.string());
   const fs::path folder = file.parent_path();
+  tokenizer->chat_ = read_chat_template(folder);
   std::optional<bool> adds_bos;
   std::vector<int32_t> end_tokens;  // of the first file that is there and says so
   for (const char* name : kMarkFiles) {

@@ -50,6 +50,12 @@ std::string gpu_pci_id(int device) {
   return id;
 }
 
+int64_t gpu_memory_bytes(int device) {
+  cudaDeviceProp properties;
+  ORRERY_CUDA(cudaGetDeviceProperties(&properties, device));
+  return static_cast<int64_t>(properties.totalGlobalMem);
+}
+
 CudaVersions cuda_versions() {
   CudaVersions versions;
   cudaDriverGetVersion(&versions.driver);

@@ -28,6 +28,14 @@ class GraphCheck {
                  "; name the output of the call that gives the rewards"));
       return std::move(problems_);
     }
+    const graph::Call& judge = graph_.call(graph_.producer(options_.rewards));
+    const config::KeyBinding* rewards = config::find_binding(judge.outputs, "rewards");
+    if (rewards == nullptr || rewards->graph_key != options_.rewards) {
+      add("dynamic_sampling.rewards",
+          concat(options_.rewards, " of call.", judge.name,
+                 " is no reward of answers; name the key that a call writes as its rewards"));
+      return std::move(problems_);
+    }
     check_round();
     check_batch();
     return std::move(problems_);

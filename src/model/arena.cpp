@@ -26,4 +26,10 @@ Arena ArenaPool::take(int64_t numel) {
   return Arena(fresh);
 }
 
+int64_t ArenaPool::size_bytes() const {
+  int64_t bytes = 0;
+  for (const at::Tensor& slab : slabs_) bytes += static_cast<int64_t>(slab.nbytes());
+  return bytes;
+}
+
 }  // namespace orrery::model

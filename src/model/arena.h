@@ -35,6 +35,9 @@ class ArenaPool {
   /// A slab of at least `numel` numbers.
   Arena take(int64_t numel);
 
+  /// Of all slabs.
+  int64_t size_bytes() const;
+
  private:
   at::TensorOptions options_;
   std::vector<at::Tensor> slabs_;

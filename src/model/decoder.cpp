@@ -81,6 +81,7 @@ Decoder::State::State(Architecture given, at::ScalarType dtype, c10::Device devi
       local(shard_architecture(architecture, shard.place)),
       parameters(parameter_table(architecture, shard.place), dtype, device),
       pool(parameters.values().options()),
+      layer_pool(parameters.values().options()),
       weights(shard_weights(architecture, shard, parameters.table(), parameters.values(), amx)) {
   anchor = at::zeros({1}, parameters.values().options());
   anchor.set_requires_grad(true);
@@ -130,7 +131,15 @@ const Shard& Decoder::shard() const { return state_->shard; }
 at::ScalarType Decoder::dtype() const { return state_->parameters.values().scalar_type(); }
 FlatParameters& Decoder::parameters() { return state_->parameters; }
 const FlatParameters& Decoder::parameters() const { return state_->parameters; }
-void Decoder::set_activations(Activations activations) { state_->activations = activations; }
+void Decoder::set_recomputed_layers(int64_t n) {
+  const auto n_layers = static_cast<int64_t>(state_->weights.layers.size());
+  ORRERY_ASSERT(n >= 0 && n <= n_layers, "a stage recomputes some of its layers");
+  state_->n_recomputed = static_cast<size_t>(n);
+}
+int64_t Decoder::n_layers() const { return static_cast<int64_t>(state_->weights.layers.size()); }
+int64_t Decoder::activation_bytes() const {
+  return state_->pool.size_bytes() + state_->layer_pool.size_bytes();
+}
 void Decoder::set_amx(kernels::Amx amx) { state_->set_amx(amx); }
 void Decoder::set_balance_weight(double weight) { state_->balance = weight; }
 
@@ -172,10 +181,10 @@ at::Tensor Decoder::hidden(const PackedTokens& batch) {
 std::vector<Routing> Decoder::routings(const PackedTokens& batch) {
   ORRERY_ASSERT(state_->shard.pipe == nullptr, "routings of a pipeline are asked stage by stage");
   check_tokens(batch, state_->architecture.vocab_size, state_->architecture.max_positions);
-  const Activations wanted = std::exchange(state_->activations, Activations::kKeep);
+  const size_t wanted = std::exchange(state_->n_recomputed, 0);
   TrunkRecord record;
   forward_trunk(*state_, batch, {}, &record);
-  state_->activations = wanted;
+  state_->n_recomputed = wanted;
   std::vector<Routing> routings;
   for (const LayerActivations& layer : record.activations) routings.push_back(layer.routing);
   return routings;

@@ -23,9 +23,10 @@ struct Decoder::State {
   Shard shard;
   Architecture local;  // of the shard: its heads, its part of the MLP, its blocks, its vocabulary
   FlatParameters parameters;
-  Activations activations = Activations::kKeep;
+  size_t n_recomputed = 0;  // layers of the stage, the first ones
   kernels::Amx amx = kernels::Amx::kAuto;
   ArenaPool pool;
+  ArenaPool layer_pool;  // of the activations of one layer at a time, where none keeps its own
   at::Tensor
       anchor;  // [1], requires a gradient and never gets one: it makes results differentiable
   RopeTables rope;
@@ -52,8 +53,9 @@ struct TrunkRecord {
   Arena slab;
   PassRows rows;
   std::vector<at::Tensor> inputs;  // [layers + 1] of [R, H]; the last is the final norm's
-  std::vector<LayerActivations> activations;  // of each layer, or of one when they are recomputed
-  at::Tensor final_rstd;                      // [R, 1]
+  std::vector<LayerActivations> activations;  // of each layer behind the first n_recomputed
+  size_t n_recomputed = 0;
+  at::Tensor final_rstd;  // [R, 1]
 };
 
 /// tokens, or the output [R, H] of the stage before -> output [R, H] of this stage, after the last

@@ -1,6 +1,8 @@
 // tokens -> hidden states and back.
 #include <ATen/ops/empty.h>
 
+#include <algorithm>
+
 #include "decoder_state.h"
 #include "orrery/base/error.h"
 #include "orrery/base/index.h"
@@ -18,16 +20,14 @@ std::vector<int32_t> positions_of(const std::vector<int32_t>& cu_seqlens) {
   return positions;
 }
 
-/// Which matrices of a pass backward reads again.
-enum class Kept { kNothing, kInputs, kAll };
-
-/// Carves the matrices of one pass out of one slab: of inputs those of all layers or two, by turns;
-/// of activations those of all layers or one set.
-void lay_out(Decoder::State& state, TrunkRecord& record, Kept kept) {
+/// Carves the matrices of one pass out of one slab. For backward the inputs of all layers and the
+/// activations of those that are not recomputed; else two inputs by turns and activations of one.
+void lay_out(Decoder::State& state, TrunkRecord& record, bool is_for_backward) {
   const Architecture& a = state.local;
-  const auto n_layers = static_cast<size_t>(a.n_layers);
-  const size_t n_inputs = kept == Kept::kNothing ? 2 : n_layers + 1;
-  const size_t n_activations = kept == Kept::kAll ? n_layers : 1;
+  const size_t n_layers = state.weights.layers.size();
+  record.n_recomputed = is_for_backward ? state.n_recomputed : n_layers;
+  const size_t n_inputs = is_for_backward ? n_layers + 1 : 2;
+  const size_t n_activations = is_for_backward ? n_layers - record.n_recomputed : 1;
   const int64_t input_size = Arena::size_of(record.rows.n_own, a.hidden_size);
   record.slab = state.pool.take(static_cast<int64_t>(n_inputs) * input_size +
                                 static_cast<int64_t>(n_activations) *
@@ -37,11 +37,26 @@ void lay_out(Decoder::State& state, TrunkRecord& record, Kept kept) {
     record.inputs.push_back(record.slab.matrix(record.rows.n_own, a.hidden_size));
   }
   for (size_t i = 0; i < n_activations; ++i) {
-    record.activations.push_back(kept == Kept::kNothing
-                                     ? LayerActivations::unkept(record.slab, a, record.rows)
-                                     : LayerActivations::from(record.slab, a, record.rows));
+    record.activations.push_back(is_for_backward
+                                     ? LayerActivations::from(record.slab, a, record.rows)
+                                     : LayerActivations::unkept(record.slab, a, record.rows));
   }
   record.final_rstd = record.slab.matrix(record.rows.n_own, 1);
+}
+
+/// Where a pass that keeps no layer's activations has those of the layer at work; undefined of
+/// others.
+LayerActivations passing_activations(Decoder::State& state, const TrunkRecord& record) {
+  if (!record.activations.empty()) return {};
+  Arena slab = state.layer_pool.take(LayerActivations::size_of(state.local, record.rows));
+  return LayerActivations::from(slab, state.local, record.rows);
+}
+
+/// Where the activations of a layer are. One that is run again has those of the first layer that
+/// keeps its own: nobody needs these before that layer's forward and after its backward pass.
+LayerActivations& activations_of(TrunkRecord& record, size_t layer, LayerActivations& passing) {
+  if (record.activations.empty()) return passing;
+  return record.activations[layer - std::min(layer, record.n_recomputed)];
 }
 
 PassInput pass_input(const Decoder::State& state, const TrunkRecord& record) {
@@ -55,8 +70,6 @@ PassInput pass_input(const Decoder::State& state, const TrunkRecord& record) {
 at::Tensor forward_trunk(Decoder::State& state, const PackedTokens& batch, const at::Tensor& input,
                          TrunkRecord* record) {
   const Architecture& a = state.local;
-  const bool keep_all = record != nullptr && state.activations == Activations::kKeep;
-  const Kept kept = record == nullptr ? Kept::kNothing : keep_all ? Kept::kAll : Kept::kInputs;
   const int64_t n_tokens = batch.size();
   const int64_t* ids = batch.tokens.const_data_ptr<int64_t>();
   TrunkRecord unkept;
@@ -69,7 +82,8 @@ at::Tensor forward_trunk(Decoder::State& state, const PackedTokens& batch, const
 
   const std::vector<LayerWeights>& layers = state.weights.layers;
   const size_t n_layers = layers.size();
-  lay_out(state, r, kept);
+  lay_out(state, r, record != nullptr);
+  LayerActivations passing = passing_activations(state, r);
   Arena scratch_slab = state.pool.take(LayerScratch::size_of(a, r.rows));
   LayerScratch scratch = LayerScratch::from(scratch_slab, a, r.rows);
   const PassInput pass = pass_input(state, r);
@@ -81,7 +95,7 @@ at::Tensor forward_trunk(Decoder::State& state, const PackedTokens& batch, const
   }
   for (size_t layer = 0; layer < n_layers; ++layer) {
     forward_layer(pass, layers[layer], r.inputs[layer % r.inputs.size()],
-                  r.activations[keep_all ? layer : 0], scratch,
+                  activations_of(r, layer, passing), scratch,
                   r.inputs[(layer + 1) % r.inputs.size()]);
   }
   const at::Tensor& last = r.inputs[n_layers % r.inputs.size()];
@@ -97,7 +111,7 @@ at::Tensor backward_trunk(Decoder::State& state, TrunkRecord& record, const at::
   const ShardWeights& weights = state.weights;
   ShardWeights& gradients = state.gradients();
   const size_t n_layers = weights.layers.size();
-  const bool kept = record.activations.size() == n_layers;
+  LayerActivations passing = passing_activations(state, record);
   Arena slab = state.pool.take(BackwardScratch::size_of(a, record.rows) +
                                Arena::size_of(record.rows.n_own, a.hidden_size));
   BackwardScratch scratch = BackwardScratch::from(slab, a, record.rows);
@@ -112,8 +126,8 @@ at::Tensor backward_trunk(Decoder::State& state, TrunkRecord& record, const at::
     dx.copy_(doutput);
   }
   for (size_t layer = n_layers; layer-- > 0;) {
-    LayerActivations& activations = record.activations[kept ? layer : 0];
-    if (!kept) {
+    LayerActivations& activations = activations_of(record, layer, passing);
+    if (layer < record.n_recomputed) {
       forward_layer(pass, weights.layers[layer], record.inputs[layer], activations, scratch.forward,
                     {});
     }

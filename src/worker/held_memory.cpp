@@ -35,6 +35,9 @@ std::string held_text(HostedModels& models) {
       add(buffers, "parameters to compute with" + of, parameters.values());
     }
     if (parameters.has_gradients()) add(buffers, "gradients" + of, parameters.gradients());
+    if (const int64_t size = hosted.decoder->activation_bytes(); size > 0) {
+      buffers.push_back({"activations" + of, size});
+    }
     if (hosted.engine == nullptr) continue;
     const parallel::AdamW& optimizer = hosted.engine->optimizer();
     add(buffers, "first moments" + of, optimizer.first_moment());

@@ -25,24 +25,6 @@ at::ScalarType dtype_named(const std::string& name) {
 
 constexpr int64_t kMostUpdates = 1'000'000'000'000'000;  // more are never made
 
-/// How often the role's optimizer moves in `n_steps` steps of the graph.
-int64_t optimizer_steps(const config::Experiment& experiment, const graph::Graph& graph,
-                        const std::string& role, int64_t n_steps) {
-  for (int i = 0; i < graph.size(); ++i) {
-    const graph::Call& call = graph.call(i);
-    if (call.role != role || call.kind != graph::CallKind::kTrainStep) continue;
-    const config::CallConfig& call_config = *experiment.find_call(call.name);
-    int64_t updates = n_steps;
-    for (const int64_t factor : {graph.calls_per_step(i),
-                                 algorithm::option_facts(call_config).optimizer_steps_per_call()}) {
-      if (factor > 0 && updates > kMostUpdates / factor) return kMostUpdates;
-      updates *= factor;
-    }
-    return updates;
-  }
-  return 0;
-}
-
 /// The groups of this worker's shard.
 parallel::ReplicaGroups groups_of(const graph::Replica& replica,
                                   const comm::CommunicatorRegistry& registry) {
@@ -103,7 +85,7 @@ std::unique_ptr<model::Decoder> make_decoder(const config::ExperimentSection& ex
     auto decoder = std::make_unique<model::Decoder>(model::Architecture::from_config(config),
                                                     dtype_named(config.dtype), device, shard);
     decoder->set_amx(amx_of(experiment));
-    if (config.recompute_activations) decoder->set_activations(model::Activations::kRecompute);
+    decoder->set_recomputed_layers(config.recomputed_layers(decoder->n_layers()));
     if (replica.origin == graph::Origin::kRealloc) {
       decoder->parameters().release();
     } else if (config.path.empty()) {
@@ -150,6 +132,23 @@ AllocationPurpose training_of(const graph::Replica& replica, const model::Decode
 
 kernels::Amx amx_of(const config::ExperimentSection& experiment) {
   return experiment.amx == "off" ? kernels::Amx::kOff : kernels::Amx::kAuto;
+}
+
+int64_t optimizer_steps(const config::Experiment& experiment, const graph::Graph& graph,
+                        const std::string& role, int64_t n_steps) {
+  for (int i = 0; i < graph.size(); ++i) {
+    const graph::Call& call = graph.call(i);
+    if (call.role != role || call.kind != graph::CallKind::kTrainStep) continue;
+    const config::CallConfig& call_config = *experiment.find_call(call.name);
+    int64_t updates = n_steps;
+    for (const int64_t factor : {graph.calls_per_step(i),
+                                 algorithm::option_facts(call_config).optimizer_steps_per_call()}) {
+      if (factor > 0 && updates > kMostUpdates / factor) return kMostUpdates;
+      updates *= factor;
+    }
+    return updates;
+  }
+  return 0;
 }
 
 parallel::OptimizerOptions optimizer_options(const config::ModelConfig& model, int64_t n_updates) {

@@ -171,7 +171,7 @@ AllocationPurpose ModelWorker::memory_for(const comm::Request& request,
     advice =
         base::concat("set ", key, "max_tokens_per_micro_batch, or raise ", key, "n_micro_batches");
     if (request.kind == comm::RequestKind::kTrainStep) {
-      advice += base::concat(", or set model.", call.role, ".recompute_activations = true");
+      advice += base::concat(", or set model.", call.role, ".recompute_layers = all");
     }
   }
   return {.what = base::concat(operation, " of role ", call.role, " in call ", call.name),

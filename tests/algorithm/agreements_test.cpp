@@ -177,6 +177,23 @@ TEST(Temperature, ThatDiffersIsAWarningWhereTheDifferenceIsCorrected) {
   EXPECT_EQ(got.value("gen", "temperature"), "0.6");
 }
 
+TEST(Temperature, ThatDiffersIsAWarningWithARolloutCorrection) {
+  const auto with = [](const char* correction) {
+    return outcome(kGrpo, {{"call.gen", "temperature = 0.7"},
+                           {"call.train", "temperature = 1"},
+                           {"call.train", correction}});
+  };
+  const Outcome got = with("rollout_correction = truncate\nrollout_upper = 2");
+
+  EXPECT_THAT(got.problems, IsEmpty());
+  EXPECT_THAT(got.warnings, Contains(AllOf(HasSubstr("call.train.temperature = 1"),
+                                           HasSubstr("call.gen.temperature = 0.7"))));
+  EXPECT_EQ(got.value("train", "temperature"), "1");
+  EXPECT_EQ(got.value("gen", "temperature"), "0.7");
+  EXPECT_THAT(with("rollout_correction = none").problems,
+              ElementsAre(HasSubstr("recompute_log_probs or rollout_correction two values")));
+}
+
 TEST(Temperature, ThatCannotBeReadIsOneProblem) {
   EXPECT_THAT(outcome(kPpo, {{"call.gen", "temperature = 0"}}).problems, IsEmpty())
       << "the reader has found it";
@@ -217,6 +234,15 @@ TEST(ActorAndCritic, ThatDifferInAnyOfThemAreRefused) {
   EXPECT_GT(n_checked, 20u);
 }
 
+TEST(ActorAndCritic, NameAReferenceThatNothingReads) {
+  const std::string said = ".inputs: packed_ref_logprobs is not read with kl_coef = 0";
+
+  EXPECT_THAT(outcome(kPpo, {{"call.train", "kl_coef = 0"}}).warnings,
+              AllOf(Contains(HasSubstr("call.train" + said)),
+                    Contains(HasSubstr("call.critic_train" + said))));
+  EXPECT_THAT(outcome(kPpo, {}).warnings, Each(Not(HasSubstr(said))));
+}
+
 TEST(Match, OfAnEvaluationIsThatOfTheReward) {
   const Outcome inherited = outcome(kGrpo, {{"call.reward", "match = numeric"}});
   EXPECT_EQ(inherited.value("train", "match"), "numeric");
@@ -226,6 +252,61 @@ TEST(Match, OfAnEvaluationIsThatOfTheReward) {
       outcome(kGrpo, {{"call.reward", "match = numeric"}, {"call.train", "match = exact"}});
   EXPECT_THAT(other.problems, IsEmpty());
   EXPECT_THAT(other.warnings, ElementsAre(HasSubstr("is that meant?")));
+}
+
+/// kGrpo with two rules that a combined reward adds up.
+std::string with_combined_rewards() {
+  std::string text = kGrpo;
+  const std::string outputs = "outputs = rewards\n";
+  text.replace(text.find(outputs), outputs.size(), "outputs = rewards:first\n");
+  return text + R"([call.second]
+model = rule
+kind = inference
+interface = rule_reward
+inputs = packed_input_ids, prompt_mask, answers
+outputs = rewards:second
+n_seqs = 4
+[call.sum]
+model = rule
+kind = inference
+interface = combined_reward
+inputs = packed_input_ids, prompt_mask, first, second
+outputs = rewards
+rewards = first:1, second:0.5
+n_seqs = 4
+)";
+}
+
+TEST(Match, OfAnEvaluationIsThatOfTheRewardsThatAreAddedUp) {
+  const std::string text = with_combined_rewards();
+  const Outcome same =
+      outcome(text, {{"call.reward", "match = numeric"}, {"call.second", "match = numeric"}});
+  EXPECT_EQ(same.value("train", "match"), "numeric");
+  EXPECT_THAT(same.warnings, IsEmpty());
+
+  const Outcome two =
+      outcome(text, {{"call.reward", "match = numeric"}, {"call.second", "match = math"}});
+  EXPECT_EQ(two.value("train", "match"), "numeric");
+  EXPECT_THAT(two.warnings, ElementsAre(AllOf(HasSubstr("call.train.match: is taken from"),
+                                              HasSubstr("call.reward.match = numeric (x.cfg:"),
+                                              HasSubstr("call.second.match = math (x.cfg:"))));
+
+  const Outcome written = outcome(text, {{"call.reward", "match = numeric"},
+                                         {"call.second", "match = math"},
+                                         {"call.train", "match = math"}});
+  EXPECT_EQ(written.value("train", "match"), "math");
+  EXPECT_THAT(written.warnings, IsEmpty());
+}
+
+TEST(Match, OfAnEvaluationThatIsWrittenThereAndDiffersIsAWarningWithBothKeys) {
+  const auto with = [](const char* match) {
+    return outcome(kGrpo, {{"evaluate", match}, {"evaluate", "dataset = train"}}).warnings;
+  };
+  EXPECT_THAT(with("match = math"),
+              ElementsAre(AllOf(HasSubstr("x.cfg:"), HasSubstr("evaluate.match: math, but"),
+                                HasSubstr("call.reward.match = exact"))));
+  EXPECT_THAT(with("match = exact"), IsEmpty());
+  EXPECT_THAT(with("match = auto"), IsEmpty());
 }
 
 TEST(Evaluation, LetsAnswersBeAsLongAsTrainingDoes) {
@@ -273,6 +354,64 @@ TEST(Answers, ThatNeverEndCannotAllBeMasked) {
   }
 }
 
+TEST(Answers, ThatHaveNoRoomForAnEndCannotAllBeMasked) {
+  for (const char* option : {"mask_too_long = true", "mask_no_eos_with_zero = true"}) {
+    const auto with = [&](const char* lengths) {
+      return outcome(kGrpo, {{"call.train", option}, {"call.gen", lengths}}).problems;
+    };
+    EXPECT_THAT(with("min_new_tokens = 6\nmax_new_tokens = 6"),
+                ElementsAre(AllOf(HasSubstr("x.cfg:"), HasSubstr("call.train.mask_"),
+                                  HasSubstr("no answer ever ends"), HasSubstr("(call.gen)"))));
+    EXPECT_THAT(with("min_new_tokens = 5\nmax_new_tokens = 6"), IsEmpty());
+  }
+  EXPECT_THAT(outcome(kGrpo, {{"call.gen", "min_new_tokens = 6\nmax_new_tokens = 6"}}).problems,
+              IsEmpty());
+}
+
+/// kGrpo with a reward of form instead of the rule.
+std::string with_form() {
+  std::string text = kGrpo;
+  const std::string rule = "interface = rule_reward\n";
+  return text.replace(text.find(rule), rule.size(), "interface = format_reward\n");
+}
+
+TEST(Forms, ThatNoGeneratedAnswerHasOrEveryOneAreRefused) {
+  const auto with = [&](const char* form) {
+    return outcome(with_form(),
+                   {{"call.gen", "max_new_tokens = 6\nmin_new_tokens = 2"}, {"call.reward", form}});
+  };
+  EXPECT_THAT(with("min_tokens = 10").problems,
+              ElementsAre(AllOf(HasSubstr("call.reward.min_tokens"), HasSubstr("no answer has 10"),
+                                HasSubstr("2 to 6 tokens (call.gen)"))));
+  EXPECT_THAT(with("max_tokens = 1").problems, ElementsAre(HasSubstr("more than 1")));
+  for (const char* idle :
+       {"max_tokens = 100", "min_tokens = 2", "min_tokens = 2\nmax_tokens = 6"}) {
+    EXPECT_THAT(with(idle).problems, ElementsAre(HasSubstr("every answer has the form"))) << idle;
+  }
+  for (const char* good : {"max_tokens = 5", "min_tokens = 3", "pattern = a\nmin_tokens = 1"}) {
+    EXPECT_THAT(with(good).problems, IsEmpty()) << good;
+    EXPECT_THAT(with(good).warnings, IsEmpty()) << good;
+  }
+  const Outcome half = with("pattern = a\nmax_tokens = 100");
+  EXPECT_THAT(half.problems, IsEmpty());
+  EXPECT_THAT(half.warnings, ElementsAre(HasSubstr("call.reward.max_tokens: has no effect")));
+}
+
+TEST(Rewards, OfRightAndWrongAnswersThatAreOneAreRefused) {
+  for (const char* line : {"wrong = 1", "correct = 0", "correct = 2\nwrong = 2"}) {
+    EXPECT_THAT(outcome(kGrpo, {{"call.reward", line}}).problems,
+                ElementsAre(HasSubstr("right and wrong answers get one reward")))
+        << line;
+    EXPECT_THAT(
+        outcome(with_form(), {{"call.reward", std::string("pattern = a\n") + line}}).problems,
+        ElementsAre(HasSubstr("right and wrong answers get one reward")))
+        << line;
+  }
+  const Outcome by_length = outcome(kGrpo, {{"call.reward", "wrong = 1\noverlong_max_length = 8"}});
+  EXPECT_THAT(by_length.problems, IsEmpty());
+  EXPECT_THAT(by_length.warnings, ElementsAre(HasSubstr("get one reward")));
+}
+
 TEST(Options, ThatContradictOrDoNothingAreNamed) {
   const auto train = [](const char* line) { return outcome(kGrpo, {{"call.train", line}}); };
   EXPECT_THAT(train("adaptive_kl = true").problems, ElementsAre(HasSubstr("kl_coef is 0")));
@@ -281,8 +420,11 @@ TEST(Options, ThatContradictOrDoNothingAreNamed) {
   EXPECT_THAT(train("adv_norm = true").problems, ElementsAre(HasSubstr("two deviations")));
   EXPECT_THAT(train("adv_norm = true\ngroup_std = none").problems, IsEmpty());
   EXPECT_THAT(train("adv_norm = true\ngroup_adv_norm = false").problems, IsEmpty());
-  for (const char* line : {"length_free = 3", "value_norm = true", "behav_imp_weight_cap = 2",
-                           "discount = 0.9", "leave_one_out = true"}) {
+  for (const char* line :
+       {"length_free = 3", "value_norm = true", "behav_imp_weight_cap = 2", "discount = 0.9",
+        "leave_one_out = true", "value_norm_type = ma", "value_norm_beta = 0.9",
+        "value_norm_eps = 1e-3", "adaptive_kl_target = 1", "adaptive_kl_horizon = 5",
+        "ema_decay = 0.5"}) {
     SCOPED_TRACE(line);
     EXPECT_THAT(train(line).problems, IsEmpty());
     EXPECT_THAT(train(line).warnings, ElementsAre(HasSubstr("has no effect")));
@@ -293,6 +435,21 @@ TEST(Options, ThatContradictOrDoNothingAreNamed) {
       ElementsAre(HasSubstr("use interface grpo")));
   EXPECT_THAT(outcome(kPpo, {{"call.ref_inf", "kl_coef = 0.3"}}).warnings,
               ElementsAre(AllOf(HasSubstr("call.ref_inf.kl_coef"), HasSubstr("does not use it"))));
+}
+
+TEST(Roles, ThatBecomeThePolicyAfterEachStepAreNoReference) {
+  const auto with = [](const char* decay) {
+    return outcome(kPpo, {{"call.train", std::string("post_realloc = ref\n") + decay}});
+  };
+  EXPECT_THAT(with("").problems, IsEmpty());
+  EXPECT_THAT(with("").warnings,
+              ElementsAre(AllOf(HasSubstr("x.cfg:"), HasSubstr("call.train.post_realloc"),
+                                HasSubstr("packed_ref_logprobs of call.ref_inf"),
+                                HasSubstr("its divergence is 0"), HasSubstr("ema_decay"))));
+  EXPECT_THAT(with("ema_decay = 1").warnings,
+              ElementsAre(AllOf(HasSubstr("call.train.ema_decay: 1 leaves role ref as it is"))));
+  EXPECT_THAT(with("ema_decay = 0.99").warnings, IsEmpty());
+  EXPECT_THAT(outcome(kPpo, {{"call.train", "post_realloc = other"}}).warnings, IsEmpty());
 }
 
 TEST(Roles, ThatAreTheirOwnReferenceAreNamed) {

@@ -138,6 +138,9 @@ TEST(CombinedReward, ItsWeightsAndInputsBelongTogether) {
               ElementsAre(HasSubstr("fromat is not among the inputs")));
   EXPECT_THAT(problems_of(", math, format", combined + "math:1"),
               ElementsAre(HasSubstr("the key format has no weight")));
+  EXPECT_THAT(problems_of(", math, format", combined + "math:0, format:0.0"),
+              ElementsAre(HasSubstr("every weight is 0")));
+  EXPECT_THAT(problems_of(", math, format", combined + "math:1, format:0"), IsEmpty());
   EXPECT_THAT(problems_of(", math", combined + "math"),
               Contains(HasSubstr("must be a list as math:1.0, format:0.2")));
   EXPECT_THAT(problems_of(", math", combined + "math:much"),

@@ -175,6 +175,22 @@ TEST_F(CommandRewardTest, LeavesOutWhatFailsWhicheverWayAndScoresTheRest) {
   EXPECT_EQ(statistics.value("failed/abstained"), 1);
 }
 
+TEST(CommandRewardOptions, OfAFunctionDoNothingForACommand) {
+  CommandRewardOptions options;
+  options.command = "cat";
+  EXPECT_TRUE(options.problems({}).empty());
+  options.batch_size = 3;
+  options.max_memory_gib = 0.5;
+
+  const std::vector<OptionProblem> found = options.problems({});
+
+  ASSERT_EQ(found.size(), 2u);
+  EXPECT_EQ(found[0].key, "batch_size");
+  EXPECT_EQ(found[1].key, "max_memory_gib");
+  EXPECT_EQ(found[1].severity, OptionProblem::Severity::kWarning);
+  EXPECT_THAT(found[1].text, HasSubstr("has no effect on a command"));
+}
+
 TEST_F(CommandRewardTest, AFailureGetsARewardOnlyWhenItIsStated) {
   options_.on_failed_answer = "-0.5";
   options_.max_failed_share = 1;

@@ -21,8 +21,10 @@ namespace {
 
 using testing::AllOf;
 using testing::Contains;
+using testing::Each;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Not;
 
 /// Two prompts of two tokens: three answers to the first, one of them without a reward, and two to
 /// the second.
@@ -226,6 +228,15 @@ TEST(DistillWithRewards, IsRefusedWhereRewardsAndOptionsDoNotFit) {
   EXPECT_THAT(said(", rewards", "estimator = opo"), Contains(HasSubstr("call.train.estimator")));
   EXPECT_THAT(said(", rewards", "estimator = rloo", 1),
               Contains(AllOf(HasSubstr("call.train.estimator"), HasSubstr("alone in its group"))));
+}
+
+TEST(DistillTemperature, ThatDiffersIsRefusedWithoutAdviceThatTheInterfaceCannotFollow) {
+  EXPECT_THAT(said("", "temperature = 0.5"),
+              AllOf(Contains(HasSubstr("call.train.temperature = 0.5 (x.cfg:")),
+                    Each(Not(HasSubstr("recompute_log_probs")))));
+  EXPECT_THAT(said("", "[call.teacher]\ntemperature = 0.5"),
+              AllOf(Contains(HasSubstr("call.teacher.temperature = 0.5 (x.cfg:")),
+                    Each(Not(HasSubstr("recompute_log_probs")))));
 }
 
 }  // namespace

@@ -73,8 +73,12 @@ struct Distilled {
 
 Distilled distilled(const golden::Case& c) {
   const auto n = c["n_tokens"].get<int64_t>(), vocab = c["vocab"].get<int64_t>();
-  const at::Tensor student = double_tensor(c["student_logits"]).view({n, vocab});
-  const at::Tensor teacher = double_tensor(c["teacher_logits"]).view({n, vocab});
+  const auto rows_of = [&](const nlohmann::json& logits) {
+    const at::Tensor all = double_tensor(logits);
+    if (n == 0 || all.numel() % n != 0) throw ShapeError("logits of another size than the tokens");
+    return all.view({n, all.numel() / n});
+  };
+  const at::Tensor student = rows_of(c["student_logits"]), teacher = rows_of(c["teacher_logits"]);
   const at::Tensor mask = mask_of(c);
   if (mask.numel() != n) throw ShapeError("mask of another size than the tokens");
   const at::Tensor rows = mask.nonzero().squeeze(1);

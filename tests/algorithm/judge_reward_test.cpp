@@ -9,12 +9,15 @@
 
 #include "algorithm/model_for_test.h"
 #include "orrery/algorithm/generation.h"
+#include "orrery/base/error.h"
 #include "orrery/base/hash.h"
 #include "orrery/config/experiment.h"
+#include "support/thread_communicator.h"
 
 namespace orrery::algorithm {
 namespace {
 
+using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
@@ -87,10 +90,21 @@ class JudgeRewardTest : public testing::Test {
 
   std::vector<float> rewards(const JudgeRewardOptions& options, const data::SequenceBatch& batch) {
     JudgeReward interface(options);
-    ModelContext model{.decoder = &decoder_, .tokenizer = tokenizer_, .data_tokenizer = &bytes_};
-    const at::Tensor got = interface.inference(model, batch, call_).at("rewards");
-    statistics_ = interface.take_statistics();
-    return {got.const_data_ptr<float>(), got.const_data_ptr<float>() + got.numel()};
+    return rewards(interface, batch);
+  }
+
+  std::vector<float> rewards(JudgeReward& interface, const data::SequenceBatch& batch) {
+    std::vector<float> result;
+    comm::run_as_threads(1, [&](comm::Communicator& group) {
+      ModelContext model{.decoder = &decoder_,
+                         .tokenizer = tokenizer_,
+                         .data_tokenizer = &bytes_,
+                         .data_group = &group};
+      const at::Tensor got = interface.inference(model, batch, call_).at("rewards");
+      statistics_ = interface.take_statistics();
+      result.assign(got.const_data_ptr<float>(), got.const_data_ptr<float>() + got.numel());
+    });
+    return result;
   }
 
   /// What the judge writes to one text, asked alone; empty where it may draw.
@@ -119,7 +133,8 @@ class JudgeRewardTest : public testing::Test {
                  .verdict = "([0-9a-f])",
                  .max_new_tokens = 60,
                  .temperature = temperature,
-                 .max_batch = 2},
+                 .max_batch = 2,
+                 .max_failed_share = 1},
                 answers());
     const std::pair<uint64_t, std::vector<std::string>> samples[] = {{5, {"4", "five"}},
                                                                      {9, {"I do not know", "4."}}};
@@ -165,8 +180,11 @@ TEST_F(JudgeRewardTest, AsksAJudgeOfAnotherTokenizerInItsOwnTokens) {
 }
 
 TEST_F(JudgeRewardTest, ScalesTheNumberAndLeavesOutWhatHasNone) {
-  const JudgeRewardOptions plain{
-      .text_template = "{response}", .verdict = "([0-9])", .max_new_tokens = 60, .temperature = 1};
+  const JudgeRewardOptions plain{.text_template = "{response}",
+                                 .verdict = "([0-9])",
+                                 .max_new_tokens = 60,
+                                 .temperature = 1,
+                                 .max_failed_share = 1};
   JudgeRewardOptions scaled = plain;
   scaled.output_bias = 4;
   scaled.output_scaling = 0.5;
@@ -186,10 +204,40 @@ TEST_F(JudgeRewardTest, ScalesTheNumberAndLeavesOutWhatHasNone) {
   EXPECT_EQ(statistics_.value("failed/abstained"), 4);
 }
 
+TEST_F(JudgeRewardTest, StopsTheJobWhenTheJudgeGivesANumberToTooFew) {
+  JudgeReward never({.text_template = "{response}", .verdict = "ZZZQ([0-9])", .max_new_tokens = 4});
+
+  try {
+    rewards(never, answers());
+    FAIL() << "every answer is left out";
+  } catch (const CallError& error) {
+    EXPECT_THAT(error.what(),
+                AllOf(HasSubstr("4 of 4 answers of the step have no reward"),
+                      HasSubstr("at most a share of 0.5"), HasSubstr("abstained 4: 5/0 ("),
+                      HasSubstr("verdict"), HasSubstr("call.reward.max_failed_share sets")));
+  }
+}
+
+TEST_F(JudgeRewardTest, StopsTheJobWhenFewerAreTooManyOverTwentySteps) {
+  const JudgeRewardOptions options{.text_template = "{response}",
+                                   .verdict = "ZZZQ([0-9])",
+                                   .max_new_tokens = 1,
+                                   .max_failed_share = 1};
+  JudgeReward judge(options);
+  for (call_.step = 1; call_.step < 20; ++call_.step) rewards(judge, answers());
+  JudgeReward resumed(options);
+  resumed.restore(judge.state());
+
+  EXPECT_THROW(rewards(resumed, answers()), CallError);
+}
+
 TEST_F(JudgeRewardTest, CountsAnswersThatAreTooLongForTheJudge) {
   const std::string around(150, 'x');
 
-  rewards({.text_template = around + "{response}", .verdict = "(.)", .max_new_tokens = 4},
+  rewards({.text_template = around + "{response}",
+           .verdict = "(.)",
+           .max_new_tokens = 4,
+           .max_failed_share = 1},
           answers());
 
   EXPECT_EQ(statistics_.value("failed/too_long"), 1) << "150 + `I do not know`";
@@ -217,6 +265,14 @@ std::vector<std::string> problems(const std::string& text_template, const std::s
     texts.push_back(problem.key + " " + problem.text);
   }
   return texts;
+}
+
+TEST(JudgeRewardOptions, RefuseAScalingThatMakesAllRewardsOne) {
+  const config::CallConfig call;
+  const JudgeRewardOptions options{
+      .text_template = "{response}", .verdict = "(.)", .output_scaling = 0};
+  ASSERT_EQ(options.problems(call).size(), 1u);
+  EXPECT_EQ(options.problems(call)[0].key, "output_scaling");
 }
 
 TEST(JudgeRewardOptions, NamesATemplateOrAnExpressionThatGivesNothing) {

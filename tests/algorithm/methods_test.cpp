@@ -37,6 +37,14 @@ path = .
 [model.actor]
 [model.none]
 architecture = none
+[call.aux]
+model = actor
+kind = generate
+interface = generate
+n_seqs = 4
+inputs = packed_prompts
+outputs = packed_input_ids:other_ids
+max_new_tokens = 3
 [call.gen]
 model = actor
 kind = generate
@@ -184,19 +192,6 @@ TEST(ObjectiveOptions, AreRefusedWithFileAndLine) {
   EXPECT_THAT(problems, testing::MatchesRegex("x\\.cfg:[0-9]+: call\\.train\\.entropy_coef: .*\n"));
 }
 
-/// Lines of the call that gives the rewards, and who is at fault for them.
-TEST(ObjectiveOptions, OfOutcomesWantRewardsOfOutcomes) {
-  const auto problems = [](const char* method, const char* reward) {
-    return texts(load(base::concat("method = ", method, "\n[call.reward]\n", reward)).problems);
-  };
-  EXPECT_EQ(problems("pass_at_k", "wrong = 0"), "");
-  EXPECT_THAT(problems("pass_at_k", "wrong = -1"), testing::HasSubstr("pass_at_k wants 0"));
-  EXPECT_THAT(problems("pass_at_k", "correct = 2"), testing::HasSubstr("pass_at_k wants 1"));
-  EXPECT_EQ(problems("maxrl", "correct = 2"), "");
-  EXPECT_THAT(problems("maxrl", "wrong = -1"), testing::HasSubstr("at least 0"));
-  EXPECT_EQ(problems("grpo", "wrong = -1"), "");
-}
-
 TEST(ObjectiveOptions, ThatMakeNoSenseAreRefusedBeforeARun) {
   for (const Refused& refused : kRefused) {
     SCOPED_TRACE(refused.options);
@@ -213,6 +208,43 @@ TEST(ObjectiveOptions, ThatChangeNothingAreNamed) {
   EXPECT_NE(warnings.find("call.train.kl_loss_estimator: has no effect"), std::string::npos);
 }
 
+TEST(ObjectiveOptions, OfADeviationAreNamedWhereNothingIsDivided) {
+  const char* const kDeviation[] = {"group_std_kind = sample", "group_eps = 5",
+                                    "group_eps_mode = variance_floor"};
+  for (const char* undivided : {"group_adv_norm = false", "method = dr_grpo", "method = rloo",
+                                "method = maxrl", "group_std = none"}) {
+    for (const char* option : kDeviation) {
+      EXPECT_THAT(texts(load(base::concat(undivided, "\n", option)).warnings),
+                  testing::HasSubstr("has no effect without a deviation"))
+          << undivided << ", " << option;
+    }
+  }
+  for (const char* divided : {"", "estimator = grpo\ngroup_std = batch", "method = gdpo",
+                              "method = reinforce_plus_plus"}) {
+    for (const char* option : kDeviation) {
+      EXPECT_THAT(texts(load(base::concat(divided, "\n", option)).warnings),
+                  testing::Not(testing::HasSubstr("has no effect")))
+          << divided << ", " << option;
+    }
+  }
+  EXPECT_THAT(texts(load("group_adv_norm = false\ngroup_std = batch").warnings),
+              testing::HasSubstr("call.train.group_std: has no effect"));
+}
+
+TEST(ObjectiveOptions, OfASingleAnswerAreNamedWhereThereIsNoUseForOne) {
+  const std::string kSaid = "call.train.single_answer: has no effect";
+  for (const char* without : {"", "method = dr_grpo", "method = maxrl"}) {
+    EXPECT_THAT(texts(load(base::concat(without, "\nsingle_answer = keep_reward")).warnings),
+                testing::HasSubstr(kSaid))
+        << without;
+  }
+  for (const char* with : {"group_adv_norm = false\nleave_one_out = true", "method = rloo"}) {
+    EXPECT_THAT(texts(load(base::concat(with, "\nsingle_answer = keep_reward")).warnings),
+                testing::Not(testing::HasSubstr(kSaid)))
+        << with;
+  }
+}
+
 TEST(ObjectiveOptions, ThatAreHardlyMeantAreNamed) {
   const auto warnings = [](const char* train, const char* inputs = "") {
     return texts(load(train, inputs).warnings);
@@ -224,6 +256,38 @@ TEST(ObjectiveOptions, ThatAreHardlyMeantAreNamed) {
   EXPECT_THAT(warnings("top_entropy_fraction = 1", ", entropies"),
               testing::HasSubstr("call.train.top_entropy_fraction: 1 leaves out no token"));
   EXPECT_THAT(warnings("", ", entropies"), testing::HasSubstr("are measured and not read"));
+  EXPECT_THAT(warnings("surrogate = dppo_tv\ndppo_threshold = 1"),
+              testing::HasSubstr("call.train.dppo_threshold: from 1 on nothing is blocked"));
+}
+
+TEST(ObjectiveOptions, NameInputsThatNothingReads) {
+  const struct {
+    const char* input;
+    const char* reader;
+  } inputs[] = {{"packed_ref_logprobs", "kl_loss = 0.1"},
+                {"packed_ref_logprobs", "kl_coef = 0.1"},
+                {"versions", "interpolate_proximal = true"},
+                {"versions", "rollout_correction = truncate\nrollout_upper = 2"},
+                {"sampling_logprobs", "sampling_weight_cap = 2"},
+                {"sampling_logprobs", "rollout_correction = truncate\nrollout_upper = 2"}};
+  for (const auto& [input, reader] : inputs) {
+    const std::string bound = base::concat(", ", input);
+    const std::string said = base::concat("call.train.inputs: ", input);
+    EXPECT_THAT(texts(load("", bound).warnings), testing::HasSubstr(said));
+    EXPECT_THAT(texts(load(reader, bound).warnings), testing::Not(testing::HasSubstr(said)))
+        << reader;
+  }
+}
+
+TEST(ObjectiveOptions, APenaltyThatNoAnswerIsLongEnoughForIsNamed) {
+  const auto warnings = [](const char* most) {
+    return texts(
+        load(base::concat("[call.reward]\noverlong_buffer = 2\noverlong_max_length = ", most))
+            .warnings);
+  };
+  EXPECT_THAT(warnings("13"), testing::AllOf(testing::HasSubstr("call.reward.overlong_max_length"),
+                                             testing::HasSubstr("call.gen.max_new_tokens = 12")));
+  EXPECT_EQ(warnings("12"), "");
 }
 
 }  // namespace

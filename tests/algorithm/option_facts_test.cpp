@@ -55,6 +55,12 @@ TEST(OptionFacts, SayHowAnswersAreCompared) {
   EXPECT_FALSE(facts_of_call("generate").outcomes.has_value());
 }
 
+TEST(OptionFacts, SayWhetherAJudgeIsShownTheAnswer) {
+  EXPECT_TRUE(
+      facts_of_call("judge_reward", {option("template", "{response} {answer}")}).shows_answer);
+  EXPECT_FALSE(facts_of_call("judge_reward", {option("template", "{response}")}).shows_answer);
+}
+
 TEST(OptionFacts, AreTheDefaultsOfOptionsThatAreNotWritten) {
   EXPECT_EQ(facts_of_call("generate").max_new_tokens, 256);
   EXPECT_EQ(facts_of_call("sft").match, MatchRule::kExact);

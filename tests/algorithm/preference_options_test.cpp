@@ -65,6 +65,30 @@ TEST(PreferenceOptions, ThatTheLossDoesNotHaveAreNamed) {
               Contains(HasSubstr("call.c.nll_coef")));
 }
 
+TEST(PreferenceOptions, OfALikelihoodThatHasNoWeightAreNamed) {
+  const std::string reduction = "nll_reduction = sequence_mean\n";
+  EXPECT_THAT(said("preferences", kPairs + reduction).warnings,
+              Contains(HasSubstr("call.c.nll_reduction: has no effect without nll_coef")));
+  EXPECT_THAT(said("preferences", kPairs + "nll_coef = 1\n" + reduction).warnings, IsEmpty());
+}
+
+TEST(PreferenceOptions, SmoothedLabelsThatSayNothingAreRefused) {
+  const std::string half = "label_smoothing = 0.5\nloss = ";
+  EXPECT_THAT(said("preferences", kPairs + half + "dpo\n").problems,
+              Contains(AllOf(HasSubstr("here.cfg:"), HasSubstr("call.c.label_smoothing"),
+                             HasSubstr("its gradient is 0; write less than 0.5"))));
+  for (const char* loss : {"cpo", "simpo"}) {
+    EXPECT_THAT(said("preferences", kPairsAlone + half + loss + "\n").problems,
+                Contains(HasSubstr("learns nothing of which answer is the better one; write")))
+        << loss;
+  }
+  for (const char* more : {"simpo\ngamma = 0.5\n", "cpo\nnll_coef = 1\n"}) {
+    const Said got = said("preferences", kPairsAlone + half + more);
+    EXPECT_THAT(got.problems, IsEmpty()) << more;
+    EXPECT_THAT(got.warnings, Contains(HasSubstr("alone which answer"))) << more;
+  }
+}
+
 TEST(PreferenceOptions, NeedAReferenceOnlyWhereTheLossHasOne) {
   EXPECT_THAT(said("preferences", kPairsAlone).problems,
               Contains(HasSubstr("loss = dpo needs the key ref_seqlogp")));

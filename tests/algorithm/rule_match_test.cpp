@@ -42,6 +42,16 @@ TEST(MatchRule, AnAnswerThatIsNotThereIsMatchedByNothing) {
   EXPECT_TRUE(can_match(MatchRule::kNumeric, " 35"));
 }
 
+TEST(MatchRule, AFinalAnswerThatIsMarkedAndEmptyIsMatchedByNothing) {
+  for (const char* answer : {"", " ", "so #### ", "\\boxed{}", "\\boxed{ }", "\\boxed{\\,}"}) {
+    EXPECT_FALSE(can_match(MatchRule::kMath, answer)) << answer;
+    EXPECT_FALSE(is_match(MatchRule::kMath, answer, answer)) << answer;
+  }
+  for (const char* answer : {"5", "x+1", "so #### 5", "\\boxed{\\frac12}", "(A)", "#"}) {
+    EXPECT_TRUE(can_match(MatchRule::kMath, answer)) << answer;
+  }
+}
+
 TEST(MatchRule, NamesTheRulesThatThereAre) {
   EXPECT_EQ(match_rule_named("numeric"), MatchRule::kNumeric);
   EXPECT_THROW(match_rule_named("fuzzy"), ConfigError);

@@ -2,7 +2,7 @@
 // beside the rate of this machine's fp32 matmuls measured in the same run: `of_matmuls` is
 // the share of that rate which a training step reaches, counting only its matmuls.
 //
-//   bench_model --benchmark_filter=Train        (or Decode, Generate, Matmuls)
+//   bench_model --benchmark_filter=Train        (or Recompute, Decode, Generate, Matmuls)
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
@@ -118,6 +118,39 @@ BENCHMARK(Train)
     ->Args({1, 8, 256})
     ->Args({0, 64, 10})
     ->Args({0, 8, 256})
+    ->Unit(benchmark::kMillisecond);
+
+double seconds_of_pass(Decoder& decoder, const PackedTokens& batch) {
+  const Stopwatch watch;
+  decoder.parameters().zero_gradients();
+  decoder.log_probs(batch).sum().backward();
+  return watch.seconds();
+}
+
+/// Training passes in which all layers run again in backward beside some in which none does, by
+/// turns: `ratio` is the median of pairs, the sizes are of what holds activations. Arguments as of
+/// Train.
+void Recompute(benchmark::State& state) {
+  Decoder kept = decoder_of(state.range(0) == 1), again = decoder_of(state.range(0) == 1);
+  again.set_recomputed_layers(again.n_layers());
+  const PackedTokens batch =
+      batch_of(state.range(1), state.range(2), kept.architecture().vocab_size);
+  seconds_of_pass(kept, batch);
+  seconds_of_pass(again, batch);
+  std::vector<double> ratios;
+  for (auto _ : state) {
+    const double of_kept = seconds_of_pass(kept, batch);
+    ratios.push_back(seconds_of_pass(again, batch) / of_kept);
+  }
+  std::sort(ratios.begin(), ratios.end());
+  state.counters["ratio"] = ratios[ratios.size() / 2];
+  state.counters["kept_MB"] = 1e-6 * double(kept.activation_bytes());
+  state.counters["recomputed_MB"] = 1e-6 * double(again.activation_bytes());
+}
+BENCHMARK(Recompute)
+    ->Args({1, 8, 256})
+    ->Args({0, 8, 256})
+    ->Iterations(21)
     ->Unit(benchmark::kMillisecond);
 
 /// Arguments: 1 small or 0 medium, sequences.

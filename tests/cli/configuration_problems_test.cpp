@@ -54,6 +54,24 @@ TEST(ConfigurationProblems, AnOptionOfAnInterfaceIsCheckedBeforeTheRun) {
       << found[0];
 }
 
+TEST(ConfigurationProblems, MoreLayersToRecomputeThanAStageHas) {
+  const auto found = [](const std::vector<std::string>& sets) {
+    return base::join(problems(sets), "\n");
+  };
+  EXPECT_EQ(found({"model.actor.recompute_layers=2"}), "");
+  EXPECT_NE(found({"model.actor.recompute_layers=3"})
+                .find("model.actor.recompute_layers: must be at most 2, got 3: the model has 2 "
+                      "layers; `all` is all of them in every layout"),
+            std::string::npos);
+  const std::string in_stages = found({"model.actor.recompute_layers=2", "layout.default=p2@0-1"});
+  EXPECT_NE(in_stages.find("must be at most 1, got 2: the model has 2 layers, and in layout "
+                           "d1t1p2@0-1 a stage has 1"),
+            std::string::npos)
+      << in_stages;
+  EXPECT_NE(found({"model.actor.recompute_layers=-1"}).find("must be a number from 0 on"),
+            std::string::npos);
+}
+
 TEST(SharedOptions, AreInheritedRefusedOrWarnedAboutBeforeARun) {
   const auto job = [](std::vector<std::string> sets) {
     return prepare_job(ORRERY_SOURCE_DIR "/configs/grpo_tiny.cfg", sets, 2, DataCheck::kLeaveOut);
@@ -77,6 +95,23 @@ TEST(SharedOptions, AreInheritedRefusedOrWarnedAboutBeforeARun) {
   const std::string alone = base::join(problems({"call.actor_gen.group_size=1"}), "\n");
   EXPECT_NE(alone.find("call.actor_gen.group_size = 1"), std::string::npos) << alone;
   EXPECT_NE(alone.find("group_adv_norm"), std::string::npos) << alone;
+}
+
+TEST(Teachers, OfAnotherVocabularyAreNamed) {
+  const auto warnings = [](std::vector<std::string> sets) {
+    std::string all;
+    for (const config::Problem& each :
+         prepare_job(ORRERY_SOURCE_DIR "/configs/distill_tiny.cfg", sets, 2, DataCheck::kLeaveOut)
+             .warnings) {
+      all += each.text + "\n";
+    }
+    return all;
+  };
+  const std::string said =
+      "call.distill.model: role actor has a vocabulary of 259, but its "
+      "teacher teacher one of 300";
+  EXPECT_NE(warnings({"model.teacher.vocab_size=300"}).find(said), std::string::npos);
+  EXPECT_EQ(warnings({}).find("vocabulary"), std::string::npos);
 }
 
 TEST(GrpoGraph, TheReferenceCanBeSwitchedOnAsItsCommentSays) {

@@ -102,6 +102,34 @@ TEST_F(DataChecks, ARuleNeedsAnswersOfTheSetsThatItSeesOnly) {
                 "is missing");
 }
 
+TEST_F(DataChecks, AJudgeThatIsShownTheAnswersNeedsThemToo) {
+  const Sets sets = {"dataset.train.path=" + write("d.jsonl", records(8, R"("prompt": "1+2=")"))};
+  const auto with = [&](const std::string& text_template) {
+    Sets all = sets;
+    all.push_back("call.reward.template=" + text_template);
+    return said(all, "grpo_judge_tiny.cfg");
+  };
+
+  expect_said(with("{response} {answer}"), "error",
+              "field \"answer\" is missing, but call reward (judge_reward)");
+  expect_unsaid(with("{response}"), "is missing");
+}
+
+TEST_F(DataChecks, AMathematicalAnswerThatIsMarkedAndEmptyIsNeverRight) {
+  const char* const empty[] = {"so #### ", "\\\\boxed{}", "\\\\boxed{ }"};
+  std::string none;
+  for (size_t i = 0; i < 9; ++i) {
+    none += std::string(R"({"prompt": "a", "answer": ")") + empty[i % 3] + "\"}\n";
+  }
+  const auto with = [&](const std::string& text) {
+    return said({"call.reward.match=math", "dataset.train.path=" + write("m.jsonl", text)});
+  };
+
+  expect_said(with(none), "error", "no answer can be found right by call reward (rule_reward)");
+  expect_said(with(none + R"({"prompt": "a", "answer": "#### 5"})" + "\n"), "warning",
+              "9 of 10 records (the first in line 1) have an answer that call reward");
+}
+
 TEST_F(DataChecks, AnswersThatARuleCanNeverFindAreCounted) {
   const Sets numeric = {"call.reward.match=numeric"};
   const auto with = [&](const std::string& path) {
@@ -109,11 +137,14 @@ TEST_F(DataChecks, AnswersThatARuleCanNeverFindAreCounted) {
     sets.push_back("dataset.train.path=" + path);
     return said(sets);
   };
-  expect_said(with(write("one.jsonl", records(8, R"("prompt": "1+2=", "answer": "2.5")"))),
-              "warning", "1 of 8 records (the first in line 8) have an answer that is no integer");
+  expect_said(
+      with(write("one.jsonl", records(8, R"("prompt": "1+2=", "answer": "2.5")"))), "warning",
+      "1 of 8 records (the first in line 8) have an answer that call reward (rule_reward) can "
+      "never find right: match = numeric wants an integer");
   std::string none;
   for (int i = 0; i < 8; ++i) none += "{\"prompt\": \"a\", \"answer\": \"x\"}\n";
-  expect_said(with(write("none.jsonl", none)), "error", "no answer is an integer");
+  expect_said(with(write("none.jsonl", none)), "error",
+              "no answer can be found right by call reward (rule_reward): match = numeric");
 }
 
 TEST_F(DataChecks, FieldsThatTheConfigurationNamesAreThere) {
@@ -317,6 +348,18 @@ TEST_F(DataChecks, FieldsThatResultsAreToldApartByAreCounted) {
               "evaluate.by: only 1 of 8 records");
   expect_said(said({"dataset.eval.path=" + none, "evaluate.by=level"}), "error",
               "evaluate.by: none of 8 records");
+}
+
+TEST_F(DataChecks, WhatIsKeptAsTheBestIsMeasured) {
+  const std::string some =
+      write("eval.jsonl", records(8, R"("prompt": "1+2=", "answer": "3", "level": 4)"));
+  const Sets sets = {"dataset.eval.path=" + some, "evaluate.by=level", "evaluate.every_steps=1"};
+  Sets there = sets, missing = sets;
+  there.push_back("evaluate.keep_best=level=4/accuracy");
+  missing.push_back("evaluate.keep_best=level=7/accuracy");
+
+  EXPECT_THAT(said(there), testing::Not(testing::HasSubstr("keep_best")));
+  expect_said(said(missing), "error", "evaluate.keep_best: is never measured: none of 8 records");
 }
 
 TEST_F(DataChecks, WhatNeedsAnswersOfTheModelIsRefusedForOtherKinds) {

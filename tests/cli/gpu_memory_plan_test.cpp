@@ -1,12 +1,14 @@
 // Memory of GPUs against the arithmetic by hand of a model of 7.6 B parameters.
 #include "gpu_memory_plan.h"
 
+#include <ATen/ops/tensor.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <sstream>
 
 #include "orrery/base/error.h"
+#include "orrery/model/decoder.h"
 
 namespace orrery::cli {
 namespace {
@@ -68,12 +70,39 @@ TEST(GpuMemoryPlan, SaysWhatOneLargeGpuLacksAndThatTwoDoNot) {
 TEST(GpuMemoryPlan, CountsActivationsOfAToken) {
   const auto of_a_token = [](const std::string& recompute) {
     const PhaseMemory train =
-        phase(recipe({"layout.default=d8t1@0-7", "model.actor.recompute_activations=" + recompute}),
+        phase(recipe({"layout.default=d8t1@0-7", "model.actor.recompute_layers=" + recompute}),
               "actor_train");
     return static_cast<double>(train.activations) / 16384 / 1e6;
   };
-  EXPECT_NEAR(of_a_token("false"), 3.0, 0.05);
-  EXPECT_NEAR(of_a_token("true"), 0.31, 0.05);  // inputs of 28 layers and one layer whole
+  EXPECT_NEAR(of_a_token("0"), 3.0, 0.05);
+  EXPECT_NEAR(of_a_token("14"), (3.0 + 0.2) / 2, 0.05);  // inputs of 28 layers are 0.2
+  EXPECT_NEAR(of_a_token("all"), 0.31, 0.05);            // and one layer whole
+  EXPECT_EQ(of_a_token("27"), of_a_token("all")) << "one layer is there whole in either";
+}
+
+TEST(GpuMemoryPlan, ForetellsWhatADecoderHoldsHoweverManyLayersAreRecomputed) {
+  for (const std::string recompute : {"0", "1", "3", "all"}) {
+    SCOPED_TRACE(recompute);
+    const Job job = prepare_job(ORRERY_SOURCE_DIR "/configs/grpo_tiny.cfg",
+                                {"model.actor.n_layers=6", "model.actor.max_positions=512",
+                                 "model.actor.recompute_layers=" + recompute,
+                                 "call.actor_train.max_tokens_per_micro_batch=2048"},
+                                1, DataCheck::kLeaveOut);
+    const model::Architecture& a = job.architectures.at("actor");
+    model::Decoder decoder(a, at::kFloat);
+    decoder.set_recomputed_layers(
+        job.experiment.find_model("actor")->recomputed_layers(decoder.n_layers()));
+    std::vector<int64_t> ids(2048);
+    for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int64_t>(i) % a.vocab_size;
+    const std::vector<int32_t> lengths(4, 512);
+
+    decoder.log_probs(model::pack_tokens(at::tensor(ids), lengths)).sum().backward();
+
+    // Slabs are an eighth larger than they have to be.
+    const auto planned = static_cast<double>(phase(job, "actor_train").slabs) * 9 / 8;
+    const auto held = static_cast<double>(decoder.activation_bytes());
+    EXPECT_NEAR(held / planned, 1, 0.1);
+  }
 }
 
 TEST(GpuMemoryPlan, ReleasesGradientsAndSendsTheReferenceAwayWhileGenerating) {

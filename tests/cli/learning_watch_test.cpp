@@ -40,20 +40,18 @@ TEST(LearningWatch, WarnsOfEachSignThatLastsTwentySteps) {
 }
 
 TEST(LearningWatch, CountsOnFromWhatACheckpointHas) {
-  const Numbers numbers = {{"c/skipped_steps", 1}, {"c/nonfinite_steps", 1}};
+  const Numbers numbers = {{"c/grad_norm", 0}};
   LearningWatch before, watch;
   EXPECT_TRUE(after(before, 19, numbers).empty());
 
-  watch.restore(before.state_text());
+  watch.set_lasting(before.lasting_text());
 
   EXPECT_EQ(after(watch, 1, numbers).size(), 1u);
-  EXPECT_EQ(watch.reason_of_no_update(),
-            "call.c: all 20 updates were skipped, a loss or gradient was not finite");
 }
 
-TEST(LearningWatch, RefusesCountsThatSayNothing) {
-  for (const char* text : {"", "[]", "{\"lasting\": {}}", "{\"lasting\": 1, \"updates\": {}}"}) {
-    EXPECT_THROW(LearningWatch().restore(text), CheckpointError) << text;
+TEST(LearningWatch, RefusesACheckpointThatSaysNothingOfIt) {
+  for (const char* text : {"", "[]", "{\"c\": []}"}) {
+    EXPECT_THROW(LearningWatch().set_lasting(text), CheckpointError) << text;
   }
 }
 
@@ -80,14 +78,24 @@ TEST(LearningWatch, SaysNothingOfARunThatLearns) {
 TEST(LearningWatch, KnowsARunInWhichNoUpdateWasFinite) {
   LearningWatch watch;
   after(watch, 3, {{"c/skipped_steps", 2}, {"c/nonfinite_steps", 2}});
-  EXPECT_EQ(watch.reason_of_no_update(),
+  EXPECT_EQ(watch.reason_of_no_update(false),
             "call.c: all 6 updates were skipped, a loss or gradient was not finite");
   after(watch, 1, {{"c/skipped_steps", 1}, {"c/nonfinite_steps", 1}, {"c/grad_norm", 1}});
-  EXPECT_EQ(watch.reason_of_no_update(), "");
+  EXPECT_EQ(watch.reason_of_no_update(true), "");
+}
 
-  LearningWatch without_weight;
-  after(without_weight, 3, {{"c/skipped_steps", 2}, {"c/nonfinite_steps", 0}});
-  EXPECT_EQ(without_weight.reason_of_no_update(), "") << "groups may all have been uniform";
+TEST(LearningWatch, KnowsAWholeRunWithoutOneUpdate) {
+  LearningWatch watch;
+  after(watch, 3, {{"c/skipped_steps", 2}, {"c/nonfinite_steps", 0}});
+  after(watch, 1, {{"c/skipped_steps", 1}, {"c/early_stopped_steps", 1}});
+
+  EXPECT_EQ(
+      watch.reason_of_no_update(true),
+      "call.c: not one update was made in the whole run; 7 had no token with any weight: every "
+      "answer was left out, cut off, or of a group of equal rewards; 1 stopped early");
+  EXPECT_EQ(watch.reason_of_no_update(false), "") << "the steps before may have made some";
+  after(watch, 1, {{"c/skipped_steps", 1}, {"c/grad_norm", 0}});
+  EXPECT_EQ(watch.reason_of_no_update(true), "");
 }
 
 }  // namespace

@@ -174,16 +174,19 @@ TEST(MemoryText, PutsNeighboursWithEqualLoadInOneLine) {
 }
 
 TEST(CallCosts, LayersThatRunAgainInBackwardAreCounted) {
-  const auto factors = [](const std::vector<std::string>& sets) {
+  const auto n_recomputed = [](std::vector<std::string> sets, const std::string& layers) {
+    sets.push_back("model.actor.n_layers=5");
+    sets.push_back("model.actor.recompute_layers=" + layers);
     const Job job =
         prepare_job(ORRERY_SOURCE_DIR "/configs/grpo_tiny.cfg", sets, 2, DataCheck::kLeaveOut);
-    std::vector<int64_t> all;
-    for (const master::CallCost& cost : call_costs(job)) all.push_back(cost.train_factor);
-    return all;
+    return call_costs(job).at(static_cast<size_t>(job.graph.find("actor_train"))).n_recomputed;
   };
-  for (const int64_t factor : factors({})) EXPECT_EQ(factor, 3);
-  const std::vector<int64_t> again = factors({"model.actor.recompute_activations=true"});
-  EXPECT_NE(std::find(again.begin(), again.end(), 4), again.end());
+  EXPECT_EQ(n_recomputed({}, "auto"), 0);
+  EXPECT_EQ(n_recomputed({}, "2"), 2);
+  EXPECT_EQ(n_recomputed({}, "all"), 5);
+  const std::vector<std::string> two_stages = {"layout.default=p2@0-1"};
+  EXPECT_EQ(n_recomputed(two_stages, "2"), 4);
+  EXPECT_EQ(n_recomputed(two_stages, "3"), 5) << "stages of 3 and 2 layers";
 }
 
 }  // namespace

@@ -31,7 +31,7 @@ std::string without(const std::string& text, const std::vector<std::string>& key
 TEST(ResumeKeys, ThatDidNotExistMeanTheirDefault) {
   const std::string now = resolved({});
   const std::string before =
-      without(now, {"use", "add_bos", "top_k", "max_reward_clip", "recompute_activations", "seed"});
+      without(now, {"use", "add_bos", "top_k", "max_reward_clip", "recompute_layers", "seed"});
   ASSERT_NE(before, now);
 
   const ConfigChanges changes = compare_configs(before, now, algorithm::interface_schemas());

@@ -32,6 +32,7 @@ TEST(ResumeRules, SayWhatBecomesOfAKey) {
   EXPECT_EQ(meaning_of_change("evaluate.math.samples"), Resume::kFree);
   EXPECT_EQ(meaning_of_change("dataset.train.path"), Resume::kFree);
   EXPECT_EQ(meaning_of_change("call.actor_gen.layout"), Resume::kFree);
+  EXPECT_EQ(meaning_of_change("model.actor.recompute_layers"), Resume::kFree);
   EXPECT_EQ(meaning_of_change("model.actor.lr"), Resume::kNoted);
   EXPECT_EQ(meaning_of_change("experiment.total_steps"), Resume::kNoted);
   EXPECT_EQ(meaning_of_change("experiment.amx"), Resume::kNoted);
@@ -99,7 +100,7 @@ TEST(ResumeRules, AcceptWhatIsNamed) {
 
 TEST(ResumeRules, TakeTheDefaultForAKeyThatAnEarlierVersionDidNotHave) {
   EXPECT_TRUE(changes_of("call.train", "", "clip_range = 0.2").refused.empty());
-  EXPECT_TRUE(changes_of("model.actor", "", "recompute_activations = false").refused.empty());
+  EXPECT_TRUE(changes_of("model.actor", "", "recompute_layers = auto").refused.empty());
   EXPECT_TRUE(changes_of("dataset.train", "", "system_field = system").refused.empty());
   EXPECT_EQ(changes_of("call.train", "", "clip_range = 0.5").refused,
             std::vector<std::string>{"call.train.clip_range: was 0.2, is 0.5"});

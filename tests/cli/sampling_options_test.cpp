@@ -37,6 +37,13 @@ void expect_problem(const Texts& sets, const std::string& part) {
   EXPECT_NE(problem.find(part), std::string::npos) << part << "\nis not in\n" << problem;
 }
 
+/// Some warning of these keys says `part`.
+void expect_warning(const Texts& sets, const std::string& part) {
+  std::string all;
+  for (const config::Problem& warning : tiny(sets).warnings) all += warning.text + "\n";
+  EXPECT_NE(all.find(part), std::string::npos) << part << "\nis not in\n" << all;
+}
+
 TEST(DynamicSamplingOptions, AreTakenFromTheConfiguration) {
   const std::optional<master::RefillOptions> options =
       refill_options(tiny({"dynamic_sampling.max_rounds=3", "dynamic_sampling.on_limit=use_partial",
@@ -48,6 +55,10 @@ TEST(DynamicSamplingOptions, AreTakenFromTheConfiguration) {
   EXPECT_EQ(options->rule.on_limit, master::OnLimit::kUsePartial);
   EXPECT_EQ(options->rule.surplus, master::Surplus::kDiscard);
   EXPECT_EQ(options->rule.accept.high, 0.9);
+}
+
+TEST(DynamicSamplingOptions, JudgeByAKeyOfRewardsAlone) {
+  expect_problem({"dynamic_sampling.rewards=packed_logprobs"}, "is no reward of answers");
 }
 
 TEST(DynamicSamplingOptions, AreNoneUnlessEnabled) {
@@ -91,6 +102,55 @@ TEST(DynamicSamplingOptions, ThatFitNoGraphOrRewardAreNamedBeforeTheRun) {
   expect_problem(
       {"experiment.total_steps=0", "experiment.total_epochs=2", "model.actor.lr_schedule=linear"},
       "model.actor.lr_schedule: needs experiment.total_steps");
+}
+
+TEST(DynamicSamplingOptions, ThatCouldNeverFillAStepAreNamedBeforeTheRun) {
+  expect_problem(
+      {"dynamic_sampling.accept=reward_spread", "dynamic_sampling.min_spread=2"},
+      "dynamic_sampling.min_spread: is 2, but rewards are 0 (call.reward.wrong = 0) to 1");
+  EXPECT_EQ(problem_of({"dynamic_sampling.accept=reward_spread", "dynamic_sampling.min_spread=2",
+                        "call.reward.correct=2.5"}),
+            "");
+  const Texts small_rounds = {"dynamic_sampling.groups_per_round=4", "call.actor_gen.n_seqs=4",
+                              "call.reward.n_seqs=4"};
+  const auto with = [&](Texts sets) {
+    sets.insert(sets.end(), small_rounds.begin(), small_rounds.end());
+    return sets;
+  };
+  expect_problem(with({"dynamic_sampling.max_rounds=1"}),
+                 "dynamic_sampling.max_rounds: x groups_per_round, 1 x 4, is less than the 8 "
+                 "groups of a step: "
+                 "no step could ever be filled; write max_rounds = 2 or more");
+  EXPECT_EQ(problem_of(with({"dynamic_sampling.max_rounds=2"})), "");
+  EXPECT_EQ(problem_of(with({"dynamic_sampling.max_rounds=0"})), "");
+  expect_warning(with({"dynamic_sampling.max_rounds=1", "dynamic_sampling.on_limit=use_partial"}),
+                 "1 x 4, is less than the 8 groups of a step: it is filled in part only");
+}
+
+TEST(DynamicSamplingOptions, NameAGroupSizeThatHelps) {
+  expect_problem({"call.actor_gen.group_size=2", "dynamic_sampling.low=0.5"},
+                 "write group_size = 3, lower low or raise high");
+  expect_problem({"call.actor_gen.group_size=1", "dynamic_sampling.accept=reward_spread"},
+                 "write group_size = 2 or more");
+  expect_problem({"dynamic_sampling.low=0.999", "dynamic_sampling.high=0.9991"},
+                 "would ever be accepted; lower low or raise high");
+}
+
+TEST(DynamicSamplingOptions, OfTheOtherRuleOrWithoutTheirOwnAreNamed) {
+  expect_warning({"dynamic_sampling.accept=reward_spread", "dynamic_sampling.low=0.1"},
+                 "dynamic_sampling.low: has no effect without accept = accuracy");
+  expect_warning({"dynamic_sampling.accept=reward_spread", "dynamic_sampling.high=0.9"},
+                 "dynamic_sampling.high: has no effect without accept = accuracy");
+  expect_warning({"dynamic_sampling.min_spread=1"},
+                 "dynamic_sampling.min_spread: has no effect without accept = reward_spread");
+  expect_problem({"dynamic_sampling.retry_after=2"},
+                 "dynamic_sampling.retry_after: has no effect without filter_after_answers");
+  expect_problem(
+      {"dynamic_sampling.easy_first_from=0.7", "dynamic_sampling.filter_after_answers=4"},
+      "dynamic_sampling.easy_first_from: has no effect without easy_first_steps");
+  expect_problem({"dynamic_sampling.easy_first_from=0.7"}, "dynamic_sampling.easy_first_from: ");
+  expect_warning({"dynamic_sampling.filter_after_answers=4"},
+                 "dynamic_sampling.filter_after_answers: passes over no prompt");
 }
 
 TEST(DynamicSamplingPlan, CountsPagesAndOperationsForTheMostRounds) {

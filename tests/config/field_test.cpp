@@ -125,6 +125,15 @@ TEST(Check, OffersTheNearestChoice) {
             "must be one of direct, gather-scatter, bcast, got 'carrier pigeon'");
 }
 
+TEST(Check, TakesACountOrAWord) {
+  const Check check = count_or({"auto", "all"});
+
+  for (const char* text : {"auto", "all", "0", "28"}) EXPECT_EQ(verdict(check, text), "allowed");
+  EXPECT_EQ(verdict(check, "-1"), "must be a number from 0 on, or one of auto, all, got '-1'");
+  EXPECT_EQ(verdict(check, "most"), "must be a number from 0 on, or one of auto, all, got 'most'");
+  EXPECT_EQ(verdict(check, "1.5"), "must be a number from 0 on, or one of auto, all, got '1.5'");
+}
+
 TEST(Check, FolderNameIsOneFolder) {
   EXPECT_EQ(verdict(folder_name(), "run 1"), "allowed");
   EXPECT_EQ(verdict(folder_name(), ""), "must not be empty");

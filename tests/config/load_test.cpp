@@ -7,6 +7,7 @@
 
 #include "config_folder.h"
 #include "orrery/base/error.h"
+#include "orrery/base/text.h"
 
 namespace orrery::config {
 namespace {
@@ -188,6 +189,19 @@ TEST(Load, ADatasetNeedsAPath) {
   EXPECT_EQ(ConfigFolder().problems(parts.text()),
             (Texts{"x.cfg:14: dataset.trian.path is missing; did you mean dataset.train?",
                    "x.cfg:15: dataset.other.path is missing"}));
+}
+
+TEST(Load, StopsAtTooManySections) {
+  std::string text = "[experiment]\nname = x\n";
+  for (size_t i = 0; i < 8 * kMostSections; ++i) {
+    text += base::concat("[call.x", i, "]\nunknown = 1\n");
+  }
+
+  const LoadResult loaded = load_experiment_text(text, "x.cfg", {});
+
+  ASSERT_EQ(loaded.problems.size(), 1u) << "nothing is said of what each of them has wrong";
+  EXPECT_NE(loaded.problems[0].text.find("more than 1000 sections"), std::string::npos);
+  EXPECT_TRUE(loaded.experiment.calls.empty());
 }
 
 TEST(Load, ChecksTheNamesOfSections) {

@@ -50,6 +50,18 @@ TEST(RenamedKeys, AreKeptForOtherSections) {
               ElementsAre(Field(&Problem::text, HasSubstr("unknown key model.actor.eta"))));
 }
 
+TEST(RenamedKeys, TurnYesAndNoIntoAllAndNone) {
+  const auto layers = [](const std::string& value) {
+    Parts parts;
+    parts.model += "recompute_activations = " + value + "\n";
+    const LoadResult result = ConfigFolder().load(parts.text());
+    EXPECT_THAT(result.problems, IsEmpty());
+    return result.experiment.find_model("actor")->recompute_layers;
+  };
+  EXPECT_EQ(layers("true"), "all");
+  EXPECT_EQ(layers("no"), "0");
+}
+
 TEST(RenamedKeys, LeaveAValueThatIsNoNumberToItsReader) {
   EXPECT_THAT(with("eta = much\n").problems,
               ElementsAre(Field(&Problem::text, HasSubstr("call.actor_gen.ema_decay"))));

@@ -4,6 +4,8 @@
 
 #include "mutated_text.h"
 #include "orrery/base/error.h"
+#include "orrery/base/file.h"
+#include "orrery/base/text.h"
 #include "orrery/data/bpe_tokenizer.h"
 
 namespace orrery::data {
@@ -50,6 +52,40 @@ TEST(BpeTokenizer, RefusesAnIdFarBeyondItsVocabulary) {
   } catch (const ConfigError& error) {
     EXPECT_NE(std::string(error.what()).find("id 16000000"), std::string::npos) << error.what();
   }
+}
+
+std::unique_ptr<BpeTokenizer> fixture(const std::string& folder) {
+  const std::string file =
+      base::concat(ORRERY_SOURCE_DIR, "/tests/fixtures/tokenizer/", folder, "/tokenizer.json");
+  return BpeTokenizer::parse(base::read_file(file), file);
+}
+
+TEST(EncodeBehind, GivesAnAnswerNoSpaceThatOnlyTheBeginningOfATextHas) {
+  const std::string prompt = "[INST] 2+3? [/INST]", answer = "The sum is 5.";
+  for (const char* folder : {"llama2", "mistral", "metaspace-always"}) {
+    const auto tokenizer = fixture(base::concat("characters/", folder));
+    EXPECT_TRUE(tokenizer->begins_with_space()) << folder;
+
+    std::vector<int32_t> ids = tokenizer->encode(prompt);
+    const std::vector<int32_t> behind = encode_behind(*tokenizer, prompt, answer);
+    ids.insert(ids.end(), behind.begin(), behind.end());
+
+    EXPECT_EQ(ids, tokenizer->encode(prompt + answer)) << folder;
+    EXPECT_NE(behind, tokenizer->encode(answer)) << folder;
+  }
+}
+
+TEST(EncodeBehind, LeavesThePromptItsTokensWhereOneWouldSpanBoth) {
+  const auto tokenizer = fixture("characters/llama2");
+  // "the" is one token of this vocabulary, whose parts are prompt and answer here.
+  EXPECT_EQ(encode_behind(*tokenizer, "th", "e"), tokenizer->encode("e"));
+}
+
+TEST(EncodeBehind, IsEncodeWhereNoSpaceIsPut) {
+  const auto tokenizer = fixture("made/qwen");
+  EXPECT_FALSE(tokenizer->begins_with_space());
+  EXPECT_EQ(encode_behind(*tokenizer, "a b", " c"), tokenizer->encode(" c"));
+  EXPECT_TRUE(fixture("made/gpt2-prefix-space")->begins_with_space());
 }
 
 TEST(BpeTokenizer, RefusesDeepJson) {

@@ -75,7 +75,7 @@ TEST(CommandReward, ThatIsBrokenEndsTheJobSoonWithItsLastWordsAndNoProcess) {
                             "ends with: Traceback", "No module named"}},
                           {"import time\ntime.sleep(1000)\n",
                            "1",
-                           {"read no question for 1 s", "raise timeout_seconds"}},
+                           {"read no question for 5 s", "raise timeout_seconds"}},
                           {"import sys\nfor line in sys.stdin: print(1.0, flush=True)\n",
                            "60",
                            {"any of the first 8 questions", "not {\"reward\": number}", "1.0"}}};

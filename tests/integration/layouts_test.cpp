@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "integration/runs_for_test.h"
+#include "orrery/base/file.h"
 
 namespace orrery::integration {
 namespace {
@@ -61,9 +62,26 @@ TEST_F(Layouts, OfEachCallGiveTheNumbersOfOneWorker) {
   }
 }
 
+TEST_F(Layouts, GiveTheSameWeightsHoweverManyLayersAreRecomputed) {
+  const auto weights = [&](const std::string& recompute) {
+    const std::string name = "recompute_" + recompute;
+    const Result result = orrery(
+        3, tiny(folder_, judged(folder_) + " --set experiment.name=" + name +
+                             " --set model.actor.n_layers=4 --set layout.default=d1t1p2@0-1" +
+                             " --set model.actor.recompute_layers=" + recompute));
+    EXPECT_EQ(result.exit_code, 0) << result.output;
+    EXPECT_GT(last_value(folder_ / name, "actor_train/grad_norm"), 0);
+    return base::read_file(folder_ / name / "models/latest/actor/model.safetensors");
+  };
+
+  const std::string kept = weights("0");
+  EXPECT_FALSE(kept.empty());
+  EXPECT_TRUE(weights("1") == kept);
+  EXPECT_TRUE(weights("all") == kept);
+}
+
 TEST_F(Layouts, MoveBf16ParametersAndExportThem) {
-  const std::string sets =
-      " --set model.actor.dtype=bf16 --set model.actor.recompute_activations=true";
+  const std::string sets = " --set model.actor.dtype=bf16 --set model.actor.recompute_layers=1";
 
   const Result result =
       orrery(3, tiny(folder_, judged(folder_) + sets + layout("actor_gen", "d2t1p1@0-1") +

@@ -307,6 +307,38 @@ TEST(Generate, ReadsPromptsByTheTokenizerOfTheModel) {
   EXPECT_NE(refused.output.find("the vocabulary of the model"), std::string::npos);
 }
 
+TEST(Generate, WritesAPromptAsAMessageWithChat) {
+  const TemporaryFolder folder;
+  const fs::path model = folder / "model";
+  ASSERT_EQ(run("python3 " + source("tests/integration/widen_vocabulary.py") + " " +
+                source("tests/fixtures/hf/llama-gqa") + " " + model.string() + " 4096")
+                .exit_code,
+            0);
+  fs::copy_file(source("tests/fixtures/tokenizer/tokenizer.json"), model / "tokenizer.json");
+  const auto generated = [&](const std::string& prompt, const std::string& options) {
+    std::ofstream(folder / "p.jsonl") << json{{"prompt", prompt}} << "\n";
+    return orrery_alone("generate --model " + model.string() + " --prompts " +
+                        (folder / "p.jsonl").string() + " --max-new-tokens 6 --eos -1 " + options +
+                        " --out " + (folder / "out.json").string());
+  };
+  const Result without = generated("Hello", "--chat");
+  EXPECT_EQ(without.exit_code, 2) << without.output;
+  EXPECT_NE(without.output.find("has no chat template"), std::string::npos) << without.output;
+
+  std::ofstream(model / "tokenizer_config.json")
+      << json{{"eos_token", "<|eos|>"},
+              {"chat_template",
+               "{% for m in messages %}{{ '<' + m.role + '>' + m.content + eos_token }}"
+               "{% endfor %}{% if add_generation_prompt %}{{ '<bot>' }}{% endif %}"}};
+  ASSERT_EQ(generated("Hello", "--chat").exit_code, 0);
+  const json chat = read_json(folder / "out.json");
+  const Result plain = generated("<user>Hello<|eos|><bot>", "--add-bos false");
+  ASSERT_EQ(plain.exit_code, 0) << plain.output;
+
+  EXPECT_EQ(read_json(folder / "out.json")["logprobs"], chat["logprobs"]);
+  EXPECT_NE(plain.output.find("--chat writes each"), std::string::npos) << plain.output;
+}
+
 TEST(Train, StartsFromAHuggingFaceModelAndExportsOneThatCanBeScored) {
   const TemporaryFolder folder;
   // Its vocabulary is smaller than the byte tokenizer's, so one of 259 is made of it first.

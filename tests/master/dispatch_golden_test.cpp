@@ -113,6 +113,7 @@ class Pass {
     cost_.shape = {size.at("n_layers"), size.at("hidden_dim"), size.at("intermediate_dim"),
                    size.at("vocab_size")};
     cost_.n_new_tokens = c["min_new_tokens"];
+    cost_.n_recomputed = cost_.shape.n_layers;  // as the reference does
     names_ = c["ids"].get<std::vector<std::string>>();
     sorted_names_ = names_;
     std::sort(sorted_names_.begin(), sorted_names_.end());
@@ -460,7 +461,8 @@ TEST(DispatchGolden, CallsCostAsManyOperationsAsRecorded) {
         const Samples samples(call.at("seqlens"), kind_of(type), 1);
         total += samples.flops({.shape = {size.at("n_layers"), size.at("hidden_dim"),
                                           size.at("intermediate_dim"), size.at("vocab_size")},
-                                .n_new_tokens = call.value("min_new_tokens", int64_t{0})});
+                                .n_new_tokens = call.value("min_new_tokens", int64_t{0}),
+                                .n_recomputed = size.at("n_layers")});
       }
       EXPECT_EQ(flops_text(total), call.at("flops_so_far").get<std::string>());
     }

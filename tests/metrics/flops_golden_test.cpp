@@ -69,5 +69,16 @@ TEST(Flops, RefuseNegativeSizes) {
   EXPECT_THROW(generate_flops({}, Lengths{1}, -1), ConfigError);
 }
 
+TEST(RecomputeFlops, AreTheLayersShareOfAForwardPass) {
+  const FlopsShape shape{
+      .n_layers = 4, .hidden_size = 8, .intermediate_size = 16, .vocab_size = 32};
+  const Lengths lengths = {3, 5};
+  const Flops forward = forward_flops(shape, lengths);
+
+  EXPECT_EQ(flops_text(recompute_flops(shape, lengths, 0)), "0");
+  EXPECT_EQ(flops_text(recompute_flops(shape, lengths, 1)), flops_text(forward / 4));
+  EXPECT_EQ(flops_text(recompute_flops(shape, lengths, 4)), flops_text(forward));
+}
+
 }  // namespace
 }  // namespace orrery::metrics

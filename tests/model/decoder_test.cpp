@@ -67,19 +67,77 @@ TEST_P(EveryKind, GivesTheEntropyAndItsGradients) {
   expect_equal_gradients(decoder, reference, kFp64);
 }
 
-TEST_P(EveryKind, GivesTheSameWhenActivationsAreRecomputed) {
+TEST_P(EveryKind, GivesTheSameHoweverManyLayersAreRecomputed) {
+  const Sequences sequences = random_sequences(kLengths, small_architecture(GetParam()).vocab_size);
+  const PackedTokens first = pack({sequences[0], sequences[2]});
+  const PackedTokens second = pack({sequences[1], sequences[3], sequences[4]});
   Decoder keeping = small_decoder(GetParam(), at::kDouble);
-  Decoder recomputing = small_decoder(GetParam(), at::kDouble);
-  recomputing.set_activations(Activations::kRecompute);
-  const Sequences sequences = random_sequences(kLengths, keeping.architecture().vocab_size);
+  const auto log_probs_of = [&](Decoder& decoder) {
+    const at::Tensor a = decoder.log_probs(first), b = decoder.log_probs(second);
+    b.sum().backward();  // both were alive, as micro-batches of a pipeline are
+    a.sum().backward();
+    return at::cat({a, b}).detach();
+  };
+  const at::Tensor expected = log_probs_of(keeping);
 
-  const at::Tensor a = keeping.log_probs(pack(sequences));
-  const at::Tensor b = recomputing.log_probs(pack(sequences));
-  a.sum().backward();
-  b.sum().backward();
+  for (int64_t n = 1; n <= keeping.n_layers(); ++n) {
+    SCOPED_TRACE(n);
+    Decoder recomputing = small_decoder(GetParam(), at::kDouble);
+    recomputing.set_recomputed_layers(n);
+    EXPECT_TRUE(at::equal(log_probs_of(recomputing), expected));
+    EXPECT_TRUE(at::equal(recomputing.parameters().gradients(), keeping.parameters().gradients()));
+  }
+}
 
-  EXPECT_TRUE(at::equal(a, b));
-  EXPECT_TRUE(at::equal(keeping.parameters().gradients(), recomputing.parameters().gradients()));
+/// Bytes of activations that a training pass of one batch leaves.
+int64_t bytes_of_a_pass(int64_t n_recomputed) {
+  Architecture a = small_architecture("llama");
+  a.n_layers = 8;
+  Decoder decoder(a, at::kFloat);
+  decoder.parameters().initialise(1);
+  decoder.set_recomputed_layers(n_recomputed);
+  decoder.log_probs(pack(random_sequences({200, 56}, a.vocab_size))).sum().backward();
+  return decoder.activation_bytes();
+}
+
+TEST(Decoder, HoldsLessTheMoreLayersAreRecomputed) {
+  const Architecture a = small_architecture("llama");
+  // Of one layer and token: fused q, k and v, what attention gave, logarithms of its sums, the
+  // middle of the residual stream, gate and up, two deviations. An eighth is added to each slab.
+  const int64_t numbers =
+      a.qkv_size() + a.query_size() + a.n_heads + a.hidden_size + a.up_size() + 2;
+  const int64_t layer = 256 * numbers * 4 * 9 / 8;
+
+  const int64_t all_kept = bytes_of_a_pass(0);
+  for (int64_t n = 1; n < 8; ++n) {
+    EXPECT_NEAR(static_cast<double>(all_kept - bytes_of_a_pass(n)), static_cast<double>(n * layer),
+                64.0 * static_cast<double>(n))
+        << n;
+  }
+  EXPECT_NEAR(static_cast<double>(bytes_of_a_pass(8)), static_cast<double>(bytes_of_a_pass(7)), 64)
+      << "one layer has to be there while it goes backwards";
+}
+
+/// Bytes of activations that passes leave of which all were alive at a time.
+int64_t bytes_of_passes(int64_t n_recomputed, int64_t n_passes) {
+  Decoder decoder = small_decoder("llama", at::kFloat);
+  decoder.set_recomputed_layers(n_recomputed);
+  const PackedTokens batch = pack(random_sequences({200, 56}, 37));
+  std::vector<at::Tensor> sums;
+  for (int64_t i = 0; i < n_passes; ++i) sums.push_back(decoder.log_probs(batch).sum());
+  for (const at::Tensor& sum : sums) sum.backward();
+  return decoder.activation_bytes();
+}
+
+TEST(Decoder, HoldsOneLayerForAllPassesOfWhichAllLayersAreRecomputed) {
+  const int64_t n_layers = small_architecture("llama").n_layers;
+
+  const int64_t more_with_one_kept =
+      bytes_of_passes(n_layers - 1, 4) - bytes_of_passes(n_layers - 1, 1);
+  const int64_t more_with_none = bytes_of_passes(n_layers, 4) - bytes_of_passes(n_layers, 1);
+
+  EXPECT_GT(more_with_none, 0) << "inputs";
+  EXPECT_LT(more_with_none, more_with_one_kept / 2);
 }
 
 TEST_P(EveryKind, PacksSequencesWithoutMixingThem) {

@@ -66,18 +66,20 @@ TEST(BalanceLoss, HasTheGradientOfFiniteDifferences) {
   EXPECT_NEAR(slope, 0.3 * (above - below) / (2 * kStep), 1e-6 * std::abs(slope) + 1e-7);
 }
 
-TEST(Experts, RecomputedActivationsGiveTheSameGradients) {
+TEST(Experts, RecomputedLayersGiveTheSameGradients) {
   const PackedTokens batch = pack(random_sequences({7, 3, 12}, 37));
-  at::Tensor gradients[2];
-  for (const bool recomputes : {false, true}) {
+  const auto gradients_with = [&](int64_t n_recomputed) {
     Decoder decoder = random_decoder();
-    decoder.set_activations(recomputes ? Activations::kRecompute : Activations::kKeep);
+    decoder.set_recomputed_layers(n_recomputed);
     decoder.set_balance_weight(0.1);
     decoder.log_probs(batch).sum().backward();
-    gradients[recomputes ? 1 : 0] = decoder.parameters().gradients().clone();
-  }
+    return decoder.parameters().gradients().clone();
+  };
 
-  EXPECT_TRUE(at::equal(gradients[0], gradients[1]));
+  const at::Tensor kept = gradients_with(0);
+  for (int64_t n = 1; n <= random_decoder().n_layers(); ++n) {
+    EXPECT_TRUE(at::equal(gradients_with(n), kept)) << n;
+  }
 }
 
 }  // namespace

@@ -204,20 +204,61 @@ TEST_P(EveryLayout, GivesThemOfBf16ParametersAsOfFp32Ones) {
   EXPECT_LT(d.gradients, kFp32);
 }
 
-TEST_P(EveryLayout, GivesTheSameWhenTensorRanksRecompute) {
-  const model::Architecture a = four_layers(GetParam());
+/// What a rank has after two optimizer steps in which the first layers of its stage are recomputed:
+/// loss and norm of each, gradients of the last, parameters; and the bytes of its activations.
+struct Trained {
+  std::vector<at::Tensor> numbers;
+  int64_t activation_bytes = 0;
+};
+
+Trained train_recomputing(const model::Architecture& a, const graph::Degrees& degrees,
+                          comm::Communicator& all, int64_t n_recomputed) {
   const data::SequenceBatch batch = random_batch(kLengths);
-  const model::PackedTokens tokens = model::pack_tokens(batch.at("packed_input_ids"), kLengths);
-  comm::run_as_threads(2, [&](comm::Communicator& all) {
-    std::vector<at::Tensor> gradients;
-    for (const auto activations : {model::Activations::kKeep, model::Activations::kRecompute}) {
-      TestShard shard(a, {1, 1, 2}, all);
-      shard.decoder->set_activations(activations);
-      weighted_loss(shard.decoder->log_probs(tokens), batch).loss_sum.backward();
-      gradients.push_back(shard.decoder->parameters().gradients());
+  TestShard shard(a, degrees, all);
+  model::Decoder& decoder = *shard.decoder;
+  decoder.set_recomputed_layers(std::min(n_recomputed, decoder.n_layers()));
+  std::vector<int> mine;
+  for (int i = shard.at.data; i < int(kLengths.size()); i += degrees.data) mine.push_back(i);
+  const data::SequenceBatch own = batch.select_samples(mine);
+  OptimizerOptions options = plain_optimizer();
+  if (a.experts.count > 0) options.balance_coefficient = 0.1;
+  TrainEngine engine(decoder, options, shard.groups);
+  Trained trained;
+  for (int step = 0; step < 2; ++step) {
+    const metrics::Statistics statistics =
+        engine.step(own, 0.7, weight_of(own), weighted_loss, kLimits);
+    for (const char* name : {"loss", "grad_norm", "n_tokens"}) {
+      trained.numbers.push_back(at::tensor({statistics.value(name).value_or(0)}, at::kDouble));
     }
-    EXPECT_TRUE(at::equal(gradients[0], gradients[1]));
-  });
+  }
+  trained.numbers.push_back(decoder.parameters().gradients());
+  trained.numbers.push_back(decoder.parameters().values());
+  trained.activation_bytes = decoder.activation_bytes();
+  return trained;
+}
+
+TEST_P(EveryLayout, TrainsToTheSameBitsHoweverManyLayersAreRecomputed) {
+  const model::Architecture a = four_layers(GetParam());
+  for (const graph::Degrees& degrees : {graph::Degrees{.pipe = 1, .data = 1, .tensor = 1},
+                                        graph::Degrees{.pipe = 1, .data = 1, .tensor = 2},
+                                        graph::Degrees{.pipe = 2, .data = 1, .tensor = 1},
+                                        graph::Degrees{.pipe = 2, .data = 2, .tensor = 2}}) {
+    SCOPED_TRACE(testing::Message()
+                 << "d" << degrees.data << "t" << degrees.tensor << "p" << degrees.pipe);
+    comm::run_as_threads(
+        degrees.data * degrees.tensor * degrees.pipe, [&](comm::Communicator& all) {
+          const Trained kept = train_recomputing(a, degrees, all, 0);
+          const Trained one = train_recomputing(a, degrees, all, 1);
+          const Trained every = train_recomputing(a, degrees, all, a.n_layers);
+
+          for (size_t i = 0; i < kept.numbers.size(); ++i) {
+            EXPECT_TRUE(at::equal(kept.numbers[i], one.numbers[i])) << "number " << i;
+            EXPECT_TRUE(at::equal(kept.numbers[i], every.numbers[i])) << "number " << i;
+          }
+          EXPECT_GT(kept.numbers.back().abs().max().item<double>(), 0);
+          EXPECT_LT(one.activation_bytes, kept.activation_bytes);
+        });
+  }
 }
 
 }  // namespace

@@ -61,6 +61,10 @@ class Vocabulary:
         self.tokenizer, self.eos, self.bos, self.pad = self.Library(), [256], 256, 256
         self.bytes = [bytes([i]) for i in range(256)] + [mark.encode() for mark in MARKS]
         self.special = [0] * 256 + [1] * len(MARKS)
+        self.n_apart = 0
+
+    def encode_answers(self, prompts, answers):
+        return self.encode(answers)
 
     def encode(self, texts):
         result = []
@@ -176,6 +180,13 @@ class Templates(Case):
         template = chat.ChatTemplate({"default": "{{ messages[0].content | tojson }} {{ messages[0].content.a }}"}, "x")
         self.assertEqual(template.render(values["messages"], generation_prompt=False), '{"a": 1.5, "b": 100.0, "c": 0} 1.5')
 
+    def test_templates_see_the_special_tokens_that_this_model_alone_has(self):
+        (self.model / "tokenizer_config.json").write_text(json.dumps({
+            "bos_token": "<s>", "extra_special_tokens": {"image_token": "<image>", "audio_token": {"content": "<audio>"}},
+            "chat_template": "{{ bos_token }}{{ image_token }}{{ audio_token }}"}))
+        template = chat.ChatTemplate.of(self.model)
+        self.assertEqual(template.render([{"role": "user", "content": "a"}], generation_prompt=True), "<s><image><audio>")
+
     def test_an_old_sandbox_is_said(self):
         said = []
         with mock.patch.object(chat.jinja(), "__version__", "3.1.2"):
@@ -215,6 +226,16 @@ class Styles(Case):
         self.refused(self.lines({"question": "a", "answer": "no mark"}), ':1: column "answer" has no "####"', options=("--style", "gsm8k"))
         self.refused(self.lines({"question": "a", "answer": "x ####"}), 'no answer behind "####"', options=("--style", "gsm8k"))
 
+    def test_one_odd_record_does_not_change_what_the_others_are(self):
+        good = [{"question": f"q{i}", "answer": f"so #### {i}"} for i in range(39)]
+        self.refused(self.lines({"question": "odd", "answer": "so 7"}, *good), ':1: column "answer" has no "####"', "1 of 40 records")
+        good = [{"messages": [{"role": "user", "content": f"q{i}"}, {"role": "assistant", "content": "a"}]} for i in range(39)]
+        self.refused(self.lines(*good, {"messages": good[0]["messages"][:1]}), ":40: ", "expected messages that end with the assistant's", "1 of 40 records")
+
+    def test_records_of_two_styles_are_no_style(self):
+        data = self.lines({"question": "a", "answer": "so #### 1"}, {"question": "b", "answer": "so 2"})
+        self.refused(data, '50% of the first records have "####" in the column "answer"', "--style gsm8k or --style plain")
+
     def test_math(self):
         data = self.lines({"problem": "p", "solution": "so $\\boxed{1}$, no, \\boxed{\\frac{1}{2}}.", "level": "Level 5"},
                           {"problem": "q", "solution": "$\\boxed 3$", "level": "Level 1"})
@@ -240,6 +261,14 @@ class Styles(Case):
                                 ({"prompt": "q", "chosen": [user], "rejected": [bad]}, "does not end")):
             self.refused(self.lines(record), ":1: ", problem, options=("--style", "preferences"))
 
+    def test_bad_answers_are_not_learned(self):
+        data = self.lines(*({"prompt": "q", "completion": f"{i}", "label": i % 2 == 0} for i in range(4)))
+        self.refused(data, 'the column "label" (true, false) says which answers are good', "kind = labelled")
+        table = self.path / "data.csv"
+        table.write_text("prompt,completion,label\nq,a,True\nq,b,False\n")
+        self.refused(table, "kind = labelled")
+        self.prepare(self.lines({"prompt": "q", "completion": "a", "label": "algebra"}))
+
     def test_messages(self):
         turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}]
         end = [{"role": "assistant", "content": " d\n"}]
@@ -253,6 +282,29 @@ class Styles(Case):
         for messages, problem in (([], "empty"), ([{"content": "x"}], "message 1 has no role"), ([1], "list of messages"),
                                   (turns + end, "the last message is the assistant's")):
             self.refused(self.lines({"messages": messages}), ":1: ", problem, options=("--kind", "prompts"))
+
+    def test_answers_of_other_names_are_no_prompts(self):
+        asked, said = {"from": "human", "value": "a"}, {"from": "chatgpt", "value": "b"}
+        self.assertIn("kind completions", self.prepare(self.lines({"conversations": [asked, said]})))
+        data = self.lines({"messages": [{"role": "user", "content": "a"}, {"role": "model", "content": "b"}]})
+        self.refused(data, ':1: column "messages": message 2 has the role "model", and there are system', "rename it")
+
+    def test_lists_that_python_printed_are_no_prompts(self):
+        data = self.path / "data.csv"
+        data.write_text("messages\n\"[{'role': 'user', 'content': 'a'}]\"\n")
+        self.refused(data, ':2: column "messages" has messages as Python prints them', "--as-text")
+
+    def test_a_text_may_look_like_messages(self):
+        text = '[{"role": "user", "content": "what is this?"}]'
+        self.prepare(self.lines({"prompt": text, "answer": "JSON"}), "--as-text")
+        self.assertEqual(self.records[0]["prompt"], USER % text + ASSISTANT)
+
+    def test_messages_with_the_answer_are_used_before_their_beginning_alone(self):
+        messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+        self.prepare(self.lines({"prompt": "a", "messages": messages}))
+        self.assertEqual(self.records[0], {"line": 1, "prompt": USER % "a" + ASSISTANT, "completion": "b"})
+        self.prepare(self.lines({"prompt": "a", "messages": messages}), "--kind", "prompts")
+        self.assertEqual(self.records[0]["prompt"], USER % "a" + ASSISTANT)
 
     def test_numbers_stand_as_they_were_written(self):
         self.prepare(self.lines(*(b'{"prompt": "p%d", "answer": %s, "level": %s}' % (i, n, n)
@@ -327,7 +379,7 @@ class Sources(Case):
         for text, problem in (('[{"prompt": "a"}, {"prompt": "b"', ":1: the array does not end"), ('[{"prompt": "a"}] x', "behind the array's end"),
                               ('[{"prompt": "a"}, 3]', ":1: expected an object"), ('[{"prompt": "a"},,{"prompt": "b"}]', "an element is missing"),
                               ('[{"prompt": "a"}][{"prompt": "b"}]', "behind the array's end"), ('[{"prompt": "a}]', "a text that does not end"),
-                              ('[\n{"prompt": "a"},\n{"prompt": b}\n]', ":3: no JSON"), ("[]", "no column")):
+                              ('[\n{"prompt": "a"},\n{"prompt": b}\n]', ":3: no JSON"), ("[]", "has no record")):
             path.write_text(text)
             self.refused(path, problem)
         for text in ('{\n "prompt": "a"\n}\n', '{"data": [\n {"prompt": "a"}\n]}\n'):
@@ -371,6 +423,19 @@ class Sources(Case):
             self.assertEqual([record["line"] for record in self.records], [1, 3], line)
             self.out.write_text("an earlier file")
 
+    def test_columns_that_begin_late_are_columns(self):
+        early = [{"prompt": f"{i}"} for i in range(150)]
+        self.prepare(self.lines(*early, {"prompt": "x", "system": "late"}))
+        self.assertEqual(self.records[-1]["prompt"], "<|im_start|>system\nlate<|im_end|>\n" + USER % "x" + ASSISTANT)
+        self.prepare(self.lines(*early, {"prompt": "x", "own": "late"}), "--system-field", "own")
+        self.assertIn("late", self.records[-1]["prompt"])
+        self.refused(self.lines(*early, {"prompt": "x", "id": 7}, {"prompt": "y", "id": 7}), ':152: id "7" was already used in line 151')
+        self.refused(self.lines(*early, {"prompt": "x", "answer": "7"}), ':1: column "answer" is missing', "150 of 151 records")
+
+    def test_a_file_without_a_usable_record_says_what_is_wrong_with_the_first(self):
+        data = self.lines(b"prompt: a", b"prompt: b", name="data.json")
+        self.refused(data, f"{data}:1: no JSON", "no record of the file can be used")
+
     def test_many_bad_records_are_counted_by_reason(self):
         said = self.refused(self.lines({"prompt": "a", "answer": "1"}, *({"prompt": f"{i}", "answer": ""} for i in range(50))),
                             "50 of 51 records refused", ":2: ", ":21: ", "and 30 more")
@@ -411,6 +476,15 @@ class Parts(Case):
         self.prepare(self.lines(*({"prompt": f"question {i}", "completion": "c"} for i in range(299, -1, -1))), "--split", "eval=0.2", "--split", "test=0.1")
         self.assertEqual({record["prompt"] for record in self.records}, parts["out.h5"])
 
+    def test_records_that_differ_in_a_letter_or_in_what_stands_around_are_no_duplicates(self):
+        call = lambda name: {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": name}}]}
+        prompts = ["a", "A", [{"role": "system", "content": "s"}, {"role": "user", "content": "a"}],
+                   *([{"role": "user", "content": "a"}, call(name), {"role": "tool", "content": "1"}] for name in ("f", "g"))]
+        (self.path / "t.jinja").write_text("{% for m in messages %}{{ m.role }}:{{ m.content }}{{ m.tool_calls | tojson if m.tool_calls }};{% endfor %}")
+        said = self.prepare(self.lines(*({"prompt": prompt, "id": i} for i, prompt in enumerate(prompts + prompts[:1]))), "--dedup", "--template", self.path / "t.jinja")
+        self.assertEqual([record["line"] for record in self.records], [1, 2, 3, 4, 5])
+        self.assertIn("left out: 1 the same as a record before: line 6", said)
+
     def test_several_kinds_are_made_of_the_same_records_with_the_same_split(self):
         data = self.lines(*({"question": f"q{i}", "answer": f"{i}=<<{i}>> #### {i}"} for i in range(100)))
         said = self.prepare(data, "--kind", "completions,prompts", "--split", "test=0.2")
@@ -420,6 +494,11 @@ class Parts(Case):
         for part in ("", ".test"):
             self.assertEqual([record["prompt"] for record in of[f"completions{part}"]], [record["prompt"] for record in of[f"prompts{part}"]])
         self.assertEqual(of["prompts"][0]["answer"], of["completions"][0]["completion"].split()[-1])
+
+    def test_of_several_kinds_all_are_written_or_none(self):
+        data = self.lines({"question": "q", "answer": "1 #### 1"}, {"question": "r", "answer": "1 ####"})
+        self.refused(data, "nothing was written", options=("--kind", "completions,prompts", "--style", "gsm8k"))
+        self.assertEqual(list(self.path.glob("out*")), [])
 
     def test_kinds_are_named_once_each(self):
         for kinds in ("prompts,prompts", "auto,prompts", "promts"):
@@ -431,7 +510,24 @@ class Parts(Case):
         self.prepare(data, "--split", "test=0.2", "--config")
         written = (self.path / "out.cfg").read_text()
         self.assertIn("[dataset.train]\npath = out.h5\nkind = prompts\n\n[dataset.test]\npath = out.test.h5\n", written)
-        self.assertTrue(written.endswith("[evaluate]\ndataset = test\nmatch = math\n"), written)
+        self.assertIn("\n[evaluate]\ndataset = test\nmatch = math\n", written)
+
+    def test_paths_are_written_as_configurations_take_them(self):
+        from prepare.report import quoted_if_needed
+        for path, text in (("/a b/c.h5", "/a b/c.h5"), ("/a#b", "/a#b"), ("/a #b/c", '"/a #b/c"'), ('/a "b" ;c', '"/a ""b"" ;c"')):
+            self.assertEqual(quoted_if_needed(path), text)
+
+    def test_what_is_held_out_is_not_trained_on(self):
+        data = self.lines(*({"prompt": f"q{i}", "answer": "1"} for i in range(50)))
+        said = self.prepare(data, "--split", "eval=0.1", "--split", "test=0.05")
+        sections = {section.split("]")[0]: section for section in said.split("== lines for the configuration")[1].split("[dataset.")[1:]}
+        self.assertEqual({name: "\nuse = evaluate\n" in section for name, section in sections.items()}, {"train": False, "eval": True, "test": True})
+
+    def test_rewards_of_final_answers_compare_as_the_evaluation_does(self):
+        data = self.lines({"question": "q", "answer": "so #### 4"}, {"question": "r", "answer": "so #### 5"})
+        self.assertIn("\n[call.reward]\nmatch = math\n", self.prepare(data))
+        self.assertNotIn("[call.reward]", self.prepare(data, "--kind", "completions", "--style", "gsm8k"))
+        self.assertNotIn("[call.reward]", self.prepare(self.lines({"prompt": "q", "answer": "4"})))
 
     def test_prompts_of_evaluation_sets_are_left_out(self):
         data = self.lines({"prompt": "What  is\n2+2?", "answer": "4"}, {"prompt": "other", "answer": "1"},
@@ -523,6 +619,28 @@ class ArrowSources(Case):
         self.assertEqual([record["answer"] for record in self.records], ["0.1", "2.0", "3.5", "4.0", "5.0"])
         self.assertEqual([record["fields"] for record in self.records[1:3]], ['{"level":2}', ""])
 
+    def test_a_directory_of_parquet_has_the_parts_that_its_names_say(self):
+        hub = self.path / "hub/main"
+        hub.mkdir(parents=True)
+        for name, n in (("train-00000-of-00002", 2), ("train-00001-of-00002", 1), ("test-00000-of-00001", 1)):
+            self.parquet(self.table(prompt=[f"{name} {i}" for i in range(n)]), f"hub/main/{name}.parquet")
+        self.refused(hub, f"{hub} has the parts test, train: choose one with --part")
+        self.refused(hub, 'none that is called "dev"', options=("--part", "dev"))
+        self.refused(hub.parent, "name one of its folders that have some: main")
+        self.refused(self.lines({"prompt": "a"}), "has the parts test, train: name the folder or the file of one", options=("--against", hub))
+        said = self.prepare(hub, "--part", "train")
+        self.assertEqual(len(self.records), 3)
+        self.assertIn("files that were read: train-00000-of-00002.parquet, train-00001-of-00002.parquet\n", said)
+
+    def test_shards_without_a_part_in_their_names_are_one_table(self):
+        shards = self.path / "shards"
+        shards.mkdir()
+        for i in range(2):
+            self.parquet(self.table(prompt=[f"a{i}"]), f"shards/part-{i:05}-ab.snappy.parquet")
+        self.prepare(shards)
+        self.assertEqual(len(self.records), 2)
+        self.refused(shards, "has no parts", options=("--part", "train"))
+
     def test_what_parquet_cannot_be(self):
         import pyarrow
         path = self.parquet(self.table(prompt=[{"text": "a"}], answer=["1"]))
@@ -595,14 +713,42 @@ class Files(Case):
         self.assertIn("left out: 1 found in out.h5: line 1", again.stdout, again.stderr)
         self.assertEqual(len(self.column("prompt", self.path / "new.h5")), 1)
 
+    def metaspace(self):
+        """A tokenizer that begins a text alone with a mark, and spaces are that mark."""
+        from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+        tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+        tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.Metaspace(prepend_scheme="first"), decoders.Metaspace(prepend_scheme="first")
+        tokenizer.train_from_iterator(["four and four are eight\n"] * 20 + ["user assistant"], trainers.BpeTrainer(
+            special_tokens=["<unk>", *MARKS], show_progress=False, min_frequency=2))
+        tokenizer.save(str(self.model / "tokenizer.json"))
+        return tokenizer
+
+    def test_answers_are_tokenised_as_they_stand_behind_their_prompts(self):
+        tokenizer = self.metaspace()
+        result = self.tool(self.lines({"prompt": "four and", "completion": "eight four"}), self.out)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        whole = tokenizer.encode(USER % "four and" + ASSISTANT + "eight four").ids
+        self.assertEqual(self.column("prompt")[0] + self.column("completion")[0], whole)
+        self.assertNotEqual(self.column("completion")[0], tokenizer.encode("eight four").ids)
+
+    def test_an_answer_that_would_share_a_token_with_its_prompt_is_tokenised_apart(self):
+        tokenizer = self.metaspace()
+        result = self.tool(self.lines({"prompt": "four ", "completion": "eight"}), self.out, "--no-template")
+        self.assertIn("1 answers would share a token", result.stdout, result.stderr)
+        self.assertEqual(self.column("prompt")[0], tokenizer.encode("four ").ids)
+        self.assertEqual("".join(map(tokenizer.id_to_token, self.column("completion")[0])), "eight")
+
     def test_the_program_takes_file_and_lines(self):
         if ORRERY is None:
             self.skipTest("no program was named")
         records = {"prompts": [{"prompt": f"{i}+1=", "answer": i + 1} for i in range(100)],
                    "completions": [{"prompt": f"{i}+1=", "completion": str(i + 1)} for i in range(100)],
                    "preferences": [{"prompt": f"{i}+1=", "chosen": str(i + 1), "rejected": "x"} for i in range(100)]}
-        for kind, graph in (("prompts", "grpo"), ("completions", "sft"), ("preferences", "dpo")):
-            result = self.tool(self.lines(*records[kind]), self.out, "--split", "eval=0.2")
+        records["final answers"] = [{"question": f"{i}+1=", "answer": f"#### {i + 1}"} for i in range(100)]
+        folder = self.path / 'my "data" #1'
+        folder.mkdir()
+        for kind, graph in (("prompts", "grpo"), ("final answers", "grpo"), ("completions", "sft"), ("preferences", "dpo")):
+            result = self.tool(self.lines(*records[kind]), folder / "out.h5", "--split", "eval=0.1", "--split", "test=0.05")
             self.assertEqual(result.returncode, 0, result.stderr)
             lines = result.stdout.split("== lines for the configuration\n")[1]
             models = "".join(f"[model.{role}]\nvocab_size = 259\n" for role in ("actor", "ref") if role == "actor" or graph != "sft")

@@ -15,6 +15,8 @@ PROGRAM = """#!/usr/bin/env python3
 import json, pathlib, sys
 values = dict(argument.split("=", 1) for argument in sys.argv if "=" in argument)
 if sys.argv[1] == "plan":
+    if "--no-data" in sys.argv or int(sys.argv[sys.argv.index("--workers") + 1]) > 4:
+        sys.exit("orrery: 5 workers are too many")
     for key in values:
         if "wrong" in key:
             sys.exit(f"orrery: --set: unknown key '{key}'")
@@ -90,9 +92,36 @@ class Sweeps(unittest.TestCase):
         result = self.run_sweep("--grid", "a.b=1", "--set", "c.d=3")
         self.assertIn("choose another --name", result.stderr)
 
+    def test_runs_of_another_configuration_are_not_taken_for_done(self):
+        (self.path / "x.cfg").write_text("include = y.cfg  # the rest\n")
+        (self.path / "y.cfg").write_text("[a]\nc = 1\n")
+        self.run_sweep("--grid", "a.b=1")
+        (self.path / "y.cfg").write_text("# a comment alone changes nothing\n[a]\nc = 1\n")
+        self.assertIn("done before", self.run_sweep("--grid", "a.b=1").stdout)
+        (self.path / "y.cfg").write_text("[a]\nc = 2\n")
+        self.assertIn("is not what b-1_seed-1 ran with (c = 1, c = 2): choose another --name", self.run_sweep("--grid", "a.b=1").stderr)
+
+    def test_a_configuration_may_be_mended_until_a_run_is_done(self):
+        self.run_sweep("--grid", "a.b=broken")
+        (self.path / "x.cfg").write_text("[a]\nc = 2\n")
+        self.assertIn("runs failed", self.run_sweep("--grid", "a.b=broken").stderr)
+
+    def test_a_grid_of_other_keys_is_refused_and_nothing_is_lost(self):
+        self.run_sweep("--grid", "a.b=1")
+        before = (self.sweep / "sweep.json").read_text()
+        result = self.run_sweep("--grid", "a.b=1", "--grid", "c.d=1,2")
+        self.assertIn("is a sweep over a.b, and one table is of one grid: choose another --name", result.stderr)
+        self.assertEqual((self.sweep / "sweep.json").read_text(), before)
+
+    def test_points_are_checked_with_the_workers_that_they_run_with(self):
+        self.assertIn("nothing was started", self.run_sweep("--grid", "a.b=1", "--workers", "5").stderr)
+        result = self.run_sweep("--grid", "a.b=1", "--slurm", REPOSITORY / "slurm/cpu_one_node.sbatch")
+        self.assertIn("5 workers are too many", result.stderr)
+
     def test_wrong_grids_and_seeds_are_named(self):
         for arguments, text in ((["--grid", "a.b"], "KEY=VALUE"), (["--grid", "a.b=1", "--grid", "a.b=2"], "given twice"),
-                                (["--grid", "experiment.seed=1"], "--seeds"), (["--seeds", "one"], "must be numbers"),
+                                (["--grid", "experiment.seed=1"], "--seeds"), (["--set", "experiment.seed=1"], "--seeds"),
+                                (["--grid", "experiment.name=a,b"], "--name"), (["--grid", "experiment.output_dir=a,b"], "--output"), (["--seeds", "one"], "must be numbers"),
                                 (["--grid", "a.b=1,1"], "each value once")):
             result = self.run_sweep(*arguments)
             self.assertNotEqual(result.returncode, 0)

@@ -92,20 +92,20 @@ class Files(unittest.TestCase):
         tokenizer.save(str(folder / "tokenizer.json"))
         (folder / "tokenizer_config.json").write_text('{"eos_token": "</s>"}')
         result = self.tokenize(folder, self.data(*({"prompt": text, "completion": text[::-1]} for text in TEXTS)),
-                               "--kind", "completions")
+                               "--kind", "completions", "--prompt-suffix", "\\n")
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertNotIn("do not give the library's text", result.stderr)
         with h5py.File(self.path / "out.h5") as file:
             table, begins = bytes(file["vocabulary/values"][:]), file["vocabulary/offsets"][:]
             special = file["vocabulary/special"][:]
             self.assertEqual(list(file["vocabulary"].attrs["eos_ids"]), [tokenizer.token_to_id("</s>")])
-            for column, reverse in (("prompt", 1), ("completion", -1)):
-                ends = file[f"{column}/offsets"][:]
-                for i, text in enumerate(TEXTS):
-                    ids = list(file[f"{column}/values"][ends[i]:ends[i + 1]])
-                    self.assertEqual(ids, tokenizer.encode(text[::reverse], add_special_tokens=False).ids)
-                    own = b"".join(table[begins[id]:begins[id + 1]] for id in ids if not special[id])
-                    self.assertEqual(own.decode(errors="replace").split(), tokenizer.decode(ids).split())
+            ends = {column: file[f"{column}/offsets"][:] for column in ("prompt", "completion")}
+            for i, text in enumerate(TEXTS):
+                prompt, completion = (file[f"{column}/values"][at[i]:at[i + 1]].tolist() for column, at in ends.items())
+                self.assertEqual(prompt, tokenizer.encode(text + "\n", add_special_tokens=False).ids)
+                self.assertEqual(prompt + completion, tokenizer.encode(text + "\n" + text[::-1], add_special_tokens=False).ids)
+                own = b"".join(table[begins[id]:begins[id + 1]] for id in prompt + completion if not special[id])
+                self.assertEqual(own.decode(errors="replace").split(), tokenizer.decode(prompt + completion).split())
 
     def trained(self, tokenizer, trainer):
         tokenizer.train_from_iterator(TEXTS * 3, trainer)

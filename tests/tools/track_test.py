@@ -1,5 +1,6 @@
 """tools/track.py sends each step once, whatever happens in between; with stand-ins for the three packages, and
 with MLflow itself where it is installed."""
+import fcntl
 import importlib.util
 import json
 import os
@@ -86,6 +87,13 @@ class Track(unittest.TestCase):
         with (self.run / "metrics.jsonl").open("a") as out:
             out.write(text)
 
+    def hold(self):
+        """As a job has the directory."""
+        lock = (self.run / ".lock").open("w")
+        self.addCleanup(lock.close)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return lock
+
     def end(self):
         (self.run / "log.txt").write_text("2026-01-02T03:04:05.678 info exit code 0 (done)\n")
 
@@ -113,7 +121,16 @@ class Track(unittest.TestCase):
                 self.assertEqual(self.sent()[1][3], {"loss": 2.0, "other": None, "time_s": 0.5})
                 self.assertIn("nothing new", result.stdout)
 
+    def test_a_run_that_was_killed_is_sent_to_its_last_line(self):
+        self.hold().close()
+        self.write(line(1, loss=2.0) + line(2, loss=1.0))
+        (self.run / "log.txt").write_text("2026-01-02T03:04:05.678 info step 2\n")
+        result = self.track("wandb")
+        self.assertEqual([row[2] for row in self.sent()], [1, 2])
+        self.assertIn("the run was killed", result.stdout)
+
     def test_a_step_that_is_not_whole_waits(self):
+        self.hold()
         self.write(line(1, loss=2.0) + line(2, loss=1.0))
         self.track("wandb", "--once")
         self.assertEqual([row[2] for row in self.sent()], [1])
@@ -134,11 +151,13 @@ class Track(unittest.TestCase):
                     self.assertEqual([row[2] for row in self.sent()], [1, 2, 3, 4])
 
     def test_a_resumed_run_sends_no_step_again(self):
+        job = self.hold()
         self.write(line(1, loss=2.0) + line(2, loss=1.0) + line(3, loss=0.9))
         self.track("swanlab", "--once")
         (self.run / "metrics.jsonl").unlink()  # cut back to a checkpoint, then written again
         self.write(line(1, loss=2.0) + line(2, loss=1.0) + line(3, loss=0.9) + line(4, loss=0.8))
         self.end()
+        job.close()
         self.track("swanlab")
         self.assertEqual([row[2] for row in self.sent()], [1, 2, 3, 4])
 

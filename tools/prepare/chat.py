@@ -93,12 +93,15 @@ def templates_of(folder):
 
 
 def special_tokens_of(folder):
-    """Names of the special tokens, as templates see them: bos_token and the like."""
+    """Special tokens by their names, as templates see them: bos_token and the like, and those of this model alone."""
     result = {}
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
-        for key, token in json_file(folder / name).items():
+        content = json_file(folder / name)
+        own = content.get("extra_special_tokens")
+        named = {key: token for key, token in content.items() if key in SPECIAL_TOKENS} | (own if isinstance(own, dict) else {})
+        for key, token in named.items():
             token = token.get("content") if isinstance(token, dict) else token
-            if key in SPECIAL_TOKENS and isinstance(token, str):
+            if isinstance(token, str):
                 result.setdefault(key, token)
     return result
 

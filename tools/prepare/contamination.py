@@ -1,7 +1,6 @@
 """Which prompts are the same: what an evaluation asks must not be trained on."""
 import argparse
 import hashlib
-import itertools
 
 from .problem import BadRecord, Problem, tokens
 from .readers import open_source
@@ -25,9 +24,9 @@ def conversation_key(messages):
     return hashed(" ".join("\n".join(asked).casefold().split()).encode("utf-8", "surrogatepass"))
 
 
-def record_key(key, item):
-    rest = [item.answer, *(repr(sorted(reply.items())) for reply in item.replies.values())]
-    return hashed("\0".join([str(key), *rest]).encode("utf-8", "surrogatepass"))
+def texts_key(texts):
+    """A hash of what is learned from or compared with, to the letter."""
+    return hashed("\0".join(texts.values()).encode("utf-8", "surrogatepass"))
 
 
 class EvaluationPrompts:
@@ -43,17 +42,15 @@ class EvaluationPrompts:
                 self.add_texts(path, args)
 
     def add_texts(self, path, args):
-        source = open_source(path)
-        rows = iter(source)
-        ahead = list(itertools.islice(rows, 100))
-        usable = [row for row in ahead if row.values is not None]
+        source = open_source(path, advice="name the folder or the file of one of them")
         # Its columns need not be those of the training data.
-        free = argparse.Namespace(**{f"{part}_field": None for part in PARTS}, system=None, style="auto", kind="auto")
+        free = argparse.Namespace(**{f"{part}_field": None for part in PARTS}, system=None, style="auto", kind="auto",
+                                  as_text=args.as_text)
         try:
-            layout = Layout(source, usable, args)
+            layout = Layout(source, args)
         except Problem:
-            layout = Layout(source, usable, free)
-        for row in itertools.chain(ahead, rows):
+            layout = Layout(source, free)
+        for row in source:
             try:
                 if row.values is None:
                     raise BadRecord(row.problem)

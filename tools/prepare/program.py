@@ -3,7 +3,6 @@ import argparse
 import contextlib
 import datetime
 import hashlib
-import itertools
 import json
 import os
 import pathlib
@@ -11,14 +10,12 @@ import re
 import sys
 
 from .chat import ChatTemplate, warn_of_old_jinja
-from .contamination import EvaluationPrompts, conversation_key, record_key
+from .contamination import EvaluationPrompts, conversation_key, texts_key
 from .problem import BadRecord, Problem, tokens
 from .readers import Arrow, open_source
 from .rendering import ChatTexts, PlainTexts
 from .report import Report
 from .styles import KINDS, PARTS, STYLES, Layout
-
-SAMPLES = 100  # records that a style is recognised by
 
 
 def warn(text):
@@ -37,6 +34,10 @@ class Encoded:
         return entries
 
     encode_prompts = encode
+
+    @staticmethod
+    def encode_answers(prompts, entries):
+        return entries
 
 
 class SourceName:
@@ -195,11 +196,7 @@ class Preparation:
     def __init__(self, args, source, maker, vocabulary, parts, shares, evaluation, report):
         self.args, self.source, self.maker, self.vocabulary = args, source, maker, vocabulary
         self.parts, self.shares, self.evaluation, self.report = parts, shares, evaluation, report
-        rows = iter(source)
-        ahead = list(itertools.islice(rows, SAMPLES))
-        self.rows = itertools.chain(ahead, rows)
-        usable = [row for row in ahead if row.values is not None]
-        self.layout = Layout(source, usable, args)
+        self.layout = Layout(source, args)
         args.kind = self.layout.kind
         self.ids, self.records = Ids(), set()
 
@@ -219,17 +216,16 @@ class Preparation:
         if key in self.evaluation.texts:
             self.report.leave_out("found in " + self.evaluation.names, row.number)
             return None
-        if not self.args.dedup:
-            again = False
-        else:
-            again = (whole := record_key(key, item)) in self.records
-            self.records.add(whole)
-        if again:
-            self.report.leave_out("the same as a record before", row.number)
-            return None
         texts = self.maker.texts(item)
         if self.args.kind == "prompts":
-            texts.update(answer=item.answer, fields=item.fields)
+            texts["answer"] = item.answer
+        if self.args.dedup:
+            if (whole := texts_key(texts)) in self.records:
+                self.report.leave_out("the same as a record before", row.number)
+                return None
+            self.records.add(whole)
+        if self.args.kind == "prompts":
+            texts["fields"] = item.fields
         for text in texts.values():
             try:
                 text.encode()
@@ -239,7 +235,7 @@ class Preparation:
 
     def run(self, progress):
         block, size = [], 0
-        for row in self.rows:
+        for row in self.source:
             try:
                 if (found := self.texts(row)) is not None:
                     block.append((row.number, *found))
@@ -259,8 +255,9 @@ class Preparation:
         if self.report.n_kept == 0:
             tokens.check_table(self.vocabulary, [texts["prompt"] for _, texts, _ in block[:100]], warn)
         wanted = KINDS[self.args.kind]
-        encoded = {name: (self.encode_prompts if name == "prompt" else self.vocabulary.encode)([texts[name] for _, texts, _ in block])
-                   for name in wanted}
+        columns = {name: [texts[name] for _, texts, _ in block] for name in wanted}
+        encoded = {name: self.encode_prompts(column) if name == "prompt" else self.vocabulary.encode_answers(columns["prompt"], column)
+                   for name, column in columns.items()}
         by_part = [[] for _ in self.parts]
         for i, (number, texts, part) in enumerate(block):
             ids = {name: list(encoded[name][i]) for name in wanted}
@@ -289,11 +286,15 @@ class Preparation:
         return None
 
 
-def convert(args):
+def prepare(args, stack):
+    """One file and its parts, whole but under other names; `stack` removes what nobody gives its name to. Returns
+    what does that, and the report."""
     if not args.out.parent.is_dir():
         raise Problem(f"{args.out.parent}: there is no such folder")
     if args.out.is_dir() or (args.out.exists() and args.data.exists() and args.out.samefile(args.data)):
         raise Problem(f"{args.out}: " + ("is a directory" if args.out.is_dir() else "is the data itself"))
+    if any(c in str(args.out.resolve()) for c in "\n\r"):
+        raise Problem(f"{str(args.out)!r}: a configuration cannot name a path with a line end")
     source = open_source(args.data, args.part)
     parts, shares = parts_of(args)
     maker, about = texts_maker(args)
@@ -308,23 +309,26 @@ def convert(args):
     report.layout = preparation.layout
     named = argparse.Namespace(kind=args.kind, data=SourceName(source), tokenizer=args.model)
     progress = Progress(source.size, args.quiet)
-    try:
-        for part in parts:
-            part.open(named, vocabulary, h5py, numpy)
-        preparation.run(progress)
-        report.check()
-        for part in parts:
-            part.finish()
-        for part in parts:
-            part.partial.replace(part.path)
-        if args.config:
-            name = args.out.stem if args.out.suffix in (".h5", ".hdf5") else args.out.name
-            report.write_configuration(args.out.with_name(name + ".cfg"))
-    finally:
-        for part in parts:
-            part.discard()
+    for part in parts:
+        stack.callback(part.discard)
+        part.open(named, vocabulary, h5py, numpy)
+    preparation.run(progress)
+    report.n_apart = vocabulary.n_apart
+    report.check()
+    for part in parts:
+        part.finish()
     progress.show(progress.size, report.n_kept, end="\n")
-    report.print_all()
+    return parts, report
+
+
+def convert(every):
+    """Makes the files of all kinds, or none."""
+    with contextlib.ExitStack() as stack:
+        made = [prepare(args, stack) for args in every]
+        for part in (part for parts, _ in made for part in parts):
+            part.partial.replace(part.path)
+    for _, report in made:
+        report.finish()
 
 
 def parser_of(description):
@@ -339,7 +343,8 @@ def parser_of(description):
                              "the other, each with its name in OUT's")
     for part in PARTS:
         parser.add_argument(f"--{part}-field", metavar="NAME", help=f"column of the {part}")
-    parser.add_argument("--part", metavar="NAME", help="of a saved data set that has several, such as train")
+    parser.add_argument("--part", metavar="NAME", help="of a directory that has several, such as train")
+    parser.add_argument("--as-text", action="store_true", help="texts are texts, also those that look like a list of messages")
     parser.add_argument("--system", metavar="TEXT", help="system message of records that have none")
     parser.add_argument("--tools", type=path, metavar="FILE", help="JSON list of tools for records that have none")
     parser.add_argument("--template", type=path, metavar="FILE", help="another chat template (Jinja)")
@@ -389,8 +394,7 @@ def of_each_kind(args):
 def main(description, arguments=None):
     args = parser_of(description).parse_args(arguments)
     try:
-        for one in of_each_kind(args):
-            convert(one)
+        convert(of_each_kind(args))
     except (Problem, OSError) as problem:
         warn(str(problem))
         return 2

@@ -10,6 +10,8 @@ from .problem import BadRecord, Problem, tokens
 
 MAX_RECORD = tokens.MAX_LINE
 BATCH_ROWS = 1000
+# The hub's names of shards, train-00000-of-00001.parquet, and others that begin with what they are for.
+PART_OF_NAME = re.compile(r"(.+)-\d+-of-\d+|(train|test|validation|valid|val|dev|eval)(?=[-_.])")
 
 # number: of the record's first line, or of its row; at: how far the source is read, of its size;
 # values: by column, or None with a problem; raw: the JSON text that the values came from.
@@ -80,6 +82,24 @@ class Source:
 
     def where(self, number):
         return f"{self.path}:{number}"
+
+    def overview(self, n_samples):
+        """(columns, values of the first usable records); of each column whether a record has true or false in it.
+        JSON says its columns nowhere, and one may begin anywhere: such a file is read to its end."""
+        columns, samples, first_problem = dict.fromkeys(self.columns or [], False), [], None
+        for row in self:
+            if row.values is None:
+                first_problem = first_problem or f"{self.where(row.number)}: {row.problem}"
+                continue
+            for name, value in row.values.items():
+                columns[name] = columns.get(name, False) or isinstance(value, bool) or value in ("True", "False")  # CSV has texts
+            if len(samples) < n_samples:
+                samples.append(row.values)
+            elif self.columns:
+                break
+        if not samples:
+            raise Problem(f"{first_problem}; no record of the file can be used" if first_problem else f"{self.path} has no record")
+        return columns, samples
 
 
 class JsonLines(Source):
@@ -304,16 +324,19 @@ def json_of(path):
         raise Problem(f"{path}: {error}")
 
 
-def saved_dataset(path, part):
+def chosen_part(path, names, part, advice):
+    """The name of the part that is asked for, or of the only one."""
+    if part is None and len(names) == 1:
+        return names[0]
+    if part not in names:
+        raise Problem(f"{path} has the parts {', '.join(names)}: " + (advice if part is None else f'there is none that is called "{part}"'))
+    return part
+
+
+def saved_dataset(path, part, advice):
     """The directory that datasets' save_to_disk wrote; `part` of it where there are several."""
     if (path / "dataset_dict.json").is_file():
-        names = json_of(path / "dataset_dict.json").get("splits", [])
-        if part is None and len(names) == 1:
-            part = names[0]
-        if part not in names:
-            raise Problem(f"{path} has the parts {', '.join(names)}: " + (
-                "choose one with --part" if part is None else f'there is none that is called "{part}"'))
-        path = path / part
+        path = path / chosen_part(path, json_of(path / "dataset_dict.json").get("splits", []), part, advice)
     elif part is not None:
         raise Problem(f"{path} has no parts: leave --part out")
     state = json_of(path / "state.json")
@@ -324,6 +347,21 @@ def saved_dataset(path, part):
     if missing or not files:
         raise Problem(f"{missing[0] if missing else path / 'state.json'}: " + ("there is no such file" if missing else "names no files"))
     return SavedDataset(path, files)
+
+
+def parquet_directory(path, files, part, advice):
+    """Shards of one table, or of the parts that the files' names say."""
+    parts = {}
+    for file in files:
+        named = PART_OF_NAME.match(file.name)
+        parts.setdefault(named.group(1) or named.group(2) if named else None, []).append(file)
+    if list(parts) == [None]:
+        if part is not None:
+            raise Problem(f"{path} has no parts: no file's name says one, such as train-00000-of-00001.parquet")
+        return Parquet(path, files)
+    for file in parts.pop(None, []):
+        parts[file.stem] = [file]
+    return Parquet(path, parts[chosen_part(path, list(parts), part, advice)])
 
 
 def first_byte(path):
@@ -341,19 +379,21 @@ def is_one_object(path):
     return first.strip() in (b"{", b"\xef\xbb\xbf{") or second[:1] in (b" ", b"\t")
 
 
-def open_source(path, part=None):
-    """The source that `path` is, by what it holds, then by its name."""
+def open_source(path, part=None, advice="choose one with --part"):
+    """The source that `path` is, by what it holds, then by its name; `advice` to choose one of several parts."""
     if not path.exists():
         raise Problem(f"{path}: there is no such file or directory")
     if path.is_dir():
         if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
-            return saved_dataset(path, part)
+            return saved_dataset(path, part, advice)
         shards = sorted(path.glob("*.parquet"))
-        if shards and part is None:
-            return Parquet(path, shards)
-        raise Problem(f"{path} is a directory without " + ("parts" if part else "state.json (datasets' save_to_disk) or *.parquet"))
+        if shards:
+            return parquet_directory(path, shards, part, advice)
+        below = sorted({file.parent.name for file in path.glob("*/*.parquet")})
+        raise Problem(f"{path} is a directory without state.json (datasets' save_to_disk) or *.parquet"
+                      + (f"; name one of its folders that have some: {', '.join(below)}" if below else ""))
     if part is not None:
-        raise Problem(f"{path} is a file: --part is for directories that datasets' save_to_disk wrote")
+        raise Problem(f"{path} is a file: --part is for directories that have several")
     begin, suffix = first_byte(path), path.suffix.lower()
     if begin == b"PAR1" or suffix == ".parquet":
         return Parquet(path, [path])

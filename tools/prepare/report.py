@@ -4,12 +4,20 @@ import random
 import re
 
 from .problem import Problem, tokens
+from .readers import Arrow
 from .styles import KINDS
 
 DEFAULT_MAX_PROMPT, DEFAULT_MAX_TOKENS = 1024, 2048  # of a [dataset.X] section
 SHOWN = 1200  # characters of an example
 FORMAT_IS_INSIDE = "# The chat format and the beginning-of-sequence token are in the files: no prompt_prefix and the like, no add_bos."
 CANONICAL_INTEGER = re.compile(r"\s*-?[0-9]+\s*")
+
+
+def quoted_if_needed(value):
+    """As configuration files take it: a # or ; behind a space begins a comment."""
+    if not re.search(r'(^|[ \t])[#;]|^"', value) and value == value.strip():
+        return value
+    return '"' + value.replace('"', '""') + '"'
 
 
 class Lengths:
@@ -43,7 +51,7 @@ class Report:
         self.lengths = collections.defaultdict(Lengths)
         self.longest = [collections.Counter() for _ in parts]
         self.examples, self.random = [], random.Random(args.seed)
-        self.n_answers = self.n_integers = 0
+        self.n_answers = self.n_integers = self.n_apart = 0
 
     @property
     def n_kept(self):
@@ -105,8 +113,16 @@ class Report:
         return [f"left out: {n:,} {why}: {self.source.unit} " + ", ".join(map(str, first)) + (", ..." if n > len(first) else "")
                 for why, (n, first) in self.left_out.items()]
 
+    def finish(self):
+        out = self.args.out
+        if self.args.config:
+            self.write_configuration(out.with_name((out.stem if out.suffix in (".h5", ".hdf5") else out.name) + ".cfg"))
+        self.print_all()
+
     def print_all(self):
         print(f"{self.source.path}: {self.layout.described()}")
+        if isinstance(self.source, Arrow):
+            print(f"files that were read: {', '.join(file.name for file in self.source.files)}")
         print(self.about)
         for part, n in zip(self.parts, self.counts):
             print(f"{part.path}: {n:,} {self.args.kind} of {self.n_read():,} records")
@@ -118,6 +134,8 @@ class Report:
         for name in KINDS[self.args.kind]:
             mean, most, longest = self.lengths[name].summary()
             print(f"{name:12}{mean:10,.1f}{most:10,}{longest:10,}")
+        if self.n_apart:
+            print(tokens.apart_line(self.n_apart))
         if self.args.kind == "prompts":
             self.print_answers()
         self.print_examples()
@@ -144,7 +162,7 @@ class Report:
 
     def section(self, name, i, path):
         longest = self.longest[i]
-        lines = [f"[dataset.{name}]", f"path = {path}", f"kind = {self.args.kind}"]
+        lines = [f"[dataset.{name}]", f"path = {quoted_if_needed(str(path))}", f"kind = {self.args.kind}"]
         if longest["prompt"] > DEFAULT_MAX_PROMPT:
             lines.append(f"max_prompt_tokens = {longest['prompt']}")
         if max(longest["all"], longest["prompt"]) > DEFAULT_MAX_TOKENS:
@@ -155,14 +173,12 @@ class Report:
         """The lines; `path_of` says how the path of a file stands in them."""
         blocks = [self.section("train", 0, path_of(self.parts[0]))]
         for i, part in enumerate(self.parts[1:], 1):
-            blocks.append(self.section(part.name, i, path_of(part)))
+            blocks.append([*self.section(part.name, i, path_of(part)), "use = evaluate"])  # what is held out is not trained on
         if len(self.parts) > 1:
-            # What is evaluated is not trained on.
             blocks.append(["[evaluate]", f"dataset = {self.parts[1].name}", *self.match()])
-        lines = "\n\n".join("\n".join(block) for block in blocks)
-        for part in self.parts[2:]:
-            lines += f"\n# dataset.{part.name} must not be trained on: leave its section out where evaluate.dataset is another"
-        return lines
+        if self.match():
+            blocks.append(["# The reward by a rule of graphs/grpo.cfg and graphs/ppo.cfg; leave it out of other runs.", "[call.reward]", *self.match()])
+        return "\n\n".join("\n".join(block) for block in blocks)
 
     def match(self):
         """The final answer alone is in the file where the models write solutions out."""

@@ -7,11 +7,16 @@ from .readers import Arrow
 
 STYLES = ("auto", "plain", "gsm8k", "math", "preferences")
 KINDS = {"prompts": ("prompt",), "completions": ("prompt", "completion"), "preferences": ("prompt", "chosen", "rejected")}
+SAMPLES = 100  # records that a style is recognised by
+MINORITY = 0.25  # share of them that may be otherwise
 PARTS = ("prompt", "answer", "completion", "chosen", "rejected", "system", "tools", "id")
 
 # Where a part is looked for when its column is not named.
-PROMPT_COLUMNS = ("prompt", "messages", "conversations", "conversation", "question", "problem")
-OTHER_ROLES = {"human": "user", "gpt": "assistant", "system": "system", "tool": "tool", "function_call": "assistant"}
+MESSAGE_COLUMNS = ("messages", "conversations", "conversation")
+PROMPT_COLUMNS = ("prompt", *MESSAGE_COLUMNS, "question", "problem")
+ROLES = ("system", "developer", "user", "assistant", "tool", "function", "ipython", "environment", "observation", "context", "document")
+OTHER_ROLES = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "model": "assistant", "function_call": "assistant"}  # of `from`
+WRITTEN_BY_PYTHON = re.compile(r"\[\s*\{\s*'(role|content|from|value)'\s*:")
 
 
 def written(value, column):
@@ -56,23 +61,29 @@ def message_list(value, column):
         try:
             value = json.loads(value)
         except (ValueError, RecursionError):
-            raise BadRecord(f'column "{column}" must be a list of messages')
+            raise BadRecord(f'column "{column}" must be a list of messages; it begins like one (--as-text: it is a text)')
     if not isinstance(value, list) or not all(isinstance(message, dict) for message in value):
         raise BadRecord(f'column "{column}" must be a text or a list of messages {{role, content}}, got {shown(value)}')
     if not value:
         raise BadRecord(f'column "{column}" has no messages')
     result = []
     for i, message in enumerate(value):
-        if "role" not in message and "from" in message:  # another form of the same
+        if "role" not in message and isinstance(message.get("from"), str):  # another form of the same
             role = OTHER_ROLES.get(message["from"], message["from"])
             message = {"role": role, "content": message.get("value")}
         if not isinstance(message.get("role"), str) or not message["role"]:
             raise BadRecord(f'column "{column}": message {i + 1} has no role')
+        if message["role"] not in ROLES:
+            raise BadRecord(f'column "{column}": message {i + 1} has the role "{message["role"]}", and there are {", ".join(ROLES)}: '
+                            "rename it (what the model says is the assistant's)")
         result.append(message)
     return result
 
 
-def looks_like_messages(value):
+def looks_like_messages(value, column):
+    if isinstance(value, str) and WRITTEN_BY_PYTHON.match(value):
+        raise BadRecord(f'column "{column}" has messages as Python prints them ({value[:20]}...): write them as JSON, with json.dumps, or '
+                        "say that they are texts with --as-text")
     return isinstance(value, (list, dict)) or (isinstance(value, str) and re.match(r'\[\s*\{\s*"(role|content|from)"\s*:', value) is not None)
 
 
@@ -96,16 +107,15 @@ class Item:
 class Layout:
     """Which column is what, for the records of one source."""
 
-    def __init__(self, source, samples, args):
-        self.source, self.system = source, args.system
-        self.columns = list(source.columns or dict.fromkeys(name for row in samples for name in row.values))
-        self.samples = [row.values for row in samples]
+    def __init__(self, source, args):
+        self.source, self.system, self.as_text = source, args.system, args.as_text
+        self.columns, self.samples = source.overview(SAMPLES)
         self.names = {part: getattr(args, f"{part}_field") for part in PARTS}
         for part, name in self.names.items():
             if name and name not in self.columns:
                 raise Problem(f'{source.path}: there is no column "{name}" (--{part}-field); there are: {", ".join(self.columns) or "none"}')
         self.style = self.recognised() if args.style == "auto" else args.style
-        self.settle()
+        self.settle(args)
         self.kind = args.kind if args.kind != "auto" else self.usual_kind()
         self.check()
         self.n_separators = 0  # answers whose thousands were separated
@@ -114,20 +124,34 @@ class Layout:
     def has(self, *names):
         return all(name in self.columns for name in names)
 
-    def all_texts(self, name, part):
-        texts = [values.get(name) for values in self.samples if values.get(name) not in (None, "")]
-        return bool(texts) and all(isinstance(text, str) and part in text for text in texts)
+    def is_messages(self, value, column):
+        """Whether a value is messages, or JSON text of them; with --as-text a text is a text."""
+        return not (self.as_text and isinstance(value, str)) and looks_like_messages(value, column)
+
+    def ends_with_answer(self, value):
+        try:
+            return self.is_messages(value, "") and message_list(value, "")[-1]["role"] == "assistant"
+        except BadRecord:
+            return False
+
+    def share(self, name, is_so):
+        """Of the samples that have the column: a bad record among them decides nothing, it is refused by name later."""
+        found = [is_so(values[name]) for values in self.samples if values.get(name) not in (None, "")]
+        return sum(found) / len(found) if found else 0
 
     def recognised(self):
         if self.has("chosen", "rejected"):
             return "preferences"
-        if self.has("question", "answer") and self.all_texts("answer", "####"):
-            return "gsm8k"
-        if self.has("problem", "solution") and self.all_texts("solution", "\\boxed"):
-            return "math"
+        for style, prompt, solution, mark in (("gsm8k", "question", "answer", "####"), ("math", "problem", "solution", "\\boxed")):
+            share = self.share(solution, lambda text: isinstance(text, str) and mark in text) if self.has(prompt, solution) else 0
+            if share >= 1 - MINORITY:
+                return style
+            if share > MINORITY:
+                raise Problem(f'{self.source.path}: {share:.0%} of the first records have "{mark}" in the column "{solution}": say what they '
+                              f"are with --style {style} or --style plain")
         return "plain"
 
-    def settle(self):
+    def settle(self, args):
         """Names for the parts that the options do not name."""
         names = self.names
         own = {"gsm8k": {"prompt": "question", "answer": "answer"}, "math": {"prompt": "problem", "completion": "solution"},
@@ -139,7 +163,7 @@ class Layout:
                                   f'another); there are: {", ".join(self.columns) or "none"}')
                 names[part] = name
         if names["prompt"] is None:
-            names["prompt"] = next((name for name in PROMPT_COLUMNS if name in self.columns), None)
+            names["prompt"] = next((name for name in self.prompt_columns(args.kind) if name in self.columns), None)
         if names["prompt"] is None and self.style != "preferences":
             raise Problem(f"{self.source.path}: there is no column {', '.join(PROMPT_COLUMNS)}: name the prompt's with --prompt-field; "
                           f'there are: {", ".join(self.columns) or "none"}')
@@ -147,21 +171,18 @@ class Layout:
             if names[part] is None and part in self.columns and part not in own:
                 names[part] = part
 
+    def prompt_columns(self, kind):
+        """Beside messages that have the answer, a prompt alone is only their beginning."""
+        has_answer = any(self.names[part] or part in self.columns for part in ("answer", "completion"))
+        return PROMPT_COLUMNS if has_answer or kind == "prompts" or self.style == "preferences" else (*MESSAGE_COLUMNS, *PROMPT_COLUMNS)
+
     def usual_kind(self):
         if self.style != "plain":
             return "preferences" if self.style == "preferences" else "prompts"
         if self.names["completion"]:
             return "completions"
-        if self.names["answer"] is None:
-            lists = [values.get(self.names["prompt"]) for values in self.samples]
-            lists = [value for value in lists if looks_like_messages(value)]
-            if lists:
-                try:
-                    ends = {message_list(value, "")[-1]["role"] for value in lists}
-                except BadRecord:
-                    ends = set()
-                if ends == {"assistant"}:
-                    return "completions"
+        if self.names["answer"] is None and self.share(self.names["prompt"], self.ends_with_answer) > 0.5:
+            return "completions"
         return "prompts"
 
     def check(self):
@@ -172,6 +193,10 @@ class Layout:
         if self.kind != "preferences" and self.style == "preferences":
             raise Problem(f"{self.source.path}: records with a better and a worse answer are --kind preferences; as {self.kind} they "
                           "need --style plain")
+        if self.kind == "completions" and self.columns.get("label"):
+            raise Problem(f'{self.source.path}: the column "label" (true, false) says which answers are good, and completions would learn '
+                          "the bad ones too: a data set of kind = labelled takes prompt, completion and label as JSON lines (docs/data.md); "
+                          "to learn the good ones alone, leave out the others and the column")
         if self.kind != "prompts" and self.style == "plain":
             names["answer"] = None  # nothing compares with it
         if self.kind != "completions" and self.style == "plain":
@@ -201,7 +226,7 @@ class Layout:
         else:
             prompt = self.required(values, "prompt")
             if self.kind == "completions" and names["completion"] is None and self.style == "plain":
-                messages = message_list(prompt, names["prompt"]) if looks_like_messages(prompt) else None
+                messages = message_list(prompt, names["prompt"]) if self.is_messages(prompt, names["prompt"]) else None
                 if messages is None or messages[-1]["role"] != "assistant" or len(messages) < 2:
                     raise BadRecord(f'column "{names["prompt"]}": expected messages that end with the assistant\'s, or a column '
                                     "of its own for what is to be learned (--completion-field)")
@@ -252,7 +277,7 @@ class Layout:
 
     def conversation(self, prompt, values):
         """Messages of a prompt that is text or messages, with the record's system message or that of --system."""
-        if isinstance(prompt, str) and not looks_like_messages(prompt):
+        if isinstance(prompt, str) and not self.is_messages(prompt, self.names["prompt"]):
             messages = [{"role": "user", "content": prompt}]
         elif isinstance(prompt, (list, dict, str)):
             messages = message_list(prompt, self.names["prompt"])
@@ -273,7 +298,7 @@ class Layout:
         if name is None:
             raise BadRecord("no column has what is to be learned (--completion-field)")
         value = self.required(values, part)
-        if looks_like_messages(value):
+        if self.is_messages(value, name):
             messages = message_list([value] if isinstance(value, dict) else value, name)
             if len(messages) != 1 or messages[0]["role"] != "assistant":
                 raise BadRecord(f'column "{name}": expected one message, the assistant\'s')
@@ -309,7 +334,7 @@ class Layout:
         sides = {}
         for part, value in (("chosen", chosen), ("rejected", rejected)):
             name = self.names[part]
-            messages = message_list([value] if isinstance(value, dict) else value, name) if looks_like_messages(value) else None
+            messages = message_list([value] if isinstance(value, dict) else value, name) if self.is_messages(value, name) else None
             if messages is None and prompt in (None, ""):
                 messages = turns(written(value, name))
                 if messages is None:

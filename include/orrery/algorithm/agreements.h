@@ -31,6 +31,9 @@ struct Agreement {
   bool may_differ = false;
 };
 
+/// The values of a call's options by name, in the form of config::value_text; empty: it has none.
+using OptionTexts = std::function<std::string(const std::string& option)>;
+
 /// What an option of the call, where it is on, needs of an option of the call that writes `key`.
 struct Need {
   std::string option;
@@ -40,6 +43,13 @@ struct Need {
   std::function<std::optional<std::string>(const std::string& own, const std::string& there)>
       problem;
   OptionProblem::Severity severity = OptionProblem::Severity::kError;
+};
+
+/// The same where several options of one side matter together.
+struct JointNeed {
+  std::string key;
+  std::function<std::optional<OptionProblem>(const OptionTexts& own, const OptionTexts& there)>
+      problem;
 };
 
 /// Gives every call the options that it takes from others, and `evaluate.max_new_tokens` the length

@@ -41,7 +41,7 @@ struct CombinedRewardOptions {
           config::anything());
   }
 
-  /// A key that is no input of the call, and one without a weight.
+  /// A key that is no input of the call, and one without a weight; weights of 0 only.
   std::vector<OptionProblem> problems(const config::CallConfig& call) const;
 };
 

@@ -66,7 +66,7 @@ struct CommandRewardOptions : OverlongOptions {
     field(
         &C::timeout_seconds, "timeout_seconds",
         "how long one answer may take from when the command has read its question, of which a new "
-        "one has at least 20 s; or the answers that a function is given at once, the first ones "
+        "one has at least 5 s; or the answers that a function is given at once, the first ones "
         "60 s longer",
         config::above(0).on_resume(config::Resume::kNoted));
     field(&C::restarts, "restarts",
@@ -139,9 +139,8 @@ class CommandReward final : public Interface {
   /// Whether the failures of all data ranks are too many; throws on data rank 0 if so.
   bool are_too_many(const Round& round) const;
   void report(const Round& round);
-  [[noreturn]] void throw_too_many(const Round& round, const FailedShare::Share& share,
-                                   const std::vector<FailedAnswer>& failed, const char* key,
-                                   double ceiling) const;
+  CallError too_many(const Round& round, const FailedShare::Excess& excess,
+                     const std::vector<FailedAnswer>& failed) const;
 
   CommandRewardOptions options_;
   std::optional<float> reward_of_failed_;     // none: left out

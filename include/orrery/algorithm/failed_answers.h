@@ -18,6 +18,7 @@
 #include <string_view>
 #include <vector>
 
+#include "orrery/base/error.h"
 #include "orrery/base/file.h"
 #include "orrery/comm/communicator.h"
 
@@ -30,11 +31,13 @@ enum class FailureReason : uint8_t {
   kNotFinite,  ///< the reward is NaN or infinite, as fp32 if not before
   kAbstained,  ///< it said that it gives none: null
   kRaised,     ///< the Python function raised an exception
+  kTooLong,    ///< a judge has no room for it
 };
 inline constexpr std::array kFailureReasons = {FailureReason::kTimeout,   FailureReason::kDied,
                                                FailureReason::kMalformed, FailureReason::kNotFinite,
-                                               FailureReason::kAbstained, FailureReason::kRaised};
-/// `timeout`, `died`, `malformed`, `not_finite`, `abstained`, `raised`.
+                                               FailureReason::kAbstained, FailureReason::kRaised,
+                                               FailureReason::kTooLong};
+/// `timeout`, `died`, `malformed`, `not_finite`, `abstained`, `raised`, `too_long`.
 std::string_view name_of(FailureReason reason);
 std::optional<FailureReason> failure_reason_named(std::string_view name);
 
@@ -84,6 +87,12 @@ class FailedAnswerRecord {
   std::unique_ptr<base::AppendFile> out_;  // from the first decision on
 };
 
+/// Shares above which a job stops: the options max_failed_share and max_failed_share_20_steps.
+struct FailureCeilings {
+  double of_step = 0.5;
+  double of_20_steps = 0.2;
+};
+
 /// How many of the answers of a call failed lately, over all its data ranks. Goes into checkpoints.
 class FailedShare {
  public:
@@ -106,6 +115,22 @@ class FailedShare {
   Share of_step() const;                   ///< of the last one
   std::optional<Share> of_window() const;  ///< of the last kSteps; nothing before so many were done
   const std::vector<FailedAnswer>& failed_in_step() const { return steps_.back().failed; }
+
+  struct Excess {
+    Share share;
+    bool is_of_step = true;  ///< else of the last kSteps
+    double ceiling = 0;
+
+    /// The option that sets the ceiling.
+    const char* key() const {
+      return is_of_step ? "max_failed_share" : "max_failed_share_20_steps";
+    }
+    /// With the failed answers that it names and what is to be mended.
+    CallError error(const std::vector<FailedAnswer>& failed, const std::string& call,
+                    const std::string& advice) const;
+  };
+  /// Nothing: they are not too many.
+  std::optional<Excess> excess(const FailureCeilings& ceilings) const;
 
   /// For checkpoints: steps with their decisions (sample, member, reason); empty: none yet.
   std::string state() const;

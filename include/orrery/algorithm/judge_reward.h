@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "orrery/algorithm/failed_answers.h"
 #include "orrery/algorithm/interface.h"
 #include "orrery/algorithm/option_problem.h"
 #include "orrery/algorithm/responses.h"
@@ -33,6 +34,8 @@ struct JudgeRewardOptions {
   std::string add_bos = "auto";
   double output_scaling = 1;
   double output_bias = 0;
+  double max_failed_share = FailureCeilings().of_step;
+  double max_failed_share_20_steps = FailureCeilings().of_20_steps;
   bool dump_samples = true;
 
   template <class Visitor>
@@ -59,10 +62,17 @@ struct JudgeRewardOptions {
     field(&C::output_scaling, "output_scaling", "the reward is (number - output_bias) * this",
           config::anything());
     field(&C::output_bias, "output_bias", "subtracted from the judge's number", config::anything());
+    field(&C::max_failed_share, "max_failed_share",
+          "share of a step's answers without a reward above which the job stops",
+          config::in_range(0, 1).on_resume(config::Resume::kFree));
+    field(&C::max_failed_share_20_steps, "max_failed_share_20_steps", "the same over 20 steps",
+          config::in_range(0, 1).on_resume(config::Resume::kFree));
     field(&C::dump_samples, "dump_samples", "write prompts, answers and rewards to samples/",
           config::anything());
   }
 
+  /// Whether the template has a place for the record's answer, which no record may lack then.
+  bool shows_answer() const { return text_template.find("{answer}") != std::string::npos; }
   /// A template without a place for the answer or with one that no input fills; an expression
   /// without a group.
   std::vector<OptionProblem> problems(const config::CallConfig& call) const;
@@ -77,9 +87,14 @@ class JudgeReward final : public Interface {
 
   /// In: packed_input_ids, prompt_mask and, if there are any, answers, fields and prompt_texts
   /// [bytes] uint8. Out: rewards [N] fp32; NaN where the judge gave no number: left out.
-  /// Collective over the shards of the data rank.
+  /// Throws CallError when too many have none (head of data rank 0). Collective over the shards of
+  /// the data rank and over `model.data_group`.
   data::SequenceBatch inference(ModelContext& model, const data::SequenceBatch& input,
                                 const CallContext& call) override;
+
+  /// The answers of the last steps without a reward, of all data ranks.
+  std::string state() const override { return share_.state(); }
+  void restore(const std::string& state) override { share_.restore(state); }
 
  private:
   struct Judged;
@@ -89,10 +104,14 @@ class JudgeReward final : public Interface {
                             const CallContext& call) const;
   void report(const std::vector<Judged>& judged, const std::vector<Response>& responses,
               const CallContext& call, const ModelContext& model);
+  /// Throws on the head of data rank 0 if the answers without a number are too many.
+  void check_share(const std::vector<Judged>& judged, const std::vector<Response>& responses,
+                   const CallContext& call, const ModelContext& model);
 
   JudgeRewardOptions options_;
   std::string template_;  // with its escapes resolved
   TextPattern verdict_;
+  FailedShare share_;
 };
 
 }  // namespace orrery::algorithm

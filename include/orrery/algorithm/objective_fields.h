@@ -131,7 +131,7 @@ struct ObjectiveFields {
           one_of({"token_mean", "same_as_loss"}));
     field(&C::top_entropy_fraction, "top_entropy_fraction",
           "only this share of a minibatch's tokens, those of the highest entropy before the train "
-          "step, have a policy loss; one more forward pass; 0: all",
+          "step, have a policy loss; needs the input entropies; 0: all",
           in_range(0, 1));
     field(&C::off_policy_mask, "off_policy_mask",
           "answers with a negative advantage whose mean log-ratio to the policy that generated is "

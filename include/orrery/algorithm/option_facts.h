@@ -25,6 +25,7 @@ struct OptionFacts {
   int64_t top_k = 0;                      ///< 0: all tokens
   std::optional<MatchRule> match = {};    ///< nothing: answers are not compared
   std::optional<Outcomes> outcomes = {};  ///< nothing: not of two rewards
+  bool shows_answer = false;              ///< a text that is made has the record's answer in it
 
   int64_t optimizer_steps_per_call() const { return n_minibatches * ppo_epochs; }
 };
@@ -39,6 +40,7 @@ OptionFacts facts_of(const Options& options) {
   if constexpr (requires { options.greedy; }) facts.greedy = options.greedy;
   if constexpr (requires { options.top_k; }) facts.top_k = options.top_k;
   if constexpr (requires { options.match; }) facts.match = match_rule_named(options.match);
+  if constexpr (requires { options.shows_answer(); }) facts.shows_answer = options.shows_answer();
   if constexpr (requires { options.correct, options.wrong; }) {
     facts.outcomes = {.correct = options.correct, .wrong = options.wrong};
   }

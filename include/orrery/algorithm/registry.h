@@ -41,6 +41,7 @@ struct InterfaceSignature {
   bool reads_texts = false;
   std::vector<Agreement> agreements = {};  ///< options that other calls state as well
   std::vector<Need> needs = {};            ///< what they need of other calls
+  std::vector<JointNeed> joint_needs = {};
   /// Inputs that another role than the call's own should write: a reference.
   std::vector<std::string> of_other_roles = {};
   /// Options that matter to this kind of call; nothing: all of the interface.

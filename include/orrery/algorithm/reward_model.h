@@ -3,6 +3,8 @@
 #pragma once
 
 #include "orrery/algorithm/interface.h"
+#include "orrery/algorithm/option_problem.h"
+#include "orrery/config/experiment.h"  // CallConfig
 #include "orrery/config/field.h"
 
 namespace orrery::algorithm {
@@ -30,6 +32,9 @@ struct RewardModelOptions {
     field(&C::dump_samples, "dump_samples", "inference: write answers and rewards to samples/",
           config::anything());
   }
+
+  /// Scores that are all made one reward.
+  std::vector<OptionProblem> problems(const config::CallConfig& call) const;
 };
 
 class RewardModel final : public Interface {

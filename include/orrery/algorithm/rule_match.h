@@ -20,8 +20,8 @@ MatchRule match_rule_named(std::string_view name);
 /// -0); nothing when it is something else. Of any length.
 std::optional<std::string> canonical_integer(std::string_view text);
 
-/// Whether any response can match: exact and math want a text that is not blank, numeric an
-/// integer.
+/// Whether any response can match: exact wants a text that is not blank, numeric an integer, math a
+/// final answer (none of `####` and `\boxed{}` with nothing in them).
 bool can_match(MatchRule rule, std::string_view answer);
 
 /// What a response gives as its answer, in the form in which answers can be counted: exact the text

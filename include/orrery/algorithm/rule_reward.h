@@ -29,10 +29,8 @@ struct RuleRewardOptions : OverlongOptions {
           config::anything());
   }
 
-  /// A penalty for long answers that contradicts itself.
-  std::vector<OptionProblem> problems(const config::CallConfig&) const {
-    return overlong_problems();
-  }
+  /// A penalty for long answers that contradicts itself; one reward for right and wrong.
+  std::vector<OptionProblem> problems(const config::CallConfig& call) const;
 };
 
 class RuleReward final : public Interface {

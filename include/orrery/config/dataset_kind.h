@@ -19,6 +19,9 @@ enum class DatasetKind : uint8_t {
 /// As configurations have it: prompts, completions, preferences, labelled.
 std::string_view name(DatasetKind kind);
 std::vector<std::string> dataset_kind_names();
+/// What `kind` may say beside the kinds: lists of messages, of the kind that the calls read.
+inline constexpr std::string_view kMessages = "messages";
+std::vector<std::string> dataset_kind_options();
 /// None: no kind has that name.
 std::optional<DatasetKind> dataset_kind_named(std::string_view name);
 

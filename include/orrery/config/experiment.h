@@ -198,6 +198,7 @@ struct DatasetConfig {
   std::string path;
   std::string kind = "prompts";
   std::string prompt_field = "prompt";
+  std::string messages_field;
   std::string answer_field = "answer";
   std::string completion_field = "completion";
   std::string chosen_field = "chosen";
@@ -228,12 +229,19 @@ struct DatasetConfig {
     field(&C::path, "path",
           "JSONL file, one record a line, or a pre-tokenized dataset that tools/tokenize.py made",
           input_path().on_resume(Resume::kFree));
-    field(&C::kind, "kind",
-          "prompts: prompts and reference answers; completions: prompts with answers to learn; "
-          "preferences: prompts with a better and a worse answer; labelled: prompts with an answer "
-          "that is good or bad",
-          one_of(dataset_kind_names()).on_resume(Resume::kNever));
+    field(
+        &C::kind, "kind",
+        "prompts: prompts and reference answers; completions: prompts with answers to learn; "
+        "preferences: prompts with a better and a worse answer; labelled: prompts with an answer "
+        "that is good or bad; messages: prompts or completions, as the calls read, of records with "
+        "messages_field",
+        one_of(dataset_kind_options()).on_resume(Resume::kNever));
     field(&C::prompt_field, "prompt_field", "field of the prompt", anything());
+    field(&C::messages_field, "messages_field",
+          "field of a list of messages {role, content}, in place of prompt and completion, written "
+          "by "
+          "the chat template beside the model's tokenizer; empty: none",
+          anything());
     field(&C::answer_field, "answer_field", "field of the reference answer", anything());
     field(&C::completion_field, "completion_field",
           "field of the answer to learn, or that is good or bad", anything());
@@ -278,9 +286,13 @@ struct DatasetConfig {
 };
 
 struct ModelConfig {
+  /// How many of a stage's layers recompute_layers means; of `auto` that nobody has replaced by
+  /// a number: none. Of fewer layers than it says: all of them.
+  int64_t recomputed_layers(int64_t n_layers_of_stage) const;
+
   std::string path;
   std::string dtype = "fp32";
-  bool recompute_activations = false;
+  std::string recompute_layers = "auto";
   std::string architecture = "llama";
   std::string head = "language";
   std::string tokenizer = "auto";
@@ -320,10 +332,12 @@ struct ModelConfig {
           "trained, and on a CPU computation in fp32",
           one_of({"fp32", "fp64", "bf16"}).on_resume(Resume::kNever));
     field(
-        &C::recompute_activations, "recompute_activations",
-        "training keeps the input of each layer only and runs it again in backward: about a tenth "
-        "of the memory, a third more matmuls",
-        anything());
+        &C::recompute_layers, "recompute_layers",
+        "so many layers of each pipeline stage, the first ones, keep only their input in training "
+        "and run again in backward: a tenth of their memory, a third more matmuls, the same "
+        "numbers; auto: as few as fit into the GPU's memory (`orrery plan --device cuda` says how "
+        "many), 0 on CPUs",
+        count_or({"auto", "all"}).on_resume(Resume::kFree));
     field(&C::architecture, "architecture",
           "none: a role without parameters, such as a rule that gives rewards",
           one_of({"llama", "none"}).on_resume(Resume::kNever));

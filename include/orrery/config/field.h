@@ -63,6 +63,8 @@ struct Check {
 Check anything();
 /// A natural number that counts nothing: of any size.
 Check any_natural();
+/// A count from 0 on, or one of these words.
+Check count_or(std::vector<std::string> words);
 Check in_range(double low, double high);
 /// 0 says something else than a number does.
 Check zero_or_in_range(double low, double high);

@@ -37,6 +37,7 @@ struct GenerateOptions {
   std::optional<std::string> prompt;  ///< text instead of both, `-`: lines of standard input; then
                                       ///< the answer is written as it comes, and run.out is empty
   std::string add_bos = "auto";       ///< auto, true or false: of prompts that are text
+  bool chat = false;                  ///< prompts are messages of a user
   int64_t max_new_tokens = 0;
   int64_t min_new_tokens = 0;
   bool greedy = false;

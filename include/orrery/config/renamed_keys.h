@@ -11,7 +11,8 @@ namespace orrery::config {
 /// What an old value becomes under the new name.
 enum class OldValue {
   kTheSame,
-  kOneMinus,  ///< a number from 0 to 1 counted from the other end
+  kOneMinus,   ///< a number from 0 to 1 counted from the other end
+  kAllOrNone,  ///< of `true` and `false`: all, 0
 };
 
 struct RenamedKey {

@@ -43,6 +43,7 @@ class BpeTokenizer final : public Tokenizer {
   ~BpeTokenizer() override;
 
   std::vector<int32_t> encode(std::string_view text) const override;
+  bool begins_with_space() const override { return begins_with_space_; }
   int64_t count_at_most(std::string_view text) const override;
   /// encode(), and what the file's post-processor puts around it (a bos, usually).
   std::vector<int32_t> encode_with_special_tokens(std::string_view text) const;
@@ -68,6 +69,7 @@ class BpeTokenizer final : public Tokenizer {
   std::vector<int32_t> template_tokens() const override { return template_tokens_; }
   std::vector<int32_t> eos_ids() const override;
   int32_t pad_id() const override { return pad_; }
+  std::optional<ChatTemplateText> chat_template() const override { return chat_; }
 
  private:
   struct Parts;
@@ -77,6 +79,8 @@ class BpeTokenizer final : public Tokenizer {
   std::string text_of(std::span<const int32_t> ids, bool with_special) const;
 
   std::unique_ptr<Parts> parts_;
+  std::optional<ChatTemplateText> chat_;
+  bool begins_with_space_ = false;
   int32_t bos_ = -1;
   int32_t eos_ = -1;
   std::vector<int32_t> more_eos_;  // end answers as well

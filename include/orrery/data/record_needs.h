@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace orrery::data {
@@ -36,6 +37,9 @@ struct RecordNeeds {
   std::vector<int32_t> template_tokens = {};
   /// Fields of which it is to be counted how many records have them.
   std::vector<std::string> fields = {};
+  /// The same of values of these fields, `none` where a record lacks one; `/` is `_`, as in names
+  /// of metrics.
+  std::vector<std::pair<std::string, std::string>> values = {};
   /// Given the whole prompt of each usable record as text, without what add_bos puts before it.
   std::function<void(std::string_view prompt)> on_prompt = {};
   /// Lengths of all records cost tokenising all of them.
@@ -70,6 +74,7 @@ struct RecordSummary {
   int64_t n_never_right = 0;  ///< answers that RecordNeeds::can_be_right refuses
   int64_t first_never_right = 0;
   std::vector<int64_t> n_with_field;  ///< in the order of RecordNeeds::fields
+  std::vector<int64_t> n_with_value;  ///< in the order of RecordNeeds::values
   LengthSummary prompts;              ///< Lengths::kOfAll only
   LengthSummary sequences;            ///< the same; of prompts nothing
 
@@ -77,7 +82,8 @@ struct RecordSummary {
   template <class Archive>
   void serialize(Archive& archive) {
     archive(n_with_id, n_with_system, n_with_answer, n_with_template_tokens, n_cramped,
-            first_cramped, n_never_right, first_never_right, n_with_field, prompts, sequences);
+            first_cramped, n_never_right, first_never_right, n_with_field, n_with_value, prompts,
+            sequences);
   }
 };
 

@@ -3,10 +3,13 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "orrery/data/chat_template.h"
 
 namespace orrery::data {
 
@@ -17,6 +20,8 @@ class Tokenizer {
   /// Ids of a text, without special tokens at either end. Names of special tokens in the text give
   /// these tokens, where the tokenizer has such names.
   virtual std::vector<int32_t> encode(std::string_view text) const = 0;
+  /// Whether encode() puts a space before a text: the text is the beginning of one.
+  virtual bool begins_with_space() const { return false; }
   /// How many ids encode(text) has.
   virtual int64_t count(std::string_view text) const;
   /// A number that is cheap to have and that count(text) does not exceed, if there is one; else
@@ -42,6 +47,8 @@ class Tokenizer {
   /// All tokens that end an answer, eos_id() first: chat models have several.
   virtual std::vector<int32_t> eos_ids() const { return {eos_id()}; }
   virtual int32_t pad_id() const = 0;
+  /// How its model's conversations are written; nothing where its files do not say so.
+  virtual std::optional<ChatTemplateText> chat_template() const { return std::nullopt; }
 };
 
 /// Every byte is a token: ids 0 to 255, then bos 256, eos 257, pad 258.
@@ -66,6 +73,12 @@ class ByteTokenizer final : public Tokenizer {
 /// of a pre-tokenized dataset: its TokenTable. Throws ConfigError or DataError naming the
 /// tokenizers that there are, or what is wrong with the files.
 std::unique_ptr<Tokenizer> make_tokenizer(std::string_view name);
+
+/// The ids of an answer as they stand behind its prompt: without a space that a text alone would
+/// begin with. Where a token would span both, the prompt keeps its own and the answer is tokenised
+/// alone.
+std::vector<int32_t> encode_behind(const Tokenizer& tokenizer, std::string_view prompt,
+                                   std::string_view answer);
 
 /// The ids of [0, n_ids) that are no token of `tokenizer`, ascending: those that its vocabulary
 /// leaves out, and those of an embedding that was padded beyond it.

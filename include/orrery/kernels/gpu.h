@@ -20,6 +20,9 @@ std::string why_no_gpu();
 /// What sysfs calls a GPU of this process: `0000:3b:00.0`. Throws CallError.
 std::string gpu_pci_id(int device);
 
+/// All of it, in use or not. Throws CallError.
+int64_t gpu_memory_bytes(int device);
+
 /// As CUDA numbers them, 13000 for 13.0. The driver's is the newest that it can run; 0: there is no
 /// driver, or no CUDA in this build.
 struct CudaVersions {

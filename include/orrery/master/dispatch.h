@@ -32,7 +32,7 @@ int heaviest_key(std::span<const int> keys, std::span<const int> rows, const Row
 struct CallCost {
   metrics::FlopsShape shape;  ///< all 0: nothing is counted
   int64_t n_new_tokens = 0;   ///< generation: decoding steps counted for each prompt
-  int64_t train_factor = metrics::kTrainFactorRecompute;
+  int64_t n_recomputed = 0;   ///< training: layers that run again in backward
 };
 
 /// Floating point operations of a call over `rows`, by the lengths of its heaviest input key.

@@ -19,7 +19,7 @@ struct FlopsShape {
   int64_t vocab_size = 0;
 };
 
-/// Backward pass = 2 forward passes; recomputing activations adds one more.
+/// Backward pass = 2 forward passes; recomputing all layers adds one more.
 inline constexpr int64_t kTrainFactor = 3;
 inline constexpr int64_t kTrainFactorRecompute = 4;
 
@@ -28,6 +28,10 @@ Flops forward_flops(const FlopsShape& shape, std::span<const int64_t> seqlens);
 
 /// `factor` forward passes: kTrainFactor or kTrainFactorRecompute.
 Flops train_flops(const FlopsShape& shape, std::span<const int64_t> seqlens, int64_t factor);
+
+/// What recomputing so many of the layers adds: their share of a forward pass.
+Flops recompute_flops(const FlopsShape& shape, std::span<const int64_t> seqlens,
+                      int64_t n_recomputed);
 
 /// Prefill of the prompts and `n_new_tokens` decoding steps of each.
 Flops generate_flops(const FlopsShape& shape, std::span<const int64_t> prompt_lens,

@@ -43,10 +43,6 @@ struct Routing {
   at::Tensor weight;         // [T, K] of the chosen ones' outputs
 };
 
-/// What backward reads again: everything that forward wrote, or the input of each layer only, from
-/// which the layer is run again (a third more matmuls, about a tenth of the memory).
-enum class Activations { kKeep, kRecompute };
-
 /// Whether a loss has a gradient through the entropies.
 enum class EntropyGradient { kNone, kFlows };
 
@@ -88,7 +84,13 @@ class Decoder {
   at::ScalarType dtype() const;
   FlatParameters& parameters();
   const FlatParameters& parameters() const;
-  void set_activations(Activations activations);
+  /// Of this stage.
+  int64_t n_layers() const;
+  /// Of the first `n` layers of this stage a pass with gradients keeps the input only, and backward
+  /// runs them again. The same bits for every n. 0 at first: all keep what they wrote.
+  void set_recomputed_layers(int64_t n);
+  /// Of the memory that passes have written their activations to, kept for the next ones.
+  int64_t activation_bytes() const;
   /// Of the matmuls of all passes but generation's, which never uses AMX. kAuto at first.
   void set_amx(kernels::Amx amx);
   /// Each backward pass also adds `weight` times the gradient of the experts' balance loss: over

@@ -41,6 +41,10 @@ struct HostedModel {
 /// What `experiment.amx` says.
 kernels::Amx amx_of(const config::ExperimentSection& experiment);
 
+/// How often the role's optimizer moves in `n_steps` steps of the graph.
+int64_t optimizer_steps(const config::Experiment& experiment, const graph::Graph& graph,
+                        const std::string& role, int64_t n_steps);
+
 /// Of a role's section, for so many updates in all; 0: a number that is not known, so that the rate
 /// has no end to fall to.
 parallel::OptimizerOptions optimizer_options(const config::ModelConfig& model, int64_t n_updates);

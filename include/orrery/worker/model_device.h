@@ -4,6 +4,7 @@
 
 #include <c10/core/Device.h>
 
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
@@ -18,6 +19,7 @@ struct WorkerGpus {
   int local_worker = 0;  ///< its place among the workers of its node: the GPU it takes
   int n_gpus = 0;
   std::string why_none = {};  ///< where it sees none
+  int64_t memory_bytes = 0;   ///< of the smallest one; 0: it sees none
 };
 
 /// Where this worker computes: worker i of a node on its GPU i; on the CPU where `wanted`

@@ -1,0 +1,13 @@
+// Rewards of a right and of a wrong answer, where an interface gives no others. Pure.
+#pragma once
+
+#include <optional>
+
+#include "orrery/algorithm/option_problem.h"
+
+namespace orrery::algorithm {
+
+/// What is wrong where the two are one number in fp32: nothing is learned from it.
+std::optional<OptionProblem> problem_of_outcomes(double correct, double wrong);
+
+}  // namespace orrery::algorithm

@@ -1,0 +1,15 @@
+#include "orrery/algorithm/reward_outcomes.h"
+
+#include "orrery/base/text.h"
+
+namespace orrery::algorithm {
+
+std::optional<OptionProblem> problem_of_outcomes(double correct, double wrong) {
+  if (static_cast<float>(correct) != static_cast<float>(wrong)) return std::nullopt;
+  return OptionProblem{wrong != 0 ? "wrong" : "correct",
+                       base::concat("correct and wrong are both ", wrong,
+                                    ": right and wrong answers get one reward and nothing is "
+                                    "learned; write another one of the two")};
+}
+
+}  // namespace orrery::algorithm
