@@ -3,6 +3,8 @@
 #include <optional>
 #include <utility>
 
+#include "orrery/base/error.h"
+#include "orrery/base/json.h"
 #include "orrery/base/text.h"
 
 namespace orrery::cli {
@@ -96,6 +98,17 @@ std::string LearningWatch::reason_of_no_update(bool is_whole_run) const {
                         base::join(reasons, "; "));
   }
   return "";
+}
+
+std::string LearningWatch::lasting_text() const { return nlohmann::json(lasting_).dump(); }
+
+void LearningWatch::set_lasting(const std::string& text) {
+  try {
+    lasting_ = base::parse_json(text).value.get<std::map<std::string, int64_t>>();
+  } catch (const nlohmann::json::exception& error) {
+    throw CheckpointError(
+        base::concat("for how long signs have lasted cannot be read: ", error.what()));
+  }
 }
 
 }  // namespace orrery::cli

@@ -24,6 +24,11 @@ class LearningWatch {
   /// none.
   std::string reason_of_no_update(bool is_whole_run) const;
 
+  /// For how long each sign has lasted, as JSON, for a checkpoint; and back. Throws
+  /// CheckpointError.
+  std::string lasting_text() const;
+  void set_lasting(const std::string& text);
+
  private:
   struct Updates {
     double done = 0;

@@ -144,12 +144,14 @@ std::optional<master::RefillState> read_refill(checkpoint::CheckpointReader& rea
 }
 
 checkpoint::FileRecord write_master_file(const std::filesystem::path& directory,
-                                         const master::MasterState& state,
-                                         const std::string& resolved_config) {
+                                         const MasterFile& master) {
   checkpoint::ShardWriter file(directory / "master.h5");
-  file.add_blob("master/state", state_text(state));
-  file.add_blob("master/config", resolved_config);
-  if (state.refill) file.add_blob("master/dynamic_sampling", refill_bytes(*state.refill));
+  file.add_blob("master/state", state_text(master.state));
+  file.add_blob("master/config", master.resolved_config);
+  file.add_blob("master/learning", master.learning.lasting_text());
+  if (master.state.refill) {
+    file.add_blob("master/dynamic_sampling", refill_bytes(*master.state.refill));
+  }
   return file.finish();
 }
 
@@ -157,6 +159,7 @@ MasterFile read_master_file(checkpoint::CheckpointReader& reader) {
   MasterFile file{.state = parse_state(need_blob(reader, "master/state")),
                   .resolved_config = need_blob(reader, "master/config")};
   file.state.refill = read_refill(reader);
+  if (const auto counts = reader.blob("master/learning")) file.learning.set_lasting(*counts);
   return file;
 }
 

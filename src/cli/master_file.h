@@ -1,5 +1,5 @@
-// master.h5, the master's file of a checkpoint: its state as JSON, the resolved configuration and,
-// as bytes, what dynamic sampling keeps.
+// master.h5, the master's file of a checkpoint: its state as JSON, the resolved configuration, for
+// how long signs of LearningWatch have lasted and, as bytes, what dynamic sampling keeps.
 // Rank 0 only.
 #pragma once
 
@@ -7,20 +7,21 @@
 #include <optional>
 #include <string>
 
+#include "learning_watch.h"
 #include "orrery/checkpoint/reader.h"
 #include "orrery/master/master_state.h"
 
 namespace orrery::cli {
 
-/// Writes `directory`/master.h5. Throws CheckpointError.
-checkpoint::FileRecord write_master_file(const std::filesystem::path& directory,
-                                         const master::MasterState& state,
-                                         const std::string& resolved_config);
-
 struct MasterFile {
   master::MasterState state;
   std::string resolved_config;
+  LearningWatch learning = {};  ///< signs that last; a checkpoint of the version before has none
 };
+
+/// Writes `directory`/master.h5. Throws CheckpointError.
+checkpoint::FileRecord write_master_file(const std::filesystem::path& directory,
+                                         const MasterFile& master);
 
 /// Throws CheckpointError when the checkpoint has none or it does not say all.
 MasterFile read_master_file(checkpoint::CheckpointReader& reader);

@@ -103,7 +103,7 @@ struct Start {
   Job job;
   ResumePoint point;                          ///< that it goes on from
   std::optional<checkpoint::RunLock> lock;    ///< rank 0: of the run directory
-  std::optional<master::MasterState> state;   ///< rank 0: of the checkpoint
+  std::optional<MasterFile> master;           ///< rank 0: of the checkpoint
   std::vector<std::string> instruction_sets;  ///< rank 0: of the workers
   std::vector<RecomputeChoice> choices;       ///< rank 0: what `auto` has become
 };
@@ -155,30 +155,28 @@ void forget_prompts(master::RefillState& state) {
 }
 
 /// Rank 0: makes the run directory, or makes the old one ready to go on after the checkpoint, whose
-/// state it returns.
-std::optional<master::MasterState> open_run_directory(const Job& job,
-                                                      const config::TrainOptions& options,
-                                                      const ResumePoint& point,
-                                                      checkpoint::RunLock& lock) {
+/// file it returns.
+std::optional<MasterFile> open_run_directory(const Job& job, const config::TrainOptions& options,
+                                             const ResumePoint& point, checkpoint::RunLock& lock) {
   const std::filesystem::path& checkpoint = point.checkpoint;
   const RunDirectory directory = run_directory_of(job.experiment);
   const std::string config =
       config::resolved_config(job.experiment, algorithm::interface_schemas());
-  std::optional<master::MasterState> state;
+  std::optional<MasterFile> master;
   ConfigChanges changes;
   if (!checkpoint.empty()) {
     checkpoint::CheckpointReader reader(checkpoint);
-    MasterFile master = read_master_file(reader);
-    changes = check_same_experiment(checkpoint, master.resolved_config, config, options.accept);
+    master = read_master_file(reader);
+    changes = check_same_experiment(checkpoint, master->resolved_config, config, options.accept);
     data::DataOrder order = job.make_order();
     // Throws for other data, before anything is touched.
-    order.restore(master.state.order, datasets_with_other_bounds(master.resolved_config, config));
-    state = std::move(master.state);
-    if (state->refill && !(state->order == order.state())) {
-      forget_prompts(*state->refill);  // their rows are others now
+    order.restore(master->state.order, datasets_with_other_bounds(master->resolved_config, config));
+    if (master->state.refill && !(master->state.order == order.state())) {
+      forget_prompts(*master->state.refill);  // their rows are others now
     }
-    state->order = order.state();
+    master->state.order = order.state();
   }
+  master::MasterState* const state = master ? &master->state : nullptr;
   if (state && checkpoint.parent_path() == directory.checkpoints()) {
     continue_run_directory(directory, point, state->steps_done);
     base::set_log_file(directory.log());
@@ -210,7 +208,7 @@ std::optional<master::MasterState> open_run_directory(const Job& job,
     base::log_info(
         base::concat("goes on after step ", state->steps_done, " from ", checkpoint.string()));
   }
-  return state;
+  return master;
 }
 
 std::vector<master::EvaluatedSet> evaluated_sets(const Job& job) {
@@ -312,7 +310,7 @@ void note_instruction_sets(const Start& start) {
         "models compute on GPUs, which this version was shown to do on simulated ones alone "
         "(docs/gpu.md): compare a first run with one of experiment.device = cpu");
   }
-  if (!start.state) return;
+  if (!start.master) return;
   const std::filesystem::path& checkpoint = start.point.checkpoint;
   const auto changed = changed_instruction_sets(
       checkpoint::read_manifest(checkpoint).instruction_sets, start.instruction_sets);
@@ -327,7 +325,7 @@ int run_master(const Start& start, const comm::MpiSession& mpi, const comm::Node
 
   note_instruction_sets(start);
   for (const RecomputeChoice& choice : start.choices) base::log_info(choice.text());
-  TrainingLog training_log(job, directory, start.state ? &*start.state : nullptr,
+  TrainingLog training_log(job, directory, start.master ? &*start.master : nullptr,
                            start.instruction_sets);
   BackgroundLog log(training_log);
   TimeLimit limit(end_of_slurm_job(), log, base::wall_seconds);
@@ -341,7 +339,7 @@ int run_master(const Start& start, const comm::MpiSession& mpi, const comm::Node
                                              .on_stall = {}});
   master::Dispatcher dispatcher(job.graph, job.make_order(),
                                 dispatcher_options(job, directory, nodes));
-  if (start.state) dispatcher.restore(*start.state);
+  if (start.master) dispatcher.restore(start.master->state);
   const master::StopReason reason = master::run_steps(
       dispatcher, *channel, limit,
       {.deadline_seconds = job.experiment.experiment.deadline_seconds,
@@ -459,7 +457,7 @@ std::optional<Start> agree_to_start(const config::TrainOptions& options,
   }
   if (!on_rank_0(mpi, exit_code, [&] {
         note_stop_signals();  // from here on a stop leaves a run that can go on
-        start.state = open_run_directory(start.job, options, start.point, *start.lock);
+        start.master = open_run_directory(start.job, options, start.point, *start.lock);
       })) {
     return std::nullopt;
   }

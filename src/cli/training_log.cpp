@@ -8,7 +8,6 @@
 #include <system_error>
 #include <vector>
 
-#include "master_file.h"
 #include "next_commands.h"
 #include "orrery/algorithm/registry.h"
 #include "orrery/base/error.h"
@@ -111,6 +110,10 @@ std::string generating_role(const Job& job) {
   return {};
 }
 
+bool saves_at_times(const config::CheckpointConfig& checkpoint) {
+  return checkpoint.every_steps > 0 || checkpoint.every_epochs > 0 || checkpoint.every_seconds > 0;
+}
+
 /// A short prompt of the run's latest answers; empty: there is none. Throws OutputError.
 std::string some_prompt(const fs::path& run) {
   constexpr size_t kMost = 60;
@@ -125,13 +128,13 @@ std::string some_prompt(const fs::path& run) {
 
 }  // namespace
 
-TrainingLog::TrainingLog(const Job& job, RunDirectory directory, const master::MasterState* state,
+TrainingLog::TrainingLog(const Job& job, RunDirectory directory, const MasterFile* before,
                          std::vector<std::string> instruction_sets)
     : job_(job),
       directory_(std::move(directory)),
       instruction_sets_(std::move(instruction_sets)),
-      is_whole_run_(state == nullptr),
-      seconds_before_(state == nullptr ? 0 : state->seconds),
+      is_whole_run_(before == nullptr),
+      seconds_before_(before == nullptr ? 0 : before->state.seconds),
       progress_({.limits = {.total_steps = job.n_steps,
                             .total_seconds = job.experiment.experiment.total_seconds,
                             .seconds_before = seconds_before_},
@@ -141,7 +144,9 @@ TrainingLog::TrainingLog(const Job& job, RunDirectory directory, const master::M
                  .record = base::log_to_file},
                 std::cerr),
       exports_(directory_.models(), job.experiment.export_.keep, job.experiment.checkpoint.keep,
-               state == nullptr ? master::BestModel::State() : state->best) {
+               before == nullptr ? master::BestModel::State() : before->state.best) {
+  if (before != nullptr) watch_learning_ = before->learning;
+  learning_after_[before == nullptr ? 0 : before->state.steps_done] = watch_learning_;
   sinks_.push_back(std::make_unique<metrics::JsonlWriter>(directory_.metrics()));
   sinks_.push_back(std::make_unique<metrics::TensorBoardWriter>(directory_.tensorboard()));
 }
@@ -173,6 +178,9 @@ void TrainingLog::on_step(const master::StepReport& report) {
       write(step, call.call, numbers);
     }
   }
+  // Without a cadence there is one checkpoint, at the end.
+  if (!saves_at_times(job_.experiment.checkpoint)) learning_after_.clear();
+  learning_after_[step] = watch_learning_;
   write(step, "", master::numbers_of(report));
   times_.add(report);
   memory_.add(report);
@@ -222,8 +230,11 @@ void TrainingLog::publish_checkpoint(const master::SaveReport& report) {
   for (const graph::Replica& replica : graph::replicas_of(job_.graph)) {
     if (replica.id.index == 0) manifest.layouts[replica.id.role] = replica.layout.text();
   }
-  manifest.files.push_back(
-      write_master_file(checkpoint::partial_directory(directory), report.state, config));
+  const auto learning = std::prev(learning_after_.upper_bound(report.step));
+  manifest.files.push_back(write_master_file(
+      checkpoint::partial_directory(directory),
+      {.state = report.state, .resolved_config = config, .learning = learning->second}));
+  learning_after_.erase(learning_after_.begin(), learning);
   for (const comm::SavedShard& shard : report.shards) {
     manifest.files.push_back({.name = shard.file, .size = shard.size, .hash = shard.hash});
   }

@@ -12,6 +12,7 @@
 #include "evaluation_result.h"
 #include "job.h"
 #include "learning_watch.h"
+#include "master_file.h"
 #include "measured_memory.h"
 #include "model_exports.h"
 #include "orrery/base/clock.h"
@@ -26,9 +27,9 @@ namespace orrery::cli {
 class TrainingLog final : public master::StepObserver {
  public:
   /// `job` must outlive it. Throws OutputError when a file cannot be opened.
-  ///   state             of the checkpoint that the run goes on from; null: it begins
+  ///   before            of the checkpoint that the run goes on from; null: it begins
   ///   instruction_sets  of the workers, for the manifests
-  TrainingLog(const Job& job, RunDirectory directory, const master::MasterState* state,
+  TrainingLog(const Job& job, RunDirectory directory, const MasterFile* before,
               std::vector<std::string> instruction_sets);
 
   // Throw OutputError when a line cannot be written; on_finish also CallError when all updates of
@@ -57,6 +58,9 @@ class TrainingLog final : public master::StepObserver {
   TimeTable times_;
   MeasuredMemory memory_;
   LearningWatch watch_learning_;
+  /// After steps that a checkpoint may still be published of: that is later than the next step
+  /// ends.
+  std::map<int64_t, LearningWatch> learning_after_;
   std::optional<double> accuracy_;  ///< of the first set, when it was evaluated last
 };
 

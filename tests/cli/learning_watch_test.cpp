@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "orrery/base/error.h"
+
 namespace orrery::cli {
 namespace {
 
@@ -34,6 +36,22 @@ TEST(LearningWatch, WarnsOfEachSignThatLastsTwentySteps) {
     EXPECT_NE(warnings[0].find(text), std::string::npos) << warnings[0];
     EXPECT_NE(warnings[0].find("call.c: for 20 steps"), std::string::npos) << warnings[0];
     EXPECT_EQ(after(watch, 20, numbers).size(), 1u) << "again after as many";
+  }
+}
+
+TEST(LearningWatch, CountsOnFromWhatACheckpointHas) {
+  const Numbers numbers = {{"c/grad_norm", 0}};
+  LearningWatch before, watch;
+  EXPECT_TRUE(after(before, 19, numbers).empty());
+
+  watch.set_lasting(before.lasting_text());
+
+  EXPECT_EQ(after(watch, 1, numbers).size(), 1u);
+}
+
+TEST(LearningWatch, RefusesACheckpointThatSaysNothingOfIt) {
+  for (const char* text : {"", "[]", "{\"c\": []}"}) {
+    EXPECT_THROW(LearningWatch().set_lasting(text), CheckpointError) << text;
   }
 }
 

@@ -182,7 +182,8 @@ void write_checkpoint(const std::filesystem::path& directory, const master::Mast
   const std::filesystem::path partial = checkpoint::partial_directory(directory);
   std::filesystem::create_directories(partial);
   checkpoint::Manifest manifest{.step = 1, .program = "test", .config_hash = "none"};
-  manifest.files.push_back(write_master_file(partial, state, "[experiment]\n"));
+  manifest.files.push_back(
+      write_master_file(partial, {.state = state, .resolved_config = "[experiment]\n"}));
   checkpoint::publish(directory, manifest, 2);
 }
 

@@ -191,6 +191,26 @@ TEST(ResumeOnPurpose, AFinishedRunDoesNothingMore) {
   EXPECT_EQ(records_of(folder / "cut"), before);
 }
 
+TEST(ResumeWarns, OfWhatLastsTwentyStepsAlsoInJobsOfNine) {
+  const TemporaryFolder folder;
+  std::ofstream(folder / "judge.py") << R"(
+import json, sys
+for line in sys.stdin:
+    print(json.dumps({"id": json.loads(line)["id"], "reward": 1}), flush=True)
+)";
+  const std::string judge =
+      "--set call.reward.interface=command_reward --set call.reward.command="
+      "\"python3 -u " +
+      (folder / "judge.py").string() + "\" ";
+  const std::string warning = "for 20 steps every answer has had the same reward";
+  for (const int steps : {9, 18, 27}) {
+    const Result result = train(folder, {"configs/grpo_tiny.cfg", judge}, "cut",
+                                "--set experiment.total_steps=" + std::to_string(steps));
+    ASSERT_EQ(result.exit_code, 0) << result.output;
+    EXPECT_EQ(result.output.find(warning) != std::string::npos, steps == 27) << result.output;
+  }
+}
+
 TEST(ResumeElsewhere, AnotherLayoutOnMoreWorkersStartsFromTheSameNumbers) {
   const TemporaryFolder folder;
   ASSERT_EQ(train(folder, kPpo, "cut").exit_code, 0);
