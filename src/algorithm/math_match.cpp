@@ -335,12 +335,22 @@ struct Quantity {
   string unit = {};
 };
 
+/// Five million are not five of anything.
+constexpr std::array<string_view, 6> kMultiples = {"dozen",   "hundred", "thousand",
+                                                   "million", "billion", "trillion"};
+
+bool is_multiple(string_view name) {
+  if (name.ends_with('s')) name.remove_suffix(1);
+  return std::find(kMultiples.begin(), kMultiples.end(), name) != kMultiples.end();
+}
+
 /// The unit that a word is: of a number, `5 cm` and `5 marbles` alike.
 bool is_unit(string_view words) {
   const string text = lowered(words);
   const std::vector<string> parts = base::split(text, ' ');
   return parts.size() <= 4 && std::all_of(parts.begin(), parts.end(), [](const string& part) {
            const string name = part.substr(0, part.find('^'));
+           if (is_multiple(name)) return false;
            if (std::find(kUnits.begin(), kUnits.end(), name) != kUnits.end()) return true;
            return name.size() >= 4 && std::all_of(name.begin(), name.end(), is_letter);
          });
@@ -388,7 +398,25 @@ bool is_same(const Quantity& a, const Quantity& b) {
   return product(percent.value, {1, 100}) == (a.is_percent ? b : a).value;
 }
 
-/// `B` of B, (B), B. and `B) because`.
+/// Whether a letter of a choice stands by itself: in `, C` and `and C`, not in `x = a dog`.
+bool names_choice(string_view text) {
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char letter = static_cast<char>(std::toupper(static_cast<unsigned char>(text[i])));
+    if (letter < 'A' || letter > 'J') continue;
+    if (i > 0 && (is_letter(text[i - 1]) || text[i - 1] == '\\')) continue;
+    const string_view rest = text.substr(i + 1);
+    if (!rest.empty() && (is_letter(rest[0]) || rest[0] == '\'')) continue;
+    const bool is_article =
+        letter == 'A' && rest.size() > 1 && rest[0] == ' ' && is_letter(rest[1]);
+    const string_view before = base::trim(text.substr(0, i));
+    const bool is_listed =
+        before.empty() || string_view(",;/&(").find(before.back()) != string_view::npos;
+    if (!is_article && (text[i] == letter || is_listed)) return true;
+  }
+  return false;
+}
+
+/// `B` of B, (B), B. and `B) because`; of `B, C` none.
 std::optional<char> choice(string_view text) {
   text = base::trim(text);
   const bool has_bracket = text.starts_with('(');
@@ -398,6 +426,9 @@ std::optional<char> choice(string_view text) {
   if (letter < 'A' || letter > 'J') return std::nullopt;
   const string_view rest = base::trim(text.substr(1));
   if (!rest.empty() && string_view(").:,").find(rest[0]) == string_view::npos) return std::nullopt;
+  if (!rest.empty() && names_choice(rest.substr(rest[0] == ')' || rest[0] == '.' ? 1 : 0))) {
+    return std::nullopt;
+  }
   return letter;
 }
 

@@ -93,6 +93,18 @@ TEST(EqualAnswers, DifferInUnitsDigitsAndCommas) {
   }
 }
 
+TEST(MathMatch, RefusesAListOfChoicesAndMultiplesThatAreNoUnits) {
+  for (const char* const list :
+       {"A,B,C,D", "\\boxed{A, B}", "A and B", "\\boxed{(A) (C)}", "\\boxed{a, b}", "A. B."}) {
+    EXPECT_FALSE(is_match(MatchRule::kMath, list, "A")) << list;
+  }
+  EXPECT_TRUE(is_match(MatchRule::kMath, "D) A dog", "D"));
+  EXPECT_TRUE(is_match(MatchRule::kMath, "D) all of them", "D"));
+  EXPECT_FALSE(is_match(MatchRule::kMath, "\\boxed{5 million}", "5"));
+  EXPECT_FALSE(is_match(MatchRule::kMath, "2 dozen", "2"));
+  EXPECT_TRUE(is_match(MatchRule::kMath, "5 million", "5 million"));
+}
+
 /// The table of tools/rewards/math_answer.py, which knows algebra: this rule may know less, but
 /// finds nothing equal that is not.
 TEST(MathMatch, NeverAcceptsWhatAlgebraRejects) {
