@@ -43,24 +43,29 @@ def read_config(path):
 
 
 def is_held(run):
-    """Whether a job has the run directory."""
+    """Whether a job has the run directory; None: the file system has no locks that would tell."""
     try:
         with (run / ".lock").open() as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return False
     except BlockingIOError:
         return True
-    except OSError:
+    except FileNotFoundError:
         return False
+    except OSError:
+        return None
 
 
 def state_of(run):
     """running, ended (the log's last words are an exit code) or killed: no job has the directory, and nothing says why."""
-    if is_held(run):
+    held = is_held(run)
+    if held:
         return "running"
     log = run / "log.txt"
     lines = [line for line in log.read_text(errors="replace").split("\n") if line.strip()] if log.is_file() else []
-    return "ended" if lines and re.search(r"exit code \d+ \(", lines[-1]) else "killed"
+    if lines and re.search(r"exit code \d+ \(", lines[-1]):
+        return "ended"
+    return "running" if held is None else "killed"
 
 
 class Metrics:

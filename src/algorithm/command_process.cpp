@@ -3,7 +3,6 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <utility>
 
@@ -50,7 +49,7 @@ void CommandProcess::ask(size_t question, const std::string& line, Clock::time_p
 
 void CommandProcess::has_started(Clock::time_point due) {
   is_starting_ = false;
-  deadline_ = std::min(deadline_, due);
+  deadline_ = due;
 }
 
 void CommandProcess::hold(std::string line, Named named) {

@@ -34,8 +34,7 @@ class CommandProcess {
   Clock::time_point deadline() const { return deadline_; }
   /// Whether it has read no question yet, as far as anybody has looked.
   bool is_starting() const { return is_starting_; }
-  /// It has read its first question, whose answer is due then, or at its deadline if that is
-  /// earlier.
+  /// It has read its first question, whose answer is due then.
   void has_started(Clock::time_point due);
   /// An answer that stands once the next one shows, or some quiet, that it was the only one.
   struct Held {

@@ -408,10 +408,17 @@ bool names_choice(string_view text) {
     if (!rest.empty() && (is_letter(rest[0]) || rest[0] == '\'')) continue;
     const bool is_article =
         letter == 'A' && rest.size() > 1 && rest[0] == ' ' && is_letter(rest[1]);
+    const bool is_pronoun =
+        text[i] == 'I' && rest.size() > 1 && rest[0] == ' ' && is_letter(rest[1]);
     const string_view before = base::trim(text.substr(0, i));
     const bool is_listed =
         before.empty() || string_view(",;/&(").find(before.back()) != string_view::npos;
-    if (!is_article && (text[i] == letter || is_listed)) return true;
+    const bool is_behind_word = !before.empty() && (is_letter(before.back()) ||
+                                                    (before.back() >= '0' && before.back() <= '9'));
+    const bool is_joined =
+        before.ends_with(" and") || before.ends_with(" or") || before == "and" || before == "or";
+    if (is_article || is_pronoun || (is_behind_word && !is_joined)) continue;
+    if (text[i] == letter || is_listed) return true;
   }
   return false;
 }

@@ -203,6 +203,7 @@ std::optional<OptionProblem> bounds_that_tell(const OptionTexts& own, const Opti
   const int64_t longest = number_in(there("max_new_tokens"));
   const int64_t least = number_in(own("min_tokens")), most = number_in(own("max_tokens"));
   if (longest == 0) return std::nullopt;
+  if (own("pattern").empty() && least <= 1 && most == 0) return std::nullopt;  // said already
   const std::string lengths =
       base::concat("answers have ", std::max<int64_t>(shortest, 1), " to ", longest, " tokens");
   if (least > longest) {

@@ -114,7 +114,10 @@ class Search {
       choice.reason = base::concat("with ", low, " ", one_fewer.phase, " would take ",
                                    gb(one_fewer.bytes), room);
     }
-    set_layers(job_, role_.name, std::to_string(choice.n_recomputed));
+    // Of all layers the word, which holds in every layout: config.cfg is the next run's.
+    set_layers(job_, role_.name,
+               choice.n_recomputed == role_.n_layers ? std::string("all")
+                                                     : std::to_string(choice.n_recomputed));
     return choice;
   }
 

@@ -232,10 +232,10 @@ class SamplingChecks {
                                         : std::string("give rewards that differ")));
   }
 
-  /// A rule that gives two rewards on the same side of the bound.
   /// Groups are judged by one key; what else the training adds to it is not seen.
   void check_other_rewards() {
     for (const graph::Call& call : job_.graph.calls()) {
+      if (call.kind != graph::CallKind::kTrainStep) continue;
       for (const config::KeyBinding& input : call.inputs) {
         if (!input.interface_key.starts_with("rewards_")) continue;
         checks_.warn(key_of("rewards"),
@@ -246,6 +246,7 @@ class SamplingChecks {
     }
   }
 
+  /// A rule that gives two rewards on the same side of the bound.
   void check_rewards() {
     const graph::Call& call = job_.graph.call(job_.graph.producer(options_.rewards));
     check_other_rewards();

@@ -3,6 +3,7 @@
 #include <algorithm>  // find
 #include <array>
 #include <cctype>
+#include <charconv>
 #include <optional>
 #include <set>
 #include <utility>
@@ -227,6 +228,14 @@ Value call(const std::string& name, const std::vector<Value>& arguments) {
   refuse(concat("the function ", name, "()"));
 }
 
+int64_t number_of(const std::string& text) {
+  int64_t number = 0;
+  const char* const end = text.data() + text.size();
+  const auto [behind, error] = std::from_chars(text.data(), end, number);
+  if (error != std::errc() || behind != end) refuse(concat("the number ", text));
+  return number;
+}
+
 /// One function for each level of precedence, the loosest first; each makes what is evaluated.
 class Parser {
  public:
@@ -430,7 +439,7 @@ class Parser {
     }
     ++at_;
     if (token.kind == Token::Kind::kText) return constant(token.text);
-    if (token.kind == Token::Kind::kNumber) return constant(std::stoll(token.text));
+    if (token.kind == Token::Kind::kNumber) return constant(number_of(token.text));
     if (token.text == "true" || token.text == "True") return constant(true);
     if (token.text == "false" || token.text == "False") return constant(false);
     if (token.text == "none" || token.text == "None") return constant(nullptr);

@@ -47,13 +47,14 @@ size_t end_of_mark(std::string_view text, size_t at) {
 }
 
 /// Spaces before a block go where the line has nothing else (lstrip_blocks); `-` takes all.
-void strip_before(std::string& text, bool is_print, char sign) {
+/// `starts_line`: `text` begins where a line does.
+void strip_before(std::string& text, bool starts_line, bool is_print, char sign) {
   if (sign == '-') {
     while (!text.empty() && is_space(text.back())) text.pop_back();
   } else if (!is_print && sign != '+') {
     size_t end = text.size();
     while (end > 0 && (text[end - 1] == ' ' || text[end - 1] == '\t')) --end;
-    if (end == 0 || text[end - 1] == '\n') text.resize(end);
+    if (end == 0 ? starts_line : text[end - 1] == '\n') text.resize(end);
   }
 }
 
@@ -91,7 +92,8 @@ class PieceReader {
     if (end == std::string::npos) fail(concat("a mark {", opening, " without an end"));
     size_t first = mark + 2, last = end;
     const char sign = first < last ? text_[first] : ' ';
-    strip_before(before, is_print, sign);
+    const bool starts_line = at_ == 0 || text_[at_ - 1] == '\n';
+    strip_before(before, starts_line, is_print, sign);
     add(Piece::Kind::kText, std::move(before));
     if (sign == '-' || sign == '+') ++first;
     const char closing_sign = last > first ? text_[last - 1] : ' ';
@@ -184,13 +186,12 @@ void ChatTemplate::Block::render_loop(ChatScope& scope, std::string& out) const 
   for (int64_t i = 0; i < n; ++i) {
     scope.enter();
     scope.set(text, elements[static_cast<size_t>(i)]);
-    scope.set("loop", {{"index", i + 1},
-                       {"index0", i},
-                       {"first", i == 0},
-                       {"last", i + 1 == n},
-                       {"length", n},
-                       {"revindex", n - i},
-                       {"revindex0", n - i - 1}});
+    Value loop = {{"index", i + 1},        {"index0", i}, {"first", i == 0},
+                  {"last", i + 1 == n},    {"length", n}, {"revindex", n - i},
+                  {"revindex0", n - i - 1}};
+    if (i > 0) loop["previtem"] = elements[static_cast<size_t>(i - 1)];
+    if (i + 1 < n) loop["nextitem"] = elements[static_cast<size_t>(i + 1)];
+    scope.set("loop", std::move(loop));
     render_inside(scope, out);
     scope.leave();
   }

@@ -70,12 +70,16 @@ std::unique_ptr<Tokenizer> make_tokenizer(std::string_view name) {
 std::vector<int32_t> encode_behind(const Tokenizer& tokenizer, std::string_view prompt,
                                    std::string_view answer) {
   if (!tokenizer.begins_with_space()) return tokenizer.encode(answer);
-  const std::vector<int32_t> prompt_ids = tokenizer.encode(prompt);
-  const std::vector<int32_t> both = tokenizer.encode(base::concat(prompt, answer));
-  const bool keeps_prompt = both.size() >= prompt_ids.size() &&
-                            std::equal(prompt_ids.begin(), prompt_ids.end(), both.begin());
-  if (!keeps_prompt) return tokenizer.encode(answer);
-  return {both.begin() + static_cast<std::ptrdiff_t>(prompt_ids.size()), both.end()};
+  // Texts that an answer does not grow together with, in place of a prompt that it does.
+  for (const std::string_view before : {prompt, std::string_view("\n"), std::string_view("a"),
+                                        std::string_view("."), std::string_view("1")}) {
+    const std::vector<int32_t> ids = tokenizer.encode(before);
+    const std::vector<int32_t> both = tokenizer.encode(base::concat(before, answer));
+    const bool are_kept =
+        both.size() >= ids.size() && std::equal(ids.begin(), ids.end(), both.begin());
+    if (are_kept) return {both.begin() + static_cast<std::ptrdiff_t>(ids.size()), both.end()};
+  }
+  return tokenizer.encode(answer);
 }
 
 std::vector<int64_t> ids_without_token(const Tokenizer& tokenizer, int64_t n_ids) {

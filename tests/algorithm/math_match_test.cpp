@@ -100,6 +100,8 @@ TEST(MathMatch, RefusesAListOfChoicesAndMultiplesThatAreNoUnits) {
   }
   EXPECT_TRUE(is_match(MatchRule::kMath, "D) A dog", "D"));
   EXPECT_TRUE(is_match(MatchRule::kMath, "D) all of them", "D"));
+  EXPECT_TRUE(is_match(MatchRule::kMath, "(C) Vitamin D", "C"));
+  EXPECT_TRUE(is_match(MatchRule::kMath, "The answer is (B) because I computed it", "B"));
   EXPECT_FALSE(is_match(MatchRule::kMath, "\\boxed{5 million}", "5"));
   EXPECT_FALSE(is_match(MatchRule::kMath, "2 dozen", "2"));
   EXPECT_TRUE(is_match(MatchRule::kMath, "5 million", "5 million"));

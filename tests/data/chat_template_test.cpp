@@ -90,6 +90,7 @@ TEST(ChatTemplate, KnowsSpecialTokensAndNamedTemplatesOfADirectory) {
 TEST(ChatTemplate, TrimsBlocksAsTransformersDoes) {
   EXPECT_EQ(rendered("a\n  {% if true %}\nb\n  {% endif %}\nc\n", kTwo), "a\nb\nc");
   EXPECT_EQ(rendered("a  {{- ' b ' -}}  \n c", kTwo), "a b c");
+  EXPECT_EQ(rendered("{{ 'a' }} {% if true %}b{% endif %}", kTwo), "a b") << "no line of its own";
   EXPECT_EQ(rendered("a {# {{ no }} #}\nb {{ '%}' }}", kTwo), "a b %}");
 }
 
@@ -102,6 +103,10 @@ TEST(ChatTemplate, LoopsOverMessagesAndKnowsTheirPlaces) {
                      "{{ loop.length }}{% endfor %}{{ m }}",
                      kTwo),
             "user1");
+  EXPECT_EQ(rendered("{% for m in messages %}{{ m.role if not loop.previtem else 'after ' + "
+                     "loop.previtem.role }};{% endfor %}",
+                     kTwo),
+            "system;after system;");
   EXPECT_EQ(rendered("{% set x = 'out' %}{% for m in messages %}{% set x = m.role %}{% endfor %}"
                      "{{ x }}{{ messages[-1].role if tools is none else 'T' }}",
                      kTwo),
@@ -113,6 +118,8 @@ TEST(ChatTemplate, RefusesByNameWhatItLacksWhereItIsReached) {
   EXPECT_THAT(refusal("{{ strftime_now('%Y') }}", kTwo), HasSubstr("the function strftime_now()"));
   EXPECT_THAT(refusal("{% set n = namespace(a=1) %}", kTwo), HasSubstr("`=`"));
   EXPECT_THAT(refusal("{% include 'x' %}", kTwo), HasSubstr("the statement `include`"));
+  EXPECT_THAT(refusal("{{ 0x10 }}", kTwo), HasSubstr("the number 0x10"));
+  EXPECT_THAT(refusal("{{ 99999999999999999999 }}", kTwo), HasSubstr("the number 9999"));
   EXPECT_THAT(refusal("{{ raise_exception('no system role') }}", kTwo),
               HasSubstr("no system role"));
   EXPECT_THAT(refusal("{{ messages[0].name + 'x' }}", kTwo), HasSubstr("that the message has not"));

@@ -77,8 +77,13 @@ TEST(EncodeBehind, GivesAnAnswerNoSpaceThatOnlyTheBeginningOfATextHas) {
 
 TEST(EncodeBehind, LeavesThePromptItsTokensWhereOneWouldSpanBoth) {
   const auto tokenizer = fixture("characters/llama2");
-  // "the" is one token of this vocabulary, whose parts are prompt and answer here.
-  EXPECT_EQ(encode_behind(*tokenizer, "th", "e"), tokenizer->encode("e"));
+  // "in" is one token of this vocabulary, whose parts are prompt and answer here.
+  std::vector<int32_t> ids = tokenizer->encode("\n");
+  const std::vector<int32_t> behind = encode_behind(*tokenizer, "i", "n");
+  ids.insert(ids.end(), behind.begin(), behind.end());
+
+  EXPECT_EQ(ids, tokenizer->encode("\nn"));
+  EXPECT_NE(behind, tokenizer->encode("n")) << "no space of its own either";
 }
 
 TEST(EncodeBehind, IsEncodeWhereNoSpaceIsPut) {

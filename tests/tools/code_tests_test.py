@@ -258,6 +258,8 @@ class Programs(unittest.TestCase):
         self.assertEqual(code_tests.program_in(f"```\nwrong\n```\n```\n{self.ADD}```"), self.ADD)
         self.assertEqual(code_tests.program_in(f"```\n{self.ADD}```\n```json\n{{}}\n```"), self.ADD)
         self.assertEqual(code_tests.program_in(self.ADD), self.ADD)
+        self.assertEqual(code_tests.program_in(f"Use `sum`: ```python\n{self.ADD}```"), self.ADD)
+        self.assertEqual(code_tests.program_in(f"```python\n{self.ADD}``` This prints the sum."), self.ADD)
 
     def test_a_block_may_be_indented(self):
         indented = "1. So:\n" + "".join(f"   {line}\n" for line in ("```python", *self.ADD.splitlines(), "```")) + "2. Done"

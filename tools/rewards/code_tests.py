@@ -302,12 +302,12 @@ def blocks_in(text):
             before, mark, info = line.rpartition("```")
             if fence:
                 indent, mark, info = opened = fence.groups()
-            elif mark and "`" not in before and PYTHON.match(info.strip()):  # So: ```python
+            elif mark and before.count("`") % 2 == 0 and PYTHON.match(info.strip()):  # So: ```python
                 indent, mark, info = opened = "", mark, info
             content = []
             continue
         # Deeper than where the block began, a fence is part of it: of a docstring.
-        closes = fence and fence.group(2).startswith(mark) and not fence.group(3).strip() and \
+        closes = fence and fence.group(2).startswith(mark) and len(fence.group(3).split()) != 1 and \
             len(fence.group(1).expandtabs()) <= max(len(indent.expandtabs()), 1)
         closes_after_text = not fence and line.endswith(mark) and line.count(mark) == 1
         if closes_after_text:

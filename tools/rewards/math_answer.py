@@ -235,7 +235,10 @@ def multiplied(text):
             return found.group()
         value = value[0] * MULTIPLES[found.group(3)]
         opened = found.group(2) if found.group(2) and not found.group(4) else ""
-        return (str(value) if value.denominator == 1 else str(float(value))) + opened
+        try:
+            return (str(value) if value.denominator == 1 else str(float(value))) + opened
+        except OverflowError:  # beyond what a number with a point can be here
+            return found.group()
 
     for _ in range(3):  # 2 hundred thousand
         text = MULTIPLE.sub(product, text)
@@ -359,7 +362,7 @@ def words_of(text):
     return re.sub(r"\s+", " ", TEXT.sub(lambda m: m.group(1), text)).strip(" .").lower()
 
 
-OTHER_CHOICE = re.compile(r"(?<![A-Za-z\\])(?:[B-J]|A(?!\s+(?!and\b|or\b|is\b)[a-z]))(?![A-Za-z'])|"
+OTHER_CHOICE = re.compile(r"(?:\A|[^\w\s\\]|\b(?:and|or))\s*\(?(?:[B-HJ]|A(?!\s+(?!and\b|or\b|is\b)[a-z])|I(?!\s+[a-z]))(?![A-Za-z'])|"
                           r"[,;/&(]\s*[a-j]\s*(?:[,.;)]|\Z)|\b(?:and|or)\s+\(?[a-j]\b")
 RELATION = re.compile(r"<|>|≤|≥|≠|\\(?:leq?|geq?|lt|gt|neq?|leqslant|geqslant)(?![A-Za-z])|!=")
 UNEQUAL = re.compile(r"≠|\\neq?(?![A-Za-z])|!=")

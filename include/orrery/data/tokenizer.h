@@ -76,7 +76,7 @@ std::unique_ptr<Tokenizer> make_tokenizer(std::string_view name);
 
 /// The ids of an answer as they stand behind its prompt: without a space that a text alone would
 /// begin with. Where a token would span both, the prompt keeps its own and the answer is tokenised
-/// alone.
+/// as behind a text that it shares no token with.
 std::vector<int32_t> encode_behind(const Tokenizer& tokenizer, std::string_view prompt,
                                    std::string_view answer);
 
