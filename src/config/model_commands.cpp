@@ -240,7 +240,7 @@ GenerateOptions parse_generate_options(std::span<const std::string> arguments) {
       base::concat("--add-bos must be auto, true or false, got ", options.add_bos));
   refusals.require(!options.chat || options.run.tokens.empty(),
                    "--chat has no meaning with --tokens, which are no text");
-  refusals.require(!options.chat || given.count("add-bos") == 0,
+  refusals.require(!options.chat || given["add-bos"].defaulted(),
                    "--add-bos has no meaning with --chat: the chat template says how it begins");
   if (has_prompt && given.count("max-new-tokens") == 0) options.max_new_tokens = kTokensOfAPrompt;
   refusals.require(has_prompt || n_inputs == 0 || given.count("max-new-tokens") > 0,
