@@ -95,14 +95,7 @@ std::vector<std::pair<std::string, std::string>> values_of(const std::vector<std
   std::vector<std::pair<std::string, std::string>> values;
   if (by.empty()) return values;
   const nlohmann::json object = base::parse_json(fields).value;
-  for (const std::string& field : by) {
-    const auto found = object.find(field);
-    if (found == object.end() || found->is_null()) {
-      values.emplace_back(field, "none");
-    } else {
-      values.emplace_back(field, found->is_string() ? found->get<std::string>() : found->dump());
-    }
-  }
+  for (const std::string& field : by) values.emplace_back(field, base::field_text(object, field));
   return values;
 }
 

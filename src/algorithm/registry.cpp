@@ -474,21 +474,29 @@ class CallCheck {
     }
   }
 
-  /// What a role says of itself is no reference: there is no divergence from it.
-  void check_references(const InterfaceSignature& signature) {
+  /// Visits inputs that are to come of other roles and come of `role`, each with the call that
+  /// writes it.
+  template <class Visit>
+  void for_each_input_of(const std::string& role, const InterfaceSignature& signature,
+                         const Visit& visit) const {
     for (const config::KeyBinding& input : call_.inputs) {
       if (!contains(signature.of_other_roles, input.interface_key)) continue;
       for (const auto& [name, other] : experiment_.calls) {
         const bool writes_it = std::any_of(
             other.outputs.begin(), other.outputs.end(),
             [&](const config::KeyBinding& output) { return output.graph_key == input.graph_key; });
-        if (!other.enabled || !writes_it || other.model != call_.model) continue;
-        add(warnings_, "inputs",
-            base::concat(input.graph_key, " comes from call.", name, " of the same role ",
-                         call_.model,
-                         ": a reference that is the policy itself holds nothing back"));
+        if (other.enabled && writes_it && other.model == role) visit(input.graph_key, name);
       }
     }
+  }
+
+  /// What a role says of itself is no reference: there is no divergence from it.
+  void check_references(const InterfaceSignature& signature) {
+    for_each_input_of(call_.model, signature, [&](const std::string& key, const std::string& name) {
+      add(warnings_, "inputs",
+          base::concat(key, " comes from call.", name, " of the same role ", call_.model,
+                       ": a reference that is the policy itself holds nothing back"));
+    });
   }
 
   /// A role that gets the trained parameters after every step.
@@ -504,22 +512,15 @@ class CallCheck {
                        "follows"));
     }
     if (call_.ema_decay != 0) return;
-    for (const config::KeyBinding& input : call_.inputs) {
-      if (!contains(signature.of_other_roles, input.interface_key)) continue;
-      for (const auto& [name, other] : experiment_.calls) {
-        const bool writes_it = std::any_of(
-            other.outputs.begin(), other.outputs.end(),
-            [&](const config::KeyBinding& output) { return output.graph_key == input.graph_key; });
-        if (!other.enabled || !writes_it || other.model != call_.post_realloc) continue;
-        add(warnings_, "post_realloc",
-            base::concat(
-                "role ", call_.post_realloc, " becomes role ", call_.model,
-                " after every step, so that ", input.graph_key, " of call.", name,
-                " comes from the very weights that generate: its divergence is 0 and holds "
-                "nothing back (kl_coef); for a reference that follows slowly write "
-                "ema_decay, such as 0.99"));
-      }
-    }
+    for_each_input_of(
+        call_.post_realloc, signature, [&](const std::string& key, const std::string& name) {
+          add(warnings_, "post_realloc",
+              base::concat("role ", call_.post_realloc, " becomes role ", call_.model,
+                           " after every step, so that ", key, " of call.", name,
+                           " comes from the very weights that generate: its divergence is 0 and "
+                           "holds nothing back (kl_coef); for a reference that follows slowly "
+                           "write ema_decay, such as 0.99"));
+        });
   }
 
   void check_keys(const InterfaceSignature& signature) {

@@ -44,9 +44,8 @@ PromptReader::PromptReader(const ModelSource& source, const std::string& add_bos
 
 std::string PromptReader::as_message(const std::string& prompt, const std::string& place) const {
   const nlohmann::json message = {{"role", "user"}, {"content", prompt}};
-  const nlohmann::json messages = nlohmann::json::array({message});
   try {
-    return chat_->render(messages.dump(), data::GenerationPrompt::kAdd);
+    return chat_->render(nlohmann::json::array({message}), data::GenerationPrompt::kAdd);
   } catch (const data::ChatTemplateError& refused) {
     throw DataError(base::concat(place, ": the chat template: ", refused.what()));
   }

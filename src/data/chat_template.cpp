@@ -4,7 +4,6 @@
 #include <vector>
 
 #include "chat_expression.h"
-#include "orrery/base/json.h"
 #include "orrery/base/text.h"
 
 namespace orrery::data {
@@ -154,7 +153,6 @@ std::pair<std::string, std::string> first_word(const std::string& text) {
 struct ChatTemplate::Block {
   enum class Kind { kText, kPrint, kSet, kIf, kFor, kAll, kUnsupported };
   Kind kind = Kind::kAll;
-  int64_t line = 1;
   std::string text = {};                    // kText; kSet, kFor: the name; kUnsupported: what it is
   std::vector<ChatExpression> values = {};  // kPrint, kSet, kFor: one; kIf: a condition each
   std::vector<Block> inside = {};           // kAll, kFor: in order; kIf: one each, then `else`
@@ -248,11 +246,9 @@ class TreeReader {
     for (; at_ < pieces_.size(); ++at_) {
       const Piece& piece = pieces_[at_];
       if (piece.kind == Piece::Kind::kText) {
-        all.inside.push_back({.kind = Kind::kText, .line = piece.line, .text = piece.text});
+        all.inside.push_back({.kind = Kind::kText, .text = piece.text});
       } else if (piece.kind == Piece::Kind::kPrint) {
-        all.inside.push_back({.kind = Kind::kPrint,
-                              .line = piece.line,
-                              .values = {parse_chat_expression(piece.text)}});
+        all.inside.push_back({.kind = Kind::kPrint, .values = {parse_chat_expression(piece.text)}});
       } else {
         const std::string word = first_word(piece.text).first;
         if (std::find(ends.begin(), ends.end(), word) != ends.end()) return all;
@@ -267,13 +263,11 @@ class TreeReader {
   /// On return `at_` is at its last piece.
   Block statement(const Piece& piece) {
     const auto [word, rest] = first_word(piece.text);
-    if (word == "set" && rest.find('=') != std::string::npos) return variable(piece, rest);
-    if (word == "if") return branches(piece, rest);
-    if (word == "for") return loop(piece, rest);
+    if (word == "set" && rest.find('=') != std::string::npos) return variable(rest);
+    if (word == "if") return branches(rest);
+    if (word == "for") return loop(rest);
     if (word == "generation") return inside("endgeneration");
-    Block unsupported{.kind = Kind::kUnsupported,
-                      .line = piece.line,
-                      .text = concat("the statement `", word, "`")};
+    Block unsupported{.kind = Kind::kUnsupported, .text = concat("the statement `", word, "`")};
     if (word == "set" || word == "macro" || word == "call" || word == "filter" || word == "raw") {
       inside("end" + word);
     }
@@ -289,22 +283,18 @@ class TreeReader {
     return block;
   }
 
-  static Block variable(const Piece& piece, const std::string& rest) {
+  static Block variable(const std::string& rest) {
     const size_t sign = rest.find('=');
     const std::string name(base::trim(rest.substr(0, sign)));
     if (name.find_first_of(".,( ") != std::string::npos) {
-      return {.kind = Kind::kUnsupported,
-              .line = piece.line,
-              .text = concat("the statement `set ", name, "`")};
+      return {.kind = Kind::kUnsupported, .text = concat("the statement `set ", name, "`")};
     }
-    return {.kind = Kind::kSet,
-            .line = piece.line,
-            .text = name,
-            .values = {parse_chat_expression(rest.substr(sign + 1))}};
+    return {
+        .kind = Kind::kSet, .text = name, .values = {parse_chat_expression(rest.substr(sign + 1))}};
   }
 
-  Block branches(const Piece& piece, std::string condition) {
-    Block block{.kind = Kind::kIf, .line = piece.line};
+  Block branches(std::string condition) {
+    Block block{.kind = Kind::kIf};
     for (;;) {
       ++at_;
       block.values.push_back(parse_chat_expression(condition));
@@ -323,18 +313,15 @@ class TreeReader {
     }
   }
 
-  Block loop(const Piece& piece, const std::string& rest) {
+  Block loop(const std::string& rest) {
     const size_t in = rest.find(" in ");
     const size_t condition = rest.find(" if ", in == std::string::npos ? 0 : in);
     Block block = inside_of_loop();
     const std::string name(base::trim(rest.substr(0, in)));
     if (in == std::string::npos || name.find_first_of(",. (") != std::string::npos) {
-      return {.kind = Kind::kUnsupported,
-              .line = piece.line,
-              .text = concat("the loop `for ", rest, "`")};
+      return {.kind = Kind::kUnsupported, .text = concat("the loop `for ", rest, "`")};
     }
     block.kind = Kind::kFor;
-    block.line = piece.line;
     block.text = name;
     const size_t end = std::min(condition, rest.size());
     block.values = {parse_chat_expression(rest.substr(in + 4, end - in - 4))};
@@ -382,12 +369,10 @@ ChatTemplate::ChatTemplate(ChatTemplateText text)
 ChatTemplate::~ChatTemplate() = default;
 ChatTemplate::ChatTemplate(ChatTemplate&&) noexcept = default;
 
-std::string ChatTemplate::render(const std::string& messages, GenerationPrompt prompt) const {
-  auto [list, problem] = base::parse_json(messages);
-  if (!problem.empty()) throw ChatTemplateError(problem);
+std::string ChatTemplate::render(const Value& messages, GenerationPrompt prompt) const {
   ChatScope scope;
   for (const auto& [name, token] : text_.special_tokens) scope.set(name, token);
-  scope.set("messages", std::move(list));
+  scope.set("messages", messages);
   scope.set("tools", nullptr);
   scope.set("documents", nullptr);
   scope.set("add_generation_prompt", prompt == GenerationPrompt::kAdd);

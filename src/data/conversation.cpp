@@ -1,5 +1,7 @@
 #include "conversation.h"
 
+#include <utility>  // move
+
 #include "orrery/base/error.h"
 #include "orrery/base/json.h"
 #include "orrery/base/text.h"
@@ -53,10 +55,14 @@ std::string problem_with(const json& messages, const std::string& field) {
 }  // namespace
 
 Conversation::Conversation(const config::DatasetConfig& dataset, const Tokenizer& tokenizer)
+    : Conversation(dataset, tokenizer, template_of(dataset, tokenizer)) {}
+
+Conversation::Conversation(const config::DatasetConfig& dataset, const Tokenizer& tokenizer,
+                           ChatTemplateText chat)
     : field_(dataset.messages_field),
       has_answers_(dataset.is(config::DatasetKind::kCompletions)),
-      end_token_(end_token_of(template_of(dataset, tokenizer), tokenizer)),
-      template_(template_of(dataset, tokenizer)) {}
+      end_token_(end_token_of(chat, tokenizer)),
+      template_(std::move(chat)) {}
 
 std::string Conversation::read(std::string_view line, Record& record) const {
   auto [fields, problem] = base::parse_json(line);
@@ -74,9 +80,12 @@ std::string Conversation::read(std::string_view line, Record& record) const {
                                : ", but of kind prompts the last one is what the model answers");
   }
   try {
-    const std::string all = template_.render(messages.dump(), GenerationPrompt::kNone);
-    if (has_answers_) messages.erase(messages.size() - 1);
-    record.whole_prompt = template_.render(messages.dump(), GenerationPrompt::kAdd);
+    std::string all;
+    if (has_answers_) {
+      all = template_.render(messages, GenerationPrompt::kNone);
+      messages.erase(messages.size() - 1);
+    }
+    record.whole_prompt = template_.render(messages, GenerationPrompt::kAdd);
     record.prompt = messages.empty() ? "" : messages.back()["content"].get<std::string>();
     if (record.prompt.empty()) return concat("field \"", field_, "\": nothing to answer");
     return has_answers_ ? add_answer(all, record) : std::string();

@@ -23,6 +23,8 @@ class Conversation {
   std::string read(std::string_view line, Record& record) const;
 
  private:
+  Conversation(const config::DatasetConfig& dataset, const Tokenizer& tokenizer,
+               ChatTemplateText chat);
   std::string add_answer(const std::string& all, Record& record) const;
 
   std::string field_;

@@ -1,6 +1,6 @@
 #include "orrery/data/record_needs.h"
 
-#include <algorithm>  // nth_element
+#include <algorithm>  // nth_element, replace
 #include <numeric>    // accumulate
 #include <utility>    // move
 
@@ -52,11 +52,7 @@ void RecordSummarizer::count_fields(std::string_view fields) {
   summary_.n_with_value.resize(needs_.values.size());
   for (std::size_t i = 0; i < needs_.values.size(); ++i) {
     const auto& [field, value] = needs_.values[i];
-    const auto found = object.find(field);
-    std::string text = "none";
-    if (found != object.end() && !found->is_null()) {
-      text = found->is_string() ? found->get<std::string>() : found->dump();
-    }
+    std::string text = base::field_text(object, field);
     std::replace(text.begin(), text.end(), '/', '_');
     if (text == value) ++summary_.n_with_value[i];
   }

@@ -159,7 +159,7 @@ std::unique_ptr<BpeTokenizer> BpeTokenizer::open(const fs::path& path) {
   }
   std::unique_ptr<BpeTokenizer> tokenizer = parse(content_of(file), file.string());
   const fs::path folder = file.parent_path();
-  tokenizer->chat_ = read_chat_template(folder);
+  tokenizer->folder_ = folder;
   std::optional<bool> adds_bos;
   std::vector<int32_t> end_tokens;  // of the first file that is there and says so
   for (const char* name : kMarkFiles) {
@@ -195,6 +195,10 @@ std::unique_ptr<BpeTokenizer> BpeTokenizer::open(const fs::path& path) {
   if (tokenizer->bos_ < 0) tokenizer->bos_ = tokenizer->eos_;
   if (tokenizer->pad_ < 0) tokenizer->pad_ = tokenizer->eos_;
   return tokenizer;
+}
+
+std::optional<ChatTemplateText> BpeTokenizer::chat_template() const {
+  return folder_.empty() ? std::nullopt : read_chat_template(folder_);
 }
 
 }  // namespace orrery::data

@@ -26,7 +26,7 @@ std::string rendered(const std::string& text, const json& messages,
                      GenerationPrompt prompt = GenerationPrompt::kNone) {
   return ChatTemplate(
              {.origin = "t.jinja", .text = text, .special_tokens = {{"eos_token", "</s>"}}})
-      .render(messages.dump(), prompt);
+      .render(messages, prompt);
 }
 
 std::string refusal(const std::string& text, const json& messages) {
@@ -53,7 +53,7 @@ TEST(ChatTemplate, GivesTheTextOfTransformersOrRefuses) {
     for (const auto& [name, rendering] : renderings.items()) {
       const json& conversation = conversations[name];
       if (conversation.contains("tools") || conversation.contains("options")) continue;
-      const std::string messages = conversation["messages"].dump();
+      const json& messages = conversation["messages"];
       SCOPED_TRACE(folder + " " + name);
       const bool has_texts_only = name == "one" || name == "system" || name == "turns" ||
                                   name == "turns_system" || name == "braces";
@@ -81,7 +81,7 @@ TEST(ChatTemplate, KnowsSpecialTokensAndNamedTemplatesOfADirectory) {
                        {"name": "rag", "template": "no"},
                        {"name": "default", "template": "{{ messages[0].content + eos_token }}"}]})";
   const auto named = read_chat_template(folder.path());
-  EXPECT_EQ(ChatTemplate(*named).render(kTwo.dump(), GenerationPrompt::kNone), " S <e>");
+  EXPECT_EQ(ChatTemplate(*named).render(kTwo, GenerationPrompt::kNone), " S <e>");
 
   std::ofstream(folder / "chat_template.jinja") << "{{ bos_token }}x";
   EXPECT_EQ(read_chat_template(folder.path())->text, "{{ bos_token }}x") << "the file comes first";

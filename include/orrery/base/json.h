@@ -29,6 +29,14 @@ std::string json_line(const Json& value) {
   return value.dump(-1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace);
 }
 
+/// A field of an object as text: a text as it is, another value on one line; `none` where there is
+/// no such field, or null.
+inline std::string field_text(const nlohmann::json& object, const std::string& name) {
+  const auto found = object.find(name);
+  if (found == object.end() || found->is_null()) return "none";
+  return found->is_string() ? found->get<std::string>() : found->dump();
+}
+
 template <class Json>
 struct ParsedJson {
   Json value;           ///< null where there is a problem

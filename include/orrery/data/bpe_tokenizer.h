@@ -69,7 +69,7 @@ class BpeTokenizer final : public Tokenizer {
   std::vector<int32_t> template_tokens() const override { return template_tokens_; }
   std::vector<int32_t> eos_ids() const override;
   int32_t pad_id() const override { return pad_; }
-  std::optional<ChatTemplateText> chat_template() const override { return chat_; }
+  std::optional<ChatTemplateText> chat_template() const override;
 
  private:
   struct Parts;
@@ -79,7 +79,7 @@ class BpeTokenizer final : public Tokenizer {
   std::string text_of(std::span<const int32_t> ids, bool with_special) const;
 
   std::unique_ptr<Parts> parts_;
-  std::optional<ChatTemplateText> chat_;
+  std::filesystem::path folder_;  // empty: of a text alone
   bool begins_with_space_ = false;
   int32_t bos_ = -1;
   int32_t eos_ = -1;

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 
@@ -42,8 +43,8 @@ class ChatTemplate {
   ~ChatTemplate();
   ChatTemplate(ChatTemplate&&) noexcept;
 
-  /// `messages`: a list of objects, as JSON text. Throws ChatTemplateError.
-  std::string render(const std::string& messages, GenerationPrompt prompt) const;
+  /// `messages`: a list of objects. Throws ChatTemplateError.
+  std::string render(const nlohmann::json& messages, GenerationPrompt prompt) const;
 
  private:
   struct Block;

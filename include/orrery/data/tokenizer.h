@@ -47,7 +47,8 @@ class Tokenizer {
   /// All tokens that end an answer, eos_id() first: chat models have several.
   virtual std::vector<int32_t> eos_ids() const { return {eos_id()}; }
   virtual int32_t pad_id() const = 0;
-  /// How its model's conversations are written; nothing where its files do not say so.
+  /// How its model's conversations are written; nothing where its files do not say so. Reads them.
+  /// Throws ConfigError for files that are damaged.
   virtual std::optional<ChatTemplateText> chat_template() const { return std::nullopt; }
 };
 
