@@ -21,20 +21,13 @@ const std::string* graph_key_of(const config::CallConfig& call, const std::strin
   return input == nullptr ? nullptr : &input->graph_key;
 }
 
-bool writes(const config::CallConfig& call, const std::string& graph_key) {
-  return std::any_of(
-      call.outputs.begin(), call.outputs.end(),
-      [&](const config::KeyBinding& output) { return output.graph_key == graph_key; });
-}
-
 bool reads(const config::CallConfig& call, const std::string& graph_key) {
   return std::any_of(call.inputs.begin(), call.inputs.end(),
                      [&](const config::KeyBinding& input) { return input.graph_key == graph_key; });
 }
 
 std::vector<Agreement> agreements_of(const config::CallConfig& call) {
-  const auto kind = graph::call_kind_named(call.kind);
-  const auto signature = kind ? signature_of(call.interface, *kind) : std::nullopt;
+  const auto signature = signature_of(call);
   return signature ? signature->agreements : std::vector<Agreement>();
 }
 
@@ -89,11 +82,7 @@ class Calls {
   /// The call that writes what `call` reads as `key`; null: none, or it is not read.
   const NamedCall* writer(const config::CallConfig& call, const std::string& key) const {
     const std::string* graph_key = graph_key_of(call, key);
-    if (graph_key == nullptr) return nullptr;
-    for (const NamedCall& other : experiment_.calls) {
-      if (other.second.enabled && writes(other.second, *graph_key)) return &other;
-    }
-    return nullptr;
+    return graph_key == nullptr ? nullptr : experiment_.writer_of(*graph_key);
   }
 
   /// Whether one of the options is on in the call or in one that reads what it writes.
@@ -175,8 +164,7 @@ class Inheritance {
   /// itself: what adds rewards up judges no answer.
   std::vector<Value> values_behind(const NamedCall& writer, const std::string& option) {
     if (const std::optional<Value> own = value_of(writer, option)) return {*own};
-    const auto kind = graph::call_kind_named(writer.second.kind);
-    const auto signature = kind ? signature_of(writer.second.interface, *kind) : std::nullopt;
+    const auto signature = signature_of(writer.second);
     if (!signature || !signature->takes_other_inputs) return {};
     std::vector<Value> values;
     for (const config::KeyBinding& input : writer.second.inputs) {
@@ -330,8 +318,7 @@ void compare_rules(const config::Experiment& experiment, std::vector<config::Pro
   const Calls calls(experiment);
   std::vector<Value> rules;
   for (const NamedCall& named : experiment.calls) {
-    const auto kind = graph::call_kind_named(named.second.kind);
-    const auto signature = kind ? signature_of(named.second.interface, *kind) : std::nullopt;
+    const auto signature = signature_of(named.second);
     if (!named.second.enabled || !signature || !signature->compares_answers) continue;
     if (const std::optional<Value> rule = calls.stated(named, "match")) rules.push_back(*rule);
   }
@@ -389,8 +376,7 @@ void check_needs(const config::Experiment& experiment, std::vector<config::Probl
   const Calls calls(experiment);
   for (const NamedCall& named : experiment.calls) {
     if (!named.second.enabled) continue;
-    const auto kind = graph::call_kind_named(named.second.kind);
-    const auto signature = kind ? signature_of(named.second.interface, *kind) : std::nullopt;
+    const auto signature = signature_of(named.second);
     if (!signature) continue;
     check_joint_needs(calls, named, *signature, experiment, problems, warnings);
     for (const Need& need : signature->needs) {

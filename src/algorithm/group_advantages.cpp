@@ -150,12 +150,10 @@ void check_domain(const Groups& groups, const double* reward, const GroupOptions
       refuse("k answers or more for pass@k", base::concat(group.size()), "write a smaller pass_k");
     }
     for (const int64_t i : group) {
-      if (options.estimator == GroupEstimator::kPassAtK && reward[i] != 0 && reward[i] != 1) {
-        refuse("0 or 1 for pass@k", base::concat(reward[i]), kOnRewards);
-      }
-      if (options.estimator == GroupEstimator::kMaxRl && reward[i] < 0) {
-        refuse("at least 0 for maxrl", base::concat(reward[i]), kOnRewards);
-      }
+      if (is_defined_for(options.estimator, reward[i])) continue;
+      const bool is_pass_at_k = options.estimator == GroupEstimator::kPassAtK;
+      refuse(is_pass_at_k ? "0 or 1 for pass@k" : "at least 0 for maxrl", base::concat(reward[i]),
+             kOnRewards);
     }
   }
 }
@@ -255,6 +253,11 @@ bool is_uniform_over(const std::vector<int64_t>& places, const double* value,
 }
 
 }  // namespace
+
+bool is_defined_for(GroupEstimator estimator, double reward) {
+  if (estimator == GroupEstimator::kPassAtK) return reward == 0 || reward == 1;
+  return estimator != GroupEstimator::kMaxRl || !(reward < 0);
+}
 
 GroupEstimator group_estimator_named(std::string_view name) {
   static const std::map<std::string_view, GroupEstimator> kNames = {

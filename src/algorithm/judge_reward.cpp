@@ -9,7 +9,8 @@
 #include <optional>
 #include <utility>
 
-#include "orrery/algorithm/generation.h"  // stop_ids
+#include "orrery/algorithm/generation.h"       // stop_ids
+#include "orrery/algorithm/reward_outcomes.h"  // problem_of_scaling
 #include "orrery/algorithm/rewards.h"
 #include "orrery/base/hash.h"
 #include "orrery/base/json.h"
@@ -60,9 +61,7 @@ std::vector<OptionProblem> JudgeRewardOptions::problems(const config::CallConfig
                      "has {answer}, but answers is no input of the call: add it, or leave {answer} "
                      "out"});
   }
-  if (static_cast<float>(output_scaling) == 0) {
-    found.push_back({"output_scaling", "0 makes every reward the same: nothing would be learned"});
-  }
+  if (auto problem = problem_of_scaling(output_scaling)) found.push_back(std::move(*problem));
   if (verdict.empty()) {
     found.push_back({"verdict", "is empty: write how the judge's number is found"});
   } else if (!text_pattern().problem(verdict) && TextPattern(verdict).n_groups() == 0) {

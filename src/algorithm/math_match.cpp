@@ -398,18 +398,22 @@ bool is_same(const Quantity& a, const Quantity& b) {
   return product(percent.value, {1, 100}) == (a.is_percent ? b : a).value;
 }
 
+/// The upper-case letter of a choice.
+std::optional<char> choice_letter(char c) {
+  const char letter = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return letter >= 'A' && letter <= 'J' ? std::optional(letter) : std::nullopt;
+}
+
 /// Whether a letter of a choice stands by itself: in `, C` and `and C`, not in `x = a dog`.
 bool names_choice(string_view text) {
   for (size_t i = 0; i < text.size(); ++i) {
-    const char letter = static_cast<char>(std::toupper(static_cast<unsigned char>(text[i])));
-    if (letter < 'A' || letter > 'J') continue;
+    const auto letter = choice_letter(text[i]);
+    if (!letter) continue;
     if (i > 0 && (is_letter(text[i - 1]) || text[i - 1] == '\\')) continue;
     const string_view rest = text.substr(i + 1);
     if (!rest.empty() && (is_letter(rest[0]) || rest[0] == '\'')) continue;
-    const bool is_article =
-        letter == 'A' && rest.size() > 1 && rest[0] == ' ' && is_letter(rest[1]);
-    const bool is_pronoun =
-        text[i] == 'I' && rest.size() > 1 && rest[0] == ' ' && is_letter(rest[1]);
+    const bool begins_words = rest.size() > 1 && rest[0] == ' ' && is_letter(rest[1]);
+    if (begins_words && (letter == 'A' || text[i] == 'I')) continue;  // article, pronoun
     const string_view before = base::trim(text.substr(0, i));
     const bool is_listed =
         before.empty() || string_view(",;/&(").find(before.back()) != string_view::npos;
@@ -417,7 +421,7 @@ bool names_choice(string_view text) {
                                                     (before.back() >= '0' && before.back() <= '9'));
     const bool is_joined =
         before.ends_with(" and") || before.ends_with(" or") || before == "and" || before == "or";
-    if (is_article || is_pronoun || (is_behind_word && !is_joined)) continue;
+    if (is_behind_word && !is_joined) continue;
     if (text[i] == letter || is_listed) return true;
   }
   return false;
@@ -429,8 +433,8 @@ std::optional<char> choice(string_view text) {
   const bool has_bracket = text.starts_with('(');
   if (has_bracket) text = base::trim(text.substr(1));
   if (text.empty()) return std::nullopt;
-  const char letter = static_cast<char>(std::toupper(static_cast<unsigned char>(text[0])));
-  if (letter < 'A' || letter > 'J') return std::nullopt;
+  const auto letter = choice_letter(text[0]);
+  if (!letter) return std::nullopt;
   const string_view rest = base::trim(text.substr(1));
   if (!rest.empty() && string_view(").:,").find(rest[0]) == string_view::npos) return std::nullopt;
   if (!rest.empty() && names_choice(rest.substr(rest[0] == ')' || rest[0] == '.' ? 1 : 0))) {

@@ -7,6 +7,7 @@
 #include <variant>
 
 #include "orrery/algorithm/combined_reward.h"  // weighted_rewards
+#include "orrery/algorithm/group_advantages.h"
 #include "orrery/algorithm/overlong_penalty.h"
 #include "orrery/algorithm/ppo_options.h"
 #include "orrery/algorithm/registry.h"  // option_facts
@@ -34,6 +35,11 @@ Rewards each(const Rewards& rewards, const auto& change, const std::vector<std::
     changed.emplace(change(value), std::move(all));
   }
   return changed;
+}
+
+/// `call.NAME.OPTION = VALUE`
+std::string stated(const std::string& call, const char* option, const auto& value) {
+  return base::concat("call.", call, ".", option, " = ", value);
 }
 
 /// A reward with its weight.
@@ -71,7 +77,7 @@ class Reader {
 
   /// Nothing: the options of the call that writes it do not tell.
   std::optional<Rewards> of_key(const std::string& graph_key, int depth = 0) const {
-    const auto* const named = writer(graph_key);
+    const auto* const named = experiment_.writer_of(graph_key);
     if (named == nullptr || depth > kMostCalls) return std::nullopt;
     const auto& [name, call] = *named;
     std::optional<Rewards> rewards =
@@ -84,34 +90,20 @@ class Reader {
   Rewards as_outcomes(const std::string& graph_key) const {
     if (std::optional<Rewards> known = of_key(graph_key)) return std::move(*known);
     Rewards rewards = {{0, {}}, {1, {}}};
-    if (const auto* const named = writer(graph_key)) {
+    if (const auto* const named = experiment_.writer_of(graph_key)) {
       add_penalties(named->first, named->second, rewards);
     }
     return rewards;
   }
 
  private:
-  using NamedCall = std::pair<std::string, config::CallConfig>;
-
-  const NamedCall* writer(const std::string& graph_key) const {
-    for (const auto& named : experiment_.calls) {
-      if (!named.second.enabled) continue;
-      for (const config::KeyBinding& output : named.second.outputs) {
-        if (output.graph_key == graph_key) return &named;
-      }
-    }
-    return nullptr;
-  }
-
   static std::optional<Rewards> outcomes(const std::string& name, const config::CallConfig& call) {
     const auto facts = option_facts(call).outcomes;
     if (!facts) return std::nullopt;
-    const auto stated = [&](const char* option, double value) -> std::vector<std::string> {
-      return {base::concat("call.", name, ".", option, " = ", value)};
-    };
+    const auto& [correct, wrong] = *facts;
     Rewards rewards;
-    rewards.emplace(static_cast<float>(facts->correct), stated("correct", facts->correct));
-    rewards.emplace(static_cast<float>(facts->wrong), stated("wrong", facts->wrong));
+    rewards.emplace(static_cast<float>(correct), std::vector{stated(name, "correct", correct)});
+    rewards.emplace(static_cast<float>(wrong), std::vector{stated(name, "wrong", wrong)});
     return rewards;
   }
 
@@ -129,7 +121,7 @@ class Reader {
       parts.push_back(
           {.rewards = std::move(*rewards),
            .weight = reward.weight,
-           .key = base::concat("call.", name, ".rewards = ", reward.name, ":", reward.weight)});
+           .key = stated(name, "rewards", base::concat(reward.name, ":", reward.weight))});
     }
     return sums_of(parts);
   }
@@ -142,9 +134,8 @@ class Reader {
         .buffer_length = config::option_or<int64_t>(call, "overlong_buffer", 0),
         .factor = config::option_or<double>(call, "overlong_penalty", 1)};
     if (penalty.max_length < 1 || penalty.buffer_length > penalty.max_length) return;
-    const std::vector<std::string> keys = {
-        base::concat("call.", name, ".overlong_max_length = ", penalty.max_length),
-        base::concat("call.", name, ".overlong_penalty = ", penalty.factor)};
+    const std::vector<std::string> keys = {stated(name, "overlong_max_length", penalty.max_length),
+                                           stated(name, "overlong_penalty", penalty.factor)};
     const int64_t longest = longest_answer(call).value_or(penalty.max_length + 1);
     const int64_t first = penalty.max_length - penalty.buffer_length + 1;
     const Rewards in_time = rewards;
@@ -159,7 +150,7 @@ class Reader {
 
   std::optional<int64_t> longest_answer(const config::CallConfig& judge) const {
     const config::KeyBinding* const input = config::find_binding(judge.inputs, "packed_input_ids");
-    const NamedCall* const named = input == nullptr ? nullptr : writer(input->graph_key);
+    const auto* const named = input == nullptr ? nullptr : experiment_.writer_of(input->graph_key);
     return named == nullptr ? std::nullopt : option_facts(named->second).max_new_tokens;
   }
 
@@ -168,28 +159,23 @@ class Reader {
 
 /// What a policy makes of the rewards that it reads, in the precision that it does so.
 Rewards as_learned(const std::string& name, const ActorOptions& options, std::vector<Part> parts) {
-  const auto stated = [&](const char* option, double value) -> std::vector<std::string> {
-    return {base::concat("call.", name, ".", option, " = ", value)};
-  };
   Rewards rewards = sums_of(parts);
   if (options.reward_bias != 0) {
     const auto bias = static_cast<float>(options.reward_bias);
-    rewards = each(
-        rewards, [&](float x) { return x - bias; }, stated("reward_bias", options.reward_bias));
+    rewards = each(rewards, [&](float x) { return x - bias; },
+                   {stated(name, "reward_bias", options.reward_bias)});
   }
   if (options.reward_scaling != 1) {
     const auto scale = static_cast<float>(options.reward_scaling);
-    rewards = each(
-        rewards, [&](float x) { return x * scale; },
-        stated("reward_scaling", options.reward_scaling));
+    rewards = each(rewards, [&](float x) { return x * scale; },
+                   {stated(name, "reward_scaling", options.reward_scaling)});
   }
   if (options.max_reward_clip > 0) {
     const auto most = static_cast<float>(options.max_reward_clip);
     const auto is_inside = [&](const auto& reward) { return std::abs(reward.first) <= most; };
     if (!std::all_of(rewards.begin(), rewards.end(), is_inside)) {
-      rewards = each(
-          rewards, [&](float x) { return std::clamp(x, -most, most); },
-          stated("max_reward_clip", options.max_reward_clip));
+      rewards = each(rewards, [&](float x) { return std::clamp(x, -most, most); },
+                     {stated(name, "max_reward_clip", options.max_reward_clip)});
     }
   }
   return rewards;
@@ -209,6 +195,7 @@ void check_call(const config::Experiment& experiment, const std::string& name,
   const auto options = config::parse_options<GrpoOptions>(call.options);
   const bool is_pass_at_k = options.estimator == "pass_at_k";
   if (!is_pass_at_k && options.estimator != "maxrl") return;
+  const GroupEstimator estimator = group_estimator_named(options.estimator);
   if (config::find_binding(call.inputs, "dense_rewards") != nullptr) return;
   const Reader reader(experiment);
   std::vector<Part> parts;
@@ -222,11 +209,11 @@ void check_call(const config::Experiment& experiment, const std::string& name,
         is_pass_at_k ? reader.as_outcomes(input->graph_key) : reader.of_key(input->graph_key);
     if (!rewards) return;
     parts.push_back({.rewards = std::move(*rewards), .weight = weight, .key = {}});
-    if (weight != 1) parts.back().key = base::concat("call.", name, ".", option, " = ", weight);
+    if (weight != 1) parts.back().key = stated(name, option, weight);
   }
   const bool are_several = parts.size() > 1;
   for (const auto& [value, keys] : as_learned(name, options, std::move(parts))) {
-    if (is_pass_at_k ? value == 0 || value == 1 : value >= 0) continue;
+    if (is_defined_for(estimator, value)) continue;
     std::string origin = text_of(keys);
     if (origin.empty()) origin = "a sum of rewards";
     problems.push_back(config::problem_of(

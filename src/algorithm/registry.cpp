@@ -482,9 +482,7 @@ class CallCheck {
     for (const config::KeyBinding& input : call_.inputs) {
       if (!contains(signature.of_other_roles, input.interface_key)) continue;
       for (const auto& [name, other] : experiment_.calls) {
-        const bool writes_it = std::any_of(
-            other.outputs.begin(), other.outputs.end(),
-            [&](const config::KeyBinding& output) { return output.graph_key == input.graph_key; });
+        const bool writes_it = config::writes(other, input.graph_key);
         if (other.enabled && writes_it && other.model == role) visit(input.graph_key, name);
       }
     }
@@ -630,6 +628,11 @@ std::optional<InterfaceSignature> signature_of(std::string_view interface, graph
     if (signature.kind == kind) return std::move(signature);
   }
   return std::nullopt;
+}
+
+std::optional<InterfaceSignature> signature_of(const config::CallConfig& call) {
+  const std::optional<graph::CallKind> kind = graph::call_kind_named(call.kind);
+  return kind ? signature_of(call.interface, *kind) : std::nullopt;
 }
 
 bool only_reads_texts(const config::Experiment& experiment, const std::string& role) {

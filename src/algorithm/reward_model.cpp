@@ -4,6 +4,7 @@
 
 #include "orrery/algorithm/log_probs.h"
 #include "orrery/algorithm/preference_losses.h"
+#include "orrery/algorithm/reward_outcomes.h"  // problem_of_scaling
 #include "orrery/algorithm/rewards.h"
 
 namespace orrery::algorithm {
@@ -29,8 +30,9 @@ std::vector<int32_t> pairs_by_sample(const data::SequenceBatch& batch) {
 }  // namespace
 
 std::vector<OptionProblem> RewardModelOptions::problems(const config::CallConfig& call) const {
-  if (call.kind != "inference" || static_cast<float>(output_scaling) != 0) return {};
-  return {{"output_scaling", "0 makes every reward the same: nothing would be learned"}};
+  if (call.kind != "inference") return {};
+  if (auto problem = problem_of_scaling(output_scaling)) return {std::move(*problem)};
+  return {};
 }
 
 data::SequenceBatch RewardModel::inference(ModelContext& model, const data::SequenceBatch& input,

@@ -12,4 +12,9 @@ std::optional<OptionProblem> problem_of_outcomes(double correct, double wrong) {
                                     "learned; write another one of the two")};
 }
 
+std::optional<OptionProblem> problem_of_scaling(double output_scaling) {
+  if (static_cast<float>(output_scaling) != 0) return std::nullopt;
+  return OptionProblem{"output_scaling", "0 makes every reward the same: nothing would be learned"};
+}
+
 }  // namespace orrery::algorithm

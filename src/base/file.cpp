@@ -125,6 +125,14 @@ bool is_link(const std::filesystem::path& path) {
   return status && S_ISLNK(status->st_mode);
 }
 
+std::filesystem::path link_target(const std::filesystem::path& path) {
+  return is_link(path) && base::exists(path) ? std::filesystem::canonical(path) : path;
+}
+
+std::filesystem::path without_slash(const std::filesystem::path& path) {
+  return path.has_filename() ? path : path.parent_path();
+}
+
 uint64_t file_size(const std::filesystem::path& file) {
   Status status{};
   if (::stat(file.c_str(), &status) != 0) fail(file, "look");
@@ -176,8 +184,7 @@ void write_in_place(const std::filesystem::path& file, std::string_view content)
 void publish_file(const std::filesystem::path& file, std::string_view content) {
   const std::string kind = special_kind(file);
   if (!kind.empty() && kind != "a folder") return write_in_place(file, content);
-  const bool is_linked = is_link(file) && base::exists(file);  // one to nothing is refused
-  const std::filesystem::path target = is_linked ? std::filesystem::canonical(file) : file;
+  const std::filesystem::path target = link_target(file);
   std::filesystem::path partial = target;
   partial += concat(".partial-", ::getpid());
   try {

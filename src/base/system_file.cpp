@@ -9,7 +9,7 @@ namespace orrery::base {
 std::string system_text(const std::filesystem::path& file) {
   constexpr size_t kMostBytes = 4096;
   try {
-    return base::exists(file) ? std::string(trim(read_beginning(file, kMostBytes))) : "";
+    return std::string(trim(read_beginning(file, kMostBytes)));
   } catch (const Error&) {
     return "";
   }

@@ -36,17 +36,6 @@ void sync_or_take_back(const fs::path& directory, const fs::path& partial) {
   }
 }
 
-/// Every name of a checkpoint below `root`, newest first: a link too, also one to nothing.
-std::vector<fs::path> entries_of_checkpoints(const fs::path& root) {
-  std::vector<fs::path> found;
-  for (const fs::path& entry : base::list_folder(root)) {
-    if (step_of(entry)) found.push_back(entry);
-  }
-  std::sort(found.begin(), found.end(),
-            [](const fs::path& a, const fs::path& b) { return *step_of(a) > *step_of(b); });
-  return found;
-}
-
 /// Throws OutputError for a link to nothing: what it led to may be on a disk that is not mounted.
 void check_leads_somewhere(const fs::path& checkpoint) {
   try {
@@ -74,18 +63,37 @@ std::optional<int64_t> step_of(const fs::path& path) {
   return step;
 }
 
+std::vector<fs::path> step_folders(const fs::path& root) {
+  std::vector<fs::path> found;
+  for (const fs::path& entry : base::list_folder(root)) {
+    if (step_of(entry)) found.push_back(entry);
+  }
+  std::sort(found.begin(), found.end(),
+            [](const fs::path& a, const fs::path& b) { return *step_of(a) < *step_of(b); });
+  return found;
+}
+
+void warn_of_old_link(const fs::path& old) {
+  if (!base::is_link(old)) return;
+  std::error_code ignored;
+  base::log_warning(base::concat(old.string(), " is old and a link: the link is removed, ",
+                                 fs::read_symlink(old, ignored).string(), " stays"));
+}
+
 namespace {
 
-/// What goes wrong here costs space, not safety. Of a link the link goes: what it leads to is in a
-/// folder that somebody chose, and stays.
+std::vector<fs::path> newest_first(const fs::path& root) {
+  std::vector<fs::path> found = step_folders(root);
+  std::reverse(found.begin(), found.end());
+  return found;
+}
+
+/// What goes wrong here costs space, not safety.
 void remove_old(const fs::path& root, int keep) {
   std::error_code ignored;
-  const std::vector<fs::path> all = entries_of_checkpoints(root);
+  const std::vector<fs::path> all = newest_first(root);
   for (size_t i = static_cast<size_t>(keep); i < all.size(); ++i) {
-    if (base::is_link(all[i])) {
-      base::log_warning(base::concat(all[i].string(), " is old and a link: the link is removed, ",
-                                     fs::read_symlink(all[i], ignored).string(), " stays"));
-    }
+    warn_of_old_link(all[i]);
     // Renamed first: a crash in between leaves an attempt, and no checkpoint that lacks files.
     const fs::path going = partial_directory(all[i]);
     fs::remove_all(going, ignored);
@@ -130,7 +138,7 @@ void publish(const fs::path& directory, const Manifest& manifest, int keep) {
 }
 
 std::vector<fs::path> list_checkpoints(const fs::path& root) {
-  std::vector<fs::path> found = entries_of_checkpoints(root);
+  std::vector<fs::path> found = newest_first(root);
   for (const fs::path& checkpoint : found) check_leads_somewhere(checkpoint);
   return found;
 }

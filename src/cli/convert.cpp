@@ -45,14 +45,9 @@ at::ScalarType type_to_hold(at::ScalarType type) {
   return type == at::kDouble ? at::kDouble : at::kFloat;
 }
 
-fs::path without_slash(const fs::path& path) {
-  return path.has_filename() ? path : path.parent_path();
-}
-
 void check_target(const config::ConvertOptions& options) {
   const fs::path to = options.to;
-  const bool is_linked = base::is_link(without_slash(to)) && base::exists(to);
-  fs::path writing = is_linked ? fs::canonical(to) : without_slash(to);
+  fs::path writing = base::link_target(base::without_slash(to));
   writing += ".writing";  // of publish_directory()
   std::string got;
   if (base::exists(to) && fs::equivalent(to, options.from)) {
@@ -141,7 +136,7 @@ void to_hugging_face(const config::ConvertOptions& options, const ModelSource& s
   if (options.check) check_finite(whole, source);
   // First as it is, in a folder of its own beside the target, then in the type and file size that
   // are wanted.
-  const fs::path own = base::free_name(without_slash(options.to), ".plain");
+  const fs::path own = base::free_name(base::without_slash(options.to), ".plain");
   const fs::path plain = own / "model";
   const Verdict verdict = judge([&] {
     model::save_hf(plain, whole);

@@ -124,8 +124,7 @@ class NeedsOfDataset {
 
   /// Whether the call scores by the record's answer: it compares, or shows it to a judge.
   bool wants_answers(const config::CallConfig& call) const {
-    const auto kind = graph::call_kind_named(call.kind);
-    const auto signature = kind ? algorithm::signature_of(call.interface, *kind) : std::nullopt;
+    const auto signature = algorithm::signature_of(call);
     return signature && (signature->compares_answers || algorithm::option_facts(call).shows_answer);
   }
 

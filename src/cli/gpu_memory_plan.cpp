@@ -23,7 +23,6 @@ namespace orrery::cli {
 
 namespace {
 
-constexpr double kGb = 1e9;
 constexpr int64_t kLogitRows = 1024;                    // of the head that are computed at a time
 constexpr int64_t kReadPieceBytes = int64_t{64} << 20;  // of a file, on its way
 
@@ -288,12 +287,6 @@ bool moves_parameters(const std::vector<graph::Replica>& replicas) {
   });
 }
 
-std::string gb(double bytes) {
-  std::ostringstream text;
-  text << std::fixed << std::setprecision(1) << bytes / kGb;
-  return std::move(text).str();
-}
-
 /// The phase that needs most, with all allowances.
 struct Peak {
   double bytes = 0;
@@ -363,6 +356,12 @@ std::string tables(const std::vector<std::vector<PhaseMemory>>& workers, const G
 }
 
 }  // namespace
+
+std::string gb(double bytes) {
+  std::ostringstream text;
+  text << std::fixed << std::setprecision(1) << bytes / kGb;
+  return std::move(text).str();
+}
 
 double GpuAllowances::sum(int n_workers) const {
   return context_gb + cublas_gb + (n_workers > 1 ? nccl_gb : 0) + graphs_gb;

@@ -16,6 +16,11 @@
 
 namespace orrery::cli {
 
+inline constexpr double kGb = 1e9;
+
+/// In GB of 10^9 bytes, with one decimal: `80.0`.
+std::string gb(double bytes);
+
 /// What a GPU loses beside what the program asks for, in GB (10^9 bytes). Estimates, to be replaced
 /// by what is measured on the machine.
 struct GpuAllowances {

@@ -14,6 +14,7 @@
 #include "orrery/model/checkpoint_model.h"
 #include "orrery/model/hf_check.h"
 #include "orrery/model/hf_directory.h"
+#include "orrery/model/parameter_table.h"  // blocks_of
 #include "teacher_checks.h"
 
 namespace orrery::cli {
@@ -93,12 +94,11 @@ class ModelChecks {
                         const graph::Replica& replica) {
     const auto known = job_.architectures.find(role);
     if (known == job_.architectures.end()) return;
+    if (model.recompute_layers == "all") return;
     const int n_stages = replica.layout.pipe;
     const int64_t n_layers = known->second.n_layers;
-    const int64_t most = (n_layers + n_stages - 1) / n_stages;
-    constexpr int64_t kMoreThanAny = std::numeric_limits<int64_t>::max();
-    const int64_t wanted =
-        model.recompute_layers == "all" ? most : model.recomputed_layers(kMoreThanAny);
+    const int64_t most = model::blocks_of(n_layers, {.n_pipe = n_stages}).count;  // the first stage
+    const int64_t wanted = model.recomputed_layers(std::numeric_limits<int64_t>::max());
     if (wanted <= most) return;
     add(base::concat("model.", role, ".recompute_layers"),
         base::concat("must be at most ", most, ", got ", wanted, ": the model has ",

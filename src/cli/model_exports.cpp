@@ -1,7 +1,6 @@
 #include "model_exports.h"
 
 #include <algorithm>
-#include <optional>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -11,23 +10,11 @@
 #include "orrery/base/log.h"
 #include "orrery/base/pointer.h"
 #include "orrery/base/text.h"
-#include "orrery/checkpoint/directory.h"  // step_of
+#include "orrery/checkpoint/directory.h"  // step_folders
 
 namespace orrery::cli {
 
 namespace fs = std::filesystem;
-
-std::vector<fs::path> exports_until(const fs::path& models, int64_t step) {
-  std::vector<fs::path> found;
-  for (const fs::path& entry : base::list_folder(models)) {
-    const std::optional<int64_t> own = checkpoint::step_of(entry);
-    if (own && *own <= step) found.push_back(entry);
-  }
-  std::sort(found.begin(), found.end(), [](const fs::path& a, const fs::path& b) {
-    return *checkpoint::step_of(a) < *checkpoint::step_of(b);
-  });
-  return found;
-}
 
 ModelExports::ModelExports(fs::path folder, int keep, int n_checkpoints,
                            const master::BestModel::State& best)
@@ -54,14 +41,13 @@ bool ModelExports::is_best(const fs::path& exported) const {
 void ModelExports::publish(const fs::path& exported) {
   base::point(folder_ / "latest", exported);
   // Newer ones are of an attempt before: each is replaced when its step is done again.
-  const std::vector<fs::path> all = exports_until(folder_, checkpoint::step_of(exported).value());
+  const int64_t step = checkpoint::step_of(exported).value();
+  std::vector<fs::path> all = checkpoint::step_folders(folder_);
+  std::erase_if(all, [&](const fs::path& one) { return *checkpoint::step_of(one) > step; });
   std::error_code ignored;
   for (size_t i = 0; i + keep_ < all.size(); ++i) {
     if (is_best(all[i])) continue;
-    if (base::is_link(all[i])) {
-      base::log_warning(base::concat(all[i].string(), " is old and a link: the link is removed, ",
-                                     fs::read_symlink(all[i], ignored).string(), " stays"));
-    }
+    checkpoint::warn_of_old_link(all[i]);
     fs::remove_all(all[i], ignored);
   }
 }

@@ -5,14 +5,10 @@
 #include <cstdint>
 #include <deque>
 #include <filesystem>
-#include <vector>
 
 #include "orrery/master/best_model.h"
 
 namespace orrery::cli {
-
-/// Folders `step-N` of models/ up to `step`, oldest first. Throws OutputError.
-std::vector<std::filesystem::path> exports_until(const std::filesystem::path& models, int64_t step);
 
 class ModelExports {
  public:

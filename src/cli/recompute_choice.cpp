@@ -1,7 +1,6 @@
 #include "recompute_choice.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <map>
 #include <optional>
 #include <set>
@@ -13,14 +12,6 @@
 namespace orrery::cli {
 
 namespace {
-
-constexpr double kGb = 1e9;
-
-std::string gb(double bytes) {
-  char text[32];
-  std::snprintf(text, sizeof(text), "%.1f GB", bytes / kGb);
-  return text;
-}
 
 /// A phase on a worker that does not fit.
 struct Excess {
@@ -91,11 +82,11 @@ class Search {
         .role = role_.name, .n_recomputed = 0, .n_layers = role_.n_layers, .reason = {}};
     const std::string room = base::concat(
         " of the ", gb(gpu_.memory_gb * kGb),
-        " of a GPU, with the idle roles and the buffers of other calls that stay there");
+        " GB of a GPU, with the idle roles and the buffers of other calls that stay there");
     if (never_fits_) {
       choice.n_recomputed = role_.n_layers;
-      choice.reason =
-          base::concat("even so ", never_fits_->phase, " takes ", gb(never_fits_->bytes), room);
+      choice.reason = base::concat("even so ", never_fits_->phase, " takes ",
+                                   gb(never_fits_->bytes), " GB", room);
     } else if (const auto excess = worst_with(0); !excess) {
       choice.reason = "all activations fit";
     } else {
@@ -112,7 +103,7 @@ class Search {
       }
       choice.n_recomputed = high;
       choice.reason = base::concat("with ", low, " ", one_fewer.phase, " would take ",
-                                   gb(one_fewer.bytes), room);
+                                   gb(one_fewer.bytes), " GB", room);
     }
     // Of all layers the word, which holds in every layout: config.cfg is the next run's.
     set_layers(job_, role_.name,

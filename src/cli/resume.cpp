@@ -33,10 +33,6 @@ bool are_same(const fs::path& a, const fs::path& b) {
   return base::exists(a) && base::exists(b) && fs::equivalent(a, b);
 }
 
-fs::path without_slash(const fs::path& path) {
-  return path.has_filename() ? path : path.parent_path();
-}
-
 [[noreturn]] void refuse(const std::string& resume, const std::string& got) {
   throw ConfigError(base::concat("--resume ", resume),
                     {.expected = "auto, off, a checkpoint, or a run directory with one",
@@ -118,18 +114,20 @@ fs::path put_aside(const fs::path& checkpoint, std::string_view suffix) {
 /// Exported models of steps after `step` are no part of a run that an older checkpoint goes on
 /// with.
 void put_newer_exports_aside(const RunDirectory& directory, int64_t step) {
-  const std::vector<fs::path> kept = exports_until(directory.models(), step);
-  const std::vector<fs::path> all = exports_until(directory.models(), INT64_MAX);
-  if (all.size() == kept.size()) return;
-  for (size_t i = kept.size(); i < all.size(); ++i) {
-    const fs::path aside = put_aside(all[i], ".abandoned");
-    base::log_warning(base::concat("model ", all[i].filename().string(), " is kept as ",
+  const std::vector<fs::path> all = checkpoint::step_folders(directory.models());
+  const auto newer = std::partition_point(all.begin(), all.end(), [&](const fs::path& exported) {
+    return *checkpoint::step_of(exported) <= step;
+  });
+  if (newer == all.end()) return;
+  for (auto exported = newer; exported != all.end(); ++exported) {
+    const fs::path aside = put_aside(*exported, ".abandoned");
+    base::log_warning(base::concat("model ", exported->filename().string(), " is kept as ",
                                    aside.filename().string(), ": the run goes on after step ",
                                    step));
   }
   const fs::path latest = directory.models() / "latest";
-  if (kept.empty()) return base::remove_pointer(latest);
-  base::point(latest, kept.back());
+  if (newer == all.begin()) return base::remove_pointer(latest);
+  base::point(latest, *std::prev(newer));
 }
 
 /// Checkpoints newer than the one that is used are no part of the run that goes on, nor are its
@@ -197,7 +195,7 @@ std::vector<fs::path> resume_candidates(const std::string& resume, const RunDire
     if (same != own.end()) checkpoint = *same;
   }
   if (all_own) return named;
-  for (const fs::path& one : {without_slash(resume), named.front()}) {
+  for (const fs::path& one : {base::without_slash(resume), named.front()}) {
     if (!are_same(fs::absolute(one).parent_path(), directory.checkpoints())) continue;
     refuse(resume, base::concat(one.filename().string(),
                                 ", which was put aside: give it its name step-NUMBER back"));

@@ -2,6 +2,7 @@
 
 #include <set>
 
+#include "frequency.h"
 #include "orrery/base/counted.h"
 #include "orrery/base/text.h"
 #include "orrery/worker/hosted_models.h"  // optimizer_steps
@@ -31,10 +32,8 @@ void check_rates(const Job& job, const std::string& role, Checks& checks) {
 
 void check_keeping(const Job& job, Checks& checks) {
   const config::ExportConfig& models = job.experiment.export_;
-  const config::CheckpointConfig& checkpoint = job.experiment.checkpoint;
-  const bool is_kept = models.at_end || models.every_steps > 0 || models.every_epochs > 0 ||
-                       models.every_seconds > 0 || checkpoint.every_steps > 0 ||
-                       checkpoint.every_epochs > 0 || checkpoint.every_seconds > 0 ||
+  const bool is_kept = models.at_end || frequency_of(models).is_ever() ||
+                       frequency_of(job.experiment.checkpoint).is_ever() ||
                        !job.experiment.evaluate.keep_best.empty();
   if (is_kept) return;
   checks.warn("export.at_end",

@@ -32,20 +32,21 @@ struct Vocabularies {
   int64_t teacher = 0;
 };
 
-/// Nothing: an architecture could not be read.
-std::optional<Vocabularies> vocabularies(const Job& job, const graph::Call& student,
-                                         const graph::Call& teacher) {
+/// Nothing: they are as large, or an architecture could not be read.
+std::optional<Vocabularies> differing_vocabularies(const Job& job, const graph::Call& student,
+                                                   const graph::Call& teacher) {
   const auto of_student = job.architectures.find(student.role);
   const auto of_teacher = job.architectures.find(teacher.role);
   if (of_student == job.architectures.end() || of_teacher == job.architectures.end()) return {};
-  return Vocabularies{of_student->second.vocab_size, of_teacher->second.vocab_size};
+  const Vocabularies sizes{of_student->second.vocab_size, of_teacher->second.vocab_size};
+  return sizes.student == sizes.teacher ? std::nullopt : std::optional(sizes);
 }
 
 /// Log-probabilities of tokens can be compared where a vocabulary only has more places than tokens.
 void check_teacher_of_tokens(const Job& job, const graph::Call& call, const graph::Call& teacher,
                              Checks& checks) {
-  const auto sizes = vocabularies(job, call, teacher);
-  if (!sizes || sizes->student == sizes->teacher) return;
+  const auto sizes = differing_vocabularies(job, call, teacher);
+  if (!sizes) return;
   checks.warn(base::concat("call.", call.name, ".model"),
               base::concat("role ", call.role, " has a vocabulary of ", sizes->student,
                            ", but its teacher ", teacher.role, " one of ", sizes->teacher,
@@ -72,8 +73,8 @@ void check_teacher(const Job& job, const graph::Call& call, const graph::Call& t
                                              ", whose head ", "it needs on the same workers, has ",
                                              teacher.layout.text(), "; give both one layout"));
   }
-  const auto sizes = vocabularies(job, call, teacher);
-  if (!sizes || sizes->student == sizes->teacher) return;
+  const auto sizes = differing_vocabularies(job, call, teacher);
+  if (!sizes) return;
   checks.add(
       key + ".model",
       base::concat("role ", call.role, " has a vocabulary of ", sizes->student,

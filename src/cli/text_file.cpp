@@ -144,8 +144,7 @@ void check_output(const fs::path& file) {
   } else if (!kind.empty()) {
     if (::access(file.c_str(), W_OK) != 0) reason = base::concat(kind, " that cannot be written");
   } else {
-    const bool is_linked = base::is_link(file) && base::exists(file);  // throws for one to nothing
-    const fs::path target = is_linked ? fs::canonical(file) : file;
+    const fs::path target = base::link_target(file);
     const fs::path folder = target.has_parent_path() ? target.parent_path() : fs::path(".");
     if (!base::is_folder(folder)) {
       reason = base::concat("there is no folder ", folder.string());

@@ -21,6 +21,7 @@
 #include "broadcast_text.h"
 #include "call_costs.h"
 #include "commands.h"
+#include "frequency.h"
 #include "instruction_sets.h"
 #include "job.h"
 #include "master_file.h"
@@ -137,7 +138,7 @@ std::vector<RecomputeChoice> fit_into_gpus(Job& job, std::span<const worker::Wor
   GpuMemory memory{.memory_gb = 0, .allowances = {}};
   for (const worker::WorkerGpus& worker : gpus) {
     if (worker::choose_model_device(job.experiment.experiment.device, worker).is_cpu()) return {};
-    const double gb = static_cast<double>(worker.memory_bytes) / 1e9;
+    const double gb = static_cast<double>(worker.memory_bytes) / kGb;
     memory.memory_gb = memory.memory_gb == 0 ? gb : std::min(memory.memory_gb, gb);
   }
   return choose_recompute_layers(job, memory);
@@ -249,9 +250,7 @@ master::DispatcherOptions dispatcher_options(const Job& job, const RunDirectory&
                   .total_epochs = experiment.experiment.total_epochs,
                   .total_seconds = experiment.experiment.total_seconds};
   const config::EvaluateConfig& evaluate = experiment.evaluate;
-  options.evaluate.frequency = {.every_steps = evaluate.every_steps,
-                                .every_epochs = evaluate.every_epochs,
-                                .every_seconds = evaluate.every_seconds};
+  options.evaluate.frequency = frequency_of(evaluate);
   options.evaluate.at_start = evaluate.at_start;
   options.evaluate.at_end = evaluate.at_end;
   options.evaluate.sets = evaluated_sets(job);
@@ -263,15 +262,11 @@ master::DispatcherOptions dispatcher_options(const Job& job, const RunDirectory&
   }
   options.evaluate.stop_after = evaluate.stop_after;
   const config::ExportConfig& models = experiment.export_;
-  options.export_models.frequency = {.every_steps = models.every_steps,
-                                     .every_epochs = models.every_epochs,
-                                     .every_seconds = models.every_seconds};
+  options.export_models.frequency = frequency_of(models);
   options.export_models.at_end = models.at_end;
   options.export_models.directory = directory.models().string();
   const config::CheckpointConfig& checkpoint = experiment.checkpoint;
-  options.checkpoint.frequency = {.every_steps = checkpoint.every_steps,
-                                  .every_epochs = checkpoint.every_epochs,
-                                  .every_seconds = checkpoint.every_seconds};
+  options.checkpoint.frequency = frequency_of(checkpoint);
   options.checkpoint.at_end = options.checkpoint.frequency.is_ever();
   options.checkpoint.directory = directory.checkpoints().string();
   options.costs = call_costs(job);

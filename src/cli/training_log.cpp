@@ -8,6 +8,7 @@
 #include <system_error>
 #include <vector>
 
+#include "frequency.h"
 #include "next_commands.h"
 #include "orrery/algorithm/registry.h"
 #include "orrery/base/error.h"
@@ -110,10 +111,6 @@ std::string generating_role(const Job& job) {
   return {};
 }
 
-bool saves_at_times(const config::CheckpointConfig& checkpoint) {
-  return checkpoint.every_steps > 0 || checkpoint.every_epochs > 0 || checkpoint.every_seconds > 0;
-}
-
 /// A short prompt of the run's latest answers; empty: there is none. Throws OutputError.
 std::string some_prompt(const fs::path& run) {
   constexpr size_t kMost = 60;
@@ -179,7 +176,7 @@ void TrainingLog::on_step(const master::StepReport& report) {
     }
   }
   // Without a cadence there is one checkpoint, at the end.
-  if (!saves_at_times(job_.experiment.checkpoint)) learning_after_.clear();
+  if (!frequency_of(job_.experiment.checkpoint).is_ever()) learning_after_.clear();
   learning_after_[step] = watch_learning_;
   write(step, "", master::numbers_of(report));
   times_.add(report);

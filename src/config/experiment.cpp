@@ -62,6 +62,18 @@ const DatasetConfig* Experiment::find_dataset(std::string_view name) const {
 const ModelConfig* Experiment::find_model(std::string_view role) const {
   return find_named(models, role);
 }
+const std::pair<std::string, CallConfig>* Experiment::writer_of(std::string_view graph_key) const {
+  for (const auto& named : calls) {
+    if (named.second.enabled && writes(named.second, graph_key)) return &named;
+  }
+  return nullptr;
+}
+
+bool writes(const CallConfig& call, std::string_view graph_key) {
+  return std::any_of(call.outputs.begin(), call.outputs.end(),
+                     [&](const KeyBinding& output) { return output.graph_key == graph_key; });
+}
+
 const CallConfig* Experiment::find_call(std::string_view name) const {
   return find_named(calls, name);
 }

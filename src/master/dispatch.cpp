@@ -70,8 +70,7 @@ metrics::Flops count_flops(const CallFacts& call, std::span<const int> rows,
     case graph::CallKind::kInference:
       return metrics::forward_flops(cost.shape, lengths);
     case graph::CallKind::kTrainStep:
-      return metrics::train_flops(cost.shape, lengths, metrics::kTrainFactor) +
-             metrics::recompute_flops(cost.shape, lengths, cost.n_recomputed);
+      return metrics::train_flops(cost.shape, lengths, cost.n_recomputed);
   }
   return 0;
 }

@@ -51,15 +51,11 @@ Flops forward_flops(const FlopsShape& shape, std::span<const int64_t> seqlens) {
   return total;
 }
 
-Flops train_flops(const FlopsShape& shape, std::span<const int64_t> seqlens, int64_t factor) {
-  return natural(factor, "the train factor") * forward_flops(shape, seqlens);
-}
-
-Flops recompute_flops(const FlopsShape& shape, std::span<const int64_t> seqlens,
-                      int64_t n_recomputed) {
-  if (shape.n_layers == 0) return 0;
-  return forward_flops(shape, seqlens) * natural(n_recomputed, "layers that are recomputed") /
-         static_cast<Flops>(shape.n_layers);
+Flops train_flops(const FlopsShape& shape, std::span<const int64_t> seqlens, int64_t n_recomputed) {
+  const Flops forward = forward_flops(shape, seqlens);
+  if (shape.n_layers == 0) return 3 * forward;
+  return 3 * forward + forward * natural(n_recomputed, "layers that are recomputed") /
+                           static_cast<Flops>(shape.n_layers);
 }
 
 Flops generate_flops(const FlopsShape& shape, std::span<const int64_t> prompt_lens,

@@ -178,9 +178,9 @@ void copy_companions(const fs::path& from, const fs::path& to) {
 
 void publish_directory(const fs::path& directory,
                        const std::function<void(const fs::path&)>& what) {
-  fs::path target = directory.has_filename() ? directory : directory.parent_path();
+  fs::path target = base::without_slash(directory);
   try {
-    if (base::is_link(target) && base::exists(target)) target = fs::canonical(target);
+    target = base::link_target(target);
     fs::path beside = target;
     beside += ".writing";
     const fs::path old = base::free_name(target, ".replaced");

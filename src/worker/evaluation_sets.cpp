@@ -25,7 +25,11 @@ namespace {
 std::vector<config::Option> options_of(const config::CallConfig& call) {
   constexpr const char* kOfSteps = "max_failed_share_20_steps";
   std::vector<config::Option> options = call.options;
-  if (call.interface != "command_reward" && call.interface != "judge_reward") return options;
+  const config::Schema fields = algorithm::interface_schemas().at(call.interface);
+  const bool has_it = std::any_of(fields.begin(), fields.end(), [](const config::FieldInfo& field) {
+    return field.name == kOfSteps;
+  });
+  if (!has_it) return options;
   std::erase_if(options, [](const config::Option& option) { return option.name == kOfSteps; });
   options.push_back({kOfSteps, "1", {}});
   return options;

@@ -358,6 +358,15 @@ TEST(ResumePath, OfAnotherRunIsWhereThisOneBegan) {
   EXPECT_FALSE(fs::exists(folder / "second.1"));
 }
 
+/// The run `cut` ended with 5 and this text; its records are as `before`, and no other was begun.
+void expect_unreadable(const TemporaryFolder& folder, const Result& result, const std::string& text,
+                       const std::map<std::string, std::vector<nlohmann::json>>& before) {
+  EXPECT_EQ(result.exit_code, 5) << result.output;
+  EXPECT_NE(result.output.find(text), std::string::npos) << result.output;
+  EXPECT_EQ(records_of(folder / "cut"), before);
+  EXPECT_FALSE(fs::exists(folder / "cut.1"));
+}
+
 TEST(ResumeRefuses, CheckpointsThatCannotBeListedOrReached) {
   const TemporaryFolder folder;
   ASSERT_EQ(train(folder, kPpo, "cut").exit_code, 0);
@@ -367,11 +376,7 @@ TEST(ResumeRefuses, CheckpointsThatCannotBeListedOrReached) {
 
   const Result result = train(folder, kPpo, "cut", "--set experiment.total_steps=12");
 
-  EXPECT_EQ(result.exit_code, 5) << result.output;
-  EXPECT_NE(result.output.find("cut/checkpoints: cannot follow this link"), std::string::npos)
-      << result.output;
-  EXPECT_EQ(records_of(folder / "cut"), before);
-  EXPECT_FALSE(fs::exists(folder / "cut.1"));
+  expect_unreadable(folder, result, "cut/checkpoints: cannot follow this link", before);
 }
 
 TEST(ResumeOfACopy, WhosePointersAreCopiesAsWellGoesOn) {
@@ -435,12 +440,8 @@ TEST(ResumeOfMovedCheckpoints, IsRefusedWhereALinkLeadsNowhere) {
 
   const Result result = train(folder, kPpo, "cut", "--set experiment.total_steps=12");
 
-  EXPECT_EQ(result.exit_code, 5) << result.output;
-  EXPECT_NE(result.output.find("step-00000010: cannot follow this link"), std::string::npos)
-      << result.output;
-  EXPECT_EQ(records_of(folder / "cut"), before);
+  expect_unreadable(folder, result, "step-00000010: cannot follow this link", before);
   EXPECT_TRUE(fs::is_symlink(folder / "cut/checkpoints/step-00000010"));
-  EXPECT_FALSE(fs::exists(folder / "cut.1"));
 }
 
 TEST(ResumeRefuses, ACheckpointThatCannotBeReadWhichIsNoDamage) {

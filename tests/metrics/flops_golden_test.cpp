@@ -39,9 +39,11 @@ TEST(FlopsGolden, Forward) {
 
 TEST(FlopsGolden, Train) {
   golden::for_each_case("flops.json", "train", [](const golden::Case& c) {
-    const Flops flops =
-        train_flops(shape_of(c["model"]), c["seqlens"].get<Lengths>(),
-                    c.value("checkpoint_activations_factor", kTrainFactorRecompute));
+    // The factor is 3, and 4 where all layers are recomputed.
+    const FlopsShape shape = shape_of(c["model"]);
+    const int64_t n_recomputed =
+        (c.value("checkpoint_activations_factor", int64_t{4}) - 3) * shape.n_layers;
+    const Flops flops = train_flops(shape, c["seqlens"].get<Lengths>(), n_recomputed);
     EXPECT_EQ(flops_text(flops), c.expect().at("flops").get<std::string>());
   });
 }
@@ -75,9 +77,9 @@ TEST(RecomputeFlops, AreTheLayersShareOfAForwardPass) {
   const Lengths lengths = {3, 5};
   const Flops forward = forward_flops(shape, lengths);
 
-  EXPECT_EQ(flops_text(recompute_flops(shape, lengths, 0)), "0");
-  EXPECT_EQ(flops_text(recompute_flops(shape, lengths, 1)), flops_text(forward / 4));
-  EXPECT_EQ(flops_text(recompute_flops(shape, lengths, 4)), flops_text(forward));
+  EXPECT_EQ(flops_text(train_flops(shape, lengths, 0)), flops_text(3 * forward));
+  EXPECT_EQ(flops_text(train_flops(shape, lengths, 1)), flops_text(3 * forward + forward / 4));
+  EXPECT_EQ(flops_text(train_flops(shape, lengths, 4)), flops_text(4 * forward));
 }
 
 }  // namespace

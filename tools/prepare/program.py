@@ -30,10 +30,8 @@ class Encoded:
     """What tokens.Output asks for the tokens of a text, where the text is tokens already."""
 
     @staticmethod
-    def encode(entries):
+    def encode_prompts(entries):
         return entries
-
-    encode_prompts = encode
 
     @staticmethod
     def encode_answers(prompts, entries):

@@ -295,15 +295,16 @@ PYTHON = re.compile(r"py(thon)?[\d.]*\Z", re.IGNORECASE)
 
 def blocks_in(text):
     """(language, content) of the fenced blocks of a text; the last one may be left open."""
-    blocks, opened, content = [], None, []
+    blocks, is_open, content = [], False, []
     for line in text.replace("\r\n", "\n").split("\n"):
         fence = FENCE.match(line)
-        if opened is None:
+        if not is_open:
             before, mark, info = line.rpartition("```")
             if fence:
-                indent, mark, info = opened = fence.groups()
+                indent, mark, info = fence.groups()
+                is_open = True
             elif mark and before.count("`") % 2 == 0 and PYTHON.match(info.strip()):  # So: ```python
-                indent, mark, info = opened = "", mark, info
+                indent, is_open = "", True
             content = []
             continue
         # Deeper than where the block began, a fence is part of it: of a docstring.
@@ -317,8 +318,8 @@ def blocks_in(text):
             content.append(line[min(own, len(indent)):])
         if closes or closes_after_text:
             blocks.append((language_of(info), "\n".join(content) + "\n"))
-            opened = None
-    if opened is not None:
+            is_open = False
+    if is_open:
         blocks.append((language_of(info), "\n".join(content) + "\n"))
     return blocks
 

@@ -368,6 +368,7 @@ RELATION = re.compile(r"<|>|≤|≥|≠|\\(?:leq?|geq?|lt|gt|neq?|leqslant|geqsl
 UNEQUAL = re.compile(r"≠|\\neq?(?![A-Za-z])|!=")
 RANGE = re.compile(r"[\[(]|\\infty|\\cup|\\mathbb|\\R\b|\\\{")
 BASE = re.compile(r"(?<=\d)\s*_\s*\{?\s*(?:\\text\s*\{)?\s*(\w+)\s*\}*\Z")
+PRIME = re.compile(r"[\d)]\s*(?:'|\^\s*\{?\s*\\prime)")
 ELLIPSIS = re.compile(r"\\[lc]?dots(?![A-Za-z])|\.\.\.|…")
 HALF_OF_DAY = re.compile(r"(?<=\d)\s*(?:\\text\s*\{)?\s*([ap])\.?\s?m\b\.?\s*\}?\s*\Z", re.IGNORECASE)
 COMMAND = re.compile(r"\\(?:begin|end)\s*\{\w+\*?\}|\\[A-Za-z]+")
@@ -425,7 +426,7 @@ def differ_in_form(given, wanted):
             squeezed(given[:bases[0].start()]) != squeezed(wanted[:bases[1].start()])
     if ELLIPSIS.search(given):
         return True
-    if bool(re.search(r"[\d)]\s*(?:'|\^\s*\{?\s*\\prime)", given)) != bool(re.search(r"[\d)]\s*(?:'|\^\s*\{?\s*\\prime)", wanted)):
+    if bool(PRIME.search(given)) != bool(PRIME.search(wanted)):
         return True
     kinds = listed(given), listed(wanted)
     if None not in kinds and kinds[0] != kinds[1] and set(kinds) != {"{}", ","} and "=" not in given + wanted:
@@ -472,10 +473,10 @@ def equal_plainly(given, wanted):
         return False
     choice = words_of(wanted).strip("() .").upper()
     if re.fullmatch(r"\(?[A-J]\)?[.)]?", TEXT.sub(lambda m: m.group(1), wanted).strip()):
-        found = CHOICE.match(TEXT.sub(lambda m: m.group(1), given).strip().strip("*"))
+        text = TEXT.sub(lambda m: m.group(1), given).strip().strip("*")
+        found = CHOICE.match(text)
         if found:
-            rest = TEXT.sub(lambda m: m.group(1), given).strip().strip("*")[found.end(1):]
-            return found.group(1).upper() == choice and not OTHER_CHOICE.search(rest)
+            return found.group(1).upper() == choice and not OTHER_CHOICE.search(text[found.end(1):])
         if number_of(given):
             return False
     a, unit_a = without_unit(given)

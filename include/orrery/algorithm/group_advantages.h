@@ -28,6 +28,9 @@ enum class GroupEstimator {
   kLeaveOneOutMax,  ///< best of all - best of the others (arXiv 2503.19595)
 };
 
+/// Whether the estimator is defined for such a reward: pass@k for 0 and 1, maxrl from 0 on.
+bool is_defined_for(GroupEstimator estimator, double reward);
+
 /// Whose deviation an answer is divided by.
 enum class StdScope {
   kGroup,

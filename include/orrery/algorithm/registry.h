@@ -100,6 +100,7 @@ std::vector<InterfaceSignature> signatures_of(std::string_view interface);
 
 /// That of a call's kind; null where there is none.
 std::optional<InterfaceSignature> signature_of(std::string_view interface, graph::CallKind kind);
+std::optional<InterfaceSignature> signature_of(const config::CallConfig& call);
 
 /// Whether no call of the role wants the tokenizer of those who generate and learn.
 bool only_reads_texts(const config::Experiment& experiment, const std::string& role);

@@ -41,6 +41,12 @@ bool is_file(const std::filesystem::path& path);
 /// Whether there is a link of that name, to something or to nothing.
 bool is_link(const std::filesystem::path& path);
 
+/// What a link leads to, and any other path as it is. Throws OutputError for a link to nothing.
+std::filesystem::path link_target(const std::filesystem::path& path);
+
+/// The path without a slash at its end.
+std::filesystem::path without_slash(const std::filesystem::path& path);
+
 /// Bytes of a file that must be there.
 uint64_t file_size(const std::filesystem::path& file);
 

@@ -23,6 +23,14 @@ namespace orrery::checkpoint {
 /// of any other, such as `step-00000001-good` or `step-00000004.damaged`.
 std::optional<int64_t> step_of(const std::filesystem::path& path);
 
+/// What has such a name in a folder of checkpoints or exports, by step, the oldest first: a link
+/// too, also one to nothing. Throws OutputError when the folder cannot be listed.
+std::vector<std::filesystem::path> step_folders(const std::filesystem::path& root);
+
+/// Says that an old folder which is a link goes as a link: what it leads to is in a folder that
+/// somebody chose, and stays. Nothing of any other.
+void warn_of_old_link(const std::filesystem::path& old);
+
 /// Where the files of a checkpoint are written before it is published.
 std::filesystem::path partial_directory(const std::filesystem::path& directory);
 

@@ -486,6 +486,11 @@ struct Experiment {
   const DatasetConfig* find_dataset(std::string_view name) const;
   const ModelConfig* find_model(std::string_view role) const;
   const CallConfig* find_call(std::string_view name) const;
+  /// The first enabled call that writes this key of the graph, with its name; null: none does.
+  const std::pair<std::string, CallConfig>* writer_of(std::string_view graph_key) const;
 };
+
+/// Whether one of its outputs is this key of the graph.
+bool writes(const CallConfig& call, std::string_view graph_key);
 
 }  // namespace orrery::config

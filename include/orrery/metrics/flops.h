@@ -19,19 +19,12 @@ struct FlopsShape {
   int64_t vocab_size = 0;
 };
 
-/// Backward pass = 2 forward passes; recomputing all layers adds one more.
-inline constexpr int64_t kTrainFactor = 3;
-inline constexpr int64_t kTrainFactorRecompute = 4;
-
 /// One forward pass over sequences of these lengths. Throws ConfigError on a negative number.
 Flops forward_flops(const FlopsShape& shape, std::span<const int64_t> seqlens);
 
-/// `factor` forward passes: kTrainFactor or kTrainFactorRecompute.
-Flops train_flops(const FlopsShape& shape, std::span<const int64_t> seqlens, int64_t factor);
-
-/// What recomputing so many of the layers adds: their share of a forward pass.
-Flops recompute_flops(const FlopsShape& shape, std::span<const int64_t> seqlens,
-                      int64_t n_recomputed);
+/// A forward pass, a backward pass as two of them, and of the layers that are recomputed their
+/// share of one more.
+Flops train_flops(const FlopsShape& shape, std::span<const int64_t> seqlens, int64_t n_recomputed);
 
 /// Prefill of the prompts and `n_new_tokens` decoding steps of each.
 Flops generate_flops(const FlopsShape& shape, std::span<const int64_t> prompt_lens,
