@@ -35,8 +35,9 @@ struct Widths {
 
 Widths widths_of(const config::ModelConfig& model) {
   if (model.dtype == "fp64") return {8, 8, 16};
-  if (model.dtype == "fp32") return {4, 4, 8};
-  return {2, 4, 12};  // master weights beside both moments
+  const int64_t moments = model.moments_dtype == "bf16" ? 4 : 8;
+  if (model.dtype == "fp32") return {4, 4, moments};
+  return {2, 4, 4 + moments};  // master weights beside both moments
 }
 
 /// Of fp32, and as a factor of the products behind them in bf16; others are that in place.

@@ -83,6 +83,10 @@ class ModelChecks {
       add(base::concat("model.", role, ".balance_coefficient"),
           "the model has no experts whose use could be balanced; leave it out");
     }
+    if (model.moments_dtype == "bf16" && model.dtype == "fp64") {
+      add(base::concat("model.", role, ".moments_dtype"),
+          "bf16 goes with dtype = fp32 or bf16: beside fp64 leave it out");
+    }
     if (model.path.empty() || model::is_checkpoint(model.path)) return;
     for (const std::string& remark : model::unused_in_hf_directory(model.path, architecture)) {
       checks_.warn(base::concat("model.", role, ".path"), remark);

@@ -1,5 +1,6 @@
 #include "orrery/kernels/adamw.h"
 
+#include <algorithm>  // min
 #include <cmath>
 
 namespace orrery::kernels {
@@ -54,6 +55,25 @@ void adamw_update(float* p, const float* g, float* m, float* v, int64_t n,
 void adamw_update(double* p, const double* g, double* m, double* v, int64_t n,
                   const AdamWCoefficients<double>& coefficients) {
   update_with_best(p, g, m, v, n, coefficients);
+}
+
+void adamw_update(float* p, const float* g, Bf16* m, Bf16* v, int64_t n,
+                  const AdamWCoefficients<float>& coefficients, const MomentRounding& rounding) {
+  constexpr int64_t kBlock = 1024;
+  float first[kBlock], second[kBlock];
+  for (int64_t begin = 0; begin < n; begin += kBlock) {
+    const int64_t count = std::min(kBlock, n - begin);
+    for (int64_t i = 0; i < count; ++i) {
+      first[i] = to_float(m[begin + i]);
+      second[i] = to_float(v[begin + i]);
+    }
+    adamw_update(p + begin, g + begin, first, second, count, coefficients);
+    for (int64_t i = 0; i < count; ++i) {
+      const uint32_t random = rounding.bits(begin + i);
+      m[begin + i] = to_bf16_stochastically(first[i], random);
+      v[begin + i] = to_bf16_stochastically(second[i], random >> 16);
+    }
+  }
 }
 
 }  // namespace orrery::kernels

@@ -113,8 +113,8 @@ template <class T>
 void write_pages_cuda(const WritePagesArgs<T>&, cudaStream_t) {
   refuse("writing pages on a GPU");
 }
-template <class T, class G>
-void adamw_cuda(const AdamWArgs<T, G>&, cudaStream_t) {
+template <class T, class G, class M>
+void adamw_cuda(const AdamWArgs<T, G, M>&, cudaStream_t) {
   refuse("AdamW on a GPU");
 }
 template <class T>
@@ -166,9 +166,9 @@ ORRERY_INSTANTIATE_STORED(Bf16)
 #define ORRERY_INSTANTIATE_ADD_ROWS(T, G) \
   template void add_rows_cuda<T, G>(const AddRowsArgs<T, G>&, cudaStream_t);
 ORRERY_ADD_ROWS_TYPES(ORRERY_INSTANTIATE_ADD_ROWS)
-template void adamw_cuda<float, float>(const AdamWArgs<float, float>&, cudaStream_t);
-template void adamw_cuda<float, Bf16>(const AdamWArgs<float, Bf16>&, cudaStream_t);
-template void adamw_cuda<double, double>(const AdamWArgs<double, double>&, cudaStream_t);
+#define ORRERY_INSTANTIATE_ADAMW(T, G, M) \
+  template void adamw_cuda<T, G, M>(const AdamWArgs<T, G, M>&, cudaStream_t);
+ORRERY_ADAMW_TYPES(ORRERY_INSTANTIATE_ADAMW)
 #define ORRERY_INSTANTIATE_PAIR(From, To)                                     \
   template void pack_cuda<From, To>(const PackArgs<From, To>&, cudaStream_t); \
   template void unpack_cuda<From, To>(const UnpackArgs<From, To>&, cudaStream_t);

@@ -13,8 +13,19 @@ namespace orrery::parallel {
 
 namespace {
 
-at::TensorOptions sums_of(const at::Tensor& values) {
-  return values.options().dtype(model::arithmetic_type(values.scalar_type()));
+/// Of the values' device.
+at::TensorOptions moments_of(const at::Tensor& values, const AdamWOptions& options) {
+  const at::ScalarType sums = model::arithmetic_type(values.scalar_type());
+  ORRERY_ASSERT(!options.bf16_moments || sums == at::kFloat, "moments of bf16 beside fp32");
+  return values.options().dtype(options.bf16_moments ? at::kBFloat16 : sums);
+}
+
+template <class T>
+void update_on_cpu(const kernels::AdamWArgs<T, T, T>& args) {
+  kernels::adamw_update(args.p, args.g, args.m, args.v, args.n, args.coefficients);
+}
+void update_on_cpu(const kernels::AdamWArgs<float, float, kernels::Bf16>& args) {
+  kernels::adamw_update(args.p, args.g, args.m, args.v, args.n, args.coefficients, args.rounding);
 }
 
 }  // namespace
@@ -26,11 +37,10 @@ AdamW::AdamW(model::FlatParameters& parameters, AdamWOptions options, model::Ind
     : parameters_(parameters),
       options_(options),
       owned_(owned),
-      first_moment_(at::zeros({owned.count}, sums_of(parameters.values()))),
+      first_moment_(at::zeros({owned.count}, moments_of(parameters.values(), options))),
       second_moment_(at::zeros_like(first_moment_)) {
   if (parameters.dtype() == at::kBFloat16) {
-    master_weights_ = owned_values().to(first_moment_.scalar_type(), /*non_blocking=*/false,
-                                        /*copy=*/true);
+    master_weights_ = owned_values().to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
   }
   for (const model::ParameterSpec& spec : parameters.table().parameters) {
     const int64_t begin = std::max(spec.offset, owned.first);
@@ -47,45 +57,61 @@ void AdamW::step(double lr, double gradient_scale) {
   step(parameters_.gradients().narrow(0, owned_.first, owned_.count), lr, gradient_scale);
 }
 
-void AdamW::step(const at::Tensor& gradients, double lr, double gradient_scale) {
-  ORRERY_ASSERT(gradients.numel() == owned_.count, "a gradient for each owned parameter");
-  ++steps_done_;
+template <class T>
+kernels::AdamWCoefficients<T> AdamW::coefficients(double lr, double gradient_scale,
+                                                  bool decays) const {
   const double t = static_cast<double>(steps_done_);
+  return {.gradient_scale = static_cast<T>(gradient_scale),
+          .beta1 = static_cast<T>(options_.beta1),
+          .beta2 = static_cast<T>(options_.beta2),
+          .lr = static_cast<T>(lr),
+          .decay = static_cast<T>(decays ? options_.weight_decay : 0),
+          .correction1 = static_cast<T>(1 - std::pow(options_.beta1, t)),
+          .root_correction2 = static_cast<T>(std::sqrt(1 - std::pow(options_.beta2, t))),
+          .eps = static_cast<T>(options_.eps)};
+}
+
+template <class T, class M>
+void AdamW::step_of(const at::Tensor& gradients, double lr, double gradient_scale) {
+  const auto numbers = [](const at::Tensor& x, int64_t begin) {
+    return static_cast<M*>(x.mutable_data_ptr()) + begin;
+  };
   const at::Tensor stored = parameters_.stored().narrow(0, owned_.first, owned_.count);
-  AT_DISPATCH_FLOATING_TYPES(first_moment_.scalar_type(), "adamw", [&] {
-    scalar_t* const values = master_weights_.defined()
-                                 ? master_weights_.data_ptr<scalar_t>()
-                                 : parameters_.values().data_ptr<scalar_t>() + owned_.first;
-    for (const DecayRange& range : decay_ranges_) {
-      const kernels::AdamWCoefficients<scalar_t> c = {
-          .gradient_scale = static_cast<scalar_t>(gradient_scale),
-          .beta1 = static_cast<scalar_t>(options_.beta1),
-          .beta2 = static_cast<scalar_t>(options_.beta2),
-          .lr = static_cast<scalar_t>(lr),
-          .decay = static_cast<scalar_t>(range.decays ? options_.weight_decay : 0),
-          .correction1 = static_cast<scalar_t>(1 - std::pow(options_.beta1, t)),
-          .root_correction2 = static_cast<scalar_t>(std::sqrt(1 - std::pow(options_.beta2, t))),
-          .eps = static_cast<scalar_t>(options_.eps)};
-      kernels::AdamWArgs<scalar_t, scalar_t> args{
-          .p = values + range.begin,
-          .g = gradients.const_data_ptr<scalar_t>() + range.begin,
-          .m = first_moment_.data_ptr<scalar_t>() + range.begin,
-          .v = second_moment_.data_ptr<scalar_t>() + range.begin,
-          .n = range.end - range.begin,
-          .coefficients = c};
-      if (gradients.is_cuda()) {
-        if (master_weights_.defined()) {
-          args.stored = static_cast<kernels::Bf16*>(stored.mutable_data_ptr()) + range.begin;
-        }
-        kernels::adamw_cuda(args, model::stream_of(gradients));
-      } else {
-        kernels::adamw_update(args.p, args.g, args.m, args.v, args.n, c);
-      }
+  T* const values = (master_weights_.defined() ? master_weights_ : owned_values()).data_ptr<T>();
+  for (const DecayRange& range : decay_ranges_) {
+    kernels::AdamWArgs<T, T, M> args{
+        .p = values + range.begin,
+        .g = gradients.const_data_ptr<T>() + range.begin,
+        .m = numbers(first_moment_, range.begin),
+        .v = numbers(second_moment_, range.begin),
+        .n = range.end - range.begin,
+        .coefficients = coefficients<T>(lr, gradient_scale, range.decays),
+        .rounding = {.step = static_cast<uint64_t>(steps_done_),
+                     .first = static_cast<uint64_t>(owned_.first + range.begin)}};
+    if (!gradients.is_cuda()) {
+      update_on_cpu(args);
+      continue;
     }
-  });
+    if (master_weights_.defined()) {
+      args.stored = static_cast<kernels::Bf16*>(stored.mutable_data_ptr()) + range.begin;
+    }
+    kernels::adamw_cuda(args, model::stream_of(gradients));
+  }
   if (!master_weights_.defined() || gradients.is_cuda()) return;
   stored.copy_(master_weights_);
   owned_values().copy_(stored);
+}
+
+void AdamW::step(const at::Tensor& gradients, double lr, double gradient_scale) {
+  ORRERY_ASSERT(gradients.numel() == owned_.count, "a gradient for each owned parameter");
+  ++steps_done_;
+  if (options_.bf16_moments) {
+    step_of<float, kernels::Bf16>(gradients, lr, gradient_scale);
+  } else if (first_moment_.scalar_type() == at::kDouble) {
+    step_of<double, double>(gradients, lr, gradient_scale);
+  } else {
+    step_of<float, float>(gradients, lr, gradient_scale);
+  }
 }
 
 void AdamW::restore(int64_t steps_done, const at::Tensor& first_moment,

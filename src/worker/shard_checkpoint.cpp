@@ -55,8 +55,9 @@ void add_all(checkpoint::ShardWriter& file, const Snapshot& snapshot, int64_t fi
 void read_all(checkpoint::CheckpointReader& reader, const model::ParameterTable& table,
               const model::IndexRange& partition, const std::string& prefix,
               const at::Tensor& values) {
-  if (!values.is_cpu()) {
-    const at::Tensor room = at::empty(values.sizes(), model::arithmetic_type(values.scalar_type()));
+  const at::ScalarType stored = model::arithmetic_type(values.scalar_type());
+  if (!values.is_cpu() || values.scalar_type() != stored) {
+    const at::Tensor room = at::empty(values.sizes(), stored);
     read_all(reader, table, partition, prefix, room);
     values.copy_(room);
     return;
@@ -180,7 +181,7 @@ void ShardCheckpoint::start(const std::filesystem::path& directory, int64_t step
       // As a CPU has them, where bf16 is computed with in fp32: so either resumes from it.
       const at::ScalarType dtype = model::arithmetic_type(values.scalar_type());
       snapshots->emplace_back(
-          Snapshot{.values = values.is_cpu() ? values.clone() : values.cpu().to(dtype),
+          Snapshot{.values = values.to(at::kCPU, dtype, /*non_blocking=*/false, /*copy=*/true),
                    .slabs = slabs_to_write(table, partition, base::concat(id.role, "/", what, "/"),
                                            data::dtype_of(dtype))},
           partition.first);

@@ -9,6 +9,7 @@
 #include <functional>
 #include <iostream>
 #include <string>
+#include <utility>  // pair
 #include <vector>
 
 #include "decoders_on_gpus.h"
@@ -102,15 +103,19 @@ TEST(DecoderOnGpus, ScoresWithoutWaitingForTheDevice) {
 }
 
 TEST(DecoderOnGpus, IsTrainedByTheBitsOfTheCpusOptimizer) {
-  for (const at::ScalarType dtype : {at::kDouble, at::kFloat, at::kBFloat16}) {
-    SCOPED_TRACE(toString(dtype));
+  for (const auto& [dtype, bf16_moments] : {std::pair{at::kDouble, false},
+                                            {at::kFloat, false},
+                                            {at::kFloat, true},
+                                            {at::kBFloat16, false},
+                                            {at::kBFloat16, true}}) {
+    SCOPED_TRACE(testing::Message() << dtype << ", moments of bf16: " << bf16_moments);
     Decoder cpu(parallel::four_layers("plain"), dtype);
     parallel::disturb(cpu.parameters());
     cpu.parameters().store();
     Decoder gpu = on_gpu(cpu, 0);
     gpu.parameters().store();
-    parallel::AdamW of_cpu(cpu.parameters(), {.weight_decay = 0.1});
-    parallel::AdamW of_gpu(gpu.parameters(), {.weight_decay = 0.1});
+    const parallel::AdamWOptions options{.weight_decay = 0.1, .bf16_moments = bf16_moments};
+    parallel::AdamW of_cpu(cpu.parameters(), options), of_gpu(gpu.parameters(), options);
     for (int step = 0; step < 3; ++step) {
       cpu.parameters().gradients().copy_(at::arange(cpu.parameters().numel()).mul(0.7).sin());
       gpu.parameters().gradients().copy_(cpu.parameters().gradients());
@@ -118,8 +123,9 @@ TEST(DecoderOnGpus, IsTrainedByTheBitsOfTheCpusOptimizer) {
       of_gpu.step(0.01, 0.5);
     }
     EXPECT_TRUE(at::equal(gpu.parameters().stored().cpu(), cpu.parameters().stored()));
-    EXPECT_TRUE(at::equal(gpu.parameters().values().cpu().to(of_cpu.first_moment().scalar_type()),
-                          cpu.parameters().values()));
+    EXPECT_TRUE(
+        at::equal(gpu.parameters().values().cpu().to(cpu.parameters().values().scalar_type()),
+                  cpu.parameters().values()));
     EXPECT_TRUE(at::equal(of_gpu.first_moment().cpu(), of_cpu.first_moment()));
     EXPECT_TRUE(at::equal(of_gpu.second_moment().cpu(), of_cpu.second_moment()));
   }

@@ -293,22 +293,23 @@ void check_adamw(const Check& check, Figure& figure) {
                                                        .root_correction2 = 0.2F,
                                                        .eps = 1e-8F};
 
-  figure.value = 1e6 * check.timer.in_graph_after(
-                           [&](int64_t, cudaStream_t stream) {
-                             copy_async(gpu_p.get(), old_p.get(), gpu_p.size_bytes(), stream);
-                             copy_async(gpu_m.get(), old_m.get(), gpu_m.size_bytes(), stream);
-                             copy_async(gpu_v.get(), old_v.get(), gpu_v.size_bytes(), stream);
-                           },
-                           [&](int64_t, cudaStream_t stream) {
-                             kernels::adamw_cuda<float, float>({.p = gpu_p.get(),
-                                                                .g = gpu_g.get(),
-                                                                .m = gpu_m.get(),
-                                                                .v = gpu_v.get(),
-                                                                .stored = stored.get(),
-                                                                .n = s.parameters,
-                                                                .coefficients = coefficients},
-                                                               stream);
-                           });
+  figure.value =
+      1e6 * check.timer.in_graph_after(
+                [&](int64_t, cudaStream_t stream) {
+                  copy_async(gpu_p.get(), old_p.get(), gpu_p.size_bytes(), stream);
+                  copy_async(gpu_m.get(), old_m.get(), gpu_m.size_bytes(), stream);
+                  copy_async(gpu_v.get(), old_v.get(), gpu_v.size_bytes(), stream);
+                },
+                [&](int64_t, cudaStream_t stream) {
+                  kernels::adamw_cuda<float, float, float>({.p = gpu_p.get(),
+                                                            .g = gpu_g.get(),
+                                                            .m = gpu_m.get(),
+                                                            .v = gpu_v.get(),
+                                                            .stored = stored.get(),
+                                                            .n = s.parameters,
+                                                            .coefficients = coefficients},
+                                                           stream);
+                });
 
   kernels::adamw_update(p.data(), g.data(), m.data(), v.data(), different, coefficients);
   figure.roofline = check.roofline_us(7 * gpu_p.size_bytes() + stored.size_bytes());

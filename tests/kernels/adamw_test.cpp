@@ -52,9 +52,27 @@ TEST(AdamWUpdate, GivesTheSameBitsWhateverTheSize) {
   compare_sizes_with_one_by_one<double>();
 }
 
-template <class T, class G>
+/// The CPU's update with moments of the same type.
+template <class T>
+void update_on_cpu(Numbers<T>& numbers, std::vector<T>& m, std::vector<T>& v,
+                   const MomentRounding&) {
+  adamw_update(numbers.p.data(), numbers.g.data(), m.data(), v.data(), int64_t(m.size()),
+               kCoefficients<T>);
+}
+void update_on_cpu(Numbers<float>& numbers, std::vector<Bf16>& m, std::vector<Bf16>& v,
+                   const MomentRounding& rounding) {
+  adamw_update(numbers.p.data(), numbers.g.data(), m.data(), v.data(), int64_t(m.size()),
+               kCoefficients<float>, rounding);
+}
+
+template <class T, class G, class M>
 void compare_with_the_cpu(Place place, int64_t n, bool is_stored) {
+  constexpr MomentRounding kRounding{.step = 3, .first = 1'000'001};
   Numbers<T> cpu(n), gpu(n);
+  std::vector<M> cpu_m, cpu_v;
+  for (const T x : cpu.m) cpu_m.push_back(Arithmetic<M>::to(x));
+  for (const T x : cpu.v) cpu_v.push_back(Arithmetic<M>::to(x));
+  std::vector<M> gpu_m = cpu_m, gpu_v = cpu_v;
   std::vector<G> gradients;
   std::vector<Bf16> stored(size_t(n), Bf16{7}), expected_stored = stored;
   for (T& g : cpu.g) {
@@ -62,32 +80,68 @@ void compare_with_the_cpu(Place place, int64_t n, bool is_stored) {
     g = Arithmetic<G>::from(gradients.back());
   }
   gpu.g = cpu.g;
-  adamw_update(cpu.p.data(), cpu.g.data(), cpu.m.data(), cpu.v.data(), n, kCoefficients<T>);
+  update_on_cpu(cpu, cpu_m, cpu_v, kRounding);
   for (size_t i = 0; is_stored && i < size_t(n); ++i) expected_stored[i] = to_bf16(float(cpu.p[i]));
 
-  const AdamWArgs<T, G> args{.p = place.of(gpu.p),
-                             .g = place.of(gradients),
-                             .m = place.of(gpu.m),
-                             .v = place.of(gpu.v),
-                             .stored = is_stored ? place.of(stored) : nullptr,
-                             .n = n,
-                             .coefficients = kCoefficients<T>};
+  const AdamWArgs<T, G, M> args{.p = place.of(gpu.p),
+                                .g = place.of(gradients),
+                                .m = place.of(gpu_m),
+                                .v = place.of(gpu_v),
+                                .stored = is_stored ? place.of(stored) : nullptr,
+                                .n = n,
+                                .coefficients = kCoefficients<T>,
+                                .rounding = kRounding};
   place.run([&] { adamw_cuda(args, nullptr); },
-            [&](const auto& runner) { runner.template run<blocks::AdamWProgram<T, G>>(args); });
+            [&](const auto& runner) { runner.template run<blocks::AdamWProgram<T, G, M>>(args); });
 
-  EXPECT_TRUE(gpu == cpu) << n;
+  EXPECT_EQ(gpu.p, cpu.p) << n;
+  EXPECT_EQ(as_doubles(gpu_m), as_doubles(cpu_m)) << n;
+  EXPECT_EQ(as_doubles(gpu_v), as_doubles(cpu_v)) << n;
   EXPECT_EQ(as_doubles(stored), as_doubles(expected_stored));
 }
 
 void compare(const Place& place) {
   for (const int64_t n : kGpuSizes) {
-    compare_with_the_cpu<float, float>(place, n, false);
-    compare_with_the_cpu<float, Bf16>(place, n, true);
-    compare_with_the_cpu<double, double>(place, n, false);
+    compare_with_the_cpu<float, float, float>(place, n, false);
+    compare_with_the_cpu<float, Bf16, float>(place, n, true);
+    compare_with_the_cpu<float, float, Bf16>(place, n, true);
+    compare_with_the_cpu<float, Bf16, Bf16>(place, n, false);
+    compare_with_the_cpu<double, double, double>(place, n, false);
   }
 }
 
 ORRERY_COMPARE_KERNEL(AdamW, compare)
+
+TEST(StochasticRounding, HasTheValueAsItsMeanAndLeavesWhatBf16Has) {
+  for (const float value : {1.001F, -0.3F, 3e-39F, 1e-5F}) {
+    double sum = 0;
+    for (uint32_t random = 0; random < 0x10000; ++random) {
+      sum += double(to_float(to_bf16_stochastically(value, random)));
+    }
+    EXPECT_NEAR(sum / 0x10000, double(value), 1e-9 * std::abs(double(value))) << value;
+  }
+  for (const float value : {0.0F, -1.5F, INFINITY, -INFINITY}) {
+    EXPECT_EQ(to_float(to_bf16_stochastically(value, 0xffff)), value);
+  }
+  EXPECT_TRUE(std::isnan(to_float(to_bf16_stochastically(NAN, 0xffff))));
+}
+
+// A mean square of gradients that became small: each step takes a thousandth, less than a bf16
+// tells apart, so that rounding to the nearest would stand still.
+TEST(StochasticRounding, LetsMomentsDecayByStepsThatBf16DoesNotHave) {
+  constexpr int kN = 4096, kSteps = 700;
+  AdamWCoefficients<float> c = kCoefficients<float>;
+  c.beta2 = 0.999F;
+  std::vector<float> p(kN), g(kN);
+  std::vector<Bf16> m(kN), v(kN, to_bf16(1));
+  for (uint64_t step = 0; step < kSteps; ++step) {
+    adamw_update(p.data(), g.data(), m.data(), v.data(), kN, c, {.step = step, .first = 0});
+  }
+  double mean = 0;
+  for (const Bf16 x : v) mean += double(to_float(x)) / kN;
+  EXPECT_EQ(to_float(to_bf16(0.999F)), 1.0F) << "nearest";
+  EXPECT_NEAR(mean, std::pow(0.999, kSteps), 0.005);
+}
 
 }  // namespace
 }  // namespace orrery::kernels

@@ -66,6 +66,48 @@ TEST(AdamW, IsTheTextbookInDouble) { compare_with_textbook(at::kDouble, 1e-14); 
 // Values are near 1, moments below 0.02: a few roundings of 6e-8 each.
 TEST(AdamW, IsTheTextbookInFloat) { compare_with_textbook(at::kFloat, 2e-6); }
 
+TEST(AdamW, GoesWhereItGoesWithMomentsOfFp32WhereTheyAreBf16) {
+  model::Decoder decoder = small_decoder(at::kFloat), exact = small_decoder(at::kFloat);
+  AdamWOptions options = kOptions;
+  AdamW with_fp32(exact.parameters(), options);
+  options.bf16_moments = true;
+  AdamW optimizer(decoder.parameters(), options);
+  const at::Tensor before = decoder.parameters().values().clone();
+  for (int t = 1; t <= 20; ++t) {
+    set_gradients(decoder.parameters(), t);
+    set_gradients(exact.parameters(), t);
+    optimizer.step(0.01, 1);
+    with_fp32.step(0.01, 1);
+  }
+  EXPECT_EQ(optimizer.first_moment().scalar_type(), at::kBFloat16);
+  EXPECT_EQ(optimizer.second_moment().scalar_type(), at::kBFloat16);
+  const at::Tensor moved = exact.parameters().values() - before;
+  const at::Tensor off = decoder.parameters().values() - exact.parameters().values();
+  EXPECT_LT((off.norm() / moved.norm()).item<double>(), 0.01);
+  EXPECT_GT(off.abs().max().item<double>(), 0);
+}
+
+TEST(AdamW, RoundsMomentsOfBf16TheSameWhereARunGoesOn) {
+  AdamWOptions options = kOptions;
+  options.bf16_moments = true;
+  model::Decoder straight = small_decoder(at::kFloat), resumed = small_decoder(at::kFloat);
+  AdamW all(straight.parameters(), options), first(resumed.parameters(), options);
+  const auto step = [](AdamW& optimizer, model::Decoder& decoder, int t) {
+    set_gradients(decoder.parameters(), t);
+    optimizer.step(0.01, 1);
+  };
+  for (int t = 1; t <= 2; ++t) {
+    step(all, straight, t);
+    step(first, resumed, t);
+  }
+  AdamW second(resumed.parameters(), options);
+  second.restore(first.steps_done(), first.first_moment(), first.second_moment());
+  step(all, straight, 3);
+  step(second, resumed, 3);
+  EXPECT_TRUE(at::equal(straight.parameters().values(), resumed.parameters().values()));
+  EXPECT_TRUE(at::equal(all.second_moment(), second.second_moment()));
+}
+
 TEST(AdamW, DecaysNeitherNormsNorBiases) {
   model::Decoder decoder = small_decoder();
   model::FlatParameters& parameters = decoder.parameters();

@@ -93,9 +93,9 @@ const bool all_offered = [] {
   using kernels::Bf16;
   offer_of_each_real<float>();
   offer_of_each_real<double>();
-  offer<blocks::AdamWProgram<float, float>>();
-  offer<blocks::AdamWProgram<float, Bf16>>();
-  offer<blocks::AdamWProgram<double, double>>();
+#define ORRERY_OFFER(T, G, M) offer<blocks::AdamWProgram<T, G, M>>();
+  ORRERY_ADAMW_TYPES(ORRERY_OFFER)
+#undef ORRERY_OFFER
   offer_of_each_type<float>();
   offer_of_each_type<double>();
   offer_of_each_type<Bf16>();

@@ -193,6 +193,16 @@ class Bf16(Jobs):
         parts = self.trained("parts", "ppo_layouts", 4, 4, *more)
         self.assertEqual(metrics(parts), metrics(whole))
 
+    def test_moments_of_bf16_go_on_bit_for_bit_on_gpus_and_cpus(self):
+        for gpus in (2, 0):
+            more = [*in_bf16("actor"), "model.actor.moments_dtype=bf16", "checkpoint.every_steps=2"]
+            whole = self.trained(f"whole_{gpus}", "grpo_tiny", 2, gpus, *more)
+            self.trained(f"parts_{gpus}", "grpo_tiny", 2, gpus, *more, "experiment.total_steps=2")
+            parts = self.trained(f"parts_{gpus}", "grpo_tiny", 2, gpus, *more)
+            self.assertEqual(metrics(parts), metrics(whole))
+            file = "models/latest/actor/model.safetensors"
+            self.assertEqual((parts / file).read_bytes(), (whole / file).read_bytes())
+
     def test_says_of_answers_what_generation_said(self):
         run = self.trained("run", "grpo_tiny", 2, 2, *in_bf16("actor"))
         gaps = [value for key, value in metrics(run).items() if key[2].endswith("mismatch/abs_mean")]

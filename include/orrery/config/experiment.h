@@ -316,6 +316,7 @@ struct ModelConfig {
   double beta1 = 0.9;
   double beta2 = 0.95;
   double adam_eps = 1e-8;
+  std::string moments_dtype = "auto";
   double max_grad_norm = 1;
   double balance_coefficient = 0;
   std::string on_nonfinite = "skip";
@@ -388,6 +389,10 @@ struct ModelConfig {
           in_range(0, 0.999999).on_resume(Resume::kNoted));
     field(&C::adam_eps, "adam_eps", "Adam: added to the denominator",
           above(0).on_resume(Resume::kNoted));
+    field(&C::moments_dtype, "moments_dtype",
+          "type of Adam's two moments; auto: fp64 beside fp64, else fp32; bf16: half the memory, "
+          "rounded stochastically",
+          one_of({"auto", "bf16"}).on_resume(Resume::kNoted));
     field(&C::max_grad_norm, "max_grad_norm", "clip the gradient to this norm; 0: never",
           at_least(0).on_resume(Resume::kNoted));
     field(&C::balance_coefficient, "balance_coefficient",

@@ -32,6 +32,15 @@ ORRERY_HOST_DEVICE inline Bf16 to_bf16(float value) {
   return {static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)};
 }
 
+/// To one of the two neighbours, with a probability that makes the value the mean: by the lower 16
+/// of `random`, uniform bits. Sums of small steps do not stand still then, as nearest ones would.
+ORRERY_HOST_DEVICE inline Bf16 to_bf16_stochastically(float value, uint32_t random) {
+  uint32_t bits;
+  memcpy(&bits, &value, sizeof bits);
+  if ((bits & 0x7f800000u) == 0x7f800000u) return to_bf16(value);
+  return {static_cast<uint16_t>((bits + (random & 0xffffu)) >> 16)};
+}
+
 /// The type that arithmetic on T is done in, and the ways there and back.
 template <class T>
 struct Arithmetic {

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "orrery/kernels/adamw.h"  // AdamWCoefficients
 #include "orrery/model/parameter_table.h"
 
 namespace orrery::parallel {
@@ -15,14 +16,15 @@ struct AdamWOptions {
   double beta1 = 0.9;
   double beta2 = 0.95;
   double eps = 1e-8;
-  double weight_decay = 0;  ///< not on norms and biases
+  double weight_decay = 0;    ///< not on norms and biases
+  bool bf16_moments = false;  ///< stored in two bytes, rounded stochastically; not beside fp64
 };
 
 class AdamW {
  public:
-  /// Moments of zero, of the type of sums beside the values, for the parameters in `owned`, a
-  /// partition of the flat buffer. Of parameters stored in bf16 it keeps fp32 master weights, which
-  /// begin as what is stored now. `parameters` must outlive it.
+  /// Moments of zero, of the type of sums beside the values or of bf16, for the parameters in
+  /// `owned`, a partition of the flat buffer. Of parameters stored in bf16 it keeps fp32 master
+  /// weights, which begin as what is stored now. `parameters` must outlive it.
   AdamW(model::FlatParameters& parameters, AdamWOptions options, model::IndexRange owned);
   /// For all of them.
   AdamW(model::FlatParameters& parameters, AdamWOptions options);
@@ -51,6 +53,12 @@ class AdamW {
                const at::Tensor& master_weights = {});
 
  private:
+  template <class T>
+  kernels::AdamWCoefficients<T> coefficients(double lr, double gradient_scale, bool decays) const;
+  /// M: the moments' type.
+  template <class T, class M>
+  void step_of(const at::Tensor& gradients, double lr, double gradient_scale);
+
   /// A range of the owned parameters with or without decay.
   struct DecayRange {
     int64_t begin = 0;
