@@ -7,8 +7,7 @@
 #include <iostream>
 #include <vector>
 
-#include "decoders_for_test.h"
-#include "orrery/model/generator.h"
+#include "decoders_on_gpus.h"
 #include "orrery/parallel/train_engine.h"
 #include "orrery/worker/model_device.h"
 #include "streams.h"

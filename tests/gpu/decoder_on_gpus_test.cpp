@@ -10,19 +10,15 @@
 #include <string>
 #include <vector>
 
-#include "decoders_for_test.h"
+#include "decoders_on_gpus.h"
 #include "orrery/comm/nccl_communicator.h"
 #include "orrery/kernels/gpu.h"
-#include "orrery/model/generator.h"
 #include "orrery/model/hf_directory.h"
 #include "orrery/parallel/adamw.h"
 #include "support/thread_communicator.h"
 
 namespace orrery::model {
 namespace {
-
-const char* const kKinds[] = {"plain", "bias",   "qk_norm", "tied",    "gemma",
-                              "gpt2",  "gemma3", "olmo2",   "smollm3", "experts"};
 
 /// Sums in another order than the CPU's and other last digits of exponentials, of the largest
 /// value.
@@ -46,30 +42,6 @@ std::filesystem::path fixtures() {
   const char* const chosen = std::getenv("ORRERY_HF_DIR");
   if (chosen != nullptr) return chosen;
   return std::filesystem::path(ORRERY_SOURCE_DIR) / "tests/fixtures/hf";
-}
-
-/// What a decoder says of a batch, and the gradients of a loss of it.
-struct Results {
-  at::Tensor log_probs, entropy, gradients;
-};
-
-Results results_of(Decoder& decoder, const PackedTokens& batch) {
-  const LogProbs got = decoder.head_measured_log_probs(batch, decoder.run_stage(batch, {}), 0.8,
-                                                       EntropyGradient::kFlows);
-  const at::Tensor weights = at::arange(got.log_probs.numel(), at::kDouble)
-                                 .mul(0.7)
-                                 .cos()
-                                 .to(got.log_probs.scalar_type())
-                                 .to(got.log_probs.device());
-  (got.log_probs * weights - got.entropy * weights).sum().backward();
-  return {got.log_probs.detach().cpu(), got.entropy.detach().cpu(),
-          decoder.parameters().gradients().cpu()};
-}
-
-/// Largest distance, as a part of the largest value.
-double distance(const at::Tensor& got, const at::Tensor& expected) {
-  const at::Tensor exact = expected.to(at::kDouble);
-  return ((got.to(at::kDouble) - exact).abs().max() / exact.abs().max()).item<double>();
 }
 
 void expect_same(const Results& got, const Results& expected) {
@@ -157,21 +129,6 @@ TEST(DecoderOnGpus, IsTrainedByTheBitsOfTheCpusOptimizer) {
     EXPECT_TRUE(at::equal(of_gpu.first_moment().cpu(), of_cpu.first_moment()));
     EXPECT_TRUE(at::equal(of_gpu.second_moment().cpu(), of_cpu.second_moment()));
   }
-}
-
-/// Answers of a few tokens to prompts of different lengths, more than there are places.
-GenerationResult answers_of(const Decoder& decoder, int64_t max_cache_tokens) {
-  const PackedTokens prompts = some_tokens(decoder.architecture().vocab_size);
-  std::vector<SamplingKey> keys(static_cast<size_t>(prompts.n_sequences()));
-  for (size_t i = 0; i < keys.size(); ++i) keys[i] = {.seed = 5, .step = 1, .sample = i};
-  GenerationOptions options;
-  options.max_new_tokens = 40;
-  options.group_size = 2;
-  options.max_batch = 4;
-  options.temperature = 0.9;
-  options.measure_entropy = true;
-  options.max_cache_tokens = max_cache_tokens;
-  return Generator(decoder).generate(prompts, keys, options);
 }
 
 void expect_same_answers(const GenerationResult& got, const GenerationResult& expected) {
