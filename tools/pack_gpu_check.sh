@@ -52,10 +52,9 @@ programs=(gpu_check model_check orrery test_comm test_decoder_on_gpus test_kerne
 mkdir -p "$pack"/fixtures/shapes
 cp -r "$here/../tests/fixtures/hf" "$pack/fixtures/"
 cp -r "$here"/../tests/fixtures/shapes/qwen2.5-{0.5b,1.5b,7b} "$pack/fixtures/shapes/"
-mkdir -p "$pack"/configs/{data,graphs}
-cp "$here/../configs/grpo_tiny.cfg" "$pack/configs/"
-cp "$here/../configs/graphs/grpo.cfg" "$pack/configs/graphs/"
-cp "$here/../configs/data/tiny.jsonl" "$pack/configs/data/"
+for config in grpo_tiny.cfg graphs/grpo.cfg data/tiny.jsonl recipes/sizes/qwen2.5_0.5b/actor.cfg; do
+  install -D -m 644 "$here/../configs/$config" "$pack/configs/$config"
+done
 
 # Plugins are opened as Open MPI runs. Those for fabrics stay here, and what only they need.
 opened=() with_symbols=("$pack/bin" "$pack/lib")

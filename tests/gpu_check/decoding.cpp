@@ -1,5 +1,6 @@
 // Generation as a job calls it, beside the time in which the GPU can read what a step has to read:
 // the weights once, and the keys and values of every sequence.
+#include <limits>
 #include <memory>
 
 #include "models.h"
@@ -48,7 +49,7 @@ double bytes_of_step(const model::Decoder& decoder, int64_t batch, double contex
           static_cast<double>(batch) * context * static_cast<double>(a_token));
 }
 
-/// Seconds of one of the last steps.
+/// Seconds of one of the last steps; NaN: it was not told of them.
 double seconds_of_step(const Check& check, const model::Decoder& decoder, int64_t batch) {
   const Lengths lengths = lengths_of(check);
   const model::PackedTokens prompts =
@@ -69,22 +70,23 @@ double seconds_of_step(const Check& check, const model::Decoder& decoder, int64_
   model::Generator(decoder).generate(prompts, keys,
                                      {.max_new_tokens = new_tokens, .max_batch = batch},
                                      {.between_tokens = between});
+  if (ended <= began) return std::numeric_limits<double>::quiet_NaN();
   return (ended - began) / static_cast<double>(lengths.timed_steps);
 }
 
 void decode(Check& check, const SizedModel& model, DecoderOfSize& decoder, int64_t batch) {
   const Lengths lengths = lengths_of(check);
-  const Figure figure{.name = "decoding",
-                      .shape = {{"model", model.name}, {"batch", batch}, {"context", lengths.context}},
-                      .unit = "tokens/s"};
+  const Figure figure{
+      .name = "decoding",
+      .shape = {{"model", model.name}, {"batch", batch}, {"context", lengths.context}},
+      .unit = "tokens/s"};
   measure_model(check, figure, [&](Figure& measured) {
     const model::Decoder& made = decoder.get();
     measured.shape["type"] = type_text(computed_type(made));
     measured.value = static_cast<double>(batch) / seconds_of_step(check, made, batch);
-    const double context = static_cast<double>(lengths.context) -
-                           static_cast<double>(lengths.timed_steps) / 2;
-    const auto us = check.roofline_us(
-        static_cast<int64_t>(bytes_of_step(made, batch, context)));
+    const double context =
+        static_cast<double>(lengths.context) - static_cast<double>(lengths.timed_steps) / 2;
+    const auto us = check.roofline_us(static_cast<int64_t>(bytes_of_step(made, batch, context)));
     if (us) measured.roofline = static_cast<double>(batch) / *us * 1e6;
   });
 }
@@ -99,8 +101,7 @@ void prefill(Check& check, const SizedModel& model, DecoderOfSize& decoder,
   measure_model(check, figure, [&](Figure& measured) {
     const model::Decoder& made = decoder.get();
     measured.shape["type"] = type_text(computed_type(made));
-    const model::PackedTokens prompts =
-        some_sequences(n, length, made.architecture().vocab_size);
+    const model::PackedTokens prompts = some_sequences(n, length, made.architecture().vocab_size);
     const std::vector<model::SamplingKey> keys(static_cast<size_t>(n));
     model::Generator generator(made);
     const auto first_tokens = [&] { generator.generate(prompts, keys, {.max_new_tokens = 1}); };
@@ -111,8 +112,8 @@ void prefill(Check& check, const SizedModel& model, DecoderOfSize& decoder,
     measured.value = static_cast<double>(n * length) / watch.seconds();
     model::Architecture without_head = made.architecture();  // which sees the last tokens only
     without_head.vocab_size = 0;
-    measured.roofline = rates.tokens_per_second(computed_type(made),
-                                                forward_operations(without_head, length));
+    measured.roofline =
+        rates.tokens_per_second(computed_type(made), forward_operations(without_head, length));
   });
 }
 
@@ -125,7 +126,8 @@ void check_decoding(Check& check) {
   for (const SizedModel& model : models_of(check)) {
     DecoderOfSize decoder(model.architecture);
     const std::vector<int64_t> full{1, 32, 256}, small{1, 2, 8};
-    for (const int64_t batch : check.is_small() ? small : full) decode(check, model, decoder, batch);
+    for (const int64_t batch : check.is_small() ? small : full)
+      decode(check, model, decoder, batch);
     prefill(check, model, decoder, rates);
   }
 }

@@ -130,6 +130,34 @@ class GpuCheck(unittest.TestCase):
         for figure in left_out:
             self.assertIn("there is no memory for it: another ", figure["why"])
 
+    def test_models_are_measured_against_what_their_sizes_need(self):
+        if not options.nccl:
+            self.skipTest("built without NCCL")
+        ended, figures = self.figures("--fixtures", REPOSITORY / "tests/fixtures", program="model_check",
+                                      environment=simulated(*options.nccl))
+
+        self.assertEqual(ended.returncode, 0, ended.stderr)
+        vocabulary, hidden, middle, layers, kv = 128, 32, 48, 2, 16  # of tests/fixtures/hf/qwen2
+        matrices = layers * (2 * hidden * (hidden + kv) + 3 * hidden * middle) + vocabulary * hidden
+        others = layers * (hidden + 2 * kv + 2 * hidden) + hidden  # biases and norms
+        rates, n_checked = {}, 0
+        for figure in figures:
+            shape, of_type = figure["shape"], figure["shape"].get("type")
+            if figure["name"] in ("copy_on_device", "matmul"):
+                rates[of_type] = figure["value"]
+                continue
+            if figure["name"] == "decoding":  # contexts of 20 to 24
+                numbers = matrices + others + shape["batch"] * 22 * 2 * kv * layers
+                expected = shape["batch"] * rates[None] * 1e9 / (numbers * {"bf16": 2, "fp32": 4}[of_type])
+            else:
+                passes = 3 if figure["name"] == "training_step" else 1
+                head = vocabulary * hidden if figure["name"] == "prefill" else 0
+                scores = layers * (shape["length"] + 1) / 2 * 2 * hidden
+                expected = rates[of_type] * 1e12 / (2 * passes * (matrices - head + scores))
+            self.assertAlmostEqual(figure["reference"]["value"] / expected, 1, delta=1e-3, msg=figure)
+            n_checked += 1
+        self.assertEqual(n_checked, 3 + 1 + 1 + 2)
+
     def test_a_wrong_kernel_fails_its_figure_and_no_other(self):
         ended, figures = self.figures("--only", "bandwidth,gae", environment=simulated(options.wrong_kernel))
 

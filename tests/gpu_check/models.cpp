@@ -27,8 +27,8 @@ at::Tensor uniform_numbers(int64_t n) {
 std::vector<SizedModel> models_of(const Check& check) {
   const auto of = [&](const char* name, const char* folder) {
     return SizedModel{.name = name,
-                      .architecture = model::Architecture::from_hf_config(
-                          check.fixtures / folder / name / "config.json")};
+                      .architecture = model::Architecture::from_hf_config(check.fixtures / folder /
+                                                                          name / "config.json")};
   };
   if (check.is_small()) return {of("qwen2", "hf")};
   return {of("qwen2.5-0.5b", "shapes"), of("qwen2.5-1.5b", "shapes"), of("qwen2.5-7b", "shapes")};
@@ -73,8 +73,8 @@ model::PackedTokens some_sequences(int64_t n, int64_t length, int64_t vocab_size
 double forward_operations(const model::Architecture& a, int64_t length) {
   const double hidden = static_cast<double>(a.hidden_size),
                query = static_cast<double>(a.query_size());
-  const double layer = hidden * static_cast<double>(a.qkv_size() + a.up_size()) +
-                       hidden * query + hidden * static_cast<double>(a.intermediate_size);
+  const double layer = hidden * static_cast<double>(a.qkv_size() + a.up_size()) + hidden * query +
+                       hidden * static_cast<double>(a.intermediate_size);
   const double keys = static_cast<double>(length + 1) / 2;  // of a token, itself included
   return 2 * static_cast<double>(a.n_layers) * (layer + 2 * keys * query) +
          2 * hidden * static_cast<double>(a.vocab_size);
@@ -106,9 +106,10 @@ MatmulRates::MatmulRates(Check& check) {
 
 void MatmulRates::measure(Check& check, at::ScalarType type, std::optional<double>& rate) {
   const int64_t n = check.is_small() ? 32 : 8192;
-  const Figure figure{.name = "matmul",
-                      .shape = {{"rows", n}, {"columns", n}, {"depth", n}, {"type", type_text(type)}},
-                      .unit = "TFLOP/s"};
+  const Figure figure{
+      .name = "matmul",
+      .shape = {{"rows", n}, {"columns", n}, {"depth", n}, {"type", type_text(type)}},
+      .unit = "TFLOP/s"};
   check.figures.measure(figure, [&](Figure& measured) {
     const at::Tensor a = at::empty({n, n}, at::TensorOptions(kGpu).dtype(type)).fill_(0);
     const at::Tensor drawn = uniform_numbers(n).to(type);

@@ -52,9 +52,9 @@ std::vector<std::string> parts_of(std::string_view text, std::span<const Part> p
     begin = end + 1;
   }
   for (const std::string& name : names) {
-    const bool is_known = name == kMachine ||
-                          std::any_of(parts.begin(), parts.end(),
-                                      [&](const Part& part) { return part.name == name; });
+    const bool is_known =
+        name == kMachine || std::any_of(parts.begin(), parts.end(),
+                                        [&](const Part& part) { return part.name == name; });
     if (!is_known) refuse("option --only", "names of parts", name);
   }
   return names;

@@ -34,8 +34,7 @@ data::SequenceBatch batch_of(const BatchSizes& sizes, int64_t vocab_size) {
   }
   const std::vector<int32_t> lengths(static_cast<size_t>(sizes.sequences),
                                      static_cast<int32_t>(sizes.length));
-  batch.set("packed_input_ids",
-            some_sequences(sizes.sequences, sizes.length, vocab_size).tokens,
+  batch.set("packed_input_ids", some_sequences(sizes.sequences, sizes.length, vocab_size).tokens,
             data::NestedLengths::of_single(lengths));
   return batch;
 }
@@ -54,8 +53,8 @@ class Training {
     if (!engine_) {
       auto host = std::move(comm::make_thread_communicators(1, "data").front());
       group_ = worker::group_for(c10::Device(c10::kCUDA, 0), std::move(host));
-      engine_ = std::make_unique<parallel::TrainEngine>(decoder_, parallel::OptimizerOptions{},
-                                                        *group_);
+      engine_ =
+          std::make_unique<parallel::TrainEngine>(decoder_, parallel::OptimizerOptions{}, *group_);
     }
     const auto loss = [](const at::Tensor& log_probs, const data::SequenceBatch&) {
       return parallel::LossResult{.loss_sum = -log_probs.sum(), .statistics = {}};

@@ -26,16 +26,36 @@ STEPS = 4
 ALLOWED = {"fp64": 1e-8, "fp32": 1e-4}
 ENVIRONMENT = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
                "PMIX_MCA_psec": "native", "OMPI_MCA_mpi_yield_when_idle": "1"}
-# A step of GRPO at the sizes of Qwen2.5-0.5B, with weights and answers of no meaning.
-STEP = {"prompts": 16, "group": 8, "new_tokens": 256}
-STEP_SETTINGS = ["experiment.total_steps=3", "export.at_end=false", "evaluate.every_steps=0",
-                 "checkpoint.every_seconds=0", "model.actor.dtype=bf16", "model.actor.max_positions=512",
-                 f"experiment.prompts_per_step={STEP['prompts']}", f"call.actor_gen.group_size={STEP['group']}",
-                 f"call.actor_gen.max_new_tokens={STEP['new_tokens']}",
-                 f"call.actor_gen.min_new_tokens={STEP['new_tokens']}",
-                 "call.actor_train.max_tokens_per_micro_batch=8192"]
-SIZES = {"vocab_size": 151936, "hidden_size": 896, "intermediate_size": 4864, "n_layers": 24, "n_heads": 14,
-         "n_kv_heads": 2, "tie_embeddings": "true"}
+# A step of GRPO at the sizes of a real model, with weights and answers of no meaning.
+STEP = {"model": "qwen2.5-0.5b", "prompts": 16, "group": 8, "new_tokens": 256, "type": "bf16"}
+STEP_CONFIG = """include = {configs}/grpo_tiny.cfg
+include = {configs}/recipes/sizes/qwen2.5_0.5b/actor.cfg
+
+[experiment]
+prompts_per_step = {prompts}
+total_steps = 3
+
+[model.actor]
+dtype = {type}
+max_positions = 512
+
+[call.actor_gen]
+group_size = {group}
+min_new_tokens = {new_tokens}
+max_new_tokens = {new_tokens}
+
+[call.actor_train]
+max_tokens_per_micro_batch = 8192
+
+[evaluate]
+every_steps = 0
+
+[export]
+at_end = false
+
+[checkpoint]
+every_seconds = 0
+"""
 
 
 class Failed(Exception):
@@ -47,11 +67,11 @@ class Jobs:
         self.options, self.folder = options, folder
         self.last_moment = time.monotonic() + options.patience
 
-    def train(self, name, device, *settings, config=CONFIG):
+    def train(self, name, device, *settings, config=None):
         """The run directory of a master and one worker."""
         settings = [f"experiment.output_dir={self.folder / name}", f"experiment.device={device}", *settings]
         words = [self.options.mpirun, "--oversubscribe", "--bind-to", "none", "-n", "2", self.options.program, "train",
-                 self.options.configs / f"{config}.cfg", *(word for s in settings for word in ("--set", s))]
+                 config or self.options.configs / f"{CONFIG}.cfg", *(word for s in settings for word in ("--set", s))]
         # A session of its own, so that no rank is left behind.
         with subprocess.Popen(list(map(str, words)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                               errors="replace", env=ENVIRONMENT, start_new_session=True) as process:
@@ -66,7 +86,7 @@ class Jobs:
             print(said, file=sys.stderr)
             lines = [line for line in said.splitlines() if "error" in line.lower() or "broken rule" in line]
             raise Failed(f"the run {name} ended with exit code {process.returncode}: {(lines or ['no word of why'])[0]}")
-        return self.folder / name / config
+        return self.folder / name / CONFIG
 
 
 def metrics(run):
@@ -114,9 +134,11 @@ def resumed(jobs):
 
 def grpo_step(jobs):
     """Seconds of a step, the first left out."""
-    small = jobs.options.sizes == "small"
-    settings = [] if small else STEP_SETTINGS + [f"model.actor.{key}={value}" for key, value in SIZES.items()]
-    run = jobs.train("step", "cuda", *settings)
+    config = None
+    if jobs.options.sizes == "full":
+        config = jobs.folder / "step.cfg"
+        config.write_text(STEP_CONFIG.format(configs=jobs.options.configs.resolve(), **STEP))
+    run = jobs.train("step", "cuda", config=config)
     times = {}
     for line in (run / "metrics.jsonl").read_text().splitlines():
         record = json.loads(line)
@@ -152,7 +174,7 @@ def main():
         options.patience = 1.5 * options.seconds + 20  # a little less than that of parts.py
     end = time.monotonic() + options.seconds
     tiny = {"config": CONFIG}
-    step = tiny if options.sizes == "small" else {"model": "qwen2.5-0.5b", **STEP, "type": "bf16"}
+    step = tiny if options.sizes == "small" else STEP
     figures = []
     with tempfile.TemporaryDirectory() as folder:
         jobs = Jobs(options, pathlib.Path(folder))

@@ -42,18 +42,18 @@ class Part:
     package: str = ""  # of Python that a script needs, and with it this machine's torch
 
 
-SCRIPT = sys.executable
+PYTHON = sys.executable
 PARTS = (
     Part("tests of kernels", 5, "tests", ["test_kernels", "--gtest_filter=*Cuda.*"]),
     Part("tests of communicators", 3, "tests", ["test_comm", "--gtest_filter=EveryCommunicator/Nccl.*"]),
     Part("parity of models", 8, "tests", ["test_decoder_on_gpus"]),
     Part("kernels", 8, "figures", ["gpu_check"], told=("taken-before",)),
-    Part("kernels beside torch", 4, "figures", [SCRIPT, HERE / "torch_kernels.py"], told=("report",), package="torch"),
-    Part("main job", 6, "figures", [SCRIPT, HERE / "job.py"], told=("program", "configs", "mpirun", "sizes"),
+    Part("kernels beside torch", 4, "figures", [PYTHON, HERE / "torch_kernels.py"], told=("report",), package="torch"),
+    Part("main job", 6, "figures", [PYTHON, HERE / "job.py"], told=("program", "configs", "mpirun", "sizes"),
          program="orrery"),
     Part("decoding", 12, "figures", ["model_check", "--only", "decoding"], told=("fixtures",)),
     Part("training", 12, "figures", ["model_check", "--only", "training"], told=("fixtures",)),
-    Part("models beside Hugging Face", 10, "figures", [SCRIPT, HERE / "transformers_models.py"],
+    Part("models beside Hugging Face", 10, "figures", [PYTHON, HERE / "transformers_models.py"],
          told=("report", "fixtures"), package="transformers"),
 )
 # What runs LibTorch and NCCL of the machine.
@@ -206,7 +206,8 @@ class Check:
     def told(self, option):
         """What a program is told by this option."""
         return {"taken-before": str(self.taken_before or 0), "report": self.out / "gpu-report.json",
-                "program": self.programs / "orrery", "mpirun": self.mpirun, "sizes": self.report["machine"].get("sizes", "full"),
+                "program": self.programs / "orrery", "mpirun": self.mpirun,
+                "sizes": self.report["machine"].get("sizes", "full"),
                 "fixtures": beside(self.programs, "fixtures"), "configs": beside(self.programs, "configs")}[option]
 
     def add_part(self, name, outcome, why="", **more):
