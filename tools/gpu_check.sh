@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Checks Orrery on a machine with a GPU and measures it there: the tests that need a GPU, every CUDA kernel
-# against the CPU's result and the rooflines of the device, the same operators of torch. Writes
-# OUT/gpu-report.json and, from it, the table OUT/gpu-report.md. docs/gpu.md says how to read them.
+# Checks Orrery on a machine with a GPU and measures it there: the tests that need a GPU, every CUDA kernel and
+# models of every kind against the CPU's results, a whole job, decoding and training against the rooflines of the
+# device, and the same of torch and Hugging Face. Writes OUT/gpu-report.json and, from it, the table
+# OUT/gpu-report.md. docs/gpu.md says how to read them.
 #
 #   tools/gpu_check.sh [--minutes 10] [--out gpu-check] [--build DIR]
 #     --build: programs that have been built there, with CUDA; else they are built in build/cuda
@@ -20,7 +21,7 @@ give_up() { # exit code, text
 minutes=10 out=gpu-check build=
 while [ $# -gt 0 ]; do
   case $1 in
-    -h | --help) sed -n '2,13s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,14s/^# \{0,1\}//p' "$0"; exit 0 ;;
     --minutes | --out | --build)
       [ $# -ge 2 ] || give_up 2 "option $1: expected a value, got none"
       printf -v "${1#--}" %s "$2"

@@ -5,8 +5,9 @@
 #   tools/pack_gpu_check.sh [--out gpu_check.tar.gz] [--build DIR]
 #     --build: programs that have been built there, with CUDA; else they are built in build/cuda
 #
-# Taken along: the programs without debugging symbols, and the libraries that they need, except the C library,
-# the driver, and what torch brings (LibTorch, the CUDA runtime, NCCL).
+# Taken along: the programs without debugging symbols, the libraries that they need, except the C library,
+# the driver, and what torch brings (LibTorch, the CUDA runtime, NCCL), models in miniature and sizes of real
+# ones, and Open MPI's launcher with the plugins that one machine uses.
 # exit code: 0 packed, 1 it has more than 64 MiB or a library is missing here, 2 bad usage, 5 it cannot be written
 # cost: seconds, and building; needs a CUDA toolkit and NCCL
 set -euo pipefail
@@ -47,7 +48,35 @@ rm -rf "$pack/gpu_check/__pycache__"
 git -C "$here" describe --always --dirty --abbrev=40 >"$pack/commit" 2>/dev/null || echo unknown >"$pack/commit"
 cp "$build/gpu_check/torch_version" "$pack/"
 
-needed=$(ldd "$build"/gpu_check/*_check "$build"/gpu_check/test_* | sort -u)
+programs=(gpu_check model_check orrery test_comm test_decoder_on_gpus test_kernels)
+mkdir -p "$pack"/fixtures/shapes
+cp -r "$here/../tests/fixtures/hf" "$pack/fixtures/"
+cp -r "$here"/../tests/fixtures/shapes/qwen2.5-{0.5b,1.5b,7b} "$pack/fixtures/shapes/"
+for config in grpo_tiny.cfg graphs/grpo.cfg data/tiny.jsonl recipes/sizes/qwen2.5_0.5b/actor.cfg; do
+  install -D -m 644 "$here/../configs/$config" "$pack/configs/$config"
+done
+
+# Plugins are opened as Open MPI runs. Those for fabrics stay here, and what only they need.
+opened=() with_symbols=("$pack/bin" "$pack/lib")
+path_of_mpi() { ompi_info --parsable --path "$1" | cut -d: -f3; }
+if command -v ompi_info >/dev/null; then
+  prefix=$(path_of_mpi prefix) plugins=$(path_of_mpi pkglibdir) texts=$(path_of_mpi pkgdatadir)
+  mkdir -p "$pack/openmpi/bin" "$pack/openmpi/${plugins#"$prefix"/}" "$pack/openmpi/${texts#"$prefix"/}"
+  cp -L "$(path_of_mpi bindir)/mpirun" "$pack/openmpi/bin/"
+  cp -r "$texts/." "$pack/openmpi/${texts#"$prefix"/}"
+  for plugin in "$plugins"/mca_*.so; do
+    case ${plugin##*/} in
+      *ucx* | *ofi* | *usnic* | *verbs* | *openib* | *psm* | *portals* | *monitoring* | *memheap* | *scoll* | *spml* | *sshmem* | *oshmem*) ;;
+      *) cp -L "$plugin" "$pack/openmpi/${plugins#"$prefix"/}/" && opened+=("$plugin") ;;
+    esac
+  done
+  opened+=("$(path_of_mpi bindir)/mpirun")
+  with_symbols+=("$pack/openmpi/bin" "$pack/openmpi/${plugins#"$prefix"/}")
+else
+  echo "pack_gpu_check.sh: no Open MPI here: the packed check will start no job"
+fi
+
+needed=$(ldd "${programs[@]/#/$build/gpu_check/}" "${opened[@]}" | sort -u)
 # Not there on this machine: the driver, and what the parts of CUDA need that no program here calls.
 missing=$(grep 'not found' <<<"$needed" | grep -vE 'libcu|libnv|libnccl' || true)
 [ -z "$missing" ] || give_up 1 "needed and not found here: $missing"
@@ -59,15 +88,15 @@ awk '/=> \//{print $3}' <<<"$needed" | sort -u |
       *) cp -L "$library" "$pack/lib/" ;;
     esac
   done
-for program in gpu_check test_kernels test_comm; do
+for program in "${programs[@]}"; do
   cp -L "$build/gpu_check/$program" "$pack/bin/"
   # Without the folders of this machine in it: what is found is packed or the other machine's.
   echo "file(RPATH_REMOVE FILE $pack/bin/$program)" >>"$folder/remove.cmake"
 done
 cmake -P "$folder/remove.cmake" >"$folder/remove.log" || give_up 1 "paths of this machine stay in a program"
-find "$pack/bin" "$pack/lib" -type f -exec strip --strip-unneeded {} +
-unpacked=$(du -sb "$pack" | cut -f1)
-[ "$unpacked" -le "$most_bytes" ] || give_up 1 "it would have $unpacked bytes, at most $most_bytes are allowed"
-{ tar -C "$folder" -czf "$out.new" gpu_check && mv "$out.new" "$out"; } || give_up 5 "$out cannot be written"
-size_bytes=$(stat -c %s "$out")
+find "${with_symbols[@]}" -type f -exec strip --strip-unneeded {} +
+tar -C "$folder" -czf "$out.new" gpu_check || give_up 5 "$out cannot be written"
+size_bytes=$(stat -c %s "$out.new") unpacked=$(du -sb "$pack" | cut -f1)
+[ "$size_bytes" -le "$most_bytes" ] || give_up 1 "it would have $size_bytes bytes, at most $most_bytes are allowed"
+mv "$out.new" "$out" || give_up 5 "$out cannot be written"
 echo "pack_gpu_check.sh: $out, $((size_bytes >> 10)) KiB, unpacked $((unpacked >> 10)) KiB"

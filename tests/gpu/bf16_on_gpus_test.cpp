@@ -12,6 +12,7 @@
 #include "decoders_on_gpus.h"
 #include "orrery/base/index.h"
 #include "orrery/comm/nccl_communicator.h"
+#include "orrery/kernels/gpu.h"
 #include "orrery/model/hf_directory.h"
 #include "support/thread_communicator.h"
 
@@ -95,6 +96,7 @@ TEST_P(EveryKindInBf16, GivesTheSameBitsASecondTimeAndWhenActivationsAreRecomput
 }
 
 TEST_P(EveryKindInBf16, IsAsNearOnTwoTensorRanks) {
+  if (kernels::gpu_count() < 2) GTEST_SKIP() << kOneGpu;
   const Kind kind = GetParam();
   comm::run_as_threads(2, [&](comm::Communicator& cpus) {
     const auto gpus = comm::make_nccl_communicator(cpus, "tensor", cpus.rank());
@@ -166,8 +168,7 @@ TEST(Bf16OnGpus, ComputesAValueHeadInFp32) {
 }
 
 TEST(Bf16OnGpus, ReadsFilesOfHuggingFaceAsACpuStoresThem) {
-  for (const auto& entry : std::filesystem::directory_iterator(
-           std::filesystem::path(ORRERY_SOURCE_DIR) / "tests/fixtures/hf")) {
+  for (const auto& entry : std::filesystem::directory_iterator(fixtures())) {
     if (!std::filesystem::exists(entry.path() / "config.json")) continue;
     SCOPED_TRACE(entry.path().filename());
     Decoder cpu = load_hf(entry.path(), at::kBFloat16);

@@ -1,31 +1,41 @@
-// The decoder on simulated GPUs beside the same on CPUs, every kind of architecture: what it
-// scores, its gradients and what it generates, on one GPU and on two tensor ranks over the
-// simulated NCCL.
+// The decoder on GPUs beside the same on CPUs, every kind of architecture: what it scores, its
+// gradients and what it generates, on one GPU and on two tensor ranks over NCCL. Runs on simulated
+// GPUs in CI and on real ones in tools/gpu_check.sh, by the same tolerances.
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <filesystem>
-#include <functional>
-#include <iostream>
 #include <string>
 #include <utility>  // pair
 #include <vector>
 
 #include "decoders_on_gpus.h"
 #include "orrery/comm/nccl_communicator.h"
+#include "orrery/kernels/gpu.h"
 #include "orrery/model/hf_directory.h"
 #include "orrery/parallel/adamw.h"
-#include "orrery/parallel/train_engine.h"
-#include "orrery/worker/model_device.h"
-#include "streams.h"
 #include "support/thread_communicator.h"
 
 namespace orrery::model {
 namespace {
 
-/// Sums in another order than the CPU's, of the largest value.
-constexpr double kFp64 = 1e-11;
+/// Sums in another order than the CPU's and other last digits of exponentials, of the largest
+/// value.
+constexpr double kFp64 = 1e-9;
+
+/// LibTorch's operators of GPUs are there before the first test.
+class OpenGpu : public testing::Environment {
+ public:
+  void SetUp() override {
+    if (const std::string why = kernels::why_no_gpu(); !why.empty()) {
+      GTEST_SKIP() << "NOT RUN ON A GPU: " << why;
+    }
+    comm::open_gpu(0);
+  }
+};
+const testing::Environment* const kOpenGpu = testing::AddGlobalTestEnvironment(new OpenGpu);
 
 void expect_same(const Results& got, const Results& expected) {
   EXPECT_LT(distance(got.log_probs, expected.log_probs), kFp64);
@@ -49,10 +59,11 @@ TEST_P(EveryKind, IsAsNearInFp32AsTheCpuIs) {
   const PackedTokens batch = some_tokens(cpu.architecture().vocab_size);
   const Results of_exact = results_of(exact, batch), of_cpu = results_of(cpu, batch);
   const Results of_gpu = results_of(gpu, batch);
+  // Functions of a GPU are some last digits off; matmuls of TF32 would be a thousand times as far.
   EXPECT_LT(distance(of_gpu.log_probs, of_exact.log_probs),
-            4 * distance(of_cpu.log_probs, of_exact.log_probs));
+            10 * distance(of_cpu.log_probs, of_exact.log_probs));
   EXPECT_LT(distance(of_gpu.gradients, of_exact.gradients),
-            4 * distance(of_cpu.gradients, of_exact.gradients));
+            10 * distance(of_cpu.gradients, of_exact.gradients));
 }
 
 TEST_P(EveryKind, GivesTheSameBitsWhenActivationsAreRecomputed) {
@@ -77,6 +88,7 @@ TEST_P(EveryKind, GivesTheSameBitsASecondTime) {
 }
 
 TEST_P(EveryKind, GivesTheSameOnTwoTensorRanks) {
+  if (kernels::gpu_count() < 2) GTEST_SKIP() << kOneGpu;
   const std::string kind = GetParam();
   comm::run_as_threads(2, [&](comm::Communicator& cpus) {
     const auto gpus = comm::make_nccl_communicator(cpus, "tensor", cpus.rank());
@@ -87,19 +99,6 @@ TEST_P(EveryKind, GivesTheSameOnTwoTensorRanks) {
     const Results expected = results_of(cpu, batch);
     expect_same(results_of(gpu, batch), expected);
   });
-}
-
-TEST(DecoderOnGpus, ScoresWithoutWaitingForTheDevice) {
-  const Decoder cpu = on_cpu("bias", at::kFloat);
-  Decoder gpu = on_gpu(cpu, 0);
-  const PackedTokens batch = some_tokens(cpu.architecture().vocab_size);
-  const at::NoGradGuard no_grad;
-  gpu.log_probs(batch);  // tables and memory are there
-  const simulated_gpu::Counters before = simulated_gpu::counters();
-  const at::Tensor log_probs = gpu.log_probs(batch);
-  const simulated_gpu::Counters after = simulated_gpu::counters();
-  EXPECT_EQ(after.host_waits - before.host_waits, 0);
-  EXPECT_EQ(after.host_reads - before.host_reads, 0);
 }
 
 TEST(DecoderOnGpus, IsTrainedByTheBitsOfTheCpusOptimizer) {
@@ -157,6 +156,7 @@ TEST_P(EveryKind, GeneratesTheSameTokensWhereSequencesArePreempted) {
 }
 
 TEST_P(EveryKind, GeneratesTheTokensOfTheCpuOnTwoTensorRanks) {
+  if (kernels::gpu_count() < 2) GTEST_SKIP() << kOneGpu;
   const std::string kind = GetParam();
   const GenerationResult expected = answers_of(on_cpu(kind, at::kDouble), 0);
   comm::run_as_threads(2, [&](comm::Communicator& cpus) {
@@ -172,8 +172,7 @@ TEST_P(EveryKind, GeneratesTheTokensOfTheCpuOnTwoTensorRanks) {
 // says.
 TEST(ParityOnGpus, EveryCheckpointOfHuggingFaceGivesTheNumbersOfTheCpu) {
   int n_checked = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(
-           std::filesystem::path(ORRERY_SOURCE_DIR) / "tests/fixtures/hf")) {
+  for (const auto& entry : std::filesystem::directory_iterator(fixtures())) {
     if (!std::filesystem::exists(entry.path() / "config.json")) continue;
     SCOPED_TRACE(entry.path().filename());
     Decoder cpu = load_hf(entry.path(), at::kDouble);
@@ -190,80 +189,6 @@ TEST(ParityOnGpus, EveryCheckpointOfHuggingFaceGivesTheNumbersOfTheCpu) {
     ++n_checked;
   }
   EXPECT_GE(n_checked, 20);
-}
-
-// What the simulated device counts: nothing about time, but what a GPU and its host have to do.
-
-simulated_gpu::Counters operator-(simulated_gpu::Counters a, const simulated_gpu::Counters& b) {
-  a.kernels -= b.kernels;
-  a.host_waits -= b.host_waits;
-  a.copies_to_device -= b.copies_to_device;
-  a.copies_to_host -= b.copies_to_host;
-  a.bytes_to_device -= b.bytes_to_device;
-  a.bytes_to_host -= b.bytes_to_host;
-  return a;
-}
-
-void tell(const char* what, const simulated_gpu::Counters& c) {
-  std::cout << what << ": " << c.kernels << " kernels, " << c.host_waits << " waits, "
-            << c.copies_to_device << " copies of " << c.bytes_to_device << " bytes there, "
-            << c.copies_to_host << " of " << c.bytes_to_host << " back\n";
-}
-
-simulated_gpu::Counters counts_of(const std::function<void()>& work) {
-  const simulated_gpu::Counters before = simulated_gpu::counters();
-  work();
-  return simulated_gpu::counters() - before;
-}
-
-TEST(CountsOnGpus, ADecodingStepWaitsOnceForItsTokens) {
-  const Decoder gpu = on_gpu(on_cpu("plain", at::kFloat), 0);
-  const PackedTokens prompts = some_tokens(gpu.architecture().vocab_size);
-  const std::vector<SamplingKey> keys(static_cast<size_t>(prompts.n_sequences()));
-  Generator generator(gpu);
-  const auto of = [&](int64_t n_tokens) {
-    GenerationOptions options;
-    options.max_new_tokens = n_tokens;
-    return counts_of([&] { generator.generate(prompts, keys, options); });
-  };
-  of(2);  // memory is there
-  const simulated_gpu::Counters step = of(4) - of(3);
-  tell("a decoding step of 4 layers, 5 sequences", step);
-  EXPECT_EQ(step.host_waits, 1);
-  EXPECT_EQ(step.copies_to_host, 1);
-  EXPECT_EQ(step.bytes_to_host, 5 * 4 * 8);  // token, two log-probabilities, room for the entropy
-  EXPECT_EQ(step.kernels, 4 * 10 + 4);       // 10 a layer; embedding, norm, head, draw
-  EXPECT_EQ(step.copies_to_device, 7);
-  EXPECT_EQ(step.bytes_to_device, 380);
-}
-
-TEST(CountsOnGpus, AnOptimizerStepWaitsForItsLossesAndItsNorm) {
-  comm::run_as_threads(1, [](comm::Communicator& cpus) {
-    const auto group = worker::group_for(c10::Device(c10::kCUDA, 0), cpus.split(0, 0, "data"));
-    Decoder gpu = on_gpu(on_cpu("plain", at::kFloat), 0);
-    parallel::OptimizerOptions options;
-    options.schedule.max_lr = 1e-3;
-    options.schedule.decay_steps = 10;
-    parallel::TrainEngine engine(gpu, options, *group);
-    const PackedTokens tokens = some_tokens(gpu.architecture().vocab_size);
-    data::SequenceBatch batch;
-    for (uint64_t i = 0; i < 5; ++i) batch.meta.ids.push_back({i});
-    batch.set("packed_input_ids", tokens.tokens,
-              data::NestedLengths::of_single(std::vector<int32_t>{5, 1, 12, 2, 21}));
-    const parallel::LossFunction loss = [](const at::Tensor& log_probs,
-                                           const data::SequenceBatch&) {
-      return parallel::LossResult{.loss_sum = -log_probs.sum(), .statistics = {}};
-    };
-    const auto step = [&] { engine.step(batch, 1, 36, loss, {.min_parts = 2}); };
-    step();
-    const simulated_gpu::Counters counts = counts_of(step);
-    tell("an optimizer step of 2 micro-batches, 4 layers", counts);
-    EXPECT_EQ(counts.host_waits, 3);  // the loss of each micro-batch; the norm
-    EXPECT_EQ(counts.kernels, 265);
-    EXPECT_EQ(counts.copies_to_device, 28);
-    EXPECT_EQ(counts.copies_to_host, 2);
-    EXPECT_EQ(gpu.parameters().gradients().storage().data(), nullptr) << "memory for generation";
-  });
 }
 
 }  // namespace

@@ -4,6 +4,8 @@
 
 #include <ATen/ATen.h>
 
+#include <cstdlib>  // getenv
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -15,6 +17,15 @@ namespace orrery::model {
 
 inline const char* const kKinds[] = {"plain", "bias",   "qk_norm", "tied",    "gemma",
                                      "gpt2",  "gemma3", "olmo2",   "smollm3", "experts"};
+
+inline constexpr const char* kOneGpu = "NOT RUN ON A GPU: two tensor ranks need two";
+
+/// Of Hugging Face; elsewhere in the packed form.
+inline std::filesystem::path fixtures() {
+  const char* const chosen = std::getenv("ORRERY_HF_DIR");
+  if (chosen != nullptr) return chosen;
+  return std::filesystem::path(ORRERY_SOURCE_DIR) / "tests/fixtures/hf";
+}
 
 inline PackedTokens some_tokens(int64_t vocab_size) {
   const std::vector<int32_t> lengths{5, 1, 12, 2, 21};

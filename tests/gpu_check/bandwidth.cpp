@@ -35,12 +35,15 @@ Figure rate(const char* name, int64_t bytes) {
   return {.name = name, .shape = {{"bytes", bytes}}, .unit = "GB/s"};
 }
 
+/// Of the large copies.
+int64_t bytes_to_copy(const Check& check) {
+  return check.is_small() ? 1 << 16 : std::min(int64_t{1} << 30, check.device.memory_bytes / 8);
+}
+
 }  // namespace
 
-void check_bandwidth(Check& check) {
-  const int64_t on_device =
-      check.is_small() ? 1 << 16 : std::min(int64_t{1} << 30, check.device.memory_bytes / 8);
-  const int64_t over_the_bus = std::min(on_device, int64_t{1} << 28);
+void check_copy_on_device(Check& check) {
+  const int64_t on_device = bytes_to_copy(check);
   check.figures.measure(rate("copy_on_device", on_device), [&](Figure& figure) {
     const DeviceArray<float> from(random_numbers<float>(1 << 12, 1, 1), on_device / 4);
     const DeviceArray<float> to(std::vector<float>{0}, on_device / 4);
@@ -50,6 +53,11 @@ void check_bandwidth(Check& check) {
     figure.value = *check.bytes_per_second / 1e9;
     figure.compared.push_back(compare(to, random_numbers<float>(1 << 12, 1, 1), 0));
   });
+}
+
+void check_bandwidth(Check& check) {
+  check_copy_on_device(check);
+  const int64_t over_the_bus = std::min(bytes_to_copy(check), int64_t{1} << 28);
   check.figures.measure(rate("copy_to_device_pinned", over_the_bus), [&](Figure& figure) {
     const PinnedMemory host(over_the_bus);
     std::memset(host.get(), 63, static_cast<size_t>(over_the_bus));
@@ -97,10 +105,10 @@ void check_launches(Check& check) {
   });
 }
 
-void check_allowances(Check& check, int64_t bytes_taken_before) {
+void check_allowances(Check& check) {
   Figure context{.name = "allowance_context_gb", .unit = "GB"};
   check.figures.measure(context, [&](Figure& figure) {
-    figure.value = static_cast<double>(bytes_taken() - bytes_taken_before) / 1e9;
+    figure.value = static_cast<double>(bytes_taken() - check.bytes_taken_before) / 1e9;
   });
   const int64_t n_kernels = check.is_small() ? 10 : 4096;
   Figure graph{

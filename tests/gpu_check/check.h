@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <vector>
 
@@ -21,6 +22,8 @@ struct Check {
   Sizes sizes;
   Timer timer;
   Figures& figures;
+  int64_t bytes_taken_before = 0;       ///< of the GPU, before this program used it
+  std::filesystem::path fixtures = {};  ///< with shapes/, Hugging Face's config.json of models
   /// Of a copy on the device, reads and writes counted: the roofline of all that follows. Set by
   /// check_bandwidth(); none: it could not be measured.
   std::optional<double> bytes_per_second = {};
@@ -34,6 +37,8 @@ struct Check {
 };
 
 void check_bandwidth(Check& check);
+/// The first of these figures alone.
+void check_copy_on_device(Check& check);
 void check_launches(Check& check);
 void check_decode_attention(Check& check);
 void check_sampling(Check& check);
@@ -43,8 +48,7 @@ void check_gae(Check& check);
 void check_layers(Check& check);
 /// What `orrery plan --device cuda` allows for beside the job's own tensors; after the other parts,
 /// when all kernels are loaded.
-///   bytes_taken_before  of the device, before this process used it
-void check_allowances(Check& check, int64_t bytes_taken_before);
+void check_allowances(Check& check);
 
 /// Uniform in [-scale, scale), as good as benchmarks and comparisons need, and quick.
 template <class T>

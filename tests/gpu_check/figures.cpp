@@ -6,7 +6,6 @@
 #include <limits>
 #include <utility>
 
-#include "orrery/base/error.h"
 #include "orrery/base/file.h"
 #include "orrery/base/text.h"
 
@@ -48,19 +47,25 @@ Figures::Figures(std::filesystem::path file, nlohmann::ordered_json machine, dou
 }
 
 void Figures::measure(Figure figure, const std::function<void(Figure&)>& work) {
-  if (watch_.seconds() > seconds_) {
-    add(figure, Outcome::kSkipped,
-        base::concat("cut: the ", seconds_, " seconds of this part are over"));
-    return;
-  }
+  Outcome outcome = Outcome::kFailed;
   std::string problem;
   try {
+    check_time();
     work(figure);
     problem = problem_of(figure);
-  } catch (const Error& error) {
+    if (problem.empty()) outcome = Outcome::kPassed;
+  } catch (const LeftOut& left_out) {
+    outcome = Outcome::kSkipped;
+    problem = left_out.what();
+  } catch (const std::exception& error) {
     problem = error.what();
   }
-  add(figure, problem.empty() ? Outcome::kPassed : Outcome::kFailed, problem);
+  add(figure, outcome, problem);
+}
+
+void Figures::check_time() const {
+  if (watch_.seconds() <= seconds_) return;
+  throw LeftOut(base::concat("cut: the ", seconds_, " seconds of this part are over"));
 }
 
 void Figures::leave_out(const Figure& figure, const std::string& why) {
@@ -96,6 +101,7 @@ void Figures::add(const Figure& figure, Outcome outcome, const std::string& why)
     entry["difference"] = worst->difference;  // null in the file where it is not a number
     entry["allowed_difference"] = worst->allowed;
   }
+  if (figure.peak_gb) entry["peak_gb"] = *figure.peak_gb;
   entry["outcome"] = kNames[static_cast<int>(outcome)];
   if (!why.empty()) entry["why"] = why;
   if (outcome == Outcome::kFailed) {

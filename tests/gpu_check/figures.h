@@ -3,12 +3,14 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
 #include <filesystem>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "orrery/base/clock.h"
@@ -33,6 +35,18 @@ struct Figure {
   /// The value that the roofline measured in this run allows, in the same unit.
   std::optional<double> roofline = {};
   std::vector<Comparison> compared = {};
+  /// Of the GPU, the most that LibTorch's allocator had given out.
+  std::optional<double> peak_gb = {};
+};
+
+/// Thrown by the work of a figure that cannot be taken here: it is left out, and says why.
+class LeftOut : public std::exception {
+ public:
+  explicit LeftOut(std::string why) : why_(std::move(why)) {}
+  const char* what() const noexcept override { return why_.c_str(); }
+
+ private:
+  std::string why_;
 };
 
 /// Takes figures one after another, each by work that fills it in, and keeps the file up to date:
@@ -46,6 +60,8 @@ class Figures {
   /// An error of `work`, a result that is no number, or a difference above what is allowed is a
   /// failed figure; the others go on. Throws OutputError only.
   void measure(Figure figure, const std::function<void(Figure&)>& work);
+  /// Throws LeftOut where the time is over: for work that takes long.
+  void check_time() const;
   /// Something that cannot be measured here.
   void leave_out(const Figure& figure, const std::string& why);
 

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import pathlib
+import shutil
 import stat
 import subprocess
 import sys
@@ -20,6 +21,7 @@ FIGURES = [
     {"name": "gae", "shape": {"sequences": 3}, "unit": "us", "value": 10.0,
      "reference": {"name": "roofline measured in this run", "value": 2.5}, "ratio": 0.25, "difference": 1e-6,
      "allowed_difference": 2e-5, "outcome": "passed"},
+    {"name": "decoding", "shape": {"batch": 32}, "unit": "tokens/s", "value": 5.0, "peak_gb": 1.25, "outcome": "passed"},
 ]
 # What each program does when it is told nothing else.
 BENCHMARKS = """#!/usr/bin/env python3
@@ -35,6 +37,23 @@ FAILING_TESTS = PASSING_TESTS + "echo '[  FAILED  ] GaeCuda.Fails (3 ms)'\nexit 
 HANGING_TESTS = PASSING_TESTS + "echo '[ RUN      ] GaeCuda.Hangs'\nexec sleep 600\n"
 
 
+# Of a master and a worker, with numbers that are the device's: what a run leaves, and nothing else.
+MPIRUN = """#!/usr/bin/env python3
+import json, pathlib, sys
+settings = dict(word.split("=", 1) for word in sys.argv if "=" in word)
+device = settings["experiment.device"]
+run = pathlib.Path(settings["experiment.output_dir"]) / "grpo_tiny"
+model = run / "models/latest/actor/model.safetensors"
+model.parent.mkdir(parents=True, exist_ok=True)
+model.write_text("weights")
+steps = int(settings.get("experiment.total_steps", 4))
+records = [{"step": step, "call": "", "metrics": {"loss": 0.5 * step, "time/step": float(step)}}
+           for step in range(1, steps + 1)]
+BREAK
+(run / "metrics.jsonl").write_text("".join(json.dumps(record) + "\\n" for record in records))
+"""
+
+
 def benchmarks(machine=None, figures=None, code=0):
     return (BENCHMARKS.replace("MACHINE", repr(machine or MACHINE))
             .replace("FIGURES", repr(FIGURES if figures is None else figures)).replace("CODE", str(code)))
@@ -48,14 +67,19 @@ class Checks(unittest.TestCase):
         (self.folder / "build/gpu_check").mkdir(parents=True)
         self.out = self.folder / "out"
 
-    def run_check(self, *arguments, test_kernels=PASSING_TESTS, test_comm=SKIPPED_TESTS, gpu_check=None):
-        programs = {"test_kernels": test_kernels, "test_comm": test_comm, "gpu_check": gpu_check or benchmarks()}
+    def put_program(self, path, text):
+        path.write_text(text)
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+    def run_check(self, *arguments, test_kernels=PASSING_TESTS, test_comm=SKIPPED_TESTS, gpu_check=None,
+                  mpirun=MPIRUN.replace("BREAK", "")):
+        programs = {"test_kernels": test_kernels, "test_comm": test_comm, "test_decoder_on_gpus": PASSING_TESTS,
+                    "gpu_check": gpu_check or benchmarks(), "model_check": benchmarks(), "orrery": "#!/bin/sh\n"}
         for name, text in programs.items():
-            program = self.folder / "build/gpu_check" / name
-            program.write_text(text)
-            program.chmod(program.stat().st_mode | stat.S_IXUSR)
+            self.put_program(self.folder / "build/gpu_check" / name, text)
+        self.put_program(self.folder / "mpirun", mpirun)
         # No torch, whatever is installed here: what is beside it belongs to the machine that is checked.
-        environment = dict(os.environ, PYTHONNOUSERSITE="1")
+        environment = dict(os.environ, PYTHONNOUSERSITE="1", PATH=f"{self.folder}:{os.environ['PATH']}")
         return subprocess.run([TOOLS / "gpu_check.sh", "--build", self.folder / "build", "--out", self.out, *arguments],
                               capture_output=True, text=True, env=environment)
 
@@ -81,7 +105,9 @@ class Parts(Checks):
         self.assertEqual(self.part("tests of kernels")["n_passed"], 1)
         self.assertEqual(self.part("tests of communicators")["outcome"], "skipped")
         self.assertEqual(self.part("tests of communicators")["why"], "NOT RUN OVER NCCL: one reason")
-        self.assertEqual(self.part("main job on the device")["why"], "not there yet: this check starts no job")
+        self.assertEqual({name: self.part(name)["outcome"] for name in ("parity of models", "main job", "decoding", "training")},
+                         dict.fromkeys(("parity of models", "main job", "decoding", "training"), "passed"))
+        self.assertIn("not there yet: ", self.part("memory of communicators over NCCL")["why"])
         self.assertEqual([figure["name"] for figure in report["figures"]][:2], ["copy_on_device", "gae"])
         self.assertTrue((self.out / "gpu-report.md").is_file())
 
@@ -112,6 +138,53 @@ class Parts(Checks):
                              (benchmarks(figures=[]), "exit code 0: no word of why")):
             self.assertEqual(self.run_check(gpu_check=program).returncode, 1)
             self.assertEqual(self.part("kernels")["why"], why)
+
+    def test_jobs_that_differ_from_the_cpus_or_end_badly_fail_the_check(self):
+        for bad, name, why in (
+                ('if device == "cuda": records[0]["metrics"]["loss"] += 1e-3', "job_beside_cpu", "differs by 0.000667"),
+                ('if device == "cuda": records[0]["metrics"]["loss"] = float("nan")', "job_beside_cpu", "differs by nan"),
+                ('if device == "cuda": del records[0]["metrics"]["loss"]', "job_beside_cpu", "are not the same"),
+                ('if "parts" in str(run): model.write_text("others")', "job_resumed", "weights of the resumed run"),
+                ('if "parts" in str(run): records[3:] = []', "job_resumed", "are not the same"),
+                ('sys.exit("error: no luck")', "grpo_step", "the run step ended with exit code 1: error: no luck")):
+            ended = self.run_check(mpirun=MPIRUN.replace("BREAK", bad))
+
+            self.assertEqual(ended.returncode, 1, ended.stderr)
+            failed = {figure["name"]: figure["why"] for figure in self.report()["figures"] if figure["outcome"] == "failed"}
+            self.assertIn(name, failed, bad)
+            self.assertIn(why, failed[name])
+
+    def test_a_job_that_hangs_is_ended_and_fails(self):
+        pid = self.folder / "pid"
+        self.put_program(self.folder / "mpirun", MPIRUN.replace(
+            "BREAK", f"import os, time; open({str(pid)!r}, 'w').write(str(os.getpid())); time.sleep(600)"))
+        out = self.folder / "figures.json"
+        script = [sys.executable, "-B", TOOLS / "gpu_check/job.py", "--program", "/bin/true", "--configs", TOOLS, "--out", out]
+
+        ended = subprocess.run([*script, "--seconds", "1", "--patience", "2", "--mpirun", self.folder / "mpirun"],
+                               capture_output=True, text=True)
+
+        self.assertEqual(ended.returncode, 1, ended.stderr)
+        first, *others = json.loads(out.read_text())["figures"]
+        self.assertEqual((first["outcome"], first["why"]), ("failed", "the run fp64-cuda did not end in time"))
+        self.assertEqual({figure["why"] for figure in others}, {"cut: the 1 seconds of this part are over"})
+        self.assertFalse(pathlib.Path(f"/proc/{pid.read_text()}").exists())
+
+    def test_no_mpirun_starts_no_job(self):
+        (self.folder / "few").mkdir()
+        for name in ("bash", "sh", "env", "python3", "git", "ldd", "mkdir", "dirname", "rm", "mv", "sed", "cat", "uname"):
+            (self.folder / "few" / name).symlink_to(shutil.which(name))
+        self.run_check()
+        ended = subprocess.run([TOOLS / "gpu_check.sh", "--build", self.folder / "build", "--out", self.out],
+                               capture_output=True, text=True, env=dict(os.environ, PATH=str(self.folder / "few")))
+
+        self.assertEqual(ended.returncode, 0, ended.stderr)
+        self.assertEqual((self.part("main job")["outcome"], self.part("main job")["why"]), ("skipped", "no mpirun here"))
+
+    def test_figures_that_were_all_left_out_skip_their_part(self):
+        left_out = [{**FIGURES[0], "outcome": "skipped", "why": "no room"}]
+        self.assertEqual(self.run_check(gpu_check=benchmarks(figures=left_out)).returncode, 0)
+        self.assertEqual((self.part("kernels")["outcome"], self.part("kernels")["why"]), ("skipped", "no room"))
 
     def test_no_gpu_ends_with_2(self):
         ended = self.run_check(gpu_check="#!/bin/sh\necho 'gpu_check: no GPU found: no driver' >&2\nexit 2\n")
@@ -161,7 +234,8 @@ class Table(Checks):
         self.assertIn("| copy on device: bytes 1024 | 3,900 GB/s |  |  | 0 of 0 |  |", ended.stdout)
         self.assertIn("| gae: sequences 3 | 10 us | 2.5 us, roofline measured in this run | 0.25 | 1e-06 of 2e-05 |  |",
                       ended.stdout)
-        self.assertIn("| main job on the device | skipped | not there yet: this check starts no job |", ended.stdout)
+        self.assertIn("| decoding: batch 32 | 5 tokens/s |  |  |  | peak of memory 1.25 GB |", ended.stdout)
+        self.assertIn("| memory of communicators over NCCL | skipped | not there yet: no program measures it |", ended.stdout)
 
     def test_figures_of_a_simulated_gpu_are_refused(self):
         one = [self.real["figures"][0], {**self.real["figures"][1], "simulated": True}]
@@ -212,8 +286,36 @@ class TorchKernels(Checks):
             self.assertAlmostEqual(figure["ratio"], figure["value"] / 5.0)
 
 
+class Transformers(Checks):
+    """Where they are installed: on the CPU, their rates of no use."""
+
+    def test_each_figure_of_a_model_gets_one_of_hugging_face_beside_it(self):
+        passes = {"model": "qwen2", "sequences": 4, "length": 16, "micro_batch_tokens": 32, "type": "fp32"}
+        shapes = [("decoding", {"model": "qwen2", "batch": 2, "context": 24, "type": "fp32"}), ("log_probs_pass", passes),
+                  ("training_step", {**passes, "recomputed_layers": 2}), ("training_step", {**passes, "recomputed_layers": 0})]
+        ours = [{"name": name, "shape": shape, "unit": "tokens/s", "value": 5.0} for name, shape in shapes]
+        report, out = self.folder / "report.json", self.folder / "figures.json"
+        report.write_text(json.dumps({"figures": [*ours, {"name": "prefill", "shape": {}, "value": 1.0},
+                                                  {"name": "decoding", "shape": {}, "outcome": "skipped"}]}))
+
+        ended = subprocess.run([sys.executable, "-B", TOOLS / "gpu_check/transformers_models.py", "--report", report, "--out",
+                                out, "--fixtures", pathlib.Path(__file__).resolve().parents[1] / "fixtures", "--device",
+                                "cpu"], capture_output=True, text=True)
+
+        self.assertEqual(ended.returncode, 0, ended.stderr)
+        figures = json.loads(out.read_text())["figures"]
+        self.assertEqual([figure["name"] for figure in figures], [f"transformers {name}" for name, _ in shapes])
+        for figure in figures:
+            self.assertEqual(figure["outcome"], "passed", figure)
+            self.assertEqual(figure["shape"]["type"], "bf16")
+            self.assertAlmostEqual(figure["ratio"], 5.0 / figure["value"])
+
+
+PACKAGES = {"TorchKernels": "torch", "Transformers": "transformers"}
+
 if __name__ == "__main__":
-    if "TorchKernels" in sys.argv and importlib.util.find_spec("torch") is None:
-        print("NOT RUN BESIDE TORCH: it is not installed")
-        sys.exit(77)
+    for package in (package for name, package in PACKAGES.items() if name in sys.argv):
+        if importlib.util.find_spec(package) is None:
+            print(f"NOT RUN BESIDE {package.upper()}: it is not installed")
+            sys.exit(77)
     unittest.main()

@@ -37,28 +37,34 @@ class Part:
     share: int
     kind: str  # tests: a GoogleTest program; figures: a program that writes a list of them
     command: list
+    told: tuple = ()  # options of what Check.told() knows
+    program: str = ""  # of ours that a script starts
+    package: str = ""  # of Python that a script needs, and with it this machine's torch
 
 
+PYTHON = sys.executable
 PARTS = (
     Part("tests of kernels", 5, "tests", ["test_kernels", "--gtest_filter=*Cuda.*"]),
     Part("tests of communicators", 3, "tests", ["test_comm", "--gtest_filter=EveryCommunicator/Nccl.*"]),
-    Part("kernels", 8, "figures", ["gpu_check"]),
-    Part("kernels beside torch", 4, "figures", [sys.executable, HERE / "torch_kernels.py"]),
+    Part("parity of models", 8, "tests", ["test_decoder_on_gpus"]),
+    Part("kernels", 8, "figures", ["gpu_check"], told=("taken-before",)),
+    Part("kernels beside torch", 4, "figures", [PYTHON, HERE / "torch_kernels.py"], told=("report",), package="torch"),
+    Part("main job", 6, "figures", [PYTHON, HERE / "job.py"], told=("program", "configs", "mpirun", "sizes"),
+         program="orrery"),
+    Part("decoding", 12, "figures", ["model_check", "--only", "decoding"], told=("fixtures",)),
+    Part("training", 12, "figures", ["model_check", "--only", "training"], told=("fixtures",)),
+    Part("models beside Hugging Face", 10, "figures", [PYTHON, HERE / "transformers_models.py"],
+         told=("report", "fixtures"), package="transformers"),
 )
-NO_MODELS = "this check starts no job"
+# What runs LibTorch and NCCL of the machine.
+WITH_LIBTORCH = ("test_comm", "test_decoder_on_gpus", "model_check", "orrery")
 NOT_THERE_YET = {
     "memory of communicators over NCCL": "no program measures it",
-    "parity of models on the device": NO_MODELS,
-    "decoding by graph against eager decoding": NO_MODELS,
-    "main job on the device": NO_MODELS,
-    "benchmark of decoding": NO_MODELS,
-    "benchmark of training": NO_MODELS,
-    "benchmark of a log-probability pass": NO_MODELS,
-    "benchmark of weights to the generator": NO_MODELS,
-    "benchmark of a GRPO step": NO_MODELS,
+    "decoding by graph against eager decoding": "no program measures it",
+    "benchmark of weights to the generator": "one GPU generates from the weights as training left them; parameters "
+                                             "that move between layouts want several",
 }
-PEERS = {"transformers": "decoding and training", "vllm": "decoding", "sglang": "decoding", "trl": "a GRPO step",
-         "llmq": "training"}
+PEERS = {"vllm": "decoding", "sglang": "decoding", "trl": "a GRPO step", "llmq": "training"}
 
 
 def fail(code, text):
@@ -137,6 +143,14 @@ def missing_libraries(program, environment):
                    for line in lines})
 
 
+def beside(programs, name):
+    """A folder that packed programs have beside them, and a checkout in a place of its own."""
+    packed = programs.parent / name
+    if packed.is_dir():
+        return packed
+    return HERE.parents[1] / {"fixtures": "tests/fixtures", "configs": "configs"}[name]
+
+
 class Check:
     """One run of all parts; the report is written anew after each."""
 
@@ -145,6 +159,13 @@ class Check:
         self.environment = dict(os.environ, OMP_NUM_THREADS="1")
         if options.library_path:
             self.environment["LD_LIBRARY_PATH"] = options.library_path
+        self.mpirun = shutil.which("mpirun")
+        packed = self.programs.parent / "openmpi"
+        if packed.is_dir():
+            self.mpirun = packed / "bin/mpirun"
+            self.environment |= {"OPAL_PREFIX": str(packed), "OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "self,vader,tcp",
+                                 "PMIX_MCA_pcompress_base_silence_warning": "1"}
+        self.environment["ORRERY_HF_DIR"] = str(beside(self.programs, "fixtures") / "hf")
         self.driver, self.taken_before = ask_driver()
         self.report = {
             "schema": SCHEMA, "simulated": None, "outcome": "failed",
@@ -182,6 +203,13 @@ class Check:
         self.report["simulated"] = self.report["machine"].pop("simulated")
         facts.unlink()
 
+    def told(self, option):
+        """What a program is told by this option."""
+        return {"taken-before": str(self.taken_before or 0), "report": self.out / "gpu-report.json",
+                "program": self.programs / "orrery", "mpirun": self.mpirun,
+                "sizes": self.report["machine"].get("sizes", "full"),
+                "fixtures": beside(self.programs, "fixtures"), "configs": beside(self.programs, "configs")}[option]
+
     def add_part(self, name, outcome, why="", **more):
         part = {"name": name, "outcome": outcome, **({"why": why} if why else {}), **more}
         self.report["parts"].append(part)
@@ -190,20 +218,24 @@ class Check:
 
     def why_not(self, part):
         """Why a part cannot run here; empty: it can."""
-        program = self.program(part.command[0])
+        name = part.program or part.command[0]
+        program = self.program(name)
         if not pathlib.Path(program).is_file():
             return f"{program} is not there"
         if missing := missing_libraries(program, self.environment):
             return f"not found: {', '.join(missing)}"
         simulated = self.report["simulated"]
-        if part.command[0] == "test_comm":
+        if name in WITH_LIBTORCH:
             if simulated and "nccl" not in os.environ.get("LD_PRELOAD", ""):
                 return "a simulated GPU without a simulated NCCL"
             built_for, here = built_torch(self.programs), version_of("torch")
             if here and built_for and here.split("+")[0] != built_for:
                 return f"built for torch {built_for}, here is {here}"
-        if part.name == "kernels beside torch":
-            return "a simulated GPU" if simulated else "" if version_of("torch") else "torch is not installed"
+        if "mpirun" in part.told and not self.mpirun:
+            return "no mpirun here"
+        if part.package:
+            missing = [package for package in ("torch", part.package) if not version_of(package)]
+            return "a simulated GPU" if simulated else f"{missing[0]} is not installed" if missing else ""
         return ""
 
     def run_tests(self, part, seconds):
@@ -231,12 +263,10 @@ class Check:
         result = self.out / "figures.json"
         result.unlink(missing_ok=True)
         command = [self.program(part.command[0]), *part.command[1:], "--out", result, "--seconds", f"{seconds:.1f}"]
-        if part.command[0] == "gpu_check":
-            command += ["--taken-before", str(self.taken_before or 0)]
-            environment = self.environment
-        else:  # Python finds its own libraries
-            command += ["--report", self.out / "gpu-report.json"]
-            environment = dict(os.environ)
+        for option in part.told:
+            command += [f"--{option}", self.told(option)]
+        # Python's torch finds its own libraries.
+        environment = dict(os.environ) if part.package else self.environment
         began = time.monotonic()
         code, _, err = run(command, 1.5 * seconds + 30, environment)
         figures = json.loads(result.read_text())["figures"] if result.is_file() else []
@@ -252,6 +282,8 @@ class Check:
             why = f"{counts['failed']} of {len(figures)} figures failed"
         elif outcome == "failed":
             why = f"exit code {code}: {last_line(err)}"
+        elif counts["skipped"] == len(figures):
+            outcome, why = "skipped", figures[0]["why"]
         elif counts["skipped"]:
             why = f"{counts['skipped']} of {len(figures)} figures were left out"
         if outcome == "failed":
@@ -277,7 +309,7 @@ class Check:
         for name, what in PEERS.items():
             version = version_of(name)
             self.add_part(f"{name}: {what}", "skipped",
-                          f"found ({version}), nothing to compare yet: {NO_MODELS}" if version else "not found")
+                          f"found ({version}), not there yet: nothing measures it" if version else "not found")
         failed = any(entry["outcome"] == "failed" for entry in self.report["parts"] + self.report["figures"])
         self.report["outcome"] = "failed" if failed else "passed"
         self.write()
@@ -294,7 +326,7 @@ def minutes(text):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
                                      allow_abbrev=False)
-    parser.add_argument("--programs", type=pathlib.Path, required=True, help="folder with gpu_check, test_kernels, test_comm")
+    parser.add_argument("--programs", type=pathlib.Path, required=True, help="folder with gpu_check and the others")
     parser.add_argument("--out", type=pathlib.Path, required=True, help="folder of the report")
     parser.add_argument("--minutes", type=minutes, default=10)
     parser.add_argument("--library-path", help="LD_LIBRARY_PATH of the programs, not of Python")

@@ -49,7 +49,8 @@ def row(figure):
     ratio = f"{figure['ratio']:.2f}" if "ratio" in figure else ""
     difference = figure.get("difference")
     compared = f"{difference:.1g} of {figure['allowed_difference']:.1g}" if difference is not None else ""
-    remark = figure.get("why", "")
+    peak = f"peak of memory {figure['peak_gb']:.3g} GB" if "peak_gb" in figure else ""
+    remark = figure.get("why", peak)
     return f"| {what} | {value} | {against} | {ratio} | {compared} | {remark} |"
 
 
