@@ -116,19 +116,17 @@ void AdamW::step(const at::Tensor& gradients, double lr, double gradient_scale) 
 
 void AdamW::restore(int64_t steps_done, const at::Tensor& first_moment,
                     const at::Tensor& second_moment, const at::Tensor& master_weights) {
-  for (const at::Tensor* moment : {&first_moment, &second_moment, &master_weights}) {
-    if (moment == &master_weights && !master_weights.defined()) continue;
-    if (moment->sizes() == first_moment_.sizes() &&
-        moment->scalar_type() == first_moment_.scalar_type()) {
-      continue;
-    }
-    throw ShapeError("saved moments do not fit the parameters",
-                     {.expected = base::concat(first_moment_.numel(), " elements of type ",
-                                               toString(first_moment_.scalar_type())),
-                      .got = base::concat(moment->numel(), " elements of type ",
-                                          toString(moment->scalar_type())),
-                      .advice = {}});
-  }
+  const auto check = [](const at::Tensor& saved, const at::Tensor& here) {
+    if (saved.sizes() == here.sizes() && saved.scalar_type() == here.scalar_type()) return;
+    throw ShapeError(
+        "saved moments do not fit the parameters",
+        {.expected = base::concat(here.numel(), " elements of type ", toString(here.scalar_type())),
+         .got = base::concat(saved.numel(), " elements of type ", toString(saved.scalar_type())),
+         .advice = {}});
+  };
+  check(first_moment, first_moment_);
+  check(second_moment, second_moment_);
+  if (master_weights.defined()) check(master_weights, master_weights_);
   steps_done_ = steps_done;
   first_moment_.copy_(first_moment);
   second_moment_.copy_(second_moment);
