@@ -81,11 +81,13 @@ template <class T>
 void offer_of_each_real() {
   offer<blocks::AttentionKeyGradientProgram<T>>();
   offer<blocks::AttentionQueryGradientProgram<T>>();
+  offer<blocks::DrawTokensProgram<T>>();
   offer<blocks::GaeProgram<T>>();
   offer<blocks::JoinChunksProgram<T>>();
   offer<blocks::RouteRowsProgram<T>>();
   offer<blocks::RouteRowsBackwardProgram<T>>();
-  offer<blocks::SampleRowsProgram<T>>();
+  offer<blocks::SegmentMaximaProgram<T>>();
+  offer<blocks::SegmentSumsProgram<T>>();
   offer<blocks::VarlenAttentionProgram<T>>();
 }
 
