@@ -67,7 +67,8 @@ void offer_of_each_type() {
   offer<blocks::JoinSplitsProgram<T>>();
   offer<blocks::NormRowsProgram<T>>();
   offer<blocks::NormRowsBackwardProgram<T>>();
-  offer<blocks::PagedAttentionProgram<T>>();
+  offer<blocks::PagedAttentionProgram<T, blocks::kFewHeads>>();
+  offer<blocks::PagedAttentionProgram<T, blocks::kMostHeads<T>>>();
   offer<blocks::PutRowsProgram<T>>();
   offer<blocks::RotateHeadsProgram<T>>();
   offer<blocks::RotateHeadsBackwardProgram<T>>();
