@@ -1,8 +1,16 @@
-// Limit: memory bandwidth. Every key and value is read once for all query heads that share it; per
-// number read there are 2 multiply-adds a query head, so groups up to 8 stay below what the
-// arithmetic units give. What can keep it from that limit: few sequences with few key/value heads
-// do not fill the GPU (then splits), and a round's three barriers with contexts below 128 tokens.
-// Nothing was measured: see docs/gpu.md.
+// Limit: memory bandwidth. Every key and value is read once for all query heads that share it (8 at
+// most). What else a cached number of Bf16 costs, with groups of 3 to 8 and a head_dim of 128:
+//
+//   shared memory   1.6 words loaded or stored (before numbers were kept in registers: 8). At 32 a
+//                   clock, 132 multiprocessors and 1.75 GHz that is 9 TB/s, 7 with bank conflicts
+//   instructions    8 multiply-adds, a conversion, about 2 of loads and the rest: 11. At 128 a
+//                   clock: 5 TB/s
+//
+// So the instructions are the ceiling, and hardly above an H200's 4.8 TB/s; groups of 1 or 2 have a
+// program of their own. What can keep it from that: loads on their way, 4 of 16 bytes for each of
+// 384 threads of a multiprocessor, 25 kB; few sequences with few key/value heads, which do not fill
+// the GPU (then splits); a round's four barriers with contexts below 128 tokens. Nothing was
+// measured: see docs/gpu.md.
 #include "blocks/decode_attention.h"
 #include "blocks/gpu_block.h"
 #include "orrery/kernels/decode_attention.h"
@@ -25,8 +33,7 @@ void decode_attention_cuda(const DecodeAttentionArgs<T>& args, const AttentionSp
   paged.of = args;
   paged.partials = splits.partials;
   paged.n_splits = splits.count;
-  blocks::launch<blocks::PagedAttentionProgram<T>>(paged, stream);
-  blocks::launch<blocks::JoinSplitsProgram<T>>(paged, stream);
+  blocks::paged_attention(paged, blocks::OnStream{stream});
 }
 
 #define ORRERY_DECODE_ATTENTION(T)                                                                 \

@@ -1,8 +1,11 @@
-// Limit: passes over a row that lies in the L2 cache (600 kB for 150,000 logits of float): three
-// for a plain draw, 32 more for top-k and 34 more for top-p (64 and 66 of double), each ending in a
-// tree of eight barriers. With fewer rows than multiprocessors most of the GPU is idle. A histogram
-// of eight bits a pass would need four passes instead of 32; its sums would depend on the order of
-// atomics. Nothing was measured: see docs/gpu.md.
+// Limit: three launches for few rows, for many the bandwidth: a row is read twice (its maxima, then
+// its weights), the second time from the L2 cache, and nothing as large as it is written. Weights
+// cannot be summed while the maximum is looked for: relative to another number they are rounded to
+// other bits, and the CPU's tokens come of these. A filter does not read the row again: SegmentSums
+// leaves the tokens that it may keep, and one block finds in shared memory what it keeps, four bits
+// of a limit a pass: 8 passes for top-k, 8 for top-p (16 of double). It is slow where most of a row
+// is left to it: of nearly equal logits, with top-p alone, or with a top_k of more than 16 times
+// the number of segments. Nothing was measured: see docs/gpu.md.
 #include "blocks/gpu_block.h"
 #include "blocks/sample_rows.h"
 #include "orrery/kernels/sample_rows.h"
@@ -11,11 +14,12 @@ namespace orrery::kernels {
 
 template <class T>
 void sample_rows_cuda(const SampleRowsArgs<T>& args, cudaStream_t stream) {
-  if (args.n_rows > 0 && args.vocab_size < 1) {
+  if (args.n_rows == 0) return;
+  if (args.vocab_size < 1 || args.vocab_size > INT32_MAX) {
     throw ShapeError("sampling on the GPU",
-                     ErrorDetail{"at least one logit", std::to_string(args.vocab_size), ""});
+                     ErrorDetail{"1 to 2147483647 logits", std::to_string(args.vocab_size), ""});
   }
-  blocks::launch<blocks::SampleRowsProgram<T>>(args, stream);
+  blocks::sample_rows(args, blocks::OnStream{stream});
 }
 
 template void sample_rows_cuda<float>(const SampleRowsArgs<float>&, cudaStream_t);

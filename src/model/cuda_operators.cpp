@@ -291,7 +291,10 @@ void token_log_probs_backward(at::Tensor& logits, std::span<const int64_t> targe
   });
 }
 
-at::Tensor draw_scratch(const at::Tensor& logits) { return at::empty_like(logits); }
+at::Tensor draw_scratch(const at::Tensor& logits) {
+  return at::empty({kernels::sample_rows_scratch_bytes(logits.size(0), logits.size(1))},
+                   logits.options().dtype(at::kByte));
+}
 
 void draw_rows(at::Tensor& logits, const kernels::SamplingRule& rule,
                std::span<const kernels::DrawKey> keys, bool measure_entropy,
@@ -314,7 +317,7 @@ void draw_rows(at::Tensor& logits, const kernels::SamplingRule& rule,
   with_type(logits.scalar_type(), [&]<class T>() {
     kernels::sample_rows_cuda<T>(
         {.logits = mutable_values<T>(logits),
-         .weights = mutable_values<T>(scratch),
+         .scratch = scratch.mutable_data_ptr(),
          .keys = static_cast<const kernels::DrawKey*>(keys_there.const_data_ptr()),
          .tokens = mutable_values<int64_t>(tokens),
          .log_probs = drawn.select(0, 1).data_ptr<double>(),

@@ -40,34 +40,29 @@ void check_sampling_case(const Check& check, const Rule& rule, int64_t rows, Fig
   for (int64_t row = 0; row < n_different; ++row) {
     keys.push_back({.seed = 11, .step = 3, .sample = static_cast<uint64_t>(row)});
   }
-  const DeviceArray<float> original(logits, rows * vocab), changed(logits, rows * vocab);
-  const DeviceArray<float> weights(std::vector<float>{0}, rows * vocab);
+  const DeviceArray<float> gpu_logits(logits, rows * vocab);
+  const DeviceArray<uint8_t> scratch({0}, kernels::sample_rows_scratch_bytes(rows, vocab));
   const DeviceArray<kernels::DrawKey> gpu_keys(keys, rows);
   const DeviceArray<int64_t> tokens(std::vector<int64_t>{-1}, rows);
   const DeviceArray<double> log_probs(std::vector<double>{0}, rows);
   const DeviceArray<double> sampling_log_probs(std::vector<double>{0}, rows);
 
-  const double seconds = check.timer.in_graph_after(
-      [&](int64_t, cudaStream_t stream) {
-        copy_async(changed.get(), original.get(), original.size_bytes(), stream);
-      },
-      [&](int64_t, cudaStream_t stream) {
-        auto args = sampling_args(rule, rows, vocab);
-        args.logits = changed.get();
-        args.weights = weights.get();
-        args.keys = gpu_keys.get();
-        args.tokens = tokens.get();
-        args.log_probs = log_probs.get();
-        args.sampling_log_probs = sampling_log_probs.get();
-        kernels::sample_rows_cuda(args, stream);
-      });
+  const double seconds = check.timer.in_graph([&](int64_t, cudaStream_t stream) {
+    auto args = sampling_args(rule, rows, vocab);
+    args.logits = gpu_logits.get();
+    args.scratch = scratch.get();
+    args.keys = gpu_keys.get();
+    args.tokens = tokens.get();
+    args.log_probs = log_probs.get();
+    args.sampling_log_probs = sampling_log_probs.get();
+    kernels::sample_rows_cuda(args, stream);
+  });
 
-  std::vector<float> cpu_logits = logits, cpu_weights(logits.size());
+  std::vector<float> cpu_logits = logits;
   std::vector<int64_t> cpu_tokens(keys.size());
   std::vector<double> cpu_log_probs(keys.size()), cpu_sampling_log_probs(keys.size());
   auto args = sampling_args(rule, n_different, vocab);
   args.logits = cpu_logits.data();
-  args.weights = cpu_weights.data();
   args.keys = keys.data();
   args.tokens = cpu_tokens.data();
   args.log_probs = cpu_log_probs.data();
@@ -75,7 +70,7 @@ void check_sampling_case(const Check& check, const Rule& rule, int64_t rows, Fig
   kernels::sample_rows(args);
 
   figure.value = seconds * 1e6;
-  figure.roofline = check.roofline_us(original.size_bytes());
+  figure.roofline = check.roofline_us(gpu_logits.size_bytes());
   figure.compared = {compare(tokens, cpu_tokens, 0), compare(log_probs, cpu_log_probs, 1e-5),
                      compare(sampling_log_probs, cpu_sampling_log_probs, 1e-5)};
 }

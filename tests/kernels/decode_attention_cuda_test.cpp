@@ -1,6 +1,7 @@
 // The GPU's paged attention of one token against the CPU's over the same pages. bf16 against float
 // over the same rounded numbers.
 #include <algorithm>  // copy_n
+#include <limits>
 
 #include "blocks/decode_attention.h"
 #include "gpu_for_test.h"
@@ -50,6 +51,24 @@ struct Case {
       }
     }
     pages = rounded(n_pages * page_size(shape.n_kv_heads, shape.head_dim), 2);
+  }
+
+  /// What the last page of each sequence holds behind its context is no number.
+  void spoil_unseen() {
+    const int64_t d = shape.head_dim, width = padded_head_dim(d);
+    for (size_t s = 0; s < contexts.size(); ++s) {
+      const int64_t last = (contexts[s] - 1) / kPageTokens;
+      T* const page = pages.data() + table[s * size_t(table_stride) + size_t(last)] *
+                                         page_size(shape.n_kv_heads, d);
+      for (int64_t slot = contexts[s] - last * kPageTokens; slot < kPageTokens; ++slot) {
+        for (int64_t i = 0; i < shape.n_kv_heads * width; ++i) {
+          T* const keys = page + i / width * 2 * kPageTokens * width;
+          const T none = Arithmetic<T>::to(std::numeric_limits<float>::quiet_NaN());
+          keys[i % width * kPageTokens + slot] = none;
+          keys[(kPageTokens + slot) * width + i % width] = none;
+        }
+      }
+    }
   }
 
   DecodeAttentionArgs<T> args() {
@@ -135,12 +154,12 @@ void compare_blocks() {
     std::vector<T> first_out;
     for (const auto order : kThreadOrders) {
       Case<T> got(shape, contexts);
+      got.spoil_unseen();
       std::vector<typename Arithmetic<T>::Type> partials(
           size_t(partials_of(shape, contexts.size(), n_splits)), -7e7F);
       const blocks::PagedAttentionArgs<T> args{
           .of = got.args(), .partials = partials.data(), .n_splits = n_splits};
-      blocks::simulate<blocks::PagedAttentionProgram<T>>(args, order);
-      blocks::simulate<blocks::JoinSplitsProgram<T>>(args, order);
+      blocks::paged_attention(args, blocks::InOrder{order});
       expect_same(got.out, expected);
       if (order == blocks::ThreadOrder::kForward) {
         first_out = got.out;
@@ -166,7 +185,7 @@ TEST(DecodeAttentionBlocks, ReadThePagesOfTheSequenceThatARowNames) {
   }
   blocks::PagedAttentionArgs<float> args{.of = got.args()};
   args.of.table_rows = rows.data();
-  blocks::simulate<blocks::PagedAttentionProgram<float>>(args);
+  blocks::paged_attention(args, blocks::InOrder{blocks::ThreadOrder::kForward});
   expect_same(got.out, answer_of(each_its_own));
 }
 
@@ -174,6 +193,7 @@ template <class T>
 void compare_on_gpu() {
   for_each_case([](const Shape& shape, const std::vector<int32_t>& contexts, int64_t n_splits) {
     Case<T> got(shape, contexts);
+    got.spoil_unseen();
     const OnGpu q(got.q), pages(got.pages), out(got.out);
     const OnGpu table(got.table), n_context(got.contexts);
     const OnGpu partials(std::vector<typename Arithmetic<T>::Type>(

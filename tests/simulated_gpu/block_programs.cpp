@@ -69,7 +69,8 @@ void offer_of_each_type() {
   offer<blocks::JoinSplitsProgram<T>>();
   offer<blocks::NormRowsProgram<T>>();
   offer<blocks::NormRowsBackwardProgram<T>>();
-  offer<blocks::PagedAttentionProgram<T>>();
+  offer<blocks::PagedAttentionProgram<T, blocks::kFewHeads>>();
+  offer<blocks::PagedAttentionProgram<T, blocks::kMostHeads<T>>>();
   offer<blocks::PutRowsProgram<T>>();
   offer<blocks::RotateHeadsProgram<T>>();
   offer<blocks::RotateHeadsBackwardProgram<T>>();
@@ -82,11 +83,13 @@ void offer_of_each_type() {
 
 template <class T>
 void offer_of_each_real() {
+  offer<blocks::DrawTokensProgram<T>>();
   offer<blocks::GaeProgram<T>>();
   offer<blocks::JoinChunksProgram<T>>();
   offer<blocks::RouteRowsProgram<T>>();
   offer<blocks::RouteRowsBackwardProgram<T>>();
-  offer<blocks::SampleRowsProgram<T>>();
+  offer<blocks::SegmentMaximaProgram<T>>();
+  offer<blocks::SegmentSumsProgram<T>>();
 }
 
 const bool all_offered = [] {

@@ -40,7 +40,7 @@ template <class T>
 struct DecodeAttentionArgs {
   const T* q = nullptr;  // [N, n_heads, head_dim], rows q_stride apart
   int64_t q_stride = 0;
-  const T* pages = nullptr;             // page p at pages + p * page_size
+  const T* pages = nullptr;             // page p at pages + p * page_size; aligned to 16 bytes
   const int32_t* page_table = nullptr;  // [N] rows table_stride apart: pages in token order
   int64_t table_stride = 0;
   const int32_t* table_rows = nullptr;  // [N] the row of page_table of each; null: its own. GPUs

@@ -27,11 +27,23 @@ constexpr double uniform_of(const DrawKey& key) {
   return base::uniform_from(words[0], words[1]);
 }
 
+/// Logits of a row that a GPU sums together, and bytes that it notes about as many.
+inline constexpr int64_t kSampleSegment = 1024;
+inline constexpr int64_t kSampleSegmentBytes = 56;
+
+/// Bytes of scratch that sample_rows_cuda() needs for up to n_rows rows: facts of each segment, and
+/// a token for each logit that a filter may keep.
+constexpr int64_t sample_rows_scratch_bytes(int64_t n_rows, int64_t vocab_size) {
+  const int64_t n_segments = (vocab_size + kSampleSegment - 1) / kSampleSegment;
+  return n_rows *
+         (n_segments * kSampleSegmentBytes + vocab_size * static_cast<int64_t>(sizeof(int32_t)));
+}
+
 /// Shape letters: N rows, V vocabulary.
 template <class T>
 struct SampleRowsArgs {
-  T* logits = nullptr;            // [N, V]; changed
-  T* weights = nullptr;           // [N, V] scratch; its contents are of no use afterwards
+  T* logits = nullptr;            // [N, V]; the CPU changes them, a GPU does not
+  void* scratch = nullptr;        // of a GPU, sample_rows_scratch_bytes(N, V), aligned to 8
   const DrawKey* keys = nullptr;  // [N]; position counts from 0 and is that of min_new_tokens
   int64_t* tokens = nullptr;      // [N], written
   double* log_probs = nullptr;    // [N], written: nats, of the policy (sampling.h)
@@ -56,7 +68,8 @@ void sample_rows(const SampleRowsArgs<T>& args);
 
 /// The same with all pointers the GPU's: the same weights bit for bit, summed in another order in
 /// double, so the same tokens unless a draw or a limit falls within 1e-15 of the edge between two.
-/// Asynchronous on `stream`. Throws CallError.
+/// Three launches whose shapes follow from N and V. Asynchronous on `stream`, can be captured into
+/// a graph. Throws ShapeError, CallError.
 template <class T>
 void sample_rows_cuda(const SampleRowsArgs<T>& args, cudaStream_t stream);
 

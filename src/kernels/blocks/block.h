@@ -4,6 +4,7 @@
 //   struct Program {
 //     using Args = ...;                      plain pointers and numbers
 //     static constexpr int kThreads = ...;   a power of two
+//     static constexpr int kResident = ...;  may be left out: see gpu_block.h
 //     struct Shared { ... };                 memory of the block; no constructors
 //     static int64_t n_blocks(const Args&);  0: nothing to do
 //     template <class Block>

@@ -3,6 +3,8 @@
 
 #include <cuda_runtime.h>
 
+#include <type_traits>  // void_t
+
 #include "blocks/block.h"
 #include "cuda_check.h"
 #include "orrery/base/error.h"
@@ -40,8 +42,17 @@ class GpuBlock {
   }
 };
 
+/// Program::kResident: blocks that a multiprocessor is to have room for, by giving threads fewer
+/// registers. Without one that is nvcc's choice.
+template <class Program, class = void>
+inline constexpr int kResidentBlocks = 0;
 template <class Program>
-__global__ void __launch_bounds__(Program::kThreads) run_program(typename Program::Args args) {
+inline constexpr int kResidentBlocks<Program, std::void_t<decltype(Program::kResident)>> =
+    Program::kResident;
+
+template <class Program>
+__global__ void __launch_bounds__(Program::kThreads, kResidentBlocks<Program>)
+    run_program(typename Program::Args args) {
   __shared__ typename Program::Shared shared;
   GpuBlock<Program::kThreads> block;
   Program::run(block, args, shared);
