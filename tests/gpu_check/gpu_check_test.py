@@ -75,7 +75,7 @@ class GpuCheck(unittest.TestCase):
                 self.assertGreater(figure["ratio"], 0, figure)
 
     def test_runs_whole_and_marks_every_figure_as_simulated(self):
-        ended = self.check("--minutes", "12", environment=simulated(*options.nccl, gpus=2))
+        ended = self.check("--minutes", "20", environment=simulated(*options.nccl, gpus=2))
 
         self.assertEqual(ended.returncode, 0, ended.stdout + ended.stderr)
         self.assert_whole(self.report(), bool(options.nccl))
@@ -108,7 +108,7 @@ class GpuCheck(unittest.TestCase):
                        "LD_PRELOAD": ":".join(map(str, preloaded)), "LD_LIBRARY_PATH": str(cuda)}
         programs = self.folder / "gpu_check/bin"
 
-        ended = run([self.folder / "gpu_check/gpu_check.sh", "--minutes", "12", "--out", self.out], environment)
+        ended = run([self.folder / "gpu_check/gpu_check.sh", "--minutes", "20", "--out", self.out], environment)
 
         self.assertEqual(ended.returncode, 0, ended.stdout + ended.stderr)
         self.assert_whole(self.report(), bool(options.nccl))
@@ -168,7 +168,7 @@ class GpuCheck(unittest.TestCase):
         self.assertIn("differs from the CPU's by", ended.stderr)
 
     def test_a_wrong_kernel_fails_the_whole_check(self):
-        ended = self.check("--minutes", "2", environment=simulated(options.wrong_kernel))
+        ended = self.check("--minutes", "6", environment=simulated(options.wrong_kernel))
 
         self.assertEqual(ended.returncode, 1, ended.stdout + ended.stderr)
         report = self.report()

@@ -164,6 +164,7 @@ class Check:
         if packed.is_dir():
             self.mpirun = packed / "bin/mpirun"
             self.environment |= {"OPAL_PREFIX": str(packed), "OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "self,vader,tcp",
+                                 "OMPI_MCA_btl_vader_single_copy_mechanism": "none",  # containers may forbid it
                                  "PMIX_MCA_pcompress_base_silence_warning": "1"}
         self.environment["ORRERY_HF_DIR"] = str(beside(self.programs, "fixtures") / "hf")
         self.driver, self.taken_before = ask_driver()
