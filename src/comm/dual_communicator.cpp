@@ -33,6 +33,10 @@ class DualCommunicator final : public Communicator {
     host_->set_deadline(deadline);
     gpus_->set_deadline(deadline);
   }
+  void throw_if_failed() override {
+    host_->throw_if_failed();
+    gpus_->throw_if_failed();
+  }
 
  private:
   Communicator& backend_of(const at::Tensor& x) {
