@@ -37,6 +37,7 @@ class DualCommunicator final : public Communicator {
     host_->throw_if_failed();
     gpus_->throw_if_failed();
   }
+  void watch(std::string_view operation) override { gpus_->watch(operation); }
 
  private:
   Communicator& backend_of(const at::Tensor& x) {

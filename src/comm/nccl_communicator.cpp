@@ -60,6 +60,10 @@ class NcclCommunicator final : public Communicator {
     }
   }
 
+  void watch(std::string_view operation) override {
+    watchdog_.watch(with_all(operation), stream());
+  }
+
   /// Waits until a group that was just made is usable.
   void wait_until_made(std::string_view operation) {
     watchdog_.wait_until_accepted(with_all(operation));

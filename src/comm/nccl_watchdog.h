@@ -1,11 +1,11 @@
-// One rank's NCCL communicator with a thread that watches its operations, so that their callers need
-// not wait: it asks the device how far they have come, and ends the communicator when one misses its
-// deadline or NCCL reports a failure. Kernels that wait for peers end then, and with them whatever
-// the host waits for on their stream.
+// One rank's NCCL communicator with a thread that watches its operations, so that their callers
+// need not wait: it asks the device how far they have come, and ends the communicator when one
+// misses its deadline or NCCL reports a failure. Kernels that wait for peers end then, and with
+// them whatever the host waits for on their stream.
 //
-// NCCL's calls on one communicator must not meet: each is made under a lock. A thread a group, since
-// ncclCommAbort may wait for the device, and an operation of another group that has to be ended as
-// well may stand there.
+// NCCL's calls on one communicator must not meet: each is made under a lock. A thread a group,
+// since ncclCommAbort may wait for the device, and an operation of another group that has to be
+// ended as well may stand there.
 #pragma once
 
 #include <chrono>
@@ -59,8 +59,8 @@ class NcclWatchdog {
     wait_until_accepted(operation);
   }
 
-  /// Sees to it that the operation ends, which was just enqueued on `stream`; one that is being
-  /// captured there runs when its graph is launched, and nobody watches it.
+  /// Sees to it that the operation ends, which was just enqueued on `stream`; not one that is being
+  /// captured there, which runs when its graph is launched.
   void watch(Operation operation, cudaStream_t stream);
 
   /// Throws why the group failed, if it has. Does not wait.

@@ -1,5 +1,5 @@
-// Operations of a group over NCCL on tensors of GPUs: that they are enqueued and not waited for, what
-// is ordered behind them, and what becomes of those that do not end.
+// Operations of a group over NCCL on tensors of GPUs: that they are enqueued and not waited for,
+// what is ordered behind them, and what becomes of those that do not end.
 #include <ATen/ATen.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
@@ -202,7 +202,8 @@ TEST(NcclOperations, AreNotBlamedForTheOnesBefore) {
 TEST(NcclOperations, EndTheGroupWhereNcclReportsAFailure) {
   simulated_gpu::take_broken_rules();
   on_ranks([](Rank& rank) {
-    at::Tensor part = rank.x.narrow(0, 0, 3 + rank.host.rank());  // NCCL does not see it: this one does
+    at::Tensor part =
+        rank.x.narrow(0, 0, 3 + rank.host.rank());  // NCCL does not see it: this one does
     rank.group->all_reduce(part, ReduceOp::kSum);
     rank.number();
     expect_text(failure_of(*rank.group), "all_reduce on gpus (workers 0,1): NCCL reports");
@@ -263,26 +264,51 @@ TEST(NcclOperations, AreWhatTheReportOfAHangNames) {
       &activity);
 }
 
+/// A sum that was captured on a stream of its own.
+struct CapturedSum {
+  explicit CapturedSum(Rank& rank)
+      : stream(c10::cuda::getStreamFromPool(false, rank.x.device().index())) {
+    cudaGraph_t graph = nullptr;
+    rank.number();  // it is there before another stream adds to it
+    const c10::cuda::CUDAStreamGuard guard(stream);
+    EXPECT_EQ(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), cudaSuccess);
+    rank.sum();
+    EXPECT_EQ(cudaStreamEndCapture(stream, &graph), cudaSuccess);
+    EXPECT_EQ(cudaGraphInstantiate(&executable, graph, 0), cudaSuccess);
+  }
+
+  void run(Rank& rank) {
+    const c10::cuda::CUDAStreamGuard guard(stream);
+    EXPECT_EQ(cudaGraphLaunch(executable, stream), cudaSuccess);
+    rank.group->watch("graph");
+    EXPECT_EQ(cudaStreamSynchronize(stream), cudaSuccess);
+  }
+
+  c10::cuda::CUDAStream stream;
+  cudaGraphExec_t executable = nullptr;
+};
+
 TEST(NcclOperations, RunInEachLaunchOfAGraph) {
   on_ranks([](Rank& rank) {
-    const auto device = static_cast<c10::DeviceIndex>(rank.host.rank());
-    cudaGraph_t graph = nullptr;
-    cudaGraphExec_t executable = nullptr;
-    const c10::cuda::CUDAStream stream = c10::cuda::getStreamFromPool(false, device);
-    rank.number();  // it is there before another stream adds to it
-    {
-      const c10::cuda::CUDAStreamGuard guard(stream);
-      ASSERT_EQ(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), cudaSuccess);
-      rank.sum();
-      ASSERT_EQ(cudaStreamEndCapture(stream, &graph), cudaSuccess);
-    }
-    ASSERT_EQ(cudaGraphInstantiate(&executable, graph, 0), cudaSuccess);
+    CapturedSum sum(rank);
     for (const double expected : {3, 6}) {
-      ASSERT_EQ(cudaGraphLaunch(executable, stream), cudaSuccess);
-      ASSERT_EQ(cudaStreamSynchronize(stream), cudaSuccess);
+      sum.run(rank);
       EXPECT_EQ(rank.number(), expected);
     }
     rank.group->throw_if_failed();
+  });
+}
+
+TEST(NcclOperations, OfAGraphHaveTheDeadlineOfWhoeverLaunchesIt) {
+  std::atomic<bool> is_over = false;
+  on_ranks([&](Rank& rank) {
+    CapturedSum sum(rank);
+    if (!rank.is_first()) return wait_for(is_over);
+    rank.group->set_deadline(kSoon);
+    sum.run(rank);
+    expect_text(error_of([&] { rank.group->throw_if_failed(); }),
+                "graph on gpus (workers 0,1): a peer missed the deadline");
+    is_over = true;
   });
 }
 

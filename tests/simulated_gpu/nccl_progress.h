@@ -1,7 +1,7 @@
-// What a device does for other ranks. On a GPU work runs by itself; here a stream runs when somebody
-// waits for it, and that may be a rank whose operation needs this one's. So a thread of the process
-// runs streams as far as operations that others ask for (Operation::is_wanted), or that have been
-// left for long, for which no host here may ever wait.
+// What a device does for other ranks. On a GPU work runs by itself; here a stream runs when
+// somebody waits for it, and that may be a rank whose operation needs this one's. So a thread of
+// the process runs streams as far as operations that others ask for (Operation::is_wanted), or that
+// have been left for long, for which no host here may ever wait.
 #pragma once
 
 #include <chrono>

@@ -103,6 +103,11 @@ class Communicator {
   /// does that first. Local, does not wait.
   virtual void throw_if_failed() {}
 
+  /// Gives what the current stream has so far, of which this group has operations, a deadline as
+  /// `operation` (a constant): after the launch of a graph that they were captured in. Local, does
+  /// not wait.
+  virtual void watch(std::string_view /*operation*/) {}
+
   // All that follow are collective over the group. They throw ShapeError (before anything is sent)
   // when a tensor does not fit, and CommError when a peer missed the deadline or disagrees.
 
