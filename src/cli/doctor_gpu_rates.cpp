@@ -1,5 +1,6 @@
 // How fast GPUs move bytes: from and to the host, to each other, and all together.
 #include <ATen/ATen.h>  // precompiled
+#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <algorithm>
 #include <chrono>
@@ -29,8 +30,21 @@ double time_of(int rounds, const Work& work) {
   return watch.seconds() / rounds;
 }
 
+/// Of operations of the group, which are enqueued only, each to its end on the GPU of `x`.
+template <class Enqueue>
+double time_of_operation(comm::Communicator& group, const at::Tensor& x, int rounds,
+                         const Enqueue& enqueue) {
+  const c10::impl::VirtualGuardImpl gpu(c10::kCUDA);
+  const double seconds = time_of(rounds, [&] {
+    enqueue();
+    gpu.getStream(x.device()).synchronize();
+  });
+  group.throw_if_failed();
+  return seconds;
+}
+
 double time_all_reduce(comm::Communicator& group, at::Tensor& x, int rounds) {
-  return time_of(rounds, [&] { group.all_reduce(x, comm::ReduceOp::kSum); });
+  return time_of_operation(group, x, rounds, [&] { group.all_reduce(x, comm::ReduceOp::kSum); });
 }
 
 /// Of a message from worker `first` to the next one; of these two workers.
@@ -42,7 +56,7 @@ double time_message(comm::Communicator& group, int first, const at::Tensor& x, i
   } else {
     receives.push_back({.peer = first, .tensor = x});
   }
-  return time_of(rounds, [&] { group.exchange(sends, receives); });
+  return time_of_operation(group, x, rounds, [&] { group.exchange(sends, receives); });
 }
 
 /// What one worker has measured; zeros of what others do.

@@ -150,6 +150,7 @@ PieceTotals run_pieces(const CommandRanks& ranks, const ModelShard& shard,
     for (int piece = 0; piece < n_pieces; ++piece) {
       if (data_rank[base::index(piece)] != shard.at().data) continue;
       const std::string bytes = work.compute(piece);
+      shard.throw_if_failed();
       if (ranks.is_single()) {
         take(piece, bytes);
       } else if (shard.is_dp_head()) {

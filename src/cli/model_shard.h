@@ -35,6 +35,10 @@ class ModelShard {
   const graph::Coordinate& at() const { return at_; }
   /// Its results count for its data rank.
   bool is_dp_head() const { return is_dp_head_; }
+  /// Before what it computed is handed on: throws where an operation of its groups has failed.
+  void throw_if_failed() const {
+    if (registry_) registry_->throw_if_failed();
+  }
 
  private:
   std::optional<comm::CommunicatorRegistry> registry_;

@@ -63,6 +63,7 @@ class Communicator::Operation {
                        .got = "one that failed before",
                        .advice = "look for the first error of this rank in the log"});
     }
+    group.throw_if_failed();
   }
 
  private:
@@ -173,24 +174,34 @@ Activity::Clock::time_point Communicator::deadline_from(Activity::Clock::time_po
          std::chrono::duration_cast<Activity::Clock::duration>(std::min(options_.deadline, kNever));
 }
 
-void Communicator::throw_deadline(std::string_view operation, std::span<const int> ranks,
-                                  Activity::Clock::time_point since) {
-  is_broken_ = true;
-  std::vector<int> missing;
-  for (const int r : ranks) missing.push_back(workers_[base::index(r)]);
+CommError Communicator::deadline_error(std::string_view operation, std::span<const int> missing,
+                                       std::chrono::duration<double> deadline,
+                                       Activity::Clock::time_point since) const {
   const std::chrono::duration<double> waited = Activity::Clock::now() - since;
-  throw CommError(
+  return CommError(
       base::concat(operation, " on ", text(), ": a peer missed the deadline"),
       {.expected = base::concat("workers ", base::join(missing, ","), " within ",
-                                base::duration_text(options_.deadline)),
+                                base::duration_text(deadline)),
        .got = base::concat("no end of the operation after ", base::duration_text(waited)),
        .advice = "see in the log what these workers do; if they are only slow, raise "
                  "experiment.deadline_seconds"});
 }
 
+CommError Communicator::failure_error(std::string_view operation, std::string_view what) const {
+  return CommError(base::concat(operation, " on ", text(), ": ", what));
+}
+
+void Communicator::throw_deadline(std::string_view operation, std::span<const int> ranks,
+                                  Activity::Clock::time_point since) {
+  is_broken_ = true;
+  std::vector<int> missing;
+  for (const int r : ranks) missing.push_back(workers_[base::index(r)]);
+  throw deadline_error(operation, missing, options_.deadline, since);
+}
+
 void Communicator::throw_failure(std::string_view operation, std::string_view what) {
   is_broken_ = true;
-  throw CommError(base::concat(operation, " on ", text(), ": ", what));
+  throw failure_error(operation, what);
 }
 
 void Communicator::throw_disagreement(std::string_view operation, std::string expected,
@@ -213,6 +224,7 @@ void Communicator::agree(const Call& call) {
   at::Tensor out = at::empty({size() * kFields}, options.device(device_type()));
   do_all_gather(out, in);
   const at::Tensor all = out.cpu();
+  throw_if_failed();
   const int64_t* records = all.const_data_ptr<int64_t>();
   for (int r = 0; r < size(); ++r) {
     const std::span<const int64_t> theirs(records + r * kFields, kFields);

@@ -33,6 +33,11 @@ class DualCommunicator final : public Communicator {
     host_->set_deadline(deadline);
     gpus_->set_deadline(deadline);
   }
+  void throw_if_failed() override {
+    host_->throw_if_failed();
+    gpus_->throw_if_failed();
+  }
+  void watch(std::string_view operation) override { gpus_->watch(operation); }
 
  private:
   Communicator& backend_of(const at::Tensor& x) {

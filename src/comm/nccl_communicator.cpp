@@ -11,10 +11,10 @@
 #include <utility>
 
 #include "nccl_check.h"
+#include "nccl_watchdog.h"
 #include "orrery/base/error.h"
 #include "orrery/base/index.h"
 #include "orrery/base/text.h"
-#include "orrery/comm/backoff.h"
 #include "tensor_text.h"
 
 namespace orrery::comm {
@@ -38,67 +38,59 @@ class NcclCommunicator final : public Communicator {
   NcclCommunicator(UniqueNcclComm comm, int device, std::string name, int rank,
                    std::vector<int> workers, const CommunicatorOptions& options)
       : Communicator(std::move(name), rank, std::move(workers), options),
-        comm_(std::move(comm)),
-        device_(device) {
-    cudaEvent_t event = nullptr;
-    ORRERY_CUDA(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
-    done_ = UniqueCudaEvent(event);
-  }
+        device_(device),
+        watchdog_(
+            std::move(comm), device,
+            {.deadline =
+                 [this](const Operation& o, Activity::Clock::time_point since) {
+                   return deadline_error(o.name, o.workers, o.deadline, since);
+                 },
+             .failure = [this](const Operation& o,
+                               std::string_view what) { return failure_error(o.name, what); }},
+            options.activity, this->name()) {}
 
   at::DeviceType device_type() const override { return at::kCUDA; }
 
+  void throw_if_failed() override {
+    try {
+      watchdog_.throw_if_failed();
+    } catch (const CommError&) {
+      mark_broken();
+      throw;
+    }
+  }
+
+  void watch(std::string_view operation) override {
+    watchdog_.watch(with_all(operation), stream());
+  }
+
   /// Waits until a group that was just made is usable.
   void wait_until_made(std::string_view operation) {
-    wait_for(operation, [this] { return is_idle(); });
+    watchdog_.wait_until_accepted(with_all(operation));
   }
 
  private:
+  using Operation = NcclWatchdog::Operation;
+
   cudaStream_t stream() const {
     return c10::cuda::getCurrentCUDAStream(static_cast<c10::DeviceIndex>(device_)).stream();
   }
 
-  /// Whether NCCL has nothing left to do on the host; throws what it reports.
-  bool is_idle() {
-    ncclResult_t state = ncclSuccess;
-    ORRERY_NCCL(ncclCommGetAsyncError(comm_.get(), &state));
-    if (state != ncclSuccess && state != ncclInProgress) {
-      abort();
-      throw_failure("nccl", ncclGetErrorString(state));
-    }
-    return state == ncclSuccess;
+  Operation with_all(std::string_view operation) const {
+    return {operation, other_workers(), options().deadline};
   }
 
-  /// Ends the kernels that wait for peers; the group is gone afterwards.
-  void abort() { ncclCommAbort(comm_.release()); }
-
-  template <class IsDone>
-  void wait_for(std::string_view operation, const IsDone& is_done) {
-    const auto start = Activity::Clock::now();
-    const auto deadline = deadline_from(start);
-    Backoff backoff(Backoff::kForCollectives);
-    while (!is_done()) {
-      if (Activity::Clock::now() >= deadline) {
-        abort();
-        throw_deadline(operation, other_ranks(), start);
-      }
-      backoff.pause();
-    }
+  /// Enqueues by `enqueue(ncclComm_t, cudaStream_t)`.
+  template <class Enqueue>
+  void run(Operation operation, const Enqueue& enqueue) {
+    const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(device_));
+    const cudaStream_t on = stream();
+    watchdog_.run(operation, [&](ncclComm_t comm) { enqueue(comm, on); });
+    watchdog_.watch(std::move(operation), on);
   }
-
-  /// Enqueues by `enqueue` and waits for the end of the operation on the device.
   template <class Enqueue>
   void run(std::string_view operation, const Enqueue& enqueue) {
-    const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(device_));
-    enqueue();
-    wait_for(operation, [this] { return is_idle(); });  // enqueued
-    ORRERY_CUDA(cudaEventRecord(done_.get(), stream()));
-    wait_for(operation, [this] {
-      const cudaError_t state = cudaEventQuery(done_.get());
-      if (state == cudaSuccess) return true;
-      if (state != cudaErrorNotReady) ORRERY_CUDA(state);
-      is_idle();  // throws when a peer or the network is lost
-      return false;
-    });
+    run(with_all(operation), enqueue);
   }
 
   NcclReduction reduction(const at::Tensor& x, ReduceOp op) const {
@@ -133,70 +125,68 @@ class NcclCommunicator final : public Communicator {
 
   void do_all_reduce(at::Tensor& x, ReduceOp op) override {
     const NcclReduction r = reduction(x, op);
-    run("all_reduce", [&] {
+    run("all_reduce", [&](ncclComm_t comm, cudaStream_t on) {
       ORRERY_NCCL(ncclAllReduce(x.data_ptr(), x.data_ptr(), static_cast<std::size_t>(x.numel()),
-                                r.type, r.op, comm_.get(), stream()));
+                                r.type, r.op, comm, on));
     });
   }
 
   void do_all_gather(at::Tensor& out, const at::Tensor& in) override {
-    run("all_gather", [&] {
-      ORRERY_NCCL(ncclAllGather(in.data_ptr(), out.data_ptr(), in.nbytes(), ncclUint8, comm_.get(),
-                                stream()));
+    run("all_gather", [&](ncclComm_t comm, cudaStream_t on) {
+      ORRERY_NCCL(ncclAllGather(in.data_ptr(), out.data_ptr(), in.nbytes(), ncclUint8, comm, on));
     });
   }
 
   void do_reduce_scatter(at::Tensor& out, const at::Tensor& in, ReduceOp op) override {
     const NcclReduction r = reduction(in, op);
-    run("reduce_scatter", [&] {
+    run("reduce_scatter", [&](ncclComm_t comm, cudaStream_t on) {
       ORRERY_NCCL(ncclReduceScatter(in.data_ptr(), out.data_ptr(),
-                                    static_cast<std::size_t>(out.numel()), r.type, r.op,
-                                    comm_.get(), stream()));
+                                    static_cast<std::size_t>(out.numel()), r.type, r.op, comm, on));
     });
   }
 
   void do_broadcast(at::Tensor& x, int root) override {
-    run("broadcast", [&] {
-      ORRERY_NCCL(ncclBroadcast(x.data_ptr(), x.data_ptr(), x.nbytes(), ncclUint8, root,
-                                comm_.get(), stream()));
+    run("broadcast", [&](ncclComm_t comm, cudaStream_t on) {
+      ORRERY_NCCL(ncclBroadcast(x.data_ptr(), x.data_ptr(), x.nbytes(), ncclUint8, root, comm, on));
     });
   }
 
   void do_gather(at::Tensor& out, const at::Tensor& in, int root) override {
-    run("gather", [&] {
+    run("gather", [&](ncclComm_t comm, cudaStream_t on) {
       ORRERY_NCCL(ncclGroupStart());
-      ORRERY_NCCL(ncclSend(in.data_ptr(), in.nbytes(), ncclUint8, root, comm_.get(), stream()));
+      ORRERY_NCCL(ncclSend(in.data_ptr(), in.nbytes(), ncclUint8, root, comm, on));
       for (int r = 0; rank() == root && r < size(); ++r) {
-        ORRERY_NCCL(ncclRecv(block_of(out, in.nbytes(), r), in.nbytes(), ncclUint8, r, comm_.get(),
-                             stream()));
+        ORRERY_NCCL(ncclRecv(block_of(out, in.nbytes(), r), in.nbytes(), ncclUint8, r, comm, on));
       }
       ORRERY_NCCL(ncclGroupEnd());
     });
   }
 
   void do_scatter(at::Tensor& out, const at::Tensor& in, int root) override {
-    run("scatter", [&] {
+    run("scatter", [&](ncclComm_t comm, cudaStream_t on) {
       ORRERY_NCCL(ncclGroupStart());
       for (int r = 0; rank() == root && r < size(); ++r) {
-        ORRERY_NCCL(ncclSend(block_of(in, out.nbytes(), r), out.nbytes(), ncclUint8, r, comm_.get(),
-                             stream()));
+        ORRERY_NCCL(ncclSend(block_of(in, out.nbytes(), r), out.nbytes(), ncclUint8, r, comm, on));
       }
-      ORRERY_NCCL(ncclRecv(out.data_ptr(), out.nbytes(), ncclUint8, root, comm_.get(), stream()));
+      ORRERY_NCCL(ncclRecv(out.data_ptr(), out.nbytes(), ncclUint8, root, comm, on));
       ORRERY_NCCL(ncclGroupEnd());
     });
   }
 
   void do_exchange(std::string_view operation, std::span<const Send> sends,
                    std::span<const Receive> receives, const OnReceived& on_received) override {
-    run(operation, [&] {
+    Operation exchange{operation, {}, options().deadline};
+    for (const Receive& receive : receives) add_peer(exchange.workers, receive.peer);
+    for (const Send& send : sends) add_peer(exchange.workers, send.peer);
+    run(std::move(exchange), [&](ncclComm_t comm, cudaStream_t on) {
       ORRERY_NCCL(ncclGroupStart());
       for (const Receive& receive : receives) {
         ORRERY_NCCL(ncclRecv(receive.tensor.data_ptr(), receive.tensor.nbytes(), ncclUint8,
-                             receive.peer, comm_.get(), stream()));
+                             receive.peer, comm, on));
       }
       for (const Send& send : sends) {
-        ORRERY_NCCL(ncclSend(send.tensor.data_ptr(), send.tensor.nbytes(), ncclUint8, send.peer,
-                             comm_.get(), stream()));
+        ORRERY_NCCL(
+            ncclSend(send.tensor.data_ptr(), send.tensor.nbytes(), ncclUint8, send.peer, comm, on));
       }
       ORRERY_NCCL(ncclGroupEnd());
     });
@@ -207,6 +197,8 @@ class NcclCommunicator final : public Communicator {
     at::Tensor one =
         at::empty({1}, at::TensorOptions().dtype(at::kByte).device(at::kCUDA, device_)).zero_();
     do_all_reduce(one, ReduceOp::kMax);
+    ORRERY_CUDA(cudaStreamSynchronize(stream()));
+    throw_if_failed();
   }
 
   std::unique_ptr<Communicator> do_split(int colour, int key, std::string name) override {
@@ -216,6 +208,7 @@ class NcclCommunicator final : public Communicator {
     at::Tensor all = at::empty({size(), 2}, options.device(at::kCUDA, device_));
     do_all_gather(all, mine.to(all.device()));
     const at::Tensor table = all.cpu();
+    throw_if_failed();
     const int64_t* entries = table.const_data_ptr<int64_t>();
     std::vector<int> members;
     for (int r = 0; r < size(); ++r) {
@@ -227,8 +220,9 @@ class NcclCommunicator final : public Communicator {
     ncclConfig_t config = group_config();
     ncclComm_t raw = nullptr;
     const int nccl_colour = colour == kNoColour ? NCCL_SPLIT_NOCOLOR : colour;
-    ORRERY_NCCL(ncclCommSplit(comm_.get(), nccl_colour, key, &raw, &config));
-    wait_for("split", [this] { return is_idle(); });
+    watchdog_.run(with_all("split"), [&](ncclComm_t comm) {
+      ORRERY_NCCL(ncclCommSplit(comm, nccl_colour, key, &raw, &config));
+    });
     if (colour == kNoColour) return nullptr;
 
     const auto place = std::find(members.begin(), members.end(), rank());
@@ -241,13 +235,18 @@ class NcclCommunicator final : public Communicator {
     return group;
   }
 
+  void add_peer(std::vector<int>& peers, int rank_of_peer) const {
+    const int worker = workers()[base::index(rank_of_peer)];
+    const bool is_new = std::find(peers.begin(), peers.end(), worker) == peers.end();
+    if (rank_of_peer != rank() && is_new) peers.push_back(worker);
+  }
+
   static std::byte* block_of(const at::Tensor& whole, std::size_t bytes, int index) {
     return static_cast<std::byte*>(whole.data_ptr()) + bytes * static_cast<std::size_t>(index);
   }
 
-  UniqueNcclComm comm_;  // released by abort()
-  UniqueCudaEvent done_;
   int device_;
+  NcclWatchdog watchdog_;  // ends first
 };
 
 /// The program does not link libtorch_cuda.so, so that it starts where its CUDA libraries are not

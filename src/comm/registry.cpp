@@ -116,4 +116,18 @@ Communicator& CommunicatorRegistry::at(const graph::ReplicaId& replica,
        .advice = "this is a fault of the program: report it"});
 }
 
+void CommunicatorRegistry::throw_if_failed() const {
+  for (const auto& group : owned_) group->throw_if_failed();
+}
+
+void CommunicatorRegistry::run_checked(const std::function<void()>& work) const {
+  try {
+    work();
+  } catch (const std::exception&) {
+    throw_if_failed();
+    throw;
+  }
+  throw_if_failed();
+}
+
 }  // namespace orrery::comm

@@ -322,6 +322,10 @@ kernels::DrawKey GenerationLoop::key_of(int64_t sequence) const {
 void GenerationLoop::draw(at::Tensor& logits, size_t first) {
   operators::draw_rows(logits, rule_, draw_keys_, options_.measure_entropy, draw_scratch_,
                        std::span(draws_).subspan(first, draw_keys_.size()));
+  // The tokens are the host's now, and go on to others at once.
+  for (comm::Communicator* const group : {shard_.tensor, shard_.pipe}) {
+    if (group != nullptr) group->throw_if_failed();
+  }
 }
 
 /// True: the sequence is finished.

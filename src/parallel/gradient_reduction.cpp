@@ -117,13 +117,12 @@ void gather_from_owners(const at::Tensor& values, comm::Communicator& group,
 
 double counted_square_sum(const at::Tensor& owned, const model::ParameterTable& table,
                           const model::IndexRange& partition) {
-  double sum = 0;
+  std::vector<at::Tensor> norms;  // [1] each; the host reads all at once
   const auto add = [&](int64_t begin, int64_t end) {
     begin = std::max(begin, partition.first);
     end = std::min(end, partition.end());
     if (begin >= end) return;
-    const double norm = owned.narrow(0, begin - partition.first, end - begin).norm().item<double>();
-    sum += norm * norm;
+    norms.push_back(owned.narrow(0, begin - partition.first, end - begin).norm().view({1}));
   };
   // Neighbours that are counted are one range.
   int64_t begin = 0, end = 0;
@@ -135,6 +134,14 @@ double counted_square_sum(const at::Tensor& owned, const model::ParameterTable& 
     end = spec.offset + spec.numel;
   }
   add(begin, end);
+  if (norms.empty()) return 0;
+  const at::Tensor all = norms.size() == 1 ? norms[0] : at::cat(norms);
+  const at::Tensor read = all.cpu().to(at::kDouble);
+  double sum = 0;
+  for (int64_t i = 0; i < read.numel(); ++i) {
+    const double norm = read.const_data_ptr<double>()[i];
+    sum += norm * norm;
+  }
   return sum;
 }
 

@@ -1,5 +1,7 @@
 #include "orrery/worker/model_worker.h"
 
+#include <c10/core/impl/VirtualGuardImpl.h>
+
 #include <algorithm>
 #include <map>
 #include <utility>
@@ -52,6 +54,12 @@ struct Operation {
   metrics::TraceArguments of;  // call and step
   c10::Device device;          // whose memory and time are measured
 };
+
+/// Until the device has done what was enqueued: time and errors of a hook are those of its work.
+void wait_for(c10::Device device) {
+  if (device.is_cpu()) return;
+  c10::impl::VirtualGuardImpl(device.type()).getStream(device).synchronize();
+}
 
 /// Runs `work`, whose memory is for what `memory` tells, and adds its time, the memory of its
 /// device and spans of both; whatever it throws gets `where` in front and keeps its class and exit
@@ -226,17 +234,21 @@ void ModelWorker::run_hook(const comm::Request& request, const comm::Hook& hook,
                             .of = trace_arguments(request),
                             .device = moves_parameters ? job_.device : c10::kCPU};
   const auto memory = [&] { return memory_for(request, name); };
-  timed(operation, trace_, gpu_spans_, reply, memory, [&] {
+  const auto run = [&] {
     std::visit(base::Overload{
                    [&](const comm::DataTransferHook& transfer) {
                      run_transfers(transfer.transfers, registry_.workers(), store_);
                    },
-                   [&](const comm::ReallocHook& realloc) { moves_.run(realloc); },
+                   [&](const comm::ReallocHook& realloc) {
+                     moves_.run(realloc);
+                     wait_for(job_.device);
+                   },
                    [&](const comm::ResidencyHook& residency) { moves_.run(residency); },
                    [&](const comm::KeepSamplesHook& keep) { keep_samples(keep); },
                },
                hook);
-  });
+  };
+  timed(operation, trace_, gpu_spans_, reply, memory, [&] { registry_.run_checked(run); });
 }
 
 void ModelWorker::run_request(const comm::Request& request, comm::Reply& reply) {
@@ -251,7 +263,7 @@ void ModelWorker::run_request(const comm::Request& request, comm::Reply& reply) 
                             .of = trace_arguments(request),
                             .device = is_call ? job_.device : c10::kCPU};
   const auto memory = [&] { return memory_for(request, handle); };
-  timed(operation, trace_, gpu_spans_, reply, memory, [&] {
+  const auto run = [&] {
     base::fault_point("worker.handle");
     if (request.kind == comm::RequestKind::kTrainStep) base::fault_point("worker.train_step");
     switch (request.kind) {
@@ -276,7 +288,8 @@ void ModelWorker::run_request(const comm::Request& request, comm::Reply& reply) 
         break;
     }
     throw CallError(base::concat("a request ", handle, " is the loop's, not a worker's"));
-  });
+  };
+  timed(operation, trace_, gpu_spans_, reply, memory, [&] { registry_.run_checked(run); });
   // What was written in the background meanwhile, or why it could not be.
   try {
     for (comm::SavedShard& shard : checkpoint_->finished()) reply.saved.push_back(std::move(shard));

@@ -38,6 +38,36 @@ simulated_gpu::Counters counts_of(const std::function<void()>& work) {
   return simulated_gpu::counters() - before;
 }
 
+/// Of all ranks together, which call it: what they count is one number.
+simulated_gpu::Counters counts_of_ranks(comm::Communicator& ranks,
+                                        const std::function<void()>& work) {
+  ranks.barrier();
+  const simulated_gpu::Counters before = simulated_gpu::counters();
+  ranks.barrier();
+  work();
+  ranks.barrier();
+  const simulated_gpu::Counters counts = simulated_gpu::counters() - before;
+  ranks.barrier();
+  return counts;
+}
+
+/// Two tensor ranks of a model on GPUs; each calls `work(decoder, both, tensor)`. Ranks do not ask
+/// each other whether they agree: that would be waited for.
+void on_two_tensor_ranks(const std::function<void(Decoder&, comm::Communicator& both,
+                                                  comm::Communicator& tensor)>& work) {
+  comm::run_as_threads(
+      2,
+      [&](comm::Communicator& cpus) {
+        const c10::Device device(c10::kCUDA, static_cast<c10::DeviceIndex>(cpus.rank()));
+        const auto group = worker::group_for(device, cpus.split(0, cpus.rank(), "tensor"));
+        const ShardPlace place{.tensor = cpus.rank(), .n_tensor = 2};
+        const Decoder cpu = on_cpu("plain", at::kFloat, {.place = place, .tensor = &cpus});
+        Decoder gpu = on_gpu(cpu, cpus.rank(), {.place = place, .tensor = group.get()});
+        work(gpu, cpus, *group);
+      },
+      {.check_agreement = false});
+}
+
 TEST(CountsOnGpus, ScoresWithoutWaitingForTheDevice) {
   const Decoder cpu = on_cpu("bias", at::kFloat);
   Decoder gpu = on_gpu(cpu, 0);
@@ -49,6 +79,37 @@ TEST(CountsOnGpus, ScoresWithoutWaitingForTheDevice) {
   const simulated_gpu::Counters after = simulated_gpu::counters();
   EXPECT_EQ(after.host_waits - before.host_waits, 0);
   EXPECT_EQ(after.host_reads - before.host_reads, 0);
+}
+
+TEST(CountsOnGpus, TwoTensorRanksScoreWithoutWaiting) {
+  on_two_tensor_ranks([](Decoder& gpu, comm::Communicator& both, comm::Communicator&) {
+    const PackedTokens batch = some_tokens(gpu.architecture().vocab_size);
+    const at::NoGradGuard no_grad;
+    gpu.log_probs(batch);  // tables and memory are there
+    at::Tensor log_probs;
+    const auto counts = counts_of_ranks(both, [&] { log_probs = gpu.log_probs(batch); });
+    if (both.rank() == 0) tell("scoring on two tensor ranks, both", counts);
+    EXPECT_EQ(counts.host_waits, 0);
+    EXPECT_FALSE(log_probs.cpu().isnan().any().item<bool>());
+    both.barrier();
+  });
+}
+
+TEST(CountsOnGpus, ADecodingStepOfTwoTensorRanksWaitsOnceForItsTokens) {
+  on_two_tensor_ranks([](Decoder& gpu, comm::Communicator& both, comm::Communicator&) {
+    const PackedTokens prompts = some_tokens(gpu.architecture().vocab_size);
+    const std::vector<SamplingKey> keys(static_cast<size_t>(prompts.n_sequences()));
+    Generator generator(gpu);
+    const auto of = [&](int64_t n_tokens) {
+      GenerationOptions options;
+      options.max_new_tokens = n_tokens;
+      return counts_of_ranks(both, [&] { generator.generate(prompts, keys, options); });
+    };
+    of(2);  // memory is there
+    const simulated_gpu::Counters more = of(4), fewer = of(3), step = more - fewer;
+    if (both.rank() == 0) tell("a decoding step on two tensor ranks, both", step);
+    EXPECT_EQ(step.host_waits, 2);  // one a rank
+  });
 }
 
 TEST(CountsOnGpus, ADecodingStepWaitsOnceForItsTokens) {
@@ -72,32 +133,60 @@ TEST(CountsOnGpus, ADecodingStepWaitsOnceForItsTokens) {
   EXPECT_EQ(step.bytes_to_device, 380);
 }
 
-TEST(CountsOnGpus, AnOptimizerStepWaitsForItsLossesAndItsNorm) {
-  comm::run_as_threads(1, [](comm::Communicator& cpus) {
-    const auto group = worker::group_for(c10::Device(c10::kCUDA, 0), cpus.split(0, 0, "data"));
-    Decoder gpu = on_gpu(on_cpu("plain", at::kFloat), 0);
-    parallel::OptimizerOptions options;
-    options.schedule.max_lr = 1e-3;
-    options.schedule.decay_steps = 10;
-    parallel::TrainEngine engine(gpu, options, *group);
+/// Updates of a decoder by two micro-batches each.
+class Training {
+ public:
+  Training(Decoder& gpu, parallel::ReplicaGroups groups) : engine_(gpu, options(), groups) {
     const PackedTokens tokens = some_tokens(gpu.architecture().vocab_size);
-    data::SequenceBatch batch;
-    for (uint64_t i = 0; i < 5; ++i) batch.meta.ids.push_back({i});
-    batch.set("packed_input_ids", tokens.tokens,
-              data::NestedLengths::of_single(std::vector<int32_t>{5, 1, 12, 2, 21}));
+    for (uint64_t i = 0; i < 5; ++i) batch_.meta.ids.push_back({i});
+    batch_.set("packed_input_ids", tokens.tokens,
+               data::NestedLengths::of_single(std::vector<int32_t>{5, 1, 12, 2, 21}));
+  }
+
+  void step() {
     const parallel::LossFunction loss = [](const at::Tensor& log_probs,
                                            const data::SequenceBatch&) {
       return parallel::LossResult{.loss_sum = -log_probs.sum(), .statistics = {}};
     };
-    const auto step = [&] { engine.step(batch, 1, 36, loss, {.min_parts = 2}); };
-    step();
-    const simulated_gpu::Counters counts = counts_of(step);
+    engine_.step(batch_, 1, 36, loss, {.min_parts = 2});
+  }
+
+ private:
+  static parallel::OptimizerOptions options() {
+    parallel::OptimizerOptions options;
+    options.schedule.max_lr = 1e-3;
+    options.schedule.decay_steps = 10;
+    return options;
+  }
+
+  parallel::TrainEngine engine_;
+  data::SequenceBatch batch_;
+};
+
+TEST(CountsOnGpus, AnOptimizerStepWaitsForItsLossesAndItsNorm) {
+  comm::run_as_threads(1, [](comm::Communicator& cpus) {
+    const auto group = worker::group_for(c10::Device(c10::kCUDA, 0), cpus.split(0, 0, "data"));
+    Decoder gpu = on_gpu(on_cpu("plain", at::kFloat), 0);
+    Training training(gpu, parallel::ReplicaGroups::data_parallel(*group));
+    training.step();
+    const simulated_gpu::Counters counts = counts_of([&] { training.step(); });
     tell("an optimizer step of 2 micro-batches, 4 layers", counts);
     EXPECT_EQ(counts.host_waits, 3);  // the loss of each micro-batch; the norm
     EXPECT_EQ(counts.kernels, 265);
     EXPECT_EQ(counts.copies_to_device, 28);
-    EXPECT_EQ(counts.copies_to_host, 2);
+    EXPECT_EQ(counts.copies_to_host, 3);
     EXPECT_EQ(gpu.parameters().gradients().storage().data(), nullptr) << "memory for generation";
+  });
+}
+
+TEST(CountsOnGpus, AnOptimizerStepOfTwoTensorRanksWaitsAsOften) {
+  on_two_tensor_ranks([](Decoder& gpu, comm::Communicator& both, comm::Communicator& tensor) {
+    const auto data = both.split(both.rank(), 0, "data");
+    Training training(gpu, {.model = &tensor, .data = data.get(), .tensor = &tensor});
+    training.step();
+    const simulated_gpu::Counters counts = counts_of_ranks(both, [&] { training.step(); });
+    if (both.rank() == 0) tell("an optimizer step on two tensor ranks, both", counts);
+    EXPECT_EQ(counts.host_waits, 2 * 3);
   });
 }
 

@@ -16,6 +16,7 @@
 #include "memory.h"
 #include "nccl_group.h"
 #include "nccl_operation.h"
+#include "nccl_progress.h"
 #include "nccl_reduce.h"
 #include "rules.h"
 #include "streams.h"
@@ -113,16 +114,14 @@ void enqueue_calls(const std::vector<Asked>& calls) {
   for (const Asked& asked : calls) by_stream[asked.stream].push_back(asked);
   for (const auto& [stream, own] : by_stream) {
     for (const Asked& asked : own) order_behind_last(*asked.comm, stream);
-    enqueue_each(stream, "nccl", [own = own]() -> Work {
-      auto running = std::make_shared<std::vector<Operation>>();
+    enqueue_each(stream, "nccl", [own = own](Stream on) -> Work {
+      auto running = std::make_shared<CallsUnderWay>();
+      running->stream = on;
       for (const Asked& asked : own) {
-        running->emplace_back(asked.comm, asked.call, asked.from, asked.to);
+        running->operations.emplace_back(asked.comm, asked.call, asked.from, asked.to);
       }
-      return [running] {
-        bool all_done = true;
-        for (Operation& operation : *running) all_done = operation.advance() && all_done;
-        return all_done;
-      };
+      run_for_others(running);
+      return [running] { return running->advance(); };
     });
   }
 }

@@ -107,6 +107,7 @@ void ncclComm::finish_split() {
 
 ncclResult_t ncclComm::poll() {
   if (state != ncclInProgress) return state;
+  if (end == "finalized" && n_under_way > 0) return state;
   if (!meeting.empty()) {
     if (!all_have_met()) return state;
     meeting.clear();

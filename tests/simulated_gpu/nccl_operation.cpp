@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "memory.h"
@@ -40,7 +41,9 @@ Operation::Operation(ncclComm_t comm, const Call& call, const void* from, void* 
       to_(static_cast<char*>(view(to))),
       number_(call.kind == Call::kSend      ? comm->n_sent[call.root]++
               : call.kind == Call::kReceive ? comm->n_received[call.root]++
-                                            : comm->n_started++) {}
+                                            : comm->n_started++) {
+  ++comm->n_under_way;
+}
 
 std::string Operation::note_of(uint64_t number, int rank) const {
   return "call" + std::to_string(number) + "." + std::to_string(rank);
@@ -51,13 +54,27 @@ std::string Operation::message_name(int source, int destination) const {
          std::to_string(number_);
 }
 
+/// What others leave when they wait for this: for what `rank` gives to this operation.
+std::string Operation::wish_for(int rank) const {
+  if (call_.kind == Call::kSend) return message_name(rank, call_.root) + ".wish";
+  if (call_.kind == Call::kReceive) return message_name(rank, comm_->rank) + ".wish";
+  return note_of(number_, rank) + ".wish";
+}
+
+bool Operation::is_wanted() const {
+  return comm_->end == "finalized" ||
+         (call_.kind != Call::kReceive && comm_->box.has(wish_for(comm_->rank)));
+}
+
 bool Operation::advance() {
   if (is_done_ || comm_->is_dead()) return true;  // the kernels of an aborted group end
   const bool is_its_turn = call_.is_message() || comm_->n_finished == number_;
   if (is_its_turn && !has_left_input_) leave_input();
   is_done_ = is_its_turn && (call_.is_message() ? receive() : combine());
   if (is_done_) {
+    --comm_->n_under_way;
     comm_->waiting.erase(number_);
+    if (call_.kind != Call::kReceive) comm_->box.remove(wish_for(comm_->rank));
     if (!call_.is_message()) ++comm_->n_finished;
   }
   return is_done_;
@@ -72,9 +89,10 @@ void Operation::leave_input() {
                  with_call(call_, from_, has_none ? 0 : call_.input_bytes(comm_->size)));
 }
 
-void Operation::name_missing_peer(int peer) {
+void Operation::wait_for_peer(int peer) {
   const auto now = std::chrono::steady_clock::now();
   if (waits_since_ == std::chrono::steady_clock::time_point()) waits_since_ = now;
+  if (std::exchange(asked_, peer) != peer) comm_->box.put(wish_for(peer), "");
   comm_->waiting[number_] = call_.text() + " waits for rank " + std::to_string(peer);
   if (is_named_ || now - waits_since_ < patience()) return;
   is_named_ = true;
@@ -93,7 +111,7 @@ bool Operation::receive() {
   if (call_.kind == Call::kSend) return true;
   const std::string name = message_name(call_.root, comm_->rank);
   if (!comm_->box.has(name)) {
-    name_missing_peer(call_.root);
+    wait_for_peer(call_.root);
     return false;
   }
   const std::string note = comm_->box.get(name);
@@ -108,7 +126,7 @@ bool Operation::receive() {
 bool Operation::combine() {
   for (int r = 0; r < comm_->size; ++r) {
     if (comm_->box.has(note_of(number_, r))) continue;
-    name_missing_peer(r);
+    wait_for_peer(r);
     return false;
   }
   const std::size_t bytes = call_.bytes();

@@ -15,15 +15,18 @@ class Operation {
 
   /// True: done. False: a peer must act first; one that lets it wait for long is named.
   bool advance();
+  /// A rank waits that needs what this one gives, or this one's group is to end.
+  bool is_wanted() const;
 
  private:
+  std::string wish_for(int rank) const;
   std::string note_of(uint64_t number, int rank) const;
   std::string message_name(int source, int destination) const;
   void leave_input();
   bool receive();
   bool combine();
   bool agrees_with(int peer, const Call& there, bool is_same);
-  void name_missing_peer(int peer);
+  void wait_for_peer(int peer);
 
   ncclComm_t comm_;
   Call call_;
@@ -31,6 +34,7 @@ class Operation {
   char* to_;
   uint64_t number_ = 0;
   bool has_left_input_ = false, is_done_ = false, is_named_ = false;
+  int asked_ = -1;  // the rank that was last asked for what it gives
   std::chrono::steady_clock::time_point waits_since_ = {};
 };
 

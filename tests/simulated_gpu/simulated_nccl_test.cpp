@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <nccl.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <functional>
@@ -109,6 +110,22 @@ TEST_P(SimulatedNccl, AddsUpOverRanks) {
     EXPECT_EQ(ncclCommFinalize(rank.comm), ncclInProgress);
     EXPECT_EQ(rank.settle(), ncclSuccess);
     EXPECT_EQ(ncclCommDestroy(rank.comm), ncclSuccess);
+  });
+  EXPECT_EQ(broken, std::vector<std::string>());
+}
+
+TEST_P(SimulatedNccl, RunsOnARankThatDoesNotWaitWhatAnotherWaitsFor) {
+  std::atomic<bool> is_over = false;
+  const auto broken = on_ranks([&is_over](const Rank& rank) {
+    cudaMemsetAsync(rank.memory, 0, sizeof(float), rank.stream);  // in front of what is waited for
+    rank.sum(kSize);
+    EXPECT_EQ(rank.settle(), ncclSuccess);
+    if (rank.rank == 0) {
+      cudaStreamSynchronize(rank.stream);
+      EXPECT_EQ(rank.numbers(), (std::vector<float>{0, 3, 3, 3, 3, 3, 3, 3}));
+      is_over = true;
+    }
+    while (!is_over) std::this_thread::yield();
   });
   EXPECT_EQ(broken, std::vector<std::string>());
 }

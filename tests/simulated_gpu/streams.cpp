@@ -1,8 +1,10 @@
 #include "streams.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <deque>
+#include <exception>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -37,6 +39,7 @@ struct StreamState {
   int device = 0;
   std::deque<Task> tasks = {};
   Graph capturing = -1;
+  std::exception_ptr error = {};  // of a task that nobody waited for
 };
 
 struct GraphState {
@@ -128,13 +131,25 @@ bool advance(Stream stream) {
 
 template <class Done>
 void run_until(Stream stream, const Done& done) {
+  constexpr int kYields = 100;  // then the core is for the process that it waits for
+  int n_tries = 0;
   while (true) {
     {
       const Lock lock(machine().lock);
+      if (const auto error = std::exchange(machine().at(stream).error, nullptr)) {
+        std::rethrow_exception(error);
+      }
       if (done()) return;
-      if (advance(stream)) continue;
+      if (advance(stream)) {
+        n_tries = 0;
+        continue;
+      }
     }
-    std::this_thread::yield();
+    if (++n_tries < kYields) {
+      std::this_thread::yield();
+    } else {
+      std::this_thread::sleep_for(std::chrono::microseconds(100));
+    }
   }
 }
 
@@ -156,7 +171,7 @@ void push(Stream stream, Task task) {
     graph.tasks.push_back(std::move(task));
     return;
   }
-  if (task.kind == Task::kWork) task.work = task.start();
+  if (task.kind == Task::kWork) task.work = task.start(stream);
   state.tasks.push_back(std::move(task));
   if (machine().order == Order::kEager) run_what_can_run();
 }
@@ -219,7 +234,7 @@ void enqueue_each(Stream stream, std::string name, Start start) {
 }
 
 void enqueue(Stream stream, std::string name, Work work) {
-  enqueue_each(stream, std::move(name), [work = std::move(work)] { return work; });
+  enqueue_each(stream, std::move(name), [work = std::move(work)](Stream) { return work; });
 }
 
 void launch(Stream stream, std::string name, std::function<void()> work) {
@@ -231,6 +246,16 @@ void launch(Stream stream, std::string name, std::function<void()> work) {
 
 void drain(Stream stream) {
   run_until(stream, [stream] { return machine().at(stream).tasks.empty(); });
+}
+
+bool run_task(Stream stream) {
+  const Lock lock(machine().lock);
+  try {
+    return !machine().at(stream).tasks.empty() && advance(stream);
+  } catch (...) {
+    machine().at(stream).error = std::current_exception();
+    return false;
+  }
 }
 
 void synchronize(Stream stream) {

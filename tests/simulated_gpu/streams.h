@@ -43,13 +43,17 @@ int device_of(Stream stream);
 /// Returns true when it is done; false: it waits for another process, and is to be asked again.
 using Work = std::function<bool()>;
 void enqueue(Stream stream, std::string name, Work work);
-/// Gives the work of one run: of this call, or of each launch of the graph that it is captured in.
-using Start = std::function<Work()>;
+/// Gives the work of one run on a stream: of this call, or of each launch of the graph that it is
+/// captured in.
+using Start = std::function<Work(Stream)>;
 void enqueue_each(Stream stream, std::string name, Start start);
 /// Work that is done when it returns.
 void launch(Stream stream, std::string name, std::function<void()> work);
 
 void drain(Stream stream);  // runs what the stream has; the program waits for nothing
+/// What a device does by itself: one task of the stream, or of one that it waits for. False: there
+/// is none, or another process must act first. Whoever waits next is told of what the task throws.
+bool run_task(Stream stream);
 /// Throws StreamError where the stream is being captured.
 void synchronize(Stream stream);
 void synchronize_device(int device);

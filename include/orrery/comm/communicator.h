@@ -2,6 +2,12 @@
 // exchange: over those it names) and returns when the tensors may be used, or throws CommError once
 // the deadline has passed; then the group is broken for good, and the process should end.
 //
+// Tensors of a GPU may be used by what is enqueued behind on the current stream: the operation is
+// there as well, and its ranks need not have come when the call returns. What the host reads it
+// reads through a copy on that stream, which waits. A thread watches the operations; one that fails
+// or misses its deadline ends on the GPU with whatever is in its tensors, so whoever hands on what
+// the host has read calls throw_if_failed() first.
+//
 // All ranks of a group call the same operations in the same order with equal shapes; with
 // CommunicatorOptions::check_agreement a disagreement is an error instead of a hang. One thread at
 // a time per process (MPI_THREAD_SERIALIZED). Tensors must be contiguous and on the device of the
@@ -24,6 +30,10 @@
 #include <vector>
 
 #include "orrery/comm/activity.h"
+
+namespace orrery {
+class CommError;
+}
 
 namespace orrery::comm {
 
@@ -89,6 +99,15 @@ class Communicator {
     options_.deadline = deadline;
   }
 
+  /// Throws the CommError of an operation that failed after its call had returned; every operation
+  /// does that first. Local, does not wait.
+  virtual void throw_if_failed() {}
+
+  /// Gives what the current stream has so far, of which this group has operations, a deadline as
+  /// `operation` (a constant): after the launch of a graph that they were captured in. Local, does
+  /// not wait.
+  virtual void watch(std::string_view /*operation*/) {}
+
   // All that follow are collective over the group. They throw ShapeError (before anything is sent)
   // when a tensor does not fit, and CommError when a peer missed the deadline or disagrees.
 
@@ -114,7 +133,8 @@ class Communicator {
   /// Point-to-point in one go: all receives are posted, all sends started, then all awaited, so no
   /// order among the peers can deadlock. Several messages of one pair match in their order.
   /// `on_received` is called on this thread as tensors come, while later ones are under way where
-  /// the backend can. It may use the tensor, not the communicator.
+  /// the backend can; for those of a GPU once all are enqueued. It may use the tensor, not the
+  /// communicator.
   /// Collective over the ranks named, each of which calls exchange with the counterparts.
   void exchange(
       std::span<const Send> sends, std::span<const Receive> receives,
@@ -122,7 +142,7 @@ class Communicator {
   void exchange(std::initializer_list<Send> sends, std::initializer_list<Receive> receives) {
     exchange(std::span(sends.begin(), sends.size()), std::span(receives.begin(), receives.size()));
   }
-  /// Returns when all ranks have called it.
+  /// Returns when all ranks have called it, whatever the backend.
   void barrier();
 
   /// New groups, one per colour, ranks ordered by (key, rank here). Returns null for kNoColour.
@@ -136,6 +156,12 @@ class Communicator {
   std::string text() const;
   /// End of a wait that began then.
   Activity::Clock::time_point deadline_from(Activity::Clock::time_point since) const;
+  /// Of an operation for which `missing` workers did not come in time. Any thread.
+  CommError deadline_error(std::string_view operation, std::span<const int> missing,
+                           std::chrono::duration<double> deadline,
+                           Activity::Clock::time_point since) const;
+  /// Of another failure. Any thread.
+  CommError failure_error(std::string_view operation, std::string_view what) const;
   /// What a backend throws when `ranks` did not come in time; marks the group as broken.
   [[noreturn]] void throw_deadline(std::string_view operation, std::span<const int> ranks,
                                    Activity::Clock::time_point since);
@@ -145,8 +171,11 @@ class Communicator {
   [[noreturn]] void throw_disagreement(std::string_view operation, std::string expected,
                                        std::string got);
   bool is_broken() const { return is_broken_; }
+  /// From now on every operation is refused.
+  void mark_broken() { is_broken_ = true; }
   /// [size - 1] all ranks but this one.
   std::vector<int> other_ranks() const;
+  const std::vector<int>& other_workers() const { return others_; }
 
  private:
   // Backends. Arguments are checked: contiguous, right device, fitting sizes; tensors are empty
@@ -170,7 +199,7 @@ class Communicator {
   std::string name_;
   int rank_ = 0;
   std::vector<int> workers_;
-  std::vector<int> others_;  // workers of the other ranks
+  std::vector<int> others_;
   CommunicatorOptions options_;
   bool is_broken_ = false;
 };

@@ -1,7 +1,9 @@
-// Communicator for CUDA tensors over NCCL; only in builds with ORRERY_CUDA. The group is made
-// non-blocking and every operation is watched from the host until its end, so that a lost peer is
-// an error at the deadline instead of a GPU that spins for ever. Operations run on the current
-// stream of the device; one operation at a time, on one stream.
+// Communicator for CUDA tensors over NCCL; only in builds with ORRERY_CUDA. An operation is
+// enqueued on the current stream of the device and its call returns; a thread of the group watches
+// it until its end, so that a lost peer is an error at the deadline instead of a GPU that spins for
+// ever. All operations of a process on one stream, whose order is the same on all ranks: on
+// several, two groups could wait for each other. What is captured in a graph nobody watches when
+// that is launched. The barrier and splits wait.
 #pragma once
 
 #include <memory>

@@ -3,6 +3,7 @@
 // Lives on the worker's main thread.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -31,6 +32,11 @@ class CommunicatorRegistry {
   Communicator* find(const graph::ReplicaId& replica, graph::GroupKind kind) const;
   /// Like find(), for callers that know that they hold a shard. Throws CallError. Local.
   Communicator& at(const graph::ReplicaId& replica, graph::GroupKind kind) const;
+  /// Communicator::throw_if_failed() of every group of this worker. Local.
+  void throw_if_failed() const;
+  /// Runs `work`; throws the error of an operation that failed meanwhile, if one did, whatever came
+  /// of the numbers that it left behind. Local.
+  void run_checked(const std::function<void()>& work) const;
 
  private:
   CommunicatorRegistry() = default;
