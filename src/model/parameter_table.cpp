@@ -363,6 +363,7 @@ FlatParameters::FlatParameters(ParameterTable table, at::ScalarType dtype, c10::
   }
   stored_ = zeros_on(device, table_.numel, dtype);
   values_ = dtype == at::kBFloat16 ? zeros_on(device, table_.numel, at::kFloat) : stored_;
+  offloadable_ = OffloadableBuffer(stored_);
   leaves_.reserve(table_.parameters.size());
   for (const ParameterSpec& spec : table_.parameters) {
     at::Tensor leaf = values_.narrow(0, spec.offset, spec.numel).view(spec.shape).detach();
@@ -456,6 +457,21 @@ void FlatParameters::acquire() {
   take_from_allocator(values_);
   if (is_widened()) take_from_allocator(stored_);
 }
+
+void FlatParameters::offload() {
+  if (offloadable_.is_offloaded()) return;
+  offloadable_.offload();
+  if (is_widened() && !values_.is_cpu()) give_back_to_allocator(values_);
+}
+
+void FlatParameters::fetch() {
+  if (!offloadable_.is_offloaded()) return;
+  if (is_widened()) take_from_allocator(values_);
+  offloadable_.fetch();
+  widen();
+}
+
+at::Tensor FlatParameters::stored_where_it_is() const { return offloadable_.where_it_is(); }
 
 void FlatParameters::initialise(uint64_t seed) {
   for (const ParameterSpec& spec : table_.parameters) fill(spec, seed);
