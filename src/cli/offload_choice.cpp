@@ -50,9 +50,8 @@ std::vector<OpenRole> open_roles(Job& job) {
     role.bytes = most_offloaded(plan_gpu_memory(job)) - of_others;
     set_offload(job, role.name, "never");
   }
-  std::stable_sort(roles.begin(), roles.end(), [](const OpenRole& a, const OpenRole& b) {
-    return a.bytes > b.bytes;
-  });
+  std::stable_sort(roles.begin(), roles.end(),
+                   [](const OpenRole& a, const OpenRole& b) { return a.bytes > b.bytes; });
   return roles;
 }
 
@@ -99,10 +98,9 @@ std::vector<OffloadChoice> choose_offload(Job& job, const GpuMemory& gpu) {
       continue;
     }
     set_offload(job, role.name, "when_idle");
-    choice.reason = base::concat(
-        "with ", what, " ", outgrown->phase, " would take ",
-        gb(static_cast<double>(outgrown->of_the_program()) + lost), " of the ",
-        gb(gpu.memory_gb * kGb), " GB of a GPU");
+    choice.reason = base::concat("with ", what, " ", outgrown->phase, " would take ",
+                                 gb(static_cast<double>(outgrown->of_the_program()) + lost),
+                                 " of the ", gb(gpu.memory_gb * kGb), " GB of a GPU");
   }
   return choices;
 }

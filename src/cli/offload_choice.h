@@ -16,7 +16,8 @@ struct OffloadChoice {
   bool is_offloaded = false;
   std::string reason;
 
-  /// `model.ref.offload = when_idle (auto): with its parameters (15.2 GB) actor_train would take ...`
+  /// `model.ref.offload = when_idle (auto): with its parameters (15.2 GB) actor_train would take
+  /// ...`
   std::string text() const;
 };
 

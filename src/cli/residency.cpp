@@ -11,8 +11,8 @@ namespace {
 bool is_read_by_others(const graph::Graph& graph, const std::string& role) {
   for (const graph::Call& call : graph.calls()) {
     for (const config::KeyBinding& input : call.inputs) {
-      const int writer = input.interface_key == "teacher_hidden" ? graph.producer(input.graph_key)
-                                                                  : -1;
+      const int writer =
+          input.interface_key == "teacher_hidden" ? graph.producer(input.graph_key) : -1;
       if (writer >= 0 && graph.call(writer).role == role) return true;
     }
   }
@@ -33,10 +33,9 @@ bool is_evaluated(const Job& job, const std::string& role) {
 
 IdlePart idle_part_of(const Job& job, const std::string& role) {
   const std::vector<graph::Call>& calls = job.graph.calls();
-  const bool has_parameters =
-      std::any_of(calls.begin(), calls.end(), [&](const graph::Call& call) {
-        return call.role == role && call.has_parameters;
-      });
+  const bool has_parameters = std::any_of(calls.begin(), calls.end(), [&](const graph::Call& call) {
+    return call.role == role && call.has_parameters;
+  });
   if (!has_parameters || job.only_evaluates) return IdlePart::kNothing;
   const bool is_trained = std::any_of(calls.begin(), calls.end(), [&](const graph::Call& call) {
     return call.role == role && call.kind == graph::CallKind::kTrainStep;

@@ -32,7 +32,8 @@ cudaStream_t handle_of(const c10::Stream& stream) {
 
 }  // namespace
 
-OffloadableBuffer::Pinned::Pinned(size_t size_bytes) : memory(kernels::allocate_pinned(size_bytes)) {
+OffloadableBuffer::Pinned::Pinned(size_t size_bytes)
+    : memory(kernels::allocate_pinned(size_bytes)) {
   if (memory != nullptr) return;
   throw CallError("the host has no memory to pin for what is offloaded from the GPU",
                   {.expected = base::bytes_text(static_cast<int64_t>(size_bytes)),

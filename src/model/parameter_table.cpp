@@ -363,13 +363,13 @@ FlatParameters::FlatParameters(ParameterTable table, at::ScalarType dtype, c10::
   }
   stored_ = zeros_on(device, table_.numel, dtype);
   values_ = dtype == at::kBFloat16 ? zeros_on(device, table_.numel, at::kFloat) : stored_;
-  offloadable_ = OffloadableBuffer(stored_);
   leaves_.reserve(table_.parameters.size());
   for (const ParameterSpec& spec : table_.parameters) {
     at::Tensor leaf = values_.narrow(0, spec.offset, spec.numel).view(spec.shape).detach();
     leaf.set_requires_grad(true);
     leaves_.push_back(std::move(leaf));
   }
+  offloadable_ = OffloadableBuffer(stored_);
 }
 
 void FlatParameters::store() {

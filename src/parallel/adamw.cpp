@@ -17,9 +17,9 @@ AdamW::AdamW(model::FlatParameters& parameters, AdamWOptions options, model::Ind
     : parameters_(parameters),
       options_(options),
       owned_(owned),
-      master_weights_(parameters.dtype() == at::kBFloat16 ? owned_values().clone() : at::Tensor()),
       first_moment_(at::zeros({owned.count}, parameters.values().options())),
       second_moment_(at::zeros({owned.count}, parameters.values().options())) {
+  if (parameters.dtype() == at::kBFloat16) master_weights_ = owned_values().clone();
   for (const model::ParameterSpec& spec : parameters.table().parameters) {
     const int64_t begin = std::max(spec.offset, owned.first);
     const int64_t end = std::min(spec.offset + spec.numel, owned.end());
@@ -29,6 +29,21 @@ AdamW::AdamW(model::FlatParameters& parameters, AdamWOptions options, model::Ind
     }
     decay_ranges_.back().end = end - owned.first;
   }
+  master_memory_ = model::OffloadableBuffer(master_weights_);
+  first_memory_ = model::OffloadableBuffer(first_moment_);
+  second_memory_ = model::OffloadableBuffer(second_moment_);
+}
+
+void AdamW::offload() {
+  for (model::OffloadableBuffer* memory : {&first_memory_, &second_memory_, &master_memory_}) {
+    memory->offload();
+  }
+}
+
+void AdamW::fetch() {
+  for (model::OffloadableBuffer* memory : {&first_memory_, &second_memory_, &master_memory_}) {
+    memory->fetch();
+  }
 }
 
 void AdamW::step(double lr, double gradient_scale) {
@@ -37,13 +52,12 @@ void AdamW::step(double lr, double gradient_scale) {
 
 void AdamW::step(const at::Tensor& gradients, double lr, double gradient_scale) {
   ORRERY_ASSERT(gradients.numel() == owned_.count, "a gradient for each owned parameter");
-  ORRERY_ASSERT(!first_moment_.is_offloaded(), "moments are fetched before a step");
-  const at::Tensor& master_weights = master_weights_.tensor();
+  ORRERY_ASSERT(!first_memory_.is_offloaded(), "moments are fetched before a step");
   ++steps_done_;
   const double t = static_cast<double>(steps_done_);
   AT_DISPATCH_FLOATING_TYPES(parameters_.values().scalar_type(), "adamw", [&] {
-    scalar_t* const values = master_weights.defined()
-                                 ? master_weights.data_ptr<scalar_t>()
+    scalar_t* const values = master_weights_.defined()
+                                 ? master_weights_.data_ptr<scalar_t>()
                                  : parameters_.values().data_ptr<scalar_t>() + owned_.first;
     for (const DecayRange& range : decay_ranges_) {
       const kernels::AdamWCoefficients<scalar_t> c = {
@@ -58,8 +72,8 @@ void AdamW::step(const at::Tensor& gradients, double lr, double gradient_scale) 
       const kernels::AdamWArgs<scalar_t, scalar_t> args{
           .p = values + range.begin,
           .g = gradients.const_data_ptr<scalar_t>() + range.begin,
-          .m = first_moment_.tensor().data_ptr<scalar_t>() + range.begin,
-          .v = second_moment_.tensor().data_ptr<scalar_t>() + range.begin,
+          .m = first_moment_.data_ptr<scalar_t>() + range.begin,
+          .v = second_moment_.data_ptr<scalar_t>() + range.begin,
           .n = range.end - range.begin,
           .coefficients = c};
       if (gradients.is_cuda()) {
@@ -69,44 +83,32 @@ void AdamW::step(const at::Tensor& gradients, double lr, double gradient_scale) 
       }
     }
   });
-  if (!master_weights.defined()) return;
+  if (!master_weights_.defined()) return;
   const at::Tensor stored = parameters_.stored().narrow(0, owned_.first, owned_.count);
-  stored.copy_(master_weights);
+  stored.copy_(master_weights_);
   owned_values().copy_(stored);
 }
 
 void AdamW::restore(int64_t steps_done, const at::Tensor& first_moment,
                     const at::Tensor& second_moment, const at::Tensor& master_weights) {
-  const at::Tensor& own = first_moment_.tensor();
   for (const at::Tensor* moment : {&first_moment, &second_moment, &master_weights}) {
     if (moment == &master_weights && !master_weights.defined()) continue;
-    if (moment->sizes() == own.sizes() && moment->scalar_type() == own.scalar_type()) {
+    if (moment->sizes() == first_moment_.sizes() &&
+        moment->scalar_type() == first_moment_.scalar_type()) {
       continue;
     }
-    throw ShapeError(
-        "saved moments do not fit the parameters",
-        {.expected = base::concat(own.numel(), " elements of type ", toString(own.scalar_type())),
-         .got =
-             base::concat(moment->numel(), " elements of type ", toString(moment->scalar_type())),
-         .advice = {}});
+    throw ShapeError("saved moments do not fit the parameters",
+                     {.expected = base::concat(first_moment_.numel(), " elements of type ",
+                                               toString(first_moment_.scalar_type())),
+                      .got = base::concat(moment->numel(), " elements of type ",
+                                          toString(moment->scalar_type())),
+                      .advice = {}});
   }
   steps_done_ = steps_done;
-  first_moment_.where_it_is().copy_(first_moment);
-  second_moment_.where_it_is().copy_(second_moment);
-  if (master_weights_.tensor().defined()) {
-    master_weights_.where_it_is().copy_(master_weights.defined() ? master_weights : owned_values());
-  }
-}
-
-void AdamW::offload() {
-  for (model::OffloadableBuffer* buffer : {&first_moment_, &second_moment_, &master_weights_}) {
-    buffer->offload();
-  }
-}
-
-void AdamW::fetch() {
-  for (model::OffloadableBuffer* buffer : {&first_moment_, &second_moment_, &master_weights_}) {
-    buffer->fetch();
+  first_memory_.where_it_is().copy_(first_moment);
+  second_memory_.where_it_is().copy_(second_moment);
+  if (master_weights_.defined()) {
+    master_memory_.where_it_is().copy_(master_weights.defined() ? master_weights : owned_values());
   }
 }
 

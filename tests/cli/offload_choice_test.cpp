@@ -15,8 +15,8 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 
 Job seven_b(std::vector<std::string> sets = {}) {
-  sets.insert(sets.end(), {"model.actor.recompute_layers=all",
-                           "call.actor_gen.max_cache_tokens=32768"});
+  sets.insert(sets.end(),
+              {"model.actor.recompute_layers=all", "call.actor_gen.max_cache_tokens=32768"});
   return prepare_job(ORRERY_SOURCE_DIR "/configs/recipes/grpo_7b_8x80.cfg", sets, 8,
                      DataCheck::kLeaveOut);
 }
@@ -75,7 +75,8 @@ TEST(OffloadChoice, LeavesAWordAlone) {
 }
 
 TEST(Residency, IsOfRolesThatNothingChangesAndOfOptimizers) {
-  const Job job = tiny("ppo_tiny", {"model.actor.offload=when_idle", "model.ref.offload=when_idle"});
+  const Job job =
+      tiny("ppo_tiny", {"model.actor.offload=when_idle", "model.ref.offload=when_idle"});
 
   EXPECT_THAT(residency_of(job).offload_when_idle, ElementsAre("ref"));
   EXPECT_THAT(residency_of(job).offload_optimizer, ElementsAre("actor"));

@@ -39,12 +39,12 @@ class AdamW {
   const model::IndexRange& owned() const { return owned_; }
 
   int64_t steps_done() const { return steps_done_; }
-  // To read, where they are: on the host while they are offloaded.
-  at::Tensor first_moment() const { return first_moment_.where_it_is(); }    ///< [owned.count]
-  at::Tensor second_moment() const { return second_moment_.where_it_is(); }  ///< [owned.count]
+  // Where they are: on the host while they are offloaded.
+  at::Tensor first_moment() const { return first_memory_.where_it_is(); }    ///< [owned.count]
+  at::Tensor second_moment() const { return second_memory_.where_it_is(); }  ///< [owned.count]
 
   /// [owned.count] fp32: what the updates add up in. Undefined unless parameters are bf16.
-  at::Tensor master_weights() const { return master_weights_.where_it_is(); }
+  at::Tensor master_weights() const { return master_memory_.where_it_is(); }
 
   /// Of a GPU: moments and master weights wait in pinned memory of the host until fetch(), before
   /// the next step(); model::OffloadableBuffer says how and what is thrown. On the host both do
@@ -75,7 +75,8 @@ class AdamW {
   AdamWOptions options_;
   model::IndexRange owned_;
   std::vector<DecayRange> decay_ranges_;
-  model::OffloadableBuffer master_weights_, first_moment_, second_moment_;
+  at::Tensor master_weights_, first_moment_, second_moment_;
+  model::OffloadableBuffer master_memory_, first_memory_, second_memory_;  // theirs
   int64_t steps_done_ = 0;
 };
 
