@@ -322,7 +322,7 @@ class OutOfMemory(Jobs):
         self.assert_ends(8, [], "for the parameters of role actor", "more tensor or pipeline ranks")
 
     def test_for_the_optimizer(self):
-        self.assert_ends(17, [], "optimizer state of role actor", "there whatever runs: parameters of actor.0 12.1 MiB")
+        self.assert_ends(18, [], "optimizer state of role actor", "there whatever runs: parameters of actor.0 12.1 MiB")
 
     def test_for_generation(self):
         self.assert_ends(60, ["call.actor_gen.group_size=64"],
