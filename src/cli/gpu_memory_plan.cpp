@@ -18,6 +18,7 @@
 #include "orrery/model/generator.h"  // kPrefillTokens
 #include "orrery/model/parameter_table.h"
 #include "orrery/parallel/gradient_reduction.h"  // owned_partition, kGradientBucketElements
+#include "residency.h"
 
 namespace orrery::cli {
 
@@ -51,8 +52,10 @@ struct Shard {
   int64_t n_parameters = 0;
   int64_t n_owned = 0;  // by this data rank
   bool is_trained = false;
-  bool is_loaded = false;  // at the start, not filled from another replica
+  bool is_offloaded = false;  // while it is idle: the optimizer's state of a trained role, else all
+  bool is_refilled = false;   // from another replica before its calls, and released behind them
   std::set<std::string> calls;
+  std::set<std::string> calls_in_use;  // of what is offloaded: train_steps of a trained role
 };
 
 /// Numbers that a layer keeps for backward, for one token: input and middle of the residual stream
@@ -94,15 +97,14 @@ class Worker {
 
   PhaseMemory load() const {
     PhaseMemory phase = resident("load", "");
+    // One after another: each is there whole before it leaves.
+    int64_t largest = 0;
     for (const Shard& shard : shards_) {
-      // There first; a role that is not trained may leave for the host when all is read.
-      if (!shard.is_trained && shard.is_loaded) {
-        phase.parameters += parameter_bytes(shard);
-        phase.idle_parameters -= parameter_bytes(shard);
-      }
+      if (!shard.is_offloaded) continue;
+      largest =
+          std::max(largest, shard.is_trained ? optimizer_bytes(shard) : parameter_bytes(shard));
     }
-    phase.optimizer = 0;
-    phase.workspace = kReadPieceBytes;
+    phase.workspace = std::max(kReadPieceBytes, largest);
     return phase;
   }
 
@@ -178,7 +180,10 @@ class Worker {
     PhaseMemory phase = resident(name, "");
     if (name == "reallocate") {  // what is sent and what arrives, a bucket each
       int64_t largest = 0;
-      for (const Shard& shard : shards_) largest = std::max(largest, shard.n_parameters);
+      for (const Shard& shard : shards_) {
+        largest = std::max(largest, shard.n_parameters);
+        if (shard.is_refilled) phase.parameters += parameter_bytes(shard);
+      }
       phase.workspace = 2 * std::min(parallel::kGradientBucketElements, largest) * 4;
     }
     return phase;
@@ -197,13 +202,21 @@ class Worker {
     return found == shards_.end() ? nullptr : &*found;
   }
 
-  /// Parameters and optimizer state that are on the device while `call` runs.
+  static int64_t optimizer_bytes(const Shard& shard) {
+    return shard.n_owned * widths_of(*shard.config).optimizer;
+  }
+
+  /// Parameters and optimizer state that are on the device while `call` runs, and on the host.
   PhaseMemory resident(const std::string& name, const std::string& call) const {
     PhaseMemory phase{.phase = name};
     for (const Shard& shard : shards_) {
-      const bool is_here = shard.is_trained || shard.calls.contains(call);
-      (is_here ? phase.parameters : phase.idle_parameters) += parameter_bytes(shard);
-      if (shard.is_trained) phase.optimizer += shard.n_owned * widths_of(*shard.config).optimizer;
+      if (shard.is_refilled && !shard.calls.contains(call)) continue;
+      const bool is_idle = shard.is_offloaded && !shard.calls_in_use.contains(call);
+      const bool is_away = is_idle && !shard.is_trained;
+      (is_away ? phase.offloaded : phase.parameters) += parameter_bytes(shard);
+      if (shard.is_trained) {
+        (is_idle ? phase.offloaded : phase.optimizer) += optimizer_bytes(shard);
+      }
     }
     return phase;
   }
@@ -267,6 +280,7 @@ std::vector<graph::Replica> replicas_in(const Job& job,
 std::vector<std::vector<Shard>> shards_in(const Job& job,
                                           const std::vector<graph::Replica>& replicas) {
   std::vector<std::vector<Shard>> workers(static_cast<size_t>(job.n_workers));
+  const graph::ResidencyPolicy residency = residency_of(job);
   for (const graph::Replica& replica : replicas) {
     const auto known = job.architectures.find(replica.id.role);
     if (known == job.architectures.end()) continue;  // a role without parameters
@@ -282,10 +296,20 @@ std::vector<std::vector<Shard>> shards_in(const Job& job,
                   .n_parameters = numel,
                   .n_owned = parallel::owned_partition(numel, at.data, replica.layout.data).count,
                   .is_trained = replica.is_trained,
-                  .is_loaded = replica.origin == graph::Origin::kLoad,
-                  .calls = {}};
+                  .is_offloaded = (replica.is_trained ? residency.offload_optimizer
+                                                      : residency.offload_when_idle)
+                                      .contains(replica.id.role),
+                  .is_refilled = replica.origin == graph::Origin::kRealloc,
+                  .calls = {},
+                  .calls_in_use = {}};
       shard.local.vocab_size = known->second.vocab_size;  // of which the head has its part
-      for (const int call : replica.calls) shard.calls.insert(job.graph.call(call).name);
+      for (const int index : replica.calls) {
+        const graph::Call& call = job.graph.call(index);
+        shard.calls.insert(call.name);
+        if (!shard.is_trained || call.kind == graph::CallKind::kTrainStep) {
+          shard.calls_in_use.insert(call.name);
+        }
+      }
       workers.at(static_cast<size_t>(replica.layout.workers[base::index(rank)]))
           .push_back(std::move(shard));
     }
@@ -340,7 +364,7 @@ base::TableRow cells(const PhaseMemory& phase, double lost, double room) {
           pages,
           gb(lost),
           gb(with_pages),
-          phase.idle_parameters == 0 ? "-" : gb(with_pages + double(phase.idle_parameters))};
+          phase.offloaded == 0 ? "-" : gb(double(phase.offloaded))};
 }
 
 std::string tables(const std::vector<std::vector<PhaseMemory>>& workers, const GpuMemory& gpu) {
@@ -362,7 +386,7 @@ std::string tables(const std::vector<std::vector<PhaseMemory>>& workers, const G
     text += base::concat(
         "workers ", graph::workers_text(equal), "\n",
         base::table_text({"phase", "parameters", "gradients", "optimizer", "activations", "logits",
-                          "workspace", "pages", "allowances", "sum", "idle roles kept"},
+                          "workspace", "pages", "allowances", "sum", "on the host"},
                          rows));
   }
   return text;
@@ -384,9 +408,7 @@ int64_t PhaseMemory::sum() const {
   return parameters + gradients + optimizer + activations + logits + workspace + fewest_pages;
 }
 
-int64_t PhaseMemory::of_the_program() const {
-  return sum() - fewest_pages + pages + idle_parameters + left_behind;
-}
+int64_t PhaseMemory::of_the_program() const { return sum() - fewest_pages + pages + left_behind; }
 
 std::vector<std::vector<PhaseMemory>> plan_gpu_memory(const Job& job,
                                                       const std::optional<graph::Layout>& layout) {

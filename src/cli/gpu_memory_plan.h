@@ -1,8 +1,8 @@
 // What each GPU will hold in every phase of a step, from sizes alone: no GPU is needed, no tensor
 // is made. The rules are those of docs/gpu.md: bf16 parameters; fp32 gradients, master weights and
 // moments, the latter two cut over the data ranks (ZeRO stage 1); the gradient buffer is released
-// outside training, a role that is not trained goes to the host outside its own calls; pages of
-// keys and values are taken as sequences grow.
+// outside training; what model.X.offload names goes to the host while it is idle; pages of keys and
+// values are taken as sequences grow.
 #pragma once
 
 #include <cstdint>
@@ -41,9 +41,9 @@ struct GpuMemory {
 struct PhaseMemory {
   std::string phase;  ///< `load`, a call's name, `reallocate` or `save`
   int64_t parameters = 0;
-  int64_t idle_parameters = 0;  ///< of roles that are on the host meanwhile: not in sum()
   int64_t gradients = 0;
   int64_t optimizer = 0;    ///< master weights and moments
+  int64_t offloaded = 0;    ///< parameters and optimizer state that the host has: not in sum()
   int64_t activations = 0;  ///< what backward needs of the micro-batches in flight
   int64_t logits = 0;
   int64_t workspace = 0;
@@ -56,8 +56,8 @@ struct PhaseMemory {
 
   /// All that must be there at once.
   int64_t sum() const;
-  /// What this program takes as it is: generation makes all its pages at its start, roles without a
-  /// call stay on the device, and so does `left_behind`.
+  /// What this program takes as it is: generation makes all its pages at its start, and
+  /// `left_behind` stays on the device.
   int64_t of_the_program() const;
 };
 

@@ -6,6 +6,7 @@
 
 #include "commands.h"
 #include "data_table.h"
+#include "gpu_choices.h"
 #include "gpu_memory_plan.h"
 #include "memory_plan.h"
 #include "node_memory.h"
@@ -14,7 +15,7 @@
 #include "orrery/config/command_line.h"
 #include "orrery/graph/communicators.h"
 #include "orrery/graph/plan_text.h"
-#include "recompute_choice.h"
+#include "residency.h"
 #include "sampling_options.h"
 
 namespace orrery::cli {
@@ -53,7 +54,7 @@ std::string plan_text(const Job& job, const std::optional<NodeMemory>& node) {
       << graph::workers_table(replicas, job.n_workers) << "\ncommunicators\n"
       << graph::communicators_text(graph::plan_communicators(replicas, job.n_workers))
       << "\nparameter hooks\n"
-      << graph::hooks_text(job.graph, {});
+      << graph::hooks_text(job.graph, residency_of(job));
   if (node) {
     const std::vector<WorkerMemory> memory = plan_memory(job);
     out << "\nparameters and memory of each worker, without activations and samples\n"
@@ -79,9 +80,9 @@ int run_plan(std::span<const std::string> arguments) {
                         options.no_data ? DataCheck::kLeaveOut : DataCheck::kReadLengths);
   if (options.device == "cuda") {
     const GpuMemory gpu = gpu_of(options);
-    const std::vector<RecomputeChoice> choices = choose_recompute_layers(job, gpu);
+    const std::vector<std::string> choices = choose_for_gpus(job, gpu);
     std::cout << plan_text(job, std::nullopt) << "\n";
-    for (const RecomputeChoice& choice : choices) std::cout << choice.text() << "\n";
+    for (const std::string& choice : choices) std::cout << choice << "\n";
     write_gpu_memory(job, gpu, std::cout);
     return 0;
   }

@@ -80,9 +80,9 @@ class Search {
   RecomputeChoice choose() {
     RecomputeChoice choice{
         .role = role_.name, .n_recomputed = 0, .n_layers = role_.n_layers, .reason = {}};
-    const std::string room = base::concat(
-        " of the ", gb(gpu_.memory_gb * kGb),
-        " GB of a GPU, with the idle roles and the buffers of other calls that stay there");
+    const std::string room =
+        base::concat(" of the ", gb(gpu_.memory_gb * kGb),
+                     " GB of a GPU, with the buffers of other calls that stay there");
     if (never_fits_) {
       choice.n_recomputed = role_.n_layers;
       choice.reason = base::concat("even so ", never_fits_->phase, " takes ",

@@ -1,5 +1,4 @@
-// How many layers run again in backward, where the configuration leaves that to the program: one
-// function for `orrery plan` and for the run itself.
+// How many layers run again in backward, where the configuration leaves that to the program.
 #pragma once
 
 #include <cstdint>

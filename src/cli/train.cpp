@@ -22,6 +22,7 @@
 #include "call_costs.h"
 #include "commands.h"
 #include "frequency.h"
+#include "gpu_choices.h"
 #include "instruction_sets.h"
 #include "job.h"
 #include "master_file.h"
@@ -55,7 +56,7 @@
 #include "orrery/worker/request_loop.h"
 #include "orrery/worker/watchdog.h"
 #include "rank_versions.h"
-#include "recompute_choice.h"
+#include "residency.h"
 #include "resume.h"
 #include "resume_rules.h"
 #include "run_directory.h"
@@ -106,13 +107,13 @@ struct Start {
   std::optional<checkpoint::RunLock> lock;    ///< rank 0: of the run directory
   std::optional<MasterFile> master;           ///< rank 0: of the checkpoint
   std::vector<std::string> instruction_sets;  ///< rank 0: of the workers
-  std::vector<RecomputeChoice> choices;       ///< rank 0: what `auto` has become
+  std::vector<std::string> choices;           ///< rank 0: what `auto` has become
 };
 
 /// Rank 0: the job, checked, and where it may go on from.
 struct Prepared {
   Job job;
-  std::vector<RecomputeChoice> choices = {};
+  std::vector<std::string> choices = {};
   std::optional<checkpoint::RunLock> lock;
   std::vector<std::filesystem::path> candidates;
 };
@@ -133,15 +134,16 @@ Prepared prepare(const config::TrainOptions& options,
   return prepared;
 }
 
-/// What recompute_layers = auto becomes where the models compute on GPUs; nothing on CPUs.
-std::vector<RecomputeChoice> fit_into_gpus(Job& job, std::span<const worker::WorkerGpus> gpus) {
+/// What offload and recompute_layers = auto become where the models compute on GPUs; nothing on
+/// CPUs.
+std::vector<std::string> fit_into_gpus(Job& job, std::span<const worker::WorkerGpus> gpus) {
   GpuMemory memory{.memory_gb = 0, .allowances = {}};
   for (const worker::WorkerGpus& worker : gpus) {
     if (worker::choose_model_device(job.experiment.experiment.device, worker).is_cpu()) return {};
     const double gb = static_cast<double>(worker.memory_bytes) / kGb;
     memory.memory_gb = memory.memory_gb == 0 ? gb : std::min(memory.memory_gb, gb);
   }
-  return choose_recompute_layers(job, memory);
+  return choose_for_gpus(job, memory);
 }
 
 /// Of a data set that was changed the rows are others: what is known of them goes, and what was
@@ -269,6 +271,7 @@ master::DispatcherOptions dispatcher_options(const Job& job, const RunDirectory&
   options.checkpoint.frequency = frequency_of(checkpoint);
   options.checkpoint.at_end = options.checkpoint.frequency.is_ever();
   options.checkpoint.directory = directory.checkpoints().string();
+  options.residency = residency_of(job);
   options.costs = call_costs(job);
   options.refill = refill_options(job);
   if (job.only_evaluates) restrict_to_evaluation(options);
@@ -319,7 +322,7 @@ int run_master(const Start& start, const comm::MpiSession& mpi, const comm::Node
   make_worker_communicator(mpi.world(), nodes, {});  // collective; the master gets none
 
   note_instruction_sets(start);
-  for (const RecomputeChoice& choice : start.choices) base::log_info(choice.text());
+  for (const std::string& choice : start.choices) base::log_info(choice);
   TrainingLog training_log(job, directory, start.master ? &*start.master : nullptr,
                            start.instruction_sets);
   BackgroundLog log(training_log);
@@ -388,7 +391,9 @@ int run_worker(Start& start, const comm::MpiSession& mpi, const comm::NodeMap& n
                                            .node_of_worker = nodes.node_of_worker,
                                            .n_steps = job.n_steps,
                                            .resume = start.point.checkpoint,
-                                           .device = device},
+                                           .device = device,
+                                           .residency = residency_of(job),
+                                           .kept_though_idle = kept_though_idle(job)},
                          registry, &trace);
   } catch (const std::exception& error) {
     worker::serve_error(*channel, error, worker, &activity);

@@ -14,6 +14,10 @@ std::string_view name_of(ResidencyHook::Action action) {
       return "prefetch";
     case ResidencyHook::kRelease:
       return "release";
+    case ResidencyHook::kOffloadOptimizer:
+      return "offload_optimizer";
+    case ResidencyHook::kFetchOptimizer:
+      return "fetch_optimizer";
   }
   return "unknown";
 }

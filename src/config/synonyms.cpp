@@ -16,6 +16,7 @@ constexpr Synonym kSynonyms[] = {
     {"adam_beta1", "model.X.beta1"},
     {"adam_beta2", "model.X.beta2"},
     {"adam_epsilon", "model.X.adam_eps"},
+    {"adam_offload", "model.X.offload; when_idle"},
     {"adv_estimator", "call.X.estimator, call.X.method"},
     {"async_reward", "call.X.interface; rewards by a program are interface command_reward"},
     {"batch_size", "call.X.n_seqs"},
@@ -120,8 +121,10 @@ constexpr Synonym kSynonyms[] = {
     {"num_return_sequences", "call.X.group_size"},
     {"num_train_epochs", "experiment.total_epochs"},
     {"num_train_steps", "experiment.total_steps"},
+    {"optimizer_offload", "model.X.offload; when_idle, of a trained role"},
     {"output_key", "dataset.X.completion_field"},
     {"overlong_buffer_len", "call.X.overlong_buffer"},
+    {"param_offload", "model.X.offload; when_idle, of a role that is not trained"},
     {"per_device_eval_batch_size", "evaluate.max_batch"},
     {"per_device_train_batch_size",
      "call.X.n_seqs, call.X.max_tokens_per_micro_batch; n_seqs counts the samples of a step on all "

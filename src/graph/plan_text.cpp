@@ -65,6 +65,9 @@ std::string hook_text(const ResolvedHook& hook) {
           },
           [](const Offload& offload) { return base::concat("offload ", offload.replica.text()); },
           [](const Release& release) { return base::concat("release ", release.replica.text()); },
+          [](const OffloadOptimizer& offload) {
+            return base::concat("offload optimizer of ", offload.replica.text());
+          },
       },
       hook);
 }

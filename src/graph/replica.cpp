@@ -7,16 +7,11 @@
 
 namespace orrery::graph {
 
-namespace {
-
-/// Whether a role's parameters change during the run: it is trained or another role's follow it.
 bool is_updated(const Graph& graph, const std::string& role) {
   return std::any_of(graph.calls().begin(), graph.calls().end(), [&](const Call& call) {
     return (call.role == role && call.kind == CallKind::kTrainStep) || call.post_realloc == role;
   });
 }
-
-}  // namespace
 
 std::string ReplicaId::text() const { return base::concat(role, ".", index); }
 
@@ -60,6 +55,9 @@ CallHooks hooks_of(const Graph& graph, int index, const ResidencyPolicy& policy)
     hooks.post.push_back(Release{own});
   } else if (!updated && policy.offload_when_idle.count(call.role) > 0) {
     hooks.post.push_back(Offload{own});
+  }
+  if (call.kind == CallKind::kTrainStep && policy.offload_optimizer.contains(call.role)) {
+    hooks.post.push_back(OffloadOptimizer{own});
   }
   return hooks;
 }

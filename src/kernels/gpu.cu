@@ -83,6 +83,29 @@ void copy_from_gpu(void* host, const void* gpu, std::size_t size_bytes) {
   ORRERY_CUDA(cudaMemcpy(host, gpu, size_bytes, cudaMemcpyDeviceToHost));
 }
 
+void* allocate_pinned(std::size_t size_bytes) {
+  void* memory = nullptr;
+  const cudaError_t error = cudaHostAlloc(&memory, size_bytes, cudaHostAllocDefault);
+  if (error == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    return nullptr;
+  }
+  ORRERY_CUDA(error);
+  return memory;
+}
+
+void free_pinned(void* memory) noexcept { cudaFreeHost(memory); }
+
+void enqueue_copy_to_gpu(void* gpu, const void* pinned, std::size_t size_bytes,
+                         cudaStream_t stream) {
+  ORRERY_CUDA(cudaMemcpyAsync(gpu, pinned, size_bytes, cudaMemcpyHostToDevice, stream));
+}
+
+void enqueue_copy_from_gpu(void* pinned, const void* gpu, std::size_t size_bytes,
+                           cudaStream_t stream) {
+  ORRERY_CUDA(cudaMemcpyAsync(pinned, gpu, size_bytes, cudaMemcpyDeviceToHost, stream));
+}
+
 void wait_for_gpu() { ORRERY_CUDA(cudaDeviceSynchronize()); }
 
 }  // namespace orrery::kernels

@@ -39,6 +39,12 @@ void* allocate_on_gpu(std::size_t) { refuse("memory of a GPU"); }
 void free_on_gpu(void*) noexcept {}
 void copy_to_gpu(void*, const void*, std::size_t) { refuse("copy to a GPU"); }
 void copy_from_gpu(void*, const void*, std::size_t) { refuse("copy from a GPU"); }
+void* allocate_pinned(std::size_t) { refuse("pinned memory"); }
+void free_pinned(void*) noexcept {}
+void enqueue_copy_to_gpu(void*, const void*, std::size_t, cudaStream_t) { refuse("copy to a GPU"); }
+void enqueue_copy_from_gpu(void*, const void*, std::size_t, cudaStream_t) {
+  refuse("copy from a GPU");
+}
 void wait_for_gpu() { refuse("wait for a GPU"); }
 
 template <class T>

@@ -52,6 +52,7 @@ std::vector<graph::ParamRealloc> reallocations_of(const std::vector<graph::Resol
                    [&found](const graph::ParamRealloc& realloc) { found.push_back(realloc); },
                    [](const graph::Offload&) {},
                    [](const graph::Release&) {},
+                   [](const graph::OffloadOptimizer&) {},
                },
                hook);
   }
@@ -79,10 +80,16 @@ ReplicaState::ReplicaState(const graph::Graph& graph, const graph::ResidencyPoli
       std::visit(base::Overload{
                      [](const graph::ParamRealloc&) {},
                      [this](const graph::Offload& offload) {
-                       find(offload.replica).offloaded_when_idle = true;
+                       State& state = find(offload.replica);  // workers begin with it on the host
+                       state.offloaded_when_idle = true;
+                       state.residence = Residence::kHost;
+                       state.held_in_flush = false;
                      },
                      [this](const graph::Release& release) {
                        find(release.replica).released_when_idle = true;
+                     },
+                     [this](const graph::OffloadOptimizer& offload) {
+                       find(offload.replica).optimizer_is_offloaded = true;
                      },
                  },
                  hook);
@@ -185,6 +192,10 @@ ParameterHooks ReplicaState::dispatch(int call) {
   if (facts.kind == graph::CallKind::kTrainStep) {
     ++own.version;
     own.changes_in_flush = true;
+    if (own.optimizer_is_offloaded) {
+      hooks.pre.push_back(residency_hook(own.replica, comm::ResidencyHook::kFetchOptimizer));
+      hooks.post.push_back(residency_hook(own.replica, comm::ResidencyHook::kOffloadOptimizer));
+    }
   }
   for (const graph::ParamRealloc& realloc : reallocations_of(resolved.post)) {
     State& to = find(realloc.to);
@@ -193,15 +204,14 @@ ParameterHooks ReplicaState::dispatch(int call) {
     to.changes_in_flush = true;
     hooks.post.push_back(realloc_hook(realloc, own.replica, to.replica, to.version));
   }
-  if (--own.uses_left > 0) return hooks;
-  // The last run of any call on this replica in this step takes it off the device, whichever call
-  // that is.
-  if (own.released_when_idle) {
-    hooks.post.push_back(residency_hook(own.replica, comm::ResidencyHook::kRelease));
-    own.residence = Residence::kAbsent;
-  } else if (own.offloaded_when_idle) {
+  if (own.offloaded_when_idle) {  // others may run before its next use in this step
     hooks.post.push_back(residency_hook(own.replica, comm::ResidencyHook::kOffload));
     own.residence = Residence::kHost;
+  }
+  // The last run of any call on this replica in this step releases it, whichever call that is.
+  if (--own.uses_left <= 0 && own.released_when_idle) {
+    hooks.post.push_back(residency_hook(own.replica, comm::ResidencyHook::kRelease));
+    own.residence = Residence::kAbsent;
   }
   return hooks;
 }

@@ -826,7 +826,9 @@ constexpr Metric kCalls[] = {
      .unit = "s",
      .definition =
          "work before it: data_transfer (samples move to where they are needed), param_realloc "
-         "(parameters move to the call's layout), prefetch; on the slowest worker",
+         "(parameters move to the call's layout), prefetch and fetch_optimizer (the start of a "
+         "copy "
+         "from the host); on the slowest worker",
      .source = "workers",
      .when = "the call has such a hook"},
     {.name = "time/<call>/pre/<hook>/mean",
@@ -837,8 +839,8 @@ constexpr Metric kCalls[] = {
     {.name = "time/<call>/post/<hook>/max",
      .unit = "s",
      .definition =
-         "work after it: param_realloc (trained parameters move on), offload, release; on the "
-         "slowest worker",
+         "work after it: param_realloc (trained parameters move on), offload and offload_optimizer "
+         "(the start of a copy to the host), release; on the slowest worker",
      .source = "workers",
      .when = "the call has such a hook"},
     {.name = "time/<call>/post/<hook>/mean",

@@ -371,6 +371,7 @@ FlatParameters::FlatParameters(ParameterTable table, at::ScalarType dtype, c10::
     leaf.set_requires_grad(true);
     leaves_.push_back(std::move(leaf));
   }
+  offloadable_ = OffloadableBuffer(stored_);
 }
 
 void FlatParameters::store() {
@@ -458,6 +459,21 @@ void FlatParameters::acquire() {
   take_from_allocator(values_);
   if (is_widened()) take_from_allocator(stored_);
 }
+
+void FlatParameters::offload() {
+  if (offloadable_.is_offloaded()) return;
+  offloadable_.offload();
+  if (is_widened() && !values_.is_cpu()) give_back_to_allocator(values_);
+}
+
+void FlatParameters::fetch() {
+  if (!offloadable_.is_offloaded()) return;
+  if (is_widened()) take_from_allocator(values_);
+  offloadable_.fetch();
+  widen();
+}
+
+at::Tensor FlatParameters::stored_where_it_is() const { return offloadable_.where_it_is(); }
 
 void FlatParameters::initialise(uint64_t seed) {
   for (const ParameterSpec& spec : table_.parameters) fill(spec, seed);

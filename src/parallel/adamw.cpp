@@ -51,6 +51,21 @@ AdamW::AdamW(model::FlatParameters& parameters, AdamWOptions options, model::Ind
     }
     decay_ranges_.back().end = end - owned.first;
   }
+  master_memory_ = model::OffloadableBuffer(master_weights_);
+  first_memory_ = model::OffloadableBuffer(first_moment_);
+  second_memory_ = model::OffloadableBuffer(second_moment_);
+}
+
+void AdamW::offload() {
+  for (model::OffloadableBuffer* memory : {&first_memory_, &second_memory_, &master_memory_}) {
+    memory->offload();
+  }
+}
+
+void AdamW::fetch() {
+  for (model::OffloadableBuffer* memory : {&first_memory_, &second_memory_, &master_memory_}) {
+    memory->fetch();
+  }
 }
 
 void AdamW::step(double lr, double gradient_scale) {
@@ -104,6 +119,7 @@ void AdamW::step_of(const at::Tensor& gradients, double lr, double gradient_scal
 
 void AdamW::step(const at::Tensor& gradients, double lr, double gradient_scale) {
   ORRERY_ASSERT(gradients.numel() == owned_.count, "a gradient for each owned parameter");
+  ORRERY_ASSERT(!first_memory_.is_offloaded(), "moments are fetched before a step");
   ++steps_done_;
   if (options_.bf16_moments) {
     step_of<float, kernels::Bf16>(gradients, lr, gradient_scale);
@@ -128,10 +144,11 @@ void AdamW::restore(int64_t steps_done, const at::Tensor& first_moment,
   check(second_moment, second_moment_);
   if (master_weights.defined()) check(master_weights, master_weights_);
   steps_done_ = steps_done;
-  first_moment_.copy_(first_moment);
-  second_moment_.copy_(second_moment);
-  if (master_weights_.defined())
-    master_weights_.copy_(master_weights.defined() ? master_weights : owned_values());
+  first_memory_.where_it_is().copy_(first_moment);
+  second_memory_.where_it_is().copy_(second_moment);
+  if (master_weights_.defined()) {
+    master_memory_.where_it_is().copy_(master_weights.defined() ? master_weights : owned_values());
+  }
 }
 
 }  // namespace orrery::parallel

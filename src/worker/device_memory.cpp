@@ -25,6 +25,12 @@ DeviceMemory::DeviceMemory(c10::Device device) : device_(device) {
   if (auto* const allocator = allocator_of(device)) allocator->resetPeakStats(device.index());
 }
 
+int64_t peak_bytes(c10::Device device) {
+  auto* const allocator = allocator_of(device);
+  if (allocator == nullptr) return 0;
+  return all_of(allocator->getDeviceStats(device.index()).allocated_bytes).peak;
+}
+
 void DeviceMemory::add_to(std::vector<comm::MemoryRecord>& records, const std::string& name) const {
   auto* const allocator = allocator_of(device_);
   if (allocator == nullptr) return;

@@ -18,13 +18,14 @@ struct Buffer {
 };
 
 void add(std::vector<Buffer>& buffers, const std::string& owner, const at::Tensor& buffer) {
-  if (!buffer.defined() || buffer.storage().data() == nullptr) return;  // released
+  if (!buffer.defined() || buffer.is_cpu()) return;  // offloaded
+  if (buffer.storage().data() == nullptr) return;    // likewise, or released
   buffers.push_back({owner, static_cast<int64_t>(buffer.nbytes())});
 }
 
 }  // namespace
 
-std::string held_text(HostedModels& models) {
+std::string held_text(HostedModels& models, int64_t peak_bytes) {
   std::vector<Buffer> buffers;
   for (auto& [id, hosted] : models.all()) {
     if (hosted.decoder == nullptr) continue;
@@ -38,12 +39,16 @@ std::string held_text(HostedModels& models) {
     if (const int64_t size = hosted.decoder->activation_bytes(); size > 0) {
       buffers.push_back({"activations" + of, size});
     }
+    add(buffers, "moving average in fp32" + of, hosted.shadow);
     if (hosted.engine == nullptr) continue;
     const parallel::AdamW& optimizer = hosted.engine->optimizer();
     add(buffers, "first moments" + of, optimizer.first_moment());
     add(buffers, "second moments" + of, optimizer.second_moment());
     add(buffers, "master weights" + of, optimizer.master_weights());
   }
+  int64_t own = peak_bytes;
+  for (const Buffer& buffer : buffers) own -= buffer.size_bytes;
+  if (own > 0) buffers.push_back({"what this operation itself took", own});
   std::stable_sort(buffers.begin(), buffers.end(),
                    [](const Buffer& a, const Buffer& b) { return a.size_bytes > b.size_bytes; });
   if (buffers.size() > kMostBuffers) buffers.resize(kMostBuffers);

@@ -13,6 +13,7 @@
 #include "orrery/model/checkpoint_model.h"
 #include "orrery/model/hf_directory.h"
 #include "orrery/worker/allocation.h"
+#include "orrery/worker/held_memory.h"
 
 namespace orrery::worker {
 
@@ -91,7 +92,7 @@ std::unique_ptr<model::Decoder> make_decoder(const config::ExperimentSection& ex
     } else if (config.path.empty()) {
       decoder->parameters().initialise(seed);
     } else if (same != nullptr) {
-      decoder->parameters().stored().copy_(same->parameters().stored());
+      decoder->parameters().stored().copy_(same->parameters().stored_where_it_is());
       decoder->parameters().widen();
     } else {
       model::FlatParameters& parameters = decoder->parameters();
@@ -110,22 +111,25 @@ std::unique_ptr<model::Decoder> make_decoder(const config::ExperimentSection& ex
 int64_t bytes_of(at::ScalarType type) { return static_cast<int64_t>(c10::elementSize(type)); }
 
 AllocationPurpose parameters_of(const config::ModelConfig& config, const graph::Replica& replica,
-                                const model::ShardPlace& place) {
+                                const model::ShardPlace& place, std::string held) {
   const int64_t n = model::parameter_table(model::Architecture::from_config(config), place).numel;
   return {.what = base::concat("the parameters of role ", replica.id.role, " (", n, " numbers of ",
                                config.dtype, ", ",
                                base::bytes_text(n * bytes_of(dtype_named(config.dtype))), ")"),
           .advice = base::concat("give the calls of ", replica.id.role,
-                                 " a layout with more tensor or pipeline ranks")};
+                                 " a layout with more tensor or pipeline ranks"),
+          .held = std::move(held)};
 }
 
-AllocationPurpose training_of(const graph::Replica& replica, const model::Decoder& decoder) {
+AllocationPurpose training_of(const graph::Replica& replica, const model::Decoder& decoder,
+                              std::string held) {
   const int64_t n = decoder.parameters().numel();
   return {.what = base::concat("gradients and optimizer state of role ", replica.id.role, " (", n,
                                " parameters)"),
           .advice = base::concat("train ", replica.id.role,
                                  " in a layout with more tensor or pipeline ranks, or more data "
-                                 "ranks, which share the optimizer's state")};
+                                 "ranks, which share the optimizer's state"),
+          .held = std::move(held)};
 }
 
 }  // namespace
@@ -187,7 +191,7 @@ algorithm::ModelContext HostedModel::context() const {
 
 HostedModels::HostedModels(const config::Experiment& experiment, const graph::Graph& graph,
                            int worker, int64_t n_steps, comm::CommunicatorRegistry& registry,
-                           c10::Device device) {
+                           c10::Device device, const graph::ResidencyPolicy& residency) {
   for (const auto& [role, config] : experiment.models) dtypes_[role] = dtype_named(config.dtype);
   for (const graph::Replica& replica : graph::replicas_of(graph)) {
     const std::vector<int>& workers = replica.layout.workers;
@@ -197,12 +201,13 @@ HostedModels::HostedModels(const config::Experiment& experiment, const graph::Gr
     const auto rank = static_cast<int>(place - workers.begin());
     const config::ModelConfig& config = *experiment.find_model(replica.id.role);
 
-    HostedModel hosted;
+    HostedModel& hosted = models_[replica.id];
     hosted.replica = replica;
     hosted.at = topology.coordinate(rank);
     hosted.is_dp_head = topology.is_dp_head(rank);
     hosted.tokenizer = data::make_tokenizer(config.tokenizer);
     hosted.groups = groups_of(replica, registry);
+    const auto held = [&] { return device.is_cpu() ? std::string() : held_text(*this); };
     if (replica.origin != graph::Origin::kNone) {
       const model::Shard shard{.place = {.pipe = hosted.at.pipe,
                                          .n_pipe = replica.layout.pipe,
@@ -211,22 +216,28 @@ HostedModels::HostedModels(const config::Experiment& experiment, const graph::Gr
                                .tensor = hosted.groups.tensor,
                                .pipe = hosted.groups.pipe};
       hosted.decoder = with_purpose(
-          [&] { return parameters_of(config, replica, shard.place); },
+          [&] { return parameters_of(config, replica, shard.place, held()); },
           [&] {
             return make_decoder(experiment.experiment, config, replica, shard, *hosted.groups.data,
                                 hosted_of_same_files(experiment, replica), device);
           });
     }
+    if (residency.offload_when_idle.contains(replica.id.role) &&
+        !graph::is_updated(graph, replica.id.role)) {
+      hosted.decoder->parameters().offload();
+    }
     if (replica.is_trained) {
       hosted.engine = with_purpose(
-          [&] { return training_of(replica, *hosted.decoder); },
+          [&] { return training_of(replica, *hosted.decoder, held()); },
           [&] {
             const int64_t steps = optimizer_steps(experiment, graph, replica.id.role, n_steps);
             return std::make_unique<parallel::TrainEngine>(
                 *hosted.decoder, optimizer_options(config, steps), hosted.groups);
           });
+      if (residency.offload_optimizer.contains(replica.id.role)) {
+        hosted.engine->optimizer().offload();
+      }
     }
-    models_.emplace(replica.id, std::move(hosted));
   }
 }
 

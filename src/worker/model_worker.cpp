@@ -118,7 +118,8 @@ ModelWorker::ModelWorker(WorkerJob job, comm::CommunicatorRegistry& registry,
       registry_(registry),
       trace_(trace),
       gpu_spans_(job_.device, trace),
-      models_(job_.experiment, job_.graph, job_.worker, job_.n_steps, registry, job_.device),
+      models_(job_.experiment, job_.graph, job_.worker, job_.n_steps, registry, job_.device,
+              job_.residency),
       moves_(graph::replicas_of(job_.graph), job_.node_of_worker, models_, registry.workers()),
       tokenizer_(data::make_tokenizer(job_.tokenizer)),
       datasets_(open_datasets(job_.experiment, std::move(job_.indices), *tokenizer_)),
@@ -164,8 +165,9 @@ std::string ModelWorker::where(const comm::Request& request, std::string_view op
 }
 
 AllocationPurpose ModelWorker::memory_for(const comm::Request& request,
-                                          const std::string& operation) {
-  const std::string held = job_.device.is_cpu() ? std::string() : held_text(models_);
+                                          const std::string& operation, c10::Device measured) {
+  const std::string held =
+      job_.device.is_cpu() ? std::string() : held_text(models_, peak_bytes(measured));
   if (request.call < 0) return {.what = operation, .advice = {}, .held = held};
   const graph::Call& call = job_.graph.call(request.call);
   const std::string key = base::concat("call.", call.name, ".");
@@ -183,8 +185,22 @@ AllocationPurpose ModelWorker::memory_for(const comm::Request& request,
     }
   }
   return {.what = base::concat(operation, " of role ", call.role, " in call ", call.name),
-          .advice = advice,
+          .advice = advice + offload_advice(request),
           .held = held};
+}
+
+/// Of roles here of which something is on the GPU that this call does not need.
+std::string ModelWorker::offload_advice(const comm::Request& request) {
+  if (job_.device.is_cpu()) return {};
+  const graph::Call& call = job_.graph.call(request.call);
+  std::string advice;
+  for (const auto& [id, hosted] : models_.all()) {
+    const bool needs_it = id.role == call.role &&
+                          (!hosted.replica.is_trained || call.kind == graph::CallKind::kTrainStep);
+    if (id.index > 0 || needs_it || !job_.kept_though_idle.contains(id.role)) continue;
+    advice += base::concat(", or set model.", id.role, ".offload = when_idle");
+  }
+  return advice;
 }
 
 metrics::TraceArguments ModelWorker::trace_arguments(const comm::Request& request) const {
@@ -233,7 +249,7 @@ void ModelWorker::run_hook(const comm::Request& request, const comm::Hook& hook,
                             .category = is_transfer ? "transfer" : "hook",
                             .of = trace_arguments(request),
                             .device = moves_parameters ? job_.device : c10::kCPU};
-  const auto memory = [&] { return memory_for(request, name); };
+  const auto memory = [&] { return memory_for(request, name, operation.device); };
   const auto run = [&] {
     std::visit(base::Overload{
                    [&](const comm::DataTransferHook& transfer) {
@@ -262,7 +278,7 @@ void ModelWorker::run_request(const comm::Request& request, comm::Reply& reply) 
                             .category = "call",
                             .of = trace_arguments(request),
                             .device = is_call ? job_.device : c10::kCPU};
-  const auto memory = [&] { return memory_for(request, handle); };
+  const auto memory = [&] { return memory_for(request, handle, operation.device); };
   const auto run = [&] {
     base::fault_point("worker.handle");
     if (request.kind == comm::RequestKind::kTrainStep) base::fault_point("worker.train_step");

@@ -76,8 +76,19 @@ void ParameterMoves::run(const comm::ReallocHook& hook) {
 }
 
 void ParameterMoves::run(const comm::ResidencyHook& hook) {
-  if (hook.action != comm::ResidencyHook::kRelease) return;
-  models_.at(find(hook.role, hook.replica).id).decoder->parameters().release();
+  HostedModel& hosted = models_.at(find(hook.role, hook.replica).id);
+  switch (hook.action) {
+    case comm::ResidencyHook::kOffload:
+      return hosted.decoder->parameters().offload();
+    case comm::ResidencyHook::kPrefetch:
+      return hosted.decoder->parameters().fetch();
+    case comm::ResidencyHook::kRelease:
+      return hosted.decoder->parameters().release();
+    case comm::ResidencyHook::kOffloadOptimizer:
+      return hosted.engine->optimizer().offload();
+    case comm::ResidencyHook::kFetchOptimizer:
+      return hosted.engine->optimizer().fetch();
+  }
 }
 
 }  // namespace orrery::worker

@@ -4,6 +4,7 @@
 #include <exception>
 #include <functional>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "orrery/base/clock.h"
@@ -36,6 +37,11 @@ void report(comm::WorkerChannel& channel, comm::Reply& reply, const std::excepti
   }
 }
 
+/// What is fetched for a request is there while that runs, and not while others of the flush do.
+bool moves_memory(const comm::Hook& hook) {
+  return std::holds_alternative<comm::ResidencyHook>(hook);
+}
+
 class Flush {
  public:
   Flush(std::vector<comm::Request> requests, Handlers& handlers, int worker) : handlers_(handlers) {
@@ -53,10 +59,13 @@ class Flush {
     const auto pre_hooks = [this](Pending& p) {
       handlers_.begin(p.request);
       for (const comm::Hook& hook : p.request.pre_hooks) {
-        handlers_.run_hook(p.request, hook, p.reply);
+        if (!moves_memory(hook)) handlers_.run_hook(p.request, hook, p.reply);
       }
     };
     const auto handle = [this](Pending& p) {
+      for (const comm::Hook& hook : p.request.pre_hooks) {
+        if (moves_memory(hook)) handlers_.run_hook(p.request, hook, p.reply);
+      }
       if (p.request.kind != comm::RequestKind::kEmpty) handlers_.run_request(p.request, p.reply);
       for (const comm::Hook& hook : p.request.post_hooks) {
         if (!comm::meets_other_workers(hook)) handlers_.run_hook(p.request, hook, p.reply);

@@ -6,7 +6,9 @@
 
 #include <algorithm>
 #include <sstream>
+#include <tuple>
 
+#include "gpu_choices.h"
 #include "orrery/base/error.h"
 #include "orrery/model/decoder.h"
 
@@ -29,24 +31,28 @@ PhaseMemory phase(const Job& job, const std::string& name) {
 
 double gb(int64_t bytes) { return static_cast<double>(bytes) / 1e9; }
 
-std::string written(const Job& job, double memory_gb) {
+/// With what is left to the program chosen.
+std::string written(Job job, double memory_gb) {
   std::ostringstream out;
-  write_gpu_memory(job, {.memory_gb = memory_gb, .allowances = {}}, out);
+  const GpuMemory gpu{.memory_gb = memory_gb, .allowances = {}};
+  choose_for_gpus(job, gpu);
+  write_gpu_memory(job, gpu, out);
   return std::move(out).str();
 }
 
 TEST(GpuMemoryPlan, CutsOptimizerStateOverDataRanks) {
-  const PhaseMemory train = phase(recipe({"layout.default=d8t1@0-7"}), "actor_train");
+  const PhaseMemory train =
+      phase(recipe({"layout.default=d8t1@0-7", "model.ref.offload=when_idle"}), "actor_train");
 
   EXPECT_NEAR(gb(train.parameters), 15.2, 0.05);
   EXPECT_NEAR(gb(train.gradients), 30.5, 0.05);
   EXPECT_NEAR(gb(train.optimizer), 11.4, 0.05);
   EXPECT_NEAR(gb(train.parameters + train.gradients + train.optimizer), 57, 0.5);
-  EXPECT_NEAR(gb(train.idle_parameters), 15.2, 0.05) << "the reference, on the host meanwhile";
+  EXPECT_NEAR(gb(train.offloaded), 15.2, 0.05) << "the reference, on the host meanwhile";
 }
 
 TEST(GpuMemoryPlan, CutsParametersAndGradientsOverTensorRanks) {
-  const PhaseMemory train = phase(recipe({}), "actor_train");
+  const PhaseMemory train = phase(recipe({"model.ref.offload=when_idle"}), "actor_train");
 
   EXPECT_NEAR(gb(train.parameters), 7.6, 0.05);
   EXPECT_NEAR(gb(train.gradients), 15.2, 0.05);
@@ -114,13 +120,26 @@ TEST(GpuMemoryPlan, ForetellsWhatADecoderHoldsHoweverManyLayersAreRecomputed) {
   }
 }
 
-TEST(GpuMemoryPlan, ReleasesGradientsAndSendsTheReferenceAwayWhileGenerating) {
+TEST(GpuMemoryPlan, ReleasesGradientsWhileGenerating) {
   const PhaseMemory generate = phase(recipe({}), "actor_gen");
 
   EXPECT_EQ(generate.gradients, 0);
-  EXPECT_NEAR(gb(generate.idle_parameters), 7.6, 0.05);
   EXPECT_GT(generate.pages, 100 * generate.fewest_pages);
-  EXPECT_EQ(phase(recipe({}), "ref_inf").idle_parameters, 0);
+}
+
+TEST(GpuMemoryPlan, CountsWhatIsOffloadedOnlyInCallsThatUseIt) {
+  const Job kept = recipe({"model.ref.offload=never", "model.actor.offload=never"});
+  const Job offloaded = recipe({"model.ref.offload=when_idle", "model.actor.offload=when_idle"});
+  for (const auto& [name, of_ref, of_optimizer] :
+       {std::tuple{"actor_gen", 7.6, 11.4}, {"ref_inf", 0.0, 11.4}, {"actor_train", 7.6, 0.0}}) {
+    SCOPED_TRACE(name);
+    const PhaseMemory more = phase(kept, name), less = phase(offloaded, name);
+    EXPECT_NEAR(gb(more.parameters - less.parameters), of_ref, 0.05);
+    EXPECT_NEAR(gb(more.optimizer - less.optimizer), of_optimizer, 0.05);
+    EXPECT_NEAR(gb(less.offloaded), of_ref + of_optimizer, 0.1);
+    EXPECT_EQ(more.offloaded, 0);
+    EXPECT_EQ(more.of_the_program() - less.of_the_program(), less.offloaded);
+  }
 }
 
 TEST(GpuMemoryPlan, CountsPagesOfTheLongestAnswersInEveryPlace) {

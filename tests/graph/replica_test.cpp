@@ -102,5 +102,13 @@ TEST(Hooks, OffloadARoleThatNeverChangesWhenMemoryAsksForIt) {
   EXPECT_TRUE(hooks_of(graph, 0, policy).post.empty());  // the actor is trained
 }
 
+TEST(Hooks, OffloadTheOptimizerAfterATrainStepWhenMemoryAsksForIt) {
+  const Graph graph = build_graph(grpo_calls());
+  const ResidencyPolicy policy{.offload_optimizer = {"ref", "actor"}};
+
+  EXPECT_EQ(hooks_of(graph, 3, policy).post, (Hooks{OffloadOptimizer{{"actor", 0}}}));
+  EXPECT_TRUE(hooks_of(graph, 2, policy).post.empty());  // the reference has none
+}
+
 }  // namespace
 }  // namespace orrery::graph

@@ -24,6 +24,9 @@ Trial random_trial(int round, int n_workers) {
   for (int call = 0; call < trial.graph.size(); ++call) {
     if (trial.graph.call(call).kind == graph::CallKind::kTrainStep) {
       trial.options.evaluate.sets.front().calls.push_back(call);
+      if (random.chance(50)) {
+        trial.options.residency.offload_optimizer.insert(trial.graph.call(call).role);
+      }
     } else if (random.chance(50)) {
       trial.options.residency.offload_when_idle.insert(trial.graph.call(call).role);
     }

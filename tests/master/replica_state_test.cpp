@@ -76,16 +76,50 @@ TEST(ReplicaState, FetchesARoleFromTheHostBeforeItsNextUse) {
   const graph::Graph graph({call});
   ReplicaState replicas(graph, {.offload_when_idle = {"ref"}}, {});
 
-  const ParameterHooks first = replicas.dispatch(0);
-  EXPECT_TRUE(first.pre.empty());
-  EXPECT_EQ(names(first.post), (Texts{"offload"}));
-  EXPECT_EQ(replicas.residence({"ref", 0}), Residence::kHost);
+  EXPECT_EQ(replicas.residence({"ref", 0}), Residence::kHost) << "from the start";
+  for (int step = 1; step <= 2; ++step) {
+    const ParameterHooks hooks = replicas.dispatch(0);
+    EXPECT_EQ(names(hooks.pre), (Texts{"prefetch"}));
+    EXPECT_EQ(hooks.pre[0].workers, (std::vector<int>{0, 1}));
+    EXPECT_EQ(names(hooks.post), (Texts{"offload"}));
+    EXPECT_EQ(replicas.residence({"ref", 0}), Residence::kHost);
+    replicas.begin_flush();
+    replicas.begin_step();
+  }
+}
 
-  replicas.begin_flush();
-  replicas.begin_step();
-  const ParameterHooks second = replicas.dispatch(0);
-  EXPECT_EQ(names(second.pre), (Texts{"prefetch"}));
-  EXPECT_EQ(second.pre[0].workers, (std::vector<int>{0, 1}));
+TEST(ReplicaState, OffloadsARoleAfterEachOfItsRunsOfAStep) {
+  graph::Call call;
+  call.name = "ref_inf";
+  call.role = "ref";
+  call.inputs = {{"x", "x"}};
+  call.outputs = {{"y", "y"}};
+  call.n_seqs = 2;  // runs twice in a step
+  graph::Call other = call;
+  other.name = "gen";
+  other.role = "actor";
+  other.outputs = {{"z", "z"}};
+  other.n_seqs = 4;
+  const graph::Graph graph({call, other});
+  ReplicaState replicas(graph, {.offload_when_idle = {"ref"}}, {});
+
+  for (int run = 0; run < 2; ++run) {
+    const ParameterHooks hooks = replicas.dispatch(0);
+    EXPECT_EQ(names(hooks.pre), (Texts{"prefetch"}));
+    EXPECT_EQ(names(hooks.post), (Texts{"offload"}));
+  }
+}
+
+TEST(ReplicaState, FetchesTheOptimizerForEachTrainStepAndForNothingElse) {
+  const graph::Graph graph = grpo_graph({});
+  ReplicaState replicas(graph, {.offload_optimizer = {"actor"}}, {});
+
+  const ParameterHooks generate = replicas.dispatch(0);
+  EXPECT_TRUE(generate.pre.empty());
+  EXPECT_TRUE(generate.post.empty());
+  const ParameterHooks train = replicas.dispatch(2);
+  EXPECT_EQ(names(train.pre), (Texts{"fetch_optimizer"}));
+  EXPECT_EQ(names(train.post), (Texts{"offload_optimizer"}));
 }
 
 TEST(ReplicaState, CountsAMixIntoAnotherRoleAsAChangeOfThatRole) {

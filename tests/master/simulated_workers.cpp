@@ -54,11 +54,19 @@ std::vector<int32_t> lengths_for_test(data::SampleId id, const std::string& key)
   return lengths;
 }
 
-SimulatedWorkers::SimulatedWorkers(const graph::Graph& graph, int n_workers, int64_t steps_done)
+SimulatedWorkers::SimulatedWorkers(const graph::Graph& graph, int n_workers, int64_t steps_done,
+                                   const graph::ResidencyPolicy& residency)
     : graph_(graph), workers_(at(n_workers)), replicas_(graph::replicas_of(graph)) {
   for (const graph::Replica& replica : replicas_) {
     for (const int worker : replica.layout.workers) {
       Parameters& parameters = workers_[at(worker)].parameters[replica.id];
+      if (residency.offload_when_idle.contains(replica.id.role) &&
+          !graph::is_updated(graph, replica.id.role)) {
+        parameters.residence = Residence::kHost;
+      }
+      parameters.optimizer = residency.offload_optimizer.contains(replica.id.role)
+                                 ? Residence::kHost
+                                 : Residence::kDevice;
       if (replica.origin != graph::Origin::kRealloc) continue;
       parameters = {.version = -1, .residence = Residence::kAbsent};
     }
@@ -114,7 +122,12 @@ void SimulatedWorkers::flush(int index) {
     reply->request = request->id;
     reply->call = request->call;
     for (const comm::Hook& hook : request->pre_hooks) {
-      worker.actions.push_back({request, reply, &hook});
+      const bool moves_memory = std::holds_alternative<comm::ResidencyHook>(hook);
+      if (moves_memory) {
+        handles.push_back({request, reply, &hook});
+      } else {
+        worker.actions.push_back({request, reply, &hook});
+      }
     }
     if (request->kind != comm::RequestKind::kEmpty) handles.push_back({request, reply});
     for (const comm::Hook& hook : request->post_hooks) {
@@ -335,6 +348,14 @@ void SimulatedWorkers::move_parameters(const comm::ResidencyHook& hook, Worker& 
       EXPECT_EQ(parameters.residence, Residence::kDevice);
       parameters = {.version = -1, .residence = Residence::kAbsent};
       break;
+    case comm::ResidencyHook::kOffloadOptimizer:
+      EXPECT_EQ(parameters.optimizer, Residence::kDevice);
+      parameters.optimizer = Residence::kHost;
+      break;
+    case comm::ResidencyHook::kFetchOptimizer:
+      EXPECT_EQ(parameters.optimizer, Residence::kHost);
+      parameters.optimizer = Residence::kDevice;
+      break;
   }
 }
 
@@ -404,6 +425,7 @@ void SimulatedWorkers::check_version(int index, const graph::Call& call,
   Parameters& parameters = workers_[at(index)].parameters.at({call.role, call.replica});
   EXPECT_EQ(parameters.residence, Residence::kDevice) << call.name << " runs without parameters";
   if (call.kind == graph::CallKind::kTrainStep) {
+    EXPECT_EQ(parameters.optimizer, Residence::kDevice) << call.name << " runs without optimizer";
     ++parameters.version;
     return;
   }

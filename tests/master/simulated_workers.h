@@ -27,8 +27,9 @@ std::vector<int32_t> lengths_for_test(data::SampleId id, const std::string& key)
 
 class SimulatedWorkers {
  public:
-  /// `steps_done`: of the run that goes on.
-  SimulatedWorkers(const graph::Graph& graph, int n_workers, int64_t steps_done = 0);
+  /// `steps_done`: of the run that goes on. `residency`: the dispatcher's.
+  SimulatedWorkers(const graph::Graph& graph, int n_workers, int64_t steps_done = 0,
+                   const graph::ResidencyPolicy& residency = {});
 
   /// The requests arrive at the time that now() gives.
   void receive(const std::vector<Outgoing>& outgoing);
@@ -64,6 +65,7 @@ class SimulatedWorkers {
   struct Parameters {
     int64_t version = 0;
     Residence residence = Residence::kDevice;
+    Residence optimizer = Residence::kDevice;
   };
   struct Action {
     std::shared_ptr<const comm::Request> request;

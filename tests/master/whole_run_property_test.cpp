@@ -27,7 +27,7 @@ struct Outcome {
 /// Runs to the end; replies arrive in an order that `arrival` draws.
 Outcome run(const Trial& trial, Random arrival) {
   Dispatcher dispatcher(trial.graph, order_for(trial.graph), trial.options);
-  SimulatedWorkers workers(trial.graph, trial.options.n_workers);
+  SimulatedWorkers workers(trial.graph, trial.options.n_workers, 0, trial.options.residency);
   Outcome outcome;
   std::vector<comm::Reply> replies;
   for (double now = 0; !dispatcher.is_finished(); now += 0.25) {
@@ -135,7 +135,7 @@ enum class Dispatch { kTogether, kOneCallAtATime };
 
 Makespan makespan(const Trial& trial, Dispatch dispatch) {
   Dispatcher dispatcher(trial.graph, order_for(trial.graph), trial.options);
-  SimulatedWorkers workers(trial.graph, trial.options.n_workers);
+  SimulatedWorkers workers(trial.graph, trial.options.n_workers, 0, trial.options.residency);
   OneCallAtATime gate;
   std::vector<comm::Reply> replies;
   while (!dispatcher.is_finished()) {
@@ -213,7 +213,7 @@ int failures_with_a_planted_fault(const Trial& trial, int round) {
   const ::testing::ScopedFakeTestPartResultReporter reporter(
       ::testing::ScopedFakeTestPartResultReporter::INTERCEPT_ONLY_CURRENT_THREAD, &failures);
   Dispatcher dispatcher(trial.graph, order_for(trial.graph), trial.options);
-  SimulatedWorkers workers(trial.graph, trial.options.n_workers);
+  SimulatedWorkers workers(trial.graph, trial.options.n_workers, 0, trial.options.residency);
   Random arrival(round);
   std::vector<comm::Reply> replies;
   while (!dispatcher.is_finished() && failures.size() == 0) {

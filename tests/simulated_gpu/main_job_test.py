@@ -261,6 +261,75 @@ class Memory(Jobs):
                 self.assertLessEqual(abs(int(re.search(r"([+-]\d+) %", row)[1])), 10, row)
 
 
+class Offloaded(Jobs):
+    """The same PPO with everything on the host that is idle, and with everything on the GPU."""
+
+    ROLES = ("actor", "critic", "ref")
+    WIDE = [f"model.{role}.intermediate_size=16384" for role in ROLES]  # 12 MiB of parameters each
+
+    def settings(self, offload):
+        return [f"model.{role}.offload={offload}" for role in self.ROLES]
+
+    def test_gives_the_same_bits_also_when_it_is_resumed(self):
+        more = ["checkpoint.every_steps=2"]
+        kept = self.trained("kept", "ppo_tiny", 2, 2, *more, *self.settings("never"))
+        self.trained("offloaded", "ppo_tiny", 2, 2, *more, *self.settings("when_idle"), "experiment.total_steps=2")
+        offloaded = self.trained("offloaded", "ppo_tiny", 2, 2, *more, *self.settings("when_idle"))
+
+        self.assertEqual(metrics(offloaded), metrics(kept))
+        for role in ("actor", "critic"):
+            file = f"models/latest/{role}/model.safetensors"
+            self.assertEqual((offloaded / file).read_bytes(), (kept / file).read_bytes())
+
+    def test_takes_so_much_less_as_the_plan_says(self):
+        more = ["experiment.total_steps=2", "dataset.train.max_prompt_tokens=4", "call.actor_train.n_minibatches=1",
+                "call.critic_train.n_minibatches=1", *self.WIDE]
+        runs = {offload: self.trained(offload, "ppo_tiny", 2, 2, *more, *self.settings(offload))
+                for offload in ("never", "when_idle")}
+        kept, offloaded = (memory(runs[offload]) for offload in ("never", "when_idle"))
+        own = (runs["never"] / "models/latest/actor/model.safetensors").stat().st_size
+        # Two data ranks share the moments, two numbers for each parameter: of a role as much as its parameters.
+        for call, n_idle in (("actor_gen", 3), ("ref_inf", 2), ("critic_inf", 3), ("actor_train", 2),
+                             ("critic_train", 2)):
+            for step in (1, 2):
+                peaks = [run[step, call, f"memory/{call}/peak_bytes"] for run in (kept, offloaded)]
+                self.assertAlmostEqual((peaks[0] - peaks[1]) / (n_idle * own), 1, delta=0.1, msg=(step, call))
+        for run in runs.values():
+            table = (run / "log.txt").read_text().split("memory of GPUs, planned and measured")[1].splitlines()[2:7]
+            self.assertEqual([row.split()[0] for row in table],
+                             ["actor_gen", "ref_inf", "critic_inf", "actor_train", "critic_train"])
+            for row in table:
+                self.assertLessEqual(abs(int(re.search(r"([+-]\d+) %", row)[1])), 10, row)
+
+    def test_gives_pages_of_keys_and_values_the_room(self):
+        """The pool of pages has room in the place of what is idle, and not beside it."""
+        trains = ("actor_train", "critic_train", "ref_inf", "critic_inf")
+        settings = ["experiment.total_steps=1", "evaluate.every_steps=0", "evaluate.at_start=false",
+                    "evaluate.at_end=false", "call.actor_gen.group_size=6", "dataset.train.max_prompt_tokens=4",
+                    "model.actor.n_heads=32", "model.actor.n_kv_heads=32", "model.actor.head_dim=256", *self.WIDE,
+                    *(f"model.{role}.recompute_layers=all" for role in ("actor", "critic")),
+                    *(f"call.{call}.max_tokens_per_micro_batch=64" for call in trains)]
+        room = {"SIMULATED_GPU_BYTES": 225 << 20}
+        done = train(self.folder / "kept", "ppo_tiny", 1, 1, *settings, *self.settings("never"), **room)
+        self.assertEqual(done.returncode, 3, done.stderr[-4000:])
+        self.assertRegex(done.stderr, "there is no memory on the GPU for generate of role actor")
+        for role in self.ROLES:
+            self.assertIn(f"or set model.{role}.offload = when_idle", done.stderr)
+
+        done = train(self.folder / "auto", "ppo_tiny", 1, 1, *settings, **room)
+        self.assertEqual(done.returncode, 0, done.stderr[-4000:])
+        run = self.folder / "auto" / "ppo_tiny"
+        for role in self.ROLES:
+            self.assertIn(f"model.{role}.offload = when_idle (auto): with its ", (run / "log.txt").read_text())
+        self.assertEqual(len(re.findall("^offload = when_idle", (run / "config.cfg").read_text(), re.M)), 3)
+
+    def test_is_nothing_where_there_is_room(self):
+        run = self.trained("run", "ppo_tiny", 2, 2, "experiment.total_steps=1")
+        self.assertIn("model.ref.offload = never (auto): every phase fits with its parameters",
+                      (run / "log.txt").read_text())
+        self.assertFalse([key for key in all_metrics(run) if "/offload" in key[2]])
+
+
 class Trace(Jobs):
     def test_has_a_track_of_the_gpu_with_a_span_for_each_call(self):
         run = self.trained("run", "grpo_tiny", 2, 2)
@@ -288,8 +357,8 @@ class OutOfMemory(Jobs):
     """Wide layers: parameters and moments take 24 MiB, of which a step needs several times as much."""
 
     def assert_ends(self, mib, settings, *parts):
-        done = train(self.folder, "grpo_tiny", 2, 2, "model.actor.intermediate_size=16384", *settings,
-                     SIMULATED_GPU_BYTES=mib << 20)
+        done = train(self.folder, "grpo_tiny", 2, 2, "model.actor.intermediate_size=16384",
+                     "model.actor.offload=never", *settings, SIMULATED_GPU_BYTES=mib << 20)
         self.assertEqual(done.returncode, 3, done.stderr[-4000:])
         for part in ("there is no memory on the GPU for ", r"another \d+\.\d\d MiB",
                      rf"MiB free of the GPU's {mib}\.00 MiB; tensors hold \d+", *parts):
@@ -297,6 +366,9 @@ class OutOfMemory(Jobs):
 
     def test_for_parameters(self):
         self.assert_ends(8, [], "for the parameters of role actor", "more tensor or pipeline ranks")
+
+    def test_for_the_optimizer(self):
+        self.assert_ends(18, [], "optimizer state of role actor", "there whatever runs: parameters of actor.0 12.1 MiB")
 
     def test_for_generation(self):
         self.assert_ends(60, ["call.actor_gen.group_size=64"],

@@ -86,6 +86,21 @@ TEST(RequestLoop, RunsAFlushInThreePhases) {
                       "inference 2", "param_realloc 1", "reply 1", "reply 2"}));
 }
 
+TEST(RequestLoop, FetchesForARequestWhenThatBegins) {
+  Log log;
+  RecordingHandlers handlers(log);
+  const comm::ResidencyHook fetch{.action = comm::ResidencyHook::kPrefetch};
+  ScriptedChannel channel({request(1, RequestKind::kInference, {fetch}, {comm::ResidencyHook{}}),
+                           request(2, RequestKind::kInference, {fetch, comm::DataTransferHook{}}),
+                           request(0, RequestKind::kFlush), request(0, RequestKind::kExit)},
+                          log);
+
+  serve_requests(channel, handlers, 0);
+
+  EXPECT_EQ(log, (Log{"data_transfer 2", "prefetch 1", "inference 1", "offload 1", "prefetch 2",
+                      "inference 2", "reply 1", "reply 2"}));
+}
+
 TEST(RequestLoop, RunsOnlyTheHooksOfASideRequest) {
   Log log;
   RecordingHandlers handlers(log);

@@ -81,13 +81,17 @@ struct ReallocHook {
   }
 };
 
-/// Where the parameters of a replica live from now on.
+/// Where the parameters of a replica, or the optimizer's state of one that is trained, live from
+/// now on. Those that fetch run when their own request begins, not with the other hooks before the
+/// flush: else the roles of all its requests would be on the device together.
 struct ResidencyHook {
   static constexpr bool kMeetsOthers = false;
   enum Action : uint8_t {
     kOffload = 0,   ///< device -> host
     kPrefetch = 1,  ///< host -> device
     kRelease = 2,   ///< free them
+    kOffloadOptimizer = 3,
+    kFetchOptimizer = 4,
   };
   std::string role = {};
   int replica = 0;

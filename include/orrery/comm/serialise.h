@@ -17,7 +17,7 @@ enum class MessageKind : uint32_t { kRequest = 1, kReply = 2 };
 /// In front of every message; fixed layout, host byte order (one kind of machine per job).
 struct Envelope {
   static constexpr uint32_t kMagic = 0x4f525259;  // "YRRO" in memory: not ours otherwise
-  static constexpr uint32_t kVersion = 5;         // grows whenever a message changes
+  static constexpr uint32_t kVersion = 6;         // grows whenever a message changes
 
   uint32_t magic = kMagic;
   uint32_t version = kVersion;

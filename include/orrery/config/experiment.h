@@ -293,6 +293,7 @@ struct ModelConfig {
   std::string path;
   std::string dtype = "fp32";
   std::string recompute_layers = "auto";
+  std::string offload = "auto";
   std::string architecture = "llama";
   std::string head = "language";
   std::string tokenizer = "auto";
@@ -339,6 +340,13 @@ struct ModelConfig {
         "numbers; auto: as few as fit into the GPU's memory (`orrery plan --device cuda` says how "
         "many), 0 on CPUs",
         count_or({"auto", "all"}).on_resume(Resume::kFree));
+    field(&C::offload, "offload",
+          "when_idle: what a GPU does not need of the role waits in pinned memory of the host, the "
+          "optimizer's state of a trained role outside its train_step, the parameters of one that "
+          "never changes outside its calls; never: it stays on the GPU; auto: when_idle where a "
+          "phase would not fit into the GPU's memory otherwise (`orrery plan --device cuda` says "
+          "which roles), never on CPUs. The numbers are the same",
+          one_of({"auto", "never", "when_idle"}).on_resume(Resume::kFree));
     field(&C::architecture, "architecture",
           "none: a role without parameters, such as a rule that gives rewards",
           one_of({"llama", "none"}).on_resume(Resume::kNever));

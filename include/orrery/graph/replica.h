@@ -37,6 +37,9 @@ struct Replica {
   std::vector<int> calls = {};  ///< calls that run on it, ascending
 };
 
+/// Whether a role's parameters change during the run: it is trained or another role's follow it.
+bool is_updated(const Graph& graph, const std::string& role);
+
 /// All replicas: by role in graph order, then by index.
 std::vector<Replica> replicas_of(const Graph& graph);
 
@@ -57,7 +60,13 @@ struct Release {
   ReplicaId replica;
   bool operator==(const Release&) const = default;
 };
-using ResolvedHook = std::variant<ParamRealloc, Offload, Release>;
+/// The optimizer's state of a trained replica: device -> host; brought back before the next
+/// train_step.
+struct OffloadOptimizer {
+  ReplicaId replica;
+  bool operator==(const OffloadOptimizer&) const = default;
+};
+using ResolvedHook = std::variant<ParamRealloc, Offload, Release, OffloadOptimizer>;
 
 /// Parameter hooks of one call, in the order in which they run.
 struct CallHooks {
@@ -67,15 +76,19 @@ struct CallHooks {
 
 /// What memory asks for; empty by default.
 struct ResidencyPolicy {
-  /// Roles whose replicas go to the host after each use, if nothing ever changes their parameters.
+  /// Roles whose replicas are on the host but while a call of theirs runs, if nothing ever changes
+  /// their parameters.
   std::set<std::string> offload_when_idle = {};
+  /// Roles whose optimizer's state is on the host but while their train_step runs.
+  std::set<std::string> offload_optimizer = {};
 };
 
 /// Parameter hooks of a call:
 ///  - pre: realloc from replica 0 when the role's parameters change during the run (it is trained,
 ///    or another role's post_realloc leads to it) and the call runs on another replica;
 ///  - post: realloc to replica 0 of `post_realloc` with eta; then release of a replica that is
-///    refilled anyway, or offload of one that never changes, if the policy names its role.
+///    refilled anyway, or offload of one that never changes, or after a train_step of the
+///    optimizer's state, if the policy names its role.
 CallHooks hooks_of(const Graph& graph, int call, const ResidencyPolicy& policy = {});
 
 }  // namespace orrery::graph

@@ -40,6 +40,17 @@ void free_on_gpu(void* memory) noexcept;  // null is allowed
 void copy_to_gpu(void* gpu, const void* host, std::size_t size_bytes);
 void copy_from_gpu(void* host, const void* gpu, std::size_t size_bytes);
 
+/// Memory of the host that GPUs copy from and to while nobody waits. Null: the system has none to
+/// give. Throws CallError (no GPU).
+void* allocate_pinned(std::size_t size_bytes);
+/// Waits for all work of the GPU in use.
+void free_pinned(void* memory) noexcept;  // null is allowed
+/// Between a GPU and pinned memory, when `stream` comes to it. Throw CallError.
+void enqueue_copy_to_gpu(void* gpu, const void* pinned, std::size_t size_bytes,
+                         cudaStream_t stream);
+void enqueue_copy_from_gpu(void* pinned, const void* gpu, std::size_t size_bytes,
+                           cudaStream_t stream);
+
 /// Waits for all work of the GPU in use. Throws CallError with what a kernel did wrong.
 void wait_for_gpu();
 

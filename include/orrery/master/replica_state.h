@@ -1,7 +1,7 @@
 // Which parameters are where: for each replica a version and a residence, from which follows the
 // hooks that a call really needs now. A replica that is current is not filled again, one that lies
-// on the host is fetched before it is used or sent, and one is released only after its last use in
-// the step. Pure bookkeeping; main thread of the master.
+// on the host is fetched before it is used or sent and goes back after that, and one is released
+// only after its last use in the step. Pure bookkeeping; main thread of the master.
 //
 // Requests run in the order in which they are dispatched, so the state after a dispatch may be
 // noted at once. The exception are the pre-hooks of one flush, which all run before its main work:
@@ -71,6 +71,7 @@ class ReplicaState {
     Residence residence = Residence::kDevice;
     bool released_when_idle = false;
     bool offloaded_when_idle = false;
+    bool optimizer_is_offloaded = false;  // outside its train_steps
     int64_t uses_left = 0;          // runs of calls on it that this step has still to dispatch
     bool changes_in_flush = false;  // trained or overwritten by something of this flush
     bool held_in_flush = true;      // on the device at some time of this flush

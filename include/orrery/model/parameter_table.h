@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "orrery/model/architecture.h"  // Architecture: what the table is made from
+#include "orrery/model/offloadable_buffer.h"
 
 namespace orrery::model {
 
@@ -151,6 +152,14 @@ class FlatParameters {
   /// After release(): there is memory again, with zeros. Does nothing where there is.
   void acquire();
 
+  /// Of a GPU, where nothing writes to them any more: what is stored waits in pinned memory of the
+  /// host until fetch() (OffloadableBuffer says how and what is thrown). All views stay good, but
+  /// may not be used meanwhile. On the host both do nothing.
+  void offload();
+  void fetch();
+  /// What is stored, to read: stored(), or while that is offloaded the host's copy of it.
+  at::Tensor stored_where_it_is() const;
+
   /// Fills every parameter by its rule. Normal draws are Philox keyed by (seed, parameter name,
   /// element of the full parameter), so they depend neither on the layout nor on other parameters.
   void initialise(uint64_t seed);
@@ -164,6 +173,7 @@ class FlatParameters {
   ParameterTable table_;
   at::Tensor values_;
   at::Tensor stored_;
+  OffloadableBuffer offloadable_;  // stored_
   at::Tensor gradients_;
   std::vector<at::Tensor> leaves_;
 };

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "orrery/kernels/adamw.h"  // AdamWCoefficients
+#include "orrery/model/offloadable_buffer.h"
 #include "orrery/model/parameter_table.h"
 
 namespace orrery::parallel {
@@ -40,11 +41,18 @@ class AdamW {
   const model::IndexRange& owned() const { return owned_; }
 
   int64_t steps_done() const { return steps_done_; }
-  const at::Tensor& first_moment() const { return first_moment_; }    ///< [owned.count]
-  const at::Tensor& second_moment() const { return second_moment_; }  ///< [owned.count]
+  // Where they are: on the host while they are offloaded.
+  at::Tensor first_moment() const { return first_memory_.where_it_is(); }    ///< [owned.count]
+  at::Tensor second_moment() const { return second_memory_.where_it_is(); }  ///< [owned.count]
 
   /// [owned.count] fp32: what the updates add up in. Undefined unless parameters are bf16.
-  const at::Tensor& master_weights() const { return master_weights_; }
+  at::Tensor master_weights() const { return master_memory_.where_it_is(); }
+
+  /// Of a GPU: moments and master weights wait in pinned memory of the host until fetch(), before
+  /// the next step(); model::OffloadableBuffer says how and what is thrown. On the host both do
+  /// nothing.
+  void offload();
+  void fetch();
 
   /// Goes on from a saved state, on parameters that have been restored already. The moments are
   /// copied: [owned.count], of the type they have here. `master_weights` likewise, where there are
@@ -75,6 +83,7 @@ class AdamW {
   model::IndexRange owned_;
   std::vector<DecayRange> decay_ranges_;
   at::Tensor master_weights_, first_moment_, second_moment_;
+  model::OffloadableBuffer master_memory_, first_memory_, second_memory_;  // theirs
   int64_t steps_done_ = 0;
 };
 

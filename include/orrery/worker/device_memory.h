@@ -4,6 +4,7 @@
 
 #include <c10/core/Device.h>
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -22,5 +23,8 @@ class DeviceMemory {
  private:
   c10::Device device_;
 };
+
+/// The most that tensors took since the last DeviceMemory of the device was made; 0: not measured.
+int64_t peak_bytes(c10::Device device);
 
 }  // namespace orrery::worker

@@ -57,11 +57,12 @@ class HostedModels {
   /// cut in the same way. Collective over all workers.
   /// Throws ConfigError or CheckpointError naming role and file, PeerError where the rank that
   /// reads for this one could not.
-  ///   n_steps  of the whole run: learning-rate schedules end with it; 0: unknown
-  ///   device   where parameters are and calls compute
+  ///   n_steps    of the whole run: learning-rate schedules end with it; 0: unknown
+  ///   device     where parameters are and calls compute
+  ///   residency  what it names is offloaded as soon as it is made
   HostedModels(const config::Experiment& experiment, const graph::Graph& graph, int worker,
                int64_t n_steps, comm::CommunicatorRegistry& registry,
-               c10::Device device = c10::kCPU);
+               c10::Device device = c10::kCPU, const graph::ResidencyPolicy& residency = {});
 
   /// Throws CallError when this worker hosts no shard of the replica.
   HostedModel& at(const graph::ReplicaId& id);

@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -34,10 +35,12 @@ struct WorkerJob {
   std::filesystem::path run_directory;
   std::string host;
   int worker = 0;
-  std::vector<int> node_of_worker = {};  // [workers]; empty: all on one
-  int64_t n_steps = 0;                   // of the whole run; 0: unknown
-  std::filesystem::path resume = {};     // checkpoint to go on from; empty: none
-  c10::Device device = c10::kCPU;        // where its models compute
+  std::vector<int> node_of_worker = {};         // [workers]; empty: all on one
+  int64_t n_steps = 0;                          // of the whole run; 0: unknown
+  std::filesystem::path resume = {};            // checkpoint to go on from; empty: none
+  c10::Device device = c10::kCPU;               // where its models compute
+  graph::ResidencyPolicy residency = {};        // the master's
+  std::set<std::string> kept_though_idle = {};  // roles with something that it could name as well
 };
 
 class ShardCheckpoint;  // src/worker/shard_checkpoint.h
@@ -60,8 +63,10 @@ class ModelWorker final : public Handlers {
   struct Watching;
 
   std::string where(const comm::Request& request, std::string_view operation) const;
-  /// What an operation of the request allocates for.
-  AllocationPurpose memory_for(const comm::Request& request, const std::string& operation);
+  /// What an operation of the request, whose memory is `measured`, allocates for.
+  AllocationPurpose memory_for(const comm::Request& request, const std::string& operation,
+                               c10::Device measured);
+  std::string offload_advice(const comm::Request& request);
   metrics::TraceArguments trace_arguments(const comm::Request& request) const;
   HostedCall& hosted_call(int call);
   algorithm::CallContext call_context(const comm::Request& request, const HostedCall& call) const;

@@ -26,7 +26,7 @@ class ParameterMoves {
   void run(const comm::ReallocHook& hook);
 
   /// Release: the replica's memory goes back to the system. The host is where parameters are on a
-  /// CPU, so there offload and prefetch have nothing to do. Local.
+  /// CPU, so there what offloads and fetches has nothing to do. Local.
   void run(const comm::ResidencyHook& hook);
 
  private:
