@@ -2,6 +2,8 @@
 
 #include <algorithm>  // min
 
+#include "cuda_operators.h"
+
 namespace orrery::model {
 namespace {
 
@@ -23,6 +25,15 @@ void embed(const EmbeddingWeights& weights, const PassRows& rows, std::span<cons
   if (weights.scale != 1) own.mul_(weights.scale);
   if (weights.positions.defined()) {
     operators::add_positions(own, own_positions(rows, positions), weights.positions);
+  }
+}
+
+void embed(const EmbeddingWeights& weights, const at::Tensor& tokens, const at::Tensor& positions,
+           at::Tensor& own) {
+  operators::cuda::take_rows(weights.table, tokens, kernels::Output::kOverwrite, own);
+  if (weights.scale != 1) own.mul_(weights.scale);
+  if (weights.positions.defined()) {
+    operators::cuda::take_rows(weights.positions, positions, kernels::Output::kAdd, own);
   }
 }
 
