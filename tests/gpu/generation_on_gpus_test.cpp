@@ -1,6 +1,8 @@
 // Generation on a GPU that is one step ahead of its host (src/model/decode_ahead.h): the tokens of
 // the CPU whatever ends, joins or is preempted meanwhile, and what the host does for a step.
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+#include <c10/core/CachingDeviceAllocator.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -12,7 +14,9 @@
 
 #include "decode_ahead.h"
 #include "decoders_for_test.h"
+#include "generation_weights.h"
 #include "orrery/base/index.h"
+#include "orrery/kernels/decode_attention.h"
 #include "orrery/model/generator.h"
 #include "step_graphs.h"
 #include "streams.h"
@@ -157,8 +161,9 @@ TEST(GenerationOnGpus, EnqueuesAStepBeforeTheTokensOfTheOneBeforeAreKnown) {
   EXPECT_EQ(waits, (std::vector<int64_t>{0, 1, 2, 3, 4, 5})) << "for what is known, no more";
 }
 
-TEST(GenerationOnGpus, LeavesMemoryOfOthersAloneThatIsAllocatedBetweenSteps) {
-  // Its norm of all heads allocates: what a graph was recorded with is written at each launch.
+TEST(GenerationOnGpus, KeepsTheMemoryOfGraphsToThem) {
+  // Its norm of all heads allocates: what a graph was recorded with is written at each launch, so
+  // it may be neither another's nor given back to the device meanwhile.
   const Decoder cpu = on_cpu("olmo2", at::kDouble), gpu = on_gpu(cpu, 0);
   const PackedTokens prompts = some_tokens(cpu.architecture().vocab_size);
   std::vector<at::Tensor> others;
@@ -166,10 +171,38 @@ TEST(GenerationOnGpus, LeavesMemoryOfOthersAloneThatIsAllocatedBetweenSteps) {
     for (const int64_t n : {1, 70, 500, 3000}) {
       others.push_back(at::full({n}, 7, gpu.parameters().values().options()));
     }
+    c10::getDeviceAllocator(c10::kCUDA)->emptyCache();
   }};
   const GenerationOptions options{.max_new_tokens = 8};
   expect_same_answers(answers(gpu, prompts, options, listener), answers(cpu, prompts, options));
   for (const at::Tensor& other : others) EXPECT_TRUE((other.cpu() == 7).all().item<bool>());
+}
+
+TEST(DecodeAhead, ForgetsWhatWasSaidOfASequenceThatLeftBeforeItsFirstStep) {
+  const Decoder gpu = on_gpu(on_cpu("plain", at::kDouble), 0);
+  const Architecture& a = gpu.architecture();
+  const GenerationWeights weights(gpu);
+  const at::NoGradGuard no_grad;
+  const kernels::SamplingRule rule{.greedy = true};
+  const auto first_draw = [&](bool has_predecessor) {
+    const at::TensorOptions options = gpu.parameters().values().options();
+    GenerationPass pass(gpu, weights, /*max_rows=*/2, /*max_sequences=*/2, /*max_context=*/16);
+    PagePool pages(options, a.n_layers, 4, kernels::page_size(a.n_kv_heads, a.head_dim));
+    const at::Tensor logits = at::empty({2, a.vocab_size}, options);
+    DecodeAhead ahead(pass, pages,
+                      {.logits = logits, .rule = rule, .scratch = operators::draw_scratch(logits)},
+                      1, StepGraphs(logits.device(), StepGraphs::Use::kNever));
+    const std::vector<int32_t> unused{pages.take()}, page{pages.take()};
+    if (has_predecessor) ahead.leave(ahead.join(7, 3, {}, unused));
+    const int32_t slot = ahead.join(5, 0, {}, page);
+    ahead.step(std::vector<int32_t>{slot});
+    std::vector<Draw> draws;
+    ahead.read(draws);
+    return draws.at(0);
+  };
+  const Draw expected = first_draw(false), got = first_draw(true);
+  EXPECT_EQ(got.token, expected.token);
+  EXPECT_EQ(got.log_prob, expected.log_prob);
 }
 
 TEST(StepGraphs, RunsAStepAsItIsAndThenAsAGraph) {
