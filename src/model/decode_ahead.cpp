@@ -53,7 +53,7 @@ DecodeAhead::DecodeAhead(GenerationPass& pass, PagePool& pages, const Drawing& d
   keys_ = of_each(n_slots * key_bytes, at::kByte);
   page_table_ = at::empty({n_slots, table_stride}, device.dtype(at::kInt));
   row_slots_ = of_each(most, at::kInt);
-  row_tokens_ = of_each(most, at::kLong);
+  row_embedding_rows_ = of_each(most, at::kLong);
   row_positions_ = of_each(most, at::kLong);
   row_short_positions_ = of_each(most, at::kInt);
   row_n_context_ = of_each(most, at::kInt);
@@ -127,16 +127,19 @@ void DecodeAhead::enqueue(int64_t n_rows) {
   const auto rows_of = [&](const at::Tensor& all) { return all.narrow(0, 0, n_rows); };
   const auto* const row_slots = values<int32_t>(row_slots_);
   const cudaStream_t stream = stream_of(tokens_);
-  kernels::begin_step_cuda({.slots = slots(),
-                            .rows = {.slots = row_slots,
-                                     .tokens = mutable_values<int64_t>(row_tokens_),
-                                     .positions = mutable_values<int64_t>(row_positions_),
-                                     .short_positions = mutable_values<int32_t>(row_short_positions_),
-                                     .n_context = mutable_values<int32_t>(row_n_context_),
-                                     .keys = keys_of(row_keys_)},
-                            .n_rows = n_rows},
-                           stream);
-  pass_.run({.tokens = rows_of(row_tokens_),
+  kernels::begin_step_cuda(
+      {.slots = slots(),
+       .rows = {.slots = row_slots,
+                .embedding_rows = mutable_values<int64_t>(row_embedding_rows_),
+                .positions = mutable_values<int64_t>(row_positions_),
+                .short_positions = mutable_values<int32_t>(row_short_positions_),
+                .n_context = mutable_values<int32_t>(row_n_context_),
+                .keys = keys_of(row_keys_)},
+       .n_rows = n_rows,
+       .first_token = pass_.vocabulary().first,
+       .n_tokens = pass_.vocabulary().count},
+      stream);
+  pass_.run({.embedding_rows = rows_of(row_embedding_rows_),
              .positions = rows_of(row_positions_),
              .short_positions = rows_of(row_short_positions_),
              .cache = {.page_table = page_table_,
@@ -156,8 +159,7 @@ void DecodeAhead::enqueue(int64_t n_rows) {
 
 void DecodeAhead::step(std::span<const int32_t> slots) {
   ORRERY_ASSERT(n_steps_ - n_read_ < 2, "a third decoding step before the first one was read");
-  const int64_t n_rows =
-      padded_rows(static_cast<int64_t>(slots.size()), drawing_.logits.size(0));
+  const int64_t n_rows = padded_rows(static_cast<int64_t>(slots.size()), drawing_.logits.size(0));
   upload_changes();
   upload_rows(slots, n_rows);
   graphs_.run(n_rows, [&] { enqueue(n_rows); });

@@ -7,7 +7,8 @@
 //
 // The rows of a step are padded to one of a few numbers, so that there are few graphs and products
 // are of few shapes. A row beyond the sequences is nobody's: it decodes a token on a page of its
-// own, and nobody reads what it draws. One thread, one GPU, one shard.
+// own, and nobody reads what it draws. One thread; collective over the tensor ranks, which all draw
+// the same.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -48,8 +49,8 @@ class DecodeAhead {
   DecodeAhead(const DecodeAhead&) = delete;
   DecodeAhead& operator=(const DecodeAhead&) = delete;
 
-  /// A sequence that has drawn `token`: from the next step on it has the slot that is returned. key:
-  /// of the draw of that step. n_context: tokens on its pages, without this one.
+  /// A sequence that has drawn `token`: from the next step on it has the slot that is returned.
+  /// key: of the draw of that step. n_context: tokens on its pages, without this one.
   int32_t join(int64_t token, int64_t n_context, const kernels::DrawKey& key,
                std::span<const int32_t> pages);
   /// Page number `place` of the slot's sequence, from the next step on.
@@ -88,7 +89,7 @@ class DecodeAhead {
   // On the GPU, of each slot (kernels/decode_slots.h):
   at::Tensor tokens_, n_context_, keys_, page_table_;
   // of each row of a step:
-  at::Tensor row_slots_, row_tokens_, row_positions_, row_short_positions_, row_n_context_,
+  at::Tensor row_slots_, row_embedding_rows_, row_positions_, row_short_positions_, row_n_context_,
       row_keys_;
   at::Tensor drawn_;  // [4 most] double
   StepGraphs graphs_;

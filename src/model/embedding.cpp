@@ -28,9 +28,12 @@ void embed(const EmbeddingWeights& weights, const PassRows& rows, std::span<cons
   }
 }
 
-void embed(const EmbeddingWeights& weights, const at::Tensor& tokens, const at::Tensor& positions,
-           at::Tensor& own) {
-  operators::cuda::take_rows(weights.table, tokens, kernels::Output::kOverwrite, own);
+void embed(const EmbeddingWeights& weights, const PassRows& rows, const at::Tensor& table_rows,
+           const at::Tensor& positions, at::Tensor& full, at::Tensor& own) {
+  const bool is_sum = rows.tensor != nullptr;
+  operators::cuda::take_rows(weights.table, table_rows, kernels::Output::kOverwrite,
+                             is_sum ? full : own);
+  if (is_sum) reduce_rows(rows, full, own);
   if (weights.scale != 1) own.mul_(weights.scale);
   if (weights.positions.defined()) {
     operators::cuda::take_rows(weights.positions, positions, kernels::Output::kAdd, own);

@@ -27,11 +27,15 @@ kernels::SamplingRule sampling_rule(const GenerationOptions& options) {
           .never_ids = options.never_ids};
 }
 
-/// One GPU with the whole model. Others wait for each other in each step.
+/// On GPUs with all layers. The stages of a pipeline wait for what the last one draws.
 bool decodes_ahead(const Decoder& decoder) {
-  const Shard& shard = decoder.shard();
-  return decoder.parameters().values().is_cuda() && shard.tensor == nullptr &&
-         shard.pipe == nullptr;
+  return decoder.parameters().values().is_cuda() && decoder.shard().pipe == nullptr;
+}
+
+/// Experts wait for the device to learn who was chosen, tensor ranks for each other.
+StepGraphs::Use use_of_graphs(const Decoder& decoder) {
+  const bool waits = decoder.architecture().experts.count > 0 || decoder.shard().tensor != nullptr;
+  return waits ? StepGraphs::Use::kNever : StepGraphs::Use::kFromSecondStep;
 }
 
 }  // namespace
@@ -95,11 +99,7 @@ GenerationLoop::GenerationLoop(const Decoder& decoder, const GenerationWeights& 
                              .rule = rule_,
                              .measure_entropy = options_.measure_entropy,
                              .scratch = draw_scratch_},
-        table_stride_,
-        // Experts wait for the device to learn who was chosen.
-        StepGraphs(logits_.device(), architecture_.experts.count > 0
-                                         ? StepGraphs::Use::kNever
-                                         : StepGraphs::Use::kFromSecondStep));
+        table_stride_, StepGraphs(logits_.device(), use_of_graphs(decoder)));
   }
 }
 

@@ -13,11 +13,11 @@
 // of page counts, never of time; what a sequence draws depends on none of it, since a resumed
 // one's rows go through the kernels that made them (operators::attend_cached).
 //
-// A GPU decodes ahead where one shard is the whole model (decode_ahead.h): a step is enqueued
-// before the tokens of the one before are known. So a sequence that drew a stop id is in one step
-// more, whose token is dropped, and gives back its place and pages after that was enqueued. Where a
-// page is wanted and none is left the tokens are waited for, and whoever ended gives its pages
-// back, before anyone is preempted.
+// A GPU with all layers decodes ahead (decode_ahead.h): a step is enqueued before the tokens of the
+// one before are known. So a sequence that drew a stop id is in one step more, whose token is
+// dropped, and gives back its place and pages after that was enqueued. Where a page is wanted and
+// none is left the tokens are waited for, and whoever ended gives its pages back, before anyone is
+// preempted.
 //
 // All shards of a data rank run the same loop. Tensor ranks have the same logits and draw the same;
 // the last stage of a pipeline tells the others what it drew. Private to src/model.

@@ -94,8 +94,9 @@ void GenerationPass::run(const GenerationInput& input, PagePool& pages) {
 }
 
 void GenerationPass::run(const StepInput& input, PagePool& pages) {
-  lay_out(input.tokens.numel(), input.tokens.numel());
-  embed(weights_.embedding, input.tokens, input.positions, rows_.x);
+  lay_out(input.positions.numel(), input.positions.numel());
+  embed(weights_.embedding, rows_.rows, input.embedding_rows, input.positions, rows_.scratch.full,
+        rows_.x);
   const std::vector<int32_t> not_read;
   PagedCache cache{.pages = {}, .n_context = {}, .scratch = {}, .rows = input.cache};
   run_layers({.cu_seqlens = not_read, .positions = {}, .gpu_positions = input.short_positions},

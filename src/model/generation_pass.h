@@ -28,7 +28,7 @@ struct GenerationInput {
 
 /// One new token of each sequence, from lists that a GPU has.
 struct StepInput {
-  at::Tensor tokens;           // [R] int64
+  at::Tensor embedding_rows;   // [R] int64 in the shard's part of the table; -1: in another's
   at::Tensor positions;        // [R] int64
   at::Tensor short_positions;  // [R] the same, int32
   CacheRows cache;
@@ -45,12 +45,14 @@ class GenerationPass {
 
   /// Writes keys and values of the tokens. Collective over the shards of a data rank.
   void run(const GenerationInput& input, PagePool& pages);
-  /// The same on one GPU, which waits for nothing that the host has: of a shard that is a whole
-  /// model.
+  /// The same on a GPU, of a shard with all layers: it enqueues and reads nothing of the host.
   void run(const StepInput& input, PagePool& pages);
   /// logits [S, V]: those after the last token of each sequence of the pass that was just run.
   /// Written on the last stage only, with the same bits on all tensor ranks. Collective likewise.
   void compute_logits(at::Tensor& logits);
+
+  /// Tokens of the shard's part of the embedding.
+  const IndexRange& vocabulary() const { return weights_.embedding.vocabulary; }
 
  private:
   /// Views of the buffers for a pass of so many rows and sequences.

@@ -16,8 +16,7 @@ class StepGraphs {
  public:
   enum class Use { kFromSecondStep, kNever };  // never: of steps that wait for the device
 
-  StepGraphs(c10::Device device, Use use)
-      : device_(device), are_given_up_(use == Use::kNever) {}
+  StepGraphs(c10::Device device, Use use) : device_(device), are_given_up_(use == Use::kNever) {}
 
   /// Enqueues `work`, the step of so many rows, the same each time (CudaGraph): the first time as
   /// it is, from then on as a graph. Where it cannot be recorded the log says so once, and it goes

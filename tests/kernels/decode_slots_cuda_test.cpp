@@ -1,7 +1,6 @@
 // The slots of decoding sequences against the same as plain loops: what joins and is given, what a
 // step reads, and how slots go on.
 #include "blocks/decode_slots.h"
-
 #include "gpu_for_test.h"
 
 namespace orrery::kernels {
@@ -77,8 +76,10 @@ void compare_changes(const Place& place) {
   }
 }
 
-/// Rows of every other slot from the last one on, and as many of nobody's.
+/// Rows of every other slot from the last one on, and as many of nobody's; a third of the tokens
+/// are of this shard.
 void compare_steps(const Place& place) {
+  constexpr int64_t kFirstToken = 150, kTokens = 100;
   for (const int64_t n : {0, 2, 300}) {
     State got(n + 1), expected(n + 1);
     std::vector<int32_t> slots, contexts, expected_contexts, short_positions;
@@ -88,7 +89,9 @@ void compare_steps(const Place& place) {
       const auto slot = size_t(i % 2 == 0 ? n - 2 - i : n);
       slots.push_back(int32_t(slot));
       drawn.push_back(7000 + i);
-      expected_tokens.push_back(expected.tokens[slot]);
+      const int64_t token = expected.tokens[slot];
+      const bool is_own = token >= kFirstToken && token < kFirstToken + kTokens;
+      expected_tokens.push_back(is_own ? token - kFirstToken : -1);
       expected_keys.push_back(expected.keys[slot]);
       if (i % 2 == 0) {
         ++expected.n_context[slot];
@@ -98,7 +101,7 @@ void compare_steps(const Place& place) {
       expected_contexts.push_back(expected.n_context[slot]);
       expected_positions.push_back(expected.n_context[slot] - 1);
     }
-    std::vector<int64_t> tokens(size_t(n), -1), positions(tokens);
+    std::vector<int64_t> tokens(size_t(n), -2), positions(tokens);
     std::vector<DrawKey> keys(tokens.size());
     contexts.resize(tokens.size());
     short_positions.resize(tokens.size());
@@ -107,12 +110,14 @@ void compare_steps(const Place& place) {
     const int32_t* const row_slots = own.of(slots);
     const BeginStepArgs begin{.slots = state,
                               .rows = {.slots = row_slots,
-                                       .tokens = own.of(tokens),
+                                       .embedding_rows = own.of(tokens),
                                        .positions = own.of(positions),
                                        .short_positions = own.of(short_positions),
                                        .n_context = own.of(contexts),
                                        .keys = own.of(keys)},
-                              .n_rows = n};
+                              .n_rows = n,
+                              .first_token = kFirstToken,
+                              .n_tokens = kTokens};
     const EndStepArgs end{
         .slots = state, .row_slots = row_slots, .drawn = own.of(drawn), .n_rows = n};
     own.run(

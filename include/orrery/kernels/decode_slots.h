@@ -1,6 +1,6 @@
-// The sequences that a GPU decodes, as it keeps them from one step to the next: each has a slot, the
-// host says what changes, and what a step reads of its sequences is made of the slots. All pointers
-// are the GPU's. C++17: .cu files include it. Shape letters: S slots, R rows of a step.
+// The sequences that a GPU decodes, as it keeps them from one step to the next: each has a slot,
+// the host says what changes, and what a step reads of its sequences is made of the slots. All
+// pointers are the GPU's. C++17: .cu files include it. Shape letters: S slots, R rows of a step.
 #pragma once
 
 #include <cstdint>
@@ -46,9 +46,10 @@ void change_slots_cuda(const ChangeSlotsArgs& args, cudaStream_t stream);
 
 /// What the kernels of a step read of its rows: the new token of each, its place, and how it draws.
 struct DecodeRows {
-  const int32_t* slots = nullptr;  // [R]; but for nobody's they differ
-  int64_t* tokens = nullptr;       // [R], written, as all below
-  int64_t* positions = nullptr;    // [R]
+  const int32_t* slots = nullptr;     // [R]; but for nobody's they differ
+  int64_t* embedding_rows = nullptr;  // [R], written, as all below: where the shard's part of the
+                                      // embedding has the token; -1: another's part does
+  int64_t* positions = nullptr;       // [R]
   int32_t* short_positions = nullptr;
   int32_t* n_context = nullptr;  // [R] the new token included
   DrawKey* keys = nullptr;       // [R]
@@ -59,6 +60,8 @@ struct BeginStepArgs {
   DecodeSlots slots = {};
   DecodeRows rows = {};
   int64_t n_rows = 0;
+  int64_t first_token = 0;  // of the shard's part of the embedding
+  int64_t n_tokens = 0;     // in it
 };
 void begin_step_cuda(const BeginStepArgs& args, cudaStream_t stream);
 

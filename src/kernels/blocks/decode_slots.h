@@ -55,7 +55,8 @@ struct BeginStepProgram {
       const int64_t slot = rows.slots[row];
       const int32_t grown = is_nobodys(slots, slot) ? 0 : 1;
       const int32_t n_context = slots.n_context[slot] + grown;
-      rows.tokens[row] = slots.tokens[slot];
+      const int64_t place = slots.tokens[slot] - args.first_token;
+      rows.embedding_rows[row] = place >= 0 && place < args.n_tokens ? place : -1;
       rows.positions[row] = n_context - 1;
       rows.short_positions[row] = n_context - 1;
       rows.n_context[row] = n_context;
