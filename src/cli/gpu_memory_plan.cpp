@@ -29,7 +29,7 @@ constexpr int64_t kReadPieceBytes = int64_t{64} << 20;  // of a file, on its way
 /// Widths in bytes of what is stored; sums are always fp32, or fp64 all through.
 struct Widths {
   int64_t value;      // parameters and activations
-  int64_t sum;        // gradients, moments
+  int64_t sum;        // gradients, moments, logits
   int64_t optimizer;  // of a parameter that is owned
 };
 
@@ -39,7 +39,7 @@ Widths widths_of(const config::ModelConfig& model) {
   return {2, 4, 12};  // master weights beside both moments
 }
 
-/// Of bf16 beside their fp32 form; others become their gradients in place.
+/// Of fp32, and as a factor of the products behind them in bf16; others are that in place.
 int64_t logit_bytes(int64_t width) { return width == 2 ? 6 : width; }
 
 /// A shard of a role on one worker.
@@ -73,6 +73,13 @@ double scratch_numbers(const model::Architecture& a, int n_tensor) {
   const double own_rows = a.has_norms_after() ? 3 : 2;
   return own_rows * double(a.hidden_size) / n_tensor + double(a.hidden_size) +
          double(a.intermediate_size + a.qkv_size() + a.query_size());
+}
+
+/// Those that flash attention makes in bf16 beside them: its output, or the gradients with that of
+/// the queries in fp32 first.
+double flash_numbers(const model::Architecture& a, int64_t width, bool is_backward) {
+  if (width != 2) return 0;
+  return double(a.query_size() + (is_backward ? a.qkv_size() + a.query_size() : 0));
 }
 
 int64_t bytes(double numbers, int64_t width) {
@@ -122,20 +129,24 @@ class Worker {
       const int64_t whole = job_.architectures.at(call.role).vocab_size;
       const int64_t numbers =
           shard->place.is_last_stage() ? 3 * whole + (tensor(*shard) > 1 ? vocabulary : 0) : whole;
-      phase.logits = places * numbers * logit_bytes(width);
+      phase.logits = places * numbers * widths_of(*shard->config).sum;
       phase.workspace = bytes(double(rows) * (kept_numbers(shard->local, tensor(*shard)) +
-                                              scratch_numbers(shard->local, tensor(*shard))),
+                                              scratch_numbers(shard->local, tensor(*shard)) +
+                                              flash_numbers(shard->local, width, false)),
                               width);
       return phase;
     }
     const int64_t n_tokens = tokens_of(call, *shard);
     const double layer = kept_numbers(shard->local, tensor(*shard)) * double(n_tokens);
+    const bool is_backward = call.kind == graph::CallKind::kTrainStep;
     const double scratch = scratch_numbers(shard->local, tensor(*shard)) * double(n_tokens);
+    const double flash = flash_numbers(shard->local, width, is_backward) * double(n_tokens);
     phase.logits = std::min(kLogitRows, n_tokens) * vocabulary * logit_bytes(width);
     phase.workspace = bytes(scratch, width);
     if (call.kind == graph::CallKind::kInference) {
       phase.workspace += bytes(layer, width);  // one layer at a time
       phase.slabs = phase.workspace;
+      phase.workspace += bytes(flash, width);
       return phase;
     }
     const double n_layers = double(shard->local.n_layers);
@@ -150,6 +161,7 @@ class Worker {
         bytes((layer * (n_layers - recomputed) + input * recomputed) * in_flight + whole_in_passing,
               width);
     phase.slabs = phase.activations + phase.workspace;
+    phase.workspace += bytes(flash, width);
     phase.gradients = shard->n_parameters * widths_of(*shard->config).sum;
     if (call.layout.data > 1) {
       // A bucket to send, one to receive, and what is owned, summed; logits are gone by then.

@@ -141,15 +141,15 @@ void unpack_cuda(const UnpackArgs<Wire, Destination>&, cudaStream_t) {
 
 #define ORRERY_INSTANTIATE_REAL(T)                                                          \
   template void gae_cuda<T>(const GaeArgs<T>&, cudaStream_t);                               \
-  template void varlen_attention_cuda<T>(const VarlenAttentionArgs<T>&, cudaStream_t);      \
-  template void varlen_attention_backward_cuda<T>(const VarlenAttentionBackwardArgs<T>&,    \
-                                                  cudaStream_t);                            \
   template void route_rows_cuda<T>(const RouteRowsArgs<T>&, cudaStream_t);                  \
   template void route_rows_backward_cuda<T>(const RouteRowsBackwardArgs<T>&, cudaStream_t); \
   template void sample_rows_cuda<T>(const SampleRowsArgs<T>&, cudaStream_t);
 ORRERY_INSTANTIATE_REAL(float)
 ORRERY_INSTANTIATE_REAL(double)
 #define ORRERY_INSTANTIATE_STORED(T)                                                               \
+  template void varlen_attention_cuda<T>(const VarlenAttentionArgs<T>&, cudaStream_t);             \
+  template void varlen_attention_backward_cuda<T>(const VarlenAttentionBackwardArgs<T>&,           \
+                                                  cudaStream_t);                                   \
   template void token_log_probs_cuda<T>(const TokenLogProbsArgs<T>&, cudaStream_t);                \
   template void token_log_probs_backward_cuda<T>(const TokenLogProbsBackwardArgs<T>&,              \
                                                  cudaStream_t);                                    \

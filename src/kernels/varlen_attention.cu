@@ -36,6 +36,7 @@ void varlen_attention_backward_cuda(const VarlenAttentionBackwardArgs<T>& args,
                                                   cudaStream_t);
 ORRERY_VARLEN_ATTENTION(float)
 ORRERY_VARLEN_ATTENTION(double)
+ORRERY_VARLEN_ATTENTION(Bf16)
 #undef ORRERY_VARLEN_ATTENTION
 
 }  // namespace orrery::kernels

@@ -10,6 +10,15 @@ at::Tensor Arena::matrix(int64_t rows, int64_t columns) {
   return result;
 }
 
+at::Tensor Arena::sums(int64_t rows, int64_t columns) {
+  const at::ScalarType type = arithmetic_type(memory_.scalar_type());
+  if (type == memory_.scalar_type()) return matrix(rows, columns);
+  const int64_t numel = size_of_sums(rows, columns, memory_.scalar_type());
+  const at::Tensor memory = memory_.narrow(0, used_, numel).view(type);
+  used_ += numel;
+  return memory.narrow(0, 0, rows * columns).view({rows, columns});
+}
+
 Arena ArenaPool::take(int64_t numel) {
   at::Tensor* unused = nullptr;
   for (at::Tensor& slab : slabs_) {

@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "orrery/model/arithmetic_type.h"
+
 namespace orrery::model {
 
 /// Hands out matrices from one allocation, one behind another. They keep the allocation alive.
@@ -18,8 +20,15 @@ class Arena {
   /// Numbers that a matrix takes, rounded up to whole cache lines.
   static int64_t size_of(int64_t rows, int64_t columns) { return (rows * columns + 15) / 16 * 16; }
 
+  /// Numbers of `dtype` that a matrix of sums beside them takes.
+  static int64_t size_of_sums(int64_t rows, int64_t columns, at::ScalarType dtype) {
+    return size_of(rows, columns * (arithmetic_type(dtype) == dtype ? 1 : 2));
+  }
+
   /// [rows, columns], uninitialised. The slab must have been taken large enough.
   at::Tensor matrix(int64_t rows, int64_t columns);
+  /// The same of the type of sums beside the slab's numbers.
+  at::Tensor sums(int64_t rows, int64_t columns);
 
  private:
   at::Tensor memory_;
@@ -34,6 +43,8 @@ class ArenaPool {
 
   /// A slab of at least `numel` numbers.
   Arena take(int64_t numel);
+
+  at::ScalarType dtype() const { return c10::typeMetaToScalarType(options_.dtype()); }
 
   /// Of all slabs.
   int64_t size_bytes() const;

@@ -215,7 +215,7 @@ void attend_backward(const AttentionHeads& heads, const PackedRows& rows, const 
 
 void attend_cached(const AttentionHeads& heads, const PackedRows& rows, const at::Tensor& qkv,
                    PagedCache& cache, at::Tensor& out) {
-  if (qkv.is_cuda()) return cuda::attend_cached(heads, qkv, cache, out);
+  if (qkv.is_cuda()) return cuda::attend_cached(heads, rows, qkv, cache, out);
   const std::vector<int32_t>& cu_seqlens = rows.cu_seqlens;
   const int64_t n = n_sequences(cu_seqlens);
   const auto n_rows = [&](int64_t s) {

@@ -1,5 +1,11 @@
-// The operators of attention on GPUs: plain attention of packed sequences, and over pages.
+// The operators of attention on GPUs: of packed sequences by flash attention in bf16, else plain;
+// and over pages.
+#include <ATen/ops/_flash_attention_backward.h>
+#include <ATen/ops/_flash_attention_forward.h>
 #include <ATen/ops/cat.h>
+
+#include <algorithm>  // max
+#include <optional>
 
 #include "cuda_operators.h"
 #include "cuda_tensors.h"
@@ -22,15 +28,18 @@ struct WholeHeads {
   at::Tensor of(const at::Tensor& rows) const { return rows.narrow(1, first_column, width); }
 };
 
+/// In the type that sums are made in; itself unless that is another one.
+at::Tensor widened(const at::Tensor& x) { return x.to(arithmetic_type(x.scalar_type())); }
+
 WholeHeads whole_queries(const AttentionHeads& heads, const HeadNorms& norms) {
   const int64_t width = heads.query_size();
-  return {0, width, width * norms.ranks.size(), 1, norms.q + weight_offset(norms.kind)};
+  return {0, width, width * norms.ranks.size(), 1, widened(norms.q) + weight_offset(norms.kind)};
 }
 
 WholeHeads whole_keys(const AttentionHeads& heads, const HeadNorms& norms) {
   const int64_t width = heads.kv_size(), copies = norms.ranks.kv_copies;
   return {heads.query_size(), width, width * norms.ranks.size() / copies, copies,
-          norms.k + weight_offset(norms.kind)};
+          widened(norms.k) + weight_offset(norms.kind)};
 }
 
 /// [T, 2], summed over the tensor ranks.
@@ -45,7 +54,7 @@ at::Tensor summed(const at::Tensor& of_queries, const at::Tensor& of_keys, const
 void norm_whole(const AttentionHeads& heads, const HeadNorms& norms, const at::Tensor& qkv,
                 at::Tensor& qk, const at::Tensor& rstd) {
   const WholeHeads queries = whole_queries(heads, norms), keys = whole_keys(heads, norms);
-  const at::Tensor q = queries.of(qkv), k = keys.of(qkv);
+  const at::Tensor q = widened(queries.of(qkv)), k = widened(keys.of(qkv));
   const at::Tensor sums = summed(q * q, k * k, norms);
   const auto norm_part = [&](const WholeHeads& part, const at::Tensor& x, int64_t column) {
     const auto counted = static_cast<double>(part.whole_width * part.copies);
@@ -60,15 +69,17 @@ void norm_whole(const AttentionHeads& heads, const HeadNorms& norms, const at::T
 void norm_whole_backward(const AttentionHeads& heads, const HeadNorms& norms, const at::Tensor& qkv,
                          const at::Tensor& rstd, at::Tensor& dqkv, HeadNorms& dnorms) {
   const WholeHeads queries = whole_queries(heads, norms), keys = whole_keys(heads, norms);
-  const at::Tensor dq = queries.of(dqkv) * queries.weight, dk = keys.of(dqkv) * keys.weight;
-  const at::Tensor sums = summed(dq * queries.of(qkv), dk * keys.of(qkv), norms);
+  const at::Tensor dq = widened(queries.of(dqkv)) * queries.weight;
+  const at::Tensor dk = widened(keys.of(dqkv)) * keys.weight;
+  const at::Tensor sums = summed(dq * widened(queries.of(qkv)), dk * widened(keys.of(qkv)), norms);
   const auto back = [&](const WholeHeads& part, const at::Tensor& weighted, int64_t column,
                         at::Tensor& dweight) {
-    const at::Tensor x = part.of(qkv), r = rstd.narrow(1, column, 1), gradient = part.of(dqkv);
+    const at::Tensor x = widened(part.of(qkv)), r = rstd.narrow(1, column, 1);
+    const at::Tensor gradient = part.of(dqkv);
     // Each of the ranks that have a head takes its share of what the others add to the mean.
     const auto counted = static_cast<double>(part.whole_width * part.copies);
     const at::Tensor mean = sums.narrow(1, column, 1) / counted;
-    dweight.add_((gradient * x * r).sum(0));
+    dweight.add_((widened(gradient) * x * r).sum(0));
     gradient.copy_((weighted - x * r * r * mean) * r);
   };
   back(queries, dq, 0, dnorms.q);
@@ -82,11 +93,11 @@ kernels::HeadsArgs<T> heads_args(const AttentionHeads& heads, const HeadNorms& n
                                  const at::Tensor& x, const at::Tensor& rstd) {
   return {.x = values<T>(x),
           .positions = values<int32_t>(positions),
-          .cosines = values<T>(rope.cosines),
-          .sines = values<T>(rope.sines),
+          .cosines = values<Real<T>>(rope.cosines),
+          .sines = values<Real<T>>(rope.sines),
           .query_weight = is_normed ? values<T>(norms.q) : nullptr,
           .key_weight = is_normed ? values<T>(norms.k) : nullptr,
-          .rstd = is_normed ? mutable_values<T>(rstd) : nullptr,
+          .rstd = is_normed ? mutable_values<Real<T>>(rstd) : nullptr,
           .n_tokens = x.size(0),
           .n_heads = heads.n_heads,
           .n_kv_heads = heads.n_kv_heads,
@@ -94,6 +105,77 @@ kernels::HeadsArgs<T> heads_args(const AttentionHeads& heads, const HeadNorms& n
           .x_stride = x.size(1),
           .eps = norms.eps,
           .weight_offset = weight_offset(norms.kind)};
+}
+
+int64_t longest_of(const std::vector<int32_t>& cu_seqlens) {
+  int32_t longest = 0;
+  for (size_t s = 0; s + 1 < cu_seqlens.size(); ++s) {
+    longest = std::max(longest, cu_seqlens[s + 1] - cu_seqlens[s]);
+  }
+  return longest;
+}
+
+/// LibTorch's flash attention (Dao 2023), which computes these.
+bool is_for_flash(const AttentionHeads& heads, const at::Tensor& qkv) {
+  return qkv.scalar_type() == at::kBFloat16 && heads.head_dim % 8 == 0 && heads.head_dim <= 256;
+}
+
+/// q, k and v as it takes them: [T, heads, D] each, views of the fused rows.
+struct FlashInput {
+  at::Tensor q, k, v;
+  std::optional<int64_t> left, right;  // tokens that a query sees on either side; unset: all
+
+  FlashInput(const AttentionHeads& heads, const at::Tensor& qk, const at::Tensor& qkv)
+      : q(part(qk, 0, heads.n_heads, heads.head_dim)),
+        k(part(qk, heads.n_heads, heads.n_kv_heads, heads.head_dim)),
+        v(part(qkv, heads.n_heads + heads.n_kv_heads, heads.n_kv_heads, heads.head_dim)) {
+    if (heads.window == 0) return;
+    left = heads.window - 1;
+    right = 0;
+  }
+
+  static at::Tensor part(const at::Tensor& rows, int64_t first, int64_t n_heads, int64_t dim) {
+    return rows.narrow(1, first * dim, n_heads * dim).view({rows.size(0), n_heads, dim});
+  }
+};
+
+/// Whether no sequence of a pass has tokens of earlier ones. Of a step whose lists only the GPU has
+/// (StepInput) all have.
+bool is_fresh(const PackedRows& rows, const PagedCache& cache) {
+  if (cache.n_context.empty()) return false;
+  for (size_t s = 0; s < cache.n_context.size(); ++s) {
+    if (rows.cu_seqlens[s + 1] - rows.cu_seqlens[s] != cache.n_context[s]) return false;
+  }
+  return true;
+}
+
+void attend_by_flash(const AttentionHeads& heads, const PackedRows& rows, const at::Tensor& qk,
+                     const at::Tensor& qkv, at::Tensor& out, const at::Tensor& logsumexp) {
+  const FlashInput in(heads, qk, qkv);
+  const auto result = at::_flash_attention_forward(
+      in.q, in.k, in.v, rows.gpu_cu_seqlens, rows.gpu_cu_seqlens, rows.longest, rows.longest,
+      /*dropout_p=*/0, /*is_causal=*/true, /*return_debug_mask=*/false, heads.scale, in.left,
+      in.right);
+  out.copy_(std::get<0>(result).view(out.sizes()));
+  // Heads first: nobody but its backward pass reads it.
+  if (logsumexp.defined()) logsumexp.view({-1}).copy_(std::get<1>(result).reshape({-1}));
+}
+
+void attend_backward_by_flash(const AttentionHeads& heads, const PackedRows& rows,
+                              const at::Tensor& qk, const at::Tensor& qkv, const at::Tensor& out,
+                              const at::Tensor& logsumexp, const at::Tensor& dout,
+                              at::Tensor& dqkv) {
+  const FlashInput in(heads, qk, qkv);
+  const at::Tensor no_dropout = at::empty({2}, qkv.options().dtype(at::kUInt64));
+  const auto [dq, dk, dv] = at::_flash_attention_backward(
+      dout.view(in.q.sizes()), in.q, in.k, in.v, out.view(in.q.sizes()),
+      logsumexp.view({heads.n_heads, -1}), rows.gpu_cu_seqlens, rows.gpu_cu_seqlens, rows.longest,
+      rows.longest, /*dropout_p=*/0, /*is_causal=*/true, no_dropout, no_dropout, heads.scale,
+      in.left, in.right);
+  const FlashInput to(heads, dqkv, dqkv);
+  to.q.copy_(dq);
+  to.k.copy_(dk);
+  to.v.copy_(dv);
 }
 
 kernels::AttentionShape shape_of(const AttentionHeads& heads, const at::Tensor& cu_seqlens,
@@ -108,7 +190,8 @@ kernels::AttentionShape shape_of(const AttentionHeads& heads, const at::Tensor& 
 
 PackedRows packed_rows(const std::vector<int32_t>& cu_seqlens, std::span<const int32_t> positions,
                        const at::Tensor& like) {
-  return {cu_seqlens, positions, uploaded<int32_t>(cu_seqlens, like), uploaded(positions, like)};
+  return {cu_seqlens, positions, uploaded<int32_t>(cu_seqlens, like), uploaded(positions, like),
+          longest_of(cu_seqlens)};
 }
 
 void prepare_qkv(const AttentionHeads& heads, const HeadNorms& norms, const RopeTable& rope,
@@ -119,7 +202,7 @@ void prepare_qkv(const AttentionHeads& heads, const HeadNorms& norms, const Rope
   if (has_whole_norm) norm_whole(heads, norms, qkv, qk, rstd);
   if (!has_head_norms && !rope.cosines.defined()) return;
   const at::Tensor& x = has_whole_norm ? qk : qkv;
-  with_type(qkv.scalar_type(), [&]<class T>() {
+  with_gpu_type(qkv.scalar_type(), [&]<class T>() {
     kernels::rotate_heads_cuda<T>(
         {.heads = heads_args<T>(heads, norms, has_head_norms, rope, rows.gpu_positions, x, rstd),
          .y = mutable_values<T>(qk),
@@ -134,16 +217,16 @@ void prepare_qkv_backward(const AttentionHeads& heads, const HeadNorms& norms,
   const bool has_head_norms = norms.defined() && !norms.is_whole;
   if (has_head_norms || rope.cosines.defined()) {
     const at::Tensor scratch = at::empty(
-        {kernels::rotate_heads_backward_scratch(qkv.size(0), heads.head_dim)}, qkv.options());
-    with_type(qkv.scalar_type(), [&]<class T>() {
+        {kernels::rotate_heads_backward_scratch(qkv.size(0), heads.head_dim)}, sums_of(qkv));
+    with_gpu_type(qkv.scalar_type(), [&]<class T>() {
       kernels::rotate_heads_backward_cuda<T>(
           {.heads =
                heads_args<T>(heads, norms, has_head_norms, rope, rows.gpu_positions, qkv, rstd),
            .gradient = mutable_values<T>(dqkv),
            .gradient_stride = dqkv.size(1),
-           .dquery_weight = has_head_norms ? mutable_values<T>(dnorms.q) : nullptr,
-           .dkey_weight = has_head_norms ? mutable_values<T>(dnorms.k) : nullptr,
-           .scratch = mutable_values<T>(scratch)},
+           .dquery_weight = has_head_norms ? mutable_values<Real<T>>(dnorms.q) : nullptr,
+           .dkey_weight = has_head_norms ? mutable_values<Real<T>>(dnorms.k) : nullptr,
+           .scratch = mutable_values<Real<T>>(scratch)},
           stream_of(qkv));
     });
   }
@@ -154,7 +237,8 @@ void prepare_qkv_backward(const AttentionHeads& heads, const HeadNorms& norms,
 
 void attend(const AttentionHeads& heads, const PackedRows& rows, const at::Tensor& qk,
             const at::Tensor& qkv, at::Tensor& out, const at::Tensor& logsumexp) {
-  with_type(qkv.scalar_type(), [&]<class T>() {
+  if (is_for_flash(heads, qkv)) return attend_by_flash(heads, rows, qk, qkv, out, logsumexp);
+  with_gpu_type(qkv.scalar_type(), [&]<class T>() {
     kernels::varlen_attention_cuda<T>(
         attention_args<T>(heads, shape_of(heads, rows.gpu_cu_seqlens, qkv.size(0)), qk, qkv, out,
                           logsumexp),
@@ -165,7 +249,10 @@ void attend(const AttentionHeads& heads, const PackedRows& rows, const at::Tenso
 void attend_backward(const AttentionHeads& heads, const PackedRows& rows, const at::Tensor& qk,
                      const at::Tensor& qkv, const at::Tensor& out, const at::Tensor& logsumexp,
                      const at::Tensor& dout, at::Tensor& dqkv) {
-  with_type(qkv.scalar_type(), [&]<class T>() {
+  if (is_for_flash(heads, qkv)) {
+    return attend_backward_by_flash(heads, rows, qk, qkv, out, logsumexp, dout, dqkv);
+  }
+  with_gpu_type(qkv.scalar_type(), [&]<class T>() {
     kernels::varlen_attention_backward_cuda<T>(
         attention_backward_args<T>(heads, shape_of(heads, rows.gpu_cu_seqlens, qkv.size(0)), qk,
                                    qkv, out, logsumexp, dout, dqkv),
@@ -174,11 +261,12 @@ void attend_backward(const AttentionHeads& heads, const PackedRows& rows, const 
 }
 
 /// All rows over pages, each as if it were alone: a decoding step, a prompt and a resumed sequence
-/// go the same way.
-void attend_cached(const AttentionHeads& heads, const at::Tensor& qkv, PagedCache& cache,
-                   at::Tensor& out) {
+/// go the same way. But for prompts that flash attention computes, which have no other context.
+void attend_cached(const AttentionHeads& heads, const PackedRows& packed, const at::Tensor& qkv,
+                   PagedCache& cache, at::Tensor& out) {
   const CacheRows& rows = cache.rows;
-  with_type(qkv.scalar_type(), [&]<class T>() {
+  const bool is_by_flash = is_fresh(packed, cache) && is_for_flash(heads, qkv);
+  with_gpu_type(qkv.scalar_type(), [&]<class T>() {
     const T* const q = values<T>(qkv);
     const T* const k = q + heads.query_size();
     kernels::write_pages_cuda<T>({.k = k,
@@ -193,6 +281,7 @@ void attend_cached(const AttentionHeads& heads, const at::Tensor& qkv, PagedCach
                                   .n_kv_heads = heads.n_kv_heads,
                                   .head_dim = heads.head_dim},
                                  stream_of(qkv));
+    if (is_by_flash) return;
     kernels::decode_attention_cuda<T>({.q = q,
                                        .q_stride = qkv.size(1),
                                        .pages = values<T>(cache.pages),
@@ -210,6 +299,7 @@ void attend_cached(const AttentionHeads& heads, const at::Tensor& qkv, PagedCach
                                        .scale = heads.scale},
                                       {}, stream_of(qkv));
   });
+  if (is_by_flash) attend_by_flash(heads, packed, qkv, qkv, out, {});
 }
 
 }  // namespace orrery::model::operators::cuda

@@ -47,17 +47,24 @@ void add_rows(const at::Tensor& x, std::span<const int64_t> targets_of, const at
   const at::Tensor starts = uploaded<int64_t>(segments.starts, x);
   const at::Tensor targets = uploaded<int64_t>(segments.targets, x);
   const at::Tensor where = uploaded(places, x);
-  with_type(x.scalar_type(), [&]<class T>() {
-    kernels::add_rows_cuda<T, T>({.x = values<T>(x),
-                                  .order = values<int64_t>(order),
-                                  .starts = values<int64_t>(starts),
-                                  .targets = values<int64_t>(targets),
-                                  .scales = values<T>(scales),
-                                  .places = values<int64_t>(where),
-                                  .out = mutable_values<T>(out),
-                                  .n_segments = static_cast<int64_t>(segments.targets.size()),
-                                  .width = x.size(1)},
-                                 stream_of(x));
+  const auto add = [&]<class T, class Sum>() {
+    kernels::add_rows_cuda<T, Sum>({.x = values<T>(x),
+                                    .order = values<int64_t>(order),
+                                    .starts = values<int64_t>(starts),
+                                    .targets = values<int64_t>(targets),
+                                    .scales = values<Real<T>>(scales),
+                                    .places = values<int64_t>(where),
+                                    .out = mutable_values<Sum>(out),
+                                    .n_segments = static_cast<int64_t>(segments.targets.size()),
+                                    .width = x.size(1)},
+                                   stream_of(x));
+  };
+  with_gpu_type(x.scalar_type(), [&]<class T>() {
+    if (out.scalar_type() == x.scalar_type()) {
+      add.template operator()<T, T>();
+    } else {
+      add.template operator()<T, Real<T>>();  // a gradient of bf16
+    }
   });
 }
 
@@ -126,12 +133,12 @@ void add_positions_backward(const at::Tensor& drows, std::span<const int32_t> po
 }
 
 void norm(const Norm& norm, const at::Tensor& x, at::Tensor& y, const at::Tensor& rstd) {
-  with_type(x.scalar_type(), [&]<class T>() {
+  with_gpu_type(x.scalar_type(), [&]<class T>() {
     kernels::norm_rows_cuda<T>({.x = values<T>(x),
                                 .weight = values<T>(norm.weight),
                                 .bias = values<T>(norm.bias),
                                 .y = mutable_values<T>(y),
-                                .rstd = mutable_values<T>(rstd),
+                                .rstd = mutable_values<Real<T>>(rstd),
                                 .n_rows = x.size(0),
                                 .width = x.size(1),
                                 .eps = norm.eps,
@@ -145,16 +152,16 @@ void norm_backward(const Norm& norm, const at::Tensor& x, const at::Tensor& rstd
                    const at::Tensor& dy, at::Tensor& dx, kernels::Output output, Norm& dnorm) {
   const int64_t n_rows = x.size(0), width = x.size(1);
   const at::Tensor scratch =
-      at::empty({kernels::norm_rows_backward_scratch(n_rows, width)}, x.options());
-  with_type(x.scalar_type(), [&]<class T>() {
+      at::empty({kernels::norm_rows_backward_scratch(n_rows, width)}, sums_of(x));
+  with_gpu_type(x.scalar_type(), [&]<class T>() {
     kernels::norm_rows_backward_cuda<T>({.x = values<T>(x),
                                          .weight = values<T>(norm.weight),
-                                         .rstd = values<T>(rstd),
+                                         .rstd = values<Real<T>>(rstd),
                                          .dy = values<T>(dy),
                                          .dx = mutable_values<T>(dx),
-                                         .dweight = mutable_values<T>(dnorm.weight),
-                                         .dbias = mutable_values<T>(dnorm.bias),
-                                         .scratch = mutable_values<T>(scratch),
+                                         .dweight = mutable_values<Real<T>>(dnorm.weight),
+                                         .dbias = mutable_values<Real<T>>(dnorm.bias),
+                                         .scratch = mutable_values<Real<T>>(scratch),
                                          .n_rows = n_rows,
                                          .width = width,
                                          .weight_offset = weight_offset(norm.kind),
@@ -166,11 +173,11 @@ void norm_backward(const Norm& norm, const at::Tensor& x, const at::Tensor& rstd
 
 void add_column_sums(const at::Tensor& rows, at::Tensor& dbias) {
   const at::Tensor scratch =
-      at::empty({kernels::column_sums_scratch(rows.size(0), rows.size(1))}, rows.options());
-  with_type(rows.scalar_type(), [&]<class T>() {
+      at::empty({kernels::column_sums_scratch(rows.size(0), rows.size(1))}, sums_of(rows));
+  with_gpu_type(rows.scalar_type(), [&]<class T>() {
     kernels::add_column_sums_cuda<T>({.rows = values<T>(rows),
-                                      .sums = mutable_values<T>(dbias),
-                                      .scratch = mutable_values<T>(scratch),
+                                      .sums = mutable_values<Real<T>>(dbias),
+                                      .scratch = mutable_values<Real<T>>(scratch),
                                       .n_rows = rows.size(0),
                                       .width = rows.size(1)},
                                      stream_of(rows));
@@ -178,7 +185,7 @@ void add_column_sums(const at::Tensor& rows, at::Tensor& dbias) {
 }
 
 void activate(ActivationFunction function, const at::Tensor& up, at::Tensor& out) {
-  with_type(up.scalar_type(), [&]<class T>() {
+  with_gpu_type(up.scalar_type(), [&]<class T>() {
     kernels::activate_cuda<T>({.up = values<T>(up),
                                .out = mutable_values<T>(out),
                                .n_rows = out.size(0),
@@ -190,7 +197,7 @@ void activate(ActivationFunction function, const at::Tensor& up, at::Tensor& out
 }
 
 void activate_backward(ActivationFunction function, at::Tensor& up, at::Tensor& dgated) {
-  with_type(up.scalar_type(), [&]<class T>() {
+  with_gpu_type(up.scalar_type(), [&]<class T>() {
     kernels::activate_backward_cuda<T>({.up = values<T>(up),
                                         .dout = values<T>(dgated),
                                         .dup = mutable_values<T>(up),
@@ -240,7 +247,7 @@ void take_rows(const at::Tensor& x, std::span<const int64_t> rows, at::Tensor& o
 
 void take_rows(const at::Tensor& x, const at::Tensor& rows, kernels::Output output,
                at::Tensor& out) {
-  with_type(x.scalar_type(), [&]<class T>() {
+  with_gpu_type(x.scalar_type(), [&]<class T>() {
     kernels::take_rows_cuda<T>({.x = values<T>(x),
                                 .rows = values<int64_t>(rows),
                                 .out = mutable_values<T>(out),
@@ -253,7 +260,7 @@ void take_rows(const at::Tensor& x, const at::Tensor& rows, kernels::Output outp
 
 void put_rows(const at::Tensor& x, std::span<const int64_t> rows, at::Tensor& out) {
   const at::Tensor to = uploaded(rows, x);
-  with_type(x.scalar_type(), [&]<class T>() {
+  with_gpu_type(x.scalar_type(), [&]<class T>() {
     kernels::put_rows_cuda<T>({.x = values<T>(x),
                                .rows = values<int64_t>(to),
                                .out = mutable_values<T>(out),

@@ -32,8 +32,8 @@ void attend(const AttentionHeads& heads, const PackedRows& rows, const at::Tenso
 void attend_backward(const AttentionHeads& heads, const PackedRows& rows, const at::Tensor& qk,
                      const at::Tensor& qkv, const at::Tensor& out, const at::Tensor& logsumexp,
                      const at::Tensor& dout, at::Tensor& dqkv);
-void attend_cached(const AttentionHeads& heads, const at::Tensor& qkv, PagedCache& cache,
-                   at::Tensor& out);
+void attend_cached(const AttentionHeads& heads, const PackedRows& packed, const at::Tensor& qkv,
+                   PagedCache& cache, at::Tensor& out);
 void activate(ActivationFunction function, const at::Tensor& up, at::Tensor& out);
 void activate_backward(ActivationFunction function, at::Tensor& up, at::Tensor& dgated);
 void route(at::Tensor& logits, bool normalise, at::Tensor& index, at::Tensor& weight);

@@ -2,7 +2,6 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -13,6 +12,7 @@
 #include "orrery/base/text.h"
 #include "orrery/graph/layout.h"  // check_layout
 #include "orrery/kernels/gpu.h"
+#include "orrery/model/gpu_arithmetic.h"
 
 namespace orrery::model {
 namespace {
@@ -111,6 +111,7 @@ double Decoder::State::balance_of_layer() const {
 
 Decoder::Decoder(Architecture architecture, at::ScalarType dtype, c10::Device device, Shard shard) {
   check_device(device);
+  if (device.is_cuda()) fix_gpu_arithmetic();
   architecture = sound(std::move(architecture));
   const std::vector<std::string> problems =
       check_layout(architecture, {.tensor = shard.place.n_tensor, .pipe = shard.place.n_pipe});
@@ -128,7 +129,7 @@ Decoder& Decoder::operator=(Decoder&&) noexcept = default;
 
 const Architecture& Decoder::architecture() const { return state_->architecture; }
 const Shard& Decoder::shard() const { return state_->shard; }
-at::ScalarType Decoder::dtype() const { return state_->parameters.values().scalar_type(); }
+at::ScalarType Decoder::dtype() const { return arithmetic_type(state_->dtype()); }
 FlatParameters& Decoder::parameters() { return state_->parameters; }
 const FlatParameters& Decoder::parameters() const { return state_->parameters; }
 void Decoder::set_recomputed_layers(int64_t n) {
@@ -192,16 +193,13 @@ std::vector<Routing> Decoder::routings(const PackedTokens& batch) {
 
 at::Tensor Decoder::head_values(const PackedTokens& batch, const at::Tensor& output) {
   ORRERY_ASSERT(state_->architecture.value_head, "only a value head gives values");
-  if (at::GradMode::is_enabled())
-    state_->gradients();  // autograd adds to the leaf's gradient, a view of the flat buffer
-  const at::Tensor own = at::mm(output, state_->parameters.leaf("score.weight").t());
-  return all_rows(state_, own, batch.size()).squeeze(1);
+  return all_rows(state_, model::head_values(state_, output), batch.size()).squeeze(1);
 }
 
 at::Tensor Decoder::values(const PackedTokens& batch) {
   const at::Tensor output = run_pipeline(batch);
   if (output.defined()) return head_values(batch, output);
-  return at::zeros({batch.size()}, state_->parameters.values().options());
+  return at::zeros({batch.size()}, state_->sums());
 }
 
 at::Tensor Decoder::head_log_probs(const PackedTokens& batch, const at::Tensor& output,
@@ -233,14 +231,13 @@ at::Tensor Decoder::log_probs(const PackedTokens& batch, double temperature) {
   check_temperature(temperature);
   const at::Tensor output = run_pipeline(batch);
   if (output.defined()) return head_log_probs(batch, output, temperature);
-  return at::zeros({batch.n_actions()}, state_->parameters.values().options());
+  return at::zeros({batch.n_actions()}, state_->sums());
 }
 
 at::Tensor Decoder::logits(const PackedTokens& batch) {
   const at::Tensor output = run_pipeline(batch);
   if (output.defined()) return head_logits(state_, output, batch);
-  return at::zeros({batch.size(), state_->architecture.vocab_size},
-                   state_->parameters.values().options());
+  return at::zeros({batch.size(), state_->architecture.vocab_size}, state_->sums());
 }
 
 }  // namespace orrery::model

@@ -38,7 +38,12 @@ struct Decoder::State {
   std::optional<ShardWeights> gradient_views;
   ShardWeights& gradients();
 
+  /// Of parameters, activations and matmuls.
   at::ScalarType dtype() const { return parameters.values().scalar_type(); }
+  /// Options of results: log-probabilities, logits, values; and of statistics.
+  at::TensorOptions sums() const {
+    return parameters.values().options().dtype(arithmetic_type(dtype()));
+  }
   /// Rows of the head on this shard.
   IndexRange vocabulary() const { return vocabulary_of(architecture.vocab_size, shard.place); }
   /// `balance` as a layer takes it: the loss is a mean over the layers with experts.
@@ -73,6 +78,9 @@ at::Tensor backward_trunk(Decoder::State& state, TrunkRecord& record, const at::
 enum class Entropy { kSkip, kMeasure, kCompute };
 LogProbs head_log_probs(const std::shared_ptr<Decoder::State>& state, const at::Tensor& hidden,
                         const PackedTokens& batch, double temperature, Entropy entropy);
+
+/// hidden [R, H] -> values of own rows [R, 1], likewise differentiable.
+at::Tensor head_values(const std::shared_ptr<Decoder::State>& state, const at::Tensor& hidden);
 
 /// hidden [R, H] -> [T, V], likewise differentiable.
 at::Tensor head_logits(const std::shared_ptr<Decoder::State>& state, const at::Tensor& hidden,

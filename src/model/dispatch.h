@@ -4,10 +4,17 @@
 #include <ATen/core/Tensor.h>
 
 #include "orrery/base/error.h"
+#include "orrery/kernels/bf16.h"
 
 namespace orrery::model {
 
-/// Calls work.template operator()<T>() with T = float or double; a decoder has no other type.
+template <class T>
+inline constexpr at::ScalarType kScalarType = c10::CppTypeToScalarType<T>::value;
+template <>
+inline constexpr at::ScalarType kScalarType<kernels::Bf16> = at::kBFloat16;
+
+/// Calls work.template operator()<T>() with T = float or double; on CPUs a decoder computes in no
+/// other type.
 template <class Work>
 decltype(auto) with_type(at::ScalarType dtype, Work&& work) {
   if (dtype == at::kDouble) return work.template operator()<double>();
@@ -17,14 +24,14 @@ decltype(auto) with_type(at::ScalarType dtype, Work&& work) {
 template <class T>
 void expect_type([[maybe_unused]] const at::Tensor& tensor) {
 #ifndef NDEBUG
-  ORRERY_ASSERT(!tensor.defined() || tensor.scalar_type() == c10::CppTypeToScalarType<T>::value,
+  ORRERY_ASSERT(!tensor.defined() || tensor.scalar_type() == kScalarType<T>,
                 "an operator was given tensors of different types");
 #endif
 }
 
-/// Null for an undefined tensor. T is the type that with_type() found for one of an operator's
-/// tensors. A release build does not look it up again at each of the forty matrices of a layer,
-/// which would show where tokens are decoded.
+/// Null for an undefined tensor. T is the type that with_type() found, or the one of its sums, for
+/// one of an operator's tensors. A release build does not look it up again at each of the forty
+/// matrices of a layer, which would show where tokens are decoded.
 template <class T>
 const T* values(const at::Tensor& tensor) {
   expect_type<T>(tensor);

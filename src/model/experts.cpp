@@ -6,6 +6,7 @@
 #include <ATen/ops/zeros_like.h>
 
 #include "matmul.h"
+#include "orrery/model/arithmetic_type.h"
 
 namespace orrery::model {
 namespace {
@@ -124,9 +125,11 @@ at::Tensor shared_gate(const ExpertWeights& weights, const at::Tensor& rows) {
 
 Routing route_rows(const Architecture& a, const ExpertWeights& weights, const at::Tensor& rows) {
   Routing routing;
-  routing.probabilities = applied(weights.router, rows);
+  const at::TensorOptions sums = rows.options().dtype(arithmetic_type(rows.scalar_type()));
+  routing.probabilities = at::empty({rows.size(0), weights.router.n_out()}, sums);
+  apply(weights.router, rows, routing.probabilities);
   routing.index = at::empty({rows.size(0), a.experts.per_token}, rows.options().dtype(at::kLong));
-  routing.weight = at::empty({rows.size(0), a.experts.per_token}, rows.options());
+  routing.weight = at::empty({rows.size(0), a.experts.per_token}, sums);
   operators::route(routing.probabilities, a.experts.normalise, routing.index, routing.weight);
   return routing;
 }
@@ -162,16 +165,18 @@ at::Tensor backward_experts(const Architecture& a, const ExpertWeights& weights,
     forward_mlp(a, weights.own[e], pass);
     const at::Tensor dout = taken(dy, own.rows(e));
     at::Tensor of_places = dweight.view({-1, 1});
-    operators::put_rows((pass.out * dout).sum(1, true), own.places(e), of_places);
+    operators::put_rows((pass.out * dout).sum(1, true, dweight.scalar_type()), own.places(e),
+                        of_places);
     const at::Tensor dx = backward_mlp(a, weights.own[e], dweights.own[e], pass,
-                                       dout * weights_of(routing, own.places(e)));
+                                       dout.mul_(weights_of(routing, own.places(e))));
     operators::add_scaled_rows(dx, own.rows(e), {}, {}, drows);
   }
   at::Tensor dlogits = at::empty_like(routing.probabilities);
   operators::route_backward(routing.probabilities, routing.index, routing.weight,
                             a.experts.normalise, balance, dweight, dlogits);
-  add_weight_gradient(dweights.router, dlogits, rows);
-  multiply_onto(weights.router.amx, drows, dlogits, weights.router.weight);
+  const at::Tensor factor = dlogits.to(rows.scalar_type());
+  add_weight_gradient(dweights.router, factor, rows);
+  multiply_onto(weights.router.amx, drows, factor, weights.router.weight);
   if (weights.shared_gate.defined()) {
     const at::Tensor gate = shared_gate(weights, rows);
     MlpPass shared = shared_mlp(a, weights, rows);

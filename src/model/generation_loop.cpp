@@ -73,7 +73,7 @@ GenerationLoop::GenerationLoop(const Decoder& decoder, const GenerationWeights& 
       live_(static_cast<size_t>(n_prompts_)),
       page_table_(static_cast<size_t>(n_places_ * table_stride_)),
       logits_(at::empty({n_places_, architecture_.vocab_size},
-                        decoder.parameters().values().options())),
+                        decoder.parameters().values().options().dtype(decoder.dtype()))),
       // The host draws row after row, a GPU all that there is room for.
       members_(at::empty({logits_.is_cpu() || !shard_.place.is_last_stage() ? 1 : n_places_,
                           architecture_.vocab_size},

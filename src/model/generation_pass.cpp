@@ -8,10 +8,11 @@
 namespace orrery::model {
 namespace {
 
-int64_t memory_size(const Architecture& a, const PassRows& rows, int64_t n_sequences) {
-  return Arena::size_of(rows.n_own, a.hidden_size) + LayerActivations::size_of(a, rows) +
+int64_t memory_size(const Architecture& a, const PassRows& rows, int64_t n_sequences,
+                    at::ScalarType dtype) {
+  return Arena::size_of(rows.n_own, a.hidden_size) + LayerActivations::size_of(a, rows, dtype) +
          LayerScratch::size_of(a, rows) + 2 * Arena::size_of(n_sequences, a.hidden_size) +
-         (rows.tensor == nullptr ? 0 : Arena::size_of(n_sequences, a.vocab_size));
+         (rows.tensor == nullptr ? 0 : Arena::size_of_sums(n_sequences, a.vocab_size, dtype));
 }
 
 }  // namespace
@@ -22,11 +23,13 @@ GenerationPass::GenerationPass(const Decoder& decoder, const GenerationWeights& 
       local_(shard_architecture(decoder.architecture(), shard_.place)),
       weights_(weights.shard()),
       columns_(shard_, decoder.architecture().vocab_size) {
-  rope_.extend(local_, max_context, decoder.parameters().values().options());
   const at::TensorOptions options = decoder.parameters().values().options();
+  rope_.extend(local_, max_context, options.dtype(decoder.dtype()));
   // Not initialised: a call that decodes few tokens would spend its time on that.
   const PassRows most = PassRows::whole(max_rows, shard_.tensor);
-  memory_ = at::empty({memory_size(local_, most, max_sequences)}, options);
+  memory_ = at::empty(
+      {memory_size(local_, most, max_sequences, c10::typeMetaToScalarType(options.dtype()))},
+      options);
   if (memory_.is_cpu()) {
     attention_scratch_ =
         at::empty({kernels::decode_attention_scratch(local_.n_heads, local_.n_kv_heads,
@@ -43,8 +46,9 @@ void GenerationPass::lay_out(int64_t n_tokens, int64_t n_sequences) {
   rows_.n_tokens = n_tokens;
   rows_.n_sequences = n_sequences;
   rows_.rows = PassRows::whole(n_tokens, shard_.tensor);
-  ORRERY_ASSERT(memory_size(local_, rows_.rows, n_sequences) <= memory_.numel(),
-                "more tokens in one pass of generation than rows");
+  ORRERY_ASSERT(
+      memory_size(local_, rows_.rows, n_sequences, memory_.scalar_type()) <= memory_.numel(),
+      "more tokens in one pass of generation than rows");
   Arena arena(memory_);
   rows_.x = arena.matrix(n_tokens, local_.hidden_size);
   rows_.activations = LayerActivations::unkept(arena, local_, rows_.rows);
@@ -54,7 +58,7 @@ void GenerationPass::lay_out(int64_t n_tokens, int64_t n_sequences) {
   rows_.last = arena.matrix(n_sequences, local_.hidden_size);
   rows_.normed = arena.matrix(n_sequences, local_.hidden_size);
   if (shard_.tensor != nullptr) {
-    rows_.own_logits = arena.matrix(n_sequences, local_.vocab_size);
+    rows_.own_logits = arena.sums(n_sequences, local_.vocab_size);
   }
 }
 

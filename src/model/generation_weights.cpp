@@ -56,8 +56,8 @@ void settle_norms(ShardWeights& weights) {
 GenerationWeights::GenerationWeights(const Decoder& decoder)
     : shard_(shard_weights(decoder.architecture(), decoder.shard(), decoder.parameters().table(),
                            decoder.parameters().values(), kernels::Amx::kOff)) {  // panels
+  if (!decoder.parameters().values().is_cpu()) return;  // whose kernels add it as they read
   settle_norms(shard_);
-  if (!decoder.parameters().values().is_cpu()) return;
   with_type(decoder.dtype(), [&]<class T>() {
     int64_t total = 0;
     for_each_linear(shard_, [&](const Linear& linear) {

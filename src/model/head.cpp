@@ -65,6 +65,16 @@ Actions actions_of(const PackedTokens& batch, const IndexRange& vocabulary) {
   return actions;
 }
 
+/// Logits are in the type of sums: rounded to bf16 they would be off by a tenth of a nat.
+int64_t logit_bytes(const Decoder::State& state) {
+  return static_cast<int64_t>(c10::elementSize(arithmetic_type(state.dtype())));
+}
+
+/// Numbers of a slab that the logits of so many rows take.
+int64_t logits_size(const Decoder::State& state, int64_t rows) {
+  return Arena::size_of_sums(rows, state.local.vocab_size, state.dtype());
+}
+
 /// Kept from forward to backward. IValue needs an intrusive_ptr of this base.
 struct HeadRecord : torch::CustomClassHolder {
   std::shared_ptr<Decoder::State> state;
@@ -89,12 +99,12 @@ class Chunks {
   Chunks(Decoder::State& state, int64_t n_actions, at::Tensor all_logits)
       : state_(state), n_actions_(n_actions), all_logits_(std::move(all_logits)) {
     const int64_t vocab_size = state.local.vocab_size;
-    rows_ = std::min(n_actions, chunk_rows(vocab_size * state.weights.head.weight.element_size()));
+    rows_ = std::min(n_actions, chunk_rows(vocab_size * logit_bytes(state)));
     const bool own_logits = !all_logits_.defined();
     Arena slab = state.pool.take(Arena::size_of(rows_, state.architecture.hidden_size) +
-                                 (own_logits ? Arena::size_of(rows_, vocab_size) : 0));
+                                 (own_logits ? logits_size(state, rows_) : 0));
     hidden_ = slab.matrix(rows_, state.architecture.hidden_size);
-    if (own_logits) logits_ = slab.matrix(rows_, vocab_size);
+    if (own_logits) logits_ = slab.sums(rows_, vocab_size);
   }
 
   enum class Logits { kCompute, kAreThere };
@@ -125,9 +135,9 @@ class Chunks {
 /// Room for the logits that a backward pass will read; undefined where they are too many.
 at::Tensor kept_logits(Decoder::State& state, int64_t n_actions) {
   const int64_t vocab_size = state.local.vocab_size;
-  const int64_t bytes = n_actions * vocab_size * state.weights.head.weight.element_size();
+  const int64_t bytes = n_actions * vocab_size * logit_bytes(state);
   if (n_actions == 0 || bytes > kMaxKeptBytes) return {};
-  return state.pool.take(Arena::size_of(n_actions, vocab_size)).matrix(n_actions, vocab_size);
+  return state.pool.take(logits_size(state, n_actions)).sums(n_actions, vocab_size);
 }
 
 /// These of the numbers of all actions; undefined where they are not wanted.
@@ -165,15 +175,13 @@ void combine_vocabulary(comm::Communicator& tensor, const at::Tensor& target_log
 HeadResult run_head(Decoder::State& state, const at::Tensor& hidden, const Actions& actions,
                     double inverse_temperature, Entropy entropy, const at::Tensor& logits = {}) {
   HeadResult result;
-  result.log_probs = at::empty({actions.size()}, hidden.options());
-  result.logsumexp = at::empty({actions.size()}, hidden.options());
-  if (entropy != Entropy::kSkip) {
-    result.entropy = at::empty({actions.size()}, hidden.options());
-  }
+  result.log_probs = at::empty({actions.size()}, state.sums());
+  result.logsumexp = at::empty({actions.size()}, state.sums());
+  if (entropy != Entropy::kSkip) result.entropy = at::empty({actions.size()}, state.sums());
   if (actions.size() == 0) return result;
   comm::Communicator* const tensor = state.shard.tensor;
   at::Tensor target_logits;
-  if (tensor != nullptr) target_logits = at::empty({actions.size()}, hidden.options());
+  if (tensor != nullptr) target_logits = at::empty({actions.size()}, state.sums());
   Chunks(state, actions.size(), logits)
       .for_each(hidden, actions, Chunks::Logits::kCompute, [&](int64_t first, const Chunk& chunk) {
         const int64_t n = chunk.logits.size(0);
@@ -206,8 +214,9 @@ at::Tensor run_head_backward(HeadRecord& record, const at::Tensor& hidden,
         dlogits, actions.targets_of(first, n), record.inverse_temperature,
         {.logsumexp = part(record.logsumexp, first, n), .entropy = part(record.entropy, first, n)},
         part(dlog_probs, first, n), part(dentropy, first, n));
-    add_weight_gradient(dhead, dlogits, chunk.hidden);
-    multiply_into(state.amx, chunk.hidden, dlogits, state.weights.head.weight);
+    const at::Tensor factor = dlogits.to(state.dtype());
+    add_weight_gradient(dhead, factor, chunk.hidden);
+    multiply_into(state.amx, chunk.hidden, factor, state.weights.head.weight);
     operators::put_rows(chunk.hidden, actions.rows_of(first, n), dhidden);
   });
   return dhidden;
@@ -258,10 +267,10 @@ struct StateHolder : torch::CustomClassHolder {
 
 /// logits [T, V] of all tensor ranks' parts of the vocabulary.
 at::Tensor all_logits(const Decoder::State& state, const at::Tensor& hidden) {
-  at::Tensor own = at::empty({hidden.size(0), state.local.vocab_size}, hidden.options());
+  at::Tensor own = at::empty({hidden.size(0), state.local.vocab_size}, state.sums());
   apply(state.weights.head, hidden, own);
   if (state.shard.tensor == nullptr) return own;
-  at::Tensor all = at::empty({hidden.size(0), state.architecture.vocab_size}, hidden.options());
+  at::Tensor all = at::empty({hidden.size(0), state.architecture.vocab_size}, state.sums());
   ColumnGather(state.shard, state.architecture.vocab_size).gather(own, all);
   return all;
 }
@@ -283,10 +292,34 @@ struct LogitsFunction : torch::autograd::Function<LogitsFunction> {
     const at::Tensor hidden = gathered(holder.rows, context->get_saved_variables()[0]);
     const IndexRange vocabulary = state.vocabulary();
     const at::Tensor dlogits =
-        gradients[0].narrow(1, vocabulary.first, vocabulary.count).contiguous();
+        gradients[0].narrow(1, vocabulary.first, vocabulary.count).to(state.dtype()).contiguous();
     add_weight_gradient(state.gradients().head, dlogits, hidden);
     return {reduced(holder.rows, multiplied(state.amx, dlogits, state.weights.head.weight)),
             at::Tensor(), at::Tensor()};
+  }
+};
+
+/// [R, 1] of own rows.
+struct ValuesFunction : torch::autograd::Function<ValuesFunction> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& hidden,
+                            const std::shared_ptr<Decoder::State>& state) {
+    context->save_for_backward({hidden});
+    context->saved_data["state"] =
+        c10::IValue::make_capsule(c10::make_intrusive<StateHolder>(state, PassRows{}));
+    return multiplied_widely(state->amx, hidden, value_weight(*state).t());
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list gradients) {
+    const auto capsule = context->saved_data["state"].toCapsule();
+    Decoder::State& state = *static_cast<const StateHolder&>(*capsule).state;
+    const at::Tensor hidden = context->get_saved_variables()[0];
+    const at::Tensor dvalues = gradients[0].to(state.dtype());
+    multiply_onto(state.amx, state.parameters.gradient("score.weight"), dvalues.t(), hidden);
+    return {multiplied(state.amx, dvalues, value_weight(state)), at::Tensor()};
+  }
+
+  static at::Tensor value_weight(const Decoder::State& state) {
+    return state.parameters.leaf("score.weight").detach();
   }
 };
 
@@ -322,6 +355,10 @@ LogProbs head_log_probs(const std::shared_ptr<Decoder::State>& state, const at::
   }
   variable_list outputs = LogProbsFunction::apply(hidden, state, batch, 1 / temperature, entropy);
   return {outputs[0], outputs.size() > 1 ? outputs[1] : at::Tensor()};
+}
+
+at::Tensor head_values(const std::shared_ptr<Decoder::State>& state, const at::Tensor& hidden) {
+  return ValuesFunction::apply(hidden, state);
 }
 
 at::Tensor head_logits(const std::shared_ptr<Decoder::State>& state, const at::Tensor& hidden,

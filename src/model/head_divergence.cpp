@@ -49,16 +49,17 @@ void for_each_chunk(const DivergenceRecord& record, const at::Tensor& hidden, Wo
     const at::Tensor rows = record.actions.narrow(0, first, std::min(step, n - first));
     const at::Tensor own = hidden.index_select(0, rows);
     const at::Tensor teacher = record.teacher_hidden.index_select(0, rows);
-    const at::Tensor logits = multiplied(record.state->amx, own, head.t());
+    const at::Tensor logits = multiplied_widely(record.state->amx, own, head.t());
     const at::Tensor teacher_logits =
-        multiplied(record.state->amx, teacher, record.teacher_head.t()).to(logits.scalar_type());
+        multiplied_widely(record.state->amx, teacher, record.teacher_head.t())
+            .to(logits.scalar_type());
     work(first, rows, own,
          row_divergence(logits, teacher_logits, record.options, record.state->shard.tensor));
   }
 }
 
 at::Tensor divergences(const DivergenceRecord& record, const at::Tensor& hidden) {
-  at::Tensor values = at::zeros({record.n_actions}, hidden.options());
+  at::Tensor values = at::zeros({record.n_actions}, record.state->sums());
   for_each_chunk(record, hidden,
                  [&](int64_t first, const at::Tensor& rows, const at::Tensor&,
                      const RowDivergence& divergence) {
@@ -88,7 +89,8 @@ struct DivergenceFunction : torch::autograd::Function<DivergenceFunction> {
                    [&](int64_t first, const at::Tensor& rows, const at::Tensor& own,
                        const RowDivergence& divergence) {
                      const at::Tensor dlogits =
-                         divergence.gradient * weights.narrow(0, first, rows.numel()).unsqueeze(1);
+                         (divergence.gradient * weights.narrow(0, first, rows.numel()).unsqueeze(1))
+                             .to(state.dtype());
                      add_weight_gradient(dhead, dlogits, own);
                      dhidden.index_copy_(0, rows,
                                          multiplied(state.amx, dlogits, state.weights.head.weight));

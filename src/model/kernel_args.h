@@ -45,7 +45,7 @@ kernels::VarlenAttentionArgs<T> attention_args(const AttentionHeads& heads,
   auto args = with_queries_keys_values<kernels::VarlenAttentionArgs<T>, T>(heads, shape, qk, qkv);
   args.out = mutable_values<T>(out);
   args.out_stride = out.size(1);
-  args.logsumexp = mutable_values<T>(logsumexp);
+  args.logsumexp = mutable_values<typename kernels::VarlenAttentionArgs<T>::Real>(logsumexp);
   return args;
 }
 
@@ -62,7 +62,7 @@ kernels::VarlenAttentionBackwardArgs<T> attention_backward_args(
   args.dout = values<T>(dout);
   args.out_stride = out.size(1);
   args.dout_stride = dout.size(1);
-  args.logsumexp = values<T>(logsumexp);
+  args.logsumexp = values<typename kernels::VarlenAttentionArgs<T>::Real>(logsumexp);
   args.dq = dq;
   args.dk = dq + heads.query_size();
   args.dv = dq + heads.query_size() + heads.kv_size();

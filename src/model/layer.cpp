@@ -178,19 +178,23 @@ int64_t head_norm_columns(const Architecture& a) {
 
 }  // namespace
 
-int64_t LayerActivations::size_of(const Architecture& a, const PassRows& rows) {
+int64_t LayerActivations::size_of(const Architecture& a, const PassRows& rows,
+                                  at::ScalarType dtype) {
   const int64_t n_tokens = rows.n_tokens;
+  const auto of_sums = [&](int64_t n_rows, int64_t columns) {
+    return Arena::size_of_sums(n_rows, columns, dtype);
+  };
   int64_t total = Arena::size_of(n_tokens, a.qkv_size()) +
-                  Arena::size_of(n_tokens, a.query_size()) + Arena::size_of(n_tokens, a.n_heads) +
+                  Arena::size_of(n_tokens, a.query_size()) + of_sums(n_tokens, a.n_heads) +
                   Arena::size_of(rows.n_own, a.hidden_size) +
                   Arena::size_of(n_tokens, up_columns(a));
   if (a.qk_norm) {
     total += Arena::size_of(n_tokens, a.query_size() + a.kv_size()) +
-             Arena::size_of(n_tokens, head_norm_columns(a));
+             of_sums(n_tokens, head_norm_columns(a));
   }
-  if (a.has_norms_before()) total += 2 * Arena::size_of(rows.n_own, 1);
+  if (a.has_norms_before()) total += 2 * of_sums(rows.n_own, 1);
   if (a.has_norms_after()) {
-    total += 2 * (Arena::size_of(rows.n_own, a.hidden_size) + Arena::size_of(rows.n_own, 1));
+    total += 2 * (Arena::size_of(rows.n_own, a.hidden_size) + of_sums(rows.n_own, 1));
   }
   return total;
 }
@@ -198,18 +202,18 @@ int64_t LayerActivations::size_of(const Architecture& a, const PassRows& rows) {
 LayerActivations LayerActivations::from(Arena& slab, const Architecture& a, const PassRows& rows) {
   const int64_t n_tokens = rows.n_tokens;
   LayerActivations act = unkept(slab, a, rows);
-  act.logsumexp = slab.matrix(n_tokens, a.n_heads);
+  act.logsumexp = slab.sums(n_tokens, a.n_heads);
   if (a.qk_norm) {
     act.rotated = slab.matrix(n_tokens, a.query_size() + a.kv_size());
-    act.head_norm_rstd = slab.matrix(n_tokens, head_norm_columns(a));
+    act.head_norm_rstd = slab.sums(n_tokens, head_norm_columns(a));
   }
   if (a.has_norms_before()) {
-    act.input_rstd = slab.matrix(rows.n_own, 1);
-    act.middle_rstd = slab.matrix(rows.n_own, 1);
+    act.input_rstd = slab.sums(rows.n_own, 1);
+    act.middle_rstd = slab.sums(rows.n_own, 1);
   }
   if (a.has_norms_after()) {
-    act.attention_rstd = slab.matrix(rows.n_own, 1);
-    act.mlp_rstd = slab.matrix(rows.n_own, 1);
+    act.attention_rstd = slab.sums(rows.n_own, 1);
+    act.mlp_rstd = slab.sums(rows.n_own, 1);
   }
   return act;
 }

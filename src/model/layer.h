@@ -52,7 +52,8 @@ struct LayerActivations {
   at::Tensor mlp_out;         // [R, H] likewise
   at::Tensor mlp_rstd;        // [R, 1]
 
-  static int64_t size_of(const Architecture& a, const PassRows& rows);
+  /// Numbers of `dtype`; rstd and logsumexp are of the type of sums.
+  static int64_t size_of(const Architecture& a, const PassRows& rows, at::ScalarType dtype);
   static LayerActivations from(Arena& slab, const Architecture& a, const PassRows& rows);
   /// Of a pass without a gradient: what only backward reads is undefined, q and k are normed in
   /// place. As large at most.

@@ -1,12 +1,14 @@
 #include "matmul.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/ops/addmm.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
 
 #include <algorithm>
 
 #include "orrery/kernels/split_gemm.h"
+#include "orrery/model/arithmetic_type.h"
 
 namespace orrery::model {
 
@@ -66,16 +68,31 @@ MatmulKernel matmul_kernel(kernels::Amx amx, bool has_tiles, const at::Tensor& o
 
 void multiply_into(kernels::Amx amx, at::Tensor out, const at::Tensor& a, const at::Tensor& b) {
   if (uses_split_gemm(amx, out, a, b)) return split_gemm(out, a, b, /*accumulate=*/false);
+  if (out.scalar_type() != a.scalar_type()) {
+    at::mm_out(out, a, b, out.scalar_type());
+    return;
+  }
   at::mm_out(out, a, b);
 }
 
 void multiply_onto(kernels::Amx amx, at::Tensor out, const at::Tensor& a, const at::Tensor& b) {
   if (uses_split_gemm(amx, out, a, b)) return split_gemm(out, a, b, /*accumulate=*/true);
+  if (out.scalar_type() != a.scalar_type()) {
+    at::addmm_out(out, out, a, b, out.scalar_type());
+    return;
+  }
   out.addmm_(a, b);
 }
 
 at::Tensor multiplied(kernels::Amx amx, const at::Tensor& a, const at::Tensor& b) {
   at::Tensor out = at::empty({a.size(0), b.size(1)}, a.options());
+  multiply_into(amx, out, a, b);
+  return out;
+}
+
+at::Tensor multiplied_widely(kernels::Amx amx, const at::Tensor& a, const at::Tensor& b) {
+  at::Tensor out =
+      at::empty({a.size(0), b.size(1)}, a.options().dtype(arithmetic_type(a.scalar_type())));
   multiply_into(amx, out, a, b);
   return out;
 }

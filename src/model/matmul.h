@@ -1,6 +1,7 @@
 // Matmuls of training passes: LibTorch's, or the faster ones of kernels/split_gemm.h for large fp32
 // matrices where the processor has them and the model may use them. Generation has its own
-// (generator.h), which sum in an order that no batch changes.
+// (generator.h), which sum in an order that no batch changes. `a` and `b` have one type, `out` has
+// it too or, on GPUs, that of sums (arithmetic_type.h): then nothing is rounded in between.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -24,5 +25,7 @@ void multiply_onto(kernels::Amx amx, at::Tensor out, const at::Tensor& a, const 
 
 /// a [m, k] b [k, n]. Local.
 at::Tensor multiplied(kernels::Amx amx, const at::Tensor& a, const at::Tensor& b);
+/// The same in the type of sums.
+at::Tensor multiplied_widely(kernels::Amx amx, const at::Tensor& a, const at::Tensor& b);
 
 }  // namespace orrery::model

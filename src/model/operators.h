@@ -67,6 +67,7 @@ struct PackedRows {
   std::span<const int32_t> positions;      // [T] of each token in its sequence
   at::Tensor gpu_cu_seqlens = {};          // the same on a GPU, once for all layers
   at::Tensor gpu_positions = {};
+  int64_t longest = 0;  // sequence; on a GPU
 };
 
 /// What a GPU reads of a cache in one pass of N rows, the same for all layers.

@@ -17,6 +17,7 @@
 #include "orrery/base/large_memory.h"
 #include "orrery/base/philox.h"  // normal draws
 #include "orrery/base/text.h"    // concat
+#include "orrery/model/arithmetic_type.h"
 
 namespace orrery::model {
 namespace {
@@ -362,7 +363,8 @@ FlatParameters::FlatParameters(ParameterTable table, at::ScalarType dtype, c10::
                        .advice = "set the model's dtype to fp32"});
   }
   stored_ = zeros_on(device, table_.numel, dtype);
-  values_ = dtype == at::kBFloat16 ? zeros_on(device, table_.numel, at::kFloat) : stored_;
+  const bool is_widened = dtype == at::kBFloat16 && device.is_cpu();
+  values_ = is_widened ? zeros_on(device, table_.numel, at::kFloat) : stored_;
   leaves_.reserve(table_.parameters.size());
   for (const ParameterSpec& spec : table_.parameters) {
     at::Tensor leaf = values_.narrow(0, spec.offset, spec.numel).view(spec.shape).detach();
@@ -383,7 +385,7 @@ void FlatParameters::widen() {
 
 const at::Tensor& FlatParameters::gradients() {
   if (gradients_.defined()) return gradients_;
-  gradients_ = zeros_on(values_.device(), table_.numel, values_.scalar_type());
+  gradients_ = zeros_on(values_.device(), table_.numel, arithmetic_type(values_.scalar_type()));
   for (size_t i = 0; i < leaves_.size(); ++i) {
     const ParameterSpec& spec = table_.parameters[i];
     leaves_[i].mutable_grad() =
@@ -474,9 +476,9 @@ void FlatParameters::fill(const ParameterSpec& spec, uint64_t seed) {
   } else if (spec.init == InitRule::kZeros) {
     values.zero_();
   } else {
-    const at::Tensor drawn =
-        values.is_cpu() ? values : at::empty(values.sizes(), values.options().device(at::kCPU));
-    if (values.scalar_type() == at::kFloat) {
+    const at::ScalarType type = arithmetic_type(values.scalar_type());
+    const at::Tensor drawn = values.is_cpu() ? values : at::empty(values.sizes(), type);
+    if (type == at::kFloat) {
       fill_normal(drawn.data_ptr<float>(), spec, seed);
     } else {
       fill_normal(drawn.data_ptr<double>(), spec, seed);

@@ -131,6 +131,13 @@ void check_coverage(const std::filesystem::path& path,
   }
 }
 
+/// Also bf16, as parameters are read into that are computed with on a GPU.
+template <class Work>
+void with_stored_type(at::ScalarType dtype, const Work& work) {
+  if (dtype == at::kBFloat16) return work.template operator()<c10::BFloat16>();
+  with_type(dtype, work);
+}
+
 template <class From, class To>
 void convert(const std::byte* from, To* to, int64_t n) {
   for (int64_t i = 0; i < n; ++i) {
@@ -252,7 +259,7 @@ void SafetensorsFile::read_part_into(const std::string& name, at::IntArrayRef sh
   const int64_t n_runs = is_one_run ? 1 : destination.size(0);
   const int64_t run = is_one_run ? destination.numel() : width;
   const int64_t begin = first[0] * full_width + first[1];
-  with_type(destination.scalar_type(), [&]<class T>() {
+  with_stored_type(destination.scalar_type(), [&]<class T>() {
     const auto copy = [&]<class Stored>() {
       constexpr auto kSize = static_cast<int64_t>(sizeof(Stored));
       T* const to = destination.data_ptr<T>();

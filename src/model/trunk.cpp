@@ -31,8 +31,8 @@ void lay_out(Decoder::State& state, TrunkRecord& record, bool is_for_backward) {
   const int64_t input_size = Arena::size_of(record.rows.n_own, a.hidden_size);
   record.slab = state.pool.take(static_cast<int64_t>(n_inputs) * input_size +
                                 static_cast<int64_t>(n_activations) *
-                                    LayerActivations::size_of(a, record.rows) +
-                                Arena::size_of(record.rows.n_own, 1));
+                                    LayerActivations::size_of(a, record.rows, state.dtype()) +
+                                Arena::size_of_sums(record.rows.n_own, 1, state.dtype()));
   for (size_t i = 0; i < n_inputs; ++i) {
     record.inputs.push_back(record.slab.matrix(record.rows.n_own, a.hidden_size));
   }
@@ -41,14 +41,15 @@ void lay_out(Decoder::State& state, TrunkRecord& record, bool is_for_backward) {
                                      ? LayerActivations::from(record.slab, a, record.rows)
                                      : LayerActivations::unkept(record.slab, a, record.rows));
   }
-  record.final_rstd = record.slab.matrix(record.rows.n_own, 1);
+  record.final_rstd = record.slab.sums(record.rows.n_own, 1);
 }
 
 /// Where a pass that keeps no layer's activations has those of the layer at work; undefined of
 /// others.
 LayerActivations passing_activations(Decoder::State& state, const TrunkRecord& record) {
   if (!record.activations.empty()) return {};
-  Arena slab = state.layer_pool.take(LayerActivations::size_of(state.local, record.rows));
+  Arena slab =
+      state.layer_pool.take(LayerActivations::size_of(state.local, record.rows, state.dtype()));
   return LayerActivations::from(slab, state.local, record.rows);
 }
 
@@ -78,7 +79,7 @@ at::Tensor forward_trunk(Decoder::State& state, const PackedTokens& batch, const
   r.cu_seqlens = batch.cu_seqlens;
   r.positions = positions_of(batch.cu_seqlens);
   r.rows = PassRows::cut(n_tokens, state.shard.tensor);
-  state.rope.extend(a, batch.longest(), state.parameters.values().options());
+  state.rope.extend(a, batch.longest(), state.sums());
 
   const std::vector<LayerWeights>& layers = state.weights.layers;
   const size_t n_layers = layers.size();

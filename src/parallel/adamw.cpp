@@ -6,9 +6,18 @@
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
 #include "orrery/kernels/adamw.h"
+#include "orrery/model/arithmetic_type.h"
 #include "orrery/model/cuda_stream.h"
 
 namespace orrery::parallel {
+
+namespace {
+
+at::TensorOptions sums_of(const at::Tensor& values) {
+  return values.options().dtype(model::arithmetic_type(values.scalar_type()));
+}
+
+}  // namespace
 
 AdamW::AdamW(model::FlatParameters& parameters, AdamWOptions options)
     : AdamW(parameters, options, {0, parameters.numel()}) {}
@@ -17,9 +26,12 @@ AdamW::AdamW(model::FlatParameters& parameters, AdamWOptions options, model::Ind
     : parameters_(parameters),
       options_(options),
       owned_(owned),
-      first_moment_(at::zeros({owned.count}, parameters.values().options())),
-      second_moment_(at::zeros({owned.count}, parameters.values().options())) {
-  if (parameters.dtype() == at::kBFloat16) master_weights_ = owned_values().clone();
+      first_moment_(at::zeros({owned.count}, sums_of(parameters.values()))),
+      second_moment_(at::zeros_like(first_moment_)) {
+  if (parameters.dtype() == at::kBFloat16) {
+    master_weights_ = owned_values().to(first_moment_.scalar_type(), /*non_blocking=*/false,
+                                        /*copy=*/true);
+  }
   for (const model::ParameterSpec& spec : parameters.table().parameters) {
     const int64_t begin = std::max(spec.offset, owned.first);
     const int64_t end = std::min(spec.offset + spec.numel, owned.end());
@@ -39,7 +51,8 @@ void AdamW::step(const at::Tensor& gradients, double lr, double gradient_scale) 
   ORRERY_ASSERT(gradients.numel() == owned_.count, "a gradient for each owned parameter");
   ++steps_done_;
   const double t = static_cast<double>(steps_done_);
-  AT_DISPATCH_FLOATING_TYPES(parameters_.values().scalar_type(), "adamw", [&] {
+  const at::Tensor stored = parameters_.stored().narrow(0, owned_.first, owned_.count);
+  AT_DISPATCH_FLOATING_TYPES(first_moment_.scalar_type(), "adamw", [&] {
     scalar_t* const values = master_weights_.defined()
                                  ? master_weights_.data_ptr<scalar_t>()
                                  : parameters_.values().data_ptr<scalar_t>() + owned_.first;
@@ -53,7 +66,7 @@ void AdamW::step(const at::Tensor& gradients, double lr, double gradient_scale) 
           .correction1 = static_cast<scalar_t>(1 - std::pow(options_.beta1, t)),
           .root_correction2 = static_cast<scalar_t>(std::sqrt(1 - std::pow(options_.beta2, t))),
           .eps = static_cast<scalar_t>(options_.eps)};
-      const kernels::AdamWArgs<scalar_t, scalar_t> args{
+      kernels::AdamWArgs<scalar_t, scalar_t> args{
           .p = values + range.begin,
           .g = gradients.const_data_ptr<scalar_t>() + range.begin,
           .m = first_moment_.data_ptr<scalar_t>() + range.begin,
@@ -61,14 +74,16 @@ void AdamW::step(const at::Tensor& gradients, double lr, double gradient_scale) 
           .n = range.end - range.begin,
           .coefficients = c};
       if (gradients.is_cuda()) {
+        if (master_weights_.defined()) {
+          args.stored = static_cast<kernels::Bf16*>(stored.mutable_data_ptr()) + range.begin;
+        }
         kernels::adamw_cuda(args, model::stream_of(gradients));
       } else {
         kernels::adamw_update(args.p, args.g, args.m, args.v, args.n, c);
       }
     }
   });
-  if (!master_weights_.defined()) return;
-  const at::Tensor stored = parameters_.stored().narrow(0, owned_.first, owned_.count);
+  if (!master_weights_.defined() || gradients.is_cuda()) return;
   stored.copy_(master_weights_);
   owned_values().copy_(stored);
 }

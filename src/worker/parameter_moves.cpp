@@ -53,7 +53,10 @@ void ParameterMoves::run(const comm::ReallocHook& hook) {
     filled = parameters.stored();
     // Steps of a moving average are smaller than bf16 can tell apart.
     if (hook.eta != 1 && parameters.dtype() == at::kBFloat16) {
-      if (!destination->shadow.defined()) destination->shadow = parameters.values().clone();
+      if (!destination->shadow.defined()) {
+        destination->shadow =
+            parameters.values().to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
+      }
       filled = destination->shadow;
     }
   }

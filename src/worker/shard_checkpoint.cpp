@@ -12,6 +12,7 @@
 #include "orrery/base/text.h"
 #include "orrery/checkpoint/directory.h"
 #include "orrery/data/sequence_batch.h"  // dtype_of
+#include "orrery/model/arithmetic_type.h"
 
 namespace orrery::worker {
 
@@ -55,7 +56,7 @@ void read_all(checkpoint::CheckpointReader& reader, const model::ParameterTable&
               const model::IndexRange& partition, const std::string& prefix,
               const at::Tensor& values) {
   if (!values.is_cpu()) {
-    const at::Tensor room = at::empty(values.sizes(), values.options().device(at::kCPU));
+    const at::Tensor room = at::empty(values.sizes(), model::arithmetic_type(values.scalar_type()));
     read_all(reader, table, partition, prefix, room);
     values.copy_(room);
     return;
@@ -176,10 +177,12 @@ void ShardCheckpoint::start(const std::filesystem::path& directory, int64_t step
     const model::ParameterTable& table = parameters.table();
     const auto take = [&](const at::Tensor& values, const model::IndexRange& partition,
                           const char* what) {
+      // As a CPU has them, where bf16 is computed with in fp32: so either resumes from it.
+      const at::ScalarType dtype = model::arithmetic_type(values.scalar_type());
       snapshots->emplace_back(
-          Snapshot{.values = values.is_cpu() ? values.clone() : values.cpu(),
+          Snapshot{.values = values.is_cpu() ? values.clone() : values.cpu().to(dtype),
                    .slabs = slabs_to_write(table, partition, base::concat(id.role, "/", what, "/"),
-                                           data::dtype_of(values.scalar_type()))},
+                                           data::dtype_of(dtype))},
           partition.first);
     };
     if (model.at.data == 0) {  // data ranks hold the same parameters
@@ -236,7 +239,7 @@ void ShardCheckpoint::restore(checkpoint::CheckpointReader& reader) {
              parameters.values());
     parameters.store();
     if (parameters.dtype() == at::kBFloat16 && reader.blob("shadow/" + id.role)) {
-      model.shadow = at::empty_like(parameters.values());
+      model.shadow = at::empty_like(parameters.values(), at::kFloat);
       read_all(reader, table, {.first = 0, .count = table.numel}, id.role + "/shadow/",
                model.shadow);
     }

@@ -8,6 +8,7 @@
 
 #include <functional>
 #include <iostream>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -39,7 +40,10 @@ std::string answer_of(const std::function<std::vector<at::Tensor>()>& run) {
 struct Answers {
   std::vector<std::string> lines = {};
   void ask(const std::string& what, const std::function<at::Tensor()>& run) {
-    lines.push_back(what + ": " + answer_of([&] { return std::vector<at::Tensor>{run()}; }));
+    ask_all(what, [&] { return std::vector<at::Tensor>{run()}; });
+  }
+  void ask_all(const std::string& what, const std::function<std::vector<at::Tensor>()>& run) {
+    lines.push_back(what + ": " + answer_of(run));
   }
 };
 
@@ -98,6 +102,85 @@ void ask_matmuls(Answers& answers) {
   answers.ask("addmm types", [] {
     return at::addmm(gpu({4}, at::kBFloat16), gpu({2, 3}), gpu({3, 4}));
   });
+}
+
+/// bf16 products in fp32, as gradients and logits are made.
+void ask_wide_matmuls(Answers& answers) {
+  for (const at::ScalarType type : {at::kBFloat16, at::kHalf, at::kFloat, at::kDouble}) {
+    for (const at::ScalarType out_type : {at::kFloat, at::kDouble, at::kBFloat16}) {
+      const std::string name = std::string(c10::toString(type)) + " to " + c10::toString(out_type);
+      answers.ask("mm out_dtype " + name, [&] {
+        at::Tensor out = gpu({2, 4}, out_type);
+        return at::mm_out(out, gpu({2, 3}, type), gpu({3, 4}, type), out_type);
+      });
+      answers.ask("addmm out_dtype " + name, [&] {
+        at::Tensor out = gpu({2, 4}, out_type);
+        return at::addmm_out(out, out, gpu({2, 3}, type), gpu({3, 4}, type), out_type);
+      });
+    }
+  }
+  answers.ask("addmm out_dtype transposed", [] {
+    at::Tensor out = gpu({2, 4});
+    return at::addmm_out(out, out, gpu({3, 2}, at::kBFloat16).t(), gpu({4, 3}, at::kBFloat16).t(),
+                         at::kFloat);
+  });
+  answers.ask("mm out_dtype sizes", [] {
+    at::Tensor out = gpu({2, 4});
+    return at::mm_out(out, gpu({2, 3}, at::kBFloat16), gpu({4, 3}, at::kBFloat16), at::kFloat);
+  });
+}
+
+struct FlashShape {
+  int64_t n_heads = 8, n_kv_heads = 2, head_dim = 64, window = 0;
+  at::ScalarType type = at::kBFloat16, begins = at::kInt;
+};
+
+/// q, k and v as the decoder gives them: columns of fused rows of 6 tokens.
+std::vector<at::Tensor> fused(const FlashShape& s) {
+  const int64_t width = (s.n_heads + 2 * s.n_kv_heads) * s.head_dim;
+  const at::Tensor rows = gpu({6, width}, s.type);
+  const auto part = [&](int64_t first, int64_t n) {
+    return rows.narrow(1, first * s.head_dim, n * s.head_dim).view({6, n, s.head_dim});
+  };
+  return {part(0, s.n_heads), part(s.n_heads, s.n_kv_heads),
+          part(s.n_heads + s.n_kv_heads, s.n_kv_heads)};
+}
+
+void ask_flash(Answers& answers, const std::string& name, const FlashShape& s) {
+  std::optional<int64_t> left, right;
+  if (s.window > 0) {
+    left = s.window - 1;
+    right = 0;
+  }
+  answers.ask_all("flash " + name, [&] {
+    const auto in = fused(s);
+    const at::Tensor begins = gpu({3}, s.begins);
+    const auto [out, lse, state, unused, mask] = at::_flash_attention_forward(
+        in[0], in[1], in[2], begins, begins, 4, 4, 0, true, false, 0.5, left, right);
+    return std::vector<at::Tensor>{out, lse};
+  });
+  answers.ask_all("flash backward " + name, [&] {
+    const auto in = fused(s);
+    const at::Tensor begins = gpu({3}, s.begins), out = gpu(in[0].sizes(), s.type);
+    const at::Tensor none = gpu({2}, at::kUInt64);
+    const auto [dq, dk, dv] =
+        at::_flash_attention_backward(out, in[0], in[1], in[2], out, gpu({s.n_heads, 6}), begins,
+                                      begins, 4, 4, 0, true, none, none, 0.5, left, right);
+    return std::vector<at::Tensor>{dq, dk, dv};
+  });
+}
+
+void ask_all_flash(Answers& answers) {
+  ask_flash(answers, "grouped", {});
+  ask_flash(answers, "as many key heads", {.n_kv_heads = 8});
+  ask_flash(answers, "window", {.window = 3});
+  ask_flash(answers, "fp16", {.type = at::kHalf});
+  ask_flash(answers, "fp32", {.type = at::kFloat});
+  ask_flash(answers, "heads of 8", {.head_dim = 8});
+  ask_flash(answers, "heads of 256", {.head_dim = 256});
+  ask_flash(answers, "heads of 264", {.head_dim = 264});
+  ask_flash(answers, "heads that do not divide", {.n_heads = 7});
+  ask_flash(answers, "int64 begins", {.begins = at::kLong});
 }
 
 void ask_rest(Answers& answers) {
@@ -174,6 +257,8 @@ std::vector<std::string> all_answers() {
       {"equal", [](const at::Tensor& x, const at::Tensor& y) { return at::eq(x, y); }}};
   for (const auto& [name, run] : binary) ask_binary(answers, name, run);
   ask_matmuls(answers);
+  ask_wide_matmuls(answers);
+  ask_all_flash(answers);
   ask_rest(answers);
   return answers.lines;
 }

@@ -45,10 +45,11 @@ void check_norm(const Check& check, Figure& figure) {
   const Sizes7B s = sizes_of(check);
   const auto x = random_numbers<Bf16>(kDifferent * s.hidden, 2, 11);
   const auto added = random_numbers<Bf16>(kDifferent * s.hidden, 2, 12);
-  const auto weight = random_numbers<float>(s.hidden, 1, 13);
+  const auto weight = random_numbers<Bf16>(s.hidden, 1, 13);
+  const std::vector<float> weights = as_floats(weight);
   const DeviceArray<Bf16> gpu_x(x, s.tokens * s.hidden), gpu_added(added, s.tokens * s.hidden);
   const auto sum = nothing<Bf16>(s.tokens * s.hidden), y = nothing<Bf16>(s.tokens * s.hidden);
-  const DeviceArray<float> gpu_weight(weight);
+  const DeviceArray<Bf16> gpu_weight(weight);
   const auto rstd = nothing<float>(s.tokens);
 
   figure.value = 1e6 * check.timer.in_graph([&](int64_t, cudaStream_t stream) {
@@ -69,7 +70,7 @@ void check_norm(const Check& check, Figure& figure) {
     sums[i] = kernels::to_float(kernels::to_bf16(sums[i] + kernels::to_float(added[i])));
   }
   kernels::rms_norm<float>({.x = sums.data(),
-                            .weight = weight.data(),
+                            .weight = weights.data(),
                             .y = expected.data(),
                             .n_tokens = kDifferent,
                             .width = s.hidden,
@@ -84,11 +85,11 @@ void check_norm_backward(const Check& check, Figure& figure) {
   const Sizes7B s = sizes_of(check);
   const auto x = random_numbers<Bf16>(kDifferent * s.hidden, 2, 14);
   const auto dy = random_numbers<Bf16>(kDifferent * s.hidden, 2, 15);
-  const auto weight = random_numbers<float>(s.hidden, 1, 16);
-  const std::vector<float> xs = as_floats(x), dys = as_floats(dy);
+  const auto weight = random_numbers<Bf16>(s.hidden, 1, 16);
+  const std::vector<float> xs = as_floats(x), dys = as_floats(dy), weights = as_floats(weight);
   std::vector<float> rstd(kDifferent), y(xs.size());
   kernels::rms_norm<float>({.x = xs.data(),
-                            .weight = weight.data(),
+                            .weight = weights.data(),
                             .y = y.data(),
                             .rstd = rstd.data(),
                             .n_tokens = kDifferent,
@@ -98,7 +99,8 @@ void check_norm_backward(const Check& check, Figure& figure) {
                             .eps = kEps});
   const DeviceArray<Bf16> gpu_x(x, s.tokens * s.hidden), gpu_dy(dy, s.tokens * s.hidden);
   const auto dx = nothing<Bf16>(s.tokens * s.hidden);
-  const DeviceArray<float> gpu_weight(weight), gpu_rstd(rstd, s.tokens);
+  const DeviceArray<Bf16> gpu_weight(weight);
+  const DeviceArray<float> gpu_rstd(rstd, s.tokens);
   const auto dweight = nothing<float>(s.hidden);
   const auto scratch = nothing<float>(kernels::norm_rows_backward_scratch(s.tokens, s.hidden));
 
@@ -117,7 +119,7 @@ void check_norm_backward(const Check& check, Figure& figure) {
 
   std::vector<float> expected(xs.size()), unused(static_cast<size_t>(s.hidden));
   kernels::rms_norm_backward<float>({.x = xs.data(),
-                                     .weight = weight.data(),
+                                     .weight = weights.data(),
                                      .rstd = rstd.data(),
                                      .dy = dys.data(),
                                      .dx = expected.data(),

@@ -28,9 +28,9 @@ double mean_of(const double* row, int64_t n) {
 
 template <class T>
 struct Numbers {
-  using Weight = typename Arithmetic<T>::Type;
-  std::vector<T> x, added, sum, y, dy, dx;
-  std::vector<Weight> weight, bias, rstd, dweight, dbias, scratch;
+  using Real = typename Arithmetic<T>::Type;
+  std::vector<T> x, added, sum, y, dy, dx, weight, bias;
+  std::vector<Real> rstd, dweight, dbias, scratch;
 
   explicit Numbers(const Shape& shape)
       : x(random_stored<T>(shape.n_rows * shape.width, 1)),
@@ -39,11 +39,11 @@ struct Numbers {
         y(x),
         dy(random_stored<T>(shape.n_rows * shape.width, 3)),
         dx(random_stored<T>(shape.n_rows * shape.width, 4)),
-        weight(random_numbers<Weight>(shape.width, 5)),
-        bias(random_numbers<Weight>(shape.width, 6)),
+        weight(random_stored<T>(shape.width, 5)),
+        bias(random_stored<T>(shape.width, 6)),
         rstd(size_t(shape.n_rows)),
-        dweight(random_numbers<Weight>(shape.width, 7)),
-        dbias(random_numbers<Weight>(shape.width, 8)),
+        dweight(random_numbers<Real>(shape.width, 7)),
+        dbias(random_numbers<Real>(shape.width, 8)),
         scratch(size_t(norm_rows_backward_scratch(shape.n_rows, shape.width))) {}
 };
 
@@ -107,10 +107,12 @@ void compare_case(Place place, const Shape& shape, const Case& of) {
     double squares = 0, sum_g = 0, sum_gh = 0;
     for (size_t i = 0; i < width; ++i) squares += (xs[i] - mean) * (xs[i] - mean);
     const double r = 1 / std::sqrt(squares / double(width) + kEps);
-    const auto w = [&](size_t i) { return double(before.weight[i]) + of.weight_offset; };
+    const auto w = [&](size_t i) {
+      return double(Arithmetic<T>::from(before.weight[i])) + of.weight_offset;
+    };
     for (size_t i = 0; i < width; ++i) {
       const double h = (xs[i] - mean) * r;
-      y[first + i] = h * w(i) + (of.is_centered ? double(before.bias[i]) : 0);
+      y[first + i] = h * w(i) + (of.is_centered ? double(Arithmetic<T>::from(before.bias[i])) : 0);
       sum_g += dy[first + i] * w(i);
       sum_gh += dy[first + i] * w(i) * h;
       dweight[i] += dy[first + i] * h;
@@ -123,8 +125,8 @@ void compare_case(Place place, const Shape& shape, const Case& of) {
       dx[first + i] = gradient + (of.is_added ? dx[first + i] : 0);
     }
   }
-  using Weight = typename Arithmetic<T>::Type;
-  const double sums = 30 * bound<Weight>();  // over up to 600 rows
+  using Real = typename Arithmetic<T>::Type;
+  const double sums = 30 * bound<Real>();  // over up to 600 rows
   expect_near(as_doubles(n.y), y, stored_bound<T>());
   expect_near(as_doubles(n.dx), dx, stored_bound<T>());
   expect_near(n.dweight, dweight, sums);

@@ -17,26 +17,26 @@ struct Case {
 
 template <class T>
 struct Numbers {
-  using Weight = typename Arithmetic<T>::Type;
+  using Real = typename Arithmetic<T>::Type;
   int64_t stride;
-  std::vector<T> x, y, gradient;
+  std::vector<T> x, y, gradient, query_weight, key_weight;
   std::vector<int32_t> positions;
-  std::vector<Weight> cosines, sines, query_weight, key_weight, rstd, dquery, dkey, scratch;
+  std::vector<Real> cosines, sines, rstd, dquery, dkey, scratch;
 
   explicit Numbers(const Case& of)
       : stride(kHeads * of.head_dim + 5),
         x(random_stored<T>(of.n_tokens * stride, 1)),
         y(random_stored<T>(of.n_tokens * stride, 2)),
         gradient(random_stored<T>(of.n_tokens * stride, 3)),
+        query_weight(random_stored<T>(of.head_dim, 4)),
+        key_weight(random_stored<T>(of.head_dim, 5)),
         cosines(size_t(kMostPositions * of.head_dim / 2)),
         sines(cosines),
-        query_weight(random_numbers<Weight>(of.head_dim, 4)),
-        key_weight(random_numbers<Weight>(of.head_dim, 5)),
         rstd(size_t(of.n_tokens * kHeads)),
-        dquery(random_numbers<Weight>(of.head_dim, 6)),
-        dkey(random_numbers<Weight>(of.head_dim, 7)),
+        dquery(random_numbers<Real>(of.head_dim, 6)),
+        dkey(random_numbers<Real>(of.head_dim, 7)),
         scratch(size_t(rotate_heads_backward_scratch(of.n_tokens, of.head_dim))) {
-    fill_rope_table<Weight>(cosines.data(), sines.data(), kMostPositions, of.head_dim, 100.0);
+    fill_rope_table<Real>(cosines.data(), sines.data(), kMostPositions, of.head_dim, 100.0);
     for (int64_t t = 0; t < of.n_tokens; ++t) positions.push_back(int32_t(t * 7 % kMostPositions));
   }
 
@@ -86,7 +86,7 @@ void compare_case(Place place, const Case& of) {
       const size_t at = size_t(token * n.stride) + size_t(head) * dim;
       const auto& weight = head < kQueries ? before.query_weight : before.key_weight;
       const auto w = [&](size_t d) {
-        return of.is_normed ? double(weight[d]) + of.weight_offset : 1.0;
+        return of.is_normed ? double(Arithmetic<T>::from(weight[d])) + of.weight_offset : 1.0;
       };
       double squares = 0;
       for (size_t d = 0; d < dim; ++d) squares += x[at + d] * x[at + d];

@@ -14,19 +14,21 @@ struct Case {
 /// Fused rows [q | k | v], and the results of both passes.
 template <class T>
 struct Numbers {
+  using Real = typename Arithmetic<T>::Type;
   int64_t tokens, row, q_size, kv_size;
-  std::vector<T> qkv, dout, out, logsumexp, dqkv;
+  std::vector<T> qkv, dout, out, dqkv;
+  std::vector<Real> logsumexp;
 
   explicit Numbers(const Case& of)
       : tokens(of.cu_seqlens.back()),
         row((of.n_heads + 2 * of.n_kv_heads) * of.head_dim),
         q_size(of.n_heads * of.head_dim),
         kv_size(of.n_kv_heads * of.head_dim),
-        qkv(random_numbers<T>(tokens * row, 1)),
-        dout(random_numbers<T>(tokens * q_size, 2)),
-        out(dout.size(), T(7)),
-        logsumexp(size_t(tokens * of.n_heads), T(7)),
-        dqkv(qkv.size(), T(7)) {}
+        qkv(random_stored<T>(tokens * row, 1)),
+        dout(random_stored<T>(tokens * q_size, 2)),
+        out(dout),
+        dqkv(qkv),
+        logsumexp(size_t(tokens * of.n_heads), Real(7)) {}
 
   AttentionShape shape(const Case& of, const int32_t* cu_seqlens) const {
     return {.cu_seqlens = cu_seqlens,
@@ -40,7 +42,7 @@ struct Numbers {
   }
   /// With the addresses of the arrays, of the host or a GPU.
   VarlenAttentionArgs<T> forward(const AttentionShape& shape, const T* rows, T* result,
-                                 T* lse) const {
+                                 Real* lse) const {
     return {.shape = shape,
             .q = rows,
             .k = rows + q_size,
@@ -53,7 +55,7 @@ struct Numbers {
             .logsumexp = lse};
   }
   VarlenAttentionBackwardArgs<T> backward(const AttentionShape& shape, const T* rows,
-                                          const T* result, const T* gradient, const T* lse,
+                                          const T* result, const T* gradient, const Real* lse,
                                           T* drows) const {
     return {.shape = shape,
             .q = rows,
@@ -78,7 +80,10 @@ struct Numbers {
 
 template <class T>
 void compare_case(Place place, Case of) {
-  Numbers<T> cpu(of), gpu(of);
+  Numbers<T> gpu(of);
+  Numbers<typename Arithmetic<T>::Type> cpu(of);
+  for (size_t i = 0; i < cpu.qkv.size(); ++i) cpu.qkv[i] = Arithmetic<T>::from(gpu.qkv[i]);
+  for (size_t i = 0; i < cpu.dout.size(); ++i) cpu.dout[i] = Arithmetic<T>::from(gpu.dout[i]);
   const AttentionShape shape = cpu.shape(of, of.cu_seqlens.data());
   varlen_attention(cpu.forward(shape, cpu.qkv.data(), cpu.out.data(), cpu.logsumexp.data()));
   varlen_attention_backward(cpu.backward(shape, cpu.qkv.data(), cpu.out.data(), cpu.dout.data(),
@@ -96,9 +101,9 @@ void compare_case(Place place, Case of) {
   place.run([&] { varlen_attention_backward_cuda(backward, nullptr); },
             [&](const auto& runner) { blocks::varlen_attention_backward(backward, runner); });
 
-  expect_near(gpu.out, as_doubles(cpu.out));
+  expect_near(as_doubles(gpu.out), as_doubles(cpu.out), stored_bound<T>());
   expect_near(gpu.logsumexp, as_doubles(cpu.logsumexp));
-  expect_near(gpu.dqkv, as_doubles(cpu.dqkv), 10 * bound<T>());
+  expect_near(as_doubles(gpu.dqkv), as_doubles(cpu.dqkv), 10 * stored_bound<T>());
 }
 
 void compare(const Place& place) {
@@ -111,6 +116,7 @@ void compare(const Place& place) {
                  << of.n_heads << " heads of " << of.head_dim << ", window " << of.window);
     compare_case<float>(place, of);
     compare_case<double>(place, of);
+    compare_case<Bf16>(place, of);
   }
 }
 

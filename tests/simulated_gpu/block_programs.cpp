@@ -64,6 +64,8 @@ template <class T>
 void offer_of_each_type() {
   offer<blocks::ActivateProgram<T>>();
   offer<blocks::ActivateBackwardProgram<T>>();
+  offer<blocks::AttentionKeyGradientProgram<T>>();
+  offer<blocks::AttentionQueryGradientProgram<T>>();
   offer<blocks::ColumnSumsProgram<T>>();
   offer<blocks::JoinSplitsProgram<T>>();
   offer<blocks::NormRowsProgram<T>>();
@@ -75,19 +77,17 @@ void offer_of_each_type() {
   offer<blocks::TakeRowsProgram<T>>();
   offer<blocks::TokenLogProbsProgram<T>>();
   offer<blocks::TokenLogProbsBackwardProgram<T>>();
+  offer<blocks::VarlenAttentionProgram<T>>();
   offer<blocks::WritePagesProgram<T>>();
 }
 
 template <class T>
 void offer_of_each_real() {
-  offer<blocks::AttentionKeyGradientProgram<T>>();
-  offer<blocks::AttentionQueryGradientProgram<T>>();
   offer<blocks::GaeProgram<T>>();
   offer<blocks::JoinChunksProgram<T>>();
   offer<blocks::RouteRowsProgram<T>>();
   offer<blocks::RouteRowsBackwardProgram<T>>();
   offer<blocks::SampleRowsProgram<T>>();
-  offer<blocks::VarlenAttentionProgram<T>>();
 }
 
 const bool all_offered = [] {

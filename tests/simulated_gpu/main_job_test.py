@@ -46,6 +46,10 @@ def in_fp64(*roles):
     return [f"model.{role}.dtype=fp64" for role in roles]
 
 
+def in_bf16(*roles):
+    return [f"model.{role}.dtype=bf16" for role in roles]
+
+
 def all_metrics(folder):
     """{(step, call, name): number}"""
     found = {}
@@ -175,6 +179,38 @@ class Interrupted(Jobs):
         self.assertEqual(metrics(parts), metrics(whole))
         file = "models/latest/actor/model.safetensors"
         self.assertEqual((parts / file).read_bytes(), (whole / file).read_bytes())
+
+
+class Bf16(Jobs):
+    """Parameters of bf16 are computed with in bf16 on GPUs: other last digits than a CPU's, which widens them."""
+
+    ROLES = in_bf16("actor", "critic", "ref")
+
+    def test_resumes_bit_for_bit_with_a_layout_for_each_call(self):
+        more = [*self.ROLES, "checkpoint.every_steps=2"]
+        whole = self.trained("whole", "ppo_layouts", 4, 4, *more)
+        self.trained("parts", "ppo_layouts", 4, 4, *more, "experiment.total_steps=2")
+        parts = self.trained("parts", "ppo_layouts", 4, 4, *more)
+        self.assertEqual(metrics(parts), metrics(whole))
+
+    def test_says_of_answers_what_generation_said(self):
+        run = self.trained("run", "grpo_tiny", 2, 2, *in_bf16("actor"))
+        gaps = [value for key, value in metrics(run).items() if key[2].endswith("mismatch/abs_mean")]
+        self.assertEqual(len(gaps), 4)
+        self.assertLess(max(gaps), 0.02)
+        self.assertGreater(max(gaps), 0, "bf16 was computed with in fp32")
+
+    def test_goes_on_on_cpus_and_back(self):
+        more = [*in_bf16("actor"), "checkpoint.every_steps=1"]
+        for steps, gpus in ((1, 2), (2, 0), (3, 2)):
+            run = self.trained("run", "grpo_tiny", 2, gpus, *more, f"experiment.total_steps={steps}")
+            self.assertEqual("cuda" in computed_with(run), gpus > 0)
+
+    def test_plans_its_memory_to_10_percent(self):
+        run = self.trained("run", "grpo_tiny", 2, 2, *in_bf16("actor"), "dataset.train.max_prompt_tokens=4")
+        table = (run / "log.txt").read_text().split("memory of GPUs, planned and measured")[1].splitlines()[1:4]
+        for row in table[1:]:
+            self.assertLessEqual(abs(int(re.search(r"([+-]\d+) %", row)[1])), 10, row)
 
 
 class Place(Jobs):

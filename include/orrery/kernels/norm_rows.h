@@ -1,7 +1,7 @@
 // Norms of rows and their gradients on GPUs, as models have them between matmuls:
 //   y = (x - m) r (w + c) + b,  r = 1 / sqrt(mean((x - m)^2) + eps)
 // with m = 0 for rms norm (Zhang and Sennrich 2019) and the row's mean for layer norm (Ba et al.
-// 2016). T is the type of rows, float, double or Bf16; weights, statistics and sums are float
+// 2016). T is the type of rows and weights, float, double or Bf16; statistics and sums are float
 // beside Bf16 and T otherwise. Shape letters: N rows, H width.
 #pragma once
 
@@ -17,14 +17,14 @@ namespace orrery::kernels {
 /// All pointers are the GPU's.
 template <class T>
 struct NormRowsArgs {
-  using Weight = typename Arithmetic<T>::Type;
-  const T* x = nullptr;            // [N, H]
-  const T* added = nullptr;        // [N, H] x + added is normed; null: x is
-  T* sum = nullptr;                // [N, H] x + added, may be x or added; null without `added`
-  const Weight* weight = nullptr;  // [H]
-  const Weight* bias = nullptr;    // [H]; null: none
-  T* y = nullptr;                  // [N, H]; may be x or added
-  Weight* rstd = nullptr;          // [N]; null: not wanted
+  using Real = typename Arithmetic<T>::Type;
+  const T* x = nullptr;       // [N, H]
+  const T* added = nullptr;   // [N, H] x + added is normed; null: x is
+  T* sum = nullptr;           // [N, H] x + added, may be x or added; null without `added`
+  const T* weight = nullptr;  // [H]
+  const T* bias = nullptr;    // [H]; null: none
+  T* y = nullptr;             // [N, H]; may be x or added
+  Real* rstd = nullptr;       // [N]; null: not wanted
   int64_t n_rows = 0;
   int64_t width = 0;
   double eps = 0;
@@ -39,15 +39,15 @@ void norm_rows_cuda(const NormRowsArgs<T>& args, cudaStream_t stream);
 /// All pointers are the GPU's.
 template <class T>
 struct NormRowsBackwardArgs {
-  using Weight = typename Arithmetic<T>::Type;
-  const T* x = nullptr;            // [N, H] what was normed
-  const Weight* weight = nullptr;  // [H]
-  const Weight* rstd = nullptr;    // [N] of the forward pass
-  const T* dy = nullptr;           // [N, H]
-  T* dx = nullptr;                 // [N, H]; may be dy
-  Weight* dweight = nullptr;       // [H], added to
-  Weight* dbias = nullptr;         // [H], added to; null: none
-  Weight* scratch = nullptr;       // norm_rows_backward_scratch(n_rows, width) numbers
+  using Real = typename Arithmetic<T>::Type;
+  const T* x = nullptr;        // [N, H] what was normed
+  const T* weight = nullptr;   // [H]
+  const Real* rstd = nullptr;  // [N] of the forward pass
+  const T* dy = nullptr;       // [N, H]
+  T* dx = nullptr;             // [N, H]; may be dy
+  Real* dweight = nullptr;     // [H], added to
+  Real* dbias = nullptr;       // [H], added to; null: none
+  Real* scratch = nullptr;     // norm_rows_backward_scratch(n_rows, width) numbers
   int64_t n_rows = 0;
   int64_t width = 0;
   double weight_offset = 0;

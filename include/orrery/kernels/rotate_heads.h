@@ -15,15 +15,15 @@ namespace orrery::kernels {
 /// What both passes know. All pointers are the GPU's.
 template <class T>
 struct HeadsArgs {
-  using Weight = typename Arithmetic<T>::Type;
-  const T* x = nullptr;                  // [T] rows x_stride apart: Q D of queries, K D of keys
-  const int32_t* positions = nullptr;    // [T]; null without cosines
-  const Weight* cosines = nullptr;       // [positions, D / 2]; null: nothing turns
-  const Weight* sines = nullptr;         // likewise
-  const Weight* query_weight = nullptr;  // [D]; null: no norms
-  const Weight* key_weight = nullptr;    // likewise
-  Weight* rstd = nullptr;  // [T, Q] and behind it [T, K]; written by rotate_heads_cuda
-                           // where not null, read by its gradient; null without norms
+  using Real = typename Arithmetic<T>::Type;
+  const T* x = nullptr;                // [T] rows x_stride apart: Q D of queries, K D of keys
+  const int32_t* positions = nullptr;  // [T]; null without cosines
+  const Real* cosines = nullptr;       // [positions, D / 2]; null: nothing turns
+  const Real* sines = nullptr;         // likewise
+  const T* query_weight = nullptr;     // [D]; null: no norms
+  const T* key_weight = nullptr;       // likewise
+  Real* rstd = nullptr;                // [T, Q] and behind it [T, K]; written by rotate_heads_cuda
+                                       // where not null, read by its gradient; null without norms
   int64_t n_tokens = 0;
   int64_t n_heads = 0;     // Q
   int64_t n_kv_heads = 0;  // K
@@ -46,13 +46,13 @@ void rotate_heads_cuda(const RotateHeadsArgs<T>& args, cudaStream_t stream);
 
 template <class T>
 struct RotateHeadsBackwardArgs {
-  using Weight = typename Arithmetic<T>::Type;
+  using Real = typename Arithmetic<T>::Type;
   HeadsArgs<T> heads;
   T* gradient = nullptr;  // [T] rows gradient_stride apart: by y on entry, by x on return
   int64_t gradient_stride = 0;
-  Weight* dquery_weight = nullptr;  // [D], added to; null without norms
-  Weight* dkey_weight = nullptr;    // likewise
-  Weight* scratch = nullptr;        // rotate_heads_backward_scratch(T, D) numbers; null likewise
+  Real* dquery_weight = nullptr;  // [D], added to; null without norms
+  Real* dkey_weight = nullptr;    // likewise
+  Real* scratch = nullptr;        // rotate_heads_backward_scratch(T, D) numbers; null likewise
 };
 
 constexpr int64_t rotate_heads_backward_scratch(int64_t n_tokens, int64_t head_dim) {

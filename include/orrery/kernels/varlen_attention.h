@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include "orrery/kernels/bf16.h"
 #include "orrery/kernels/gpu.h"  // cudaStream_t
 
 namespace orrery::kernels {
@@ -22,8 +23,10 @@ struct AttentionShape {
   double scale = 1;    // of the scores
 };
 
+/// T: float or double, on GPUs also Bf16, whose sums are float.
 template <class T>
 struct VarlenAttentionArgs {
+  using Real = typename Arithmetic<T>::Type;
   AttentionShape shape = {};
   const T* q = nullptr;  // [T, Q, D], rows q_stride apart
   const T* k = nullptr;  // [T, K, D], rows k_stride apart
@@ -31,7 +34,7 @@ struct VarlenAttentionArgs {
   int64_t q_stride = 0, k_stride = 0, v_stride = 0;
   T* out = nullptr;  // [T, Q, D], rows out_stride apart
   int64_t out_stride = 0;
-  T* logsumexp = nullptr;  // [T, Q]; null: not wanted
+  Real* logsumexp = nullptr;  // [T, Q]; null: not wanted
 };
 
 /// Local; any thread. Work and memory of the longest sequence: O(n D) scratch, allocated here.
@@ -40,6 +43,7 @@ void varlen_attention(const VarlenAttentionArgs<T>& args);
 
 template <class T>
 struct VarlenAttentionBackwardArgs {
+  using Real = typename Arithmetic<T>::Type;
   AttentionShape shape = {};
   const T* q = nullptr;  // as in forward
   const T* k = nullptr;
@@ -48,18 +52,18 @@ struct VarlenAttentionBackwardArgs {
   const T* out = nullptr;   // [T, Q, D] of forward
   const T* dout = nullptr;  // [T, Q, D]
   int64_t out_stride = 0, dout_stride = 0;
-  const T* logsumexp = nullptr;  // [T, Q] of forward
-  T* dq = nullptr;               // [T, Q, D], written
-  T* dk = nullptr;               // [T, K, D], written
-  T* dv = nullptr;               // [T, K, D], written
+  const Real* logsumexp = nullptr;  // [T, Q] of forward
+  T* dq = nullptr;                  // [T, Q, D], written
+  T* dk = nullptr;                  // [T, K, D], written
+  T* dv = nullptr;                  // [T, K, D], written
   int64_t dq_stride = 0, dk_stride = 0, dv_stride = 0;
 };
 
 template <class T>
 void varlen_attention_backward(const VarlenAttentionBackwardArgs<T>& args);
 
-/// The same with all pointers the GPU's, head_dim at most 256. T: float or double; the same bits in
-/// every run. Asynchronous on `stream`. Throws CallError, ShapeError.
+/// The same with all pointers the GPU's, head_dim at most 256; the same bits in every run.
+/// Asynchronous on `stream`. Throws CallError, ShapeError.
 template <class T>
 void varlen_attention_cuda(const VarlenAttentionArgs<T>& args, cudaStream_t stream);
 template <class T>

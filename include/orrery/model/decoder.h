@@ -67,7 +67,8 @@ class Decoder {
  public:
   /// Parameters are zero until initialise() or a load.
   ///   dtype   kFloat or kDouble: parameters, matmuls and results; kBFloat16: parameters, which
-  ///           are computed with in fp32
+  ///           are computed with in fp32 on a CPU (decision 0505), in bf16 with sums and results of
+  ///           fp32 on a GPU
   ///   device  the CPU, or a CUDA device, where its ranks exchange over NCCL
   /// Throws ConfigError for an unsound architecture, a shard that it cannot be cut into, or another
   /// dtype or device.
@@ -80,7 +81,7 @@ class Decoder {
   /// Of the whole model.
   const Architecture& architecture() const;
   const Shard& shard() const;
-  /// Of matmuls and results: kFloat or kDouble. Parameters are stored as parameters().dtype().
+  /// Of results: kFloat or kDouble. Parameters are stored as parameters().dtype().
   at::ScalarType dtype() const;
   FlatParameters& parameters();
   const FlatParameters& parameters() const;
@@ -111,7 +112,8 @@ class Decoder {
   /// In a pipeline as log_probs.
   at::Tensor logits(const PackedTokens& batch);
 
-  /// [T, H] in dtype(): the output of the last norm, differentiable. In a pipeline as log_probs.
+  /// [T, H] in the type of matmuls: the output of the last norm, differentiable. In a pipeline as
+  /// log_probs.
   at::Tensor hidden(const PackedTokens& batch);
 
   /// Of each layer. Without a pipeline only.

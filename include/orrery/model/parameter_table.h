@@ -101,9 +101,10 @@ ParameterTable parameter_table(const Architecture& architecture, const ShardPlac
 /// One contiguous buffer of all parameters, leaves that are detached views of it, and, from the
 /// first use on, one flat gradient buffer of the same length whose views are the leaves' `.grad`.
 ///
-/// Parameters of bf16 are stored in a buffer of that type, which is what moves between workers, and
-/// computed with in fp32 from a widened copy, which is what values() and the leaves are (decision
-/// 0505). Of the other types both are one buffer. Whoever writes one of the two says so:
+/// Parameters of bf16 are stored in a buffer of that type, which is what moves between workers. On
+/// a CPU they are computed with in fp32 from a widened copy, which is what values() and the leaves
+/// are there (decision 0505). On GPUs, and of the other types, both are one buffer. Whoever writes
+/// one of the two says so:
 ///   values, leaves -> store()      stored -> widen()
 /// Used by one thread at a time.
 class FlatParameters {
@@ -113,9 +114,9 @@ class FlatParameters {
 
   /// What parameters are stored as.
   at::ScalarType dtype() const { return stored_.scalar_type(); }
-  /// [numel], contiguous, of dtype(). values() itself unless that is bf16.
+  /// [numel], contiguous, of dtype(). values() itself unless that is bf16 on a CPU.
   const at::Tensor& stored() const { return stored_; }
-  /// After writing values: rounds them to what is stored. Nothing to do unless dtype() is bf16.
+  /// After writing values: rounds them to what is stored. Nothing to do where both are one.
   void store();
   /// After writing what is stored: makes the values equal to it. Likewise.
   void widen();
@@ -123,12 +124,12 @@ class FlatParameters {
   const ParameterTable& table() const { return table_; }
   int64_t numel() const { return table_.numel; }
 
-  /// [numel], contiguous, kFloat or kDouble: what is computed with. Writing to it changes the
-  /// leaves.
+  /// [numel], contiguous, kFloat or kDouble, on GPUs also kBFloat16: what is computed with. Writing
+  /// to it changes the leaves.
   const at::Tensor& values() const { return values_; }
 
-  /// [numel], contiguous, of the values' type. Backward adds to it. The first call allocates it,
-  /// with zeros: a role that is never trained has none.
+  /// [numel], contiguous, of the type of sums beside the values. Backward adds to it. The first
+  /// call allocates it, with zeros: a role that is never trained has none.
   const at::Tensor& gradients();
   bool has_gradients() const { return gradients_.defined(); }
   /// Does nothing while there are no gradients.

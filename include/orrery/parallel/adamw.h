@@ -20,9 +20,9 @@ struct AdamWOptions {
 
 class AdamW {
  public:
-  /// Moments of zero, of the values' type, for the parameters in `owned`, a partition of the flat
-  /// buffer. Of parameters stored in bf16 it keeps fp32 master weights, which begin as what is
-  /// stored now. `parameters` must outlive it.
+  /// Moments of zero, of the type of sums beside the values, for the parameters in `owned`, a
+  /// partition of the flat buffer. Of parameters stored in bf16 it keeps fp32 master weights, which
+  /// begin as what is stored now. `parameters` must outlive it.
   AdamW(model::FlatParameters& parameters, AdamWOptions options, model::IndexRange owned);
   /// For all of them.
   AdamW(model::FlatParameters& parameters, AdamWOptions options);
@@ -45,9 +45,8 @@ class AdamW {
   const at::Tensor& master_weights() const { return master_weights_; }
 
   /// Goes on from a saved state, on parameters that have been restored already. The moments are
-  /// copied: [owned.count], of the values' type. `master_weights` likewise, where there are any;
-  /// undefined: those that are stored now.
-  /// Throws ShapeError when they do not fit.
+  /// copied: [owned.count], of the type they have here. `master_weights` likewise, where there are
+  /// any; undefined: those that are stored now. Throws ShapeError when they do not fit.
   void restore(int64_t steps_done, const at::Tensor& first_moment, const at::Tensor& second_moment,
                const at::Tensor& master_weights = {});
 

@@ -14,10 +14,10 @@ namespace orrery::kernels::blocks {
 template <class T>
 struct NormRowsProgram {
   using Args = NormRowsArgs<T>;
-  using Weight = typename Args::Weight;
+  using Real = typename Args::Real;
   static constexpr int kThreads = 256;
   struct Shared {
-    Weight sums[kThreads];
+    Real sums[kThreads];
   };
 
   static int64_t n_blocks(const Args& args) { return args.n_rows; }
@@ -34,39 +34,39 @@ struct NormRowsProgram {
         }
       });
     }
-    const Weight n = static_cast<Weight>(args.width);
-    const Weight mean =
+    const Real n = static_cast<Real>(args.width);
+    const Real mean =
         args.is_centered ? sum_of(block, args, shared, [&](int64_t i) { return at(x, i); }) / n : 0;
-    const Weight squares = sum_of(block, args, shared, [&](int64_t i) {
-      const Weight from_mean = at(x, i) - mean;
+    const Real squares = sum_of(block, args, shared, [&](int64_t i) {
+      const Real from_mean = at(x, i) - mean;
       return from_mean * from_mean;
     });
-    const Weight rstd = Weight(1) / std::sqrt(squares / n + static_cast<Weight>(args.eps));
-    const Weight offset = static_cast<Weight>(args.weight_offset);
+    const Real rstd = Real(1) / std::sqrt(squares / n + static_cast<Real>(args.eps));
+    const Real offset = static_cast<Real>(args.weight_offset);
     block.each([&](int thread) {
       if (thread == 0 && args.rstd != nullptr) args.rstd[block.index()] = rstd;
       for (int64_t i = thread; i < args.width; i += kThreads) {
-        Weight y = (at(x, i) - mean) * rstd * (args.weight[i] + offset);
-        if (args.bias != nullptr) y += args.bias[i];
+        Real y = (at(x, i) - mean) * rstd * (at(args.weight, i) + offset);
+        if (args.bias != nullptr) y += at(args.bias, i);
         args.y[first + i] = Arithmetic<T>::to(y);
       }
     });
   }
 
  private:
-  ORRERY_BLOCK static Weight at(const T* x, int64_t i) { return Arithmetic<T>::from(x[i]); }
+  ORRERY_BLOCK static Real at(const T* x, int64_t i) { return Arithmetic<T>::from(x[i]); }
 
   /// The sum of value(i) over the row.
   template <class Block, class Value>
-  ORRERY_BLOCK static Weight sum_of(Block& block, const Args& args, Shared& shared,
-                                    const Value& value) {
-    typename Block::template PerThread<Weight> sums;
+  ORRERY_BLOCK static Real sum_of(Block& block, const Args& args, Shared& shared,
+                                  const Value& value) {
+    typename Block::template PerThread<Real> sums;
     block.each([&](int thread) {
-      Weight sum = 0;
+      Real sum = 0;
       for (int64_t i = thread; i < args.width; i += kThreads) sum += value(i);
       sums[thread] = sum;
     });
-    return reduce(block, sums, shared.sums, Sum<Weight>());
+    return reduce(block, sums, shared.sums, Sum<Real>());
   }
 };
 
@@ -75,10 +75,10 @@ struct NormRowsProgram {
 template <class T>
 struct NormRowsBackwardProgram {
   using Args = NormRowsBackwardArgs<T>;
-  using Weight = typename Args::Weight;
+  using Real = typename Args::Real;
   static constexpr int kThreads = 256;
   struct Sums {
-    Weight x, g, gh;
+    Real x, g, gh;
   };
   struct AddSums {
     ORRERY_BLOCK Sums operator()(const Sums& a, const Sums& b) const {
@@ -96,8 +96,8 @@ struct NormRowsBackwardProgram {
     const int64_t begin = block.index() * rows_per_chunk(args.n_rows);
     const int64_t end = smaller_of(begin + rows_per_chunk(args.n_rows), args.n_rows);
     // A chunk's sums for the weight, and behind them those for the bias.
-    Weight* const dweight = args.scratch + block.index() * 2 * args.width;
-    Weight* const dbias = dweight + args.width;
+    Real* const dweight = args.scratch + block.index() * 2 * args.width;
+    Real* const dbias = dweight + args.width;
     block.each([&](int thread) {
       for (int64_t i = thread; i < 2 * args.width; i += kThreads) dweight[i] = 0;
     });
@@ -107,16 +107,16 @@ struct NormRowsBackwardProgram {
  private:
   template <class Block>
   ORRERY_BLOCK static void run_row(Block& block, const Args& args, Shared& shared, int64_t row,
-                                   Weight* dweight, Weight* dbias) {
+                                   Real* dweight, Real* dbias) {
     const T* const x = args.x + row * args.width;
     const T* const dy = args.dy + row * args.width;
     T* const dx = args.dx + row * args.width;
-    const Weight rstd = args.rstd[row], n = static_cast<Weight>(args.width);
-    const Weight offset = static_cast<Weight>(args.weight_offset);
+    const Real rstd = args.rstd[row], n = static_cast<Real>(args.width);
+    const Real offset = static_cast<Real>(args.weight_offset);
     const auto at = [](const T* values, int64_t i) { return Arithmetic<T>::from(values[i]); };
     typename Block::template PerThread<Sums> sums;
 
-    Weight mean = 0;
+    Real mean = 0;
     if (args.is_centered) {
       block.each([&](int thread) {
         Sums own{0, 0, 0};
@@ -128,20 +128,20 @@ struct NormRowsBackwardProgram {
     block.each([&](int thread) {
       Sums own{0, 0, 0};
       for (int64_t i = thread; i < args.width; i += kThreads) {
-        const Weight g = at(dy, i) * (args.weight[i] + offset);
+        const Real g = at(dy, i) * (at(args.weight, i) + offset);
         own.g += g;
         own.gh += g * (at(x, i) - mean) * rstd;
       }
       sums[thread] = own;
     });
     const Sums all = reduce(block, sums, shared.sums, AddSums());
-    const Weight mean_g = args.is_centered ? all.g / n : Weight(0), mean_gh = all.gh / n;
+    const Real mean_g = args.is_centered ? all.g / n : Real(0), mean_gh = all.gh / n;
     block.each([&](int thread) {
       for (int64_t i = thread; i < args.width; i += kThreads) {
-        const Weight h = (at(x, i) - mean) * rstd, d = at(dy, i);
+        const Real h = (at(x, i) - mean) * rstd, d = at(dy, i);
         dweight[i] += d * h;
         dbias[i] += d;
-        Weight gradient = rstd * (d * (args.weight[i] + offset) - mean_g - h * mean_gh);
+        Real gradient = rstd * (d * (at(args.weight, i) + offset) - mean_g - h * mean_gh);
         if (args.dx_output == Output::kAdd) gradient += at(dx, i);
         dx[i] = Arithmetic<T>::to(gradient);
       }
@@ -151,7 +151,7 @@ struct NormRowsBackwardProgram {
 
 template <class T, class Runner>
 void norm_rows_backward(const NormRowsBackwardArgs<T>& args, const Runner& runner) {
-  using Join = JoinChunksProgram<typename NormRowsBackwardArgs<T>::Weight>;
+  using Join = JoinChunksProgram<typename NormRowsBackwardArgs<T>::Real>;
   const int64_t chunks = n_chunks(args.n_rows), stride = 2 * args.width;
   runner.template run<NormRowsBackwardProgram<T>>(args);
   runner.template run<Join>({args.scratch, args.dweight, chunks, stride, args.width});

@@ -11,31 +11,31 @@
 namespace orrery::kernels::blocks {
 
 /// A pair of a head and how it turns.
-template <class Weight>
+template <class Real>
 struct Turn {
-  Weight cosine = 1, sine = 0;
+  Real cosine = 1, sine = 0;
 };
 
 /// A head of a token: where it is, and what it is multiplied with.
 template <class T>
 struct Head {
-  using Weight = typename Arithmetic<T>::Type;
+  using Real = typename Arithmetic<T>::Type;
 
   ORRERY_BLOCK Head(const HeadsArgs<T>& args, int64_t token, int64_t head)
       : args(args), token(token), head(head), half(args.head_dim / 2) {}
 
   ORRERY_BLOCK const T* x() const { return args.x + token * args.x_stride + head * args.head_dim; }
   ORRERY_BLOCK bool is_query() const { return head < args.n_heads; }
-  ORRERY_BLOCK Weight* rstd() const {
+  ORRERY_BLOCK Real* rstd() const {
     if (args.rstd == nullptr) return nullptr;
     if (is_query()) return args.rstd + token * args.n_heads + head;
     return args.rstd + args.n_tokens * args.n_heads + token * args.n_kv_heads + head - args.n_heads;
   }
-  ORRERY_BLOCK Weight weight(int64_t d) const {
-    return (is_query() ? args.query_weight : args.key_weight)[d] +
-           static_cast<Weight>(args.weight_offset);
+  ORRERY_BLOCK Real weight(int64_t d) const {
+    return Arithmetic<T>::from((is_query() ? args.query_weight : args.key_weight)[d]) +
+           static_cast<Real>(args.weight_offset);
   }
-  ORRERY_BLOCK Turn<Weight> turn(int64_t pair) const {
+  ORRERY_BLOCK Turn<Real> turn(int64_t pair) const {
     if (args.cosines == nullptr) return {};
     const int64_t at = args.positions[token] * half + pair;
     return {args.cosines[at], args.sines[at]};
@@ -48,10 +48,10 @@ struct Head {
 template <class T>
 struct RotateHeadsProgram {
   using Args = RotateHeadsArgs<T>;
-  using Weight = typename Arithmetic<T>::Type;
+  using Real = typename Arithmetic<T>::Type;
   static constexpr int kThreads = 64;
   struct Shared {
-    Weight sums[kThreads];
+    Real sums[kThreads];
   };
 
   static int64_t n_blocks(const Args& args) {
@@ -65,16 +65,16 @@ struct RotateHeadsProgram {
     const T* const x = head.x();
     T* const y = args.y + head.token * args.y_stride + head.head * args.heads.head_dim;
     const bool is_normed = args.heads.query_weight != nullptr;
-    const Weight rstd = is_normed ? norm(block, head, shared) : Weight(1);
+    const Real rstd = is_normed ? norm(block, head, shared) : Real(1);
     block.each([&](int thread) {
       if (thread == 0 && head.rstd() != nullptr) *head.rstd() = rstd;
       for (int64_t i = thread; i < head.half; i += kThreads) {
-        Weight a = Arithmetic<T>::from(x[i]), b = Arithmetic<T>::from(x[head.half + i]);
+        Real a = Arithmetic<T>::from(x[i]), b = Arithmetic<T>::from(x[head.half + i]);
         if (is_normed) {
           a *= rstd * head.weight(i);
           b *= rstd * head.weight(head.half + i);
         }
-        const Turn<Weight> turn = head.turn(i);
+        const Turn<Real> turn = head.turn(i);
         y[i] = Arithmetic<T>::to(a * turn.cosine - b * turn.sine);
         y[head.half + i] = Arithmetic<T>::to(b * turn.cosine + a * turn.sine);
       }
@@ -83,19 +83,19 @@ struct RotateHeadsProgram {
 
  private:
   template <class Block>
-  ORRERY_BLOCK static Weight norm(Block& block, const Head<T>& head, Shared& shared) {
-    typename Block::template PerThread<Weight> squares;
+  ORRERY_BLOCK static Real norm(Block& block, const Head<T>& head, Shared& shared) {
+    typename Block::template PerThread<Real> squares;
     const T* const x = head.x();
     block.each([&](int thread) {
-      Weight sum = 0;
+      Real sum = 0;
       for (int64_t i = thread; i < 2 * head.half; i += kThreads) {
         sum += Arithmetic<T>::from(x[i]) * Arithmetic<T>::from(x[i]);
       }
       squares[thread] = sum;
     });
-    const Weight sum = reduce(block, squares, shared.sums, Sum<Weight>());
-    return Weight(1) / std::sqrt(sum / static_cast<Weight>(head.args.head_dim) +
-                                 static_cast<Weight>(head.args.eps));
+    const Real sum = reduce(block, squares, shared.sums, Sum<Real>());
+    return Real(1) / std::sqrt(sum / static_cast<Real>(head.args.head_dim) +
+                               static_cast<Real>(head.args.eps));
   }
 };
 
@@ -104,10 +104,10 @@ struct RotateHeadsProgram {
 template <class T>
 struct RotateHeadsBackwardProgram {
   using Args = RotateHeadsBackwardArgs<T>;
-  using Weight = typename Arithmetic<T>::Type;
+  using Real = typename Arithmetic<T>::Type;
   static constexpr int kThreads = 64;
   struct Shared {
-    Weight sums[kThreads];
+    Real sums[kThreads];
   };
 
   static int64_t n_blocks(const Args& args) { return 2 * n_chunks(args.heads.n_tokens); }
@@ -120,7 +120,7 @@ struct RotateHeadsBackwardProgram {
     const int64_t first_head = has_queries ? 0 : heads.n_heads;
     const int64_t end_head = has_queries ? heads.n_heads : heads.n_heads + heads.n_kv_heads;
     const bool is_normed = heads.query_weight != nullptr;
-    Weight* const dweight = is_normed ? args.scratch + block.index() * heads.head_dim : nullptr;
+    Real* const dweight = is_normed ? args.scratch + block.index() * heads.head_dim : nullptr;
     block.each([&](int thread) {
       if (!is_normed) return;
       for (int64_t i = thread; i < heads.head_dim / 2; i += kThreads) {
@@ -144,9 +144,9 @@ struct RotateHeadsBackwardProgram {
     if (head.args.cosines == nullptr) return;
     block.each([&](int thread) {
       for (int64_t i = thread; i < head.half; i += kThreads) {
-        const Weight a = Arithmetic<T>::from(gradient[i]);
-        const Weight b = Arithmetic<T>::from(gradient[head.half + i]);
-        const Turn<Weight> turn = head.turn(i);
+        const Real a = Arithmetic<T>::from(gradient[i]);
+        const Real b = Arithmetic<T>::from(gradient[head.half + i]);
+        const Turn<Real> turn = head.turn(i);
         gradient[i] = Arithmetic<T>::to(a * turn.cosine + b * turn.sine);
         gradient[head.half + i] = Arithmetic<T>::to(b * turn.cosine - a * turn.sine);
       }
@@ -155,10 +155,10 @@ struct RotateHeadsBackwardProgram {
 
   template <class Block>
   ORRERY_BLOCK static void norm_backward(Block& block, const Head<T>& head, T* gradient,
-                                         Weight* dweight, Shared& shared) {
-    typename Block::template PerThread<Weight> products;
+                                         Real* dweight, Shared& shared) {
+    typename Block::template PerThread<Real> products;
     const T* const x = head.x();
-    const Weight rstd = *head.rstd(), n = static_cast<Weight>(head.args.head_dim);
+    const Real rstd = *head.rstd(), n = static_cast<Real>(head.args.head_dim);
     const auto each_of = [&](int thread, const auto& work) {
       for (int64_t i = thread; i < head.half; i += kThreads) {
         work(i);
@@ -166,16 +166,16 @@ struct RotateHeadsBackwardProgram {
       }
     };
     block.each([&](int thread) {
-      Weight sum = 0;
+      Real sum = 0;
       each_of(thread, [&](int64_t d) {
         sum += Arithmetic<T>::from(gradient[d]) * head.weight(d) * Arithmetic<T>::from(x[d]) * rstd;
       });
       products[thread] = sum;
     });
-    const Weight mean = reduce(block, products, shared.sums, Sum<Weight>()) / n;
+    const Real mean = reduce(block, products, shared.sums, Sum<Real>()) / n;
     block.each([&](int thread) {
       each_of(thread, [&](int64_t d) {
-        const Weight h = Arithmetic<T>::from(x[d]) * rstd, dy = Arithmetic<T>::from(gradient[d]);
+        const Real h = Arithmetic<T>::from(x[d]) * rstd, dy = Arithmetic<T>::from(gradient[d]);
         dweight[d] += dy * h;
         gradient[d] = Arithmetic<T>::to(rstd * (dy * head.weight(d) - h * mean));
       });

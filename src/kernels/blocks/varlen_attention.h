@@ -1,5 +1,5 @@
-// Plain attention over packed sequences, for fp32 and fp64: what models are compared by, and where
-// flash attention does not compute. A block has one query of one head, or in the backward pass one
+// Plain attention over packed sequences: what models are compared by, and where flash attention
+// does not compute. A block has one query of one head, or in the backward pass one
 // key of one key head, and goes over the other side in chunks of its threads. Every sum has one
 // order.
 #pragma once
@@ -19,31 +19,32 @@ constexpr int64_t kMostHeadNumbers = int64_t{kAttentionThreads} * kOwnNumbers;
 /// Numbers `thread`, `thread` + kAttentionThreads, ... of a head.
 template <class T>
 struct OwnNumbers {
-  T sums[kOwnNumbers];
+  using Real = typename Arithmetic<T>::Type;
+  Real sums[kOwnNumbers];
 
   ORRERY_BLOCK void clear() {
-    for (T& sum : sums) sum = 0;
+    for (Real& sum : sums) sum = 0;
   }
-  ORRERY_BLOCK void add(T factor, const T* head, int thread, int64_t head_dim) {
+  ORRERY_BLOCK void add(Real factor, const T* head, int thread, int64_t head_dim) {
     ORRERY_UNROLL
     for (int i = 0; i < kOwnNumbers; ++i) {
       const int64_t d = thread + i * kAttentionThreads;
-      if (d < head_dim) sums[i] += factor * head[d];
+      if (d < head_dim) sums[i] += factor * Arithmetic<T>::from(head[d]);
     }
   }
   ORRERY_BLOCK void write(T* head, int thread, int64_t head_dim) const {
     ORRERY_UNROLL
     for (int i = 0; i < kOwnNumbers; ++i) {
       const int64_t d = thread + i * kAttentionThreads;
-      if (d < head_dim) head[d] = sums[i];
+      if (d < head_dim) head[d] = Arithmetic<T>::to(sums[i]);
     }
   }
 };
 
 template <class T>
-ORRERY_BLOCK T dot(const T* a, const T* b, int64_t n) {
-  T sum = 0;
-  for (int64_t i = 0; i < n; ++i) sum += a[i] * b[i];
+ORRERY_BLOCK typename Arithmetic<T>::Type dot(const T* a, const T* b, int64_t n) {
+  typename Arithmetic<T>::Type sum = 0;
+  for (int64_t i = 0; i < n; ++i) sum += Arithmetic<T>::from(a[i]) * Arithmetic<T>::from(b[i]);
   return sum;
 }
 
@@ -73,10 +74,11 @@ ORRERY_BLOCK Span queries_of(const AttentionShape& shape, int64_t key) {
 template <class T>
 struct VarlenAttentionProgram {
   using Args = VarlenAttentionArgs<T>;
+  using Real = typename Args::Real;
   static constexpr int kThreads = kAttentionThreads;
   struct Shared {
-    SoftmaxSums<T> sums[kThreads];
-    T probabilities[kThreads];
+    SoftmaxSums<Real> sums[kThreads];
+    Real probabilities[kThreads];
   };
 
   static int64_t n_blocks(const Args& args) { return args.shape.n_tokens * args.shape.n_heads; }
@@ -90,18 +92,18 @@ struct VarlenAttentionProgram {
     const Span keys = keys_of(shape, row);
     const auto score = [&](int64_t key) {
       return dot(q, args.k + key * args.k_stride + kv_head * dim, dim) *
-             static_cast<T>(shape.scale);
+             static_cast<Real>(shape.scale);
     };
-    typename Block::template PerThread<SoftmaxSums<T>> sums;
+    typename Block::template PerThread<SoftmaxSums<Real>> sums;
     block.each([&](int thread) {
-      SoftmaxSums<T> own{score(keys.begin), T(0), T(0)};
+      SoftmaxSums<Real> own{score(keys.begin), Real(0), Real(0)};
       for (int64_t key = keys.begin + thread; key < keys.end; key += kThreads) {
-        own = JoinSums<T>()(own, {score(key), T(1), T(0)});
+        own = JoinSums<Real>()(own, {score(key), Real(1), Real(0)});
       }
       sums[thread] = own;
     });
-    const SoftmaxSums<T> all = reduce(block, sums, shared.sums, JoinSums<T>());
-    const T logsumexp = all.best + std::log(all.total);
+    const SoftmaxSums<Real> all = reduce(block, sums, shared.sums, JoinSums<Real>());
+    const Real logsumexp = all.best + std::log(all.total);
 
     typename Block::template PerThread<OwnNumbers<T>> out;
     block.each([&](int thread) { out[thread].clear(); });
@@ -127,28 +129,30 @@ struct VarlenAttentionProgram {
 };
 
 /// A pair of a query and a key: its probability, and the gradient by its score times the scale.
-template <class T>
+template <class Real>
 struct PairGradient {
-  T probability, score;
+  Real probability, score;
 };
 
 /// `delta`: sum of dout out over the query's head.
-template <class T>
-ORRERY_BLOCK PairGradient<T> pair_gradient(const VarlenAttentionBackwardArgs<T>& args,
-                                           int64_t query, int64_t key, int64_t head, T delta) {
+template <class T, class Real = typename Arithmetic<T>::Type>
+ORRERY_BLOCK PairGradient<Real> pair_gradient(const VarlenAttentionBackwardArgs<T>& args,
+                                              int64_t query, int64_t key, int64_t head,
+                                              Real delta) {
   const AttentionShape& shape = args.shape;
   const int64_t dim = shape.head_dim, kv_head = head / (shape.n_heads / shape.n_kv_heads);
-  const T scale = static_cast<T>(shape.scale);
+  const Real scale = static_cast<Real>(shape.scale);
   const T* const k = args.k + key * args.k_stride + kv_head * dim;
   const T* const v = args.v + key * args.v_stride + kv_head * dim;
-  const T score = dot(args.q + query * args.q_stride + head * dim, k, dim) * scale;
-  const T probability = std::exp(score - args.logsumexp[query * shape.n_heads + head]);
-  const T by_probability = dot(args.dout + query * args.dout_stride + head * dim, v, dim);
+  const Real score = dot(args.q + query * args.q_stride + head * dim, k, dim) * scale;
+  const Real probability = std::exp(score - args.logsumexp[query * shape.n_heads + head]);
+  const Real by_probability = dot(args.dout + query * args.dout_stride + head * dim, v, dim);
   return {probability, probability * (by_probability - delta) * scale};
 }
 
 template <class T>
-ORRERY_BLOCK T delta_of(const VarlenAttentionBackwardArgs<T>& args, int64_t query, int64_t head) {
+ORRERY_BLOCK typename Arithmetic<T>::Type delta_of(const VarlenAttentionBackwardArgs<T>& args,
+                                                   int64_t query, int64_t head) {
   const int64_t dim = args.shape.head_dim;
   return dot(args.dout + query * args.dout_stride + head * dim,
              args.out + query * args.out_stride + head * dim, dim);
@@ -160,7 +164,7 @@ struct AttentionQueryGradientProgram {
   using Args = VarlenAttentionBackwardArgs<T>;
   static constexpr int kThreads = kAttentionThreads;
   struct Shared {
-    T scores[kThreads];
+    typename Args::Real scores[kThreads];
   };
 
   static int64_t n_blocks(const Args& args) { return args.shape.n_tokens * args.shape.n_heads; }
@@ -177,7 +181,7 @@ struct AttentionQueryGradientProgram {
       const int64_t n = smaller_of(kThreads, keys.end - first);
       block.each([&](int thread) {
         if (thread >= n) return;
-        const T delta = delta_of(args, row, head);
+        const auto delta = delta_of(args, row, head);
         shared.scores[thread] = pair_gradient(args, row, first + thread, head, delta).score;
       });
       block.each([&](int thread) {
@@ -199,7 +203,7 @@ struct AttentionKeyGradientProgram {
   using Args = VarlenAttentionBackwardArgs<T>;
   static constexpr int kThreads = kAttentionThreads;
   struct Shared {
-    PairGradient<T> pairs[kThreads];
+    PairGradient<typename Args::Real> pairs[kThreads];
   };
 
   static int64_t n_blocks(const Args& args) { return args.shape.n_tokens * args.shape.n_kv_heads; }
@@ -221,7 +225,7 @@ struct AttentionKeyGradientProgram {
         const int64_t n = smaller_of(kThreads, queries.end - first);
         block.each([&](int thread) {
           if (thread >= n) return;
-          const T delta = delta_of(args, first + thread, head);
+          const auto delta = delta_of(args, first + thread, head);
           shared.pairs[thread] = pair_gradient(args, first + thread, key, head, delta);
         });
         block.each([&](int thread) {
