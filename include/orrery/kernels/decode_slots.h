@@ -46,13 +46,13 @@ void change_slots_cuda(const ChangeSlotsArgs& args, cudaStream_t stream);
 
 /// What the kernels of a step read of its rows: the new token of each, its place, and how it draws.
 struct DecodeRows {
-  const int32_t* slots = nullptr;     // [R]; but for nobody's they differ
-  int64_t* embedding_rows = nullptr;  // [R], written, as all below: where the shard's part of the
-                                      // embedding has the token; -1: another's part does
-  int64_t* positions = nullptr;       // [R]
-  int32_t* short_positions = nullptr;
-  int32_t* n_context = nullptr;  // [R] the new token included
-  DrawKey* keys = nullptr;       // [R]
+  const int32_t* slots = nullptr;      // [R]; but for nobody's they differ
+  int64_t* embedding_rows = nullptr;   // [R], written, as all below: where the shard's part of the
+                                       // embedding has the token; -1: another's part does
+  int64_t* positions = nullptr;        // [R]
+  int32_t* short_positions = nullptr;  // [R] the same
+  int32_t* n_context = nullptr;        // [R] the new token included
+  DrawKey* keys = nullptr;             // [R]
 };
 
 /// Slots -> rows; the slots go on by one token.
