@@ -17,7 +17,8 @@ cmake --preset cuda -B build/cuda_check -DCMAKE_BUILD_TYPE= -DCMAKE_CXX_FLAGS="-
   -DORRERY_WARNINGS_AS_ERRORS=ON >build/configure.log 2>&1 || { cat build/configure.log >&2; exit 1; }
 cmake --build build/cuda_check --target orrery test_kernels test_comm test_comm_mpi test_worker \
   test_simulated_gpu test_simulated_torch test_product_on_gpus test_decoder_on_gpus test_counts_on_gpus \
-  test_nccl_operations operator_probe simulated_block_programs nvtx_listener gpu_check_programs wrong_kernel
+  test_generation_on_gpus test_nccl_operations operator_probe simulated_block_programs nvtx_listener gpu_check_programs \
+  wrong_kernel
 build/cuda_check/orrery plan configs/grpo_tiny.cfg >build/plan.log 2>&1 ||
   { echo "build_cuda.sh: the program built with CUDA does not run here:"; cat build/plan.log; exit 1; }
 echo "build_cuda.sh: the program built with CUDA plans configs/grpo_tiny.cfg"

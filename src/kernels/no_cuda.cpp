@@ -5,6 +5,7 @@
 #include "orrery/kernels/adamw.h"
 #include "orrery/kernels/column_sums.h"
 #include "orrery/kernels/decode_attention.h"
+#include "orrery/kernels/decode_slots.h"
 #include "orrery/kernels/gae.h"
 #include "orrery/kernels/gpu.h"
 #include "orrery/kernels/indexed_rows.h"
@@ -46,6 +47,10 @@ void enqueue_copy_from_gpu(void*, const void*, std::size_t, cudaStream_t) {
   refuse("copy from a GPU");
 }
 void wait_for_gpu() { refuse("wait for a GPU"); }
+
+void change_slots_cuda(const ChangeSlotsArgs&, cudaStream_t) { refuse("decoding on a GPU"); }
+void begin_step_cuda(const BeginStepArgs&, cudaStream_t) { refuse("decoding on a GPU"); }
+void end_step_cuda(const EndStepArgs&, cudaStream_t) { refuse("decoding on a GPU"); }
 
 template <class T>
 void gae_cuda(const GaeArgs<T>&, cudaStream_t) {

@@ -139,8 +139,10 @@ struct FlashInput {
   }
 };
 
-/// Whether no sequence of a pass has tokens of earlier ones.
+/// Whether no sequence of a pass has tokens of earlier ones. Of a step whose lists only the GPU has
+/// (StepInput) all have.
 bool is_fresh(const PackedRows& rows, const PagedCache& cache) {
+  if (cache.n_context.empty()) return false;
   for (size_t s = 0; s < cache.n_context.size(); ++s) {
     if (rows.cu_seqlens[s + 1] - rows.cu_seqlens[s] != cache.n_context[s]) return false;
   }

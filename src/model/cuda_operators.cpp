@@ -1,5 +1,7 @@
 #include "cuda_operators.h"
 
+#include <ATen/ops/empty_like.h>
+
 #include <algorithm>  // stable_sort
 #include <numeric>    // iota
 
@@ -66,19 +68,9 @@ void add_rows(const at::Tensor& x, std::span<const int64_t> targets_of, const at
   });
 }
 
-/// rows [n] negative: zeros, or nothing added.
 void take(const at::Tensor& x, std::span<const int64_t> rows, kernels::Output output,
           at::Tensor& out) {
-  const at::Tensor of = uploaded(rows, x);
-  with_gpu_type(x.scalar_type(), [&]<class T>() {
-    kernels::take_rows_cuda<T>({.x = values<T>(x),
-                                .rows = values<int64_t>(of),
-                                .out = mutable_values<T>(out),
-                                .n_rows = static_cast<int64_t>(rows.size()),
-                                .width = x.size(1),
-                                .output = output},
-                               stream_of(x));
-  });
+  take_rows(x, uploaded(rows, x), output, out);
 }
 
 /// Rows of a shard's part of the table; negative: another rank's.
@@ -253,6 +245,19 @@ void take_rows(const at::Tensor& x, std::span<const int64_t> rows, at::Tensor& o
   take(x, rows, kernels::Output::kOverwrite, out);
 }
 
+void take_rows(const at::Tensor& x, const at::Tensor& rows, kernels::Output output,
+               at::Tensor& out) {
+  with_gpu_type(x.scalar_type(), [&]<class T>() {
+    kernels::take_rows_cuda<T>({.x = values<T>(x),
+                                .rows = values<int64_t>(rows),
+                                .out = mutable_values<T>(out),
+                                .n_rows = rows.numel(),
+                                .width = x.size(1),
+                                .output = output},
+                               stream_of(x));
+  });
+}
+
 void put_rows(const at::Tensor& x, std::span<const int64_t> rows, at::Tensor& out) {
   const at::Tensor to = uploaded(rows, x);
   with_gpu_type(x.scalar_type(), [&]<class T>() {
@@ -270,13 +275,18 @@ void add_scaled_rows(const at::Tensor& x, std::span<const int64_t> rows, const a
   add_rows(x, rows, scales, places, out);
 }
 
-void token_log_probs(const at::Tensor& logits, std::span<const int64_t> targets,
+void token_log_probs(const at::Tensor& logits, const at::Tensor& targets,
                      double inverse_temperature, const TokenLogProbs& out) {
-  const at::Tensor of = uploaded(targets, logits);
   with_type(logits.scalar_type(), [&]<class T>() {
     kernels::token_log_probs_cuda<T>(
-        log_prob_args<T>(logits, values<int64_t>(of), inverse_temperature, out), stream_of(logits));
+        log_prob_args<T>(logits, values<int64_t>(targets), inverse_temperature, out),
+        stream_of(logits));
   });
+}
+
+void token_log_probs(const at::Tensor& logits, std::span<const int64_t> targets,
+                     double inverse_temperature, const TokenLogProbs& out) {
+  token_log_probs(logits, uploaded(targets, logits), inverse_temperature, out);
 }
 
 void token_log_probs_backward(at::Tensor& logits, std::span<const int64_t> targets,
@@ -296,36 +306,42 @@ at::Tensor draw_scratch(const at::Tensor& logits) {
                    logits.options().dtype(at::kByte));
 }
 
-void draw_rows(at::Tensor& logits, const kernels::SamplingRule& rule,
-               std::span<const kernels::DrawKey> keys, bool measure_entropy,
-               const at::Tensor& scratch, std::span<Draw> draws) {
-  const auto n = static_cast<int64_t>(keys.size());
-  // One block of memory, so that the host waits once: tokens, log-probabilities of the policy and
-  // of the draw, entropies.
-  at::Tensor drawn = at::empty({4, n}, logits.options().dtype(at::kDouble));
-  at::Tensor tokens = drawn.select(0, 0).view(at::kLong);
+DrawTables draw_tables(const at::Tensor& logits, const kernels::SamplingRule& rule,
+                       bool measure_entropy, const at::Tensor& scratch) {
+  DrawTables tables{.scratch = scratch,
+                    .stop_ids = uploaded(rule.stop_ids, logits),
+                    .never_ids = uploaded(rule.never_ids, logits)};
   if (measure_entropy) {
-    const at::Tensor entropy = at::empty({n}, logits.options());
-    const std::vector<int64_t> no_targets(keys.size(), -1);
-    token_log_probs(logits, no_targets, 1 / rule.temperature,
-                    {.log_probs = at::empty_like(entropy), .entropy = entropy});
+    const std::vector<int64_t> no_targets(static_cast<size_t>(logits.size(0)), -1);
+    tables.no_targets = uploaded<int64_t>(no_targets, logits);
+    tables.log_probs = at::empty({logits.size(0)}, logits.options());
+    tables.entropy = at::empty_like(tables.log_probs);
+  }
+  return tables;
+}
+
+void enqueue_draws(at::Tensor& logits, const kernels::SamplingRule& rule, const DrawTables& tables,
+                   const at::Tensor& keys, at::Tensor& drawn) {
+  const int64_t n = logits.size(0);
+  at::Tensor tokens = drawn.select(0, 0).view(at::kLong);
+  if (tables.entropy.defined()) {
+    const at::Tensor entropy = tables.entropy.narrow(0, 0, n);
+    token_log_probs(logits, tables.no_targets, 1 / rule.temperature,
+                    {.log_probs = tables.log_probs, .entropy = entropy});
     drawn.select(0, 3).copy_(entropy);
   }
-  const at::Tensor keys_there = uploaded_bytes(keys, logits);
-  const at::Tensor stop_ids = uploaded(rule.stop_ids, logits);
-  const at::Tensor never_ids = uploaded(rule.never_ids, logits);
   with_type(logits.scalar_type(), [&]<class T>() {
     kernels::sample_rows_cuda<T>(
         {.logits = mutable_values<T>(logits),
-         .scratch = scratch.mutable_data_ptr(),
-         .keys = static_cast<const kernels::DrawKey*>(keys_there.const_data_ptr()),
+         .scratch = tables.scratch.mutable_data_ptr(),
+         .keys = static_cast<const kernels::DrawKey*>(keys.const_data_ptr()),
          .tokens = mutable_values<int64_t>(tokens),
          .log_probs = drawn.select(0, 1).data_ptr<double>(),
          .sampling_log_probs = drawn.select(0, 2).data_ptr<double>(),
-         .stop_ids = values<int64_t>(stop_ids),
-         .never_ids = values<int64_t>(never_ids),
-         .n_stop_ids = stop_ids.numel(),
-         .n_never_ids = never_ids.numel(),
+         .stop_ids = values<int64_t>(tables.stop_ids),
+         .never_ids = values<int64_t>(tables.never_ids),
+         .n_stop_ids = tables.stop_ids.numel(),
+         .n_never_ids = tables.never_ids.numel(),
          .n_rows = n,
          .vocab_size = logits.size(1),
          .min_new_tokens = rule.min_new_tokens,
@@ -336,14 +352,28 @@ void draw_rows(at::Tensor& logits, const kernels::SamplingRule& rule,
          .top_k_first = rule.filter.order == kernels::FilterOrder::kTopKFirst},
         stream_of(logits));
   });
-  const at::Tensor here = drawn.cpu();
-  const auto* const token = static_cast<const int64_t*>(here.const_data_ptr());
-  const auto* const number = here.const_data_ptr<double>();
-  for (int64_t i = 0; i < n; ++i) {
-    draws[base::index(i)] = {
-        {.token = token[i], .log_prob = number[n + i], .sampling_log_prob = number[2 * n + i]},
-        measure_entropy ? number[3 * n + i] : 0};
+}
+
+void read_draws(const at::Tensor& drawn, bool measure_entropy, std::span<Draw> draws) {
+  const int64_t n = drawn.size(1);
+  const auto* const token = static_cast<const int64_t*>(drawn.const_data_ptr());
+  const auto* const number = drawn.const_data_ptr<double>();
+  for (size_t i = 0; i < draws.size(); ++i) {
+    const auto row = static_cast<int64_t>(i);
+    draws[i] = {{.token = token[row],
+                 .log_prob = number[n + row],
+                 .sampling_log_prob = number[2 * n + row]},
+                measure_entropy ? number[3 * n + row] : 0};
   }
+}
+
+void draw_rows(at::Tensor& logits, const kernels::SamplingRule& rule,
+               std::span<const kernels::DrawKey> keys, bool measure_entropy,
+               const at::Tensor& scratch, std::span<Draw> draws) {
+  at::Tensor drawn = at::empty({4, logits.size(0)}, logits.options().dtype(at::kDouble));
+  enqueue_draws(logits, rule, draw_tables(logits, rule, measure_entropy, scratch),
+                uploaded_bytes(keys, logits), drawn);
+  read_draws(drawn.cpu(), measure_entropy, draws);
 }
 
 }  // namespace orrery::model::operators::cuda

@@ -41,10 +41,17 @@ void route_backward(const at::Tensor& probabilities, const at::Tensor& index,
                     const at::Tensor& weight, bool normalise, const BalanceLoss& balance,
                     const at::Tensor& dweight, at::Tensor& dlogits);
 void take_rows(const at::Tensor& x, std::span<const int64_t> rows, at::Tensor& out);
+/// The same of rows [n] int64 that the GPU has, written or added; negative: zeros, or nothing
+/// added.
+void take_rows(const at::Tensor& x, const at::Tensor& rows, kernels::Output output,
+               at::Tensor& out);
 void put_rows(const at::Tensor& x, std::span<const int64_t> rows, at::Tensor& out);
 void add_scaled_rows(const at::Tensor& x, std::span<const int64_t> rows, const at::Tensor& scales,
                      std::span<const int64_t> places, at::Tensor& out);
 void token_log_probs(const at::Tensor& logits, std::span<const int64_t> targets,
+                     double inverse_temperature, const TokenLogProbs& out);
+/// The same of targets that the GPU has.
+void token_log_probs(const at::Tensor& logits, const at::Tensor& targets,
                      double inverse_temperature, const TokenLogProbs& out);
 void token_log_probs_backward(at::Tensor& logits, std::span<const int64_t> targets,
                               double inverse_temperature, const TokenLogProbs& of,
@@ -53,5 +60,23 @@ at::Tensor draw_scratch(const at::Tensor& logits);
 void draw_rows(at::Tensor& logits, const kernels::SamplingRule& rule,
                std::span<const kernels::DrawKey> keys, bool measure_entropy,
                const at::Tensor& scratch, std::span<Draw> draws);
+
+/// What the GPU reads in each draw of up to N rows, or has room for.
+struct DrawTables {
+  at::Tensor scratch;                       // of draw_scratch()
+  at::Tensor stop_ids, never_ids;           // int64
+  at::Tensor no_targets = {};               // [N] int64 -1; undefined, like the two below,
+  at::Tensor log_probs = {}, entropy = {};  // [N] where entropies are not measured
+};
+/// For as many rows as logits has.
+DrawTables draw_tables(const at::Tensor& logits, const kernels::SamplingRule& rule,
+                       bool measure_entropy, const at::Tensor& scratch);
+/// draw_rows() without a wait: logits [N, V] and DrawKeys of N rows, bytes of the GPU -> drawn
+/// [4, N] double: tokens (the bits of int64), log-probabilities of the policy and of the draw,
+/// entropies. One block of memory, so that one copy brings it to the host.
+void enqueue_draws(at::Tensor& logits, const kernels::SamplingRule& rule, const DrawTables& tables,
+                   const at::Tensor& keys, at::Tensor& drawn);
+/// drawn [4, N] on the host -> the draws of its first rows.
+void read_draws(const at::Tensor& drawn, bool measure_entropy, std::span<Draw> draws);
 
 }  // namespace orrery::model::operators::cuda

@@ -2,6 +2,8 @@
 
 #include <algorithm>  // min
 
+#include "cuda_operators.h"
+
 namespace orrery::model {
 namespace {
 
@@ -23,6 +25,18 @@ void embed(const EmbeddingWeights& weights, const PassRows& rows, std::span<cons
   if (weights.scale != 1) own.mul_(weights.scale);
   if (weights.positions.defined()) {
     operators::add_positions(own, own_positions(rows, positions), weights.positions);
+  }
+}
+
+void embed(const EmbeddingWeights& weights, const PassRows& rows, const at::Tensor& table_rows,
+           const at::Tensor& positions, at::Tensor& full, at::Tensor& own) {
+  const bool is_sum = rows.tensor != nullptr;
+  operators::cuda::take_rows(weights.table, table_rows, kernels::Output::kOverwrite,
+                             is_sum ? full : own);
+  if (is_sum) reduce_rows(rows, full, own);
+  if (weights.scale != 1) own.mul_(weights.scale);
+  if (weights.positions.defined()) {
+    operators::cuda::take_rows(weights.positions, positions, kernels::Output::kAdd, own);
   }
 }
 

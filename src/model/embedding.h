@@ -24,6 +24,11 @@ struct EmbeddingWeights {
 void embed(const EmbeddingWeights& weights, const PassRows& rows, std::span<const int64_t> tokens,
            std::span<const int32_t> positions, at::Tensor& full, at::Tensor& own);
 
+/// The same of rows whose lists a GPU has: rows of the table, negative for other ranks' parts, and
+/// positions, [T] int64. Of rows that are not cut.
+void embed(const EmbeddingWeights& weights, const PassRows& rows, const at::Tensor& table_rows,
+           const at::Tensor& positions, at::Tensor& full, at::Tensor& own);
+
 /// Gradient by own rows [R, H], which it destroys; adds to `dweights`. Collective likewise.
 void embed_backward(const EmbeddingWeights& weights, const PassRows& rows,
                     std::span<const int64_t> tokens, std::span<const int32_t> positions,

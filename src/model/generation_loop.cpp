@@ -27,6 +27,17 @@ kernels::SamplingRule sampling_rule(const GenerationOptions& options) {
           .never_ids = options.never_ids};
 }
 
+/// On GPUs with all layers. The stages of a pipeline wait for what the last one draws.
+bool decodes_ahead(const Decoder& decoder) {
+  return decoder.parameters().values().is_cuda() && decoder.shard().pipe == nullptr;
+}
+
+/// Experts wait for the device to learn who was chosen, tensor ranks for each other.
+StepGraphs::Use use_of_graphs(const Decoder& decoder) {
+  const bool waits = decoder.architecture().experts.count > 0 || decoder.shard().tensor != nullptr;
+  return waits ? StepGraphs::Use::kNever : StepGraphs::Use::kFromSecondStep;
+}
+
 }  // namespace
 
 int64_t least_cache_tokens(int64_t longest_prompt, int64_t longest_context) {
@@ -56,7 +67,8 @@ GenerationLoop::GenerationLoop(const Decoder& decoder, const GenerationWeights& 
       is_limited_(options.max_cache_tokens > 0 &&
                   options.max_cache_tokens / kPageTokens < worst_case_pages_),
       pages_(decoder.parameters().values().options(), local_.n_layers,
-             is_limited_ ? options.max_cache_tokens / kPageTokens : worst_case_pages_,
+             (is_limited_ ? options.max_cache_tokens / kPageTokens : worst_case_pages_) +
+                 (decodes_ahead(decoder) ? 1 : 0),  // that of rows that are nobody's
              kernels::page_size(local_.n_kv_heads, local_.head_dim)),
       live_(static_cast<size_t>(n_prompts_)),
       page_table_(static_cast<size_t>(n_places_ * table_stride_)),
@@ -80,20 +92,32 @@ GenerationLoop::GenerationLoop(const Decoder& decoder, const GenerationWeights& 
     sequence.sampling_log_probs.reserve(room);
     if (options_.measure_entropy) sequence.entropies.reserve(room);
   }
+  if (decodes_ahead(decoder)) {
+    ahead_ = std::make_unique<DecodeAhead>(
+        pass_, pages_,
+        DecodeAhead::Drawing{.logits = logits_,
+                             .rule = rule_,
+                             .measure_entropy = options_.measure_entropy,
+                             .scratch = draw_scratch_},
+        table_stride_, StepGraphs(logits_.device(), use_of_graphs(decoder)));
+  }
 }
 
 GenerationResult GenerationLoop::run() {
   while (next_ < n_sequences_ || !places_.empty() || !preempted_.empty()) {
     const int64_t admitted = next_, resumed = result_.prefilled_tokens,
                   steps = result_.decode_steps;
+    const bool has_unread = !unread_.empty();
     resume();
     if (preempted_.empty()) admit();
     if (listener_.between_tokens) listener_.between_tokens();
     if (!places_.empty()) decode_step();
-    ORRERY_ASSERT(
-        next_ > admitted || result_.prefilled_tokens > resumed || result_.decode_steps > steps,
-        "no sequence of a generation can go on");
+    ORRERY_ASSERT(next_ > admitted || result_.prefilled_tokens > resumed ||
+                      result_.decode_steps > steps || has_unread,
+                  "no sequence of a generation can go on");
   }
+  if (!unread_.empty()) read_step();  // of sequences that had ended
+  ahead_.reset();
   ORRERY_ASSERT(pages_.n_held() == 0, "generation ended with pages still held");
   return std::move(result_);
 }
@@ -113,6 +137,11 @@ int64_t GenerationLoop::new_tokens_of(int64_t prompt) const {
 
 int64_t GenerationLoop::n_generated_of(int64_t sequence) const {
   return static_cast<int64_t>(result_.sequences[base::index(sequence)].tokens.size());
+}
+
+/// Whether it is part of the next decoding step, as far as its length tells.
+bool GenerationLoop::goes_on(const Place& place) const {
+  return n_generated_of(place.sequence) + place.n_unread < place.limit;
 }
 
 /// Pages that can be held at once: the own pages of the neediest members that fill all places,
@@ -186,8 +215,9 @@ void GenerationLoop::resume_first() {
   draw_keys_.assign(1, key_of(sequence));
   if (shard_.place.is_last_stage()) draw(pass_logits_, 0);
   share_draws();
-  places_.push_back(place);
-  if (append(place, draws_[0])) remove_place(places_.size() - 1);
+  const bool is_over = append(place, draws_[0]);
+  add_place(place);
+  if (is_over) remove_place(places_.size() - 1);
 }
 
 void GenerationLoop::admit() {
@@ -300,7 +330,7 @@ void GenerationLoop::admit_member(int64_t sequence) {
       if (full) pages_.share(page);
       table[i] = full ? page : pages_.copy(page);
     }
-    places_.push_back(place);
+    add_place(place);
   }
   if (member == options_.group_size - 1) {
     for (const int32_t page : live.pages) pages_.release(page);
@@ -322,7 +352,11 @@ kernels::DrawKey GenerationLoop::key_of(int64_t sequence) const {
 void GenerationLoop::draw(at::Tensor& logits, size_t first) {
   operators::draw_rows(logits, rule_, draw_keys_, options_.measure_entropy, draw_scratch_,
                        std::span(draws_).subspan(first, draw_keys_.size()));
-  // The tokens are the host's now, and go on to others at once.
+  check_groups();
+}
+
+/// Where tokens are the host's now, and go on to others at once.
+void GenerationLoop::check_groups() {
   for (comm::Communicator* const group : {shard_.tensor, shard_.pipe}) {
     if (group != nullptr) group->throw_if_failed();
   }
@@ -344,18 +378,35 @@ bool GenerationLoop::append(const Place& place, const Draw& draw) {
   return finished;
 }
 
-/// One for each sequence whose next token begins a page.
-void GenerationLoop::take_pages() {
+/// With its pages in the next row of the table, and a token that was drawn.
+void GenerationLoop::add_place(Place place) {
+  if (ahead_ != nullptr) {
+    place.slot = ahead_->join(result_.sequences[base::index(place.sequence)].tokens.back(),
+                              place.n_context, key_of(place.sequence),
+                              {table_row(places_.size()), static_cast<size_t>(place.n_pages)});
+  }
+  places_.push_back(place);
+}
+
+/// One for each sequence whose next token begins a page. False: there was none for one, so the step
+/// whose tokens were not known was read; what ended may have left room for others.
+bool GenerationLoop::take_pages() {
   for (size_t i = 0; i < places_.size();) {
     Place& place = places_[i];
-    if (place.n_context < place.n_pages * kPageTokens) {
+    if (!goes_on(place) || place.n_context < place.n_pages * kPageTokens) {
       ++i;
     } else if (pages_.n_free() > 0) {
-      table_row(i)[place.n_pages++] = pages_.take();
+      const int32_t page = table_row(i)[place.n_pages] = pages_.take();
+      if (ahead_ != nullptr) ahead_->give_page(place.slot, place.n_pages, page);
+      ++place.n_pages;
+    } else if (!unread_.empty()) {
+      read_step();
+      return false;
     } else if (preempt_youngest() < i) {
       --i;
     }
   }
+  return true;
 }
 
 /// The sequence that comes last in the order of admission: a place behind others of it that resumed
@@ -371,30 +422,55 @@ size_t GenerationLoop::preempt_youngest() {
   return place;
 }
 
-void GenerationLoop::give_pages_back(size_t place) {
+/// Gives back what it holds.
+void GenerationLoop::leave_place(size_t place) {
   for (int64_t page = 0; page < places_[place].n_pages; ++page) {
     pages_.release(table_row(place)[page]);
   }
+  if (ahead_ != nullptr) ahead_->leave(places_[place].slot);
 }
 
-/// Gives its pages back. The order of those that go on is kept.
 void GenerationLoop::remove_place(size_t place) {
-  give_pages_back(place);
-  for (size_t i = place; i + 1 < places_.size(); ++i) {
-    std::copy_n(table_row(i + 1), places_[i + 1].n_pages, table_row(i));
+  remove_places([place](size_t i) { return i == place; });
+}
+
+/// Those for which is_over(place) holds, asked of each once and in order. The order of those that
+/// go on is kept.
+template <class IsOver>
+void GenerationLoop::remove_places(const IsOver& is_over) {
+  size_t kept = 0;
+  for (size_t i = 0; i < places_.size(); ++i) {
+    if (is_over(i)) {
+      leave_place(i);
+      continue;
+    }
+    if (kept != i) {
+      std::copy_n(table_row(i), places_[i].n_pages, table_row(kept));
+      places_[kept] = places_[i];
+    }
+    ++kept;
   }
-  places_.erase(places_.begin() + static_cast<ptrdiff_t>(place));
+  places_.resize(kept);
 }
 
 void GenerationLoop::decode_step() {
-  take_pages();
-  if (places_.empty()) return;
+  if (!take_pages() || places_.empty()) return;
+  if (ahead_ == nullptr) {
+    decode_now();
+  } else {
+    decode_ahead();
+  }
+}
+
+void GenerationLoop::decode_now() {
   tokens_.clear();
   n_context_.clear();
+  draw_keys_.clear();
   for (Place& place : places_) {
     ++place.n_context;
     tokens_.push_back(result_.sequences[base::index(place.sequence)].tokens.back());
     n_context_.push_back(static_cast<int32_t>(place.n_context));
+    draw_keys_.push_back(key_of(place.sequence));
   }
   cu_seqlens_.resize(places_.size() + 1);
   for (size_t i = 0; i < cu_seqlens_.size(); ++i) cu_seqlens_[i] = static_cast<int32_t>(i);
@@ -402,30 +478,46 @@ void GenerationLoop::decode_step() {
   compute_logits();
   result_.decoded_tokens += static_cast<int64_t>(places_.size());
   ++result_.decode_steps;
-  draw_and_retire();
-}
-
-/// Keeps the order of the sequences that go on.
-void GenerationLoop::draw_and_retire() {
   draws_.resize(places_.size());
-  draw_keys_.clear();
-  for (const Place& place : places_) draw_keys_.push_back(key_of(place.sequence));
   if (shard_.place.is_last_stage()) draw(pass_logits_, 0);
   share_draws();
-  size_t kept = 0;
-  for (size_t i = 0; i < places_.size(); ++i) {
-    const Place place = places_[i];
-    if (append(place, draws_[i])) {
-      give_pages_back(i);
-      continue;
-    }
-    if (kept != i) {
-      std::copy_n(table_row(i), place.n_pages, table_row(kept));
-      places_[kept] = place;
-    }
-    ++kept;
+  remove_places([&](size_t i) { return append(places_[i], draws_[i]); });
+}
+
+/// Enqueues a step, then reads the one before.
+void GenerationLoop::decode_ahead() {
+  std::vector<int64_t> sequences;
+  std::vector<int32_t> slots;
+  for (Place& place : places_) {
+    if (!goes_on(place)) continue;
+    ++place.n_context;
+    ++place.n_unread;
+    sequences.push_back(place.sequence);
+    slots.push_back(place.slot);
   }
-  places_.resize(kept);
+  if (!slots.empty()) {
+    ahead_->step(slots);
+    ++result_.decode_steps;
+  }
+  if (!unread_.empty()) read_step();
+  unread_ = std::move(sequences);
+}
+
+/// Those that ended before the step are in it, but have no place any more; those that joined since
+/// have one behind all of its sequences.
+void GenerationLoop::read_step() {
+  ahead_->read(draws_);
+  check_groups();
+  size_t row = 0;
+  remove_places([&](size_t i) {
+    Place& place = places_[i];
+    while (row < unread_.size() && unread_[row] != place.sequence) ++row;
+    if (row == unread_.size()) return false;
+    --place.n_unread;
+    ++result_.decoded_tokens;
+    return append(place, draws_[row++]);
+  });
+  unread_.clear();
 }
 
 }  // namespace orrery::model

@@ -13,6 +13,12 @@
 // of page counts, never of time; what a sequence draws depends on none of it, since a resumed
 // one's rows go through the kernels that made them (operators::attend_cached).
 //
+// A GPU with all layers decodes ahead (decode_ahead.h): a step is enqueued before the tokens of the
+// one before are known. So a sequence that drew a stop id is in one step more, whose token is
+// dropped, and gives back its place and pages after that was enqueued. Where a page is wanted and
+// none is left the tokens are waited for, and whoever ended gives its pages back, before anyone is
+// preempted.
+//
 // All shards of a data rank run the same loop. Tensor ranks have the same logits and draw the same;
 // the last stage of a pipeline tells the others what it drew. Private to src/model.
 #pragma once
@@ -20,10 +26,12 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
 #include <set>
 #include <span>
 #include <vector>
 
+#include "decode_ahead.h"
 #include "generation_pass.h"
 #include "orrery/kernels/sampling.h"
 #include "orrery/model/generator.h"
@@ -49,9 +57,11 @@ class GenerationLoop {
   /// A sequence that is being decoded. Row i of page_table_ belongs to places_[i].
   struct Place {
     int64_t sequence;
-    int64_t n_context;  // tokens whose keys and values are in the cache
-    int64_t n_pages;    // that it holds: the first of its row
-    int64_t limit;      // new tokens it may have
+    int64_t n_context;     // tokens whose keys and values are in the cache
+    int64_t n_pages;       // that it holds: the first of its row
+    int64_t limit;         // new tokens it may have
+    int64_t n_unread = 0;  // tokens that were drawn, or will be, and are not in the result yet
+    int32_t slot = 0;      // of ahead_
   };
 
   int64_t prompt_of(int64_t sequence) const { return sequence / options_.group_size; }
@@ -59,6 +69,7 @@ class GenerationLoop {
   const int64_t* prompt_tokens(int64_t prompt) const;
   int64_t new_tokens_of(int64_t prompt) const;
   int64_t n_generated_of(int64_t sequence) const;
+  bool goes_on(const Place& place) const;
   int64_t worst_case_pages() const;
   bool has_room(int64_t n_pages) const;
   int32_t* table_row(size_t place);
@@ -69,17 +80,23 @@ class GenerationLoop {
   bool prefill_next();
   void draw_first_tokens(int64_t first_prompt);
   void admit_member(int64_t sequence);
-  void take_pages();
+  void add_place(Place place);
+  bool take_pages();
   size_t preempt_youngest();
-  void give_pages_back(size_t place);
+  void leave_place(size_t place);
   void remove_place(size_t place);
+  template <class IsOver>
+  void remove_places(const IsOver& is_over);
   void decode_step();
-  void draw_and_retire();
+  void decode_now();
+  void decode_ahead();
+  void read_step();
 
   void run_pass(std::span<const int64_t> tokens, const int32_t* page_table);
   void compute_logits();
   kernels::DrawKey key_of(int64_t sequence) const;
   void draw(at::Tensor& logits, size_t first);
+  void check_groups();
   void share_draws();
   bool append(const Place& place, const Draw& draw);
 
@@ -108,6 +125,8 @@ class GenerationLoop {
   int64_t next_ = 0;             // the first sequence not admitted yet
   std::set<int64_t> preempted_;  // sequences
   std::vector<Place> places_;
+  std::unique_ptr<DecodeAhead> ahead_;  // null: each step is waited for
+  std::vector<int64_t> unread_;         // sequences of the step that was enqueued and not read
   std::vector<int64_t> tokens_;
   std::vector<int32_t> n_context_, cu_seqlens_;
   std::vector<int32_t> prefill_table_;  // [prompts of a prefill, table_stride]

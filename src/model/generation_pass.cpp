@@ -52,6 +52,8 @@ void GenerationPass::lay_out(int64_t n_tokens, int64_t n_sequences) {
   Arena arena(memory_);
   rows_.x = arena.matrix(n_tokens, local_.hidden_size);
   rows_.activations = LayerActivations::unkept(arena, local_, rows_.rows);
+  // A branch is added where the stream lies, which on a GPU saves the launch of a copy.
+  if (!memory_.is_cpu() && shard_.tensor == nullptr) rows_.activations.middle = rows_.x;
   rows_.scratch = LayerScratch::from(arena, local_, rows_.rows);
   rows_.last = arena.matrix(n_sequences, local_.hidden_size);
   rows_.normed = arena.matrix(n_sequences, local_.hidden_size);
@@ -85,20 +87,33 @@ void GenerationPass::run(const GenerationInput& input, PagePool& pages) {
     last_rows_.push_back(input.cu_seqlens[s + 1] - 1);
   }
   begin_stage(input);
-  const PassInput pass{local_, operators::packed_rows(input.cu_seqlens, positions_, memory_), rope_,
-                       rows_.rows};
   PagedCache cache{.pages = {},
                    .page_table = input.page_table,
                    .table_stride = input.table_stride,
                    .n_context = input.n_context,
                    .scratch = attention_scratch_};
   if (!memory_.is_cpu()) cache.rows = operators::cache_rows(input.cu_seqlens, cache, memory_);
+  run_layers(operators::packed_rows(input.cu_seqlens, positions_, memory_), cache, pages);
+  end_stage();
+}
+
+void GenerationPass::run(const StepInput& input, PagePool& pages) {
+  lay_out(input.positions.numel(), input.positions.numel());
+  embed(weights_.embedding, rows_.rows, input.embedding_rows, input.positions, rows_.scratch.full,
+        rows_.x);
+  const std::vector<int32_t> not_read;
+  PagedCache cache{.pages = {}, .n_context = {}, .scratch = {}, .rows = input.cache};
+  run_layers({.cu_seqlens = not_read, .positions = {}, .gpu_positions = input.short_positions},
+             cache, pages);
+}
+
+void GenerationPass::run_layers(const PackedRows& packed, PagedCache& cache, PagePool& pages) {
+  const PassInput pass{local_, packed, rope_, rows_.rows};
   for (size_t layer = 0; layer < weights_.layers.size(); ++layer) {
     cache.pages = pages.layer(layer);
     forward_layer(pass, weights_.layers[layer], rows_.x, rows_.activations, rows_.scratch, rows_.x,
                   &cache);
   }
-  end_stage();
 }
 
 void GenerationPass::compute_logits(at::Tensor& logits) {

@@ -26,6 +26,14 @@ struct GenerationInput {
   int64_t table_stride = 0;
 };
 
+/// One new token of each sequence, from lists that a GPU has.
+struct StepInput {
+  at::Tensor embedding_rows;   // [R] int64 in the shard's part of the table; -1: in another's
+  at::Tensor positions;        // [R] int64
+  at::Tensor short_positions;  // [R] the same, int32
+  CacheRows cache;
+};
+
 class GenerationPass {
  public:
   /// Of the shard that `weights`, which must outlive it, were packed from.
@@ -37,9 +45,14 @@ class GenerationPass {
 
   /// Writes keys and values of the tokens. Collective over the shards of a data rank.
   void run(const GenerationInput& input, PagePool& pages);
+  /// The same on a GPU, of a shard with all layers: it enqueues and reads nothing of the host.
+  void run(const StepInput& input, PagePool& pages);
   /// logits [S, V]: those after the last token of each sequence of the pass that was just run.
   /// Written on the last stage only, with the same bits on all tensor ranks. Collective likewise.
   void compute_logits(at::Tensor& logits);
+
+  /// Tokens of the shard's part of the embedding.
+  const IndexRange& vocabulary() const { return weights_.embedding.vocabulary; }
 
  private:
   /// Views of the buffers for a pass of so many rows and sequences.
@@ -54,6 +67,7 @@ class GenerationPass {
   };
   void lay_out(int64_t n_tokens, int64_t n_sequences);
   void begin_stage(const GenerationInput& input);
+  void run_layers(const PackedRows& packed, PagedCache& cache, PagePool& pages);
   void end_stage();
 
   const Shard shard_;

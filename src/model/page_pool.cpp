@@ -60,8 +60,6 @@ int32_t PagePool::take() {
   holders_[base::index(taken)] = 1;
   if (memory_.is_cpu()) {
     for_each_layer(layers_, taken, [](char* page, size_t n) { std::memset(page, 0, n); });
-  } else {
-    memory_.select(1, taken).zero_();
   }
   return taken;
 }

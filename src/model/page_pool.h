@@ -20,7 +20,8 @@ class PagePool {
   PagePool(const at::TensorOptions& options, int64_t n_layers, int64_t n_pages,
            int64_t page_numbers);
 
-  /// A page with one holder, zeroed in all layers. There must be one left.
+  /// A page with one holder. There must be one left. On a host it is zeroed in all layers: kernels
+  /// read its padding there, while those of a GPU read no number that was not written.
   int32_t take();
   void share(int32_t page) { ++holders_[base::index(page)]; }
   void release(int32_t page);

@@ -112,27 +112,6 @@ TEST(CountsOnGpus, ADecodingStepOfTwoTensorRanksWaitsOnceForItsTokens) {
   });
 }
 
-TEST(CountsOnGpus, ADecodingStepWaitsOnceForItsTokens) {
-  const Decoder gpu = on_gpu(on_cpu("plain", at::kFloat), 0);
-  const PackedTokens prompts = some_tokens(gpu.architecture().vocab_size);
-  const std::vector<SamplingKey> keys(static_cast<size_t>(prompts.n_sequences()));
-  Generator generator(gpu);
-  const auto of = [&](int64_t n_tokens) {
-    GenerationOptions options;
-    options.max_new_tokens = n_tokens;
-    return counts_of([&] { generator.generate(prompts, keys, options); });
-  };
-  of(2);  // memory is there
-  const simulated_gpu::Counters step = of(4) - of(3);
-  tell("a decoding step of 4 layers, 5 sequences", step);
-  EXPECT_EQ(step.host_waits, 1);
-  EXPECT_EQ(step.copies_to_host, 1);
-  EXPECT_EQ(step.bytes_to_host, 5 * 4 * 8);  // token, two log-probabilities, room for the entropy
-  EXPECT_EQ(step.kernels, 4 * 10 + 6);       // 10 a layer; embedding, norm, head, 3 of the draw
-  EXPECT_EQ(step.copies_to_device, 7);
-  EXPECT_EQ(step.bytes_to_device, 380);
-}
-
 /// Updates of a decoder by two micro-batches each.
 class Training {
  public:

@@ -9,6 +9,7 @@
 #include "blocks/adamw.h"
 #include "blocks/column_sums.h"
 #include "blocks/decode_attention.h"
+#include "blocks/decode_slots.h"
 #include "blocks/gae.h"
 #include "blocks/indexed_rows.h"
 #include "blocks/norm_rows.h"
@@ -94,6 +95,9 @@ void offer_of_each_real() {
 
 const bool all_offered = [] {
   using kernels::Bf16;
+  offer<blocks::ChangeSlotsProgram>();
+  offer<blocks::BeginStepProgram>();
+  offer<blocks::EndStepProgram>();
   offer_of_each_real<float>();
   offer_of_each_real<double>();
 #define ORRERY_OFFER(T, G, M) offer<blocks::AdamWProgram<T, G, M>>();

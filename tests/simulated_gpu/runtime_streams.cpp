@@ -112,7 +112,10 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
   return cudaSuccess;
 }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
-  return guarded([&] { launch_graph(graph_of(executable), stream_of(stream)); });
+  return guarded([&] {
+    launch_graph(graph_of(executable), stream_of(stream));
+    ++counters().graphs;
+  });
 }
 cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t*, size_t* n_nodes) {
   return guarded([&] { *n_nodes = static_cast<size_t>(size_of_graph(graph_of(graph))); });

@@ -90,7 +90,9 @@ inline constexpr char kPoison[] = "poison";
 /// What happened since the program began. Host reads: numbers of a device that LibTorch brought to
 /// the host while that waited (`item`, a blocking copy).
 struct Counters {
-  int64_t kernels = 0, host_waits = 0, host_reads = 0, allocations = 0;
+  int64_t kernels = 0;  // a graph's once, when they are recorded
+  int64_t graphs = 0;   // launched
+  int64_t host_waits = 0, host_reads = 0, allocations = 0;
   int64_t copies_to_device = 0, copies_to_host = 0, copies_on_device = 0;
   int64_t bytes_to_device = 0, bytes_to_host = 0, bytes_on_device = 0;
 };

@@ -15,7 +15,7 @@ struct WritePagesArgs {
   const T* k = nullptr;  // [N] rows kv_stride apart, each [n_kv_heads, head_dim]
   const T* v = nullptr;  // likewise
   int64_t kv_stride = 0;
-  T* pages = nullptr;                   // page p at pages + p * page_size; zeroed when taken
+  T* pages = nullptr;                   // page p at pages + p * page_size
   const int32_t* page_table = nullptr;  // [S] rows table_stride apart: pages in token order
   int64_t table_stride = 0;
   const int32_t* table_rows = nullptr;  // [N] the sequence of each token

@@ -3,8 +3,9 @@
 //
 // The order of admission is the order of the prompts and, within one, of its members: it never
 // depends on time. Every draw is keyed by SamplingKey and position, and each row of each matmul is
-// summed in the same order whatever else is in the batch: the tokens do not depend on max_batch, on
-// the room for keys and values, or on the other prompts.
+// summed in the same order whatever else is in the batch: on CPUs the tokens do not depend on
+// max_batch, on the room for keys and values, or on the other prompts; on GPUs products of another
+// number of rows may have other last bits (docs/gpu.md).
 //
 // One thread; collective over the shards of a data rank, which all get the result. All buffers are
 // made at the start of generate(): a decoded token allocates nothing.
@@ -88,8 +89,9 @@ struct GenerationResult {
 
 class GenerationWeights;
 
-/// Who is told how a generation goes on, on the thread that generates. What it does changes no
-/// token; the other shards wait for it. May be empty.
+/// Who is told how a generation goes on, on the thread that generates; where a GPU decodes, of a
+/// token when the step after its own was begun. What it does changes no token; the other shards
+/// wait for it. May be empty.
 struct GenerationListener {
   /// Entry `sequence` of the result has got this token, its last one included.
   std::function<void(int64_t sequence, int64_t token)> drawn = {};

@@ -9,15 +9,24 @@
 
 namespace orrery::model {
 
+/// [n], n > 0, in pinned memory.
+template <class T>
+at::Tensor pinned(std::span<const T> numbers) {
+  const at::TensorOptions type = c10::CppTypeToScalarType<T>::value;
+  const at::Tensor result =
+      at::empty({static_cast<int64_t>(numbers.size())}, type.pinned_memory(true));
+  std::copy(numbers.begin(), numbers.end(), result.mutable_data_ptr<T>());
+  return result;
+}
+
 /// [n] on the device of `like`.
 template <class T>
 at::Tensor uploaded(std::span<const T> numbers, const at::Tensor& like) {
-  const auto n = static_cast<int64_t>(numbers.size());
-  const at::TensorOptions type = c10::CppTypeToScalarType<T>::value;
-  if (n == 0) return at::empty({0}, type.device(like.device()));
-  const at::Tensor pinned = at::empty({n}, type.pinned_memory(true));
-  std::copy(numbers.begin(), numbers.end(), pinned.mutable_data_ptr<T>());
-  return pinned.to(like.device(), /*non_blocking=*/true);
+  if (numbers.empty()) {
+    const at::TensorOptions type = c10::CppTypeToScalarType<T>::value;
+    return at::empty({0}, type.device(like.device()));
+  }
+  return pinned(numbers).to(like.device(), /*non_blocking=*/true);
 }
 
 /// The bytes of things that are copied as they are.
