@@ -15,7 +15,8 @@
 #include "orrery/base/text.h"
 #include "orrery/graph/replica.h"
 #include "orrery/graph/topology.h"
-#include "orrery/model/generator.h"  // kPrefillTokens
+#include "orrery/kernels/decode_attention.h"  // kPageTokens, page_size
+#include "orrery/model/generator.h"           // kPrefillTokens
 #include "orrery/model/parameter_table.h"
 #include "orrery/parallel/gradient_reduction.h"  // owned_partition, kGradientBucketElements
 #include "residency.h"
@@ -137,6 +138,16 @@ class Worker {
                                               scratch_numbers(shard->local, tensor(*shard)) +
                                               flash_numbers(shard->local, width, false)),
                               width);
+      // What decoding keeps there of each sequence and each row, what it draws, and page tables, in
+      // tensors that LibTorch rounds up; the page of rows that are nobody's (model/decode_ahead.h).
+      constexpr int64_t kSlotBytes = 168, kTensors = 16, kRounding = 512;
+      const int64_t longest = std::min(prompt + load->max_new_tokens, shard->local.max_positions) /
+                              kernels::kPageTokens;
+      phase.workspace +=
+          kTensors * kRounding +
+          (places + 1) * (kSlotBytes + (longest + 1) * static_cast<int64_t>(sizeof(int32_t))) +
+          shard->local.n_layers * width *
+              kernels::page_size(shard->local.n_kv_heads, shard->local.head_dim);
       return phase;
     }
     const int64_t n_tokens = tokens_of(call, *shard);
