@@ -16,6 +16,7 @@
 #include "orrery/graph/replica.h"
 #include "orrery/graph/topology.h"
 #include "orrery/kernels/decode_attention.h"  // kPageTokens, page_size
+#include "orrery/kernels/sample_rows.h"       // sample_rows_scratch_bytes
 #include "orrery/model/generator.h"           // kPrefillTokens
 #include "orrery/model/parameter_table.h"
 #include "orrery/parallel/gradient_reduction.h"  // owned_partition, kGradientBucketElements
@@ -131,9 +132,10 @@ class Worker {
       // Of all tensor ranks: those of a step, copies of prompts' for their members, and what
       // drawing writes beside them; with several ranks the own ones before they are gathered.
       const int64_t whole = job_.architectures.at(call.role).vocab_size;
-      const int64_t numbers =
-          shard->place.is_last_stage() ? 3 * whole + (tensor(*shard) > 1 ? vocabulary : 0) : whole;
-      phase.logits = places * numbers * widths_of(*shard->config).sum;
+      const bool draws = shard->place.is_last_stage();
+      const int64_t numbers = draws ? 2 * whole + (tensor(*shard) > 1 ? vocabulary : 0) : whole;
+      phase.logits = places * numbers * widths_of(*shard->config).sum +
+                     (draws ? kernels::sample_rows_scratch_bytes(places, whole) : 0);
       phase.workspace = bytes(double(rows) * (kept_numbers(shard->local, tensor(*shard)) +
                                               scratch_numbers(shard->local, tensor(*shard)) +
                                               flash_numbers(shard->local, width, false)),
