@@ -30,8 +30,10 @@ class Encoded:
     """What tokens.Output asks for the tokens of a text, where the text is tokens already."""
 
     @staticmethod
-    def encode_prompts(entries):
+    def encode(entries):
         return entries
+
+    encode_prompts = encode
 
     @staticmethod
     def encode_answers(prompts, entries):
