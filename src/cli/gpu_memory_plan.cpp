@@ -56,6 +56,7 @@ struct Shard {
   bool is_trained = false;
   bool is_offloaded = false;  // while it is idle: the optimizer's state of a trained role, else all
   bool is_refilled = false;   // from another replica before its calls, and released behind them
+  bool is_averaged = false;   // slowly: bf16 has an fp32 form beside it from the first time on
   std::set<std::string> calls;
   std::set<std::string> calls_in_use;  // of what is offloaded: train_steps of a trained role
 };
@@ -81,11 +82,13 @@ double scratch_numbers(const model::Architecture& a, int n_tensor) {
          double(a.intermediate_size + a.qkv_size() + a.query_size());
 }
 
-/// Those that flash attention makes in bf16 beside them: its output, or the gradients with that of
-/// the queries in fp32 first.
+/// Those that flash attention makes in bf16 beside them: its output, or the gradients, that of the
+/// queries in fp32 first and those of keys and values for each query head where these share them.
 double flash_numbers(const model::Architecture& a, int64_t width, bool is_backward) {
   if (width != 2) return 0;
-  return double(a.query_size() + (is_backward ? a.qkv_size() + a.query_size() : 0));
+  if (!is_backward) return double(a.query_size());
+  const int64_t of_shared = a.n_kv_heads < a.n_heads ? 2 * a.query_size() : 0;
+  return double(a.qkv_size() + 2 * a.query_size() + of_shared);
 }
 
 int64_t bytes(double numbers, int64_t width) {
@@ -227,6 +230,7 @@ class Worker {
       const bool is_idle = shard.is_offloaded && !shard.calls_in_use.contains(call);
       const bool is_away = is_idle && !shard.is_trained;
       (is_away ? phase.offloaded : phase.parameters) += parameter_bytes(shard);
+      if (shard.is_averaged) phase.parameters += shard.n_parameters * widths_of(*shard.config).sum;
       if (shard.is_trained) {
         (is_idle ? phase.offloaded : phase.optimizer) += optimizer_bytes(shard);
       }
@@ -290,6 +294,15 @@ std::vector<graph::Replica> replicas_in(const Job& job,
   return replicas;
 }
 
+/// Whether a role of bf16 is a moving average (worker/parameter_moves.h: the first replica's).
+bool is_bf16_average(const Job& job, const graph::ReplicaId& id) {
+  const std::vector<graph::Call>& calls = job.graph.calls();
+  return id.index == 0 && job.experiment.find_model(id.role)->dtype == "bf16" &&
+         std::any_of(calls.begin(), calls.end(), [&](const graph::Call& call) {
+           return call.post_realloc == id.role && call.eta != 1;
+         });
+}
+
 std::vector<std::vector<Shard>> shards_in(const Job& job,
                                           const std::vector<graph::Replica>& replicas) {
   std::vector<std::vector<Shard>> workers(static_cast<size_t>(job.n_workers));
@@ -313,6 +326,7 @@ std::vector<std::vector<Shard>> shards_in(const Job& job,
                                                       : residency.offload_when_idle)
                                       .contains(replica.id.role),
                   .is_refilled = replica.origin == graph::Origin::kRealloc,
+                  .is_averaged = is_bf16_average(job, replica.id),
                   .calls = {},
                   .calls_in_use = {}};
       shard.local.vocab_size = known->second.vocab_size;  // of which the head has its part

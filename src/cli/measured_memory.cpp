@@ -79,13 +79,9 @@ std::string MeasuredMemory::text(const Job& job) const {
   }
   const auto moves = farthest.find(kReallocate);
   if (moves != farthest.end()) rows.push_back(cells(kReallocate, "-", moves->second));
-  const bool has_bf16 = std::any_of(job.experiment.models.begin(), job.experiment.models.end(),
-                                    [](const auto& role) { return role.second.dtype == "bf16"; });
   return base::concat(
       "memory of GPUs, planned and measured, of the worker where they differ most; reserved is "
-      "what",
-      " the allocator held, other what the GPU lost beside it",
-      has_bf16 ? "; roles of bf16 are computed in fp32 yet, which is not planned" : "", "\n",
+      "what the allocator held, other what the GPU lost beside it\n",
       base::table_text(
           {"phase", "role", "worker", "planned", "measured", "difference", "reserved", "other"},
           rows));

@@ -15,6 +15,7 @@
 #include "orrery/model/hf_check.h"
 #include "orrery/model/hf_directory.h"
 #include "orrery/model/parameter_table.h"  // blocks_of
+#include "residency.h"
 #include "teacher_checks.h"
 
 namespace orrery::cli {
@@ -86,6 +87,12 @@ class ModelChecks {
     if (model.moments_dtype == "bf16" && model.dtype == "fp64") {
       add(base::concat("model.", role, ".moments_dtype"),
           "bf16 goes with dtype = fp32 or bf16: beside fp64 leave it out");
+    }
+    if (model.offload == "when_idle" && idle_part_of(job_, role) == IdlePart::kNothing) {
+      checks_.warn(
+          base::concat("model.", role, ".offload"),
+          "nothing of the role is ever idle: an evaluation or the loss of another reads it, "
+          "it is a moving average, or no step computes with it");
     }
     if (model.path.empty() || model::is_checkpoint(model.path)) return;
     for (const std::string& remark : model::unused_in_hf_directory(model.path, architecture)) {

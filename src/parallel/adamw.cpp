@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "orrery/base/error.h"
+#include "orrery/base/hash.h"
 #include "orrery/base/text.h"
 #include "orrery/kernels/adamw.h"
 #include "orrery/model/arithmetic_type.h"
@@ -18,6 +19,13 @@ at::TensorOptions moments_of(const at::Tensor& values, const AdamWOptions& optio
   const at::ScalarType sums = model::arithmetic_type(values.scalar_type());
   ORRERY_ASSERT(!options.bf16_moments || sums == at::kFloat, "moments of bf16 beside fp32");
   return values.options().dtype(options.bf16_moments ? at::kBFloat16 : sums);
+}
+
+/// Of number `place` of a parameter. Shards that have the same parameter, each at another place of
+/// its buffer, round it alike: else copies would part.
+uint64_t first_rounding(const model::ParameterSpec& spec, int64_t place) {
+  constexpr uint64_t kNumbers = uint64_t{1} << 40;  // of a parameter, at most
+  return (base::hash64(spec.name) & ~(kNumbers - 1)) + static_cast<uint64_t>(place);
 }
 
 template <class T>
@@ -46,10 +54,13 @@ AdamW::AdamW(model::FlatParameters& parameters, AdamWOptions options, model::Ind
     const int64_t begin = std::max(spec.offset, owned.first);
     const int64_t end = std::min(spec.offset + spec.numel, owned.end());
     if (begin >= end) continue;
-    if (decay_ranges_.empty() || decay_ranges_.back().decays != spec.weight_decay) {
-      decay_ranges_.push_back({begin - owned.first, 0, spec.weight_decay});
+    // Moments of bf16 are rounded by a parameter's name and place in it.
+    if (ranges_.empty() || ranges_.back().decays != spec.weight_decay || options.bf16_moments) {
+      ranges_.push_back({.begin = begin - owned.first,
+                         .decays = spec.weight_decay,
+                         .first_rounding = first_rounding(spec, begin - spec.offset)});
     }
-    decay_ranges_.back().end = end - owned.first;
+    ranges_.back().end = end - owned.first;
   }
   master_memory_ = model::OffloadableBuffer(master_weights_);
   first_memory_ = model::OffloadableBuffer(first_moment_);
@@ -93,7 +104,7 @@ void AdamW::step_of(const at::Tensor& gradients, double lr, double gradient_scal
   };
   const at::Tensor stored = parameters_.stored().narrow(0, owned_.first, owned_.count);
   T* const values = (master_weights_.defined() ? master_weights_ : owned_values()).data_ptr<T>();
-  for (const DecayRange& range : decay_ranges_) {
+  for (const Range& range : ranges_) {
     kernels::AdamWArgs<T, T, M> args{
         .p = values + range.begin,
         .g = gradients.const_data_ptr<T>() + range.begin,
@@ -101,8 +112,7 @@ void AdamW::step_of(const at::Tensor& gradients, double lr, double gradient_scal
         .v = numbers(second_moment_, range.begin),
         .n = range.end - range.begin,
         .coefficients = coefficients<T>(lr, gradient_scale, range.decays),
-        .rounding = {.step = static_cast<uint64_t>(steps_done_),
-                     .first = static_cast<uint64_t>(owned_.first + range.begin)}};
+        .rounding = {.step = static_cast<uint64_t>(steps_done_), .first = range.first_rounding}};
     if (!gradients.is_cuda()) {
       update_on_cpu(args);
       continue;

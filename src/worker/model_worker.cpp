@@ -510,10 +510,17 @@ void ModelWorker::export_model(const comm::Request& request) {
   const config::ModelConfig* const config = job_.experiment.find_model(model.replica.id.role);
   model::HfExport options;
   if (config != nullptr) options.companions_from = config->path;  // its tokenizer goes along
+  // What is published is whole: what other ranks sent is here.
+  const auto check_arrived = [&] {
+    wait_for(job_.device);
+    registry_.throw_if_failed();
+  };
   if (model.decoder->shard().place.is_whole()) {
+    check_arrived();
     return model::save_hf(request.body, *model.decoder, options);
   }
   const auto whole = parallel::gather_model(*model.decoder, model.groups);
+  check_arrived();
   if (whole != nullptr) model::save_hf(request.body, *whole, options);
 }
 

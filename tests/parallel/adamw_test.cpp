@@ -5,8 +5,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <string>
+#include <vector>
 
 #include "orrery/base/error.h"
+#include "shards_for_test.h"
 #include "training_for_test.h"
 
 namespace orrery::parallel {
@@ -106,6 +109,31 @@ TEST(AdamW, RoundsMomentsOfBf16TheSameWhereARunGoesOn) {
   step(second, resumed, 3);
   EXPECT_TRUE(at::equal(straight.parameters().values(), resumed.parameters().values()));
   EXPECT_TRUE(at::equal(all.second_moment(), second.second_moment()));
+}
+
+// The embedding of a tied model is the first parameter of the first stage and the last of the last:
+// copies whose moments were rounded by their place in the buffer would part.
+TEST(AdamW, RoundsMomentsOfACopyOnAnotherStageAlike) {
+  const model::Architecture a = four_layers("tied");
+  const std::string name = "model.embed_tokens.weight";
+  AdamWOptions options = kOptions;
+  options.bf16_moments = true;
+  std::vector<at::Tensor> trained;
+  for (const int stage : {0, 1}) {
+    model::FlatParameters parameters(model::parameter_table(a, {.pipe = stage, .n_pipe = 2}),
+                                     at::kFloat);
+    parameters.initialise(7);
+    const model::ParameterSpec* const spec = parameters.table().find(name);
+    EXPECT_EQ(spec->offset == 0, stage == 0);
+    AdamW optimizer(parameters, options);
+    for (int t = 1; t <= 5; ++t) {
+      parameters.gradient(name).copy_(
+          at::arange(spec->numel, at::kFloat).mul(0.1 + t).sin().mul(0.02).view(spec->shape));
+      optimizer.step(0.01, 1);
+    }
+    trained.push_back(parameters.leaf(name).detach().clone());
+  }
+  EXPECT_TRUE(at::equal(trained[0], trained[1]));
 }
 
 TEST(AdamW, DecaysNeitherNormsNorBiases) {

@@ -343,7 +343,8 @@ struct ModelConfig {
     field(&C::offload, "offload",
           "when_idle: what a GPU does not need of the role waits in pinned memory of the host, the "
           "optimizer's state of a trained role outside its train_step, the parameters of one that "
-          "never changes outside its calls; never: it stays on the GPU; auto: when_idle where a "
+          "never changes outside its calls, unless a loss or an evaluation reads them; never: it "
+          "stays on the GPU; auto: when_idle where a "
           "phase would not fit into the GPU's memory otherwise (`orrery plan --device cuda` says "
           "which roles), never on CPUs. The numbers are the same",
           one_of({"auto", "never", "when_idle"}).on_resume(Resume::kFree));

@@ -67,11 +67,12 @@ class AdamW {
   template <class T, class M>
   void step_of(const at::Tensor& gradients, double lr, double gradient_scale);
 
-  /// A range of the owned parameters with or without decay.
-  struct DecayRange {
+  /// Of the owned parameters, which are updated alike.
+  struct Range {
     int64_t begin = 0;
     int64_t end = 0;
     bool decays = true;
+    uint64_t first_rounding = 0;  // kernels::MomentRounding::first
   };
 
   at::Tensor owned_values() const {
@@ -81,7 +82,7 @@ class AdamW {
   model::FlatParameters& parameters_;
   AdamWOptions options_;
   model::IndexRange owned_;
-  std::vector<DecayRange> decay_ranges_;
+  std::vector<Range> ranges_;
   at::Tensor master_weights_, first_moment_, second_moment_;
   model::OffloadableBuffer master_memory_, first_memory_, second_memory_;  // theirs
   int64_t steps_done_ = 0;
