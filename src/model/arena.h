@@ -44,8 +44,6 @@ class ArenaPool {
   /// A slab of at least `numel` numbers.
   Arena take(int64_t numel);
 
-  at::ScalarType dtype() const { return c10::typeMetaToScalarType(options_.dtype()); }
-
   /// Of all slabs.
   int64_t size_bytes() const;
 

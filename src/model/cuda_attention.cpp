@@ -4,7 +4,6 @@
 #include <ATen/ops/_flash_attention_forward.h>
 #include <ATen/ops/cat.h>
 
-#include <algorithm>  // max
 #include <optional>
 
 #include "cuda_operators.h"
@@ -14,6 +13,7 @@
 #include "orrery/kernels/decode_attention.h"
 #include "orrery/kernels/rotate_heads.h"
 #include "orrery/kernels/write_pages.h"
+#include "orrery/model/packed_tokens.h"  // longest_of
 
 namespace orrery::model::operators::cuda {
 namespace {
@@ -107,14 +107,6 @@ kernels::HeadsArgs<T> heads_args(const AttentionHeads& heads, const HeadNorms& n
           .weight_offset = weight_offset(norms.kind)};
 }
 
-int64_t longest_of(const std::vector<int32_t>& cu_seqlens) {
-  int32_t longest = 0;
-  for (size_t s = 0; s + 1 < cu_seqlens.size(); ++s) {
-    longest = std::max(longest, cu_seqlens[s + 1] - cu_seqlens[s]);
-  }
-  return longest;
-}
-
 /// LibTorch's flash attention (Dao 2023), which computes these.
 bool is_for_flash(const AttentionHeads& heads, const at::Tensor& qkv) {
   return qkv.scalar_type() == at::kBFloat16 && heads.head_dim % 8 == 0 && heads.head_dim <= 256;
@@ -176,6 +168,26 @@ void attend_backward_by_flash(const AttentionHeads& heads, const PackedRows& row
   to.q.copy_(dq);
   to.k.copy_(dk);
   to.v.copy_(dv);
+}
+
+/// Keys and values of the rows to their pages.
+void write_pages(const AttentionHeads& heads, const at::Tensor& qkv, PagedCache& cache) {
+  const CacheRows& rows = cache.rows;
+  with_gpu_type(qkv.scalar_type(), [&]<class T>() {
+    const T* const k = values<T>(qkv) + heads.query_size();
+    kernels::write_pages_cuda<T>({.k = k,
+                                  .v = k + heads.kv_size(),
+                                  .kv_stride = qkv.size(1),
+                                  .pages = mutable_values<T>(cache.pages),
+                                  .page_table = values<int32_t>(rows.page_table),
+                                  .table_stride = rows.page_table.size(1),
+                                  .table_rows = values<int32_t>(rows.sequence),
+                                  .n_context = values<int32_t>(rows.n_context),
+                                  .n_tokens = qkv.size(0),
+                                  .n_kv_heads = heads.n_kv_heads,
+                                  .head_dim = heads.head_dim},
+                                 stream_of(qkv));
+  });
 }
 
 kernels::AttentionShape shape_of(const AttentionHeads& heads, const at::Tensor& cu_seqlens,
@@ -264,25 +276,13 @@ void attend_backward(const AttentionHeads& heads, const PackedRows& rows, const 
 /// go the same way. But for prompts that flash attention computes, which have no other context.
 void attend_cached(const AttentionHeads& heads, const PackedRows& packed, const at::Tensor& qkv,
                    PagedCache& cache, at::Tensor& out) {
+  write_pages(heads, qkv, cache);
+  if (is_for_flash(heads, qkv) && is_fresh(packed, cache)) {
+    return attend_by_flash(heads, packed, qkv, qkv, out, {});
+  }
   const CacheRows& rows = cache.rows;
-  const bool is_by_flash = is_fresh(packed, cache) && is_for_flash(heads, qkv);
   with_gpu_type(qkv.scalar_type(), [&]<class T>() {
-    const T* const q = values<T>(qkv);
-    const T* const k = q + heads.query_size();
-    kernels::write_pages_cuda<T>({.k = k,
-                                  .v = k + heads.kv_size(),
-                                  .kv_stride = qkv.size(1),
-                                  .pages = mutable_values<T>(cache.pages),
-                                  .page_table = values<int32_t>(rows.page_table),
-                                  .table_stride = rows.page_table.size(1),
-                                  .table_rows = values<int32_t>(rows.sequence),
-                                  .n_context = values<int32_t>(rows.n_context),
-                                  .n_tokens = qkv.size(0),
-                                  .n_kv_heads = heads.n_kv_heads,
-                                  .head_dim = heads.head_dim},
-                                 stream_of(qkv));
-    if (is_by_flash) return;
-    kernels::decode_attention_cuda<T>({.q = q,
+    kernels::decode_attention_cuda<T>({.q = values<T>(qkv),
                                        .q_stride = qkv.size(1),
                                        .pages = values<T>(cache.pages),
                                        .page_table = values<int32_t>(rows.page_table),
@@ -299,7 +299,6 @@ void attend_cached(const AttentionHeads& heads, const PackedRows& packed, const 
                                        .scale = heads.scale},
                                       {}, stream_of(qkv));
   });
-  if (is_by_flash) attend_by_flash(heads, packed, qkv, qkv, out, {});
 }
 
 }  // namespace orrery::model::operators::cuda

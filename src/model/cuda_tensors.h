@@ -22,11 +22,6 @@ decltype(auto) with_gpu_type(at::ScalarType dtype, Work&& work) {
 template <class T>
 using Real = typename kernels::Arithmetic<T>::Type;
 
-/// Options of sums beside `x`.
-inline at::TensorOptions sums_of(const at::Tensor& x) {
-  return x.options().dtype(arithmetic_type(x.scalar_type()));
-}
-
 /// Added to a norm's weight before it multiplies.
 inline double weight_offset(NormKind kind) { return kind == NormKind::kRmsPlusOne ? 1 : 0; }
 

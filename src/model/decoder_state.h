@@ -41,9 +41,7 @@ struct Decoder::State {
   /// Of parameters, activations and matmuls.
   at::ScalarType dtype() const { return parameters.values().scalar_type(); }
   /// Options of results: log-probabilities, logits, values; and of statistics.
-  at::TensorOptions sums() const {
-    return parameters.values().options().dtype(arithmetic_type(dtype()));
-  }
+  at::TensorOptions sums() const { return sums_of(parameters.values()); }
   /// Rows of the head on this shard.
   IndexRange vocabulary() const { return vocabulary_of(architecture.vocab_size, shard.place); }
   /// `balance` as a layer takes it: the loss is a mean over the layers with experts.

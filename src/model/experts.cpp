@@ -125,7 +125,7 @@ at::Tensor shared_gate(const ExpertWeights& weights, const at::Tensor& rows) {
 
 Routing route_rows(const Architecture& a, const ExpertWeights& weights, const at::Tensor& rows) {
   Routing routing;
-  const at::TensorOptions sums = rows.options().dtype(arithmetic_type(rows.scalar_type()));
+  const at::TensorOptions sums = sums_of(rows);
   routing.probabilities = at::empty({rows.size(0), weights.router.n_out()}, sums);
   apply(weights.router, rows, routing.probabilities);
   routing.index = at::empty({rows.size(0), a.experts.per_token}, rows.options().dtype(at::kLong));

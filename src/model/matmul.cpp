@@ -91,8 +91,7 @@ at::Tensor multiplied(kernels::Amx amx, const at::Tensor& a, const at::Tensor& b
 }
 
 at::Tensor multiplied_widely(kernels::Amx amx, const at::Tensor& a, const at::Tensor& b) {
-  at::Tensor out =
-      at::empty({a.size(0), b.size(1)}, a.options().dtype(arithmetic_type(a.scalar_type())));
+  at::Tensor out = at::empty({a.size(0), b.size(1)}, sums_of(a));
   multiply_into(amx, out, a, b);
   return out;
 }

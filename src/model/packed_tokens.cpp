@@ -36,7 +36,7 @@ void check_tensor(const PackedTokens& packed) {
 
 }  // namespace
 
-int64_t PackedTokens::longest() const {
+int64_t longest_of(std::span<const int32_t> cu_seqlens) {
   int32_t longest = 0;
   for (size_t s = 0; s + 1 < cu_seqlens.size(); ++s) {
     longest = std::max(longest, cu_seqlens[s + 1] - cu_seqlens[s]);

@@ -16,9 +16,10 @@ namespace {
 
 /// Of the values' device.
 at::TensorOptions moments_of(const at::Tensor& values, const AdamWOptions& options) {
-  const at::ScalarType sums = model::arithmetic_type(values.scalar_type());
-  ORRERY_ASSERT(!options.bf16_moments || sums == at::kFloat, "moments of bf16 beside fp32");
-  return values.options().dtype(options.bf16_moments ? at::kBFloat16 : sums);
+  const at::TensorOptions sums = model::sums_of(values);
+  if (!options.bf16_moments) return sums;
+  ORRERY_ASSERT(sums.dtype() == at::kFloat, "moments of bf16 beside fp32");
+  return sums.dtype(at::kBFloat16);
 }
 
 /// Of number `place` of a parameter. Shards that have the same parameter, each at another place of

@@ -16,16 +16,6 @@
 namespace orrery::model {
 namespace {
 
-simulated_gpu::Counters operator-(simulated_gpu::Counters a, const simulated_gpu::Counters& b) {
-  a.kernels -= b.kernels;
-  a.host_waits -= b.host_waits;
-  a.copies_to_device -= b.copies_to_device;
-  a.copies_to_host -= b.copies_to_host;
-  a.bytes_to_device -= b.bytes_to_device;
-  a.bytes_to_host -= b.bytes_to_host;
-  return a;
-}
-
 void tell(const char* what, const simulated_gpu::Counters& c) {
   std::cout << what << ": " << c.kernels << " kernels, " << c.host_waits << " waits, "
             << c.copies_to_device << " copies of " << c.bytes_to_device << " bytes there, "

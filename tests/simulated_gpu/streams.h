@@ -96,6 +96,22 @@ struct Counters {
   int64_t copies_to_device = 0, copies_to_host = 0, copies_on_device = 0;
   int64_t bytes_to_device = 0, bytes_to_host = 0, bytes_on_device = 0;
 };
+/// What was counted between two moments.
+inline Counters operator-(Counters later, const Counters& earlier) {
+  later.kernels -= earlier.kernels;
+  later.graphs -= earlier.graphs;
+  later.host_waits -= earlier.host_waits;
+  later.host_reads -= earlier.host_reads;
+  later.allocations -= earlier.allocations;
+  later.copies_to_device -= earlier.copies_to_device;
+  later.copies_to_host -= earlier.copies_to_host;
+  later.copies_on_device -= earlier.copies_on_device;
+  later.bytes_to_device -= earlier.bytes_to_device;
+  later.bytes_to_host -= earlier.bytes_to_host;
+  later.bytes_on_device -= earlier.bytes_on_device;
+  return later;
+}
+
 Counters& counters();
 
 }  // namespace orrery::simulated_gpu

@@ -18,41 +18,32 @@ import time
 
 import torch
 
+from torch_clock import TorchClock
+
 ROUNDS = 5
 SECONDS = 0.2  # for each time that is taken, roughly
 
 
-class Device:
+class Device(TorchClock):
     """Where torch computes, and how long that takes."""
 
     def __init__(self, name):
+        super().__init__(name)
         self.name = name
-        self.has_graphs = name == "cuda"
-        self.l2_bytes = torch.cuda.get_device_properties(0).L2_cache_size if self.has_graphs else 0
-
-    def wait(self):
-        if self.has_graphs:
-            torch.cuda.synchronize()
-
-    def timed(self, work):
-        self.wait()
-        began = time.perf_counter()
-        work()
-        self.wait()
-        return time.perf_counter() - began
+        self.l2_bytes = torch.cuda.get_device_properties(0).L2_cache_size if self.is_gpu else 0
 
     def seconds_of(self, work):
         """Of one work(run); the median of some rounds."""
         for run in range(3):
             work(run)
-        budget = SECONDS / ROUNDS if self.has_graphs else 0
+        budget = SECONDS / ROUNDS if self.is_gpu else 0
         n_runs = max(1, min(256, int(budget / max(self.timed(lambda: work(0)), 1e-7))))
 
         def many():
             for run in range(n_runs):
                 work(run)
 
-        if self.has_graphs:
+        if self.is_gpu:
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph):
                 many()
@@ -157,7 +148,7 @@ def first_matmul(device):
 
 
 def large_matmul(device):
-    n = 8192 if device.has_graphs else 64
+    n = 8192 if device.is_gpu else 64
     a, b = (torch.randn(n, n, device=device.name).bfloat16() for _ in "ab")
     out = torch.empty_like(a)
     seconds = device.seconds_of(lambda _: torch.mm(a, b, out=out))
@@ -179,7 +170,7 @@ def main():
         return
     end = time.monotonic() + options.seconds
     device = Device(options.device)
-    figures = [first_matmul(device)] if device.has_graphs else []
+    figures = [first_matmul(device)] if device.is_gpu else []
     figures.append(large_matmul(device))
     for kernel in json.loads(options.report.read_text())["figures"]:
         if kernel["name"] not in OPERATORS or "value" not in kernel:

@@ -22,31 +22,23 @@ import time
 import torch
 import transformers
 
+from torch_clock import TorchClock
+
 TIMED_TOKENS = 64
 
 
-class Model:
+class Model(TorchClock):
     """Of the sizes of a config.json in `fixtures`, with random weights."""
 
     def __init__(self, fixtures, name, device, dtype):
         path = next(path for path in (fixtures / "shapes" / name, fixtures / "hf" / name) if path.is_dir())
         config = transformers.AutoConfig.from_pretrained(path)
         config.eos_token_id = None  # answers go on to their length
+        super().__init__(device)
         self.device = device
         with torch.device(device):
             self.model = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype)
         self.optimizer = None
-
-    def wait(self):
-        if self.device == "cuda":
-            torch.cuda.synchronize()
-
-    def timed(self, work):
-        self.wait()
-        began = time.perf_counter()
-        work()
-        self.wait()
-        return time.perf_counter() - began
 
     def tokens(self, n, length):
         return torch.randint(self.model.config.vocab_size, (n, length), device=self.device)

@@ -9,6 +9,9 @@
 
 namespace orrery::model {
 
+/// Tokens of the longest of the sequences that `cu_seqlens` cuts; 0 without any.
+int64_t longest_of(std::span<const int32_t> cu_seqlens);
+
 struct PackedTokens {
   at::Tensor tokens;                // [T] int64, contiguous, on the CPU
   std::vector<int32_t> cu_seqlens;  // [N + 1]: 0, n0, n0 + n1, ..., T; every n >= 1
@@ -19,8 +22,7 @@ struct PackedTokens {
   }
   /// Sum of (n - 1): one action for each predicted token.
   int64_t n_actions() const { return size() - n_sequences(); }
-  /// Tokens of the longest sequence; 0 without any.
-  int64_t longest() const;
+  int64_t longest() const { return longest_of(cu_seqlens); }
 };
 
 /// tokens [T] int64 and the length of each sequence -> PackedTokens.
