@@ -87,7 +87,86 @@ std::optional<string_view> phrase(string_view text) {
   return std::nullopt;
 }
 
-/// A number as it stands in running text, with its sign, commas, point, slash and percent.
+/// Names of one unit, in lower case and the singular.
+constexpr std::string_view kUnits[] = {"m meter metre",
+                                       "cm centimeter centimetre",
+                                       "mm millimeter millimetre",
+                                       "km kilometer kilometre",
+                                       "inch inche in",
+                                       "ft foot feet",
+                                       "yd yard",
+                                       "mile mi",
+                                       "second sec s",
+                                       "minute min",
+                                       "hour hr h",
+                                       "day",
+                                       "week wk",
+                                       "month",
+                                       "year yr",
+                                       "g gram",
+                                       "kg kilogram",
+                                       "mg milligram",
+                                       "lb pound",
+                                       "oz ounce",
+                                       "l liter litre",
+                                       "ml milliliter millilitre",
+                                       "dollar usd buck",
+                                       "cent",
+                                       "euro eur",
+                                       "degree deg",
+                                       "percent",
+                                       "unit",
+                                       "mph",
+                                       "km/h kph",
+                                       "m/s",
+                                       "square sq",
+                                       "cubic cu",
+                                       "people person",
+                                       "time",
+                                       "piece",
+                                       "point",
+                                       "apple",
+                                       "per"};
+
+string singular(string_view name) {
+  if (name.size() > 2 && name.ends_with('s')) name.remove_suffix(1);
+  return string(name);
+}
+
+/// The first of a known unit's names; nothing of other words.
+std::optional<string_view> known_unit(string_view name) {
+  const string wanted = singular(name);
+  for (const string_view names : kUnits) {
+    for (const string& one : base::split(names, ' ')) {
+      if (one == wanted || one == name) return names.substr(0, names.find(' '));
+    }
+  }
+  return std::nullopt;
+}
+
+/// Five million are not five of anything.
+constexpr std::array<string_view, 6> kMultiples = {"dozen",   "hundred", "thousand",
+                                                   "million", "billion", "trillion"};
+
+bool is_multiple(string_view name) {
+  return std::find(kMultiples.begin(), kMultiples.end(), singular(name)) != kMultiples.end();
+}
+
+/// Where the units and multiples end that stand behind a number: the `hours` of `5 hours in all`.
+size_t end_of_units(string_view text, size_t end) {
+  for (size_t at = end; at < text.size() && text[at] == ' ';) {
+    size_t word_end = ++at;
+    while (word_end < text.size() && (is_letter(text[word_end]) || text[word_end] == '/')) {
+      ++word_end;
+    }
+    const string word = lowered(text.substr(at, word_end - at));
+    if (word == "in" || !(known_unit(word) || is_multiple(word))) break;
+    end = at = word_end;
+  }
+  return end;
+}
+
+/// A number as it stands in running text, with its sign, commas, point, slash, percent and unit.
 std::optional<string_view> last_number(string_view text) {
   size_t end = text.find_last_of("0123456789");
   if (end == text.npos) return std::nullopt;
@@ -100,7 +179,7 @@ std::optional<string_view> last_number(string_view text) {
   const bool has_sign = begin > 0 && text[begin - 1] == '-' &&
                         (begin == 1 || !(is_digit(text[begin - 2]) || is_letter(text[begin - 2])));
   if (has_sign) --begin;
-  if (end < text.size() && text[end] == '%') ++end;
+  end = end < text.size() && text[end] == '%' ? end + 1 : end_of_units(text, end);
   return text.substr(begin, end - begin);
 }
 
@@ -144,11 +223,10 @@ string bare(string_view given) {
   }
   replace_all(text, "\\$", "$");
   replace_all(text, " ^", "^");  // \text{ m}^2
-  // x = 5 is 5.
-  const size_t equals = text.find('=');
-  if (equals != string::npos && equals > 0 && is_letter(base::trim(text)[0]) &&
-      base::trim(string_view(text).substr(0, equals)).size() == 1) {
-    text.erase(0, equals + 1);
+  // x = 5 and = 5 are 5.
+  if (const size_t equals = text.find('='); equals != string::npos) {
+    const string_view left = base::trim(string_view(text).substr(0, equals));
+    if (left.empty() || (left.size() == 1 && is_letter(left[0]))) text.erase(0, equals + 1);
   }
   string result(base::trim(text));
   while (result.size() > 1 && result.back() == '.') result.pop_back();
@@ -274,6 +352,29 @@ std::optional<Rational> fraction_of_latex(string_view text) {
   return product(*above, {below->below, below->above});
 }
 
+/// 10^6, 2^{10}, 10^-3.
+std::optional<Rational> power(string_view text, size_t caret) {
+  const auto base = decimal(base::trim(text.substr(0, caret)));
+  string_view exponent_text = base::trim(text.substr(caret + 1));
+  if (exponent_text.starts_with('{') && exponent_text.ends_with('}')) {
+    exponent_text = exponent_text.substr(1, exponent_text.size() - 2);
+  }
+  const auto exponent = number(exponent_text);
+  constexpr int kMostFactors = 126;  // of 2, below 2^127
+  if (!base || !exponent || exponent->below != 1 || exponent->above > kMostFactors ||
+      exponent->above < -kMostFactors) {
+    return std::nullopt;
+  }
+  const bool is_below = exponent->above < 0;
+  if (is_below && base->above == 0) return std::nullopt;
+  const Rational factor = is_below ? Rational{base->below, base->above} : *base;
+  std::optional<Rational> result = Rational{1, 1};
+  for (__int128 i = is_below ? -exponent->above : exponent->above; i > 0 && result; --i) {
+    result = product(*result, factor);
+  }
+  return result;
+}
+
 std::optional<Rational> unsigned_number(string_view text) {
   if (const size_t at = text.find("\\frac"); at != text.npos) {
     const auto fraction = fraction_of_latex(text.substr(at + 5));
@@ -304,6 +405,7 @@ std::optional<Rational> unsigned_number(string_view text) {
     const auto fraction = product(*above, {below->below, below->above});
     return fraction ? sum(*whole, *fraction) : std::nullopt;
   }
+  if (const size_t caret = text.find('^'); caret != text.npos) return power(text, caret);
   return decimal(text);
 }
 
@@ -317,32 +419,12 @@ std::optional<Rational> number(string_view text) {
   return value;
 }
 
-constexpr std::array kUnits = {
-    "m",      "cm",     "mm",      "km",      "meter",  "meters",      "inches",  "inch",
-    "feet",   "foot",   "ft",      "yards",   "yard",   "miles",       "mile",    "seconds",
-    "second", "sec",    "minutes", "minute",  "min",    "hours",       "hour",    "hrs",
-    "days",   "day",    "weeks",   "week",    "months", "month",       "years",   "year",
-    "g",      "kg",     "mg",      "grams",   "gram",   "pounds",      "pound",   "lbs",
-    "ounces", "oz",     "liters",  "liter",   "l",      "ml",          "dollars", "dollar",
-    "cents",  "cent",   "euros",   "degrees", "degree", "percent",     "units",   "unit",
-    "mph",    "km/h",   "m/s",     "square",  "cubic",  "centimeters", "people",  "times",
-    "pieces", "points", "apples",  "usd",     "per"};
-
 /// A number and what it is of.
 struct Quantity {
   Rational value;
   bool is_percent = false;
   string unit = {};
 };
-
-/// Five million are not five of anything.
-constexpr std::array<string_view, 6> kMultiples = {"dozen",   "hundred", "thousand",
-                                                   "million", "billion", "trillion"};
-
-bool is_multiple(string_view name) {
-  if (name.ends_with('s')) name.remove_suffix(1);
-  return std::find(kMultiples.begin(), kMultiples.end(), name) != kMultiples.end();
-}
 
 /// The unit that a word is: of a number, `5 cm` and `5 marbles` alike.
 bool is_unit(string_view words) {
@@ -351,9 +433,21 @@ bool is_unit(string_view words) {
   return parts.size() <= 4 && std::all_of(parts.begin(), parts.end(), [](const string& part) {
            const string name = part.substr(0, part.find('^'));
            if (is_multiple(name)) return false;
-           if (std::find(kUnits.begin(), kUnits.end(), name) != kUnits.end()) return true;
-           return name.size() >= 4 && std::all_of(name.begin(), name.end(), is_letter);
+           return known_unit(name) ||
+                  (name.size() >= 4 && std::all_of(name.begin(), name.end(), is_letter));
          });
+}
+
+/// One name for `minutes` and `min`, for `square feet` and `sq ft`.
+string unit_name(string_view words) {
+  string result;
+  for (const string& part : base::split(lowered(words), ' ')) {
+    const size_t caret = std::min(part.find('^'), part.size());
+    const string name = part.substr(0, caret);
+    const auto known = known_unit(name);
+    result += (known ? string(*known) : singular(name)) + part.substr(caret);
+  }
+  return result;
 }
 
 std::optional<Quantity> quantity(string text) {
@@ -381,8 +475,7 @@ std::optional<Quantity> quantity(string text) {
     if (!word.empty()) {
       if (!is_unit(word)) return std::nullopt;
       is_percent = lowered(word) == "percent";
-      unit = without_blanks(lowered(word));
-      if (unit.size() > 2 && unit.back() == 's') unit.pop_back();
+      unit = unit_name(word);
       rest = base::trim(rest.substr(0, begin));
     }
   }

@@ -107,6 +107,40 @@ TEST(MathMatch, RefusesAListOfChoicesAndMultiplesThatAreNoUnits) {
   EXPECT_TRUE(is_match(MatchRule::kMath, "5 million", "5 million"));
 }
 
+TEST(MathMatch, KeepsTheUnitOfANumberInASentence) {
+  EXPECT_FALSE(is_match(MatchRule::kMath, "It takes 5 hours.", "5 minutes"));
+  EXPECT_FALSE(is_match(MatchRule::kMath, "Now 5 million people live there again", "5"));
+  for (const char* const text : {"It takes 5 minutes.", "It takes her 5 min in all",
+                                 "\\boxed{5 min}", "So it takes 5 of them, says the book"}) {
+    EXPECT_TRUE(is_match(MatchRule::kMath, text, "5 minutes")) << text;
+  }
+  EXPECT_TRUE(is_match(MatchRule::kMath, "The room has 20 square feet", "20 sq ft"));
+  EXPECT_FALSE(is_match(MatchRule::kMath, "The room has 20 square feet", "20 feet"));
+}
+
+TEST(MathMatch, ReadsPowersAndWhatStandsBehindAnEqualsSign) {
+  for (const auto& [text, answer] :
+       std::initializer_list<std::pair<const char*, const char*>>{{"= 7", "7"},
+                                                                  {"\\boxed{= 7}", "7"},
+                                                                  {"10^6", "1000000"},
+                                                                  {"\\boxed{10^{6}}", "1,000,000"},
+                                                                  {"-10^2", "-100"},
+                                                                  {"2^{10}", "1024"},
+                                                                  {"10^-3", "0.001"},
+                                                                  {"5^0", "1"}}) {
+    EXPECT_TRUE(is_match(MatchRule::kMath, text, answer)) << text;
+  }
+  for (const auto& [text, answer] :
+       std::initializer_list<std::pair<const char*, const char*>>{{"10^5", "1000000"},
+                                                                  {"2^3^2", "64"},
+                                                                  {"0^-1", "0"},
+                                                                  {"10^999999999", "1"},
+                                                                  {"= 7 = 8", "7"},
+                                                                  {"x^2", "2"}}) {
+    EXPECT_FALSE(is_match(MatchRule::kMath, text, answer)) << text;
+  }
+}
+
 /// The table of tools/rewards/math_answer.py, which knows algebra: this rule may know less, but
 /// finds nothing equal that is not.
 TEST(MathMatch, NeverAcceptsWhatAlgebraRejects) {
