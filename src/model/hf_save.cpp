@@ -1,6 +1,7 @@
 // Decoder -> a directory that transformers loads.
 #include <ATen/ops/cat.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdio>  // snprintf
 #include <map>
@@ -32,7 +33,7 @@ ordered_json token_field(const std::vector<int64_t>& tokens) {
   return tokens;
 }
 
-ordered_json config_of(const Decoder& decoder) {
+ordered_json config_of(const Decoder& decoder, const std::vector<int64_t>& end_tokens) {
   const Architecture& a = decoder.architecture();
   const FamilyTraits& family = traits(a.family);
   const char* class_name = a.value_head ? family.reward_class : family.language_class;
@@ -42,7 +43,7 @@ ordered_json config_of(const Decoder& decoder) {
   config.update(family.write_sizes(a));
   config["tie_word_embeddings"] = a.tie_embeddings;
   config["bos_token_id"] = a.bos_token < 0 ? ordered_json() : ordered_json(a.bos_token);
-  config["eos_token_id"] = token_field(a.eos_tokens);
+  config["eos_token_id"] = token_field(end_tokens);
   config["torch_dtype"] = dtype_name(decoder.parameters().dtype());
   config["use_cache"] = true;
   if (a.value_head) {
@@ -54,10 +55,27 @@ ordered_json config_of(const Decoder& decoder) {
   return config;
 }
 
-ordered_json generation_config_of(const Architecture& a) {
-  return {{"_from_model_config", true},
-          {"bos_token_id", a.bos_token < 0 ? ordered_json() : ordered_json(a.bos_token)},
-          {"eos_token_id", token_field(a.eos_tokens)}};
+/// Its own generation settings, where it has some, stay as they are but for end tokens that they do
+/// not know.
+void write_generation_config(const std::filesystem::path& file, const Architecture& a,
+                             const std::vector<int64_t>& end_tokens) {
+  ordered_json config = {
+      {"_from_model_config", true},
+      {"bos_token_id", a.bos_token < 0 ? ordered_json() : ordered_json(a.bos_token)}};
+  if (base::exists(file)) {
+    if (end_tokens == a.eos_tokens) return;
+    config = ordered_json::parse(base::read_file(file));
+  }
+  config["eos_token_id"] = token_field(end_tokens);
+  base::publish_file(file, config.dump(2) + "\n");
+}
+
+std::vector<int64_t> all_end_tokens(const Architecture& a, const std::vector<int64_t>& further) {
+  std::vector<int64_t> tokens = a.eos_tokens;
+  for (const int64_t token : further) {
+    if (std::find(tokens.begin(), tokens.end(), token) == tokens.end()) tokens.push_back(token);
+  }
+  return tokens;
 }
 
 /// A tensor of the files and the parameters in it, in order.
@@ -135,12 +153,12 @@ void save_hf(const std::filesystem::path& directory, const Decoder& decoder) {
 void save_hf(const std::filesystem::path& directory, const Decoder& decoder,
              const HfExport& options) {
   publish_directory(directory, [&](const std::filesystem::path& folder) {
+    const Architecture& a = decoder.architecture();
+    const std::vector<int64_t> end_tokens = all_end_tokens(a, options.end_tokens);
     write_weights(folder, decoder, options.max_file_bytes);
-    base::publish_file(folder / "generation_config.json",
-                       generation_config_of(decoder.architecture()).dump(2) + "\n");
-    // Its own generation settings, where it has some.
     if (!options.companions_from.empty()) copy_companions(options.companions_from, folder);
-    base::publish_file(folder / "config.json", config_of(decoder).dump(2) + "\n");
+    write_generation_config(folder / "generation_config.json", a, end_tokens);
+    base::publish_file(folder / "config.json", config_of(decoder, end_tokens).dump(2) + "\n");
   });
 }
 

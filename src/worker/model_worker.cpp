@@ -510,6 +510,8 @@ void ModelWorker::export_model(const comm::Request& request) {
   const config::ModelConfig* const config = job_.experiment.find_model(model.replica.id.role);
   model::HfExport options;
   if (config != nullptr) options.companions_from = config->path;  // its tokenizer goes along
+  const std::vector<int32_t> ends = model.tokenizer->eos_ids();
+  options.end_tokens.assign(ends.begin(), ends.end());
   // What is published is whole: what other ranks sent is here.
   const auto check_arrived = [&] {
     wait_for(job_.device);

@@ -264,6 +264,8 @@ TEST(Generate, ReadsPromptsAndWritesTexts) {
   ASSERT_EQ(got["texts"].size(), 2u);
   EXPECT_EQ(got["sequences"].size(), 2u);
   EXPECT_TRUE(got["texts"][0].is_string());
+  EXPECT_EQ(read_json(model + "/config.json")["eos_token_id"], 257)
+      << "a model from scratch ends its answers as its tokenizer does";
   EXPECT_NE(result.output.find("tokens/s"), std::string::npos) << result.output;
 }
 

@@ -65,6 +65,33 @@ TEST(HfDirectory, WritesTheKeysThatTransformersReads) {
   EXPECT_EQ(generation["bos_token_id"], 1);
 }
 
+TEST(HfDirectory, KnowsTheTokensThatEndedWhatItLearnedFrom) {
+  const TemporaryDirectory directory;
+  std::filesystem::create_directory(directory.path() / "source");
+  directory.write("source/generation_config.json", R"({"eos_token_id": [3, 4], "top_k": 7})");
+  Architecture a = small_architecture("llama");
+  a.eos_tokens = {3, 4};
+  const Decoder decoder(a, at::kFloat);
+  const auto written = [&](const char* file) {
+    return nlohmann::json::parse(directory.read(std::string("model/") + file));
+  };
+  HfExport options{.companions_from = directory.path() / "source", .end_tokens = {4}};
+
+  save_hf(directory.path() / "model", decoder, options);
+  EXPECT_EQ(directory.read("model/generation_config.json"),
+            directory.read("source/generation_config.json"));
+  EXPECT_EQ(written("config.json")["eos_token_id"], nlohmann::json::array({3, 4}));
+
+  options.end_tokens = {6, 4};
+  save_hf(directory.path() / "model", decoder, options);
+  for (const char* file : {"config.json", "generation_config.json"}) {
+    EXPECT_EQ(written(file)["eos_token_id"], nlohmann::json::array({3, 4, 6})) << file;
+  }
+  EXPECT_EQ(written("generation_config.json")["top_k"], 7);
+  EXPECT_EQ(load_hf(directory.path() / "model").architecture().eos_tokens,
+            (std::vector<int64_t>{3, 4, 6}));
+}
+
 TEST(HfDirectory, RefusesADirectoryThatCannotBeWritten) {
   const TemporaryDirectory directory;
   directory.write("file", "no directory");

@@ -4,7 +4,9 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
 #include <filesystem>
+#include <vector>
 
 #include "orrery/model/decoder.h"
 
@@ -32,6 +34,9 @@ struct HfExport {
   int64_t max_file_bytes = 5'000'000'000;
   /// A directory whose tokenizer and generation files are copied; empty: none.
   std::filesystem::path companions_from = {};
+  /// Tokens that ended the answers it learned from. Those that the architecture does not know are
+  /// written behind its own, so that the answers of who loads it end.
+  std::vector<int64_t> end_tokens = {};
 };
 
 /// Writes config.json, generation_config.json, the weights in the decoder's type, and copies what
