@@ -297,7 +297,10 @@ void attend_cached(const AttentionHeads& heads, const PackedRows& packed, const 
                                        .head_dim = heads.head_dim,
                                        .window = heads.window,
                                        .scale = heads.scale},
-                                      {}, stream_of(qkv));
+                                      {.partials = mutable_values<Real<T>>(cache.scratch),
+                                       .n_done = mutable_values<int32_t>(cache.n_done),
+                                       .n_rows = cache.n_done.size(0)},
+                                      stream_of(qkv));
   });
 }
 

@@ -83,8 +83,10 @@ struct PagedCache {
   const int32_t* page_table = nullptr;  // [S] rows table_stride apart: pages in token order
   int64_t table_stride = 0;
   std::span<const int32_t> n_context;  // [S] tokens of each, its rows of this pass included
-  at::Tensor scratch;                  // kernels::decode_attention_scratch() numbers; not on GPUs
-  CacheRows rows = {};                 // on GPUs
+  at::Tensor scratch;      // kernels::decode_attention_scratch() numbers; on GPUs the partials of
+                           // kernels::AttentionParts
+  at::Tensor n_done = {};  // on GPUs, as there: [rows of scratch, Q] int32
+  CacheRows rows = {};     // on GPUs
 };
 
 /// The balance loss in backward: `weight` times the gradient of, for each sequence of n tokens,

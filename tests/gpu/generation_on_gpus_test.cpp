@@ -123,6 +123,26 @@ TEST(GenerationOnGpus, ServesRandomLoadsWithRandomRoomAsTheCpuDoes) {
   EXPECT_GT(preemptions, 10);
 }
 
+TEST(GenerationOnGpus, DrawsTheTokensOfTheCpuWhereContextsAreCut) {
+  Architecture a = parallel::four_layers("plain");
+  a.max_positions = kManyPositions;
+  Decoder cpu(a, at::kDouble);
+  parallel::disturb(cpu.parameters());
+  const Decoder gpu = on_gpu(cpu, 0);
+  const PackedTokens prompts = long_prompts(a.vocab_size);
+  GenerationOptions options{.max_new_tokens = 30, .group_size = 3};
+  const GenerationResult expected = answers(cpu, prompts, options);
+  for (const int64_t max_batch : {1, 2, 9}) {
+    options.max_batch = max_batch;
+    SCOPED_TRACE(max_batch);
+    expect_same_answers(answers(gpu, prompts, options), expected);
+  }
+  options.max_cache_tokens = least_cache_tokens(prompts.longest(), kManyPositions);
+  const GenerationResult preempted = answers(gpu, prompts, options);
+  EXPECT_GT(preempted.preemptions, 0);
+  expect_same_answers(preempted, expected);
+}
+
 TEST(GenerationOnGpus, TellsTheListenerOfEachTokenAndAnswerOnce) {
   const Decoder gpu = on_gpu(on_cpu("plain", at::kDouble), 0);
   const PackedTokens prompts = some_tokens(gpu.architecture().vocab_size);
