@@ -17,9 +17,10 @@
 
 namespace orrery::kernels {
 
+namespace {
+
 template <class T>
-void decode_attention_cuda(const DecodeAttentionArgs<T>& args, const AttentionParts<T>& parts,
-                           cudaStream_t stream) {
+void check(const DecodeAttentionArgs<T>& args) {
   if (args.head_dim > blocks::kMaxHeadDim || args.n_heads % args.n_kv_heads != 0) {
     throw ShapeError(
         "decode attention on the GPU",
@@ -29,12 +30,29 @@ void decode_attention_cuda(const DecodeAttentionArgs<T>& args, const AttentionPa
                         " over " + std::to_string(args.n_kv_heads),
                     "compute this model on CPUs"});
   }
-  blocks::paged_attention(args, parts, blocks::OnStream{stream});
+}
+
+}  // namespace
+
+template <class T>
+void decode_attention_cuda(const DecodeAttentionArgs<T>& args, const AttentionParts<T>& parts,
+                           cudaStream_t stream) {
+  check(args);
+  blocks::paged_attention(args, NewTokens<T>{}, parts, blocks::OnStream{stream});
+}
+
+template <class T>
+void decode_new_tokens_cuda(const DecodeAttentionArgs<T>& args, const NewTokens<T>& tokens,
+                            const AttentionParts<T>& parts, cudaStream_t stream) {
+  check(args);
+  blocks::paged_attention(args, tokens, parts, blocks::OnStream{stream});
 }
 
 #define ORRERY_DECODE_ATTENTION(T)                                                                \
   template void decode_attention_cuda<T>(const DecodeAttentionArgs<T>&, const AttentionParts<T>&, \
-                                         cudaStream_t);
+                                         cudaStream_t);                                           \
+  template void decode_new_tokens_cuda<T>(const DecodeAttentionArgs<T>&, const NewTokens<T>&,     \
+                                          const AttentionParts<T>&, cudaStream_t);
 ORRERY_DECODE_ATTENTION(float)
 ORRERY_DECODE_ATTENTION(double)
 ORRERY_DECODE_ATTENTION(Bf16)

@@ -136,6 +136,11 @@ template <class T>
 void decode_attention_cuda(const DecodeAttentionArgs<T>&, const AttentionParts<T>&, cudaStream_t) {
   refuse("decode attention on a GPU");
 }
+template <class T>
+void decode_new_tokens_cuda(const DecodeAttentionArgs<T>&, const NewTokens<T>&,
+                            const AttentionParts<T>&, cudaStream_t) {
+  refuse("decode attention on a GPU");
+}
 template <class Source, class Wire>
 void pack_cuda(const PackArgs<Source, Wire>&, cudaStream_t) {
   refuse("packing on a GPU");
@@ -168,6 +173,8 @@ ORRERY_INSTANTIATE_REAL(double)
   template void put_rows_cuda<T>(const PutRowsArgs<T>&, cudaStream_t);                            \
   template void decode_attention_cuda<T>(const DecodeAttentionArgs<T>&, const AttentionParts<T>&, \
                                          cudaStream_t);                                           \
+  template void decode_new_tokens_cuda<T>(const DecodeAttentionArgs<T>&, const NewTokens<T>&,     \
+                                          const AttentionParts<T>&, cudaStream_t);                \
   template void write_pages_cuda<T>(const WritePagesArgs<T>&, cudaStream_t);                      \
   template void rotate_heads_cuda<T>(const RotateHeadsArgs<T>&, cudaStream_t);                    \
   template void rotate_heads_backward_cuda<T>(const RotateHeadsBackwardArgs<T>&, cudaStream_t);

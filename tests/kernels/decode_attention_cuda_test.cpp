@@ -1,9 +1,11 @@
 // The GPU's paged attention of one token against the CPU's over the same pages. bf16 against float
 // over the same rounded numbers.
 #include <algorithm>  // copy_n
+#include <cmath>
 #include <limits>
 
 #include "blocks/decode_attention.h"
+#include "blocks/write_pages.h"
 #include "gpu_for_test.h"
 #include "kernel_references.h"
 
@@ -168,7 +170,7 @@ struct Scratch {
 template <class T>
 void run_blocks(Case<T>& of, int64_t n_rows, blocks::ThreadOrder order) {
   Scratch<T> scratch(of, n_rows);
-  blocks::paged_attention(of.args(), scratch.parts(n_rows), blocks::InOrder{order});
+  blocks::paged_attention(of.args(), NewTokens<T>{}, scratch.parts(n_rows), blocks::InOrder{order});
   EXPECT_TRUE(scratch.is_as_before()) << "the next launch counts on it";
 }
 
@@ -228,6 +230,136 @@ TEST(DecodeAttentionBlocks, GiveARowTheSameBitsWhateverItsNeighbours) {
   expect_rows_as_if_alone<Bf16>();
 }
 
+/// What a model does to heads before attention.
+struct Making {
+  bool has_bias, has_norms, turns;
+};
+
+/// Rows of products, and what makes heads of them, beside a case whose pages they go to.
+template <class T>
+struct Made {
+  using Real = typename Arithmetic<T>::Type;
+  Making making;
+  int64_t n, heads, kv_heads, d;
+  std::vector<T> rows, bias, query_weight, key_weight;
+  std::vector<Real> cosines, sines;
+  std::vector<int32_t> positions, own_rows;
+
+  Made(const Case<T>& of, const Making& wanted)
+      : making(wanted),
+        n(int64_t(of.contexts.size())),
+        heads(of.shape.n_heads),
+        kv_heads(of.shape.n_kv_heads),
+        d(of.shape.head_dim),
+        rows(numbers(n * columns(), 11)),
+        bias(numbers(columns(), 12)),
+        query_weight(numbers(d, 13)),
+        key_weight(numbers(d, 14)) {
+    const int64_t most = of.table_stride * kPageTokens;
+    for (int64_t i = 0; i < most * (d / 2); ++i) {
+      cosines.push_back(std::cos(Real(i) * Real(0.37)));
+      sines.push_back(std::sin(Real(i) * Real(0.37)));
+    }
+    for (const int32_t context : of.contexts) {
+      positions.push_back(context - 1);
+      own_rows.push_back(int32_t(own_rows.size()));
+    }
+  }
+
+  int64_t columns() const { return (heads + 2 * kv_heads) * d; }
+  HeadsArgs<T> args() const {
+    return {.x = rows.data(),
+            .positions = positions.data(),
+            .cosines = making.turns ? cosines.data() : nullptr,
+            .sines = sines.data(),
+            .query_weight = making.has_norms ? query_weight.data() : nullptr,
+            .key_weight = key_weight.data(),
+            .n_tokens = n,
+            .n_heads = heads,
+            .n_kv_heads = kv_heads,
+            .head_dim = d,
+            .x_stride = columns(),
+            .eps = 1e-5,
+            .weight_offset = 1};
+  }
+  NewTokens<T> tokens(Case<T>& of) const {
+    return {
+        .heads = args(), .bias = making.has_bias ? bias.data() : nullptr, .pages = of.pages.data()};
+  }
+
+  /// The answer by the kernels one after another.
+  void run_one_by_one(Case<T>& of, blocks::ThreadOrder order) const {
+    Made own = *this;
+    for (int64_t i = 0; making.has_bias && i < n * columns(); ++i) {
+      T& x = own.rows[size_t(i)];
+      x = Arithmetic<T>::to(Arithmetic<T>::from(x) +
+                            Arithmetic<T>::from(bias[size_t(i % columns())]));
+    }
+    if (making.has_norms || making.turns) {
+      blocks::simulate<blocks::RotateHeadsProgram<T>>(
+          {.heads = own.args(), .y = own.rows.data(), .y_stride = columns()}, order);
+    }
+    const T* const k = own.rows.data() + heads * d;
+    blocks::simulate<blocks::WritePagesProgram<T>>({.k = k,
+                                                    .v = k + kv_heads * d,
+                                                    .kv_stride = columns(),
+                                                    .pages = of.pages.data(),
+                                                    .page_table = of.table.data(),
+                                                    .table_stride = of.table_stride,
+                                                    .table_rows = own_rows.data(),
+                                                    .n_context = of.contexts.data(),
+                                                    .n_tokens = n,
+                                                    .n_kv_heads = kv_heads,
+                                                    .head_dim = d},
+                                                   order);
+    DecodeAttentionArgs<T> attention = of.args();
+    attention.q = own.rows.data();
+    attention.q_stride = columns();
+    Scratch<T> scratch(of, n);
+    blocks::paged_attention(attention, NewTokens<T>{}, scratch.parts(n), blocks::InOrder{order});
+  }
+
+ private:
+  static std::vector<T> numbers(int64_t n, uint64_t stream) {
+    std::vector<T> result;
+    for (const float x : random_numbers<float>(n, stream)) result.push_back(Arithmetic<T>::to(x));
+    return result;
+  }
+};
+
+template <class T>
+void expect_new_tokens_as_one_by_one() {
+  const std::vector<Shape> shapes = {{8, 4, 64, 0},   {4, 2, 8, 0},      {14, 2, 10, 0},
+                                     {24, 2, 16, 40}, {3, 1, 256, 4096}, {6, 6, 3, 0}};
+  for (const Shape& shape : shapes) {
+    for (const Making making : {Making{true, false, false}, Making{true, false, true},
+                                Making{false, true, true}, Making{true, true, false}}) {
+      if (shape.head_dim % 2 != 0 && (making.has_norms || making.turns)) continue;
+      SCOPED_TRACE(testing::Message() << shape.n_heads << " heads of " << shape.head_dim << ", "
+                                      << making.has_bias << making.has_norms << making.turns);
+      Case<T> expected(shape, kContexts), got(shape, kContexts);
+      const Made<T> made(got, making);
+      made.run_one_by_one(expected, blocks::ThreadOrder::kForward);
+      for (const int64_t n_rows : {3, 8}) {
+        got.out.assign(got.out.size(), T{});
+        Scratch<T> scratch(got, n_rows);
+        DecodeAttentionArgs<T> args = got.args();
+        args.q = nullptr;
+        blocks::paged_attention(args, made.tokens(got), scratch.parts(n_rows),
+                                blocks::InOrder{blocks::ThreadOrder::kBackward});
+        EXPECT_TRUE(are_same_bits(got.out, expected.out)) << n_rows;
+        EXPECT_TRUE(are_same_bits(got.pages, expected.pages)) << "keys and values";
+      }
+    }
+  }
+}
+
+TEST(DecodeAttentionBlocks, MakeHeadsOfNewTokensAsTheKernelsBeforeThemDo) {
+  expect_new_tokens_as_one_by_one<float>();
+  expect_new_tokens_as_one_by_one<double>();
+  expect_new_tokens_as_one_by_one<Bf16>();
+}
+
 /// Counts launches and their blocks instead of running them.
 struct CountBlocks {
   std::vector<int64_t>& of_launches;
@@ -247,7 +379,7 @@ TEST(DecodeAttentionBlocks, FillAGpuWithFewSequencesAndLaunchOnce) {
                                    .n_kv_heads = 4,
                                    .head_dim = 128};
     const int64_t scratch_rows = attention_scratch_rows(n_rows, 28, 128, max_context);
-    blocks::paged_attention(args, AttentionParts<Bf16>{.n_rows = scratch_rows},
+    blocks::paged_attention(args, NewTokens<Bf16>{}, AttentionParts<Bf16>{.n_rows = scratch_rows},
                             CountBlocks{launched});
     return launched;
   };
@@ -271,7 +403,8 @@ TEST(DecodeAttentionBlocks, ReadThePagesOfTheSequenceThatARowNames) {
   DecodeAttentionArgs<float> args = got.args();
   args.table_rows = rows.data();
   Scratch<float> scratch(got, 2);
-  blocks::paged_attention(args, scratch.parts(2), blocks::InOrder{blocks::ThreadOrder::kForward});
+  blocks::paged_attention(args, NewTokens<float>{}, scratch.parts(2),
+                          blocks::InOrder{blocks::ThreadOrder::kForward});
   expect_same(got.out, answer_of(each_its_own));
 }
 

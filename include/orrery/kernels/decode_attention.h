@@ -9,6 +9,7 @@
 
 #include "orrery/kernels/bf16.h"
 #include "orrery/kernels/gpu.h"  // cudaStream_t
+#include "orrery/kernels/rotate_heads.h"
 
 namespace orrery::kernels {
 
@@ -84,6 +85,16 @@ constexpr int64_t most_attention_parts(int64_t max_context) {
 /// Sums of a part, the largest score they are relative to, and the sum of weights.
 constexpr int64_t partial_size(int64_t head_dim) { return head_dim + 2; }
 
+/// A decoding step's new tokens, one of each sequence, as the product of their rows gives them, for
+/// the kernel that attends with them: bias, norms and rotation of heads are those of
+/// rotate_heads.h. All pointers are the GPU's.
+template <class T>
+struct NewTokens {
+  HeadsArgs<T> heads;       // x: queries, keys, values; not written. rstd is not
+  const T* bias = nullptr;  // [(Q + 2 K) D], added first; null: none
+  T* pages = nullptr;       // where keys and values go: those that are attended to
+};
+
 /// Scratch of the GPU for `n_rows` at a time: more rows than that go one launch after another.
 template <class T>
 struct AttentionParts {
@@ -108,5 +119,10 @@ constexpr int64_t attention_scratch_rows(int64_t n_rows, int64_t n_heads, int64_
 template <class T>
 void decode_attention_cuda(const DecodeAttentionArgs<T>& args, const AttentionParts<T>& parts,
                            cudaStream_t stream);
+
+/// The same of new tokens: `args.q` is not read, the last token of each context is the new one.
+template <class T>
+void decode_new_tokens_cuda(const DecodeAttentionArgs<T>& args, const NewTokens<T>& tokens,
+                            const AttentionParts<T>& parts, cudaStream_t stream);
 
 }  // namespace orrery::kernels

@@ -1,4 +1,5 @@
-// A context is cut into parts (cut_of()), and a block has one of them, or some, for up to 8 query
+// The queries are there, or made from a product's row with the new key and value (new_token.h). A
+// context is cut into parts (cut_of()), and a block has one of them, or some, for up to 8 query
 // heads that share a key/value head: every key and value is read once for all of them, eight
 // numbers in a load. 128 tokens at a time,
 //
@@ -22,12 +23,12 @@
 #include <cmath>
 
 #include "blocks/block.h"
+#include "blocks/new_token.h"
 #include "orrery/kernels/bf16.h"
 #include "orrery/kernels/decode_attention.h"
 
 namespace orrery::kernels::blocks {
 
-inline constexpr int64_t kMaxHeadDim = 256;
 /// Not -inf: the difference of two is a number.
 constexpr float lowest_score() { return -3e38F; }
 
@@ -35,6 +36,7 @@ template <class T>
 struct PagedAttentionArgs {
   using Real = typename Arithmetic<T>::Type;
   DecodeAttentionArgs<T> of = {};  // scratch is not used
+  NewTokens<T> tokens = {};        // without x: queries are in `of`, keys and values on their pages
   Real* partials = nullptr;        // [N, n_heads, most_parts, partial_size()]; not used with one
   int32_t* n_done = nullptr;       // [N, n_heads] zeros, at the end too; likewise
   int64_t most_parts = 1;          // of a context
@@ -100,6 +102,7 @@ struct PagedAttentionProgram {
     union {
       Real scores[kDimParts][kHeads * kThreads + kPadding];
       Real values[kHeads][kThreads][kAtOnce];
+      NewHeadsScratch<Real, kHeads> heads;
     };
     Real lanes[kHeads][kLanes];
     Real factor[kHeads];
@@ -140,7 +143,7 @@ struct PagedAttentionProgram {
     const Work work = work_of(args, block.index());
     const ContextCut cut = cut_of(args.of.n_context[work.sequence], args.of.window);
     if (work.number >= cut.n_parts) return;
-    load_queries(block, args.of, shared, work);
+    load_queries(block, args, shared, work, cut);
     typename Block::template PerThread<Sums> sums;
     const int most_blocks = static_cast<int>(args.most_blocks);
     for (int part = work.number; part < cut.n_parts; part += most_blocks) {
@@ -174,19 +177,46 @@ struct PagedAttentionProgram {
   }
 
   template <class Block>
-  ORRERY_BLOCK static void load_queries(Block& block, const DecodeAttentionArgs<T>& of,
-                                        Shared& shared, const Work& work) {
+  ORRERY_BLOCK static void load_queries(Block& block, const Args& args, Shared& shared,
+                                        const Work& work, const ContextCut& cut) {
+    const DecodeAttentionArgs<T>& of = args.of;
+    const bool are_there = args.tokens.heads.x == nullptr;
+    const auto put = [&](int r, int64_t e, T q) {
+      shared.queries[r][e] = Arithmetic<T>::from(q) * static_cast<Real>(of.scale);
+    };
     block.each([&](int thread) {
       const T* const q = of.q + work.sequence * of.q_stride + work.head * of.head_dim;
       for (int r = 0; r < kHeads; ++r) {
         for (int64_t e = thread; e < kMaxHeadDim; e += kThreads) {
+          shared.queries[r][e] = 0;
           const bool is_one = r < work.heads && e < of.head_dim;
-          shared.queries[r][e] =
-              is_one ? Arithmetic<T>::from(q[r * of.head_dim + e]) * static_cast<Real>(of.scale)
-                     : Real(0);
+          if (are_there && is_one) put(r, e, q[r * of.head_dim + e]);
         }
       }
     });
+    if (!are_there) {
+      make_heads(block, args.tokens, new_heads(args, work, cut), shared.heads, put);
+    }
+  }
+
+  /// The key goes to its page by the block that reads it there.
+  ORRERY_BLOCK static NewHeads<T> new_heads(const Args& args, const Work& work,
+                                            const ContextCut& cut) {
+    const DecodeAttentionArgs<T>& of = args.of;
+    const int64_t kv = work.head / (of.n_heads / of.n_kv_heads), token = cut.end - 1;
+    const int32_t page = table_of(of, work)[token / kPageTokens];
+    return {work.sequence,
+            work.head,
+            kv,
+            work.heads,
+            work.number == (cut.n_parts - 1) % static_cast<int>(args.most_blocks),
+            args.tokens.pages + page * work.page_numbers + kv * 2 * kPageTokens * work.width,
+            token % kPageTokens};
+  }
+
+  ORRERY_BLOCK static const int32_t* table_of(const DecodeAttentionArgs<T>& of, const Work& work) {
+    const int64_t row = of.table_rows == nullptr ? work.sequence : of.table_rows[work.sequence];
+    return of.page_table + row * of.table_stride;
   }
 
   /// The sums of a part, those of each thread in shared memory at the end.
@@ -194,9 +224,7 @@ struct PagedAttentionProgram {
   ORRERY_BLOCK static void sum_part(Block& block, const DecodeAttentionArgs<T>& of, Shared& shared,
                                     const Work& work, const ContextCut& cut, int part,
                                     typename Block::template PerThread<Sums>& sums) {
-    const int64_t table_row =
-        of.table_rows == nullptr ? work.sequence : of.table_rows[work.sequence];
-    const int32_t* const table = of.page_table + table_row * of.table_stride;
+    const int32_t* const table = table_of(of, work);
     block.each([&](int thread) {
       sums[thread] = Sums{};
       sums[thread].best = lowest_score();
@@ -432,11 +460,17 @@ struct PagedAttentionProgram {
 
 /// The rows from `first` on, as many as there is scratch for.
 template <class T>
-PagedAttentionArgs<T> some_rows(const DecodeAttentionArgs<T>& of, const AttentionParts<T>& parts,
-                                int64_t first) {
+PagedAttentionArgs<T> some_rows(const DecodeAttentionArgs<T>& of, const NewTokens<T>& tokens,
+                                const AttentionParts<T>& parts, int64_t first) {
   PagedAttentionArgs<T> args;
   args.of = of;
-  args.of.q += first * of.q_stride;
+  args.tokens = tokens;
+  if (tokens.heads.x == nullptr) {
+    args.of.q += first * of.q_stride;
+  } else {
+    args.tokens.heads.x += first * tokens.heads.x_stride;
+    if (tokens.heads.cosines != nullptr) args.tokens.heads.positions += first;
+  }
   args.of.out += first * of.out_stride;
   args.of.n_context += first;
   if (of.table_rows == nullptr) {
@@ -456,10 +490,10 @@ PagedAttentionArgs<T> some_rows(const DecodeAttentionArgs<T>& of, const Attentio
 inline constexpr int64_t kBlocksWanted = 1024;
 
 template <class Program, class T, class Runner>
-void paged_attention_of(const DecodeAttentionArgs<T>& of, const AttentionParts<T>& parts,
-                        const Runner& runner) {
+void paged_attention_of(const DecodeAttentionArgs<T>& of, const NewTokens<T>& tokens,
+                        const AttentionParts<T>& parts, const Runner& runner) {
   for (int64_t first = 0; first < of.n_sequences; first += parts.n_rows) {
-    PagedAttentionArgs<T> args = some_rows(of, parts, first);
+    PagedAttentionArgs<T> args = some_rows(of, tokens, parts, first);
     const int64_t n_fewest = larger_of(1, args.of.n_sequences * Program::blocks_of_sequence(args));
     args.most_blocks = smaller_of(args.most_parts, ceil_div(kBlocksWanted, n_fewest));
     runner.template run<Program>(args);
@@ -467,12 +501,12 @@ void paged_attention_of(const DecodeAttentionArgs<T>& of, const AttentionParts<T
 }
 
 template <class T, class Runner>
-void paged_attention(const DecodeAttentionArgs<T>& of, const AttentionParts<T>& parts,
-                     const Runner& runner) {
+void paged_attention(const DecodeAttentionArgs<T>& of, const NewTokens<T>& tokens,
+                     const AttentionParts<T>& parts, const Runner& runner) {
   if (of.n_heads / of.n_kv_heads <= kFewHeads) {
-    paged_attention_of<PagedAttentionProgram<T, kFewHeads>>(of, parts, runner);
+    paged_attention_of<PagedAttentionProgram<T, kFewHeads>>(of, tokens, parts, runner);
   } else {
-    paged_attention_of<PagedAttentionProgram<T, kMostHeads<T>>>(of, parts, runner);
+    paged_attention_of<PagedAttentionProgram<T, kMostHeads<T>>>(of, tokens, parts, runner);
   }
 }
 
