@@ -15,7 +15,7 @@
 #include "orrery/base/text.h"
 #include "orrery/graph/replica.h"
 #include "orrery/graph/topology.h"
-#include "orrery/kernels/decode_attention.h"  // kPageTokens, page_size
+#include "orrery/kernels/decode_attention.h"  // kPageTokens, page_size, most_attention_parts
 #include "orrery/kernels/sample_rows.h"       // sample_rows_scratch_bytes
 #include "orrery/model/generator.h"           // kPrefillTokens
 #include "orrery/model/parameter_table.h"
@@ -73,6 +73,15 @@ double kept_numbers(const model::Architecture& a, int n_tensor) {
   const double own_rows = a.has_norms_after() ? 4 : 2;
   return own_rows * double(a.hidden_size) / n_tensor +
          double(a.qkv_size() + a.query_size() + 2 * a.n_heads + up);
+}
+
+/// Of contexts that are cut into parts.
+int64_t attention_bytes(const model::Architecture& a, int64_t n_rows, int64_t longest,
+                        int64_t sum_width) {
+  const int64_t parts = kernels::most_attention_parts(longest);
+  const int64_t of_head = parts * kernels::partial_size(a.head_dim) * sum_width;
+  return kernels::attention_scratch_rows(n_rows, a.n_heads, a.head_dim, longest) * a.n_heads *
+         (of_head + static_cast<int64_t>(sizeof(int32_t)));
 }
 
 /// Numbers of a layer's scratch, for one token.
@@ -146,11 +155,12 @@ class Worker {
       // What decoding keeps there of each sequence and each row, what it draws, and page tables, in
       // tensors that LibTorch rounds up; the page of rows that are nobody's (model/decode_ahead.h).
       constexpr int64_t kSlotBytes = 168, kTensors = 16, kRounding = 512;
-      const int64_t longest = std::min(prompt + load->max_new_tokens, shard->local.max_positions) /
-                              kernels::kPageTokens;
+      const int64_t longest = std::min(prompt + load->max_new_tokens, shard->local.max_positions);
+      const int64_t pages = longest / kernels::kPageTokens + 1;
       phase.workspace +=
           kTensors * kRounding +
-          (places + 1) * (kSlotBytes + (longest + 1) * static_cast<int64_t>(sizeof(int32_t))) +
+          (places + 1) * (kSlotBytes + pages * static_cast<int64_t>(sizeof(int32_t))) +
+          attention_bytes(shard->local, rows, longest, widths_of(*shard->config).sum) +
           shard->local.n_layers * width *
               kernels::page_size(shard->local.n_kv_heads, shard->local.head_dim);
       return phase;

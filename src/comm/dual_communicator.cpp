@@ -38,6 +38,7 @@ class DualCommunicator final : public Communicator {
     gpus_->throw_if_failed();
   }
   void watch(std::string_view operation) override { gpus_->watch(operation); }
+  bool checks_agreement() const override { return gpus_->checks_agreement(); }
 
  private:
   Communicator& backend_of(const at::Tensor& x) {

@@ -157,7 +157,15 @@ void NcclWatchdog::fail(CommError error) {
     if (failure_) return;
     failure_ = std::move(error);
   }
-  ncclCommAbort(take_comm());
+  abort(take_comm());
+}
+
+/// Once, for who has come first with a reason.
+void NcclWatchdog::abort(ncclComm_t comm) {
+  abort_ = std::jthread([comm, device = device_] {
+    cudaSetDevice(device);  // else a context on the first GPU
+    ncclCommAbort(comm);
+  });
 }
 
 /// To end kernels there could take for ever: the communicator is given up as it is.

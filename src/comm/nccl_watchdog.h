@@ -5,7 +5,9 @@
 //
 // NCCL's calls on one communicator must not meet: each is made under a lock. A thread a group,
 // since ncclCommAbort may wait for the device, and an operation of another group that has to be
-// ended as well may stand there.
+// ended as well may stand there. And a thread for the abort: it ends the kernels at once, and
+// returns when no graph is left that holds operations of the group, which whoever finds the failure
+// may be the owner of.
 #pragma once
 
 #include <chrono>
@@ -82,6 +84,7 @@ class NcclWatchdog {
   ncclResult_t state_of_comm() const;
   ncclComm_t take_comm();
   void fail(CommError error);
+  void abort(ncclComm_t comm);
   void lose_device(const Operation& operation, cudaError_t error);
 
   const int device_;
@@ -95,6 +98,7 @@ class NcclWatchdog {
   std::optional<CommError> failure_;
   std::deque<UnderWay> under_way_;  // in the order of the stream; the thread takes them out
   std::vector<UniqueCudaEvent> spare_;
+  std::jthread abort_;   // once it failed
   std::jthread thread_;  // ends first
 };
 

@@ -9,17 +9,18 @@
 // So the instructions are the ceiling, and hardly above an H200's 4.8 TB/s; groups of 1 or 2 have a
 // program of their own. What can keep it from that: loads on their way, 4 of 16 bytes for each of
 // 384 threads of a multiprocessor, 25 kB; few sequences with few key/value heads, which do not fill
-// the GPU (then splits); a round's four barriers with contexts below 128 tokens. Nothing was
-// measured: see docs/gpu.md.
+// the GPU before their contexts are long; a round's four barriers with contexts below 128 tokens.
+// Nothing was measured: see docs/gpu.md.
 #include "blocks/decode_attention.h"
 #include "blocks/gpu_block.h"
 #include "orrery/kernels/decode_attention.h"
 
 namespace orrery::kernels {
 
+namespace {
+
 template <class T>
-void decode_attention_cuda(const DecodeAttentionArgs<T>& args, const AttentionSplits<T>& splits,
-                           cudaStream_t stream) {
+void check(const DecodeAttentionArgs<T>& args) {
   if (args.head_dim > blocks::kMaxHeadDim || args.n_heads % args.n_kv_heads != 0) {
     throw ShapeError(
         "decode attention on the GPU",
@@ -29,16 +30,29 @@ void decode_attention_cuda(const DecodeAttentionArgs<T>& args, const AttentionSp
                         " over " + std::to_string(args.n_kv_heads),
                     "compute this model on CPUs"});
   }
-  blocks::PagedAttentionArgs<T> paged;
-  paged.of = args;
-  paged.partials = splits.partials;
-  paged.n_splits = splits.count;
-  blocks::paged_attention(paged, blocks::OnStream{stream});
 }
 
-#define ORRERY_DECODE_ATTENTION(T)                                                                 \
-  template void decode_attention_cuda<T>(const DecodeAttentionArgs<T>&, const AttentionSplits<T>&, \
-                                         cudaStream_t);
+}  // namespace
+
+template <class T>
+void decode_attention_cuda(const DecodeAttentionArgs<T>& args, const AttentionParts<T>& parts,
+                           cudaStream_t stream) {
+  check(args);
+  blocks::paged_attention(args, NewTokens<T>{}, parts, blocks::OnStream{stream});
+}
+
+template <class T>
+void decode_new_tokens_cuda(const DecodeAttentionArgs<T>& args, const NewTokens<T>& tokens,
+                            const AttentionParts<T>& parts, cudaStream_t stream) {
+  check(args);
+  blocks::paged_attention(args, tokens, parts, blocks::OnStream{stream});
+}
+
+#define ORRERY_DECODE_ATTENTION(T)                                                                \
+  template void decode_attention_cuda<T>(const DecodeAttentionArgs<T>&, const AttentionParts<T>&, \
+                                         cudaStream_t);                                           \
+  template void decode_new_tokens_cuda<T>(const DecodeAttentionArgs<T>&, const NewTokens<T>&,     \
+                                          const AttentionParts<T>&, cudaStream_t);
 ORRERY_DECODE_ATTENTION(float)
 ORRERY_DECODE_ATTENTION(double)
 ORRERY_DECODE_ATTENTION(Bf16)

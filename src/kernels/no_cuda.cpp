@@ -133,7 +133,12 @@ void sample_rows_cuda(const SampleRowsArgs<T>&, cudaStream_t) {
   refuse("sampling on a GPU");
 }
 template <class T>
-void decode_attention_cuda(const DecodeAttentionArgs<T>&, const AttentionSplits<T>&, cudaStream_t) {
+void decode_attention_cuda(const DecodeAttentionArgs<T>&, const AttentionParts<T>&, cudaStream_t) {
+  refuse("decode attention on a GPU");
+}
+template <class T>
+void decode_new_tokens_cuda(const DecodeAttentionArgs<T>&, const NewTokens<T>&,
+                            const AttentionParts<T>&, cudaStream_t) {
   refuse("decode attention on a GPU");
 }
 template <class Source, class Wire>
@@ -152,24 +157,26 @@ void unpack_cuda(const UnpackArgs<Wire, Destination>&, cudaStream_t) {
   template void sample_rows_cuda<T>(const SampleRowsArgs<T>&, cudaStream_t);
 ORRERY_INSTANTIATE_REAL(float)
 ORRERY_INSTANTIATE_REAL(double)
-#define ORRERY_INSTANTIATE_STORED(T)                                                               \
-  template void varlen_attention_cuda<T>(const VarlenAttentionArgs<T>&, cudaStream_t);             \
-  template void varlen_attention_backward_cuda<T>(const VarlenAttentionBackwardArgs<T>&,           \
-                                                  cudaStream_t);                                   \
-  template void token_log_probs_cuda<T>(const TokenLogProbsArgs<T>&, cudaStream_t);                \
-  template void token_log_probs_backward_cuda<T>(const TokenLogProbsBackwardArgs<T>&,              \
-                                                 cudaStream_t);                                    \
-  template void norm_rows_cuda<T>(const NormRowsArgs<T>&, cudaStream_t);                           \
-  template void norm_rows_backward_cuda<T>(const NormRowsBackwardArgs<T>&, cudaStream_t);          \
-  template void add_column_sums_cuda<T>(const ColumnSumsArgs<T>&, cudaStream_t);                   \
-  template void activate_cuda<T>(const ActivateArgs<T>&, cudaStream_t);                            \
-  template void activate_backward_cuda<T>(const ActivateBackwardArgs<T>&, cudaStream_t);           \
-  template void take_rows_cuda<T>(const TakeRowsArgs<T>&, cudaStream_t);                           \
-  template void put_rows_cuda<T>(const PutRowsArgs<T>&, cudaStream_t);                             \
-  template void decode_attention_cuda<T>(const DecodeAttentionArgs<T>&, const AttentionSplits<T>&, \
-                                         cudaStream_t);                                            \
-  template void write_pages_cuda<T>(const WritePagesArgs<T>&, cudaStream_t);                       \
-  template void rotate_heads_cuda<T>(const RotateHeadsArgs<T>&, cudaStream_t);                     \
+#define ORRERY_INSTANTIATE_STORED(T)                                                              \
+  template void varlen_attention_cuda<T>(const VarlenAttentionArgs<T>&, cudaStream_t);            \
+  template void varlen_attention_backward_cuda<T>(const VarlenAttentionBackwardArgs<T>&,          \
+                                                  cudaStream_t);                                  \
+  template void token_log_probs_cuda<T>(const TokenLogProbsArgs<T>&, cudaStream_t);               \
+  template void token_log_probs_backward_cuda<T>(const TokenLogProbsBackwardArgs<T>&,             \
+                                                 cudaStream_t);                                   \
+  template void norm_rows_cuda<T>(const NormRowsArgs<T>&, cudaStream_t);                          \
+  template void norm_rows_backward_cuda<T>(const NormRowsBackwardArgs<T>&, cudaStream_t);         \
+  template void add_column_sums_cuda<T>(const ColumnSumsArgs<T>&, cudaStream_t);                  \
+  template void activate_cuda<T>(const ActivateArgs<T>&, cudaStream_t);                           \
+  template void activate_backward_cuda<T>(const ActivateBackwardArgs<T>&, cudaStream_t);          \
+  template void take_rows_cuda<T>(const TakeRowsArgs<T>&, cudaStream_t);                          \
+  template void put_rows_cuda<T>(const PutRowsArgs<T>&, cudaStream_t);                            \
+  template void decode_attention_cuda<T>(const DecodeAttentionArgs<T>&, const AttentionParts<T>&, \
+                                         cudaStream_t);                                           \
+  template void decode_new_tokens_cuda<T>(const DecodeAttentionArgs<T>&, const NewTokens<T>&,     \
+                                          const AttentionParts<T>&, cudaStream_t);                \
+  template void write_pages_cuda<T>(const WritePagesArgs<T>&, cudaStream_t);                      \
+  template void rotate_heads_cuda<T>(const RotateHeadsArgs<T>&, cudaStream_t);                    \
   template void rotate_heads_backward_cuda<T>(const RotateHeadsBackwardArgs<T>&, cudaStream_t);
 ORRERY_INSTANTIATE_STORED(float)
 ORRERY_INSTANTIATE_STORED(double)

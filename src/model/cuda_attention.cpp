@@ -190,6 +190,35 @@ void write_pages(const AttentionHeads& heads, const at::Tensor& qkv, PagedCache&
   });
 }
 
+/// Attention of rows of qkv over their pages.
+template <class T>
+kernels::DecodeAttentionArgs<T> paged_args(const AttentionHeads& heads, const at::Tensor& qkv,
+                                           const PagedCache& cache, const at::Tensor& out) {
+  const CacheRows& rows = cache.rows;
+  return {.q = values<T>(qkv),
+          .q_stride = qkv.size(1),
+          .pages = values<T>(cache.pages),
+          .page_table = values<int32_t>(rows.page_table),
+          .table_stride = rows.page_table.size(1),
+          .table_rows = values<int32_t>(rows.sequence),
+          .n_context = values<int32_t>(rows.n_context),
+          .out = mutable_values<T>(out),
+          .out_stride = out.size(1),
+          .n_sequences = qkv.size(0),
+          .n_heads = heads.n_heads,
+          .n_kv_heads = heads.n_kv_heads,
+          .head_dim = heads.head_dim,
+          .window = heads.window,
+          .scale = heads.scale};
+}
+
+template <class T>
+kernels::AttentionParts<T> parts_of(const PagedCache& cache) {
+  return {.partials = mutable_values<Real<T>>(cache.scratch),
+          .n_done = mutable_values<int32_t>(cache.n_done),
+          .n_rows = cache.n_done.size(0)};
+}
+
 kernels::AttentionShape shape_of(const AttentionHeads& heads, const at::Tensor& cu_seqlens,
                                  int64_t n_tokens) {
   kernels::AttentionShape shape =
@@ -280,30 +309,34 @@ void attend_cached(const AttentionHeads& heads, const PackedRows& packed, const 
   if (is_for_flash(heads, qkv) && is_fresh(packed, cache)) {
     return attend_by_flash(heads, packed, qkv, qkv, out, {});
   }
-  const CacheRows& rows = cache.rows;
   with_gpu_type(qkv.scalar_type(), [&]<class T>() {
-    kernels::decode_attention_cuda<T>({.q = values<T>(qkv),
-                                       .q_stride = qkv.size(1),
-                                       .pages = values<T>(cache.pages),
-                                       .page_table = values<int32_t>(rows.page_table),
-                                       .table_stride = rows.page_table.size(1),
-                                       .table_rows = values<int32_t>(rows.sequence),
-                                       .n_context = values<int32_t>(rows.n_context),
-                                       .out = mutable_values<T>(out),
-                                       .out_stride = out.size(1),
-                                       .n_sequences = qkv.size(0),
-                                       .n_heads = heads.n_heads,
-                                       .n_kv_heads = heads.n_kv_heads,
-                                       .head_dim = heads.head_dim,
-                                       .window = heads.window,
-                                       .scale = heads.scale},
-                                      {}, stream_of(qkv));
+    kernels::decode_attention_cuda<T>(paged_args<T>(heads, qkv, cache, out), parts_of<T>(cache),
+                                      stream_of(qkv));
   });
 }
 
 }  // namespace orrery::model::operators::cuda
 
 namespace orrery::model::operators {
+
+bool is_for_attend_step(const HeadNorms& norms, const PagedCache& cache) {
+  return cache.rows.n_context.defined() && cache.n_context.empty() &&
+         !(norms.defined() && norms.is_whole);
+}
+
+void attend_step(const AttentionHeads& heads, const HeadNorms& norms, const at::Tensor& bias,
+                 const RopeTable& rope, const PackedRows& rows, const at::Tensor& qkv,
+                 PagedCache& cache, at::Tensor& out) {
+  cuda::with_gpu_type(qkv.scalar_type(), [&]<class T>() {
+    kernels::decode_new_tokens_cuda<T>(
+        cuda::paged_args<T>(heads, qkv, cache, out),
+        {.heads =
+             cuda::heads_args<T>(heads, norms, norms.defined(), rope, rows.gpu_positions, qkv, {}),
+         .bias = values<T>(bias),
+         .pages = mutable_values<T>(cache.pages)},
+        cuda::parts_of<T>(cache), stream_of(qkv));
+  });
+}
 
 CacheRows cache_rows(const std::vector<int32_t>& cu_seqlens, const PagedCache& cache,
                      const at::Tensor& like) {

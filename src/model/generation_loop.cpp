@@ -32,9 +32,12 @@ bool decodes_ahead(const Decoder& decoder) {
   return decoder.parameters().values().is_cuda() && decoder.shard().pipe == nullptr;
 }
 
-/// Experts wait for the device to learn who was chosen, tensor ranks for each other.
+/// Experts wait for the device to learn who was chosen, tensor ranks for each other's arguments
+/// where these are compared.
 StepGraphs::Use use_of_graphs(const Decoder& decoder) {
-  const bool waits = decoder.architecture().experts.count > 0 || decoder.shard().tensor != nullptr;
+  const comm::Communicator* const tensor = decoder.shard().tensor;
+  const bool waits =
+      decoder.architecture().experts.count > 0 || (tensor != nullptr && tensor->checks_agreement());
   return waits ? StepGraphs::Use::kNever : StepGraphs::Use::kFromSecondStep;
 }
 
@@ -99,7 +102,7 @@ GenerationLoop::GenerationLoop(const Decoder& decoder, const GenerationWeights& 
                              .rule = rule_,
                              .measure_entropy = options_.measure_entropy,
                              .scratch = draw_scratch_},
-        table_stride_, StepGraphs(logits_.device(), use_of_graphs(decoder)));
+        table_stride_, StepGraphs(logits_.device(), use_of_graphs(decoder), shard_.tensor));
   }
 }
 

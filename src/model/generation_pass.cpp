@@ -1,9 +1,11 @@
 #include "generation_pass.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
 
 #include "orrery/base/error.h"
 #include "orrery/kernels/decode_attention.h"
+#include "orrery/model/arithmetic_type.h"  // sums_of
 
 namespace orrery::model {
 namespace {
@@ -30,14 +32,24 @@ GenerationPass::GenerationPass(const Decoder& decoder, const GenerationWeights& 
   memory_ = at::empty(
       {memory_size(local_, most, max_sequences, c10::typeMetaToScalarType(options.dtype()))},
       options);
-  if (memory_.is_cpu()) {
-    attention_scratch_ =
-        at::empty({kernels::decode_attention_scratch(local_.n_heads, local_.n_kv_heads,
-                                                     local_.head_dim, max_context)},
-                  options);
-  }
+  make_attention_scratch(max_rows, max_context);
   positions_.reserve(static_cast<size_t>(max_rows));
   last_rows_.reserve(static_cast<size_t>(max_sequences));
+}
+
+void GenerationPass::make_attention_scratch(int64_t max_rows, int64_t max_context) {
+  const int64_t heads = local_.n_heads, d = local_.head_dim;
+  if (memory_.is_cpu()) {
+    attention_scratch_ =
+        at::empty({kernels::decode_attention_scratch(heads, local_.n_kv_heads, d, max_context)},
+                  memory_.options());
+    return;
+  }
+  const int64_t n_rows = kernels::attention_scratch_rows(max_rows, heads, d, max_context);
+  const int64_t parts = kernels::most_attention_parts(max_context);
+  attention_scratch_ =
+      at::empty({n_rows, heads, parts, kernels::partial_size(d)}, sums_of(memory_));
+  attention_n_done_ = at::zeros({n_rows, heads}, memory_.options().dtype(at::kInt));
 }
 
 /// Decoding steps have as many rows as the step before, but where a sequence has ended.
@@ -91,7 +103,8 @@ void GenerationPass::run(const GenerationInput& input, PagePool& pages) {
                    .page_table = input.page_table,
                    .table_stride = input.table_stride,
                    .n_context = input.n_context,
-                   .scratch = attention_scratch_};
+                   .scratch = attention_scratch_,
+                   .n_done = attention_n_done_};
   if (!memory_.is_cpu()) cache.rows = operators::cache_rows(input.cu_seqlens, cache, memory_);
   run_layers(operators::packed_rows(input.cu_seqlens, positions_, memory_), cache, pages);
   end_stage();
@@ -102,7 +115,11 @@ void GenerationPass::run(const StepInput& input, PagePool& pages) {
   embed(weights_.embedding, rows_.rows, input.embedding_rows, input.positions, rows_.scratch.full,
         rows_.x);
   const std::vector<int32_t> not_read;
-  PagedCache cache{.pages = {}, .n_context = {}, .scratch = {}, .rows = input.cache};
+  PagedCache cache{.pages = {},
+                   .n_context = {},
+                   .scratch = attention_scratch_,
+                   .n_done = attention_n_done_,
+                   .rows = input.cache};
   run_layers({.cu_seqlens = not_read, .positions = {}, .gpu_positions = input.short_positions},
              cache, pages);
 }

@@ -65,6 +65,7 @@ class GenerationPass {
     at::Tensor last, normed;  // [S, H]
     at::Tensor own_logits;    // [S, own V]; with several tensor ranks
   };
+  void make_attention_scratch(int64_t max_rows, int64_t max_context);
   void lay_out(int64_t n_tokens, int64_t n_sequences);
   void begin_stage(const GenerationInput& input);
   void run_layers(const PackedRows& packed, PagedCache& cache, PagePool& pages);
@@ -77,9 +78,9 @@ class GenerationPass {
   ColumnGather columns_;
   at::Tensor memory_;
   Rows rows_;
-  at::Tensor attention_scratch_;
-  std::vector<int32_t> positions_;  // [T]
-  std::vector<int64_t> last_rows_;  // [S]
+  at::Tensor attention_scratch_, attention_n_done_;  // of PagedCache
+  std::vector<int32_t> positions_;                   // [T]
+  std::vector<int64_t> last_rows_;                   // [S]
 };
 
 }  // namespace orrery::model

@@ -33,18 +33,31 @@ void add_branch(const PassInput& pass, const Linear& linear, const Norm& after, 
   if (out.defined()) at::add_out(out, residual, scratch.normed);
 }
 
-void forward_attention(const PassInput& pass, const LayerWeights& w, const at::Tensor& input,
-                       LayerActivations& act, LayerScratch& scratch, PagedCache* cache) {
-  const at::Tensor own = branch_input(w.input_norm, input, scratch, act.input_rstd);
-  apply_column_parallel(w.qkv, {pass.rows, scratch.full}, own, act.qkv);
+/// From the normed rows to what goes into the output's matmul.
+void attend(const PassInput& pass, const LayerWeights& w, const at::Tensor& own,
+            LayerActivations& act, LayerScratch& scratch, PagedCache* cache) {
+  const ParallelRows parallel{pass.rows, scratch.full};
+  const RopeTable& rope = pass.rope.of(w.rotary);
+  if (cache != nullptr && operators::is_for_attend_step(w.head_norms, *cache)) {
+    apply_column_parallel(w.qkv.without_bias(), parallel, own, act.qkv);
+    operators::attend_step(w.heads, w.head_norms, w.qkv.bias, rope, pass.packed, act.qkv, *cache,
+                           act.attention);
+    return;
+  }
+  apply_column_parallel(w.qkv, parallel, own, act.qkv);
   at::Tensor& qk = queries_and_keys(act);
-  operators::prepare_qkv(w.heads, w.head_norms, pass.rope.of(w.rotary), pass.packed, act.qkv, qk,
-                         act.head_norm_rstd);
+  operators::prepare_qkv(w.heads, w.head_norms, rope, pass.packed, act.qkv, qk, act.head_norm_rstd);
   if (cache != nullptr) {
     operators::attend_cached(w.heads, pass.packed, act.qkv, *cache, act.attention);
   } else {
     operators::attend(w.heads, pass.packed, qk, act.qkv, act.attention, act.logsumexp);
   }
+}
+
+void forward_attention(const PassInput& pass, const LayerWeights& w, const at::Tensor& input,
+                       LayerActivations& act, LayerScratch& scratch, PagedCache* cache) {
+  const at::Tensor own = branch_input(w.input_norm, input, scratch, act.input_rstd);
+  attend(pass, w, own, act, scratch, cache);
   add_branch(pass, w.output, w.attention_after_norm, act.attention, input, scratch,
              act.attention_out, act.attention_rstd, act.middle);
 }

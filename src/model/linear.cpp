@@ -51,8 +51,7 @@ void apply_row_parallel(const Linear& linear, const ParallelRows& parallel, cons
                         const at::Tensor& residual, at::Tensor& y) {
   if (parallel.rows.tensor == nullptr) return apply(linear, x, y, residual);
   at::Tensor partial = used_rows(parallel);
-  apply({.weight = linear.weight, .bias = {}, .panels = linear.panels, .amx = linear.amx}, x,
-        partial);
+  apply(linear.without_bias(), x, partial);
   add_reduced_rows(parallel.rows, parallel.full, residual, y);
   // On own rows, after the sum over the tensor ranks: counted once.
   if (linear.bias.defined()) operators::add_bias(y, linear.bias);

@@ -24,6 +24,9 @@ struct Linear {
   bool defined() const { return weight.defined(); }
   int64_t n_out() const { return weight.size(0); }
   int64_t n_in() const { return weight.size(1); }
+  Linear without_bias() const {
+    return {.weight = weight, .bias = {}, .panels = panels, .amx = amx};
+  }
 };
 
 /// y [N, n_out] = x [N, n_in] W^T + b, plus `residual` [N, n_out] where defined, which may be y.

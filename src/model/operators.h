@@ -83,8 +83,10 @@ struct PagedCache {
   const int32_t* page_table = nullptr;  // [S] rows table_stride apart: pages in token order
   int64_t table_stride = 0;
   std::span<const int32_t> n_context;  // [S] tokens of each, its rows of this pass included
-  at::Tensor scratch;                  // kernels::decode_attention_scratch() numbers; not on GPUs
-  CacheRows rows = {};                 // on GPUs
+  at::Tensor scratch;      // kernels::decode_attention_scratch() numbers; on GPUs the partials of
+                           // kernels::AttentionParts
+  at::Tensor n_done = {};  // on GPUs, as there: [rows of scratch, Q] int32
+  CacheRows rows = {};     // on GPUs
 };
 
 /// The balance loss in backward: `weight` times the gradient of, for each sequence of n tokens,
@@ -156,6 +158,15 @@ void attend_backward(const AttentionHeads& heads, const PackedRows& rows, const 
 /// step, as many as the context a fresh prompt; what a row gives depends on no other sequence.
 void attend_cached(const AttentionHeads& heads, const PackedRows& rows, const at::Tensor& qkv,
                    PagedCache& cache, at::Tensor& out);
+/// Whether attend_step() does it: a step of a GPU whose lists only that has (StepInput), of a model
+/// without a norm over all heads together.
+bool is_for_attend_step(const HeadNorms& norms, const PagedCache& cache);
+/// What prepare_qkv() and attend_cached() do one after the other, and the bias [F] before them
+/// where defined, in one kernel and with the same bits, of one new token of each sequence. qkv [T,
+/// F]: the product alone; not written.
+void attend_step(const AttentionHeads& heads, const HeadNorms& norms, const at::Tensor& bias,
+                 const RopeTable& rope, const PackedRows& rows, const at::Tensor& qkv,
+                 PagedCache& cache, at::Tensor& out);
 /// Of a pass of sequences cut at `cu_seqlens`, on the GPU of `like`.
 CacheRows cache_rows(const std::vector<int32_t>& cu_seqlens, const PagedCache& cache,
                      const at::Tensor& like);

@@ -99,6 +99,8 @@ TEST(CountsOnGpus, ADecodingStepOfTwoTensorRanksWaitsOnceForItsTokens) {
     const simulated_gpu::Counters more = of(4), fewer = of(3), step = more - fewer;
     if (both.rank() == 0) tell("a decoding step on two tensor ranks, both", step);
     EXPECT_EQ(step.host_waits, 2);  // one a rank
+    EXPECT_EQ(step.graphs, 2);
+    EXPECT_EQ(step.kernels, 0) << "but in the graphs";
   });
 }
 

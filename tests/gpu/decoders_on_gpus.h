@@ -27,6 +27,14 @@ inline std::filesystem::path fixtures() {
   return std::filesystem::path(ORRERY_SOURCE_DIR) / "tests/fixtures/hf";
 }
 
+/// Contexts of which some are of several parts of attention (kernels/decode_attention.h), and some
+/// become so while they are generated.
+inline constexpr int64_t kManyPositions = 400;
+inline PackedTokens long_prompts(int64_t vocab_size) {
+  const std::vector<int32_t> lengths{250, 3, 300, 255, 40};
+  return pack_tokens((at::arange(848) * 7 + 3) % vocab_size, lengths);
+}
+
 inline PackedTokens some_tokens(int64_t vocab_size) {
   const std::vector<int32_t> lengths{5, 1, 12, 2, 21};
   return pack_tokens((at::arange(41) * 7 + 3) % vocab_size, lengths);

@@ -277,7 +277,12 @@ struct CapturedSum {
     rank.sum();
     EXPECT_EQ(cudaStreamEndCapture(stream, &graph), cudaSuccess);
     EXPECT_EQ(cudaGraphInstantiate(&executable, graph, 0), cudaSuccess);
+    EXPECT_EQ(cudaGraphDestroy(graph), cudaSuccess);
   }
+  // Before the group ends, which waits for it.
+  ~CapturedSum() { EXPECT_EQ(cudaGraphExecDestroy(executable), cudaSuccess); }
+  CapturedSum(const CapturedSum&) = delete;
+  CapturedSum& operator=(const CapturedSum&) = delete;
 
   void run(Rank& rank) {
     const c10::cuda::CUDAStreamGuard guard(stream);
@@ -310,6 +315,21 @@ TEST(NcclOperations, OfAGraphHaveTheDeadlineOfWhoeverLaunchesIt) {
     sum.run(rank);
     expect_text(error_of([&] { rank.group->throw_if_failed(); }),
                 "graph on gpus (workers 0,1): a peer missed the deadline");
+    is_over = true;
+  });
+}
+
+TEST(NcclOperations, FailWithoutWaitingForTheGraphsOfWhoFindsIt) {
+  std::atomic<bool> is_over = false;
+  on_ranks([&](Rank& rank) {
+    CapturedSum sum(rank);
+    if (!rank.is_first()) return wait_for(is_over);
+    rank.group->set_deadline(kSoon);
+    const auto start = Clock::now();
+    rank.sum();
+    rank.number();
+    expect_text(error_of([&] { rank.sum(); }), "a peer missed the deadline");
+    EXPECT_LT(Clock::now() - start, 10s) << "an abort returns when no graph is left";
     is_over = true;
   });
 }

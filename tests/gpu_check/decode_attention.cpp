@@ -43,30 +43,35 @@ class Case {
         gpu_pages_(pages_, n_copies_ * batch * pages_each_ * page_numel_),
         gpu_table_(table(n_copies_ * batch)),
         gpu_context_(std::vector<int32_t>{static_cast<int32_t>(context)}, batch),
+        gpu_out_(std::vector<Bf16>{Bf16{0x7fc0}}, batch * width()),  // not a number
+        scratch_rows_(kernels::attention_scratch_rows(batch, heads.n_heads, heads.head_dim,
+                                                      pages_each_ * kPageTokens)),
+        gpu_partials_(std::vector<float>{0},
+                      scratch_rows_ * heads.n_heads *
+                          kernels::most_attention_parts(pages_each_ * kPageTokens) *
+                          kernels::partial_size(heads.head_dim)),
+        gpu_n_done_(std::vector<int32_t>{0}, scratch_rows_ * heads.n_heads),
         expected_(expected()) {}
 
   /// Keys, values and queries read, the result written.
   int64_t bytes() const {
     return 2 * (batch_ * context_ * heads_.n_kv_heads * heads_.head_dim * 2 + 2 * batch_ * width());
   }
-  int64_t blocks(int64_t n_splits) const { return batch_ * heads_.n_kv_heads * n_splits; }
-  int64_t pages_each() const { return pages_each_; }
 
   /// The run reads pages that the runs before it did not.
-  Work work(int64_t n_splits) {
-    const int64_t numel = batch_ * heads_.n_heads * n_splits * (heads_.head_dim + 2);
-    partials_.emplace(std::vector<float>{0}, numel);
-    // Not a number, so that no result of other splits is taken for one of these.
-    gpu_out_.emplace(std::vector<Bf16>{Bf16{0x7fc0}}, batch_ * width());
-    return [this, n_splits](int64_t run, cudaStream_t stream) {
+  Work work() {
+    return [this](int64_t run, cudaStream_t stream) {
       kernels::DecodeAttentionArgs<Bf16> args = shape(
           gpu_q_.get(), gpu_pages_.get(), gpu_table_.get() + run % n_copies_ * batch_ * pages_each_,
-          gpu_context_.get(), gpu_out_->get());
+          gpu_context_.get(), gpu_out_.get());
       args.n_sequences = batch_;
-      decode_attention_cuda(args, {.count = n_splits, .partials = partials_->get()}, stream);
+      decode_attention_cuda(
+          args,
+          {.partials = gpu_partials_.get(), .n_done = gpu_n_done_.get(), .n_rows = scratch_rows_},
+          stream);
     };
   }
-  Comparison comparison() const { return compare(*gpu_out_, expected_, kAllowed); }
+  Comparison comparison() const { return compare(gpu_out_, expected_, kAllowed); }
 
  private:
   int64_t width() const { return heads_.n_heads * heads_.head_dim; }
@@ -126,24 +131,18 @@ class Case {
   std::vector<Bf16> q_, pages_;
   DeviceArray<Bf16> gpu_q_, gpu_pages_;
   DeviceArray<int32_t> gpu_table_, gpu_context_;
-  std::optional<DeviceArray<Bf16>> gpu_out_;
+  DeviceArray<Bf16> gpu_out_;
+  int64_t scratch_rows_;
+  DeviceArray<float> gpu_partials_;
+  DeviceArray<int32_t> gpu_n_done_;
   std::vector<float> expected_;
-  std::optional<DeviceArray<float>> partials_;
 };
 
 void check_case(const Check& check, const Heads& heads, int64_t batch, int64_t context,
                 Figure& figure) {
   Case attention(heads, batch, context, check.device.l2_bytes);
-  // More splits for as long as that gives a multiprocessor fewer than four blocks.
-  for (int64_t n_splits = 1; n_splits <= attention.pages_each(); n_splits *= 2) {
-    const double us = check.timer.in_graph(attention.work(n_splits)) * 1e6;
-    figure.compared.push_back(attention.comparison());
-    if (!figure.value || us < *figure.value) {
-      figure.value = us;
-      figure.shape["splits"] = n_splits;
-    }
-    if (attention.blocks(n_splits) >= 4 * check.device.n_multiprocessors) break;
-  }
+  figure.value = check.timer.in_graph(attention.work()) * 1e6;
+  figure.compared.push_back(attention.comparison());
   figure.roofline = check.roofline_us(attention.bytes());
 }
 

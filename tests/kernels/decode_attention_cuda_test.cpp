@@ -1,9 +1,11 @@
 // The GPU's paged attention of one token against the CPU's over the same pages. bf16 against float
 // over the same rounded numbers.
 #include <algorithm>  // copy_n
+#include <cmath>
 #include <limits>
 
 #include "blocks/decode_attention.h"
+#include "blocks/write_pages.h"
 #include "gpu_for_test.h"
 #include "kernel_references.h"
 
@@ -23,8 +25,9 @@ const std::vector<Shape> kShapes = {
     {3, 1, 256, 4096},  // the largest head; a window beyond most contexts
 };
 
-/// Contexts of 1, 31, 32, 33, a prime of many rounds; none in a batch is the 0 of these sizes.
-const std::vector<int32_t> kContexts = {1, 31, 32, 33, 127, 128, 129, 1009};
+/// Contexts of 1, 31, 32, 33, of a part and one token more, a prime of many parts; none in a batch
+/// is the 0 of these sizes.
+const std::vector<int32_t> kContexts = {1, 31, 32, 33, 127, 257, 256, 1009};
 
 template <class T>
 struct Case {
@@ -128,52 +131,266 @@ void expect_same(const std::vector<T>& out, const std::vector<double>& expected)
   expect_near(numbers, expected, sizeof(T) == 2 ? 1.0 / 256 : bound<T>());
 }
 
-/// Calls compare(shape, contexts, splits): a batch of all contexts, an empty one, and each count of
-/// splits, also more than there is work for.
+/// Calls compare(shape, contexts, rows): a batch of all contexts, an empty one, and with scratch
+/// for so many rows at a time.
 template <class Compare>
 void for_each_case(const Compare& compare) {
   for (const Shape& shape : kShapes) {
-    for (const int64_t n_splits : {1, 2, 5, 16}) {
+    for (const int64_t n_rows : {1, 3, 8}) {
       SCOPED_TRACE(testing::Message()
                    << shape.n_heads << "/" << shape.n_kv_heads << " heads of " << shape.head_dim
-                   << ", window " << shape.window << ", " << n_splits << " splits");
-      compare(shape, kContexts, n_splits);
-      compare(shape, std::vector<int32_t>{}, n_splits);
+                   << ", window " << shape.window << ", " << n_rows << " rows at a time");
+      compare(shape, kContexts, n_rows);
+      compare(shape, std::vector<int32_t>{}, n_rows);
     }
   }
 }
 
-int64_t partials_of(const Shape& shape, size_t n_sequences, int64_t n_splits) {
-  return int64_t(n_sequences) * shape.n_heads * n_splits * blocks::partial_size(shape.head_dim);
+/// Scratch in which nothing is a number that a result may take.
+template <class T>
+struct Scratch {
+  std::vector<typename Arithmetic<T>::Type> partials;
+  std::vector<int32_t> n_done;
+
+  Scratch(const Case<T>& of, int64_t n_rows)
+      : partials(
+            size_t(n_rows * of.shape.n_heads * most_attention_parts(of.table_stride * kPageTokens) *
+                   partial_size(of.shape.head_dim)),
+            std::numeric_limits<float>::quiet_NaN()),
+        n_done(size_t(n_rows * of.shape.n_heads)) {}
+
+  AttentionParts<T> parts(int64_t n_rows) {
+    return {.partials = partials.data(), .n_done = n_done.data(), .n_rows = n_rows};
+  }
+  bool is_as_before() const {
+    return std::all_of(n_done.begin(), n_done.end(), [](int32_t n) { return n == 0; });
+  }
+};
+
+template <class T>
+void run_blocks(Case<T>& of, int64_t n_rows, blocks::ThreadOrder order) {
+  Scratch<T> scratch(of, n_rows);
+  blocks::paged_attention(of.args(), NewTokens<T>{}, scratch.parts(n_rows), blocks::InOrder{order});
+  EXPECT_TRUE(scratch.is_as_before()) << "the next launch counts on it";
+}
+
+template <class T>
+bool are_same_bits(const std::vector<T>& a, const std::vector<T>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0;
 }
 
 template <class T>
 void compare_blocks() {
-  for_each_case([](const Shape& shape, const std::vector<int32_t>& contexts, int64_t n_splits) {
+  for_each_case([](const Shape& shape, const std::vector<int32_t>& contexts, int64_t n_rows) {
     const std::vector<double> expected = twin_of<T>(shape, contexts);
-    std::vector<T> first_out;
-    for (const auto order : kThreadOrders) {
-      Case<T> got(shape, contexts);
-      got.spoil_unseen();
-      std::vector<typename Arithmetic<T>::Type> partials(
-          size_t(partials_of(shape, contexts.size(), n_splits)), -7e7F);
-      const blocks::PagedAttentionArgs<T> args{
-          .of = got.args(), .partials = partials.data(), .n_splits = n_splits};
-      blocks::paged_attention(args, blocks::InOrder{order});
-      expect_same(got.out, expected);
-      if (order == blocks::ThreadOrder::kForward) {
-        first_out = got.out;
-      } else if (!first_out.empty()) {
-        EXPECT_EQ(std::memcmp(first_out.data(), got.out.data(), first_out.size() * sizeof(T)), 0)
-            << "threads race";
-      }
-    }
+    Case<T> forward(shape, contexts), backward(shape, contexts);
+    forward.spoil_unseen();
+    backward.spoil_unseen();
+    run_blocks(forward, n_rows, blocks::ThreadOrder::kForward);
+    run_blocks(backward, n_rows, blocks::ThreadOrder::kBackward);
+    expect_same(forward.out, expected);
+    if (contexts.empty()) return;
+    EXPECT_TRUE(are_same_bits(forward.out, backward.out)) << "threads or blocks race";
   });
 }
 
 TEST(DecodeAttentionBlocks, GiveWhatTheCpuGivesInFloat) { compare_blocks<float>(); }
 TEST(DecodeAttentionBlocks, GiveWhatTheCpuGivesInDouble) { compare_blocks<double>(); }
 TEST(DecodeAttentionBlocks, GiveWhatTheCpuGivesInBf16) { compare_blocks<Bf16>(); }
+
+/// A row as it is alone, whatever rows are beside it, however many blocks they get, and however
+/// long the longest context might be.
+template <class T>
+void expect_rows_as_if_alone() {
+  const Shape shape{8, 2, 8, 0};
+  std::vector<int32_t> contexts(40, 5);  // so many that each row has fewer blocks than parts
+  const std::vector<int32_t> long_ones{1009, 257, 9001, 256, 700};
+  std::copy(long_ones.begin(), long_ones.end(), contexts.begin() + 30);
+  Case<T> all(shape, contexts);
+  run_blocks(all, 40, blocks::ThreadOrder::kForward);
+  const int64_t width = shape.n_heads * shape.head_dim;
+  for (size_t s = 30; s < 30 + long_ones.size(); ++s) {
+    Case<T> alone(shape, {contexts[s]});
+    alone.pages = all.pages;
+    alone.table.assign(
+        all.table.begin() + std::ptrdiff_t(s) * all.table_stride,
+        all.table.begin() + std::ptrdiff_t(s) * all.table_stride + alone.table_stride);
+    alone.q.assign(all.q.begin() + std::ptrdiff_t(s) * width,
+                   all.q.begin() + std::ptrdiff_t(s + 1) * width);
+    run_blocks(alone, 1, blocks::ThreadOrder::kForward);
+    const std::vector<T> of_all(all.out.begin() + std::ptrdiff_t(s) * width,
+                                all.out.begin() + std::ptrdiff_t(s + 1) * width);
+    EXPECT_TRUE(are_same_bits(alone.out, of_all)) << contexts[s];
+  }
+}
+
+TEST(DecodeAttentionBlocks, GiveARowTheSameBitsWhateverItsNeighbours) {
+  expect_rows_as_if_alone<float>();
+  expect_rows_as_if_alone<double>();
+  expect_rows_as_if_alone<Bf16>();
+}
+
+/// What a model does to heads before attention.
+struct Making {
+  bool has_bias, has_norms, turns;
+};
+
+/// Rows of products, and what makes heads of them, beside a case whose pages they go to.
+template <class T>
+struct Made {
+  using Real = typename Arithmetic<T>::Type;
+  Making making;
+  int64_t n, heads, kv_heads, d;
+  std::vector<T> rows, bias, query_weight, key_weight;
+  std::vector<Real> cosines, sines;
+  std::vector<int32_t> positions, own_rows;
+
+  Made(const Case<T>& of, const Making& wanted)
+      : making(wanted),
+        n(int64_t(of.contexts.size())),
+        heads(of.shape.n_heads),
+        kv_heads(of.shape.n_kv_heads),
+        d(of.shape.head_dim),
+        rows(numbers(n * columns(), 11)),
+        bias(numbers(columns(), 12)),
+        query_weight(numbers(d, 13)),
+        key_weight(numbers(d, 14)) {
+    const int64_t most = of.table_stride * kPageTokens;
+    for (int64_t i = 0; i < most * (d / 2); ++i) {
+      cosines.push_back(std::cos(Real(i) * Real(0.37)));
+      sines.push_back(std::sin(Real(i) * Real(0.37)));
+    }
+    for (const int32_t context : of.contexts) {
+      positions.push_back(context - 1);
+      own_rows.push_back(int32_t(own_rows.size()));
+    }
+  }
+
+  int64_t columns() const { return (heads + 2 * kv_heads) * d; }
+  HeadsArgs<T> args() const {
+    return {.x = rows.data(),
+            .positions = positions.data(),
+            .cosines = making.turns ? cosines.data() : nullptr,
+            .sines = sines.data(),
+            .query_weight = making.has_norms ? query_weight.data() : nullptr,
+            .key_weight = key_weight.data(),
+            .n_tokens = n,
+            .n_heads = heads,
+            .n_kv_heads = kv_heads,
+            .head_dim = d,
+            .x_stride = columns(),
+            .eps = 1e-5,
+            .weight_offset = 1};
+  }
+  NewTokens<T> tokens(Case<T>& of) const {
+    return {
+        .heads = args(), .bias = making.has_bias ? bias.data() : nullptr, .pages = of.pages.data()};
+  }
+
+  /// The answer by the kernels one after another.
+  void run_one_by_one(Case<T>& of, blocks::ThreadOrder order) const {
+    Made own = *this;
+    for (int64_t i = 0; making.has_bias && i < n * columns(); ++i) {
+      T& x = own.rows[size_t(i)];
+      x = Arithmetic<T>::to(Arithmetic<T>::from(x) +
+                            Arithmetic<T>::from(bias[size_t(i % columns())]));
+    }
+    if (making.has_norms || making.turns) {
+      blocks::simulate<blocks::RotateHeadsProgram<T>>(
+          {.heads = own.args(), .y = own.rows.data(), .y_stride = columns()}, order);
+    }
+    const T* const k = own.rows.data() + heads * d;
+    blocks::simulate<blocks::WritePagesProgram<T>>({.k = k,
+                                                    .v = k + kv_heads * d,
+                                                    .kv_stride = columns(),
+                                                    .pages = of.pages.data(),
+                                                    .page_table = of.table.data(),
+                                                    .table_stride = of.table_stride,
+                                                    .table_rows = own_rows.data(),
+                                                    .n_context = of.contexts.data(),
+                                                    .n_tokens = n,
+                                                    .n_kv_heads = kv_heads,
+                                                    .head_dim = d},
+                                                   order);
+    DecodeAttentionArgs<T> attention = of.args();
+    attention.q = own.rows.data();
+    attention.q_stride = columns();
+    Scratch<T> scratch(of, n);
+    blocks::paged_attention(attention, NewTokens<T>{}, scratch.parts(n), blocks::InOrder{order});
+  }
+
+ private:
+  static std::vector<T> numbers(int64_t n, uint64_t stream) {
+    std::vector<T> result;
+    for (const float x : random_numbers<float>(n, stream)) result.push_back(Arithmetic<T>::to(x));
+    return result;
+  }
+};
+
+template <class T>
+void expect_new_tokens_as_one_by_one() {
+  const std::vector<Shape> shapes = {{8, 4, 64, 0},   {4, 2, 8, 0},      {14, 2, 10, 0},
+                                     {24, 2, 16, 40}, {3, 1, 256, 4096}, {6, 6, 3, 0}};
+  for (const Shape& shape : shapes) {
+    for (const Making making : {Making{true, false, false}, Making{true, false, true},
+                                Making{false, true, true}, Making{true, true, false}}) {
+      if (shape.head_dim % 2 != 0 && (making.has_norms || making.turns)) continue;
+      SCOPED_TRACE(testing::Message() << shape.n_heads << " heads of " << shape.head_dim << ", "
+                                      << making.has_bias << making.has_norms << making.turns);
+      Case<T> expected(shape, kContexts), got(shape, kContexts);
+      const Made<T> made(got, making);
+      made.run_one_by_one(expected, blocks::ThreadOrder::kForward);
+      for (const int64_t n_rows : {3, 8}) {
+        got.out.assign(got.out.size(), T{});
+        Scratch<T> scratch(got, n_rows);
+        DecodeAttentionArgs<T> args = got.args();
+        args.q = nullptr;
+        blocks::paged_attention(args, made.tokens(got), scratch.parts(n_rows),
+                                blocks::InOrder{blocks::ThreadOrder::kBackward});
+        EXPECT_TRUE(are_same_bits(got.out, expected.out)) << n_rows;
+        EXPECT_TRUE(are_same_bits(got.pages, expected.pages)) << "keys and values";
+      }
+    }
+  }
+}
+
+TEST(DecodeAttentionBlocks, MakeHeadsOfNewTokensAsTheKernelsBeforeThemDo) {
+  expect_new_tokens_as_one_by_one<float>();
+  expect_new_tokens_as_one_by_one<double>();
+  expect_new_tokens_as_one_by_one<Bf16>();
+}
+
+/// Counts launches and their blocks instead of running them.
+struct CountBlocks {
+  std::vector<int64_t>& of_launches;
+
+  template <class Program, class Args>
+  void run(const Args& args) const {
+    of_launches.push_back(Program::n_blocks(args));
+  }
+};
+
+TEST(DecodeAttentionBlocks, FillAGpuWithFewSequencesAndLaunchOnce) {
+  const auto blocks_of = [](int64_t n_rows, int64_t max_context) {
+    std::vector<int64_t> launched;
+    DecodeAttentionArgs<Bf16> args{.table_stride = max_context / kPageTokens,
+                                   .n_sequences = n_rows,
+                                   .n_heads = 28,
+                                   .n_kv_heads = 4,
+                                   .head_dim = 128};
+    const int64_t scratch_rows = attention_scratch_rows(n_rows, 28, 128, max_context);
+    blocks::paged_attention(args, NewTokens<Bf16>{}, AttentionParts<Bf16>{.n_rows = scratch_rows},
+                            CountBlocks{launched});
+    return launched;
+  };
+  using Blocks = std::vector<int64_t>;
+  EXPECT_EQ(blocks_of(1, 256), Blocks{4}) << "one part of four key/value heads";
+  EXPECT_EQ(blocks_of(1, 1024), Blocks{4 * 4});
+  EXPECT_EQ(blocks_of(1, 8192), Blocks{4 * 32});
+  EXPECT_EQ(blocks_of(32, 8192), Blocks{32 * 4 * 8}) << "as many as are wanted";
+  EXPECT_EQ(blocks_of(256, 8192), (Blocks{144 * 4 * 2, 112 * 4 * 3})) << "as scratch allows";
+  EXPECT_EQ(blocks_of(256, 4096), Blocks{256 * 4});
+}
 
 TEST(DecodeAttentionBlocks, ReadThePagesOfTheSequenceThatARowNames) {
   const Shape shape{4, 2, 8, 0};
@@ -183,21 +400,23 @@ TEST(DecodeAttentionBlocks, ReadThePagesOfTheSequenceThatARowNames) {
     std::copy_n(each_its_own.table.begin(), got.table_stride,
                 each_its_own.table.begin() + s * got.table_stride);
   }
-  blocks::PagedAttentionArgs<float> args{.of = got.args()};
-  args.of.table_rows = rows.data();
-  blocks::paged_attention(args, blocks::InOrder{blocks::ThreadOrder::kForward});
+  DecodeAttentionArgs<float> args = got.args();
+  args.table_rows = rows.data();
+  Scratch<float> scratch(got, 2);
+  blocks::paged_attention(args, NewTokens<float>{}, scratch.parts(2),
+                          blocks::InOrder{blocks::ThreadOrder::kForward});
   expect_same(got.out, answer_of(each_its_own));
 }
 
 template <class T>
 void compare_on_gpu() {
-  for_each_case([](const Shape& shape, const std::vector<int32_t>& contexts, int64_t n_splits) {
+  for_each_case([](const Shape& shape, const std::vector<int32_t>& contexts, int64_t n_rows) {
     Case<T> got(shape, contexts);
     got.spoil_unseen();
+    const Scratch<T> scratch(got, n_rows);
     const OnGpu q(got.q), pages(got.pages), out(got.out);
     const OnGpu table(got.table), n_context(got.contexts);
-    const OnGpu partials(std::vector<typename Arithmetic<T>::Type>(
-        size_t(partials_of(shape, contexts.size(), n_splits))));
+    const OnGpu partials(scratch.partials), n_done(scratch.n_done);
     DecodeAttentionArgs<T> args = got.args();
     args.q = q.get();
     args.pages = pages.get();
@@ -205,9 +424,11 @@ void compare_on_gpu() {
     args.n_context = n_context.get();
     args.out = out.get();
 
-    decode_attention_cuda<T>(args, {.count = n_splits, .partials = partials.get()}, nullptr);
+    decode_attention_cuda<T>(
+        args, {.partials = partials.get(), .n_done = n_done.get(), .n_rows = n_rows}, nullptr);
 
     expect_same(out.host(), twin_of<T>(shape, contexts));
+    EXPECT_EQ(n_done.host(), scratch.n_done);
   });
 }
 

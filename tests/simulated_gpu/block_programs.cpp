@@ -67,7 +67,6 @@ void offer_of_each_type() {
   offer<blocks::AttentionKeyGradientProgram<T>>();
   offer<blocks::AttentionQueryGradientProgram<T>>();
   offer<blocks::ColumnSumsProgram<T>>();
-  offer<blocks::JoinSplitsProgram<T>>();
   offer<blocks::NormRowsProgram<T>>();
   offer<blocks::NormRowsBackwardProgram<T>>();
   offer<blocks::PagedAttentionProgram<T, blocks::kFewHeads>>();

@@ -4,12 +4,14 @@
 #include <cuda_runtime_api.h>
 #include <nccl.h>
 
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -108,13 +110,29 @@ void order_behind_last(ncclComm& comm, Stream stream) {
   destroy_event(event);
 }
 
+/// An operation that a graph holds: the communicator cannot go before it.
+class Captured {
+ public:
+  explicit Captured(ncclComm_t comm) : comm_(comm) { ++comm_->n_captured; }
+  ~Captured() { --comm_->n_captured; }
+  Captured(const Captured&) = delete;
+  Captured& operator=(const Captured&) = delete;
+
+ private:
+  ncclComm_t comm_;
+};
+
 /// Calls that were made together, one task on each stream: none of them waits for another's end.
 void enqueue_calls(const std::vector<Asked>& calls) {
   std::map<Stream, std::vector<Asked>> by_stream;
   for (const Asked& asked : calls) by_stream[asked.stream].push_back(asked);
   for (const auto& [stream, own] : by_stream) {
-    for (const Asked& asked : own) order_behind_last(*asked.comm, stream);
-    enqueue_each(stream, "nccl", [own = own](Stream on) -> Work {
+    std::vector<std::shared_ptr<Captured>> captured;
+    for (const Asked& asked : own) {
+      order_behind_last(*asked.comm, stream);
+      if (is_capturing(stream)) captured.push_back(std::make_shared<Captured>(asked.comm));
+    }
+    enqueue_each(stream, "nccl", [own = own, captured](Stream on) -> Work {
       auto running = std::make_shared<CallsUnderWay>();
       running->stream = on;
       for (const Asked& asked : own) {
@@ -164,6 +182,25 @@ ncclResult_t end(ncclComm_t handle, const char* how) {
   }
   comm->end = how;
   return ncclSuccess;
+}
+
+/// As NCCL does: what runs is ended at once, but the call returns when no graph is left that holds
+/// operations of the communicator. Here it is named if that takes long.
+ncclResult_t end_behind_graphs(ncclComm_t handle, const char* how) {
+  const ncclResult_t result = end(handle, how);
+  const auto is_held = [handle] {
+    const Lock lock(lock_of_streams());
+    return handle->n_captured > 0;
+  };
+  if (result != ncclSuccess) return result;
+  const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (is_held()) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    if (std::chrono::steady_clock::now() < limit) continue;
+    break_rule(handle->text() + ": it is " + how + " while graphs hold its operations");
+    break;
+  }
+  return result;
 }
 
 }  // namespace
@@ -232,8 +269,8 @@ ncclResult_t ncclCommFinalize(ncclComm_t handle) {
   comm->meet("bye", "");
   return ncclInProgress;
 }
-ncclResult_t ncclCommDestroy(ncclComm_t comm) { return end(comm, "destroyed"); }
-ncclResult_t ncclCommAbort(ncclComm_t comm) { return end(comm, "aborted"); }
+ncclResult_t ncclCommDestroy(ncclComm_t comm) { return end_behind_graphs(comm, "destroyed"); }
+ncclResult_t ncclCommAbort(ncclComm_t comm) { return end_behind_graphs(comm, "aborted"); }
 
 ncclResult_t ncclAllReduce(const void* from, void* to, size_t count, ncclDataType_t type,
                            ncclRedOp_t op, ncclComm_t comm, cudaStream_t stream) {

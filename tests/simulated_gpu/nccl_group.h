@@ -65,6 +65,7 @@ struct ncclComm {
 
   uint64_t n_started = 0, n_finished = 0, n_splits = 0;  // collectives, splits
   int64_t n_under_way = 0;                               // operations that have not ended
+  int64_t n_captured = 0;                                // of graphs that live
   std::map<int, uint64_t> n_sent, n_received;            // messages, by peer
   orrery::simulated_gpu::Stream last_stream = -1;
   std::map<uint64_t, std::string> waiting;  // operations for whom a peer is missing

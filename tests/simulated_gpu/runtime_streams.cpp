@@ -1,6 +1,9 @@
 // libcudart.so of the simulated GPUs: streams, events, graphs.
 #include <cuda_runtime_api.h>
 
+#include <mutex>
+#include <set>
+
 #include "runtime.h"
 
 namespace orrery::simulated_gpu {
@@ -17,6 +20,12 @@ static_assert(cudaStreamCaptureModeRelaxed == static_cast<int>(CaptureMode::kRel
 
 Graph graph_of(const void* graph) {
   return static_cast<Graph>(reinterpret_cast<std::uintptr_t>(graph));
+}
+
+/// Graphs that can be launched. Used under lock_of_streams().
+std::set<Graph>& instantiated() {
+  static auto* const all = new std::set<Graph>;
+  return *all;
 }
 
 }  // namespace
@@ -109,6 +118,8 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
                                  unsigned long long) {
   *executable = reinterpret_cast<cudaGraphExec_t>(graph);
+  const std::lock_guard lock(lock_of_streams());
+  instantiated().insert(graph_of(graph));
   return cudaSuccess;
 }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
@@ -120,9 +131,18 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
 cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t*, size_t* n_nodes) {
   return guarded([&] { *n_nodes = static_cast<size_t>(size_of_graph(graph_of(graph))); });
 }
-cudaError_t cudaGraphDestroy(cudaGraph_t) { return cudaSuccess; }
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  return guarded([&] {
+    const std::lock_guard lock(lock_of_streams());
+    if (instantiated().count(graph_of(graph)) == 0) destroy_graph(graph_of(graph));
+  });
+}
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
-  return guarded([&] { destroy_graph(graph_of(executable)); });
+  return guarded([&] {
+    const std::lock_guard lock(lock_of_streams());
+    instantiated().erase(graph_of(executable));
+    destroy_graph(graph_of(executable));
+  });
 }
 
 }  // extern "C"

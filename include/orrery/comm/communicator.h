@@ -107,6 +107,9 @@ class Communicator {
   /// `operation` (a constant): after the launch of a graph that they were captured in. Local, does
   /// not wait.
   virtual void watch(std::string_view /*operation*/) {}
+  /// Whether operations on GPUs wait for each other's arguments (CommunicatorOptions): then they
+  /// cannot be captured.
+  virtual bool checks_agreement() const { return options_.check_agreement; }
 
   // All that follow are collective over the group. They throw ShapeError (before anything is sent)
   // when a tensor does not fit, and CommError when a peer missed the deadline or disagrees.

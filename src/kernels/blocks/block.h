@@ -13,8 +13,8 @@
 //
 // run() is the same for all threads except inside block.each([&](int thread) {...}), which ends
 // with a barrier. What differs between threads and lives longer is a PerThread. A branch or loop
-// outside each() may depend on `args`, on block.index() and on block.uniform(x) of shared memory x,
-// nothing else: then every thread takes it. C++17: nvcc compiles it.
+// outside each() may depend on `args`, on block.index(), on block.uniform(x) of shared memory x and
+// on block.is_last_of(), nothing else: then every thread takes it. C++17: nvcc compiles it.
 #pragma once
 
 #include <cstdint>

@@ -40,6 +40,21 @@ class GpuBlock {
     __syncthreads();
     return copy;
   }
+
+  /// Of `count` blocks that come here with this counter, which is 0 before and after: whether this
+  /// one is the last. It sees what the others wrote before they came.
+  __device__ bool is_last_of(int32_t* counter, int count) {
+    __shared__ bool is_last;
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0) {  // back to 0 behind count - 1
+      const unsigned most = static_cast<unsigned>(count) - 1;
+      is_last = atomicInc(reinterpret_cast<unsigned*>(counter), most) == most;
+    }
+    __syncthreads();
+    if (is_last) __threadfence();
+    return is_last;
+  }
 };
 
 /// Program::kResident: blocks that a multiprocessor is to have room for, by giving threads fewer

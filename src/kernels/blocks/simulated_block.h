@@ -1,6 +1,6 @@
 // Runs a program (block.h) on the CPU: the same indices, the same shared memory, the same barriers.
-// Memory starts as garbage, and threads can run in either order between barriers: a result that
-// depends on the order shows a missing barrier.
+// Memory starts as garbage, and threads can run in either order between barriers, and blocks in
+// either order: a result that depends on the order shows a missing barrier, or blocks that race.
 #pragma once
 
 #include <cstring>  // memset
@@ -43,6 +43,11 @@ class SimulatedBlock {
     return value;
   }
 
+  bool is_last_of(int32_t* counter, int count) {
+    *counter = (*counter + 1) % count;
+    return *counter == 0;
+  }
+
  private:
   int64_t index_;
   ThreadOrder order_;
@@ -52,7 +57,8 @@ template <class Program>
 void simulate(const typename Program::Args& args, ThreadOrder order = ThreadOrder::kForward) {
   const auto shared = std::make_unique<typename Program::Shared>();
   const int64_t n_blocks = Program::n_blocks(args);
-  for (int64_t index = 0; index < n_blocks; ++index) {
+  for (int64_t i = 0; i < n_blocks; ++i) {
+    const int64_t index = order == ThreadOrder::kForward ? i : n_blocks - 1 - i;
     std::memset(static_cast<void*>(shared.get()), 0xCD, sizeof(typename Program::Shared));
     SimulatedBlock<Program::kThreads> block(index, order);
     Program::run(block, args, *shared);
