@@ -18,6 +18,7 @@
 #include "orrery/kernels/decode_attention.h"  // kPageTokens, page_size, most_attention_parts
 #include "orrery/kernels/sample_rows.h"       // sample_rows_scratch_bytes
 #include "orrery/model/generator.h"           // kPrefillTokens
+#include "orrery/model/matmul_rows.h"
 #include "orrery/model/parameter_table.h"
 #include "orrery/parallel/gradient_reduction.h"  // owned_partition, kGradientBucketElements
 #include "residency.h"
@@ -139,19 +140,26 @@ class Worker {
       const int64_t places =
           std::max<int64_t>(std::min(load->max_batch, load->n_prompts * load->group_size), 1);
       const int64_t prompt = std::min(load->max_prompt_tokens, shard->local.max_positions);
+      constexpr auto on_gpu = model::MatmulRows::on_gpu;
+      const int64_t of_step = on_gpu(load->max_batch).filled_up(places);
       const int64_t rows =
-          std::max({places, prompt, std::min(model::kPrefillTokens, load->n_prompts * prompt)});
+          std::max({of_step, prompt, std::min(model::kPrefillTokens, load->n_prompts * prompt)});
       // Of all tensor ranks: those of a step, copies of prompts' for their members, and what
       // drawing writes beside them; with several ranks the own ones before they are gathered.
       const int64_t whole = job_.architectures.at(call.role).vocab_size;
       const bool draws = shard->place.is_last_stage();
-      const int64_t numbers = draws ? 2 * whole + (tensor(*shard) > 1 ? vocabulary : 0) : whole;
-      phase.logits = places * numbers * widths_of(*shard->config).sum +
-                     (draws ? kernels::sample_rows_scratch_bytes(places, whole) : 0);
+      const int64_t numbers = whole + (draws && tensor(*shard) > 1 ? vocabulary : 0);
+      phase.logits =
+          (of_step * numbers + (draws ? places * whole : 0)) * widths_of(*shard->config).sum +
+          (draws ? kernels::sample_rows_scratch_bytes(of_step, whole) : 0);
       phase.workspace = bytes(double(rows) * (kept_numbers(shard->local, tensor(*shard)) +
                                               scratch_numbers(shard->local, tensor(*shard)) +
                                               flash_numbers(shard->local, width, false)),
                               width);
+      // The last rows of a matmul of prompts are filled up, and what they give is copied back.
+      phase.workspace +=
+          on_gpu(load->max_batch).of_prompts * width *
+          (shard->local.hidden_size + std::max(shard->local.up_size(), shard->local.qkv_size()));
       // What decoding keeps there of each sequence and each row, what it draws, and page tables, in
       // tensors that LibTorch rounds up; the page of rows that are nobody's (model/decode_ahead.h).
       constexpr int64_t kSlotBytes = 168, kTensors = 16, kRounding = 512;

@@ -3,8 +3,6 @@
 #include <ATen/ops/empty.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
-#include <algorithm>  // min
-#include <bit>        // bit_ceil
 #include <type_traits>
 #include <utility>
 
@@ -24,14 +22,6 @@ kernels::DrawKey* keys_of(const at::Tensor& bytes) {
 }
 
 }  // namespace
-
-int64_t padded_rows(int64_t n, int64_t most) {
-  constexpr int64_t kStep = 32;
-  const int64_t padded = n < 2 * kStep
-                             ? static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(n)))
-                             : (n + kStep - 1) / kStep * kStep;
-  return std::min(padded, most);
-}
 
 DecodeAhead::DecodeAhead(GenerationPass& pass, PagePool& pages, const Drawing& drawing,
                          int64_t table_stride, StepGraphs graphs)
@@ -159,7 +149,7 @@ void DecodeAhead::enqueue(int64_t n_rows) {
 
 void DecodeAhead::step(std::span<const int32_t> slots) {
   ORRERY_ASSERT(n_steps_ - n_read_ < 2, "a third decoding step before the first one was read");
-  const int64_t n_rows = padded_rows(static_cast<int64_t>(slots.size()), drawing_.logits.size(0));
+  const int64_t n_rows = pass_.rows_of_step(static_cast<int64_t>(slots.size()));
   upload_changes();
   upload_rows(slots, n_rows);
   graphs_.run(n_rows, [&] { enqueue(n_rows); });

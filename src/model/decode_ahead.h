@@ -5,10 +5,9 @@
 //   host    step n          step n + 1        read n   step n + 2       read n + 1
 //   GPU     [ changes | graph n | copy ][ changes | graph n + 1 | copy ] ...
 //
-// The rows of a step are padded to one of a few numbers, so that there are few graphs and products
-// are of few shapes. A row beyond the sequences is nobody's: it decodes a token on a page of its
-// own, and nobody reads what it draws. One thread; collective over the tensor ranks, which all draw
-// the same.
+// The rows of a step are filled up to those of whole matmuls (matmul_rows.h). A row beyond the
+// sequences is nobody's: it decodes a token on a page of its own, and nobody reads what it draws.
+// One thread; collective over the tensor ranks, which all draw the same.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -26,10 +25,6 @@
 #include "step_graphs.h"
 
 namespace orrery::model {
-
-/// Rows of a step of `n` sequences, one to `most`: `n`, rounded up to a power of two or from 64 on
-/// to a multiple of 32.
-int64_t padded_rows(int64_t n, int64_t most);
 
 class DecodeAhead {
  public:

@@ -63,9 +63,13 @@ GenerationLoop::GenerationLoop(const Decoder& decoder, const GenerationWeights& 
       longest_prompt_(prompts.longest()),
       max_context_(std::min(longest_prompt_ + options.max_new_tokens, architecture_.max_positions)),
       table_stride_(pages_for(max_context_)),
-      max_rows_(std::max({n_places_, longest_prompt_, std::min(kPrefillTokens, prompts.size())})),
+      matmul_rows_(decoder.parameters().values().is_cuda() ? MatmulRows::on_gpu(options.max_batch)
+                                                           : MatmulRows{}),
+      max_rows_(std::max({matmul_rows_.filled_up(n_places_), longest_prompt_,
+                          std::min(kPrefillTokens, prompts.size())})),
       rule_(sampling_rule(options)),
-      pass_(decoder, weights, max_rows_, n_places_, max_context_),
+      pass_(decoder, weights, matmul_rows_, max_rows_, matmul_rows_.filled_up(n_places_),
+            max_context_),
       worst_case_pages_(worst_case_pages()),
       is_limited_(options.max_cache_tokens > 0 &&
                   options.max_cache_tokens / kPageTokens < worst_case_pages_),
@@ -75,7 +79,7 @@ GenerationLoop::GenerationLoop(const Decoder& decoder, const GenerationWeights& 
              kernels::page_size(local_.n_kv_heads, local_.head_dim)),
       live_(static_cast<size_t>(n_prompts_)),
       page_table_(static_cast<size_t>(n_places_ * table_stride_)),
-      logits_(at::empty({n_places_, architecture_.vocab_size},
+      logits_(at::empty({matmul_rows_.filled_up(n_places_), architecture_.vocab_size},
                         decoder.parameters().values().options().dtype(decoder.dtype()))),
       // The host draws row after row, a GPU all that there is room for.
       members_(at::empty({logits_.is_cpu() || !shard_.place.is_last_stage() ? 1 : n_places_,
@@ -201,16 +205,16 @@ void GenerationLoop::resume_first() {
   for (int64_t page = 0; page < place.n_pages; ++page) table[page] = pages_.take();
   result_.prefilled_tokens += place.n_context;
 
-  const auto run = [&](std::span<const int64_t> tokens, int64_t context) {
+  const auto run = [&](std::span<const int64_t> tokens, int64_t context, Tokens kind) {
     n_context_.assign(1, static_cast<int32_t>(context));
     cu_seqlens_ = {0, static_cast<int32_t>(tokens.size())};
-    run_pass(tokens, table);
+    run_pass(tokens, table, kind);
   };
-  run({prompt_tokens(prompt), static_cast<size_t>(n_prompt)}, n_prompt);
+  run({prompt_tokens(prompt), static_cast<size_t>(n_prompt)}, n_prompt, Tokens::kOfPrompts);
   for (int64_t done = 0; done < n_generated_of(sequence); done += max_rows_) {
     const int64_t count = std::min(max_rows_, n_generated_of(sequence) - done);
     run(std::span(answer).subspan(static_cast<size_t>(done), static_cast<size_t>(count)),
-        n_prompt + done + count);
+        n_prompt + done + count, Tokens::kOfAnswers);
   }
 
   compute_logits();
@@ -258,7 +262,8 @@ bool GenerationLoop::prefill_next() {
     prefill_table_.resize(n_context_.size() * static_cast<size_t>(table_stride_));
   }
   if (n_context_.empty()) return false;
-  run_pass({prompt_tokens(first), static_cast<size_t>(cu_seqlens_.back())}, prefill_table_.data());
+  run_pass({prompt_tokens(first), static_cast<size_t>(cu_seqlens_.back())}, prefill_table_.data(),
+           Tokens::kOfPrompts);
   compute_logits();
   draw_first_tokens(first);
   result_.prefilled_tokens += cu_seqlens_.back();
@@ -266,12 +271,14 @@ bool GenerationLoop::prefill_next() {
 }
 
 /// n_context_.size() sequences, cut at cu_seqlens_.
-void GenerationLoop::run_pass(std::span<const int64_t> tokens, const int32_t* page_table) {
+void GenerationLoop::run_pass(std::span<const int64_t> tokens, const int32_t* page_table,
+                              Tokens kind) {
   pass_.run({.tokens = tokens,
              .cu_seqlens = cu_seqlens_,
              .n_context = n_context_,
              .page_table = page_table,
-             .table_stride = table_stride_},
+             .table_stride = table_stride_,
+             .kind = kind},
             pages_);
 }
 
@@ -281,7 +288,8 @@ void GenerationLoop::compute_logits() {
   if (!pass_logits_.defined() || pass_logits_.size(0) != n) {
     pass_logits_ = logits_.narrow(0, 0, n);
   }
-  pass_.compute_logits(pass_logits_);
+  at::Tensor filled_up = logits_.narrow(0, 0, matmul_rows_.filled_up(n));
+  pass_.compute_logits(filled_up);
 }
 
 /// For all members of the prompts that were just prefilled, from their logits.
@@ -477,7 +485,7 @@ void GenerationLoop::decode_now() {
   }
   cu_seqlens_.resize(places_.size() + 1);
   for (size_t i = 0; i < cu_seqlens_.size(); ++i) cu_seqlens_[i] = static_cast<int32_t>(i);
-  run_pass(tokens_, page_table_.data());
+  run_pass(tokens_, page_table_.data(), Tokens::kOfAnswers);
   compute_logits();
   result_.decoded_tokens += static_cast<int64_t>(places_.size());
   ++result_.decode_steps;

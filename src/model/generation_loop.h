@@ -92,7 +92,7 @@ class GenerationLoop {
   void decode_ahead();
   void read_step();
 
-  void run_pass(std::span<const int64_t> tokens, const int32_t* page_table);
+  void run_pass(std::span<const int64_t> tokens, const int32_t* page_table, Tokens kind);
   void compute_logits();
   kernels::DrawKey key_of(int64_t sequence) const;
   void draw(at::Tensor& logits, size_t first);
@@ -108,6 +108,7 @@ class GenerationLoop {
   const GenerationOptions& options_;
   const GenerationListener& listener_;
   int64_t n_prompts_, n_sequences_, n_places_, longest_prompt_, max_context_, table_stride_;
+  const MatmulRows matmul_rows_;
   int64_t max_rows_;  // of one pass
   kernels::SamplingRule rule_;
   GenerationPass pass_;
@@ -116,7 +117,7 @@ class GenerationLoop {
   PagePool pages_;
   std::vector<LivePrompt> live_;     // [prompts]
   std::vector<int32_t> page_table_;  // [places, table_stride]
-  at::Tensor logits_;                // [places, V]
+  at::Tensor logits_;                // [rows of a step that fills all places, V]
   at::Tensor pass_logits_;           // those of the running pass
   at::Tensor members_;               // [rows, V] members' copies of their prompts' logits
   at::Tensor draw_scratch_;

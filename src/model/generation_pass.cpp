@@ -20,10 +20,12 @@ int64_t memory_size(const Architecture& a, const PassRows& rows, int64_t n_seque
 }  // namespace
 
 GenerationPass::GenerationPass(const Decoder& decoder, const GenerationWeights& weights,
-                               int64_t max_rows, int64_t max_sequences, int64_t max_context)
+                               MatmulRows matmul_rows, int64_t max_rows, int64_t max_sequences,
+                               int64_t max_context)
     : shard_(decoder.shard()),
       local_(shard_architecture(decoder.architecture(), shard_.place)),
       weights_(weights.shard()),
+      matmul_rows_(matmul_rows),
       columns_(shard_, decoder.architecture().vocab_size) {
   const at::TensorOptions options = decoder.parameters().values().options();
   rope_.extend(local_, max_context, options.dtype(decoder.dtype()));
@@ -53,11 +55,13 @@ void GenerationPass::make_attention_scratch(int64_t max_rows, int64_t max_contex
 }
 
 /// Decoding steps have as many rows as the step before, but where a sequence has ended.
-void GenerationPass::lay_out(int64_t n_tokens, int64_t n_sequences) {
+void GenerationPass::lay_out(int64_t n_tokens, int64_t n_sequences, int64_t at_once) {
+  rows_.rows.at_once = at_once;
   if (rows_.n_tokens == n_tokens && rows_.n_sequences == n_sequences) return;
   rows_.n_tokens = n_tokens;
   rows_.n_sequences = n_sequences;
   rows_.rows = PassRows::whole(n_tokens, shard_.tensor);
+  rows_.rows.at_once = at_once;
   ORRERY_ASSERT(
       memory_size(local_, rows_.rows, n_sequences, memory_.scalar_type()) <= memory_.numel(),
       "more tokens in one pass of generation than rows");
@@ -90,7 +94,8 @@ void GenerationPass::end_stage() {
 
 void GenerationPass::run(const GenerationInput& input, PagePool& pages) {
   const auto n_sequences = static_cast<int64_t>(input.n_context.size());
-  lay_out(static_cast<int64_t>(input.tokens.size()), n_sequences);
+  lay_out(static_cast<int64_t>(input.tokens.size()), matmul_rows_.filled_up(n_sequences),
+          input.kind == Tokens::kOfPrompts ? matmul_rows_.of_prompts : matmul_rows_.of_steps);
   positions_.clear();
   last_rows_.clear();
   for (size_t s = 0; s < input.n_context.size(); ++s) {
@@ -98,6 +103,8 @@ void GenerationPass::run(const GenerationInput& input, PagePool& pages) {
     for (int32_t i = 0; i < n_new; ++i) positions_.push_back(input.n_context[s] - n_new + i);
     last_rows_.push_back(input.cu_seqlens[s + 1] - 1);
   }
+  rows_.all_are_last = rows_.n_tokens == n_sequences && rows_.n_sequences == n_sequences;
+  last_rows_.resize(static_cast<size_t>(rows_.n_sequences), 0);  // of nobody's: any
   begin_stage(input);
   PagedCache cache{.pages = {},
                    .page_table = input.page_table,
@@ -111,7 +118,8 @@ void GenerationPass::run(const GenerationInput& input, PagePool& pages) {
 }
 
 void GenerationPass::run(const StepInput& input, PagePool& pages) {
-  lay_out(input.positions.numel(), input.positions.numel());
+  lay_out(input.positions.numel(), input.positions.numel(), matmul_rows_.of_steps);
+  rows_.all_are_last = true;
   embed(weights_.embedding, rows_.rows, input.embedding_rows, input.positions, rows_.scratch.full,
         rows_.x);
   const std::vector<int32_t> not_read;
@@ -135,11 +143,11 @@ void GenerationPass::run_layers(const PackedRows& packed, PagedCache& cache, Pag
 
 void GenerationPass::compute_logits(at::Tensor& logits) {
   if (!shard_.place.is_last_stage()) return;
-  const bool all_are_last = rows_.n_tokens == rows_.n_sequences;
-  if (!all_are_last) operators::take_rows(rows_.x, last_rows_, rows_.last);
-  operators::norm(weights_.final_norm, all_are_last ? rows_.x : rows_.last, rows_.normed, {});
-  if (shard_.tensor == nullptr) return apply(weights_.head, rows_.normed, logits);
-  apply(weights_.head, rows_.normed, rows_.own_logits);
+  if (!rows_.all_are_last) operators::take_rows(rows_.x, last_rows_, rows_.last);
+  operators::norm(weights_.final_norm, rows_.all_are_last ? rows_.x : rows_.last, rows_.normed, {});
+  const int64_t at_once = matmul_rows_.of_steps;
+  if (shard_.tensor == nullptr) return apply(weights_.head, rows_.normed, logits, {}, at_once);
+  apply(weights_.head, rows_.normed, rows_.own_logits, {}, at_once);
   columns_.gather(rows_.own_logits, logits);
 }
 

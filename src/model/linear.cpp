@@ -1,5 +1,9 @@
 #include "linear.h"
 
+#include <ATen/ops/zeros.h>
+
+#include <algorithm>  // min
+
 #include "dispatch.h"
 #include "matmul.h"
 #include "operators.h"
@@ -24,6 +28,34 @@ void apply_panels(const Linear& linear, const at::Tensor& x, at::Tensor& y,
   });
 }
 
+/// y [N, n_out] = x W^T, or y += x W^T.
+void multiply(const Linear& linear, const at::Tensor& x, at::Tensor& y, bool is_added) {
+  const auto of = is_added ? multiply_onto : multiply_into;
+  of(linear.amx, y, x, linear.weight.t());
+}
+
+at::Tensor filled_up(const at::Tensor& rows, int64_t n) {
+  at::Tensor all = at::zeros({n, rows.size(1)}, rows.options());
+  all.narrow(0, 0, rows.size(0)).copy_(rows);
+  return all;
+}
+
+void multiply_some_at_once(const Linear& linear, const at::Tensor& x, at::Tensor& y, bool is_added,
+                           int64_t at_once) {
+  for (int64_t first = 0; first < x.size(0); first += at_once) {
+    const int64_t n = std::min(at_once, x.size(0) - first);
+    const at::Tensor some = x.narrow(0, first, n);
+    at::Tensor result = y.narrow(0, first, n);
+    if (n == at_once) {
+      multiply(linear, some, result, is_added);
+      continue;
+    }
+    at::Tensor whole = filled_up(result, at_once);
+    multiply(linear, filled_up(some, at_once), whole, is_added);
+    result.copy_(whole.narrow(0, 0, n));
+  }
+}
+
 /// The part of all rows that a pass has.
 at::Tensor used_rows(const ParallelRows& parallel) {
   return parallel.full.narrow(0, 0, parallel.rows.n_tokens);
@@ -31,27 +63,30 @@ at::Tensor used_rows(const ParallelRows& parallel) {
 
 }  // namespace
 
-void apply(const Linear& linear, const at::Tensor& x, at::Tensor& y, const at::Tensor& residual) {
+void apply(const Linear& linear, const at::Tensor& x, at::Tensor& y, const at::Tensor& residual,
+           int64_t at_once) {
   if (linear.panels.defined()) return apply_panels(linear, x, y, residual);
-  if (!residual.defined()) {
-    multiply_into(linear.amx, y, x, linear.weight.t());
+  const bool is_added = residual.defined();
+  if (is_added && !residual.is_same(y)) y.copy_(residual);
+  if (at_once == 0 || at_once == x.size(0)) {
+    multiply(linear, x, y, is_added);
   } else {
-    if (!residual.is_same(y)) y.copy_(residual);
-    multiply_onto(linear.amx, y, x, linear.weight.t());
+    multiply_some_at_once(linear, x, y, is_added, at_once);
   }
   if (linear.bias.defined()) operators::add_bias(y, linear.bias);
 }
 
 void apply_column_parallel(const Linear& linear, const ParallelRows& parallel, const at::Tensor& x,
                            at::Tensor& y) {
-  apply(linear, gather_rows(parallel.rows, x, parallel.full), y);
+  apply(linear, gather_rows(parallel.rows, x, parallel.full), y, {}, parallel.rows.at_once);
 }
 
 void apply_row_parallel(const Linear& linear, const ParallelRows& parallel, const at::Tensor& x,
                         const at::Tensor& residual, at::Tensor& y) {
-  if (parallel.rows.tensor == nullptr) return apply(linear, x, y, residual);
+  const int64_t at_once = parallel.rows.at_once;
+  if (parallel.rows.tensor == nullptr) return apply(linear, x, y, residual, at_once);
   at::Tensor partial = used_rows(parallel);
-  apply(linear.without_bias(), x, partial);
+  apply(linear.without_bias(), x, partial, {}, at_once);
   add_reduced_rows(parallel.rows, parallel.full, residual, y);
   // On own rows, after the sum over the tensor ranks: counted once.
   if (linear.bias.defined()) operators::add_bias(y, linear.bias);

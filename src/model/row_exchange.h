@@ -26,6 +26,7 @@ struct PassRows {
   int64_t n_gathered = 0;                // rows of `full` below: R * ranks, or T; 0 without ranks
   comm::Communicator* tensor = nullptr;  // null: one tensor rank
   bool is_cut = false;
+  int64_t at_once = 0;  // rows of a matmul (linear.h); 0: all
 
   /// Cut over the ranks of `tensor`, which may be null.
   static PassRows cut(int64_t n_tokens, comm::Communicator* tensor);

@@ -147,6 +147,14 @@ TEST_P(EveryKindInBf16, GeneratesTheSameTokensWhereSequencesArePreempted) {
   }
 }
 
+std::vector<int64_t> lengths_of(const PackedTokens& batch) {
+  std::vector<int64_t> lengths;
+  for (size_t s = 0; s + 1 < batch.cu_seqlens.size(); ++s) {
+    lengths.push_back(batch.cu_seqlens[s + 1] - batch.cu_seqlens[s]);
+  }
+  return lengths;
+}
+
 TEST(Bf16OnGpus, GeneratesTheSameTokensOfLongContextsBesideOthersAloneAndPreempted) {
   for (const int64_t head_dim : {4, 8}) {
     Architecture a = parallel::four_layers("plain");
@@ -157,19 +165,26 @@ TEST(Bf16OnGpus, GeneratesTheSameTokensOfLongContextsBesideOthersAloneAndPreempt
     round_parameters(exact);
     const Decoder gpu = bf16_on_gpu(exact, 0);
     const PackedTokens prompts = long_prompts(a.vocab_size);
-    const std::vector<SamplingKey> keys(static_cast<size_t>(prompts.n_sequences()));
     GenerationOptions options{.max_new_tokens = 40, .group_size = 3, .max_batch = 9};
-    const auto of = [&] { return Generator(gpu).generate(prompts, keys, options); };
-    const GenerationResult together = of();
-    options.max_batch = 1;
-    const GenerationResult alone = of();
-    options.max_batch = 9;
+    const auto of = [&](const PackedTokens& some) {
+      const std::vector<SamplingKey> keys(static_cast<size_t>(some.n_sequences()));
+      return Generator(gpu).generate(some, keys, options);
+    };
+    const GenerationResult together = of(prompts);
+    std::vector<GeneratedSequence> alone;
+    for (const at::Tensor& prompt : at::split_with_sizes(prompts.tokens, lengths_of(prompts))) {
+      const PackedTokens one =
+          pack_tokens(prompt, std::vector{static_cast<int32_t>(prompt.numel())});
+      for (const GeneratedSequence& answer : of(one).sequences) alone.push_back(answer);
+    }
     options.max_cache_tokens = least_cache_tokens(prompts.longest(), 340);
-    const GenerationResult preempted = of();
+    const GenerationResult preempted = of(prompts);
     EXPECT_GT(preempted.preemptions, 0);
     for (size_t i = 0; i < together.sequences.size(); ++i) {
-      EXPECT_EQ(together.sequences[i].tokens, alone.sequences[i].tokens) << i;
+      EXPECT_EQ(together.sequences[i].tokens, alone[i].tokens) << i;
+      EXPECT_EQ(together.sequences[i].log_probs, alone[i].log_probs) << i;
       EXPECT_EQ(together.sequences[i].tokens, preempted.sequences[i].tokens) << i;
+      EXPECT_EQ(together.sequences[i].log_probs, preempted.sequences[i].log_probs) << i;
     }
   }
 }

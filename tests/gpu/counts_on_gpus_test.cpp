@@ -93,6 +93,7 @@ TEST(CountsOnGpus, ADecodingStepOfTwoTensorRanksWaitsOnceForItsTokens) {
     const auto of = [&](int64_t n_tokens) {
       GenerationOptions options;
       options.max_new_tokens = n_tokens;
+      options.max_batch = 8;
       return counts_of_ranks(both, [&] { generator.generate(prompts, keys, options); });
     };
     of(2);  // memory is there

@@ -21,7 +21,7 @@ class Passes {
   Passes(const Decoder& decoder, size_t n_sequences)
       : vocab_size_(decoder.architecture().vocab_size),
         weights_(decoder),
-        pass_(decoder, weights_, static_cast<int64_t>(n_sequences) * kContext,
+        pass_(decoder, weights_, MatmulRows{}, static_cast<int64_t>(n_sequences) * kContext,
               static_cast<int64_t>(n_sequences), kContext),
         pages_(
             decoder.dtype(), decoder.architecture().n_layers,

@@ -8,6 +8,8 @@
 #include <optional>
 #include <tuple>
 
+#include "torch_matmul.h"
+
 namespace orrery::simulated_gpu {
 
 namespace {
@@ -29,7 +31,7 @@ at::Tensor& mm_dtype(const at::Tensor& a, const at::Tensor& b, at::ScalarType ty
                      at::Tensor& out) {
   check_widening(a, b, type, out);
   out.resize_({a.size(0), b.size(1)});
-  return out.copy_(at::mm(a.to(type), b.to(type)));
+  return out.copy_(multiplied(a.to(type), b.to(type)));
 }
 
 at::Tensor& addmm_dtype(const at::Tensor& added, const at::Tensor& a, const at::Tensor& b,
@@ -38,7 +40,7 @@ at::Tensor& addmm_dtype(const at::Tensor& added, const at::Tensor& a, const at::
   check_widening(a, b, type, out);
   TORCH_CHECK(added.scalar_type() == type || added.scalar_type() == a.scalar_type(),
               "what is added has out_dtype or that of the matrices");
-  const at::Tensor sum = at::addmm(added.to(type), a.to(type), b.to(type), beta, alpha);
+  const at::Tensor sum = multiplied_onto(added, a.to(type), b.to(type), beta, alpha);
   out.resize_(sum.sizes());
   return out.copy_(sum);
 }
