@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "generation_load.h"
+#include "orrery/algorithm/registry.h"  // option_facts
 #include "orrery/base/error.h"
 #include "orrery/base/index.h"
 #include "orrery/base/table.h"
@@ -32,15 +33,17 @@ constexpr int64_t kReadPieceBytes = int64_t{64} << 20;  // of a file, on its way
 /// Widths in bytes of what is stored; sums are always fp32, or fp64 all through.
 struct Widths {
   int64_t value;      // parameters and activations
-  int64_t sum;        // gradients, moments, logits
+  int64_t sum;        // moments, logits
+  int64_t gradient;   // of the flat buffer
   int64_t optimizer;  // of a parameter that is owned
 };
 
 Widths widths_of(const config::ModelConfig& model) {
-  if (model.dtype == "fp64") return {8, 8, 16};
+  if (model.dtype == "fp64") return {8, 8, 8, 16};
   const int64_t moments = model.moments_dtype == "bf16" ? 4 : 8;
-  if (model.dtype == "fp32") return {4, 4, moments};
-  return {2, 4, 4 + moments};  // master weights beside both moments
+  const int64_t gradient = model.gradient_dtype == "bf16" ? 2 : 4;
+  if (model.dtype == "fp32") return {4, 4, gradient, moments};
+  return {2, 4, gradient, 4 + moments};  // master weights beside both moments
 }
 
 /// Of fp32, and as a factor of the products behind them in bf16; others are that in place.
@@ -52,7 +55,8 @@ struct Shard {
   model::Architecture local;
   model::ShardPlace place;
   int64_t n_parameters = 0;
-  int64_t n_owned = 0;  // by this data rank
+  int64_t n_owned = 0;       // by this data rank
+  int64_t largest_part = 0;  // parameters of a layer, the embedding or the head
   bool is_trained = false;
   bool is_offloaded = false;  // while it is idle: the optimizer's state of a trained role, else all
   bool is_refilled = false;   // from another replica before its calls, and released behind them
@@ -82,13 +86,25 @@ double scratch_numbers(const model::Architecture& a, int n_tensor) {
          double(a.intermediate_size + a.qkv_size() + a.query_size());
 }
 
-/// Those that flash attention makes in bf16 beside them: its output, or the gradients, that of the
-/// queries in fp32 first and those of keys and values for each query head where these share them.
-double flash_numbers(const model::Architecture& a, int64_t width, bool is_backward) {
+/// Bytes that flash attention makes of some tokens in bf16 beside them forwards: its output.
+int64_t flash_bytes(const model::Architecture& a, int64_t width, int64_t n_tokens) {
+  return width == 2 ? 2 * a.query_size() * n_tokens : 0;
+}
+
+/// Backwards: the gradients, those of keys and values for each query head where these share them,
+/// and that of the queries in fp32 first. So that its sums have one order, so many parts of that
+/// as bring the blocks, one for each sequence and head, to the number of multiprocessors.
+int64_t flash_backward_bytes(const model::Architecture& a, int64_t width, int64_t n_tokens,
+                             int64_t n_sequences) {
   if (width != 2) return 0;
-  if (!is_backward) return double(a.query_size());
+  constexpr int64_t kMultiprocessors = 132;  // of an H100 or H200, other GPUs have about as many
+  constexpr int64_t kPadding = 128;          // rows, of each sequence
+  const int64_t n_parts = divide_up(kMultiprocessors, n_sequences * a.n_heads);
+  const int64_t multiple = a.head_dim <= 128 ? 32 : 64;
+  const int64_t head_dim = divide_up(a.head_dim, multiple) * multiple;
   const int64_t of_shared = a.n_kv_heads < a.n_heads ? 2 * a.query_size() : 0;
-  return double(a.qkv_size() + 2 * a.query_size() + of_shared);
+  return 2 * (a.qkv_size() + of_shared) * n_tokens +
+         4 * a.n_heads * (n_parts * head_dim + 1) * (n_tokens + kPadding * n_sequences);
 }
 
 int64_t bytes(double numbers, int64_t width) {
@@ -140,9 +156,9 @@ class Worker {
       phase.logits = places * numbers * widths_of(*shard->config).sum +
                      (draws ? kernels::sample_rows_scratch_bytes(places, whole) : 0);
       phase.workspace = bytes(double(rows) * (kept_numbers(shard->local, tensor(*shard)) +
-                                              scratch_numbers(shard->local, tensor(*shard)) +
-                                              flash_numbers(shard->local, width, false)),
-                              width);
+                                              scratch_numbers(shard->local, tensor(*shard))),
+                              width) +
+                        flash_bytes(shard->local, width, rows);
       // What decoding keeps there of each sequence and each row, what it draws, and page tables, in
       // tensors that LibTorch rounds up; the page of rows that are nobody's (model/decode_ahead.h).
       constexpr int64_t kSlotBytes = 168, kTensors = 16, kRounding = 512;
@@ -155,17 +171,16 @@ class Worker {
               kernels::page_size(shard->local.n_kv_heads, shard->local.head_dim);
       return phase;
     }
-    const int64_t n_tokens = tokens_of(call, *shard);
+    const MicroBatch micro_batch = micro_batch_of(call, *shard);
+    const int64_t n_tokens = micro_batch.n_tokens;
     const double layer = kept_numbers(shard->local, tensor(*shard)) * double(n_tokens);
-    const bool is_backward = call.kind == graph::CallKind::kTrainStep;
     const double scratch = scratch_numbers(shard->local, tensor(*shard)) * double(n_tokens);
-    const double flash = flash_numbers(shard->local, width, is_backward) * double(n_tokens);
     phase.logits = std::min(kLogitRows, n_tokens) * vocabulary * logit_bytes(width);
     phase.workspace = bytes(scratch, width);
     if (call.kind == graph::CallKind::kInference) {
       phase.workspace += bytes(layer, width);  // one layer at a time
       phase.slabs = phase.workspace;
-      phase.workspace += bytes(flash, width);
+      phase.workspace += flash_bytes(shard->local, width, n_tokens);
       return phase;
     }
     const double n_layers = double(shard->local.n_layers);
@@ -180,14 +195,19 @@ class Worker {
         bytes((layer * (n_layers - recomputed) + input * recomputed) * in_flight + whole_in_passing,
               width);
     phase.slabs = phase.activations + phase.workspace;
-    phase.workspace += bytes(flash, width);
-    phase.gradients = shard->n_parameters * widths_of(*shard->config).sum;
+    phase.workspace += flash_backward_bytes(shard->local, width, n_tokens, micro_batch.n_sequences);
+    const Widths widths = widths_of(*shard->config);
+    phase.gradients = shard->n_parameters * widths.gradient;
+    // What is added to a buffer of bf16 is made in fp32, a part of the model at a time.
+    const bool is_narrow = widths.gradient < widths.sum;
+    const int64_t room = is_narrow ? shard->largest_part * widths.sum : 0;
+    phase.workspace += room;
     if (call.layout.data > 1) {
       // A bucket to send, one to receive, and what is owned, summed; logits are gone by then.
       const int64_t bucket = std::min(parallel::kGradientBucketElements, shard->n_parameters);
-      const int64_t reduction = bucket + bucket / call.layout.data + shard->n_owned;
-      phase.workspace +=
-          std::max<int64_t>(reduction * widths_of(*shard->config).sum - phase.logits, 0);
+      const int64_t reduction =
+          (bucket + bucket / call.layout.data) * widths.sum + shard->n_owned * widths.gradient;
+      phase.workspace += std::max<int64_t>(reduction - phase.logits - room, 0);
     }
     return phase;
   }
@@ -238,18 +258,32 @@ class Worker {
     return phase;
   }
 
-  /// Of a micro-batch: its limit, but never less than the longest sequence; without a limit all
-  /// that a data rank gets.
-  int64_t tokens_of(const graph::Call& call, const Shard& shard) const {
+  struct MicroBatch {
+    int64_t n_tokens = 0;
+    int64_t n_sequences = 1;  // of the longest, of which there are fewest
+  };
+
+  /// Its limit, but never less than the longest sequence; without a limit a minibatch of a data
+  /// rank in n_micro_batches parts.
+  MicroBatch micro_batch_of(const graph::Call& call, const Shard& shard) const {
     const GenerationLoad longest = longest_load_of(job_);
-    const int64_t sequence =
-        std::min(longest.max_prompt_tokens + longest.max_new_tokens, shard.local.max_positions);
+    const int64_t sequence = std::max<int64_t>(
+        std::min(longest.max_prompt_tokens + longest.max_new_tokens, shard.local.max_positions), 1);
     const config::CallConfig& config = *job_.experiment.find_call(call.name);
+    const int64_t of_rank =
+        std::max<int64_t>(divide_up(call.n_seqs, call.layout.data) * longest.group_size, 1);
+    const int64_t n_minibatches = call.kind == graph::CallKind::kTrainStep
+                                      ? algorithm::option_facts(config).n_minibatches
+                                      : 1;
+    const int64_t of_minibatch = divide_up(of_rank, std::max<int64_t>(n_minibatches, 1));
     const int64_t limit = config.max_tokens_per_micro_batch;
-    if (limit > 0) return std::max(limit, sequence);
-    const int64_t n_sequences = divide_up(call.n_seqs, call.layout.data) * longest.group_size;
-    return std::max<int64_t>(n_sequences / std::max<int64_t>(config.n_micro_batches, 1), 1) *
-           sequence;
+    if (limit > 0) {
+      const int64_t n_tokens = std::min(std::max(limit, sequence), of_minibatch * sequence);
+      return {n_tokens, n_tokens / sequence};
+    }
+    const int64_t n_sequences =
+        divide_up(of_minibatch, std::max<int64_t>(config.n_micro_batches, 1));
+    return {n_sequences * sequence, n_sequences};
   }
 
   const Job& job_;
@@ -294,6 +328,16 @@ std::vector<graph::Replica> replicas_in(const Job& job,
   return replicas;
 }
 
+/// Parameters of the largest part whose gradients a backward pass makes together (GradientRoom).
+int64_t largest_part_of(const model::ParameterTable& table) {
+  std::map<int64_t, int64_t> of_part;
+  int64_t largest = 0;
+  for (const model::ParameterSpec& spec : table.parameters) {
+    largest = std::max(largest, of_part[spec.layer] += spec.numel);
+  }
+  return largest;
+}
+
 /// Whether a role of bf16 is a moving average (worker/parameter_moves.h: the first replica's).
 bool is_bf16_average(const Job& job, const graph::ReplicaId& id) {
   const std::vector<graph::Call>& calls = job.graph.calls();
@@ -315,12 +359,14 @@ std::vector<std::vector<Shard>> shards_in(const Job& job,
       const graph::Coordinate at = topology.coordinate(rank);
       const model::ShardPlace place = {at.pipe, replica.layout.pipe, at.tensor,
                                        replica.layout.tensor};
-      const int64_t numel = model::parameter_table(known->second, place).numel;
+      const model::ParameterTable table = model::parameter_table(known->second, place);
+      const int64_t numel = table.numel;
       Shard shard{.config = job.experiment.find_model(replica.id.role),
                   .local = model::shard_architecture(known->second, place),
                   .place = place,
                   .n_parameters = numel,
                   .n_owned = parallel::owned_partition(numel, at.data, replica.layout.data).count,
+                  .largest_part = largest_part_of(table),
                   .is_trained = replica.is_trained,
                   .is_offloaded = (replica.is_trained ? residency.offload_optimizer
                                                       : residency.offload_when_idle)

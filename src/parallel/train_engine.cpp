@@ -58,6 +58,7 @@ TrainEngine::TrainEngine(model::Decoder& decoder, OptimizerOptions options, Repl
       optimizer_(
           decoder.parameters(), options_.adamw,
           owned_partition(decoder.parameters().numel(), groups.data->rank(), groups.data->size())) {
+  if (options_.bf16_gradients) decoder.parameters().store_gradients_in_bf16();
   learning_rate(options_.schedule, 0);  // a schedule that cannot be is an error now, not later
 }
 

@@ -82,6 +82,19 @@ TEST(GpuMemoryPlan, SaysWhatOneLargeGpuLacksUnlessMomentsAreBf16AndThatTwoDoNot)
   EXPECT_TRUE(fits({"layout.default=d2@0-1", fp32}, 2));
 }
 
+TEST(GpuMemoryPlan, CountsGradientsOfBf16AndTheFp32RoomOfTheLargestPart) {
+  const auto of = [](const std::string& dtype) {
+    return phase(recipe({"layout.default=d1@0", "model.actor.gradient_dtype=" + dtype}),
+                 "actor_train");
+  };
+  const PhaseMemory fp32 = of("fp32"), bf16 = of("bf16");
+  EXPECT_NEAR(gb(fp32.gradients), 30.5, 0.05);
+  EXPECT_NEAR(gb(bf16.gradients), 15.2, 0.05);
+  // The embedding: 152,064 rows of 3,584.
+  EXPECT_NEAR(gb(bf16.workspace - fp32.workspace), 2.18, 0.01);
+  EXPECT_EQ(bf16.parameters + bf16.optimizer, fp32.parameters + fp32.optimizer);
+}
+
 TEST(GpuMemoryPlan, CountsActivationsOfAToken) {
   const auto of_a_token = [](const std::string& recompute) {
     const PhaseMemory train =

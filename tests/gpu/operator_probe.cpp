@@ -197,6 +197,7 @@ void ask_rest(Answers& answers) {
       return gpu({4, 3}, type).index_copy_(0, gpu({2}, at::kLong), gpu({2, 3}, type));
     });
     answers.ask("norm " + name, [&] { return gpu({2, 3}, type).norm(); });
+    answers.ask("norm in float " + name, [&] { return gpu({2, 3}, type).norm(2, at::kFloat); });
     answers.ask("index " + name, [&] { return gpu({4, 3}, type).index({gpu({2}, at::kLong)}); });
     answers.ask("to float " + name, [&] { return gpu({2, 3}, type).to(at::kFloat); });
     answers.ask("cat with float " + name, [&] {

@@ -54,6 +54,7 @@ OnNonfinite on_nonfinite_named(std::string_view name);
 
 struct OptimizerOptions {
   AdamWOptions adamw;
+  bool bf16_gradients = false;  ///< the flat buffer of a minibatch's sums; not beside fp64
   LrScheduleOptions schedule;
   double max_grad_norm = 1;  ///< 0: no clipping
   /// Times the balance loss of experts, its mean over tokens (Decoder::set_balance_weight), is
@@ -90,7 +91,8 @@ using OutputLossFunction = std::function<LossResult(
 
 class TrainEngine {
  public:
-  /// `decoder` and the groups must outlive the engine.
+  /// `decoder` and the groups must outlive the engine. With bf16_gradients the decoder may not have
+  /// gradients yet.
   TrainEngine(model::Decoder& decoder, OptimizerOptions options, ReplicaGroups groups);
   /// Of a replica whose shards are whole models.
   TrainEngine(model::Decoder& decoder, OptimizerOptions options, comm::Communicator& data_group)
