@@ -183,6 +183,50 @@ void ask_all_flash(Answers& answers) {
   ask_flash(answers, "int64 begins", {.begins = at::kLong});
 }
 
+/// Products of groups of rows, and what finds the groups.
+void ask_groups(Answers& answers) {
+  for (const at::ScalarType type : {at::kBFloat16, at::kFloat, at::kInt}) {
+    const std::string name = c10::toString(type);
+    answers.ask("grouped mm " + name, [&] {
+      return at::_grouped_mm(gpu({5, 16}, type), gpu({3, 16, 8}, type), gpu({3}, at::kInt));
+    });
+    answers.ask("grouped mm of columns " + name, [&] {
+      return at::_grouped_mm(gpu({5, 16}, type).t(), gpu({5, 8}, type), gpu({3}, at::kInt));
+    });
+  }
+  const auto narrow = [](at::IntArrayRef sizes) { return gpu(sizes, at::kBFloat16); };
+  answers.ask("grouped mm transposed", [&] {
+    return at::_grouped_mm(narrow({5, 16}), narrow({3, 8, 16}).transpose(1, 2), gpu({3}, at::kInt));
+  });
+  answers.ask("grouped mm of odd rows", [&] {
+    return at::_grouped_mm(narrow({5, 12}), narrow({3, 12, 8}), gpu({3}, at::kInt));
+  });
+  answers.ask("grouped mm sizes", [&] {
+    return at::_grouped_mm(narrow({5, 16}), narrow({3, 8, 16}), gpu({3}, at::kInt));
+  });
+  answers.ask("grouped mm ends of int64", [&] {
+    return at::_grouped_mm(narrow({5, 16}), narrow({3, 16, 8}), gpu({3}, at::kLong));
+  });
+  answers.ask("grouped mm ends of fewer", [&] {
+    return at::_grouped_mm(narrow({5, 16}), narrow({3, 16, 8}), gpu({2}, at::kInt));
+  });
+  answers.ask("grouped mm without ends", [&] {
+    return at::_grouped_mm(narrow({5, 16}), narrow({3, 16, 8}));
+  });
+  for (const at::ScalarType type : {at::kLong, at::kFloat}) {
+    const std::string name = c10::toString(type);
+    answers.ask_all("sort " + name, [&] {
+      const auto [values, places] = at::sort(gpu({7}, type), true, 0, false);
+      return std::vector<at::Tensor>{values, places};
+    });
+    answers.ask("searchsorted " + name, [&] {
+      return at::searchsorted(gpu({7}, type), gpu({3}, at::kLong), /*out_int32=*/true);
+    });
+    answers.ask("div floor " + name, [&] { return gpu({7}, type).div(3, "floor"); });
+    answers.ask("arange " + name, [&] { return at::arange(0, 4, 1, gpu({1}, type).options()); });
+  }
+}
+
 void ask_rest(Answers& answers) {
   for (const at::ScalarType type : kTypes) {
     const std::string name = c10::toString(type);
@@ -260,6 +304,7 @@ std::vector<std::string> all_answers() {
   ask_matmuls(answers);
   ask_wide_matmuls(answers);
   ask_all_flash(answers);
+  ask_groups(answers);
   ask_rest(answers);
   return answers.lines;
 }
