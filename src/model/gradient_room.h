@@ -1,7 +1,7 @@
-// Where a backward pass adds the gradients of a part of a shard: to the views of the gradient buffer
-// themselves, or, where that is of bf16, to fp32 numbers that begin at 0 and are added to it when
-// the part is done, rounded to the nearest. So a buffer of bf16 rounds once for each micro-batch,
-// and kernels know of fp32 alone. Private to src/model.
+// Where a backward pass adds the gradients of a part of a shard: to the views of the gradient
+// buffer themselves, or, where that is of bf16, to fp32 numbers that begin at 0 and are added to it
+// when the part is done, rounded to the nearest. So a buffer of bf16 rounds once for each
+// micro-batch, and kernels know of fp32 alone. Private to src/model.
 #pragma once
 
 #include <ATen/core/Tensor.h>

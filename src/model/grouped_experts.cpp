@@ -77,12 +77,12 @@ at::Tensor taken(const at::Tensor& x, const at::Tensor& numbers) {
 
 /// Each expert's rows of x [P, in] times its matrix of [E, in, out]: [P, out], of other rows
 /// anything.
-at::Tensor product(const at::Tensor& x, const at::Tensor& matrices, const Groups& groups) {
+at::Tensor matmul(const at::Tensor& x, const at::Tensor& matrices, const Groups& groups) {
   return at::_grouped_mm(x, matrices, groups.ends);
 }
 
 /// a [P, rows] and b [P, columns] -> of each expert's rows a^T b, [E, rows, columns].
-at::Tensor outer_product(const at::Tensor& a, const at::Tensor& b, const Groups& groups) {
+at::Tensor outer_matmul(const at::Tensor& a, const at::Tensor& b, const Groups& groups) {
   at::Tensor products = at::_grouped_mm(a.t(), b, groups.ends);
   // Whether kernels write those of no rows is not said.
   return products.masked_fill_(groups.begins.eq(groups.ends).view({-1, 1, 1}), 0);
@@ -104,10 +104,10 @@ struct Pass {
   Pass(const Architecture& a, const ExpertWeights& weights, const Groups& groups,
        const at::Tensor& rows)
       : x(taken(rows, groups.rows)),
-        up(product(x, matrices(weights, &MlpWeights::up).transpose(1, 2), groups)),
+        up(matmul(x, matrices(weights, &MlpWeights::up).transpose(1, 2), groups)),
         gated(at::empty({x.size(0), weights.own.front().down.n_in()}, x.options())) {
     operators::activate(a.activation_function, up, gated);
-    out = product(gated, matrices(weights, &MlpWeights::down).transpose(1, 2), groups);
+    out = matmul(gated, matrices(weights, &MlpWeights::down).transpose(1, 2), groups);
   }
 };
 
@@ -145,11 +145,11 @@ at::Tensor backward_grouped(const Architecture& architecture, const ExpertWeight
   dweight.view({-1, 1}).add_(taken(shares, groups.sorted));
   dout.mul_(taken(routing.weight.view({-1, 1}), groups.order));
 
-  add_gradients(outer_product(dout, pass.gated, groups), dweights, &MlpWeights::down);
-  at::Tensor dgated = product(dout, matrices(weights, &MlpWeights::down), groups);
+  add_gradients(outer_matmul(dout, pass.gated, groups), dweights, &MlpWeights::down);
+  at::Tensor dgated = matmul(dout, matrices(weights, &MlpWeights::down), groups);
   operators::activate_backward(architecture.activation_function, pass.up, dgated);
-  add_gradients(outer_product(pass.up, pass.x, groups), dweights, &MlpWeights::up);
-  const at::Tensor dx = product(pass.up, matrices(weights, &MlpWeights::up), groups);
+  add_gradients(outer_matmul(pass.up, pass.x, groups), dweights, &MlpWeights::up);
+  const at::Tensor dx = matmul(pass.up, matrices(weights, &MlpWeights::up), groups);
   return summed(taken(dx, groups.sorted), routing);
 }
 

@@ -69,8 +69,7 @@ TEST_P(Experts, GiveWhatOneAfterAnotherGives) {
     at::Tensor rows, weights, parameters;
   };
   const auto gradients_by = [&](const auto& backward) {
-    const at::Tensor flat =
-        at::zeros({gpu.parameters().numel()}, rows.options().dtype(at::kFloat));
+    const at::Tensor flat = at::zeros({gpu.parameters().numel()}, rows.options().dtype(at::kFloat));
     ExpertWeights dweights = views(gpu, flat).layers[0].experts;
     keep(dweights, first, end);
     at::Tensor dweight = at::zeros_like(routing.weight);
