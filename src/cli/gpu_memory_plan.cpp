@@ -67,13 +67,9 @@ struct Shard {
 
 /// Numbers that a layer keeps for backward, for one token: input and middle of the residual stream
 /// (rows cut over the tensor ranks), q, k and v, what attention gave, gate and up; what goes into
-/// norms behind the branches.
+/// norms behind the branches. What experts make is not kept.
 double kept_numbers(const model::Architecture& a, int n_tensor) {
-  const model::Experts& experts = a.experts;
-  const int64_t up =
-      experts.count > 0
-          ? 2 * (experts.per_token * experts.intermediate_size + experts.shared_intermediate_size)
-          : a.up_size();
+  const int64_t up = a.has_dense_layers() ? a.up_size() : 0;
   const double own_rows = a.has_norms_after() ? 4 : 2;
   return own_rows * double(a.hidden_size) / n_tensor +
          double(a.qkv_size() + a.query_size() + 2 * a.n_heads + up);
@@ -82,8 +78,25 @@ double kept_numbers(const model::Architecture& a, int n_tensor) {
 /// Numbers of a layer's scratch, for one token.
 double scratch_numbers(const model::Architecture& a, int n_tensor) {
   const double own_rows = a.has_norms_after() ? 3 : 2;
+  const int64_t gated = a.has_dense_layers() ? a.intermediate_size : 0;
   return own_rows * double(a.hidden_size) / n_tensor + double(a.hidden_size) +
-         double(a.intermediate_size + a.qkv_size() + a.query_size());
+         double(gated + a.qkv_size() + a.query_size());
+}
+
+/// Bytes that the experts of one layer make of some tokens while they run, and backwards the
+/// gradients of the largest matrix of all own ones: in bf16 for all experts of a token at once
+/// (model/grouped_experts.h), else for one expert, which all tokens may have chosen.
+int64_t expert_bytes(const model::Architecture& a, int n_tensor, int64_t width, int64_t n_tokens,
+                     bool is_backward) {
+  const model::Experts& experts = a.experts;
+  if (experts.count == 0) return 0;
+  const int64_t hidden = a.hidden_size, inner = experts.intermediate_size;
+  const int64_t of_row = is_backward ? 5 * hidden + 4 * inner : 3 * (hidden + inner);
+  const int64_t of_token = 2 * hidden + 3 * experts.shared_intermediate_size;  // sums, shared one
+  const int64_t n_rows = width == 2 ? experts.per_token : 1;
+  const int64_t own = divide_up(experts.count, n_tensor);
+  const int64_t gradients = is_backward && width == 2 ? own * 2 * inner * hidden : 0;
+  return width * (n_tokens * (n_rows * of_row + of_token) + gradients);
 }
 
 /// Bytes that flash attention makes of some tokens in bf16 beside them forwards: its output.
@@ -158,7 +171,8 @@ class Worker {
       phase.workspace = bytes(double(rows) * (kept_numbers(shard->local, tensor(*shard)) +
                                               scratch_numbers(shard->local, tensor(*shard))),
                               width) +
-                        flash_bytes(shard->local, width, rows);
+                        flash_bytes(shard->local, width, rows) +
+                        expert_bytes(shard->local, tensor(*shard), width, rows, false);
       // What decoding keeps there of each sequence and each row, what it draws, and page tables, in
       // tensors that LibTorch rounds up; the page of rows that are nobody's (model/decode_ahead.h).
       constexpr int64_t kSlotBytes = 168, kTensors = 16, kRounding = 512;
@@ -180,7 +194,8 @@ class Worker {
     if (call.kind == graph::CallKind::kInference) {
       phase.workspace += bytes(layer, width);  // one layer at a time
       phase.slabs = phase.workspace;
-      phase.workspace += flash_bytes(shard->local, width, n_tokens);
+      phase.workspace += flash_bytes(shard->local, width, n_tokens) +
+                         expert_bytes(shard->local, tensor(*shard), width, n_tokens, false);
       return phase;
     }
     const double n_layers = double(shard->local.n_layers);
@@ -195,7 +210,9 @@ class Worker {
         bytes((layer * (n_layers - recomputed) + input * recomputed) * in_flight + whole_in_passing,
               width);
     phase.slabs = phase.activations + phase.workspace;
-    phase.workspace += flash_backward_bytes(shard->local, width, n_tokens, micro_batch.n_sequences);
+    phase.workspace +=
+        flash_backward_bytes(shard->local, width, n_tokens, micro_batch.n_sequences) +
+        expert_bytes(shard->local, tensor(*shard), width, n_tokens, true);
     const Widths widths = widths_of(*shard->config);
     phase.gradients = shard->n_parameters * widths.gradient;
     // What is added to a buffer of bf16 is made in fp32, a part of the model at a time.
