@@ -241,6 +241,9 @@ void ask_rest(Answers& answers) {
       return gpu({4, 3}, type).index_copy_(0, gpu({2}, at::kLong), gpu({2, 3}, type));
     });
     answers.ask("norm " + name, [&] { return gpu({2, 3}, type).norm(); });
+    answers.ask("sigmoid backward " + name, [&] {
+      return at::sigmoid_backward(gpu({2, 3}, type), gpu({2, 3}, type));
+    });
     answers.ask("norm in float " + name, [&] { return gpu({2, 3}, type).norm(2, at::kFloat); });
     answers.ask("index " + name, [&] { return gpu({4, 3}, type).index({gpu({2}, at::kLong)}); });
     answers.ask("to float " + name, [&] { return gpu({2, 3}, type).to(at::kFloat); });
@@ -283,6 +286,8 @@ std::vector<std::string> all_answers() {
       {"exp", [](const at::Tensor& x) { return at::exp(x); }},
       {"log", [](const at::Tensor& x) { return at::log(x); }},
       {"sqrt", [](const at::Tensor& x) { return at::sqrt(x); }},
+      {"expm1", [](const at::Tensor& x) { return at::expm1(x); }},
+      {"reciprocal", [](const at::Tensor& x) { return at::reciprocal(x); }},
       {"sigmoid", [](const at::Tensor& x) { return at::sigmoid(x); }},
       {"amax", [](const at::Tensor& x) { return at::amax(x, 0); }},
       {"equal to a number", [](const at::Tensor& x) { return at::eq(x, 1); }},
@@ -298,6 +303,9 @@ std::vector<std::string> all_answers() {
       {"mul", [](const at::Tensor& x, const at::Tensor& y) { return at::mul(x, y); }},
       {"div", [](const at::Tensor& x, const at::Tensor& y) { return at::div(x, y); }},
       {"maximum", [](const at::Tensor& x, const at::Tensor& y) { return at::maximum(x, y); }},
+      {"minimum", [](const at::Tensor& x, const at::Tensor& y) { return at::minimum(x, y); }},
+      {"xlogy", [](const at::Tensor& x, const at::Tensor& y) { return at::xlogy(x, y); }},
+      {"or", [](const at::Tensor& x, const at::Tensor& y) { return at::logical_or(x, y); }},
       {"less", [](const at::Tensor& x, const at::Tensor& y) { return at::lt(x, y); }},
       {"equal", [](const at::Tensor& x, const at::Tensor& y) { return at::eq(x, y); }}};
   for (const auto& [name, run] : binary) ask_binary(answers, name, run);
