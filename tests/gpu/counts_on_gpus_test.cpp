@@ -9,6 +9,8 @@
 
 #include "decoders_on_gpus.h"
 #include "orrery/algorithm/policy_objective.h"
+#include "orrery/algorithm/ppo_actor.h"
+#include "orrery/algorithm/sft.h"
 #include "orrery/parallel/train_engine.h"
 #include "orrery/worker/model_device.h"
 #include "streams.h"
@@ -248,6 +250,60 @@ TEST(CountsOnGpus, GradientsOfSingleActionsAreTheCpusAndWaitForNothing) {
     if (!cpu.entropies.grad().defined()) continue;
     EXPECT_TRUE(at::allclose(gpu.entropies.grad().cpu(), cpu.entropies.grad(), 1e-12, 1e-12));
   }
+}
+
+/// Answers with rewards to prompts of two tokens each.
+data::SequenceBatch rewarded_answers(int64_t vocab_size) {
+  const std::vector<int32_t> lengths{5, 4, 12, 6, 14};
+  std::vector<int32_t> actions;
+  std::vector<at::Tensor> prompts;
+  data::SequenceBatch batch;
+  for (const int32_t n : lengths) {
+    batch.meta.ids.push_back({batch.meta.ids.size()});
+    actions.push_back(n - 1);
+    prompts.push_back(at::arange(n).lt(2));
+  }
+  const auto tokens = data::NestedLengths::of_single(lengths);
+  const auto one_each = data::NestedLengths::of_single(std::vector<int32_t>(lengths.size(), 1));
+  batch.set("packed_input_ids", (at::arange(41) * 7 + 3) % vocab_size, tokens);
+  batch.set("prompt_mask", at::cat(prompts), tokens);
+  batch.set("packed_logprobs", at::arange(36, at::kFloat).sin().sub(3),
+            data::NestedLengths::of_single(actions));
+  batch.set("rewards", at::arange(5, at::kFloat).remainder(3), one_each);
+  batch.set("seq_no_eos_mask", at::zeros({5}, at::kBool), one_each);
+  return batch;
+}
+
+TEST(CountsOnGpus, TrainStepsOfPoliciesAndExamplesWaitTwiceHoweverManyMicroBatchesThereAre) {
+  comm::run_as_threads(1, [](comm::Communicator& cpus) {
+    const auto group = worker::group_for(c10::Device(c10::kCUDA, 0), cpus.split(0, 0, "data"));
+    Decoder gpu = on_gpu(on_cpu("plain", at::kFloat), 0);
+    parallel::OptimizerOptions optimizer;
+    optimizer.schedule.max_lr = 1e-3;
+    optimizer.schedule.decay_steps = 10;
+    parallel::TrainEngine engine(gpu, optimizer, *group);
+    algorithm::ModelContext model;
+    model.decoder = &gpu;
+    model.engine = &engine;
+    model.data_group = group.get();
+    const data::SequenceBatch batch = rewarded_answers(gpu.architecture().vocab_size);
+    algorithm::PpoActor policy({});
+    algorithm::Sft examples({});
+    for (algorithm::Interface* learner : {static_cast<algorithm::Interface*>(&policy),
+                                          static_cast<algorithm::Interface*>(&examples)}) {
+      for (const int64_t n : {1, 2, 4}) {
+        algorithm::CallContext call;
+        call.call = "train";
+        call.step = 1;
+        call.limits.min_parts = n;
+        const auto step = [&] {
+          EXPECT_EQ(learner->train_step(model, batch, call).at(0).value("skipped_steps"), 0);
+        };
+        step();  // memory is there
+        EXPECT_EQ(counts_of(step).host_waits, 2) << n;
+      }
+    }
+  });
 }
 
 }  // namespace
