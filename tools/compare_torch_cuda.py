@@ -46,6 +46,8 @@ KNOWN = {
     "abs Bool": "the CPU's operator refuses it",
     "abs transposed": "results of operators that resize their own `out` are contiguous here",
     "logical_not transposed": "likewise",
+    "or transposed": "likewise",
+    "or both transposed": "likewise",
 }
 
 # Of the driver, whose libcuda.so.1 LibTorch opens by name.

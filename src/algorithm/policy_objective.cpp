@@ -224,6 +224,11 @@ MinibatchTotals totals_of(const std::vector<int32_t>& lengths, const at::Tensor&
   return totals;
 }
 
+bool is_of_single_actions(const ObjectiveOptions& options) {
+  return !needs_sequences(options) && options.aggregation.kind != Aggregation::kSeqMeanTokenMean &&
+         options.proximal.kind != Proximal::kInterpolated;
+}
+
 MinibatchTotals summed_over(const MinibatchTotals& own, comm::Communicator* ranks) {
   if (ranks == nullptr || ranks->size() == 1) return own;
   at::Tensor sums = at::tensor({own.weight, own.entropy_weight}, at::kDouble);

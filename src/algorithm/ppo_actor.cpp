@@ -251,6 +251,14 @@ std::vector<metrics::Statistics> PpoActor::train_step(ModelContext& model,
     const bool has_entropy = objective.entropy.coefficient != 0;
     const MinibatchTotals all = has_entropy ? summed_over(own, model.data_group) : own;
     const bool is_learned_from = has_action(mask, objective.aggregation, *model.data_group);
+    parallel::DeviceLossSum on_device;
+    if (is_of_single_actions(objective)) {
+      on_device = [&](const model::LogProbs& policy, const data::SequenceBatch& part) {
+        ObjectiveInput actions = objective_input(policy, part);
+        actions.versions.reset();  // which the host checks
+        return policy_objective(actions, objective, all).loss_sum;
+      };
+    }
     // Before the first update the policy is the one that generated: what differs is the engine.
     const bool measures_mismatch = records.empty() && !needs_pass_before();
     records.push_back(model.engine->step(
@@ -264,7 +272,7 @@ std::vector<metrics::Statistics> PpoActor::train_step(ModelContext& model,
           return result;
         },
         call.limits, ceilings_,
-        has_entropy ? model::EntropyGradient::kFlows : model::EntropyGradient::kNone));
+        has_entropy ? model::EntropyGradient::kFlows : model::EntropyGradient::kNone, on_device));
   }
   records.front().merge(prepared.statistics);
   return records;

@@ -4,6 +4,7 @@
 
 #include "orrery/algorithm/advantages.h"
 #include "orrery/algorithm/evaluation.h"
+#include "orrery/algorithm/log_probs.h"
 
 namespace orrery::algorithm {
 
@@ -41,18 +42,21 @@ std::vector<metrics::Statistics> Sft::train_step(ModelContext& model,
   std::vector<metrics::Statistics> records;
   const std::vector<int> sizes = data::minibatch_sizes(static_cast<int>(input.size()),
                                                        static_cast<int>(options_.n_minibatches));
-  for (const data::SequenceBatch& minibatch : input.split({.sizes = sizes, .ranges = {}})) {
-    const double weight = action_mask(minibatch.at("prompt_mask"),
-                                      minibatch.meta.at("packed_input_ids").lengths.flat())
-                              .sum()
-                              .item<double>();
+  for (data::SequenceBatch& minibatch : input.split({.sizes = sizes, .ranges = {}})) {
+    const data::NestedLengths lengths = minibatch.meta.at("packed_input_ids").lengths;
+    const at::Tensor mask = action_mask(minibatch.at("prompt_mask"), lengths.flat());
+    minibatch.set("action_mask", mask, action_lengths(lengths));
+    const double weight = mask.sum().item<double>();
     records.push_back(model.engine->step(
         minibatch, 1.0, weight,
         [](const at::Tensor& log_probs, const data::SequenceBatch& part) {
           return sft_loss(log_probs, part.at("prompt_mask"),
                           part.meta.at("packed_input_ids").lengths.flat());
         },
-        call.limits));
+        call.limits, {},
+        [](const model::LogProbs& policy, const data::SequenceBatch& part) {
+          return at::where(part.at("action_mask"), -policy.log_probs, 0.0).sum();
+        }));
   }
   return records;
 }

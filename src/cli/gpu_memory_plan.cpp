@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "generation_load.h"
+#include "orrery/algorithm/registry.h"  // option_facts
 #include "orrery/base/error.h"
 #include "orrery/base/index.h"
 #include "orrery/base/table.h"
@@ -33,15 +34,17 @@ constexpr int64_t kReadPieceBytes = int64_t{64} << 20;  // of a file, on its way
 /// Widths in bytes of what is stored; sums are always fp32, or fp64 all through.
 struct Widths {
   int64_t value;      // parameters and activations
-  int64_t sum;        // gradients, moments, logits
+  int64_t sum;        // moments, logits
+  int64_t gradient;   // of the flat buffer
   int64_t optimizer;  // of a parameter that is owned
 };
 
 Widths widths_of(const config::ModelConfig& model) {
-  if (model.dtype == "fp64") return {8, 8, 16};
+  if (model.dtype == "fp64") return {8, 8, 8, 16};
   const int64_t moments = model.moments_dtype == "bf16" ? 4 : 8;
-  if (model.dtype == "fp32") return {4, 4, moments};
-  return {2, 4, 4 + moments};  // master weights beside both moments
+  const int64_t gradient = model.gradient_dtype == "bf16" ? 2 : 4;
+  if (model.dtype == "fp32") return {4, 4, gradient, moments};
+  return {2, 4, gradient, 4 + moments};  // master weights beside both moments
 }
 
 /// Of fp32, and as a factor of the products behind them in bf16; others are that in place.
@@ -53,7 +56,8 @@ struct Shard {
   model::Architecture local;
   model::ShardPlace place;
   int64_t n_parameters = 0;
-  int64_t n_owned = 0;  // by this data rank
+  int64_t n_owned = 0;       // by this data rank
+  int64_t largest_part = 0;  // parameters of a layer, the embedding or the head
   bool is_trained = false;
   bool is_offloaded = false;  // while it is idle: the optimizer's state of a trained role, else all
   bool is_refilled = false;   // from another replica before its calls, and released behind them
@@ -64,13 +68,9 @@ struct Shard {
 
 /// Numbers that a layer keeps for backward, for one token: input and middle of the residual stream
 /// (rows cut over the tensor ranks), q, k and v, what attention gave, gate and up; what goes into
-/// norms behind the branches.
+/// norms behind the branches. What experts make is not kept.
 double kept_numbers(const model::Architecture& a, int n_tensor) {
-  const model::Experts& experts = a.experts;
-  const int64_t up =
-      experts.count > 0
-          ? 2 * (experts.per_token * experts.intermediate_size + experts.shared_intermediate_size)
-          : a.up_size();
+  const int64_t up = a.has_dense_layers() ? a.up_size() : 0;
   const double own_rows = a.has_norms_after() ? 4 : 2;
   return own_rows * double(a.hidden_size) / n_tensor +
          double(a.qkv_size() + a.query_size() + 2 * a.n_heads + up);
@@ -88,17 +88,46 @@ int64_t attention_bytes(const model::Architecture& a, int64_t n_rows, int64_t lo
 /// Numbers of a layer's scratch, for one token.
 double scratch_numbers(const model::Architecture& a, int n_tensor) {
   const double own_rows = a.has_norms_after() ? 3 : 2;
+  const int64_t gated = a.has_dense_layers() ? a.intermediate_size : 0;
   return own_rows * double(a.hidden_size) / n_tensor + double(a.hidden_size) +
-         double(a.intermediate_size + a.qkv_size() + a.query_size());
+         double(gated + a.qkv_size() + a.query_size());
 }
 
-/// Those that flash attention makes in bf16 beside them: its output, or the gradients, that of the
-/// queries in fp32 first and those of keys and values for each query head where these share them.
-double flash_numbers(const model::Architecture& a, int64_t width, bool is_backward) {
+/// Bytes that the experts of one layer make of some tokens while they run, and backwards the
+/// gradients of the largest matrix of all own ones: in bf16 for all experts of a token at once
+/// (model/grouped_experts.h), else for one expert, which all tokens may have chosen.
+int64_t expert_bytes(const model::Architecture& a, int n_tensor, int64_t width, int64_t n_tokens,
+                     bool is_backward) {
+  const model::Experts& experts = a.experts;
+  if (experts.count == 0) return 0;
+  const int64_t hidden = a.hidden_size, inner = experts.intermediate_size;
+  const int64_t of_row = is_backward ? 5 * hidden + 4 * inner : 3 * (hidden + inner);
+  const int64_t of_token = 2 * hidden + 3 * experts.shared_intermediate_size;  // sums, shared one
+  const int64_t n_rows = width == 2 ? experts.per_token : 1;
+  const int64_t own = divide_up(experts.count, n_tensor);
+  const int64_t gradients = is_backward && width == 2 ? own * 2 * inner * hidden : 0;
+  return width * (n_tokens * (n_rows * of_row + of_token) + gradients);
+}
+
+/// Bytes that flash attention makes of some tokens in bf16 beside them forwards: its output.
+int64_t flash_bytes(const model::Architecture& a, int64_t width, int64_t n_tokens) {
+  return width == 2 ? 2 * a.query_size() * n_tokens : 0;
+}
+
+/// Backwards: the gradients, those of keys and values for each query head where these share them,
+/// and that of the queries in fp32 first. So that its sums have one order, so many parts of that
+/// as bring the blocks, one for each sequence and head, to the number of multiprocessors.
+int64_t flash_backward_bytes(const model::Architecture& a, int64_t width, int64_t n_tokens,
+                             int64_t n_sequences) {
   if (width != 2) return 0;
-  if (!is_backward) return double(a.query_size());
+  constexpr int64_t kMultiprocessors = 132;  // of an H100 or H200, other GPUs have about as many
+  constexpr int64_t kPadding = 128;          // rows, of each sequence
+  const int64_t n_parts = divide_up(kMultiprocessors, n_sequences * a.n_heads);
+  const int64_t multiple = a.head_dim <= 128 ? 32 : 64;
+  const int64_t head_dim = divide_up(a.head_dim, multiple) * multiple;
   const int64_t of_shared = a.n_kv_heads < a.n_heads ? 2 * a.query_size() : 0;
-  return double(a.qkv_size() + 2 * a.query_size() + of_shared);
+  return 2 * (a.qkv_size() + of_shared) * n_tokens +
+         4 * a.n_heads * (n_parts * head_dim + 1) * (n_tokens + kPadding * n_sequences);
 }
 
 int64_t bytes(double numbers, int64_t width) {
@@ -153,9 +182,10 @@ class Worker {
           (of_step * numbers + (draws ? places * whole : 0)) * widths_of(*shard->config).sum +
           (draws ? kernels::sample_rows_scratch_bytes(of_step, whole) : 0);
       phase.workspace = bytes(double(rows) * (kept_numbers(shard->local, tensor(*shard)) +
-                                              scratch_numbers(shard->local, tensor(*shard)) +
-                                              flash_numbers(shard->local, width, false)),
-                              width);
+                                              scratch_numbers(shard->local, tensor(*shard))),
+                              width) +
+                        flash_bytes(shard->local, width, rows) +
+                        expert_bytes(shard->local, tensor(*shard), width, rows, false);
       // The last rows of a matmul of prompts are filled up, and what they give is copied back.
       phase.workspace +=
           on_gpu(load->max_batch).of_prompts * width *
@@ -173,17 +203,17 @@ class Worker {
               kernels::page_size(shard->local.n_kv_heads, shard->local.head_dim);
       return phase;
     }
-    const int64_t n_tokens = tokens_of(call, *shard);
+    const MicroBatch micro_batch = micro_batch_of(call, *shard);
+    const int64_t n_tokens = micro_batch.n_tokens;
     const double layer = kept_numbers(shard->local, tensor(*shard)) * double(n_tokens);
-    const bool is_backward = call.kind == graph::CallKind::kTrainStep;
     const double scratch = scratch_numbers(shard->local, tensor(*shard)) * double(n_tokens);
-    const double flash = flash_numbers(shard->local, width, is_backward) * double(n_tokens);
     phase.logits = std::min(kLogitRows, n_tokens) * vocabulary * logit_bytes(width);
     phase.workspace = bytes(scratch, width);
     if (call.kind == graph::CallKind::kInference) {
       phase.workspace += bytes(layer, width);  // one layer at a time
       phase.slabs = phase.workspace;
-      phase.workspace += bytes(flash, width);
+      phase.workspace += flash_bytes(shard->local, width, n_tokens) +
+                         expert_bytes(shard->local, tensor(*shard), width, n_tokens, false);
       return phase;
     }
     const double n_layers = double(shard->local.n_layers);
@@ -198,14 +228,21 @@ class Worker {
         bytes((layer * (n_layers - recomputed) + input * recomputed) * in_flight + whole_in_passing,
               width);
     phase.slabs = phase.activations + phase.workspace;
-    phase.workspace += bytes(flash, width);
-    phase.gradients = shard->n_parameters * widths_of(*shard->config).sum;
+    phase.workspace +=
+        flash_backward_bytes(shard->local, width, n_tokens, micro_batch.n_sequences) +
+        expert_bytes(shard->local, tensor(*shard), width, n_tokens, true);
+    const Widths widths = widths_of(*shard->config);
+    phase.gradients = shard->n_parameters * widths.gradient;
+    // What is added to a buffer of bf16 is made in fp32, a part of the model at a time.
+    const bool is_narrow = widths.gradient < widths.sum;
+    const int64_t room = is_narrow ? shard->largest_part * widths.sum : 0;
+    phase.workspace += room;
     if (call.layout.data > 1) {
       // A bucket to send, one to receive, and what is owned, summed; logits are gone by then.
       const int64_t bucket = std::min(parallel::kGradientBucketElements, shard->n_parameters);
-      const int64_t reduction = bucket + bucket / call.layout.data + shard->n_owned;
-      phase.workspace +=
-          std::max<int64_t>(reduction * widths_of(*shard->config).sum - phase.logits, 0);
+      const int64_t reduction =
+          (bucket + bucket / call.layout.data) * widths.sum + shard->n_owned * widths.gradient;
+      phase.workspace += std::max<int64_t>(reduction - phase.logits - room, 0);
     }
     return phase;
   }
@@ -256,18 +293,32 @@ class Worker {
     return phase;
   }
 
-  /// Of a micro-batch: its limit, but never less than the longest sequence; without a limit all
-  /// that a data rank gets.
-  int64_t tokens_of(const graph::Call& call, const Shard& shard) const {
+  struct MicroBatch {
+    int64_t n_tokens = 0;
+    int64_t n_sequences = 1;  // of the longest, of which there are fewest
+  };
+
+  /// Its limit, but never less than the longest sequence; without a limit a minibatch of a data
+  /// rank in n_micro_batches parts.
+  MicroBatch micro_batch_of(const graph::Call& call, const Shard& shard) const {
     const GenerationLoad longest = longest_load_of(job_);
-    const int64_t sequence =
-        std::min(longest.max_prompt_tokens + longest.max_new_tokens, shard.local.max_positions);
+    const int64_t sequence = std::max<int64_t>(
+        std::min(longest.max_prompt_tokens + longest.max_new_tokens, shard.local.max_positions), 1);
     const config::CallConfig& config = *job_.experiment.find_call(call.name);
+    const int64_t of_rank =
+        std::max<int64_t>(divide_up(call.n_seqs, call.layout.data) * longest.group_size, 1);
+    const int64_t n_minibatches = call.kind == graph::CallKind::kTrainStep
+                                      ? algorithm::option_facts(config).n_minibatches
+                                      : 1;
+    const int64_t of_minibatch = divide_up(of_rank, std::max<int64_t>(n_minibatches, 1));
     const int64_t limit = config.max_tokens_per_micro_batch;
-    if (limit > 0) return std::max(limit, sequence);
-    const int64_t n_sequences = divide_up(call.n_seqs, call.layout.data) * longest.group_size;
-    return std::max<int64_t>(n_sequences / std::max<int64_t>(config.n_micro_batches, 1), 1) *
-           sequence;
+    if (limit > 0) {
+      const int64_t n_tokens = std::min(std::max(limit, sequence), of_minibatch * sequence);
+      return {n_tokens, n_tokens / sequence};
+    }
+    const int64_t n_sequences =
+        divide_up(of_minibatch, std::max<int64_t>(config.n_micro_batches, 1));
+    return {n_sequences * sequence, n_sequences};
   }
 
   const Job& job_;
@@ -312,6 +363,16 @@ std::vector<graph::Replica> replicas_in(const Job& job,
   return replicas;
 }
 
+/// Parameters of the largest part whose gradients a backward pass makes together (GradientRoom).
+int64_t largest_part_of(const model::ParameterTable& table) {
+  std::map<int64_t, int64_t> of_part;
+  int64_t largest = 0;
+  for (const model::ParameterSpec& spec : table.parameters) {
+    largest = std::max(largest, of_part[spec.layer] += spec.numel);
+  }
+  return largest;
+}
+
 /// Whether a role of bf16 is a moving average (worker/parameter_moves.h: the first replica's).
 bool is_bf16_average(const Job& job, const graph::ReplicaId& id) {
   const std::vector<graph::Call>& calls = job.graph.calls();
@@ -333,12 +394,14 @@ std::vector<std::vector<Shard>> shards_in(const Job& job,
       const graph::Coordinate at = topology.coordinate(rank);
       const model::ShardPlace place = {at.pipe, replica.layout.pipe, at.tensor,
                                        replica.layout.tensor};
-      const int64_t numel = model::parameter_table(known->second, place).numel;
+      const model::ParameterTable table = model::parameter_table(known->second, place);
+      const int64_t numel = table.numel;
       Shard shard{.config = job.experiment.find_model(replica.id.role),
                   .local = model::shard_architecture(known->second, place),
                   .place = place,
                   .n_parameters = numel,
                   .n_owned = parallel::owned_partition(numel, at.data, replica.layout.data).count,
+                  .largest_part = largest_part_of(table),
                   .is_trained = replica.is_trained,
                   .is_offloaded = (replica.is_trained ? residency.offload_optimizer
                                                       : residency.offload_when_idle)

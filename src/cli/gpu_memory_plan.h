@@ -1,8 +1,8 @@
 // What each GPU will hold in every phase of a step, from sizes alone: no GPU is needed, no tensor
 // is made. The rules are those of docs/gpu.md: bf16 parameters; fp32 gradients, master weights and
-// moments, the latter two cut over the data ranks (ZeRO stage 1); the gradient buffer is released
-// outside training; what model.X.offload names goes to the host while it is idle; pages of keys and
-// values are taken as sequences grow.
+// moments where the model does not say bf16, the latter two cut over the data ranks (ZeRO stage 1);
+// the gradient buffer is released outside training; what model.X.offload names goes to the host
+// while it is idle; pages of keys and values are taken as sequences grow.
 #pragma once
 
 #include <cstdint>

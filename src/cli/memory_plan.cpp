@@ -100,7 +100,8 @@ std::vector<WorkerMemory> plan_memory(const Job& job) {
         const int64_t owned =
             parallel::owned_partition(table.numel, at.data, replica.layout.data).count;
         const int64_t moment_width = config.moments_dtype == "bf16" ? 2 : width;
-        worker.training_bytes += table.numel * width + owned * 2 * moment_width;
+        const int64_t gradient_width = config.gradient_dtype == "bf16" ? 2 : width;
+        worker.training_bytes += table.numel * gradient_width + owned * 2 * moment_width;
         if (config.dtype == "bf16") worker.training_bytes += owned * width;  // master weights
       }
       // One call runs at a time.

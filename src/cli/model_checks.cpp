@@ -84,9 +84,13 @@ class ModelChecks {
       add(base::concat("model.", role, ".balance_coefficient"),
           "the model has no experts whose use could be balanced; leave it out");
     }
-    if (model.moments_dtype == "bf16" && model.dtype == "fp64") {
-      add(base::concat("model.", role, ".moments_dtype"),
-          "bf16 goes with dtype = fp32 or bf16: beside fp64 leave it out");
+    if (model.dtype == "fp64") {
+      for (const auto& [key, dtype] : {std::pair{".moments_dtype", model.moments_dtype},
+                                       {".gradient_dtype", model.gradient_dtype}}) {
+        if (dtype != "bf16") continue;
+        add(base::concat("model.", role, key),
+            "bf16 goes with dtype = fp32 or bf16: beside fp64 leave it out");
+      }
     }
     if (model.offload == "when_idle" && idle_part_of(job_, role) == IdlePart::kNothing) {
       checks_.warn(

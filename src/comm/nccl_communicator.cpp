@@ -61,7 +61,7 @@ class NcclCommunicator final : public Communicator {
   }
 
   void watch(std::string_view operation) override {
-    watchdog_.watch(with_all(operation), stream());
+    watchdog_.watch(with_all(operation), UniqueCudaEvent(), stream());
   }
 
   /// Waits until a group that was just made is usable.
@@ -85,8 +85,9 @@ class NcclCommunicator final : public Communicator {
   void run(Operation operation, const Enqueue& enqueue) {
     const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(device_));
     const cudaStream_t on = stream();
+    UniqueCudaEvent begin = watchdog_.event_on(on);
     watchdog_.run(operation, [&](ncclComm_t comm) { enqueue(comm, on); });
-    watchdog_.watch(std::move(operation), on);
+    watchdog_.watch(std::move(operation), std::move(begin), on);
   }
   template <class Enqueue>
   void run(std::string_view operation, const Enqueue& enqueue) {

@@ -63,22 +63,29 @@ void NcclWatchdog::wait_until_accepted(const Operation& operation) {
   }
 }
 
-void NcclWatchdog::watch(Operation operation, cudaStream_t stream) {
+UniqueCudaEvent NcclWatchdog::event_on(cudaStream_t stream) {
   cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
   ORRERY_CUDA(cudaStreamIsCapturing(stream, &capture));
-  if (capture != cudaStreamCaptureStatusNone) return;
-  UniqueCudaEvent end;
+  if (capture != cudaStreamCaptureStatusNone) return UniqueCudaEvent();
+  UniqueCudaEvent event;
   {
     const Lock lock(mutex_);
     if (!spare_.empty()) {
-      end = std::move(spare_.back());
+      event = std::move(spare_.back());
       spare_.pop_back();
     }
   }
-  if (!end) end = new_event();
-  ORRERY_CUDA(cudaEventRecord(end.get(), stream));
+  if (!event) event = new_event();
+  ORRERY_CUDA(cudaEventRecord(event.get(), stream));
+  return event;
+}
+
+void NcclWatchdog::watch(Operation operation, UniqueCudaEvent begin, cudaStream_t stream) {
+  UniqueCudaEvent end = event_on(stream);
+  if (!end) return;
+  const auto since = begin ? std::nullopt : std::optional(Clock::now());
   const Lock lock(mutex_);
-  under_way_.push_back({std::move(operation), Clock::now(), std::move(end)});
+  under_way_.push_back({std::move(operation), std::move(begin), std::move(end), since});
   if (under_way_.size() == 1) wake_.notify_one();
 }
 
@@ -100,9 +107,10 @@ void NcclWatchdog::watch_all(std::stop_token stop) {
     wake_.wait_for(lock, stop, kInterval, [] { return false; });
     if (stop.stop_requested()) return;
     drop_finished(lock, told);
-    if (!under_way_.empty() && !failure_) check_deadline(lock);
+    const bool is_under_way = !failure_ && !under_way_.empty() && has_begun(lock);
+    if (is_under_way) check_deadline(lock);
     if (failure_) return;
-    if (!under_way_.empty() && !told) {
+    if (is_under_way && !told) {
       const Operation& first = under_way_.front().operation;
       told.emplace(activity_, first.name, group_, first.workers);
     }
@@ -120,11 +128,25 @@ void NcclWatchdog::drop_finished(Lock& lock, std::optional<Activity::Waiting>& t
     lock.lock();
     if (state != cudaSuccess || failure_) return;
     told.reset();
-    spare_.push_back(std::move(first.end));
+    for (UniqueCudaEvent* event : {&first.begin, &first.end}) {
+      if (*event) spare_.push_back(std::move(*event));
+    }
     under_way_.pop_front();
-    // It had to wait for the one before it, for whose peers it must not be blamed.
-    if (!under_way_.empty()) under_way_.front().since = Clock::now();
+    if (!under_way_.empty() && under_way_.front().since) under_way_.front().since = Clock::now();
   }
+}
+
+/// Whether nothing is before the first one on its stream: until then it waits for other groups'
+/// operations there, for whose peers it must not be blamed. Unlocks while it asks, as above.
+bool NcclWatchdog::has_begun(Lock& lock) {
+  UnderWay& first = under_way_.front();
+  if (first.since) return true;
+  lock.unlock();
+  const cudaError_t state = cudaEventQuery(first.begin.get());
+  if (state != cudaSuccess && state != cudaErrorNotReady) lose_device(first.operation, state);
+  lock.lock();
+  if (state == cudaSuccess) first.since = Clock::now();
+  return state == cudaSuccess;
 }
 
 /// Not while another thread is in a call, after which that thread asks.
@@ -137,9 +159,9 @@ void NcclWatchdog::ask_nccl(const Operation& operation) {
 
 void NcclWatchdog::check_deadline(Lock& lock) {
   const UnderWay& first = under_way_.front();
-  if (Clock::now() - first.since < first.operation.deadline) return;
+  if (Clock::now() - *first.since < first.operation.deadline) return;
   lock.unlock();
-  fail(errors_.deadline(first.operation, first.since));
+  fail(errors_.deadline(first.operation, *first.since));
   lock.lock();
 }
 

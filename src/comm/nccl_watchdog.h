@@ -61,9 +61,14 @@ class NcclWatchdog {
     wait_until_accepted(operation);
   }
 
+  /// An event that is recorded on `stream` now; none while that is being captured.
+  UniqueCudaEvent event_on(cudaStream_t stream);
+
   /// Sees to it that the operation ends, which was just enqueued on `stream`; not one that is being
-  /// captured there, which runs when its graph is launched.
-  void watch(Operation operation, cudaStream_t stream);
+  /// captured there, which runs when its graph is launched. Its deadline is counted from when the
+  /// stream comes to `begin`, recorded before it; without, from now or the end of the group's one
+  /// before it.
+  void watch(Operation operation, UniqueCudaEvent begin, cudaStream_t stream);
 
   /// Throws why the group failed, if it has. Does not wait.
   void throw_if_failed() const;
@@ -73,12 +78,13 @@ class NcclWatchdog {
 
   struct UnderWay {
     Operation operation;
-    Clock::time_point since;
-    UniqueCudaEvent end;
+    UniqueCudaEvent begin, end;
+    std::optional<Clock::time_point> since;  // it was seen that nothing was before it any more
   };
 
   void watch_all(std::stop_token stop);
   void drop_finished(Lock& lock, std::optional<Activity::Waiting>& told);
+  bool has_begun(Lock& lock);
   void ask_nccl(const Operation& operation);
   void check_deadline(Lock& lock);
   ncclResult_t state_of_comm() const;

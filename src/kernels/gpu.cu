@@ -56,6 +56,13 @@ int64_t gpu_memory_bytes(int device) {
   return static_cast<int64_t>(properties.totalGlobalMem);
 }
 
+int gpu_compute_capability(int device) {
+  int major = 0, minor = 0;
+  ORRERY_CUDA(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
+  ORRERY_CUDA(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device));
+  return 10 * major + minor;
+}
+
 CudaVersions cuda_versions() {
   CudaVersions versions;
   cudaDriverGetVersion(&versions.driver);

@@ -34,6 +34,7 @@ int gpu_count() { return 0; }
 std::string why_no_gpu() { return "this build has no CUDA (ORRERY_CUDA is off)"; }
 std::string gpu_pci_id(int) { refuse("the place of a GPU"); }
 int64_t gpu_memory_bytes(int) { refuse("the memory of a GPU"); }
+int gpu_compute_capability(int) { refuse("the compute capability of a GPU"); }
 CudaVersions cuda_versions() { return {}; }
 void use_gpu(int) { refuse("use of a GPU"); }
 void* allocate_on_gpu(std::size_t) { refuse("memory of a GPU"); }

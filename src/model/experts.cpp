@@ -5,6 +5,7 @@
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/zeros_like.h>
 
+#include "grouped_experts.h"
 #include "matmul.h"
 #include "orrery/model/arithmetic_type.h"
 
@@ -134,7 +135,7 @@ Routing route_rows(const Architecture& a, const ExpertWeights& weights, const at
   return routing;
 }
 
-at::Tensor forward_experts(const Architecture& a, const ExpertWeights& weights,
+at::Tensor forward_in_turn(const Architecture& a, const ExpertWeights& weights,
                            const Routing& routing, const at::Tensor& rows) {
   at::Tensor out = at::zeros_like(rows);
   const Assignments own(routing, weights);
@@ -145,18 +146,23 @@ at::Tensor forward_experts(const Architecture& a, const ExpertWeights& weights,
     forward_mlp(a, weights.own[e], pass);
     operators::add_scaled_rows(pass.out, own.rows(e), routing.weight, own.places(e), out);
   }
+  return out;
+}
+
+at::Tensor forward_experts(const Architecture& a, const ExpertWeights& weights,
+                           const Routing& routing, const at::Tensor& rows) {
+  const auto run = can_group(weights) ? forward_grouped : forward_in_turn;
+  at::Tensor out = run(a, weights, routing, rows);
   if (weights.shared_gate.defined()) {
     out.add_(shared_mlp(a, weights, rows).out * shared_gate(weights, rows));
   }
   return out;
 }
 
-at::Tensor backward_experts(const Architecture& a, const ExpertWeights& weights,
-                            ExpertWeights& dweights, const Routing& routing,
-                            const BalanceLoss& balance, const at::Tensor& rows,
-                            const at::Tensor& dy) {
+at::Tensor backward_in_turn(const Architecture& a, const ExpertWeights& weights,
+                            ExpertWeights& dweights, const Routing& routing, const at::Tensor& rows,
+                            const at::Tensor& dy, at::Tensor& dweight) {
   at::Tensor drows = at::zeros_like(rows);
-  at::Tensor dweight = at::zeros_like(routing.weight);
   const Assignments own(routing, weights);
   MlpPass pass;
   for (size_t e = 0; e < own.size(); ++e) {
@@ -171,6 +177,16 @@ at::Tensor backward_experts(const Architecture& a, const ExpertWeights& weights,
                                        dout.mul_(weights_of(routing, own.places(e))));
     operators::add_scaled_rows(dx, own.rows(e), {}, {}, drows);
   }
+  return drows;
+}
+
+at::Tensor backward_experts(const Architecture& a, const ExpertWeights& weights,
+                            ExpertWeights& dweights, const Routing& routing,
+                            const BalanceLoss& balance, const at::Tensor& rows,
+                            const at::Tensor& dy) {
+  at::Tensor dweight = at::zeros_like(routing.weight);
+  const auto run = can_group(weights) ? backward_grouped : backward_in_turn;
+  at::Tensor drows = run(a, weights, dweights, routing, rows, dy, dweight);
   at::Tensor dlogits = at::empty_like(routing.probabilities);
   operators::route_backward(routing.probabilities, routing.index, routing.weight,
                             a.experts.normalise, balance, dweight, dlogits);

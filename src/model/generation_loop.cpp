@@ -6,6 +6,7 @@
 #include <algorithm>   // copy_n, find, max, max_element, min, sort
 #include <functional>  // greater
 
+#include "grouped_experts.h"
 #include "orrery/base/error.h"
 #include "orrery/base/index.h"
 #include "orrery/kernels/decode_attention.h"  // kPageTokens
@@ -32,12 +33,14 @@ bool decodes_ahead(const Decoder& decoder) {
   return decoder.parameters().values().is_cuda() && decoder.shard().pipe == nullptr;
 }
 
-/// Experts wait for the device to learn who was chosen, tensor ranks for each other's arguments
-/// where these are compared.
-StepGraphs::Use use_of_graphs(const Decoder& decoder) {
+/// Experts that are not grouped wait for the device to learn who was chosen, tensor ranks for each
+/// other's arguments where these are compared.
+StepGraphs::Use use_of_graphs(const Decoder& decoder, const GenerationWeights& weights) {
   const comm::Communicator* const tensor = decoder.shard().tensor;
-  const bool waits =
-      decoder.architecture().experts.count > 0 || (tensor != nullptr && tensor->checks_agreement());
+  bool waits = tensor != nullptr && tensor->checks_agreement();
+  for (const LayerWeights& layer : weights.shard().layers) {
+    waits |= layer.has_experts() && !can_group(layer.experts);
+  }
   return waits ? StepGraphs::Use::kNever : StepGraphs::Use::kFromSecondStep;
 }
 
@@ -106,7 +109,8 @@ GenerationLoop::GenerationLoop(const Decoder& decoder, const GenerationWeights& 
                              .rule = rule_,
                              .measure_entropy = options_.measure_entropy,
                              .scratch = draw_scratch_},
-        table_stride_, StepGraphs(logits_.device(), use_of_graphs(decoder), shard_.tensor));
+        table_stride_,
+        StepGraphs(logits_.device(), use_of_graphs(decoder, weights), shard_.tensor));
   }
 }
 

@@ -12,6 +12,7 @@
 
 #include "columns.h"
 #include "decoder_state.h"
+#include "gradient_room.h"
 #include "matmul.h"
 #include "orrery/base/error.h"
 
@@ -202,7 +203,8 @@ at::Tensor run_head_backward(HeadRecord& record, const at::Tensor& hidden,
   const Actions& actions = record.actions;
   at::Tensor dhidden = at::zeros(hidden.sizes(), hidden.options());
   if (actions.size() == 0) return dhidden;
-  Linear& dhead = state.gradients().head;
+  GradientRoom room;
+  Linear dhead = room.of(state.gradients().head);
   Chunks chunks(state, actions.size(), record.logits);
   const auto logits =
       record.logits.defined() ? Chunks::Logits::kAreThere : Chunks::Logits::kCompute;
@@ -219,6 +221,7 @@ at::Tensor run_head_backward(HeadRecord& record, const at::Tensor& hidden,
     multiply_into(state.amx, chunk.hidden, factor, state.weights.head.weight);
     operators::put_rows(chunk.hidden, actions.rows_of(first, n), dhidden);
   });
+  room.add_to_buffer();
   return dhidden;
 }
 
@@ -293,7 +296,10 @@ struct LogitsFunction : torch::autograd::Function<LogitsFunction> {
     const IndexRange vocabulary = state.vocabulary();
     const at::Tensor dlogits =
         gradients[0].narrow(1, vocabulary.first, vocabulary.count).to(state.dtype()).contiguous();
-    add_weight_gradient(state.gradients().head, dlogits, hidden);
+    GradientRoom room;
+    Linear dhead = room.of(state.gradients().head);
+    add_weight_gradient(dhead, dlogits, hidden);
+    room.add_to_buffer();
     return {reduced(holder.rows, multiplied(state.amx, dlogits, state.weights.head.weight)),
             at::Tensor(), at::Tensor()};
   }
@@ -314,7 +320,13 @@ struct ValuesFunction : torch::autograd::Function<ValuesFunction> {
     Decoder::State& state = *static_cast<const StateHolder&>(*capsule).state;
     const at::Tensor hidden = context->get_saved_variables()[0];
     const at::Tensor dvalues = gradients[0].to(state.dtype());
-    multiply_onto(state.amx, state.parameters.gradient("score.weight"), dvalues.t(), hidden);
+    GradientRoom room;
+    Linear dvalue_head = room.of(Linear{.weight = state.parameters.gradient("score.weight"),
+                                        .bias = {},
+                                        .panels = {},
+                                        .amx = state.amx});
+    add_weight_gradient(dvalue_head, dvalues, hidden);
+    room.add_to_buffer();
     return {multiplied(state.amx, dvalues, value_weight(state)), at::Tensor()};
   }
 

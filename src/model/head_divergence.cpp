@@ -8,6 +8,7 @@
 #include <algorithm>  // max, min
 
 #include "decoder_state.h"
+#include "gradient_room.h"
 #include "matmul.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
@@ -83,7 +84,8 @@ struct DivergenceFunction : torch::autograd::Function<DivergenceFunction> {
     Decoder::State& state = *record.state;
     const at::Tensor hidden = gathered(record.rows, context->get_saved_variables()[0]);
     const at::Tensor weights = gradients[0].index_select(0, record.places);
-    Linear& dhead = state.gradients().head;
+    GradientRoom room;
+    Linear dhead = room.of(state.gradients().head);
     at::Tensor dhidden = at::zeros(hidden.sizes(), hidden.options());
     for_each_chunk(record, hidden,
                    [&](int64_t first, const at::Tensor& rows, const at::Tensor& own,
@@ -95,6 +97,7 @@ struct DivergenceFunction : torch::autograd::Function<DivergenceFunction> {
                      dhidden.index_copy_(0, rows,
                                          multiplied(state.amx, dlogits, state.weights.head.weight));
                    });
+    room.add_to_buffer();
     return {reduced(record.rows, dhidden), at::Tensor()};
   }
 };

@@ -365,6 +365,7 @@ FlatParameters::FlatParameters(ParameterTable table, at::ScalarType dtype, c10::
   stored_ = zeros_on(device, table_.numel, dtype);
   const bool is_widened = dtype == at::kBFloat16 && device.is_cpu();
   values_ = is_widened ? zeros_on(device, table_.numel, at::kFloat) : stored_;
+  gradient_type_ = arithmetic_type(dtype);
   leaves_.reserve(table_.parameters.size());
   for (const ParameterSpec& spec : table_.parameters) {
     at::Tensor leaf = values_.narrow(0, spec.offset, spec.numel).view(spec.shape).detach();
@@ -386,13 +387,19 @@ void FlatParameters::widen() {
 
 const at::Tensor& FlatParameters::gradients() {
   if (gradients_.defined()) return gradients_;
-  gradients_ = zeros_on(values_.device(), table_.numel, arithmetic_type(values_.scalar_type()));
+  gradients_ = zeros_on(values_.device(), table_.numel, gradient_type_);
   for (size_t i = 0; i < leaves_.size(); ++i) {
     const ParameterSpec& spec = table_.parameters[i];
     leaves_[i].mutable_grad() =
         gradients_.narrow(0, spec.offset, spec.numel).view(spec.shape).detach();
   }
   return gradients_;
+}
+
+void FlatParameters::store_gradients_in_bf16() {
+  ORRERY_ASSERT(!has_gradients(), "their type is chosen before there are any");
+  ORRERY_ASSERT(arithmetic_type(dtype()) == at::kFloat, "gradients of bf16 beside fp32");
+  gradient_type_ = at::kBFloat16;
 }
 
 const at::Tensor& FlatParameters::leaf(std::string_view name) const {

@@ -52,6 +52,43 @@ struct ShardWeights {
   Linear head;      // [V, H]; the embedding when tied; last stage, without a value head
 };
 
+/// f(tensor) for all that a part has, also for those that are undefined.
+template <class F>
+void for_each_tensor(Linear& linear, F&& f) {
+  f(linear.weight);
+  f(linear.bias);
+}
+template <class F>
+void for_each_tensor(Norm& norm, F&& f) {
+  f(norm.weight);
+  f(norm.bias);
+}
+template <class F>
+void for_each_tensor(EmbeddingWeights& embedding, F&& f) {
+  f(embedding.table);
+  f(embedding.positions);
+}
+template <class F>
+void for_each_tensor(MlpWeights& mlp, F&& f) {
+  for_each_tensor(mlp.up, f);
+  for_each_tensor(mlp.down, f);
+}
+template <class F>
+void for_each_tensor(LayerWeights& w, F&& f) {
+  for (Norm* norm :
+       {&w.input_norm, &w.attention_after_norm, &w.post_attention_norm, &w.mlp_after_norm}) {
+    for_each_tensor(*norm, f);
+  }
+  for (Linear* linear : {&w.qkv, &w.output, &w.experts.router, &w.experts.shared_gate}) {
+    for_each_tensor(*linear, f);
+  }
+  f(w.head_norms.q);
+  f(w.head_norms.k);
+  for_each_tensor(w.mlp, f);
+  for_each_tensor(w.experts.shared, f);
+  for (MlpWeights& expert : w.experts.own) for_each_tensor(expert, f);
+}
+
 /// Of the flat buffer `flat` [table.numel] of a shard of `architecture`, which is the whole
 /// model's. `amx`: of its matmuls.
 ShardWeights shard_weights(const Architecture& architecture, const Shard& shard,

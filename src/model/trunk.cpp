@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "decoder_state.h"
+#include "gradient_room.h"
 #include "orrery/base/error.h"
 #include "orrery/base/index.h"
 
@@ -110,7 +111,8 @@ at::Tensor backward_trunk(Decoder::State& state, TrunkRecord& record, const at::
   ORRERY_ASSERT(!record.inputs.empty(), "a result of the decoder was backpropagated twice");
   const Architecture& a = state.local;
   const ShardWeights& weights = state.weights;
-  ShardWeights& gradients = state.gradients();
+  const ShardWeights& gradients = state.gradients();
+  GradientRoom room;
   const size_t n_layers = weights.layers.size();
   LayerActivations passing = passing_activations(state, record);
   Arena slab = state.pool.take(BackwardScratch::size_of(a, record.rows) +
@@ -121,8 +123,10 @@ at::Tensor backward_trunk(Decoder::State& state, TrunkRecord& record, const at::
   const PassInput pass = pass_input(state, record);
 
   if (state.shard.place.is_last_stage()) {
+    Norm dnorm = room.of(gradients.final_norm);
     operators::norm_backward(weights.final_norm, record.inputs[n_layers], record.final_rstd,
-                             doutput, dx, kernels::Output::kOverwrite, gradients.final_norm);
+                             doutput, dx, kernels::Output::kOverwrite, dnorm);
+    room.add_to_buffer();
   } else {
     dx.copy_(doutput);
   }
@@ -132,13 +136,17 @@ at::Tensor backward_trunk(Decoder::State& state, TrunkRecord& record, const at::
       forward_layer(pass, weights.layers[layer], record.inputs[layer], activations, scratch.forward,
                     {});
     }
-    backward_layer(pass, weights.layers[layer], gradients.layers[layer], record.inputs[layer],
-                   activations, scratch, dx);
+    LayerWeights dweights = room.of(gradients.layers[layer]);
+    backward_layer(pass, weights.layers[layer], dweights, record.inputs[layer], activations,
+                   scratch, dx);
+    room.add_to_buffer();
   }
   at::Tensor dinput;
   if (state.shard.place.is_first_stage()) {
+    EmbeddingWeights dembedding = room.of(gradients.embedding);
     embed_backward(weights.embedding, record.rows, record.tokens, record.positions,
-                   scratch.forward.full, dx, gradients.embedding);
+                   scratch.forward.full, dx, dembedding);
+    room.add_to_buffer();
   } else {
     dinput = dx.clone();
   }

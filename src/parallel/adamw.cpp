@@ -37,6 +37,26 @@ void update_on_cpu(const kernels::AdamWArgs<float, float, kernels::Bf16>& args) 
   kernels::adamw_update(args.p, args.g, args.m, args.v, args.n, args.coefficients, args.rounding);
 }
 
+/// Gradients of bf16, a block of them at a time as the fp32 that they are.
+template <class M>
+void update_on_cpu(const kernels::AdamWArgs<float, kernels::Bf16, M>& args) {
+  constexpr int64_t kBlock = 1024;
+  float wide[kBlock];
+  for (int64_t begin = 0; begin < args.n; begin += kBlock) {
+    const int64_t count = std::min(kBlock, args.n - begin);
+    for (int64_t i = 0; i < count; ++i) wide[i] = kernels::to_float(args.g[begin + i]);
+    update_on_cpu(kernels::AdamWArgs<float, float, M>{
+        .p = args.p + begin,
+        .g = wide,
+        .m = args.m + begin,
+        .v = args.v + begin,
+        .n = count,
+        .coefficients = args.coefficients,
+        .rounding = {.step = args.rounding.step,
+                     .first = args.rounding.first + static_cast<uint64_t>(begin)}});
+  }
+}
+
 }  // namespace
 
 AdamW::AdamW(model::FlatParameters& parameters, AdamWOptions options)
@@ -98,7 +118,7 @@ kernels::AdamWCoefficients<T> AdamW::coefficients(double lr, double gradient_sca
           .eps = static_cast<T>(options_.eps)};
 }
 
-template <class T, class M>
+template <class T, class G, class M>
 void AdamW::step_of(const at::Tensor& gradients, double lr, double gradient_scale) {
   const auto numbers = [](const at::Tensor& x, int64_t begin) {
     return static_cast<M*>(x.mutable_data_ptr()) + begin;
@@ -106,9 +126,9 @@ void AdamW::step_of(const at::Tensor& gradients, double lr, double gradient_scal
   const at::Tensor stored = parameters_.stored().narrow(0, owned_.first, owned_.count);
   T* const values = (master_weights_.defined() ? master_weights_ : owned_values()).data_ptr<T>();
   for (const Range& range : ranges_) {
-    kernels::AdamWArgs<T, T, M> args{
+    kernels::AdamWArgs<T, G, M> args{
         .p = values + range.begin,
-        .g = gradients.const_data_ptr<T>() + range.begin,
+        .g = static_cast<const G*>(gradients.const_data_ptr()) + range.begin,
         .m = numbers(first_moment_, range.begin),
         .v = numbers(second_moment_, range.begin),
         .n = range.end - range.begin,
@@ -132,12 +152,16 @@ void AdamW::step(const at::Tensor& gradients, double lr, double gradient_scale) 
   ORRERY_ASSERT(gradients.numel() == owned_.count, "a gradient for each owned parameter");
   ORRERY_ASSERT(!first_memory_.is_offloaded(), "moments are fetched before a step");
   ++steps_done_;
-  if (options_.bf16_moments) {
-    step_of<float, kernels::Bf16>(gradients, lr, gradient_scale);
-  } else if (first_moment_.scalar_type() == at::kDouble) {
-    step_of<double, double>(gradients, lr, gradient_scale);
+  using kernels::Bf16;
+  const bool is_narrow = gradients.scalar_type() == at::kBFloat16;
+  if (first_moment_.scalar_type() == at::kDouble) {
+    step_of<double, double, double>(gradients, lr, gradient_scale);
+  } else if (options_.bf16_moments) {
+    is_narrow ? step_of<float, Bf16, Bf16>(gradients, lr, gradient_scale)
+              : step_of<float, float, Bf16>(gradients, lr, gradient_scale);
   } else {
-    step_of<float, float>(gradients, lr, gradient_scale);
+    is_narrow ? step_of<float, Bf16, float>(gradients, lr, gradient_scale)
+              : step_of<float, float, float>(gradients, lr, gradient_scale);
   }
 }
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "orrery/model/arithmetic_type.h"
+
 namespace orrery::parallel {
 
 namespace {
@@ -50,7 +52,7 @@ void sum_shared_gradients(model::Decoder& decoder, const ReplicaGroups& groups) 
   if (groups.tensor != nullptr && groups.tensor->size() > 1) {
     int64_t numel = 0;
     const std::vector<SharedParameter> parts = shared_parts(decoder, numel);
-    at::Tensor buffer = at::zeros({numel}, decoder.parameters().gradients().options());
+    at::Tensor buffer = at::zeros({numel}, model::sums_of(decoder.parameters().gradients()));
     for (const SharedParameter& part : parts) {
       buffer.narrow(0, part.offset, part.gradient.numel()).copy_(part.gradient);
     }
@@ -60,6 +62,7 @@ void sum_shared_gradients(model::Decoder& decoder, const ReplicaGroups& groups) 
     }
   }
   if (groups.embedding != nullptr && decoder.architecture().tie_embeddings) {
+    // Of two ranks: their sum is rounded once, also in bf16.
     at::Tensor embedding = decoder.parameters().gradient("model.embed_tokens.weight");
     groups.embedding->all_reduce(embedding, comm::ReduceOp::kSum);
   }
@@ -79,8 +82,8 @@ at::Tensor reduce_to_owners(const at::Tensor& gradients, comm::Communicator& gro
   const int64_t size = std::max<int64_t>(1, std::min(blocks.partition, bucket_elements / n));
   at::Tensor owned =
       at::empty({owned_partition(gradients.numel(), group.rank(), n).count}, gradients.options());
-  at::Tensor in = at::zeros({n, size}, gradients.options());
-  at::Tensor out = at::empty({size}, gradients.options());
+  at::Tensor in = at::zeros({n, size}, model::sums_of(gradients));
+  at::Tensor out = at::empty({size}, in.options());
   for (int64_t first = 0; first < blocks.partition; first += size) {
     for (int rank = 0; rank < n; ++rank) {
       const int64_t count = blocks.count(rank, first, size);
@@ -122,7 +125,9 @@ double counted_square_sum(const at::Tensor& owned, const model::ParameterTable& 
     begin = std::max(begin, partition.first);
     end = std::min(end, partition.end());
     if (begin >= end) return;
-    norms.push_back(owned.narrow(0, begin - partition.first, end - begin).norm().view({1}));
+    const at::Tensor part = owned.narrow(0, begin - partition.first, end - begin);
+    const bool is_narrow = part.scalar_type() == at::kBFloat16;
+    norms.push_back((is_narrow ? part.norm(2, at::kFloat) : part.norm()).view({1}));
   };
   // Neighbours that are counted are one range.
   int64_t begin = 0, end = 0;

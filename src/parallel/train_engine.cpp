@@ -16,6 +16,7 @@
 #include "orrery/model/packed_tokens.h"
 #include "orrery/parallel/gradient_reduction.h"
 #include "orrery/parallel/pipeline.h"
+#include "step_loss.h"
 
 namespace orrery::parallel {
 
@@ -58,8 +59,11 @@ TrainEngine::TrainEngine(model::Decoder& decoder, OptimizerOptions options, Repl
       optimizer_(
           decoder.parameters(), options_.adamw,
           owned_partition(decoder.parameters().numel(), groups.data->rank(), groups.data->size())) {
+  if (options_.bf16_gradients) decoder.parameters().store_gradients_in_bf16();
   learning_rate(options_.schedule, 0);  // a schedule that cannot be is an error now, not later
 }
+
+bool TrainEngine::is_on_gpu() const { return decoder_.parameters().values().is_cuda(); }
 
 bool TrainEngine::is_dp_head() const {
   const model::ShardPlace& place = decoder_.shard().place;
@@ -88,8 +92,8 @@ struct TrainEngine::Totals {
 };
 
 TrainEngine::Totals TrainEngine::forward_backward(const data::SequenceBatch& minibatch,
-                                                  const OutputLossFunction& loss,
-                                                  const MicroBatchLimits& limits, size_t n_watched,
+                                                  StepLoss& loss, const MicroBatchLimits& limits,
+                                                  size_t n_watched,
                                                   metrics::Statistics& statistics) {
   Totals own{.watched = std::vector<double>(n_watched)};
   const std::vector<data::SequenceBatch> parts = micro_batches(minibatch, limits);
@@ -98,16 +102,18 @@ TrainEngine::Totals TrainEngine::forward_backward(const data::SequenceBatch& min
     const data::NestedLengths& lengths = part.meta.at("packed_input_ids").lengths;
     tokens.push_back(model::pack_tokens(part.at("packed_input_ids"), lengths.flat()));
   }
-  train_micro_batches(decoder_, tokens, [&](int i, const at::Tensor& output) {
-    const model::PackedTokens& packed = tokens[base::index(i)];
-    const LossResult result = loss(packed, output, parts[base::index(i)]);
+  const auto record = [&](const LossResult& result) {
     ORRERY_ASSERT(result.watched.size() == n_watched, "a watched number for each ceiling");
     own.loss += base::fault_value("train.loss", result.loss_sum.item<double>());
-    own.tokens += static_cast<double>(packed.size());
     for (size_t w = 0; w < n_watched; ++w) own.watched[w] += result.watched[w];
     statistics.merge(result.statistics);
-    return result.loss_sum;
+  };
+  train_micro_batches(decoder_, tokens, [&](int i, const at::Tensor& output) {
+    const model::PackedTokens& packed = tokens[base::index(i)];
+    own.tokens += static_cast<double>(packed.size());
+    return loss.sum_of(packed, output, parts[base::index(i)], record);
   });
+  loss.finish(record);
   return own;
 }
 
@@ -147,36 +153,68 @@ metrics::Statistics TrainEngine::step(const data::SequenceBatch& minibatch, doub
 metrics::Statistics TrainEngine::step(const data::SequenceBatch& minibatch, double temperature,
                                       double loss_weight, const LossFunction& loss,
                                       const MicroBatchLimits& limits,
-                                      std::span<const double> ceilings) {
-  const auto of_output = [&](const model::PackedTokens& tokens, const at::Tensor& output,
-                             const data::SequenceBatch& part) {
-    const at::Tensor numbers = decoder_.architecture().value_head
-                                   ? decoder_.head_values(tokens, output)
-                                   : decoder_.head_log_probs(tokens, output, temperature);
-    return loss(model::on_host(numbers), part);
+                                      std::span<const double> ceilings,
+                                      const DeviceLossSum& on_device) {
+  const auto numbers_of = [&](const model::PackedTokens& tokens, const at::Tensor& output) {
+    return decoder_.architecture().value_head
+               ? decoder_.head_values(tokens, output)
+               : decoder_.head_log_probs(tokens, output, temperature);
   };
-  return step_by(minibatch, loss_weight, of_output, limits, ceilings);
+  if (on_device && is_on_gpu()) {
+    const PolicyLossFunction of_numbers = [&](const model::LogProbs& said,
+                                              const data::SequenceBatch& part) {
+      return loss(said.log_probs, part);
+    };
+    LossOnDevice of_device(
+        [&](const model::PackedTokens& tokens, const at::Tensor& output) {
+          return model::LogProbs{.log_probs = numbers_of(tokens, output), .entropy = {}};
+        },
+        of_numbers, on_device);
+    return step_by(minibatch, loss_weight, of_device, limits, ceilings);
+  }
+  const OutputLossFunction of_output = [&](const model::PackedTokens& tokens,
+                                           const at::Tensor& output,
+                                           const data::SequenceBatch& part) {
+    return loss(model::on_host(numbers_of(tokens, output)), part);
+  };
+  LossOfOutputs of_outputs(of_output);
+  return step_by(minibatch, loss_weight, of_outputs, limits, ceilings);
 }
 
 metrics::Statistics TrainEngine::step(const data::SequenceBatch& minibatch, double temperature,
                                       double loss_weight, const PolicyLossFunction& loss,
                                       const MicroBatchLimits& limits,
                                       std::span<const double> ceilings,
-                                      model::EntropyGradient entropy) {
-  const auto of_output = [&](const model::PackedTokens& tokens, const at::Tensor& output,
-                             const data::SequenceBatch& part) {
-    const model::LogProbs measured =
-        decoder_.head_measured_log_probs(tokens, output, temperature, entropy);
+                                      model::EntropyGradient entropy,
+                                      const DeviceLossSum& on_device) {
+  const auto measure = [&](const model::PackedTokens& tokens, const at::Tensor& output) {
+    return decoder_.head_measured_log_probs(tokens, output, temperature, entropy);
+  };
+  if (on_device && is_on_gpu()) {
+    LossOnDevice of_device(measure, loss, on_device);
+    return step_by(minibatch, loss_weight, of_device, limits, ceilings);
+  }
+  const OutputLossFunction of_output = [&](const model::PackedTokens& tokens,
+                                           const at::Tensor& output,
+                                           const data::SequenceBatch& part) {
+    const model::LogProbs measured = measure(tokens, output);
     return loss({.log_probs = model::on_host(measured.log_probs),
                  .entropy = model::on_host(measured.entropy)},
                 part);
   };
-  return step_by(minibatch, loss_weight, of_output, limits, ceilings);
+  LossOfOutputs of_outputs(of_output);
+  return step_by(minibatch, loss_weight, of_outputs, limits, ceilings);
+}
+
+metrics::Statistics TrainEngine::step_on_output(const data::SequenceBatch& minibatch,
+                                                double loss_weight, const OutputLossFunction& loss,
+                                                const MicroBatchLimits& limits) {
+  LossOfOutputs of_outputs(loss);
+  return step_by(minibatch, loss_weight, of_outputs, limits, {});
 }
 
 metrics::Statistics TrainEngine::step_by(const data::SequenceBatch& minibatch, double loss_weight,
-                                         const OutputLossFunction& loss,
-                                         const MicroBatchLimits& limits,
+                                         StepLoss& loss, const MicroBatchLimits& limits,
                                          std::span<const double> ceilings) {
   decoder_.parameters().zero_gradients();
   weigh_balance(minibatch, loss_weight);

@@ -166,6 +166,7 @@ parallel::OptimizerOptions optimizer_options(const config::ModelConfig& model, i
                     .eps = model.adam_eps,
                     .weight_decay = model.weight_decay,
                     .bf16_moments = model.moments_dtype == "bf16"},
+          .bf16_gradients = model.gradient_dtype == "bf16",
           .schedule = {.init_lr = 0,
                        .max_lr = model.lr,
                        .min_lr = model.lr * model.min_lr_ratio,

@@ -45,6 +45,10 @@ void ParameterMoves::run(const comm::ReallocHook& hook) {
   const HostedModel* const source = models_.find(from.id);
   HostedModel* const destination = models_.find(to.id);
   if (source == nullptr && destination == nullptr) return;
+  for (const HostedModel* const hosted : {source, static_cast<const HostedModel*>(destination)}) {
+    ORRERY_ASSERT(hosted == nullptr || !hosted->decoder->parameters().is_offloaded(),
+                  "what moves is on its device: the master fetches it before");
+  }
   const at::Tensor sent = source == nullptr ? at::Tensor() : source->decoder->parameters().stored();
   at::Tensor filled;
   if (destination != nullptr) {

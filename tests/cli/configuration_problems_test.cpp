@@ -59,7 +59,10 @@ TEST(ConfigurationProblems, MoreLayersToRecomputeThanAStageHas) {
     return base::join(problems(sets), "\n");
   };
   EXPECT_EQ(found({"model.actor.recompute_layers=2"}), "");
-  EXPECT_EQ(found({"model.actor.moments_dtype=bf16"}), "");
+  EXPECT_EQ(found({"model.actor.moments_dtype=bf16", "model.actor.gradient_dtype=bf16"}), "");
+  EXPECT_NE(found({"model.actor.gradient_dtype=bf16", "model.actor.dtype=fp64"})
+                .find("model.actor.gradient_dtype: bf16 goes with dtype = fp32 or bf16"),
+            std::string::npos);
   EXPECT_NE(found({"model.actor.moments_dtype=bf16", "model.actor.dtype=fp64"})
                 .find("model.actor.moments_dtype: bf16 goes with dtype = fp32 or bf16"),
             std::string::npos);

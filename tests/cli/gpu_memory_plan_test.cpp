@@ -82,6 +82,19 @@ TEST(GpuMemoryPlan, SaysWhatOneLargeGpuLacksUnlessMomentsAreBf16AndThatTwoDoNot)
   EXPECT_TRUE(fits({"layout.default=d2@0-1", fp32}, 2));
 }
 
+TEST(GpuMemoryPlan, CountsGradientsOfBf16AndTheFp32RoomOfTheLargestPart) {
+  const auto of = [](const std::string& dtype) {
+    return phase(recipe({"layout.default=d1@0", "model.actor.gradient_dtype=" + dtype}),
+                 "actor_train");
+  };
+  const PhaseMemory fp32 = of("fp32"), bf16 = of("bf16");
+  EXPECT_NEAR(gb(fp32.gradients), 30.5, 0.05);
+  EXPECT_NEAR(gb(bf16.gradients), 15.2, 0.05);
+  // The embedding: 152,064 rows of 3,584.
+  EXPECT_NEAR(gb(bf16.workspace - fp32.workspace), 2.18, 0.01);
+  EXPECT_EQ(bf16.parameters + bf16.optimizer, fp32.parameters + fp32.optimizer);
+}
+
 TEST(GpuMemoryPlan, CountsActivationsOfAToken) {
   const auto of_a_token = [](const std::string& recompute) {
     const PhaseMemory train =
@@ -117,6 +130,36 @@ TEST(GpuMemoryPlan, ForetellsWhatADecoderHoldsHoweverManyLayersAreRecomputed) {
     const auto planned = static_cast<double>(phase(job, "actor_train").slabs) * 9 / 8;
     const auto held = static_cast<double>(decoder.activation_bytes());
     EXPECT_NEAR(held / planned, 1, 0.1);
+  }
+}
+
+// What experts make is gone behind their layer: backward makes it again.
+TEST(GpuMemoryPlan, ForetellsWhatADecoderOfExpertsHolds) {
+  std::vector<bool> some(12, true);
+  some[3] = some[7] = false;
+  for (const std::vector<bool>& layers : {std::vector<bool>{}, some}) {
+    Job job = prepare_job(
+        ORRERY_SOURCE_DIR "/configs/grpo_tiny.cfg",
+        {"model.actor.n_layers=12", "model.actor.max_positions=512",
+         "model.actor.recompute_layers=0", "call.actor_train.max_tokens_per_micro_batch=2048"},
+        1, DataCheck::kLeaveOut);
+    model::Architecture& a = job.architectures.at("actor");
+    a.family = model::Family::kQwen3Moe;
+    a.experts = {.count = 8, .per_token = 4, .intermediate_size = 64, .layers = layers};
+    model::Decoder decoder(a, at::kFloat);
+    std::vector<int64_t> ids(2048);
+    for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int64_t>(i) % a.vocab_size;
+    const std::vector<int32_t> lengths(4, 512);
+
+    decoder.log_probs(model::pack_tokens(at::tensor(ids), lengths)).sum().backward();
+
+    const PhaseMemory train = phase(job, "actor_train");
+    const auto planned = static_cast<double>(train.slabs) * 9 / 8;
+    EXPECT_NEAR(static_cast<double>(decoder.activation_bytes()) / planned, 1, 0.1);
+    // Beside them, of each token in fp32: five rows of the model and four of one expert, and two
+    // rows of sums.
+    EXPECT_EQ(train.workspace - (train.slabs - train.activations),
+              2048 * 4 * (5 * 32 + 4 * 64 + 2 * 32));
   }
 }
 

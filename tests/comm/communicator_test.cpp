@@ -5,7 +5,10 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <iostream>
+#include <memory>
+#include <thread>
 
 #include "collective_checks.h"
 #include "orrery/base/error.h"
@@ -137,6 +140,24 @@ TYPED_TEST(EveryCommunicator, MakesTheGroupsOfAPlan) {
   TypeParam::for_each_group([](Communicator& group) {
     if (group.size() != 4) return;  // the plan is for four
     check_registry(group.split(0, group.rank(), "workers"));
+  });
+}
+
+// Behind an operation of another group, whose peers come late, there is nobody to wait for.
+TYPED_TEST(EveryCommunicator, CountsADeadlineFromWhenTheOperationCanBegin) {
+  TypeParam::for_each_group([](Communicator& group) {
+    const std::unique_ptr<Communicator> other = group.split(0, group.rank(), "other");
+    if (group.size() == 1 || group.size() > 4) return;
+    at::Tensor late = on(group, at::ones({4})), behind = on(group, at::ones({4}));
+    group.barrier();
+    other->set_deadline(std::chrono::seconds(1));
+    if (group.rank() > 0) std::this_thread::sleep_for(std::chrono::seconds(2));
+    group.all_reduce(late, ReduceOp::kSum);
+    other->all_reduce(behind, ReduceOp::kSum);
+    for (const at::Tensor& x : {late, behind}) {
+      EXPECT_EQ(x.cpu()[0].template item<float>(), static_cast<float>(group.size()));
+    }
+    other->throw_if_failed();
   });
 }
 

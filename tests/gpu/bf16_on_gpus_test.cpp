@@ -189,6 +189,39 @@ TEST(Bf16OnGpus, GeneratesTheSameTokensOfLongContextsBesideOthersAloneAndPreempt
   }
 }
 
+// Products of bf16 are numbers that fp32 has: a head of fp32 would only add them in another order.
+TEST(Bf16OnGpus, HasLogitsThatAreNotRoundedInScoringTrainingAndGeneration) {
+  Decoder gpu = bf16_on_gpu(exact_on_cpu({"plain", true}), 0);
+  const PackedTokens batch = some_tokens(gpu.architecture().vocab_size);
+  const auto wide = [](const at::Tensor& x) { return x.detach().cpu().to(at::kDouble); };
+  const at::Tensor head = wide(gpu.parameters().leaf("lm_head.weight"));
+  const at::Tensor exact = at::mm(wide(gpu.hidden(batch)), head.t());
+  const at::Tensor log_softmax = exact.log_softmax(1);
+  EXPECT_GT(distance(exact.to(at::kBFloat16), exact), 1e-3);
+
+  EXPECT_LT(distance(gpu.logits(batch).detach().cpu(), exact), 1e-5);
+
+  std::vector<double> expected;
+  for (size_t s = 0; s + 1 < batch.cu_seqlens.size(); ++s) {
+    for (int64_t t = batch.cu_seqlens[s]; t + 1 < batch.cu_seqlens[s + 1]; ++t) {
+      expected.push_back(log_softmax[t][batch.tokens[t + 1].item<int64_t>()].item<double>());
+    }
+  }
+  const at::Tensor in_training = gpu.log_probs(batch);
+  const at::NoGradGuard no_grad;
+  for (const at::Tensor& log_probs : {in_training, gpu.log_probs(batch)}) {
+    EXPECT_LT((wide(log_probs) - at::tensor(expected, at::kDouble)).abs().max().item<double>(),
+              1e-4);
+  }
+  const std::vector<SamplingKey> keys(static_cast<size_t>(batch.n_sequences()));
+  const GenerationResult drawn = Generator(gpu).generate(batch, keys, {.max_new_tokens = 1});
+  for (size_t s = 0; s < drawn.sequences.size(); ++s) {
+    const GeneratedSequence& answer = drawn.sequences[s];
+    const at::Tensor last = log_softmax[batch.cu_seqlens[s + 1] - 1];
+    EXPECT_NEAR(answer.log_probs[0], last[answer.tokens[0]].item<double>(), 1e-4);
+  }
+}
+
 TEST(Bf16OnGpus, ComputesAValueHeadInFp32) {
   Architecture a = parallel::four_layers("plain");
   a.value_head = true;

@@ -101,18 +101,39 @@ TEST_P(EveryKind, GivesTheSameOnTwoTensorRanks) {
   });
 }
 
+TEST(DecoderOnGpus, StoresGradientsInBf16AsTheCpuDoes) {
+  for (const char* kind : {"bias", "tied", "experts"}) {
+    Decoder wide(on_gpu(on_cpu(kind, at::kFloat), 0)), narrow(on_gpu(on_cpu(kind, at::kFloat), 0));
+    narrow.parameters().store_gradients_in_bf16();
+    const PackedTokens batch = some_tokens(wide.architecture().vocab_size);
+    const at::Tensor expected = results_of(wide, batch).gradients;
+    const at::Tensor got = results_of(narrow, batch).gradients;
+    EXPECT_EQ(got.scalar_type(), at::kBFloat16);
+    EXPECT_LT(distance(got, expected), 1.0 / 256);
+    if (std::string(kind) == "tied") continue;  // whose head and embedding add up
+    EXPECT_TRUE(at::equal(got, expected.to(at::kBFloat16))) << kind;
+  }
+}
+
 TEST(DecoderOnGpus, IsTrainedByTheBitsOfTheCpusOptimizer) {
-  for (const auto& [dtype, bf16_moments] : {std::pair{at::kDouble, false},
-                                            {at::kFloat, false},
-                                            {at::kFloat, true},
-                                            {at::kBFloat16, false},
-                                            {at::kBFloat16, true}}) {
-    SCOPED_TRACE(testing::Message() << dtype << ", moments of bf16: " << bf16_moments);
+  for (const auto& [dtype, bf16_moments, bf16_gradients] : {std::tuple{at::kDouble, false, false},
+                                                            {at::kFloat, false, false},
+                                                            {at::kFloat, true, false},
+                                                            {at::kFloat, true, true},
+                                                            {at::kBFloat16, false, false},
+                                                            {at::kBFloat16, false, true},
+                                                            {at::kBFloat16, true, false}}) {
+    SCOPED_TRACE(testing::Message() << dtype << ", moments of bf16: " << bf16_moments
+                                    << ", gradients of bf16: " << bf16_gradients);
     Decoder cpu(parallel::four_layers("plain"), dtype);
     parallel::disturb(cpu.parameters());
     cpu.parameters().store();
     Decoder gpu = on_gpu(cpu, 0);
     gpu.parameters().store();
+    if (bf16_gradients) {
+      cpu.parameters().store_gradients_in_bf16();
+      gpu.parameters().store_gradients_in_bf16();
+    }
     const parallel::AdamWOptions options{.weight_decay = 0.1, .bf16_moments = bf16_moments};
     parallel::AdamW of_cpu(cpu.parameters(), options), of_gpu(gpu.parameters(), options);
     for (int step = 0; step < 3; ++step) {

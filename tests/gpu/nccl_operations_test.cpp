@@ -199,6 +199,40 @@ TEST(NcclOperations, AreNotBlamedForTheOnesBefore) {
   });
 }
 
+TEST(NcclOperations, AreNotBlamedForThoseOfAnotherGroupBeforeThem) {
+  on_ranks([](Rank& rank) {
+    const auto other = rank.group->split(0, rank.host.rank(), "other");
+    other->set_deadline(kSoon);
+    at::Tensor y = rank.x.clone();
+    rank.host.barrier();
+    if (!rank.is_first()) std::this_thread::sleep_for(4 * kSoon);
+    rank.sum();  // which has a minute
+    other->all_reduce(y, ReduceOp::kSum);
+    EXPECT_EQ(rank.number(), 3);
+    EXPECT_EQ(y.cpu()[0].item<double>(), 3);
+    EXPECT_EQ(error_of([&] { other->throw_if_failed(); }), "");
+  });
+}
+
+// The deadline of the one that stands before is what ends them both.
+TEST(NcclOperations, NameWhoIsMissingInTheGroupThatWaits) {
+  std::atomic<bool> is_over = false;
+  on_ranks([&](Rank& rank) {
+    const auto other = rank.group->split(0, rank.host.rank(), "other");
+    rank.host.barrier();
+    if (!rank.is_first()) return wait_for(is_over);
+    rank.group->set_deadline(2 * kSoon);
+    other->set_deadline(kSoon);
+    at::Tensor y = rank.x.clone();
+    rank.sum();
+    other->all_reduce(y, ReduceOp::kSum);
+    rank.number();
+    expect_text(failure_of(*rank.group), "all_reduce on gpus (workers 0,1): a peer missed");
+    expect_text(failure_of(*other), "all_reduce on other (workers 0,1): a peer missed");
+    is_over = true;
+  });
+}
+
 TEST(NcclOperations, EndTheGroupWhereNcclReportsAFailure) {
   simulated_gpu::take_broken_rules();
   on_ranks([](Rank& rank) {

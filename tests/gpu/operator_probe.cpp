@@ -183,6 +183,50 @@ void ask_all_flash(Answers& answers) {
   ask_flash(answers, "int64 begins", {.begins = at::kLong});
 }
 
+/// Products of groups of rows, and what finds the groups.
+void ask_groups(Answers& answers) {
+  for (const at::ScalarType type : {at::kBFloat16, at::kFloat, at::kInt}) {
+    const std::string name = c10::toString(type);
+    answers.ask("grouped mm " + name, [&] {
+      return at::_grouped_mm(gpu({5, 16}, type), gpu({3, 16, 8}, type), gpu({3}, at::kInt));
+    });
+    answers.ask("grouped mm of columns " + name, [&] {
+      return at::_grouped_mm(gpu({5, 16}, type).t(), gpu({5, 8}, type), gpu({3}, at::kInt));
+    });
+  }
+  const auto narrow = [](at::IntArrayRef sizes) { return gpu(sizes, at::kBFloat16); };
+  answers.ask("grouped mm transposed", [&] {
+    return at::_grouped_mm(narrow({5, 16}), narrow({3, 8, 16}).transpose(1, 2), gpu({3}, at::kInt));
+  });
+  answers.ask("grouped mm of odd rows", [&] {
+    return at::_grouped_mm(narrow({5, 12}), narrow({3, 12, 8}), gpu({3}, at::kInt));
+  });
+  answers.ask("grouped mm sizes", [&] {
+    return at::_grouped_mm(narrow({5, 16}), narrow({3, 8, 16}), gpu({3}, at::kInt));
+  });
+  answers.ask("grouped mm ends of int64", [&] {
+    return at::_grouped_mm(narrow({5, 16}), narrow({3, 16, 8}), gpu({3}, at::kLong));
+  });
+  answers.ask("grouped mm ends of fewer", [&] {
+    return at::_grouped_mm(narrow({5, 16}), narrow({3, 16, 8}), gpu({2}, at::kInt));
+  });
+  answers.ask("grouped mm without ends", [&] {
+    return at::_grouped_mm(narrow({5, 16}), narrow({3, 16, 8}));
+  });
+  for (const at::ScalarType type : {at::kLong, at::kFloat}) {
+    const std::string name = c10::toString(type);
+    answers.ask_all("sort " + name, [&] {
+      const auto [values, places] = at::sort(gpu({7}, type), true, 0, false);
+      return std::vector<at::Tensor>{values, places};
+    });
+    answers.ask("searchsorted " + name, [&] {
+      return at::searchsorted(gpu({7}, type), gpu({3}, at::kLong), /*out_int32=*/true);
+    });
+    answers.ask("div floor " + name, [&] { return gpu({7}, type).div(3, "floor"); });
+    answers.ask("arange " + name, [&] { return at::arange(0, 4, 1, gpu({1}, type).options()); });
+  }
+}
+
 void ask_rest(Answers& answers) {
   for (const at::ScalarType type : kTypes) {
     const std::string name = c10::toString(type);
@@ -197,6 +241,10 @@ void ask_rest(Answers& answers) {
       return gpu({4, 3}, type).index_copy_(0, gpu({2}, at::kLong), gpu({2, 3}, type));
     });
     answers.ask("norm " + name, [&] { return gpu({2, 3}, type).norm(); });
+    answers.ask("sigmoid backward " + name, [&] {
+      return at::sigmoid_backward(gpu({2, 3}, type), gpu({2, 3}, type));
+    });
+    answers.ask("norm in float " + name, [&] { return gpu({2, 3}, type).norm(2, at::kFloat); });
     answers.ask("index " + name, [&] { return gpu({4, 3}, type).index({gpu({2}, at::kLong)}); });
     answers.ask("to float " + name, [&] { return gpu({2, 3}, type).to(at::kFloat); });
     answers.ask("cat with float " + name, [&] {
@@ -238,6 +286,8 @@ std::vector<std::string> all_answers() {
       {"exp", [](const at::Tensor& x) { return at::exp(x); }},
       {"log", [](const at::Tensor& x) { return at::log(x); }},
       {"sqrt", [](const at::Tensor& x) { return at::sqrt(x); }},
+      {"expm1", [](const at::Tensor& x) { return at::expm1(x); }},
+      {"reciprocal", [](const at::Tensor& x) { return at::reciprocal(x); }},
       {"sigmoid", [](const at::Tensor& x) { return at::sigmoid(x); }},
       {"amax", [](const at::Tensor& x) { return at::amax(x, 0); }},
       {"equal to a number", [](const at::Tensor& x) { return at::eq(x, 1); }},
@@ -253,12 +303,16 @@ std::vector<std::string> all_answers() {
       {"mul", [](const at::Tensor& x, const at::Tensor& y) { return at::mul(x, y); }},
       {"div", [](const at::Tensor& x, const at::Tensor& y) { return at::div(x, y); }},
       {"maximum", [](const at::Tensor& x, const at::Tensor& y) { return at::maximum(x, y); }},
+      {"minimum", [](const at::Tensor& x, const at::Tensor& y) { return at::minimum(x, y); }},
+      {"xlogy", [](const at::Tensor& x, const at::Tensor& y) { return at::xlogy(x, y); }},
+      {"or", [](const at::Tensor& x, const at::Tensor& y) { return at::logical_or(x, y); }},
       {"less", [](const at::Tensor& x, const at::Tensor& y) { return at::lt(x, y); }},
       {"equal", [](const at::Tensor& x, const at::Tensor& y) { return at::eq(x, y); }}};
   for (const auto& [name, run] : binary) ask_binary(answers, name, run);
   ask_matmuls(answers);
   ask_wide_matmuls(answers);
   ask_all_flash(answers);
+  ask_groups(answers);
   ask_rest(answers);
   return answers.lines;
 }

@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <mutex>
+#include <string>
 
 #include "orrery/base/error.h"
+#include "orrery/parallel/gradient_reduction.h"
 #include "orrery/parallel/reallocation.h"
 #include "orrery/parallel/train_engine.h"
 #include "shards_for_test.h"
@@ -166,6 +168,106 @@ TEST(Bf16Training, GoesOnFromSavedMasters) {
     EXPECT_TRUE(at::equal(first.parameters().stored(), second.parameters().stored()));
     EXPECT_TRUE(at::equal(saved.master_weights(), other.optimizer().master_weights()));
   });
+}
+
+/// What backward adds for the micro-batches of a minibatch.
+at::Tensor gradients_of(model::Decoder& decoder, const MicroBatchLimits& limits) {
+  decoder.parameters().zero_gradients();
+  for (const data::SequenceBatch& part : micro_batches(fp32_batch(), limits)) {
+    const model::PackedTokens tokens = model::pack_tokens(
+        part.at("packed_input_ids"), part.meta.at("packed_input_ids").lengths.flat());
+    weighted_loss(decoder.log_probs(tokens), part).loss_sum.backward();
+  }
+  return decoder.parameters().gradients().clone();
+}
+
+class EveryKindsGradients : public testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Bf16Gradients, EveryKindsGradients,
+                         testing::Values("plain", "bias", "qk_norm", "tied", "gpt2", "olmo2",
+                                         "experts"));
+
+TEST_P(EveryKindsGradients, AreThoseOfFp32RoundedOnceForEachMicroBatch) {
+  for (const int64_t n : {1, 2}) {
+    model::Decoder fp32(four_layers(GetParam()), at::kFloat);
+    model::Decoder bf16(four_layers(GetParam()), at::kFloat);
+    disturb(fp32.parameters());
+    disturb(bf16.parameters());
+    bf16.parameters().store_gradients_in_bf16();
+
+    const at::Tensor expected = gradients_of(fp32, {.min_parts = n});
+    const at::Tensor got = gradients_of(bf16, {.min_parts = n});
+
+    EXPECT_EQ(got.scalar_type(), at::kBFloat16);
+    EXPECT_EQ(bf16.parameters().leaf(size_t{0}).grad().scalar_type(), at::kBFloat16);
+    if (n == 1 && !fp32.architecture().tie_embeddings) {  // else head and embedding add up
+      EXPECT_TRUE(at::equal(got, expected.to(at::kBFloat16)));
+    }
+    const at::Tensor off = (got.to(at::kFloat) - expected).norm() / expected.norm();
+    EXPECT_LT(off.item<double>(), 1.0 / 256);
+    EXPECT_GT(off.item<double>(), 0);
+  }
+}
+
+TEST(Bf16Gradients, OfAValueHeadAreRoundedOnceAsWell) {
+  model::Architecture a = four_layers("plain");
+  a.value_head = true;
+  model::Decoder fp32(a, at::kFloat), bf16(a, at::kFloat);
+  for (model::Decoder* decoder : {&fp32, &bf16}) {
+    disturb(decoder->parameters());
+    if (decoder == &bf16) decoder->parameters().store_gradients_in_bf16();
+    const data::SequenceBatch batch = fp32_batch();
+    decoder->values(model::pack_tokens(batch.at("packed_input_ids"), kLengths)).sum().backward();
+  }
+  EXPECT_TRUE(
+      at::equal(bf16.parameters().gradients(), fp32.parameters().gradients().to(at::kBFloat16)));
+}
+
+TEST(Bf16Gradients, OfDataRanksAreSummedInFp32AndRoundedOnce) {
+  for (const int n_ranks : {2, 3}) {
+    comm::run_as_threads(n_ranks, [&](comm::Communicator& group) {
+      const auto of_rank = [](int rank) {
+        return at::arange(1001, at::kFloat).mul(0.3 + rank).sin().to(at::kBFloat16);
+      };
+      at::Tensor sum = at::zeros({1001});
+      for (int rank = 0; rank < n_ranks; ++rank) sum += of_rank(rank).to(at::kFloat);
+      const model::IndexRange own = owned_partition(1001, group.rank(), n_ranks);
+      const at::Tensor got = reduce_to_owners(of_rank(group.rank()), group, 300);
+      EXPECT_TRUE(at::equal(got, sum.narrow(0, own.first, own.count).to(at::kBFloat16)));
+    });
+  }
+}
+
+TEST(Bf16Gradients, HaveTheirNormInFp32) {
+  comm::run_as_threads(1, [&](comm::Communicator& group) {
+    model::Decoder decoder = small_decoder(at::kBFloat16);
+    OptimizerOptions options = plain_optimizer();
+    options.bf16_gradients = true;
+    TrainEngine engine(decoder, options, group);
+    const data::SequenceBatch batch = fp32_batch();
+    const metrics::Statistics said = engine.step(batch, 1, weight_of(batch), weighted_loss, {});
+    const at::Tensor& gradients = decoder.parameters().gradients();  // the host keeps them
+    ASSERT_EQ(gradients.scalar_type(), at::kBFloat16);
+    const double exact = gradients.to(at::kDouble).norm().item<double>() / weight_of(batch);
+    EXPECT_NEAR(said.value("grad_norm").value() / exact, 1, 1e-6);
+  });
+}
+
+TEST(Bf16Gradients, AreReadByAdamWAsTheFp32NumbersThatTheyAre) {
+  for (const bool bf16_moments : {false, true}) {
+    model::Decoder wide = small_decoder(at::kFloat), narrow = small_decoder(at::kFloat);
+    narrow.parameters().store_gradients_in_bf16();
+    const AdamWOptions options{.weight_decay = 0.1, .bf16_moments = bf16_moments};
+    AdamW of_wide(wide.parameters(), options), of_narrow(narrow.parameters(), options);
+    for (int step = 1; step <= 3; ++step) {
+      const at::Tensor numbers = at::arange(wide.parameters().numel()).mul(0.1 + step).sin();
+      narrow.parameters().gradients().copy_(numbers);
+      wide.parameters().gradients().copy_(narrow.parameters().gradients());
+      of_wide.step(0.01, 0.5);
+      of_narrow.step(0.01, 0.5);
+    }
+    EXPECT_TRUE(at::equal(narrow.parameters().values(), wide.parameters().values()));
+    EXPECT_TRUE(at::equal(of_narrow.second_moment(), of_wide.second_moment()));
+  }
 }
 
 TEST(Bf16Reallocation, MovesTwoBytesAnElementAndMixesInFp32) {

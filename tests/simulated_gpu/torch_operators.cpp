@@ -95,7 +95,9 @@ Stack arguments_on(c10::DeviceType device, const Stack& given, const Make& make)
   return result;
 }
 
+/// Numbers of the host as they are: they may divide.
 at::Tensor zeros_of(const at::Tensor& x) {
+  if (!is_on_gpu(x)) return x.clone();
   return at::empty_strided(x.sizes(), x.strides(), at::TensorOptions().dtype(x.scalar_type()))
       .zero_();
 }
@@ -241,6 +243,21 @@ void check_floating(const std::string& name, const Stack& given) {
   }
 }
 
+/// Memory that LibTorch's kernel takes beside its results while it runs. Of flash attention
+/// backwards: the gradient by the queries in fp32, in as many parts as an H200's multiprocessors
+/// are worth, sums of rows, and gradients by keys and values of each query head.
+int64_t scratch_bytes(const std::string& name, const Stack& given) {
+  if (name != "aten::_flash_attention_backward") return 0;
+  const at::Tensor q = given[1].toTensor(), k = given[2].toTensor();
+  const int64_t n_heads = q.size(1), head_dim = q.size(2);
+  const int64_t n_sequences = given[6].toTensor().numel() - 1;
+  const int64_t n_parts = (132 + n_sequences * n_heads - 1) / (n_sequences * n_heads);
+  const int64_t multiple = head_dim <= 128 ? 32 : 64;
+  const int64_t rounded = (head_dim + multiple - 1) / multiple * multiple;
+  const int64_t of_shared = k.size(1) < n_heads ? 2 * q.numel() * q.element_size() : 0;
+  return 4 * (q.size(0) + 128 * n_sequences) * n_heads * (n_parts * rounded + 1) + of_shared;
+}
+
 Stack call(const c10::OperatorHandle& op, const std::string& name, Kind kind, const Stack& given) {
   const c10::FunctionSchema& schema = op.schema();
   const c10::Device device = device_of_arguments(name, given);
@@ -255,6 +272,8 @@ Stack call(const c10::OperatorHandle& op, const std::string& name, Kind kind, co
   run_on(c10::DispatchKey::CPU, op, shapes);
   resize_outputs(shapes, schema, given);
   Stack results = results_like(shapes, schema, given, device);
+  const at::Tensor scratch =
+      at::empty({scratch_bytes(name, given)}, at::TensorOptions(device).dtype(at::kByte));
   launch_operator(op, name, arguments_on(c10::kCPU, given, operand_of), places_of(results, schema),
                   stream);
   return results;

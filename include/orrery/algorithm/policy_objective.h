@@ -63,6 +63,10 @@ struct PolicyLoss {
   at::Tensor proximal_log_probs = {};   ///< [A]
 };
 
+/// Whether the loss needs nothing but the tensors of single actions, wherever these are: no means
+/// over sequences, no versions. Then policy_objective() reads no number on the host.
+bool is_of_single_actions(const ObjectiveOptions& options);
+
 /// Throws ConfigError for options that check() refuses or whose input is missing, ShapeError for
 /// sizes that differ, CallError for a version above the current one.
 PolicyLoss policy_objective(const ObjectiveInput& input, const ObjectiveOptions& options,

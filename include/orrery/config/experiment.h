@@ -318,6 +318,7 @@ struct ModelConfig {
   double beta2 = 0.95;
   double adam_eps = 1e-8;
   std::string moments_dtype = "auto";
+  std::string gradient_dtype = "fp32";
   double max_grad_norm = 1;
   double balance_coefficient = 0;
   std::string on_nonfinite = "skip";
@@ -402,6 +403,12 @@ struct ModelConfig {
           "type of Adam's two moments; auto: fp64 beside fp64, else fp32; bf16: half the memory, "
           "rounded stochastically",
           one_of({"auto", "bf16"}).on_resume(Resume::kNoted));
+    field(&C::gradient_dtype, "gradient_dtype",
+          "type of the buffer that a minibatch's gradients add up in, fp64 beside fp64; bf16: half "
+          "the memory, the sum of a micro-batch and of the data ranks is made in fp32 and rounded "
+          "to the nearest, so that a minibatch of many micro-batches loses what is small beside "
+          "the sum",
+          one_of({"fp32", "bf16"}).on_resume(Resume::kNoted));
     field(&C::max_grad_norm, "max_grad_norm", "clip the gradient to this norm; 0: never",
           at_least(0).on_resume(Resume::kNoted));
     field(&C::balance_coefficient, "balance_coefficient",

@@ -23,6 +23,9 @@ std::string gpu_pci_id(int device);
 /// All of it, in use or not. Throws CallError.
 int64_t gpu_memory_bytes(int device);
 
+/// 90 for compute capability 9.0. Throws CallError.
+int gpu_compute_capability(int device);
+
 /// As CUDA numbers them, 13000 for 13.0. The driver's is the newest that it can run; 0: there is no
 /// driver, or no CUDA in this build.
 struct CudaVersions {

@@ -129,9 +129,11 @@ class FlatParameters {
   /// to it changes the leaves.
   const at::Tensor& values() const { return values_; }
 
-  /// [numel], contiguous, of the type of sums beside the values. Backward adds to it. The first
-  /// call allocates it, with zeros: a role that is never trained has none.
+  /// [numel], contiguous, of the type of sums beside the values or of bf16. Backward adds to it.
+  /// The first call allocates it, with zeros: a role that is never trained has none.
   const at::Tensor& gradients();
+  /// Before the first gradients(): they are stored in bf16. Not beside fp64.
+  void store_gradients_in_bf16();
   bool has_gradients() const { return gradients_.defined(); }
   /// Does nothing while there are no gradients.
   void zero_gradients();
@@ -157,6 +159,7 @@ class FlatParameters {
   /// may not be used meanwhile. On the host both do nothing.
   void offload();
   void fetch();
+  bool is_offloaded() const { return offloadable_.is_offloaded(); }
   /// What is stored, to read: stored(), or while that is offloaded the host's copy of it.
   at::Tensor stored_where_it_is() const;
 
@@ -174,6 +177,7 @@ class FlatParameters {
   at::Tensor values_;
   at::Tensor stored_;
   OffloadableBuffer offloadable_;  // stored_
+  at::ScalarType gradient_type_;
   at::Tensor gradients_;
   std::vector<at::Tensor> leaves_;
 };

@@ -30,7 +30,8 @@ class AdamW {
   /// For all of them.
   AdamW(model::FlatParameters& parameters, AdamWOptions options);
 
-  /// One update of the owned parameters with `gradients` [owned.count] times `gradient_scale`:
+  /// One update of the owned parameters with `gradients` [owned.count], of the type of sums or
+  /// bf16, times `gradient_scale`:
   ///   m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
   ///   p -= lr (decay p + m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps))
   /// Local.
@@ -63,8 +64,8 @@ class AdamW {
  private:
   template <class T>
   kernels::AdamWCoefficients<T> coefficients(double lr, double gradient_scale, bool decays) const;
-  /// M: the moments' type.
-  template <class T, class M>
+  /// Types of numbers, gradients and moments, as kernels::AdamWArgs has them.
+  template <class T, class G, class M>
   void step_of(const at::Tensor& gradients, double lr, double gradient_scale);
 
   /// Of the owned parameters, which are updated alike.

@@ -28,7 +28,8 @@ void sum_shared_gradients(model::Decoder& decoder, const ReplicaGroups& groups);
 model::IndexRange owned_partition(int64_t numel, int data_rank, int n_data);
 
 /// gradients [numel] -> the owned partition of their sum over the group, [partition.count].
-/// With one rank a view of `gradients`. Collective over the group.
+/// With one rank a view of `gradients`. Those of bf16 are added in fp32, and the sum is rounded to
+/// the nearest: once, however many ranks there are. Collective over the group.
 at::Tensor reduce_to_owners(const at::Tensor& gradients, comm::Communicator& group,
                             int64_t bucket_elements = kGradientBucketElements);
 
@@ -37,7 +38,8 @@ void gather_from_owners(const at::Tensor& values, comm::Communicator& group,
                         int64_t bucket_elements = kGradientBucketElements);
 
 /// Sum of squares of the owned partition of a shard's gradients, copies left out: each element of
-/// the replica is counted by one shard. `owned` as from reduce_to_owners. Local; in double.
+/// the replica is counted by one shard. `owned` as from reduce_to_owners. Local; in double, of
+/// norms of ranges in the type of sums.
 double counted_square_sum(const at::Tensor& owned, const model::ParameterTable& table,
                           const model::IndexRange& partition);
 

@@ -54,6 +54,7 @@ OnNonfinite on_nonfinite_named(std::string_view name);
 
 struct OptimizerOptions {
   AdamWOptions adamw;
+  bool bf16_gradients = false;  ///< the flat buffer of a minibatch's sums; not beside fp64
   LrScheduleOptions schedule;
   double max_grad_norm = 1;  ///< 0: no clipping
   /// Times the balance loss of experts, its mean over tokens (Decoder::set_balance_weight), is
@@ -83,14 +84,24 @@ using LossFunction =
 using PolicyLossFunction = std::function<LossResult(const model::LogProbs& output,
                                                     const data::SequenceBatch& micro_batch)>;
 
+/// The `loss_sum` of a PolicyLossFunction alone, of tensors that are all where the model computes,
+/// of the micro-batch too. Where that is a GPU, and there is one, gradients come of it, and the
+/// loss function itself is asked without gradients once all micro-batches have been enqueued: the
+/// host waits once for all of them, not for each.
+using DeviceLossSum = std::function<at::Tensor(const model::LogProbs& output,
+                                               const data::SequenceBatch& micro_batch)>;
+
 /// The same of the output [R, H] of the last stage, for losses that need more of the head than
 /// log-probabilities (Decoder::head_divergence).
 using OutputLossFunction = std::function<LossResult(
     const model::PackedTokens& tokens, const at::Tensor& output, const data::SequenceBatch& part)>;
 
+class StepLoss;  // src/parallel/step_loss.h
+
 class TrainEngine {
  public:
-  /// `decoder` and the groups must outlive the engine.
+  /// `decoder` and the groups must outlive the engine. With bf16_gradients the decoder may not have
+  /// gradients yet.
   TrainEngine(model::Decoder& decoder, OptimizerOptions options, ReplicaGroups groups);
   /// Of a replica whose shards are whole models.
   TrainEngine(model::Decoder& decoder, OptimizerOptions options, comm::Communicator& data_group)
@@ -113,18 +124,18 @@ class TrainEngine {
   /// ranks.
   metrics::Statistics step(const data::SequenceBatch& minibatch, double temperature,
                            double loss_weight, const LossFunction& loss,
-                           const MicroBatchLimits& limits, std::span<const double> ceilings);
+                           const MicroBatchLimits& limits, std::span<const double> ceilings,
+                           const DeviceLossSum& on_device = {});
   metrics::Statistics step(const data::SequenceBatch& minibatch, double temperature,
                            double loss_weight, const PolicyLossFunction& loss,
                            const MicroBatchLimits& limits, std::span<const double> ceilings,
-                           model::EntropyGradient entropy = model::EntropyGradient::kNone);
+                           model::EntropyGradient entropy = model::EntropyGradient::kNone,
+                           const DeviceLossSum& on_device = {});
 
   /// The same of the last stage's output.
   metrics::Statistics step_on_output(const data::SequenceBatch& minibatch, double loss_weight,
                                      const OutputLossFunction& loss,
-                                     const MicroBatchLimits& limits) {
-    return step_by(minibatch, loss_weight, loss, limits, {});
-  }
+                                     const MicroBatchLimits& limits);
 
   /// Updates of the parameters, the number that the schedule goes by. Skipped steps do not count.
   int64_t steps_done() const { return optimizer_.steps_done(); }
@@ -133,13 +144,14 @@ class TrainEngine {
  private:
   struct Totals;
   metrics::Statistics step_by(const data::SequenceBatch& minibatch, double loss_weight,
-                              const OutputLossFunction& loss, const MicroBatchLimits& limits,
+                              StepLoss& loss, const MicroBatchLimits& limits,
                               std::span<const double> ceilings);
-  Totals forward_backward(const data::SequenceBatch& minibatch, const OutputLossFunction& loss,
+  Totals forward_backward(const data::SequenceBatch& minibatch, StepLoss& loss,
                           const MicroBatchLimits& limits, size_t n_watched,
                           metrics::Statistics& statistics);
   void weigh_balance(const data::SequenceBatch& minibatch, double loss_weight);
   double gradient_norm(const at::Tensor& owned);
+  bool is_on_gpu() const;
   bool is_dp_head() const;
 
   model::Decoder& decoder_;
