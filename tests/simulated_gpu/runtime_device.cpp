@@ -14,6 +14,7 @@ thread_local cudaError_t last_error = cudaSuccess;
 thread_local int device_of_thread = 0;
 
 constexpr int kVersion = CUDART_VERSION;
+constexpr int kComputeCapability = 9;
 
 struct ErrorText {
   cudaError_t error;
@@ -76,7 +77,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   if (!is_device(device)) return fail(cudaErrorInvalidDevice, "cudaGetDeviceProperties");
   std::memset(properties, 0, sizeof *properties);
   std::strcpy(properties->name, "simulated GPU");
-  properties->major = 9;
+  properties->major = kComputeCapability;
   properties->warpSize = 32;
   properties->multiProcessorCount = 4;
   properties->maxThreadsPerBlock = 1024;
@@ -88,8 +89,8 @@ cudaError_t cudaDeviceGetPCIBusId(char* id, int size, int device) {
   std::snprintf(id, static_cast<std::size_t>(size), "FFFF:00:%02X.0", device);  // on no machine
   return cudaSuccess;
 }
-cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
-  *value = 0;
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
+  *value = attribute == cudaDevAttrComputeCapabilityMajor ? kComputeCapability : 0;
   return cudaSuccess;
 }
 cudaError_t cudaDeviceCanAccessPeer(int* can, int, int) {
