@@ -1,16 +1,21 @@
 // Limit: memory bandwidth. Every key and value is read once for all query heads that share it (8 at
-// most). What else a cached number of Bf16 costs, with groups of 3 to 8 and a head_dim of 128:
+// most). What else a cached number of Bf16 costs with 8 of them and a head_dim of 128, where 132
+// multiprocessors at 1.75 GHz do 128 instructions and 32 words of shared memory a clock each:
 //
-//   shared memory   1.6 words loaded or stored (before numbers were kept in registers: 8). At 32 a
-//                   clock, 132 multiprocessors and 1.75 GHz that is 9 TB/s, 7 with bank conflicts
-//   instructions    8 multiply-adds, a conversion, about 2 of loads and the rest: 11. At 128 a
-//                   clock: 5 TB/s
+//                   plain                             on tensor cores (groups of 4 and more)
+//   shared memory   1.6 words: 9 TB/s, 7 with bank    0.3 words: 49 TB/s
+//                   conflicts
+//   instructions    8 multiply-adds, a conversion,    0.12 loads, 0.5 exchanges of halves, 0.19
+//                   about 2 of loads and the rest:    products; with what is done for scores and
+//                   11, 5 TB/s                        weights 1.7: 35 TB/s
+//   products        -                                 24 operations of 990 TFLOP/s: 82 TB/s
 //
-// So the instructions are the ceiling, and hardly above an H200's 4.8 TB/s; groups of 1 or 2 have a
-// program of their own. What can keep it from that: loads on their way, 4 of 16 bytes for each of
-// 384 threads of a multiprocessor, 25 kB; few sequences with few key/value heads, which do not fill
-// the GPU before their contexts are long; a round's four barriers with contexts below 128 tokens.
-// Nothing was measured: see docs/gpu.md.
+// So without tensor cores the instructions are the ceiling, and hardly above an H200's 4.8 TB/s;
+// with them memory is. Groups of 1 or 2 have a program of their own, whose sums are fewer. What can
+// keep it from that: loads on their way, 4 of 16 bytes for each of 384 threads of a multiprocessor,
+// 25 kB, on tensor cores 8, 49 kB; few sequences with few key/value heads, which do not fill the
+// GPU before their contexts are long; a round's barriers with contexts below 128 tokens. Nothing
+// was measured: see docs/gpu.md.
 #include "blocks/decode_attention.h"
 #include "blocks/gpu_block.h"
 #include "orrery/kernels/decode_attention.h"
@@ -32,20 +37,27 @@ void check(const DecodeAttentionArgs<T>& args) {
   }
 }
 
+blocks::TensorCores tensor_cores() {
+  int device = 0, major = 0;
+  ORRERY_CUDA(cudaGetDevice(&device));
+  ORRERY_CUDA(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
+  return major >= 8 ? blocks::TensorCores::kBf16 : blocks::TensorCores::kNone;
+}
+
 }  // namespace
 
 template <class T>
 void decode_attention_cuda(const DecodeAttentionArgs<T>& args, const AttentionParts<T>& parts,
                            cudaStream_t stream) {
   check(args);
-  blocks::paged_attention(args, NewTokens<T>{}, parts, blocks::OnStream{stream});
+  blocks::paged_attention(args, NewTokens<T>{}, parts, blocks::OnStream{stream}, tensor_cores());
 }
 
 template <class T>
 void decode_new_tokens_cuda(const DecodeAttentionArgs<T>& args, const NewTokens<T>& tokens,
                             const AttentionParts<T>& parts, cudaStream_t stream) {
   check(args);
-  blocks::paged_attention(args, tokens, parts, blocks::OnStream{stream});
+  blocks::paged_attention(args, tokens, parts, blocks::OnStream{stream}, tensor_cores());
 }
 
 #define ORRERY_DECODE_ATTENTION(T)                                                                \

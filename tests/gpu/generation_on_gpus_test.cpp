@@ -389,6 +389,19 @@ TEST(MatmulRows, OfStepsAreMaxBatchOrEqualPartsOfIt) {
   EXPECT_EQ(MatmulRows{}.filled_up(7), 7) << "on CPUs";
 }
 
+TEST(CountsOnGpus, ALayerIsEightKernelsWhateverMakesItsHeads) {
+  for (const char* const kind : {"plain", "bias", "qk_norm"}) {
+    const Decoder gpu = on_gpu(on_cpu(kind, at::kFloat), 0);
+    const PackedTokens prompts = some_tokens(gpu.architecture().vocab_size);
+    const auto kernels_of = [&](int64_t n_tokens) {
+      const int64_t before = simulated_gpu::counters().kernels;
+      answers(gpu, prompts, {.max_new_tokens = n_tokens});
+      return simulated_gpu::counters().kernels - before;
+    };
+    EXPECT_EQ(kernels_of(3) - kernels_of(2), 4 * 8 + 8) << kind;
+  }
+}
+
 // What the simulated device counts: nothing about time, but what a GPU and its host have to do.
 TEST(CountsOnGpus, ADecodingStepIsAGraphAndWaitsForTheOneBefore) {
   const Decoder gpu = on_gpu(on_cpu("plain", at::kFloat), 0);

@@ -12,6 +12,9 @@
 namespace orrery::kernels {
 namespace {
 
+using blocks::TensorCores;
+constexpr auto kNoTensorCores = TensorCores::kNone;
+
 struct Shape {
   int64_t n_heads, n_kv_heads, head_dim, window;
 };
@@ -23,6 +26,15 @@ const std::vector<Shape> kShapes = {
     {24, 2, 16, 40},    // groups of 12: two blocks for each; sliding window
     {2, 1, 130, 17},    // two dims for some threads
     {3, 1, 256, 4096},  // the largest head; a window beyond most contexts
+};
+
+/// Those that a GPU multiplies on tensor cores in bf16.
+const std::vector<Shape> kTensorShapes = {
+    {8, 1, 128, 0},    // heads that fill a product
+    {28, 4, 64, 0},    // groups of 7
+    {24, 2, 16, 40},   // groups of 12, two blocks for each; few dims; sliding window
+    {4, 1, 256, 300},  // the largest head
+    {5, 1, 90, 17},    // dims that fill no product
 };
 
 /// Contexts of 1, 31, 32, 33, of a part and one token more, a prime of many parts; none in a batch
@@ -56,8 +68,10 @@ struct Case {
     pages = rounded(n_pages * page_size(shape.n_kv_heads, shape.head_dim), 2);
   }
 
-  /// What the last page of each sequence holds behind its context is no number.
+  /// What the last page of each sequence holds behind its context is no number, nor what pages
+  /// hold behind the last dim of a head.
   void spoil_unseen() {
+    const T none = Arithmetic<T>::to(std::numeric_limits<float>::quiet_NaN());
     const int64_t d = shape.head_dim, width = padded_head_dim(d);
     for (size_t s = 0; s < contexts.size(); ++s) {
       const int64_t last = (contexts[s] - 1) / kPageTokens;
@@ -66,11 +80,15 @@ struct Case {
       for (int64_t slot = contexts[s] - last * kPageTokens; slot < kPageTokens; ++slot) {
         for (int64_t i = 0; i < shape.n_kv_heads * width; ++i) {
           T* const keys = page + i / width * 2 * kPageTokens * width;
-          const T none = Arithmetic<T>::to(std::numeric_limits<float>::quiet_NaN());
           keys[i % width * kPageTokens + slot] = none;
           keys[(kPageTokens + slot) * width + i % width] = none;
         }
       }
+    }
+    for (size_t i = 0; i < pages.size(); ++i) {
+      const int64_t place = int64_t(i) % (2 * kPageTokens * width);
+      const bool is_key = place < kPageTokens * width;
+      if ((is_key ? place / kPageTokens : place % width) >= d) pages[i] = none;
     }
   }
 
@@ -134,8 +152,8 @@ void expect_same(const std::vector<T>& out, const std::vector<double>& expected)
 /// Calls compare(shape, contexts, rows): a batch of all contexts, an empty one, and with scratch
 /// for so many rows at a time.
 template <class Compare>
-void for_each_case(const Compare& compare) {
-  for (const Shape& shape : kShapes) {
+void for_each_case(const std::vector<Shape>& shapes, const Compare& compare) {
+  for (const Shape& shape : shapes) {
     for (const int64_t n_rows : {1, 3, 8}) {
       SCOPED_TRACE(testing::Message()
                    << shape.n_heads << "/" << shape.n_kv_heads << " heads of " << shape.head_dim
@@ -168,9 +186,10 @@ struct Scratch {
 };
 
 template <class T>
-void run_blocks(Case<T>& of, int64_t n_rows, blocks::ThreadOrder order) {
+void run_blocks(Case<T>& of, int64_t n_rows, blocks::ThreadOrder order, TensorCores tensor_cores) {
   Scratch<T> scratch(of, n_rows);
-  blocks::paged_attention(of.args(), NewTokens<T>{}, scratch.parts(n_rows), blocks::InOrder{order});
+  blocks::paged_attention(of.args(), NewTokens<T>{}, scratch.parts(n_rows), blocks::InOrder{order},
+                          tensor_cores);
   EXPECT_TRUE(scratch.is_as_before()) << "the next launch counts on it";
 }
 
@@ -180,34 +199,39 @@ bool are_same_bits(const std::vector<T>& a, const std::vector<T>& b) {
 }
 
 template <class T>
-void compare_blocks() {
-  for_each_case([](const Shape& shape, const std::vector<int32_t>& contexts, int64_t n_rows) {
-    const std::vector<double> expected = twin_of<T>(shape, contexts);
-    Case<T> forward(shape, contexts), backward(shape, contexts);
-    forward.spoil_unseen();
-    backward.spoil_unseen();
-    run_blocks(forward, n_rows, blocks::ThreadOrder::kForward);
-    run_blocks(backward, n_rows, blocks::ThreadOrder::kBackward);
-    expect_same(forward.out, expected);
-    if (contexts.empty()) return;
-    EXPECT_TRUE(are_same_bits(forward.out, backward.out)) << "threads or blocks race";
-  });
+void compare_blocks(const std::vector<Shape>& shapes = kShapes,
+                    TensorCores tensor_cores = kNoTensorCores) {
+  for_each_case(shapes,
+                [&](const Shape& shape, const std::vector<int32_t>& contexts, int64_t n_rows) {
+                  const std::vector<double> expected = twin_of<T>(shape, contexts);
+                  Case<T> forward(shape, contexts), backward(shape, contexts);
+                  forward.spoil_unseen();
+                  backward.spoil_unseen();
+                  run_blocks(forward, n_rows, blocks::ThreadOrder::kForward, tensor_cores);
+                  run_blocks(backward, n_rows, blocks::ThreadOrder::kBackward, tensor_cores);
+                  expect_same(forward.out, expected);
+                  if (contexts.empty()) return;
+                  EXPECT_TRUE(are_same_bits(forward.out, backward.out)) << "threads or blocks race";
+                });
 }
 
 TEST(DecodeAttentionBlocks, GiveWhatTheCpuGivesInFloat) { compare_blocks<float>(); }
 TEST(DecodeAttentionBlocks, GiveWhatTheCpuGivesInDouble) { compare_blocks<double>(); }
 TEST(DecodeAttentionBlocks, GiveWhatTheCpuGivesInBf16) { compare_blocks<Bf16>(); }
+TEST(DecodeAttentionBlocks, GiveWhatTheCpuGivesOnTensorCores) {
+  compare_blocks<Bf16>(kTensorShapes, TensorCores::kBf16);
+}
 
 /// A row as it is alone, whatever rows are beside it, however many blocks they get, and however
 /// long the longest context might be.
 template <class T>
-void expect_rows_as_if_alone() {
+void expect_rows_as_if_alone(TensorCores tensor_cores = kNoTensorCores) {
   const Shape shape{8, 2, 8, 0};
   std::vector<int32_t> contexts(40, 5);  // so many that each row has fewer blocks than parts
   const std::vector<int32_t> long_ones{1009, 257, 9001, 256, 700};
   std::copy(long_ones.begin(), long_ones.end(), contexts.begin() + 30);
   Case<T> all(shape, contexts);
-  run_blocks(all, 40, blocks::ThreadOrder::kForward);
+  run_blocks(all, 40, blocks::ThreadOrder::kForward, tensor_cores);
   const int64_t width = shape.n_heads * shape.head_dim;
   for (size_t s = 30; s < 30 + long_ones.size(); ++s) {
     Case<T> alone(shape, {contexts[s]});
@@ -217,7 +241,7 @@ void expect_rows_as_if_alone() {
         all.table.begin() + std::ptrdiff_t(s) * all.table_stride + alone.table_stride);
     alone.q.assign(all.q.begin() + std::ptrdiff_t(s) * width,
                    all.q.begin() + std::ptrdiff_t(s + 1) * width);
-    run_blocks(alone, 1, blocks::ThreadOrder::kForward);
+    run_blocks(alone, 1, blocks::ThreadOrder::kForward, tensor_cores);
     const std::vector<T> of_all(all.out.begin() + std::ptrdiff_t(s) * width,
                                 all.out.begin() + std::ptrdiff_t(s + 1) * width);
     EXPECT_TRUE(are_same_bits(alone.out, of_all)) << contexts[s];
@@ -228,6 +252,7 @@ TEST(DecodeAttentionBlocks, GiveARowTheSameBitsWhateverItsNeighbours) {
   expect_rows_as_if_alone<float>();
   expect_rows_as_if_alone<double>();
   expect_rows_as_if_alone<Bf16>();
+  expect_rows_as_if_alone<Bf16>(TensorCores::kBf16);
 }
 
 /// What a model does to heads before attention.
@@ -288,7 +313,7 @@ struct Made {
   }
 
   /// The answer by the kernels one after another.
-  void run_one_by_one(Case<T>& of, blocks::ThreadOrder order) const {
+  void run_one_by_one(Case<T>& of, blocks::ThreadOrder order, TensorCores tensor_cores) const {
     Made own = *this;
     for (int64_t i = 0; making.has_bias && i < n * columns(); ++i) {
       T& x = own.rows[size_t(i)];
@@ -316,7 +341,8 @@ struct Made {
     attention.q = own.rows.data();
     attention.q_stride = columns();
     Scratch<T> scratch(of, n);
-    blocks::paged_attention(attention, NewTokens<T>{}, scratch.parts(n), blocks::InOrder{order});
+    blocks::paged_attention(attention, NewTokens<T>{}, scratch.parts(n), blocks::InOrder{order},
+                            tensor_cores);
   }
 
  private:
@@ -328,25 +354,25 @@ struct Made {
 };
 
 template <class T>
-void expect_new_tokens_as_one_by_one() {
-  const std::vector<Shape> shapes = {{8, 4, 64, 0},   {4, 2, 8, 0},      {14, 2, 10, 0},
-                                     {24, 2, 16, 40}, {3, 1, 256, 4096}, {6, 6, 3, 0}};
+void expect_new_tokens_as_one_by_one(const std::vector<Shape>& shapes,
+                                     TensorCores tensor_cores = kNoTensorCores) {
+  const std::vector<int32_t> contexts{1, 17, 33, 300};
   for (const Shape& shape : shapes) {
     for (const Making making : {Making{true, false, false}, Making{true, false, true},
                                 Making{false, true, true}, Making{true, true, false}}) {
       if (shape.head_dim % 2 != 0 && (making.has_norms || making.turns)) continue;
       SCOPED_TRACE(testing::Message() << shape.n_heads << " heads of " << shape.head_dim << ", "
                                       << making.has_bias << making.has_norms << making.turns);
-      Case<T> expected(shape, kContexts), got(shape, kContexts);
+      Case<T> expected(shape, contexts), got(shape, contexts);
       const Made<T> made(got, making);
-      made.run_one_by_one(expected, blocks::ThreadOrder::kForward);
-      for (const int64_t n_rows : {3, 8}) {
+      made.run_one_by_one(expected, blocks::ThreadOrder::kForward, tensor_cores);
+      for (const int64_t n_rows : {2, 4}) {
         got.out.assign(got.out.size(), T{});
         Scratch<T> scratch(got, n_rows);
         DecodeAttentionArgs<T> args = got.args();
         args.q = nullptr;
         blocks::paged_attention(args, made.tokens(got), scratch.parts(n_rows),
-                                blocks::InOrder{blocks::ThreadOrder::kBackward});
+                                blocks::InOrder{blocks::ThreadOrder::kBackward}, tensor_cores);
         EXPECT_TRUE(are_same_bits(got.out, expected.out)) << n_rows;
         EXPECT_TRUE(are_same_bits(got.pages, expected.pages)) << "keys and values";
       }
@@ -355,9 +381,12 @@ void expect_new_tokens_as_one_by_one() {
 }
 
 TEST(DecodeAttentionBlocks, MakeHeadsOfNewTokensAsTheKernelsBeforeThemDo) {
-  expect_new_tokens_as_one_by_one<float>();
-  expect_new_tokens_as_one_by_one<double>();
-  expect_new_tokens_as_one_by_one<Bf16>();
+  const std::vector<Shape> shapes = {{8, 4, 64, 0},   {4, 2, 8, 0},   {14, 2, 10, 0},
+                                     {24, 2, 16, 40}, {3, 1, 256, 0}, {6, 6, 3, 0}};
+  expect_new_tokens_as_one_by_one<float>(shapes);
+  expect_new_tokens_as_one_by_one<double>(shapes);
+  expect_new_tokens_as_one_by_one<Bf16>(shapes);
+  expect_new_tokens_as_one_by_one<Bf16>(kTensorShapes, TensorCores::kBf16);
 }
 
 /// Counts launches and their blocks instead of running them.
@@ -380,7 +409,7 @@ TEST(DecodeAttentionBlocks, FillAGpuWithFewSequencesAndLaunchOnce) {
                                    .head_dim = 128};
     const int64_t scratch_rows = attention_scratch_rows(n_rows, 28, 128, max_context);
     blocks::paged_attention(args, NewTokens<Bf16>{}, AttentionParts<Bf16>{.n_rows = scratch_rows},
-                            CountBlocks{launched});
+                            CountBlocks{launched}, kNoTensorCores);
     return launched;
   };
   using Blocks = std::vector<int64_t>;
@@ -404,32 +433,33 @@ TEST(DecodeAttentionBlocks, ReadThePagesOfTheSequenceThatARowNames) {
   args.table_rows = rows.data();
   Scratch<float> scratch(got, 2);
   blocks::paged_attention(args, NewTokens<float>{}, scratch.parts(2),
-                          blocks::InOrder{blocks::ThreadOrder::kForward});
+                          blocks::InOrder{blocks::ThreadOrder::kForward}, kNoTensorCores);
   expect_same(got.out, answer_of(each_its_own));
 }
 
 template <class T>
-void compare_on_gpu() {
-  for_each_case([](const Shape& shape, const std::vector<int32_t>& contexts, int64_t n_rows) {
-    Case<T> got(shape, contexts);
-    got.spoil_unseen();
-    const Scratch<T> scratch(got, n_rows);
-    const OnGpu q(got.q), pages(got.pages), out(got.out);
-    const OnGpu table(got.table), n_context(got.contexts);
-    const OnGpu partials(scratch.partials), n_done(scratch.n_done);
-    DecodeAttentionArgs<T> args = got.args();
-    args.q = q.get();
-    args.pages = pages.get();
-    args.page_table = table.get();
-    args.n_context = n_context.get();
-    args.out = out.get();
+void compare_on_gpu(const std::vector<Shape>& shapes = kShapes) {
+  for_each_case(
+      shapes, [](const Shape& shape, const std::vector<int32_t>& contexts, int64_t n_rows) {
+        Case<T> got(shape, contexts);
+        got.spoil_unseen();
+        const Scratch<T> scratch(got, n_rows);
+        const OnGpu q(got.q), pages(got.pages), out(got.out);
+        const OnGpu table(got.table), n_context(got.contexts);
+        const OnGpu partials(scratch.partials), n_done(scratch.n_done);
+        DecodeAttentionArgs<T> args = got.args();
+        args.q = q.get();
+        args.pages = pages.get();
+        args.page_table = table.get();
+        args.n_context = n_context.get();
+        args.out = out.get();
 
-    decode_attention_cuda<T>(
-        args, {.partials = partials.get(), .n_done = n_done.get(), .n_rows = n_rows}, nullptr);
+        decode_attention_cuda<T>(
+            args, {.partials = partials.get(), .n_done = n_done.get(), .n_rows = n_rows}, nullptr);
 
-    expect_same(out.host(), twin_of<T>(shape, contexts));
-    EXPECT_EQ(n_done.host(), scratch.n_done);
-  });
+        expect_same(out.host(), twin_of<T>(shape, contexts));
+        EXPECT_EQ(n_done.host(), scratch.n_done);
+      });
 }
 
 TEST(DecodeAttentionCuda, GivesWhatTheCpuGives) {
@@ -437,6 +467,7 @@ TEST(DecodeAttentionCuda, GivesWhatTheCpuGives) {
   compare_on_gpu<float>();
   compare_on_gpu<double>();
   compare_on_gpu<Bf16>();
+  compare_on_gpu<Bf16>(kTensorShapes);
 }
 
 }  // namespace

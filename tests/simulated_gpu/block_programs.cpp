@@ -105,6 +105,9 @@ const bool all_offered = [] {
   offer_of_each_type<float>();
   offer_of_each_type<double>();
   offer_of_each_type<Bf16>();
+  offer<blocks::TensorAttentionProgram<1>>();
+  offer<blocks::TensorAttentionProgram<2>>();
+  offer<blocks::TensorAttentionProgram<4>>();
 #define ORRERY_OFFER(T, G) offer<blocks::AddRowsProgram<T, G>>();
   ORRERY_ADD_ROWS_TYPES(ORRERY_OFFER)
 #undef ORRERY_OFFER

@@ -15,6 +15,9 @@
 // with a barrier. What differs between threads and lives longer is a PerThread. A branch or loop
 // outside each() may depend on `args`, on block.index(), on block.uniform(x) of shared memory x and
 // on block.is_last_of(), nothing else: then every thread takes it. C++17: nvcc compiles it.
+//
+// Between two each() there may be each_apart(), after which a thread knows of nothing that another
+// wrote, and block.mma(of): each warp multiplies on its tensor cores what of(thread) names.
 #pragma once
 
 #include <cstdint>
@@ -63,6 +66,19 @@ ORRERY_BLOCK T reduce(Block& block, typename Block::template PerThread<T>& value
   reduce_tree(block, shared, op);
   return block.uniform(shared[0]);
 }
+
+/// A thread's part of c += a b of its warp, a [16, 16] and b [16, 8] of bf16, c [16, 8] of float:
+/// the fragments of PTX's mma.m16n8k16. Of thread 4 g + q of a warp, (row, column):
+///   a[0], a[1]  (g, 2 q) and (g + 8, 2 q), each with the next column in the upper half
+///   a[2], a[3]  (g, 2 q + 8) and (g + 8, 2 q + 8), likewise
+///   b[0], b[1]  (2 q, g) and (2 q + 8, g), each with the next row in the upper half
+///   c[0..3]     (g, 2 q), (g, 2 q + 1), (g + 8, 2 q), (g + 8, 2 q + 1)
+struct Fragments {
+  const uint32_t* a;
+  const uint32_t* b;
+  float* c;
+};
+inline constexpr int kWarp = 32;
 
 constexpr int64_t smaller_of(int64_t a, int64_t b) { return a < b ? a : b; }
 constexpr int64_t larger_of(int64_t a, int64_t b) { return a < b ? b : a; }

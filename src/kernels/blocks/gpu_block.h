@@ -33,6 +33,27 @@ class GpuBlock {
     __syncthreads();
   }
 
+  template <class Work>
+  __device__ __forceinline__ void each_apart(const Work& work) {
+    work(static_cast<int>(threadIdx.x));
+    __syncwarp();  // for mma, which a warp does together
+  }
+
+  template <class Of>
+  __device__ __forceinline__ void mma(const Of& of) {
+#if __CUDA_ARCH__ >= 800
+    const Fragments own = of(static_cast<int>(threadIdx.x));
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+        "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(own.c[0]), "+f"(own.c[1]), "+f"(own.c[2]), "+f"(own.c[3])
+        : "r"(own.a[0]), "r"(own.a[1]), "r"(own.a[2]), "r"(own.a[3]), "r"(own.b[0]), "r"(own.b[1]));
+#else
+    static_cast<void>(of);
+    __trap();  // nobody launches it there
+#endif
+  }
+
   /// Reads, then waits: nobody may write the value again before all have it.
   template <class T>
   __device__ __forceinline__ T uniform(const T& value) {

@@ -1,6 +1,6 @@
-// What a row of a decoding step becomes before it is attended with, in the block that attends: query
-// heads and a key head get their bias, norm and rotation, and key and value go to their page. The
-// numbers are those of rotate_heads.h, rounded where the kernels one after another would store
+// What a row of a decoding step becomes before it is attended with, in the block that attends:
+// query heads and a key head get their bias, norm and rotation, and key and value go to their page.
+// The numbers are those of rotate_heads.h, rounded where the kernels one after another would store
 // them.
 #pragma once
 

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "blocks/block.h"
+#include "orrery/kernels/bf16.h"
 
 namespace orrery::kernels::blocks {
 
@@ -38,6 +39,16 @@ class SimulatedBlock {
     }
   }
 
+  template <class Work>
+  void each_apart(const Work& work) {
+    each(work);
+  }
+
+  template <class Of>
+  void mma(const Of& of) {
+    for (int first = 0; first < n_threads; first += kWarp) mma_of_warp(of, first);
+  }
+
   template <class T>
   T uniform(const T& value) {
     return value;
@@ -49,6 +60,31 @@ class SimulatedBlock {
   }
 
  private:
+  static float half(uint32_t pair, int which) {
+    return to_float({static_cast<uint16_t>(which == 0 ? pair : pair >> 16U)});
+  }
+
+  /// Sums go from the first of 16 products to the last; tensor cores do not say in which order.
+  template <class Of>
+  static void mma_of_warp(const Of& of, int first) {
+    float a[16][16], b[16][8];
+    for (int lane = 0; lane < kWarp; ++lane) {
+      const Fragments own = of(first + lane);
+      const int g = lane / 4, q = lane % 4;
+      for (int i = 0; i < 8; ++i) {
+        a[g + i / 2 % 2 * 8][2 * q + i / 4 * 8 + i % 2] = half(own.a[i / 2], i % 2);
+        if (i < 4) b[2 * q + i / 2 * 8 + i % 2][g] = half(own.b[i / 2], i % 2);
+      }
+    }
+    for (int lane = 0; lane < kWarp; ++lane) {
+      const Fragments own = of(first + lane);
+      for (int i = 0; i < 4; ++i) {
+        const int row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
+        for (int k = 0; k < 16; ++k) own.c[i] += a[row][k] * b[k][column];
+      }
+    }
+  }
+
   int64_t index_;
   ThreadOrder order_;
 };
