@@ -93,6 +93,23 @@ void CheckpointReader::read(const Slab& wanted, void* out) {
   }
 }
 
+void CheckpointReader::read_rows(const Slab& wanted, int64_t max_rows,
+                                 const ShardReader::TakeRows& take) {
+  description(wanted.name);  // throws where there is none
+  for (const Place& place : places_.at(wanted.name)) {
+    // As it was written: each byte of the file is read once.
+    if (files_[place.file].slabs()[place.slab] == wanted) {
+      return files_[place.file].read_rows(place.slab, max_rows, take);
+    }
+  }
+  for (int64_t row = 0; row < wanted.n_rows; row += max_rows) {
+    Slab rows = wanted;
+    rows.first_row += row;
+    rows.n_rows = std::min(max_rows, wanted.n_rows - row);
+    take(row, rows.n_rows, [&](void* out) { read(rows, out); });
+  }
+}
+
 std::optional<std::string> CheckpointReader::blob(const std::string& name) {
   open_all();
   for (const ShardReader& file : files_) {

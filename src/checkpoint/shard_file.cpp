@@ -473,6 +473,27 @@ void ShardReader::read(size_t index, const Part& part, void* out, int64_t out_co
   if (is_whole) state_->check(index, digest_of(out, static_cast<uint64_t>(slab.size_bytes())));
 }
 
+void ShardReader::read_rows(size_t index, int64_t max_rows, const TakeRows& take) const {
+  const Slab& slab = state_->slabs.at(index);
+  const int64_t row_bytes = slab.n_columns * data::size_bytes(slab.dtype);
+  Digest digest;
+  for (int64_t row = 0; row < slab.n_rows; row += max_rows) {
+    const int64_t n_rows = std::min(max_rows, slab.n_rows - row);
+    take(row, n_rows, [&](void* out) {
+      const LibraryLock lock;
+      state_->read(index,
+                   {.first_row = slab.first_row + row,
+                    .first_column = slab.first_column,
+                    .n_rows = n_rows,
+                    .n_columns = slab.n_columns},
+                   out, slab.n_columns);
+      digest.add(out, static_cast<uint64_t>(n_rows * row_bytes));
+    });
+  }
+  const LibraryLock lock;
+  state_->check(index, digest.value());
+}
+
 void ShardReader::verify() const {
   const LibraryLock lock;
   for (size_t i = 0; i < state_->slabs.size(); ++i) state_->check(i);

@@ -8,13 +8,16 @@
 
 #include "orrery/base/clock.h"
 #include "orrery/base/counted.h"
+#include "orrery/base/error.h"
 #include "orrery/base/index.h"
+#include "orrery/base/log.h"
 #include "orrery/base/terminal.h"
 #include "orrery/base/text.h"
 #include "orrery/comm/mpi_communicator.h"
 #include "orrery/comm/nccl_communicator.h"  // open_gpu
 #include "orrery/graph/communicators.h"
 #include "orrery/metrics/progress.h"
+#include "orrery/model/load_log.h"
 #include "worker_gpus.h"
 
 namespace orrery::cli {
@@ -44,6 +47,24 @@ std::optional<c10::Device> agree_on_device(const CommandRanks& ranks, const std:
   return worker::choose_model_device(wanted, own_gpus(ranks.rank(), ranks.nodes()));
 }
 
+/// False: the rank that reads for this one could not, and says so itself. Collective over the data
+/// ranks of the shard.
+bool read_shard(const ModelSource& source, const graph::Coordinate& at, comm::Communicator* data,
+                model::Decoder& decoder) {
+  model::LoadLog log(source.role.empty() ? "model" : source.role, source.directory.string(),
+                     [](const std::string& line) { base::log_info(line); });
+  model::LoadOptions options{.data = data};
+  if (at.pipe == 0 && at.tensor == 0) {
+    options.on_piece = [&](const model::LoadProgress& now) { log.observe(now); };
+  }
+  try {
+    load_parameters(source, decoder, options);
+    return true;
+  } catch (const PeerError&) {
+    return false;
+  }
+}
+
 }  // namespace
 
 ModelShard::Loaded ModelShard::load(const CommandRanks& ranks, const ModelSource& source,
@@ -71,7 +92,7 @@ ModelShard::Loaded ModelShard::load(const CommandRanks& ranks, const ModelSource
           graph::plan_communicators({replica}, ranks.n_workers()));
     }
   }
-  const Verdict verdict = judge([&] {
+  int exit_code = ranks.agree(judge([&] {
     const auto place = std::find(layout.workers.begin(), layout.workers.end(), ranks.worker());
     if (place == layout.workers.end()) return;
     const graph::Topology topology = graph::topology_of(layout);
@@ -87,13 +108,19 @@ ModelShard::Loaded ModelShard::load(const CommandRanks& ranks, const ModelSource
       part.tensor = unless_alone(*shard->registry_, graph::GroupKind::kTensor, layout.tensor);
       part.pipe = unless_alone(*shard->registry_, graph::GroupKind::kPipe, layout.pipe);
     }
-    auto decoder = std::make_unique<model::Decoder>(source.architecture,
-                                                    parameter_type(options.dtype), *device, part);
-    load_parameters(source, *decoder);
-    if (options.check) check_finite(*decoder, source);
-    shard->decoder_ = std::move(decoder);
-  });
-  const int exit_code = ranks.agree(verdict);
+    shard->decoder_ = std::make_unique<model::Decoder>(
+        source.architecture, parameter_type(options.dtype), *device, part);
+  }));
+  if (exit_code != 0) return {.shard = nullptr, .exit_code = exit_code};
+  // All have a decoder now, so that all come to the reading.
+  exit_code = ranks.agree(judge([&] {
+    if (!shard->has_decoder()) return;
+    comm::Communicator* const data =
+        shard->registry_ ? unless_alone(*shard->registry_, graph::GroupKind::kData, layout.data)
+                         : nullptr;
+    if (!read_shard(source, shard->at_, data, shard->decoder())) return;
+    if (options.check) check_finite(shard->decoder(), source);
+  }));
   if (exit_code != 0) shard = nullptr;
   return {.shard = std::move(shard), .exit_code = exit_code};
 }

@@ -126,12 +126,13 @@ ModelSource open_model(const fs::path& directory, const std::string& role, Sourc
   refuse(directory, "a directory without config.json");
 }
 
-void load_parameters(const ModelSource& source, model::Decoder& decoder) {
+void load_parameters(const ModelSource& source, model::Decoder& decoder,
+                     const model::LoadOptions& options) {
   if (source.kind == DirectoryKind::kCheckpoint) {
-    model::load_checkpoint_parameters(source.directory, source.role, decoder);
+    model::load_checkpoint_parameters(source.directory, source.role, decoder, options);
     return;
   }
-  as_bad_input([&] { model::load_hf_parameters(source.directory, decoder); });
+  as_bad_input([&] { model::load_hf_parameters(source.directory, decoder, options); });
 }
 
 void check_finite(const model::Decoder& decoder, const ModelSource& source) {

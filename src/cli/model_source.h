@@ -14,6 +14,7 @@
 #include "orrery/graph/layout.h"
 #include "orrery/model/architecture.h"
 #include "orrery/model/decoder.h"
+#include "orrery/model/parameter_loading.h"
 
 namespace orrery::cli {
 
@@ -53,8 +54,9 @@ ModelSource open_model(const std::filesystem::path& directory, const std::string
 void check_files(const std::filesystem::path& checkpoint);
 
 /// Fills a decoder of the source's architecture, or its shard, whose bytes alone are read. Throws
-/// ConfigError naming file and tensor.
-void load_parameters(const ModelSource& source, model::Decoder& decoder);
+/// ConfigError naming file and tensor. Collective over `options.data`.
+void load_parameters(const ModelSource& source, model::Decoder& decoder,
+                     const model::LoadOptions& options = {});
 
 /// Throws ConfigError that names the first parameter with a NaN or an infinity.
 void check_finite(const model::Decoder& decoder, const ModelSource& source);

@@ -7,7 +7,6 @@
 #include <set>
 
 #include "finite_weights.h"
-#include "load_on_host.h"
 #include "orrery/base/error.h"
 #include "orrery/base/file.h"
 #include "orrery/base/text.h"
@@ -90,26 +89,55 @@ at::ScalarType stored_type(const fs::path& directory, const std::string& role) {
   throw CheckpointError(base::concat(directory.string(), " has no parameters of ", role));
 }
 
-void load_checkpoint_parameters(const fs::path& directory, const std::string& role,
-                                Decoder& decoder) {
-  checkpoint::CheckpointReader reader(directory);
-  for (const ParameterSpec& spec : decoder.parameters().table().parameters) {
-    const std::string name = base::concat(role, kInfix, spec.name);
-    if (spec.name == kValueHead && !reader.has(name)) continue;
-    const data::DType dtype = reader.description(name).dtype;
-    const at::ScalarType stored = scalar_type_of(dtype, directory.string());
-    load_on_host(decoder.parameters().leaf(spec.name).detach(), [&](const at::Tensor& values) {
-      if (stored == values.scalar_type()) {
-        reader.read(slab_of(spec, role, dtype), values.mutable_data_ptr());
-      } else {
-        const at::Tensor room = at::empty(values.sizes(), stored);
-        reader.read(slab_of(spec, role, dtype), room.mutable_data_ptr());
-        values.copy_(room);
-      }
-      check_finite_weights(directory, name, values);
-    });
+namespace {
+
+class CheckpointFiles : public ParameterFiles {
+ public:
+  CheckpointFiles(const fs::path& directory, std::string role)
+      : reader_(directory), role_(std::move(role)) {}
+
+  bool has(const ParameterSpec& spec) override {
+    return spec.name != kValueHead || reader_.has(name_of(spec));
   }
-  decoder.parameters().store();
+
+  int64_t read(const ParameterPiece& piece, const at::Tensor& values) override {
+    const std::string name = name_of(*piece.spec);
+    const data::DType dtype = reader_.description(name).dtype;
+    const at::ScalarType stored = scalar_type_of(dtype, reader_.directory().string());
+    checkpoint::Slab slab = slab_of(*piece.spec, role_, dtype);
+    slab.first_row += piece.first_row;
+    slab.n_rows = piece.n_rows;
+    if (stored == values.scalar_type()) {
+      reader_.read(slab, values.mutable_data_ptr());
+    } else {
+      const at::Tensor room = at::empty(values.sizes(), stored);
+      reader_.read(slab, room.mutable_data_ptr());
+      values.copy_(room);
+    }
+    check_finite_weights(reader_.directory(), name, values);
+    return slab.size_bytes();
+  }
+
+ private:
+  std::string name_of(const ParameterSpec& spec) const {
+    return base::concat(role_, kInfix, spec.name);
+  }
+
+  checkpoint::CheckpointReader reader_;
+  std::string role_;
+};
+
+}  // namespace
+
+std::unique_ptr<ParameterFiles> open_checkpoint_parameters(const fs::path& directory,
+                                                           const std::string& role) {
+  return std::make_unique<CheckpointFiles>(directory, role);
+}
+
+void load_checkpoint_parameters(const fs::path& directory, const std::string& role,
+                                Decoder& decoder, const LoadOptions& options) {
+  load_parameters(
+      decoder.parameters(), [&] { return open_checkpoint_parameters(directory, role); }, options);
 }
 
 void write_checkpoint_model(const fs::path& folder, const Decoder& whole, const SavedModel& saved) {

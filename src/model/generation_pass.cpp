@@ -5,6 +5,7 @@
 
 #include "orrery/base/error.h"
 #include "orrery/kernels/decode_attention.h"
+#include "orrery/metrics/layer_ranges.h"
 #include "orrery/model/arithmetic_type.h"  // sums_of
 
 namespace orrery::model {
@@ -24,6 +25,7 @@ GenerationPass::GenerationPass(const Decoder& decoder, const GenerationWeights& 
                                int64_t max_context)
     : shard_(decoder.shard()),
       local_(shard_architecture(decoder.architecture(), shard_.place)),
+      first_layer_(blocks_of(decoder.architecture().n_layers, shard_.place).first),
       weights_(weights.shard()),
       matmul_rows_(matmul_rows),
       columns_(shard_, decoder.architecture().vocab_size) {
@@ -134,7 +136,11 @@ void GenerationPass::run(const StepInput& input, PagePool& pages) {
 
 void GenerationPass::run_layers(const PackedRows& packed, PagedCache& cache, PagePool& pages) {
   const PassInput pass{local_, packed, rope_, rows_.rows};
+  const bool is_step = rows_.n_tokens == rows_.n_sequences;
+  metrics::LayerRanges ranges(is_step ? "decode" : "prefill", first_layer_,
+                              static_cast<int64_t>(weights_.layers.size()));
   for (size_t layer = 0; layer < weights_.layers.size(); ++layer) {
+    ranges.enter(static_cast<int64_t>(layer));
     cache.pages = pages.layer(layer);
     forward_layer(pass, weights_.layers[layer], rows_.x, rows_.activations, rows_.scratch, rows_.x,
                   &cache);

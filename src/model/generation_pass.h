@@ -81,6 +81,7 @@ class GenerationPass {
 
   const Shard shard_;
   const Architecture local_;  // of the shard: its heads, blocks, vocabulary
+  int64_t first_layer_;       // of the shard, as the model counts them
   const ShardWeights& weights_;
   const MatmulRows matmul_rows_;
   RopeTables rope_;

@@ -6,7 +6,6 @@
 #include "families/family.h"
 #include "finite_weights.h"
 #include "hf_names.h"
-#include "load_on_host.h"
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
@@ -27,16 +26,6 @@ bool is_redundant(const std::string& name, const Architecture& architecture) {
          (family.is_redundant != nullptr && family.is_redundant(name)) ||
          ((architecture.tie_embeddings || architecture.value_head) &&
           (name == kHead || (family.wrapper_head != nullptr && name == family.wrapper_head)));
-}
-
-/// The part of a stored tensor that a shard's parameter is.
-void read_parameter(const SafetensorsFile& file, const std::string& name, const StoredPlace& place,
-                    const ParameterSpec& spec, const at::Tensor& leaf) {
-  const std::array<int64_t, 2> first = {place.first_row + spec.first[0], spec.first[1]};
-  if (!place.is_transposed) return file.read_part_into(name, place.shape, first, leaf);
-  at::Tensor stored = at::empty({leaf.size(1), leaf.size(0)}, leaf.options().requires_grad(false));
-  file.read_part_into(name, place.shape, {first[1], first[0]}, stored);
-  leaf.copy_(stored.t());
 }
 
 void check_same_sizes(const Architecture& stored, const Architecture& wanted,
@@ -128,28 +117,52 @@ void check_tensors(const std::filesystem::path& directory, const StoredModel& st
        .advice = "use the config.json that belongs to these weights"});
 }
 
+class HfFiles : public ParameterFiles {
+ public:
+  HfFiles(const std::filesystem::path& directory, const Architecture& architecture)
+      : directory_(directory), architecture_(architecture), stored_(directory, architecture) {
+    check_same_sizes(stored_.architecture, architecture, directory);
+    check_tensors(directory, stored_, architecture);
+  }
+
+  bool has(const ParameterSpec& spec) override {
+    return stored_.files.tensors().contains(stored_.name_of(stored_place(architecture_, spec)));
+  }
+
+  int64_t read(const ParameterPiece& piece, const at::Tensor& values) override {
+    const StoredPlace place = stored_place(architecture_, *piece.spec);
+    const std::string name = stored_.name_of(place);
+    const SafetensorsFile& file = *stored_.files.tensors().at(name);
+    const int64_t row = place.first_row + piece.spec->first[0] + piece.first_row;
+    const int64_t column = piece.spec->first[1];
+    if (place.is_transposed) {
+      const at::Tensor stored = at::empty({values.size(1), values.size(0)}, values.options());
+      file.read_part_into(name, place.shape, {column, row}, stored);
+      values.copy_(stored.t());
+    } else {
+      file.read_part_into(name, place.shape, {row, column}, values);
+    }
+    check_finite_weights(directory_, name, values);
+    return piece.numel() * file.element_size(name);
+  }
+
+ private:
+  std::filesystem::path directory_;
+  Architecture architecture_;
+  StoredModel stored_;
+};
+
 }  // namespace
 
 void check_hf_tensors(const std::filesystem::path& directory, const Architecture& architecture) {
   check_tensors(directory, StoredModel(directory, architecture), architecture);
 }
 
-void load_hf_parameters(const std::filesystem::path& directory, Decoder& decoder) {
-  const Architecture& a = decoder.architecture();
-  const StoredModel stored(directory, a);
-  check_same_sizes(stored.architecture, a, directory);
-  check_tensors(directory, stored, a);
-  for (const ParameterSpec& spec : decoder.parameters().table().parameters) {
-    const StoredPlace place = stored_place(a, spec);
-    const std::string name = stored.name_of(place);
-    const auto found = stored.files.tensors().find(name);
-    if (found == stored.files.tensors().end()) continue;  // a new value head
-    load_on_host(decoder.parameters().leaf(spec.name).detach(), [&](const at::Tensor& values) {
-      read_parameter(*found->second, name, place, spec, values);
-      check_finite_weights(directory, name, values);
-    });
-  }
-  decoder.parameters().store();
+void load_hf_parameters(const std::filesystem::path& directory, Decoder& decoder,
+                        const LoadOptions& options) {
+  load_parameters(
+      decoder.parameters(),
+      [&] { return std::make_unique<HfFiles>(directory, decoder.architecture()); }, options);
 }
 
 Decoder load_hf(const std::filesystem::path& directory, at::ScalarType dtype) {

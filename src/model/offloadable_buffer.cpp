@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "orrery/base/error.h"
-#include "orrery/base/text.h"
 #include "orrery/kernels/gpu.h"
 
 namespace orrery::model {
@@ -32,18 +31,6 @@ cudaStream_t handle_of(const c10::Stream& stream) {
 
 }  // namespace
 
-OffloadableBuffer::Pinned::Pinned(size_t size_bytes)
-    : memory(kernels::allocate_pinned(size_bytes)) {
-  if (memory != nullptr) return;
-  throw CallError("the host has no memory to pin for what is offloaded from the GPU",
-                  {.expected = base::bytes_text(static_cast<int64_t>(size_bytes)),
-                   .got = "none",
-                   .advice = "start fewer workers on a node, or set model.X.offload = never for "
-                             "some roles"});
-}
-
-OffloadableBuffer::Pinned::~Pinned() { kernels::free_pinned(memory); }
-
 OffloadableBuffer::OffloadableBuffer(at::Tensor buffer) : buffer_(std::move(buffer)) {
   if (!buffer_.defined()) return;
   ORRERY_ASSERT(buffer_.is_contiguous() && buffer_.nbytes() == buffer_.storage().nbytes(),
@@ -55,10 +42,14 @@ void OffloadableBuffer::offload() {
   const c10::Device device = buffer_.device();
   const c10::DeviceGuard guard(device);
   const c10::impl::VirtualGuardImpl gpu(device.type());
-  if (!pinned_) pinned_ = std::make_unique<Pinned>(buffer_.nbytes());
+  if (pinned_.data() == nullptr) {
+    pinned_ = PinnedMemory(buffer_.nbytes(), "what is offloaded from the GPU",
+                           "start fewer workers on a node, or set model.X.offload = never for "
+                           "some roles");
+  }
   if (!copying_) copying_ = gpu.getStreamFromGlobalPool(device);
   order(computing_on(device), *copying_);
-  kernels::enqueue_copy_from_gpu(pinned_->memory, buffer_.const_data_ptr(), buffer_.nbytes(),
+  kernels::enqueue_copy_from_gpu(pinned_.data(), buffer_.const_data_ptr(), buffer_.nbytes(),
                                  handle_of(*copying_));
   copied_.emplace(device.type()).record(*copying_);
   gpu.recordDataPtrOnStream(storage().data_ptr(), *copying_);
@@ -73,7 +64,7 @@ void OffloadableBuffer::fetch() {
   c10::DataPtr memory = storage().allocator()->allocate(storage().nbytes());
   const c10::Stream computing = computing_on(device);
   order(computing, *copying_);  // which may still be using what this memory was before
-  kernels::enqueue_copy_to_gpu(memory.get(), pinned_->memory, storage().nbytes(),
+  kernels::enqueue_copy_to_gpu(memory.get(), pinned_.data(), storage().nbytes(),
                                handle_of(*copying_));
   copied_ = order(*copying_, computing);
   storage().set_data_ptr_noswap(std::move(memory));
@@ -83,7 +74,7 @@ void OffloadableBuffer::fetch() {
 at::Tensor OffloadableBuffer::where_it_is() const {
   if (!is_offloaded_) return buffer_;
   copied_->synchronize();
-  return at::from_blob(pinned_->memory, buffer_.sizes(), buffer_.options().device(at::kCPU));
+  return at::from_blob(pinned_.data(), buffer_.sizes(), buffer_.options().device(at::kCPU));
 }
 
 }  // namespace orrery::model

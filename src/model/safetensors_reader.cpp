@@ -2,7 +2,6 @@
 #include <c10/util/Half.h>
 #include <sys/mman.h>  // mmap
 #include <sys/stat.h>  // fstat
-#include <unistd.h>    // sysconf
 
 #include <algorithm>  // max, sort
 #include <cerrno>
@@ -173,12 +172,20 @@ struct SafetensorsFile::Mapping {
          got < 0 ? std::strerror(errno) : "the end of the file");
   }
 
-  /// Gives back the pages of the mapping that a strided read has touched.
-  void forget(std::span<const std::byte> read_through) const {
-    const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
-    const auto begin = reinterpret_cast<uintptr_t>(read_through.data()) / page * page;
-    const auto end = reinterpret_cast<uintptr_t>(read_through.data() + read_through.size());
-    ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+  /// The same of `n` numbers of a tensor that begins at `tensor`, from number `first` on.
+  template <class Stored, class T>
+  void read_numbers(const std::byte* tensor, int64_t first, int64_t n, T* to,
+                    std::vector<std::byte>& block) const {
+    constexpr auto kSize = static_cast<int64_t>(sizeof(Stored));
+    const std::byte* const from = tensor + first * kSize;
+    if (std::is_same_v<Stored, T>) return read(from, to, n * kSize);
+    constexpr int64_t kMost = kBlockBytes / kSize;
+    block.resize(static_cast<size_t>(std::min(kMost, n) * kSize));
+    for (int64_t i = 0; i < n; i += kMost) {
+      const int64_t some = std::min(kMost, n - i);
+      read(from + i * kSize, block.data(), some * kSize);
+      convert<Stored>(block.data(), to + i, some);
+    }
   }
 };
 
@@ -238,6 +245,10 @@ std::span<const std::byte> SafetensorsFile::bytes(const std::string& name) const
           static_cast<size_t>(it->second.end - it->second.begin)};
 }
 
+int64_t SafetensorsFile::element_size(const std::string& name) const {
+  return model::element_size(mapping_->tensors.at(name).dtype);
+}
+
 void SafetensorsFile::read_into(const std::string& name, at::Tensor destination) const {
   read_part_into(name, destination.sizes(), {0, 0}, destination);
 }
@@ -261,28 +272,12 @@ void SafetensorsFile::read_part_into(const std::string& name, at::IntArrayRef sh
   const int64_t begin = first[0] * full_width + first[1];
   with_stored_type(destination.scalar_type(), [&]<class T>() {
     const auto copy = [&]<class Stored>() {
-      constexpr auto kSize = static_cast<int64_t>(sizeof(Stored));
       T* const to = destination.data_ptr<T>();
-      if (is_one_run && std::is_same_v<Stored, T>) {
-        mapping_->read(data + begin * kSize, to, run * kSize);
-        return;
-      }
-      if (is_one_run) {
-        std::vector<std::byte> block(
-            static_cast<size_t>(std::min(kBlockBytes, std::max<int64_t>(run, 1) * kSize)));
-        const int64_t numbers = static_cast<int64_t>(block.size()) / kSize;
-        for (int64_t i = 0; i < run; i += numbers) {
-          const int64_t n = std::min(numbers, run - i);
-          mapping_->read(data + (begin + i) * kSize, block.data(), n * kSize);
-          convert<Stored>(block.data(), to + i, n);
-        }
-        return;
-      }
+      std::vector<std::byte> block;  // of numbers that are converted
       for (int64_t i = 0; i < n_runs; ++i) {
-        const int64_t element = begin + i * full_width;
-        convert<Stored>(data + element * kSize, to + i * run, run);
+        mapping_->template read_numbers<Stored>(data, begin + i * full_width, run, to + i * run,
+                                                block);
       }
-      mapping_->forget(bytes(name));
     };
     if (stored.dtype == "F32") {
       copy.template operator()<float>();

@@ -7,6 +7,7 @@
 #include "gradient_room.h"
 #include "orrery/base/error.h"
 #include "orrery/base/index.h"
+#include "orrery/metrics/layer_ranges.h"
 
 namespace orrery::model {
 namespace {
@@ -61,6 +62,11 @@ LayerActivations& activations_of(TrunkRecord& record, size_t layer, LayerActivat
   return record.activations[layer - std::min(layer, record.n_recomputed)];
 }
 
+/// As the model counts them.
+int64_t first_layer(const Decoder::State& state) {
+  return blocks_of(state.architecture.n_layers, state.shard.place).first;
+}
+
 PassInput pass_input(const Decoder::State& state, const TrunkRecord& record) {
   return {state.local,
           operators::packed_rows(record.cu_seqlens, record.positions, state.parameters.values()),
@@ -95,7 +101,9 @@ at::Tensor forward_trunk(Decoder::State& state, const PackedTokens& batch, const
   } else {
     r.inputs[0].copy_(input);
   }
+  metrics::LayerRanges ranges("forward", first_layer(state), static_cast<int64_t>(n_layers));
   for (size_t layer = 0; layer < n_layers; ++layer) {
+    ranges.enter(static_cast<int64_t>(layer));
     forward_layer(pass, layers[layer], r.inputs[layer % r.inputs.size()],
                   activations_of(r, layer, passing), scratch,
                   r.inputs[(layer + 1) % r.inputs.size()]);
@@ -130,7 +138,9 @@ at::Tensor backward_trunk(Decoder::State& state, TrunkRecord& record, const at::
   } else {
     dx.copy_(doutput);
   }
+  metrics::LayerRanges ranges("backward", first_layer(state), static_cast<int64_t>(n_layers));
   for (size_t layer = n_layers; layer-- > 0;) {
+    ranges.enter(static_cast<int64_t>(layer));
     LayerActivations& activations = activations_of(record, layer, passing);
     if (layer < record.n_recomputed) {
       forward_layer(pass, weights.layers[layer], record.inputs[layer], activations, scratch.forward,

@@ -2,16 +2,17 @@
 
 #include <algorithm>
 #include <cmath>
-#include <exception>
 #include <utility>
 
 #include "orrery/algorithm/registry.h"
 #include "orrery/base/counted.h"
 #include "orrery/base/error.h"
+#include "orrery/base/log.h"
 #include "orrery/base/text.h"
 #include "orrery/graph/topology.h"
 #include "orrery/model/checkpoint_model.h"
 #include "orrery/model/hf_directory.h"
+#include "orrery/model/load_log.h"
 #include "orrery/worker/allocation.h"
 #include "orrery/worker/held_memory.h"
 
@@ -39,39 +40,23 @@ parallel::ReplicaGroups groups_of(const graph::Replica& replica,
           .embedding = unless_alone(graph::GroupKind::kEmbedding, replica.layout.pipe)};
 }
 
+/// Collective over `data`, whose first rank reads.
 void read_files(const config::ModelConfig& config, const std::string& role,
-                model::Decoder& decoder) {
+                const model::ShardPlace& place, comm::Communicator& data, model::Decoder& decoder) {
+  model::LoadLog log(base::concat("model.", role), config.path,
+                     [](const std::string& line) { base::log_info(line); });
+  const bool speaks = place.pipe == 0 && place.tensor == 0;  // shards take about as long
+  model::LoadOptions options{.data = &data};
+  if (speaks) options.on_piece = [&](const model::LoadProgress& now) { log.observe(now); };
   if (model::is_checkpoint(config.path)) {
-    model::load_checkpoint_parameters(config.path, model::role_in_checkpoint(config.path, role),
-                                      decoder);
+    const auto open = [&] {
+      return model::open_checkpoint_parameters(config.path,
+                                               model::role_in_checkpoint(config.path, role));
+    };
+    model::load_parameters(decoder.parameters(), open, options);
   } else {
-    model::load_hf_parameters(config.path, decoder);
+    model::load_hf_parameters(config.path, decoder, options);
   }
-}
-
-/// `read` on the first data rank, whose parameters all get: a file system with as many readers as
-/// ranks would be what everybody waits for. Collective over `data`.
-template <class Read>
-void read_once(comm::Communicator& data, model::FlatParameters& parameters, const Read& read) {
-  at::Tensor is_read = at::zeros({1}, at::kByte);
-  std::exception_ptr error;
-  if (data.rank() == 0) {
-    try {
-      read();
-      is_read.fill_(1);
-    } catch (...) {
-      error = std::current_exception();
-    }
-  }
-  data.broadcast(is_read, 0);
-  if (error) std::rethrow_exception(error);
-  if (is_read.item<uint8_t>() == 0) {
-    throw PeerError(base::concat("worker ", data.workers().front(),
-                                 " could not read the files: its error says why"));
-  }
-  at::Tensor stored = parameters.stored();
-  data.broadcast(stored, 0);
-  if (data.rank() > 0) parameters.widen();
 }
 
 /// `same`: a role of these files in this layout that is there already; null: none.
@@ -100,7 +85,7 @@ std::unique_ptr<model::Decoder> make_decoder(const config::ExperimentSection& ex
       if (const auto* score = parameters.table().find("score.weight")) {
         parameters.initialise(*score, seed);
       }
-      read_once(data, parameters, [&] { read_files(config, role, *decoder); });
+      read_files(config, role, shard.place, data, *decoder);
     }
     return decoder;
   } catch (const Error& error) {

@@ -1,18 +1,23 @@
 #include "shard_checkpoint.h"
 
 #include <ATen/ATen.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <functional>
 #include <memory>
 #include <numeric>
+#include <optional>
 
 #include "orrery/base/error.h"
 #include "orrery/base/text.h"
 #include "orrery/checkpoint/directory.h"
 #include "orrery/data/sequence_batch.h"  // dtype_of
+#include "orrery/kernels/gpu.h"
 #include "orrery/model/arithmetic_type.h"
+#include "orrery/model/cuda_stream.h"
+#include "orrery/model/staged_upload.h"
 
 namespace orrery::worker {
 
@@ -43,31 +48,42 @@ std::vector<PlacedSlab> slabs_to_write(const model::ParameterTable& table,
   return slabs;
 }
 
+/// As a CPU has them, where bf16 is computed with in fp32: so either resumes from it.
 void add_all(checkpoint::ShardWriter& file, const Snapshot& snapshot, int64_t first) {
-  const auto element = static_cast<int64_t>(snapshot.values.element_size());
-  const auto* bytes = static_cast<const char*>(snapshot.values.const_data_ptr());
   for (const PlacedSlab& placed : snapshot.slabs) {
-    file.add(placed.slab, bytes + (placed.offset - first) * element);
+    const at::Tensor numbers = snapshot.values.narrow(0, placed.offset - first, placed.slab.numel())
+                                   .to(data::scalar_type(placed.slab.dtype));
+    file.add(placed.slab, numbers.const_data_ptr());
   }
 }
 
-/// Reads a partition of a flat buffer; `values` [partition.count].
+/// Reads a partition of a flat buffer; `values` [partition.count], of any device.
 void read_all(checkpoint::CheckpointReader& reader, const model::ParameterTable& table,
               const model::IndexRange& partition, const std::string& prefix,
-              const at::Tensor& values) {
+              const at::Tensor& values, model::StagedUpload& staging) {
   const at::ScalarType stored = model::arithmetic_type(values.scalar_type());
-  if (!values.is_cpu() || values.scalar_type() != stored) {
-    const at::Tensor room = at::empty(values.sizes(), stored);
-    read_all(reader, table, partition, prefix, room);
-    values.copy_(room);
-    return;
-  }
-  const auto element = static_cast<int64_t>(values.element_size());
-  auto* bytes = static_cast<char*>(values.mutable_data_ptr());
+  const auto read_slab = [&](const PlacedSlab& placed) {
+    const checkpoint::Slab& slab = placed.slab;
+    const at::Tensor all = values.narrow(0, placed.offset - partition.first, slab.numel())
+                               .view({slab.n_rows, slab.n_columns});
+    const int64_t row_bytes = slab.n_columns * data::size_bytes(slab.dtype);
+    const int64_t max_rows = std::max<int64_t>(1, model::StagedUpload::kPieceBytes / row_bytes);
+    reader.read_rows(slab, max_rows, [&](int64_t row, int64_t n_rows, const auto& read) {
+      const at::Tensor place = all.narrow(0, row, n_rows);
+      const at::Tensor room = staging.room_for(place);
+      if (room.scalar_type() == stored) {
+        read(room.mutable_data_ptr());
+      } else {
+        const at::Tensor wide = at::empty(room.sizes(), stored);
+        read(wide.mutable_data_ptr());
+        room.copy_(wide);
+      }
+      staging.send(place);
+    });
+  };
   for (const model::ParameterSpec& spec : table.parameters) {
-    for (const PlacedSlab& placed :
-         slabs_of(spec, partition, prefix, data::dtype_of(values.scalar_type()))) {
-      reader.read(placed.slab, bytes + (placed.offset - partition.first) * element);
+    for (const PlacedSlab& placed : slabs_of(spec, partition, prefix, data::dtype_of(stored))) {
+      read_slab(placed);
     }
   }
 }
@@ -164,10 +180,30 @@ bool ShardCheckpoint::is_state(const HostedModel& model) const {
                      [&](const graph::Call& call) { return call.post_realloc == id.role; });
 }
 
+at::Tensor ShardCheckpoint::copy_of(const at::Tensor& values, c10::Device device,
+                                    const std::string& name) {
+  if (device.is_cpu()) return values.clone();
+  model::PinnedMemory& room = pinned_[name];
+  if (room.size_bytes() != values.nbytes()) {
+    room = model::PinnedMemory(values.nbytes(), "the copies that checkpoints are written from",
+                               "start fewer workers on a node");
+  }
+  const at::Tensor copy =
+      at::from_blob(room.data(), values.sizes(), values.options().device(at::kCPU));
+  if (values.is_cpu()) return copy.copy_(values);  // it was offloaded
+  if (values.numel() > 0) {
+    kernels::enqueue_copy_from_gpu(room.data(), values.const_data_ptr(), values.nbytes(),
+                                   model::stream_of(values));
+  }
+  return copy;
+}
+
 void ShardCheckpoint::start(const std::filesystem::path& directory, int64_t step,
                             std::map<std::string, std::string> interfaces,
                             std::vector<data::SequenceBatch> samples) {
+  writer_.wait_until_idle();  // it reads the copies that are made anew here
   auto snapshots = std::make_shared<std::vector<std::pair<Snapshot, int64_t>>>();
+  std::optional<c10::Device> gpu;
   std::map<std::string, std::string> blobs;
   for (auto& [name, state] : interfaces) {
     if (!state.empty()) blobs["call/" + name] = std::move(state);
@@ -176,14 +212,14 @@ void ShardCheckpoint::start(const std::filesystem::path& directory, int64_t step
     if (!is_state(model)) continue;
     const model::FlatParameters& parameters = model.decoder->parameters();
     const model::ParameterTable& table = parameters.table();
+    if (!parameters.values().is_cpu()) gpu = parameters.values().device();
     const auto take = [&](const at::Tensor& values, const model::IndexRange& partition,
                           const char* what) {
-      // As a CPU has them, where bf16 is computed with in fp32: so either resumes from it.
+      const std::string prefix = base::concat(id.role, "/", what, "/");
       const at::ScalarType dtype = model::arithmetic_type(values.scalar_type());
       snapshots->emplace_back(
-          Snapshot{.values = values.to(at::kCPU, dtype, /*non_blocking=*/false, /*copy=*/true),
-                   .slabs = slabs_to_write(table, partition, base::concat(id.role, "/", what, "/"),
-                                           data::dtype_of(dtype))},
+          Snapshot{.values = copy_of(values, parameters.values().device(), prefix),
+                   .slabs = slabs_to_write(table, partition, prefix, data::dtype_of(dtype))},
           partition.first);
     };
     if (model.at.data == 0) {  // data ranks hold the same parameters
@@ -203,6 +239,7 @@ void ShardCheckpoint::start(const std::filesystem::path& directory, int64_t step
     }
     blobs["optimizer/" + id.role] = std::to_string(optimizer.steps_done());
   }
+  if (gpu) c10::impl::VirtualGuardImpl(gpu->type()).getStream(*gpu).synchronize();
   const std::filesystem::path partial = checkpoint::partial_directory(directory);
   std::error_code error;
   std::filesystem::create_directory(partial, error);  // whoever comes first; no folders above it
@@ -232,24 +269,26 @@ std::vector<comm::SavedShard> ShardCheckpoint::wait() {
 }
 
 void ShardCheckpoint::restore(checkpoint::CheckpointReader& reader) {
+  model::StagedUpload staging;
   for (auto& [id, model] : models_.all()) {
     if (!is_state(model)) continue;
     model::FlatParameters& parameters = model.decoder->parameters();
     const model::ParameterTable& table = parameters.table();
     read_all(reader, table, {.first = 0, .count = table.numel}, id.role + "/parameters/",
-             parameters.values());
+             parameters.values(), staging);
     parameters.store();
     if (parameters.dtype() == at::kBFloat16 && reader.blob("shadow/" + id.role)) {
       model.shadow = at::empty_like(parameters.values(), at::kFloat);
       read_all(reader, table, {.first = 0, .count = table.numel}, id.role + "/shadow/",
-               model.shadow);
+               model.shadow, staging);
     }
     if (model.engine == nullptr) continue;
     parallel::AdamW& optimizer = model.engine->optimizer();
-    const at::Tensor first = at::empty_like(optimizer.first_moment());
-    const at::Tensor second = at::empty_like(optimizer.second_moment());
-    read_all(reader, table, optimizer.owned(), id.role + "/first_moment/", first);
-    read_all(reader, table, optimizer.owned(), id.role + "/second_moment/", second);
+    // Where they are, so that a GPU needs no room for them twice.
+    const at::Tensor first = optimizer.first_moment();
+    const at::Tensor second = optimizer.second_moment();
+    read_all(reader, table, optimizer.owned(), id.role + "/first_moment/", first, staging);
+    read_all(reader, table, optimizer.owned(), id.role + "/second_moment/", second, staging);
     const std::optional<std::string> steps = reader.blob("optimizer/" + id.role);
     int64_t n_steps = 0;
     if (!steps || std::sscanf(steps->c_str(), "%ld", &n_steps) != 1) {
@@ -258,8 +297,8 @@ void ShardCheckpoint::restore(checkpoint::CheckpointReader& reader) {
     }
     at::Tensor master_weights;
     if (optimizer.master_weights().defined() && reader.blob("masters/" + id.role)) {
-      master_weights = at::empty_like(optimizer.master_weights());
-      read_all(reader, table, optimizer.owned(), id.role + "/masters/", master_weights);
+      master_weights = optimizer.master_weights();
+      read_all(reader, table, optimizer.owned(), id.role + "/masters/", master_weights, staging);
     }
     optimizer.restore(n_steps, first, second, master_weights);
   }

@@ -24,6 +24,7 @@
 #include "orrery/data/sequence_batch.h"
 #include "orrery/graph/graph.h"
 #include "orrery/model/parameter_table.h"
+#include "orrery/model/pinned_memory.h"
 #include "orrery/worker/hosted_models.h"
 
 namespace orrery::worker {
@@ -53,8 +54,10 @@ class ShardCheckpoint {
                   checkpoint::Compression compression);
 
   /// Copies what survives and begins to write it into the partial directory of `directory`. Returns
-  /// once it is copied. `interfaces`: state of each call that this worker runs, by name; `samples`:
-  /// copies of samples that are to be written too.
+  /// once it is copied, which is what training waits for; from a GPU into pinned memory that is
+  /// kept for the next time. Waits for the file before, if that is not done. `interfaces`: state of
+  /// each call that this worker runs, by name; `samples`: copies of samples that are to be written
+  /// too.
   void start(const std::filesystem::path& directory, int64_t step,
              std::map<std::string, std::string> interfaces,
              std::vector<data::SequenceBatch> samples = {});
@@ -67,6 +70,9 @@ class ShardCheckpoint {
   void restore(checkpoint::CheckpointReader& reader);
 
  private:
+  /// [numel] a copy of `values` on the host, of a shard of `device`: a GPU's has arrived once the
+  /// current stream has come to it, and is good until the next call with this name.
+  at::Tensor copy_of(const at::Tensor& values, c10::Device device, const std::string& name);
   /// Whether a replica's parameters are state: the first of a role that changes.
   bool is_state(const HostedModel& model) const;
 
@@ -76,7 +82,8 @@ class ShardCheckpoint {
   checkpoint::Compression compression_;
   bool is_reported_ = true;
   int64_t step_ = 0;
-  checkpoint::BackgroundWriter writer_;
+  std::map<std::string, model::PinnedMemory> pinned_;  // by prefix of the slabs in it
+  checkpoint::BackgroundWriter writer_;                // last: it reads from them
 };
 
 }  // namespace orrery::worker

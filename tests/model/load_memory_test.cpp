@@ -1,5 +1,5 @@
-// The memory that loading a model directory takes at its height: the parameters of the shard and at
-// most one tensor more, whatever the file's type and however the shard is cut.
+// The memory that loading a model directory takes at its height: the parameters of the shard and
+// less than its largest tensor more, whatever the file's type and however the shard is cut.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 #include <malloc.h>  // malloc_trim
@@ -61,14 +61,6 @@ int64_t bytes_of(const Decoder& decoder) {
   return static_cast<int64_t>(decoder.parameters().values().nbytes());
 }
 
-int64_t largest_tensor(const Decoder& decoder) {
-  int64_t largest = 0;
-  for (const ParameterSpec& spec : decoder.parameters().table().parameters) {
-    largest = std::max(largest, spec.numel);
-  }
-  return largest * 4;
-}
-
 struct LoadMemory : testing::Test {
   TemporaryDirectory directory;
 
@@ -86,12 +78,12 @@ struct LoadMemory : testing::Test {
     EXPECT_GE(taken, shard / 2) << "the measure itself does not work";
     if (kKeepsFreedMemory) return;
     const int64_t slack = 6 * kMiB;  // headers, the table, large pages' ends
-    EXPECT_LE(taken, shard + largest_tensor(decoder) + slack)
+    EXPECT_LE(taken, shard + slack)
         << "a shard of " << shard / kMiB << " MiB took " << taken / kMiB;
   }
 };
 
-TEST_F(LoadMemory, IsTheShardAndAtMostOneTensor) {
+TEST_F(LoadMemory, IsTheShardAndLessThanATensorMore) {
   {
     Decoder decoder(large_enough_to_measure(), at::kFloat);
     decoder.parameters().initialise(1);

@@ -121,6 +121,7 @@ struct Memory {
   std::recursive_mutex lock;
   std::vector<Device> devices = std::vector<Device>(static_cast<std::size_t>(n_devices()));
   std::map<const char*, std::size_t> pinned;
+  std::size_t pinned_bytes = 0, most_pinned_bytes = 0;
 
   int device_of(const char* address) const {
     for (std::size_t i = 0; i < devices.size(); ++i) {
@@ -239,7 +240,10 @@ void* allocate_pinned(std::size_t size_bytes) {
   if (begin == MAP_FAILED) throw std::bad_alloc();
   std::memset(begin, 0xFF, size_bytes);
   const Lock lock(memory().lock);
-  memory().pinned[static_cast<const char*>(begin)] = size_bytes;
+  Memory& all = memory();
+  all.pinned[static_cast<const char*>(begin)] = size_bytes;
+  all.pinned_bytes += size_bytes;
+  all.most_pinned_bytes = std::max(all.most_pinned_bytes, all.pinned_bytes);
   return begin;
 }
 
@@ -248,7 +252,21 @@ void release_pinned(void* begin) {
   const auto found = memory().pinned.find(static_cast<const char*>(begin));
   if (found == memory().pinned.end()) give_up("pinned memory was freed that is no block");
   ::munmap(begin, in_pages(found->second));  // who uses it later faults
+  memory().pinned_bytes -= found->second;
   memory().pinned.erase(found);
+}
+
+std::size_t pinned_bytes() {
+  const Lock lock(memory().lock);
+  return memory().pinned_bytes;
+}
+std::size_t most_pinned_bytes() {
+  const Lock lock(memory().lock);
+  return memory().most_pinned_bytes;
+}
+void forget_most_pinned() {
+  const Lock lock(memory().lock);
+  memory().most_pinned_bytes = memory().pinned_bytes;
 }
 
 bool is_pinned(const void* address) {

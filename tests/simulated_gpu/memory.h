@@ -61,5 +61,9 @@ class Opened {
 void* allocate_pinned(std::size_t size_bytes);
 void release_pinned(void* begin);
 bool is_pinned(const void* address);
+/// Of this process, now and at their height since the last forget_most_pinned().
+std::size_t pinned_bytes();
+std::size_t most_pinned_bytes();
+void forget_most_pinned();
 
 }  // namespace orrery::simulated_gpu

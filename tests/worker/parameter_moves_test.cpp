@@ -7,14 +7,14 @@
 
 #include <cmath>
 
-#include "two_workers_for_test.h"
+#include "small_job_for_test.h"
 
 namespace orrery::worker {
 namespace {
 
 TEST(ParameterMoves, AddUpAMovingAverageOfBf16InFp32) {
-  const TwoWorkers scene({"model.actor.dtype=bf16", "model.ref.dtype=bf16",
-                          "call.actor_train.post_realloc=ref", "call.ref_inf.layout=d1t2p1@0-1"});
+  const SmallJob scene({"model.actor.dtype=bf16", "model.ref.dtype=bf16",
+                        "call.actor_train.post_realloc=ref", "call.ref_inf.layout=d1t2p1@0-1"});
   constexpr double kEta = 1.0 / 4096;  // far below the 2^-8 that bf16 tells apart
   constexpr int kSteps = 100;
   scene.run([&](HostedModels& models, ParameterMoves& moves) {
@@ -40,8 +40,8 @@ TEST(ParameterMoves, AddUpAMovingAverageOfBf16InFp32) {
 TEST(ParameterMoves, ConvertFromTheTypeOfOneRoleToThatOfTheOther) {
   for (const char* type : {"fp32", "fp64", "bf16"}) {
     SCOPED_TRACE(type);
-    const TwoWorkers scene({"model.actor.dtype=bf16", std::string("model.ref.dtype=") + type,
-                            "call.actor_train.post_realloc=ref", "call.ref_inf.layout=d1t1p2@0-1"});
+    const SmallJob scene({"model.actor.dtype=bf16", std::string("model.ref.dtype=") + type,
+                          "call.actor_train.post_realloc=ref", "call.ref_inf.layout=d1t1p2@0-1"});
     scene.run([&](HostedModels& models, ParameterMoves& moves) {
       HostedModel& ref = models.at({"ref", 0});
       models.at({"actor", 0}).decoder->parameters().initialise(99);
@@ -58,8 +58,7 @@ TEST(ParameterMoves, ConvertFromTheTypeOfOneRoleToThatOfTheOther) {
 }
 
 TEST(ParameterMoves, ReleaseGivesTheMemoryBackAndTheNextFillBringsItAgain) {
-  const TwoWorkers scene(
-      {"call.actor_gen.layout=d1t2p1@0-1", "call.actor_train.layout=d2t1p1@0-1"});
+  const SmallJob scene({"call.actor_gen.layout=d1t2p1@0-1", "call.actor_train.layout=d2t1p1@0-1"});
   scene.run([&](HostedModels& models, ParameterMoves& moves) {
     const graph::Replica* generating = nullptr;
     for (const auto& [id, model] : models.all()) {

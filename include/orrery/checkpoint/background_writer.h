@@ -25,6 +25,8 @@ class BackgroundWriter {
   std::optional<FileRecord> poll();
   /// Waits for it.
   FileRecord wait();
+  /// Waits until nothing is being written, whatever became of it.
+  void wait_until_idle() { thread_.wait_until_left(0); }
 
  private:
   std::shared_future<FileRecord> record_;  // of the last file

@@ -35,6 +35,10 @@ class CheckpointReader {
   /// there, has another size or type, or when a part of the rectangle is in no file.
   void read(const Slab& wanted, void* out);
 
+  /// The same in pieces of whole rows, in their order, as ShardReader::read_rows(): rows are
+  /// counted from the rectangle's first.
+  void read_rows(const Slab& wanted, int64_t max_rows, const ShardReader::TakeRows& take);
+
   /// The blob of that name from the first file that has it.
   std::optional<std::string> blob(const std::string& name);
 

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -84,6 +85,14 @@ class ShardReader {
     int64_t n_columns = 0;
   };
   void read(size_t index, const Part& part, void* out, int64_t out_columns) const;
+
+  /// All of slab number `index`, whole rows at a time and in their order: `take(row, n_rows, read)`
+  /// is called for at most `max_rows` of them, counted from the slab's first, and calls `read(out)`
+  /// for the n_rows x n_columns numbers. They are compared with their hash behind the last of them,
+  /// so nothing that was taken may be believed before this returns. Throws CheckpointError.
+  using ReadRows = std::function<void(void* out)>;
+  using TakeRows = std::function<void(int64_t row, int64_t n_rows, const ReadRows& read)>;
+  void read_rows(size_t index, int64_t max_rows, const TakeRows& take) const;
 
   /// Reads everything and compares it with the hashes that were taken from memory when it was
   /// written. Throws CheckpointError for the first that differs.

@@ -1,15 +1,17 @@
 // The parameters of a role in an Orrery checkpoint: read into a decoder or a shard of one, whatever
 // layout they were written in, and written as a checkpoint that holds one model and nothing else.
-// Matrices are named ROLE/parameters/NAME, as those that `train` writes. Local.
+// Matrices are named ROLE/parameters/NAME, as those that `train` writes. Local, but for loading.
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "orrery/data/dtype.h"
 #include "orrery/graph/layout.h"
 #include "orrery/model/decoder.h"
+#include "orrery/model/parameter_loading.h"
 
 namespace orrery::model {
 
@@ -26,11 +28,16 @@ std::string role_in_checkpoint(const std::filesystem::path& directory, const std
 /// In which the role's parameters are stored. Throws CheckpointError.
 at::ScalarType stored_type(const std::filesystem::path& directory, const std::string& role);
 
-/// Reads what the decoder, or its shard, holds, converted to its type. A value head that the
-/// checkpoint does not have stays as it is. Throws CheckpointError naming what is missing,
-/// misshaped or damaged.
+/// The role's parameters, for load_parameters(). A value head that the checkpoint does not have is
+/// left out. Throws CheckpointError; what it returns too, naming what is missing, misshaped or
+/// damaged.
+std::unique_ptr<ParameterFiles> open_checkpoint_parameters(const std::filesystem::path& directory,
+                                                           const std::string& role);
+
+/// Reads what the decoder, or its shard, holds, converted to its type. Collective over
+/// `options.data`, as load_parameters() is.
 void load_checkpoint_parameters(const std::filesystem::path& directory, const std::string& role,
-                                Decoder& decoder);
+                                Decoder& decoder, const LoadOptions& options = {});
 
 struct SavedModel {
   std::string role;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "orrery/model/decoder.h"
+#include "orrery/model/parameter_loading.h"
 
 namespace orrery::model {
 
@@ -21,8 +22,10 @@ Decoder load_hf(const std::filesystem::path& directory, at::ScalarType dtype = a
 
 /// The same into a decoder that exists, or into its shard of the model, of which only the shard's
 /// bytes are read; the architectures must agree, tokens and family aside. A decoder with a value
-/// head may also be given a language model: then the value head stays as it is.
-void load_hf_parameters(const std::filesystem::path& directory, Decoder& decoder);
+/// head may also be given a language model: then the value head stays as it is. Collective over
+/// `options.data`, as load_parameters() is.
+void load_hf_parameters(const std::filesystem::path& directory, Decoder& decoder,
+                        const LoadOptions& options = {});
 
 /// Whether the files have the tensors of `architecture`, in its shapes: by their headers alone, so
 /// in no time whatever the size. Throws ConfigError naming tensor and file.

@@ -5,8 +5,9 @@
 #include <ATen/core/Tensor.h>
 #include <c10/core/Event.h>
 
-#include <memory>
 #include <optional>
+
+#include "orrery/model/pinned_memory.h"
 
 namespace orrery::model {
 
@@ -35,19 +36,11 @@ class OffloadableBuffer {
   void fetch();
 
  private:
-  struct Pinned {
-    explicit Pinned(size_t size_bytes);
-    ~Pinned();
-    Pinned(const Pinned&) = delete;
-    Pinned& operator=(const Pinned&) = delete;
-    void* memory;
-  };
-
   c10::StorageImpl& storage() const { return *buffer_.storage().unsafeGetStorageImpl(); }
 
   at::Tensor buffer_;
   bool is_offloaded_ = false;
-  std::unique_ptr<Pinned> pinned_;      // null until the first time
+  PinnedMemory pinned_;                 // none until the first time
   std::optional<c10::Stream> copying_;  // likewise
   std::optional<c10::Event> copied_;    // the last copy
 };

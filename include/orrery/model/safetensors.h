@@ -38,7 +38,8 @@ class SafetensorsFile {
   const std::filesystem::path& path() const;
   const std::map<std::string, StoredTensor>& tensors() const;
 
-  /// Converts F64, F32, F16 or BF16 into `destination` (kFloat or kDouble, contiguous), which must
+  /// Converts F64, F32, F16 or BF16 into `destination` (kFloat, kDouble or kBFloat16, contiguous,
+  /// on the host), which must
   /// have the stored shape. Throws CheckpointError naming the tensor.
   void read_into(const std::string& name, at::Tensor destination) const;
 
@@ -46,6 +47,9 @@ class SafetensorsFile {
   /// `destination` has, from row first[0] and column first[1] on. Reads no other bytes.
   void read_part_into(const std::string& name, at::IntArrayRef shape,
                       const std::array<int64_t, 2>& first, at::Tensor destination) const;
+
+  /// Bytes of one number of a tensor.
+  int64_t element_size(const std::string& name) const;
 
   /// The bytes of a tensor, valid while the file is open.
   std::span<const std::byte> bytes(const std::string& name) const;
