@@ -1,8 +1,8 @@
 #include "step_loss.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 
 namespace orrery::parallel {
 
@@ -19,7 +19,12 @@ data::SequenceBatch there(const data::SequenceBatch& part, at::Device device) {
   return result;
 }
 
-at::Tensor without_graph(const at::Tensor& x) { return x.defined() ? x.detach() : x; }
+/// In pinned memory, once its stream has come to it.
+at::Tensor on_its_way(const at::Tensor& x) {
+  if (!x.defined()) return x;
+  const at::TensorOptions pinned = x.options().device(at::kCPU).pinned_memory(true);
+  return at::empty(x.sizes(), pinned).copy_(x.detach(), /*non_blocking=*/true);
+}
 
 }  // namespace
 
@@ -33,31 +38,18 @@ at::Tensor LossOfOutputs::sum_of(const model::PackedTokens& tokens, const at::Te
 at::Tensor LossOnDevice::sum_of(const model::PackedTokens& tokens, const at::Tensor& output,
                                 const data::SequenceBatch& part, const Record& /*record*/) {
   const model::LogProbs said = head_(tokens, output);
-  kept_.push_back({.part = part,
-                   .said = {.log_probs = without_graph(said.log_probs),
-                            .entropy = without_graph(said.entropy)}});
+  kept_.push_back(
+      {.part = part,
+       .said = {.log_probs = on_its_way(said.log_probs), .entropy = on_its_way(said.entropy)}});
+  is_there_.record(c10::impl::VirtualGuardImpl(c10::kCUDA).getStream(output.device()));
   return on_device_(said, there(part, output.device()));
 }
 
 void LossOnDevice::finish(const Record& record) {
   if (kept_.empty()) return;  // a stage without a head, or no sample here
-  std::vector<at::Tensor> pieces;
-  for (const Kept& kept : kept_) {
-    pieces.push_back(kept.said.log_probs);
-    if (kept.said.entropy.defined()) pieces.push_back(kept.said.entropy);
-  }
-  const at::Tensor all = at::cat(pieces).cpu();
-  int64_t first = 0;
-  const auto next = [&](const at::Tensor& piece) {
-    if (!piece.defined()) return piece;
-    first += piece.numel();
-    return all.narrow(0, first - piece.numel(), piece.numel());
-  };
+  is_there_.synchronize();
   const at::NoGradGuard no_grad;
-  for (const Kept& kept : kept_) {
-    const at::Tensor log_probs = next(kept.said.log_probs);
-    record(on_host_({.log_probs = log_probs, .entropy = next(kept.said.entropy)}, kept.part));
-  }
+  for (const Kept& kept : kept_) record(on_host_(kept.said, kept.part));
 }
 
 }  // namespace orrery::parallel

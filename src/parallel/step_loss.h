@@ -2,6 +2,8 @@
 // gradients beside the model and the losses themselves at the end. Private to src/parallel.
 #pragma once
 
+#include <c10/core/Event.h>
+
 #include <functional>
 #include <vector>
 
@@ -32,8 +34,9 @@ class LossOfOutputs final : public StepLoss {
   const OutputLossFunction& loss_;
 };
 
-/// Gradients come from what the device says of the loss; what the model said of all micro-batches
-/// waits there, and goes to the host's loss in one copy.
+/// Gradients come from what the device says of the loss. What the model said of each micro-batch is
+/// on its way to the host's loss meanwhile, which is asked when that of the last one is there:
+/// before its backward pass is done, beside which the host computes.
 class LossOnDevice final : public StepLoss {
  public:
   /// What the host's loss is asked about.
@@ -55,7 +58,8 @@ class LossOnDevice final : public StepLoss {
   Head head_;
   const PolicyLossFunction& on_host_;
   const DeviceLossSum& on_device_;
-  std::vector<Kept> kept_;
+  std::vector<Kept> kept_;  // in pinned memory
+  c10::Event is_there_{c10::kCUDA};
 };
 
 }  // namespace orrery::parallel
