@@ -17,7 +17,7 @@ std::string exit_text(int exit_code) {
     case ExitCode::kCallFailed:
       return with("a call failed");
     case ExitCode::kPeerLost:
-      return with("a peer died or a deadline passed");
+      return with("a peer died, a GPU was lost or a deadline passed");
     case ExitCode::kOutputFailed:
       return with("output or a checkpoint could not be written or read");
     case ExitCode::kStoppedOnPurpose:

@@ -83,9 +83,9 @@ GenerationLoad longest_load_of(const Job& job) {
   return longest;
 }
 
-int64_t page_numbers(const model::Architecture& architecture, const GenerationLoad& load) {
-  const int64_t prompt = std::min(load.max_prompt_tokens, architecture.max_positions);
-  const int64_t answer = std::min(load.max_new_tokens, architecture.max_positions);
+int64_t page_count(int64_t max_positions, const GenerationLoad& load) {
+  const int64_t prompt = std::min(load.max_prompt_tokens, max_positions);
+  const int64_t answer = std::min(load.max_new_tokens, max_positions);
   const int64_t places = std::min(load.max_batch, load.n_prompts * load.group_size);
   const int64_t own = places * pages_for(kernels::kPageTokens - 1 + answer);
   const int64_t shared = std::min(load.n_prompts, 2 * places + 1) * pages_for(prompt);
@@ -93,7 +93,11 @@ int64_t page_numbers(const model::Architecture& architecture, const GenerationLo
   if (load.max_cache_tokens > 0) {
     pages = std::min(pages, load.max_cache_tokens / kernels::kPageTokens);
   }
-  return pages * architecture.n_layers *
+  return pages;
+}
+
+int64_t page_numbers(const model::Architecture& architecture, const GenerationLoad& load) {
+  return page_count(architecture.max_positions, load) * architecture.n_layers *
          kernels::page_size(architecture.n_kv_heads, architecture.head_dim);
 }
 

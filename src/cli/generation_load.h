@@ -31,6 +31,9 @@ std::optional<GenerationLoad> generation_load_of(const Job& job, const graph::Ca
 /// longest records that the training data may have.
 GenerationLoad longest_load_of(const Job& job);
 
+/// Pages of keys and values that a load takes at most, of a model of so many positions.
+int64_t page_count(int64_t max_positions, const GenerationLoad& load);
+
 /// Numbers in the pages of keys and values that a load takes at most. Members of a group share the
 /// pages of their prompt and have the last, half full one and those of their answers for
 /// themselves; beyond the prompts that are decoded as many may wait.

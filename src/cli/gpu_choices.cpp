@@ -1,6 +1,7 @@
 #include "gpu_choices.h"
 
 #include "offload_choice.h"
+#include "page_choice.h"
 #include "recompute_choice.h"
 
 namespace orrery::cli {
@@ -11,6 +12,7 @@ std::vector<std::string> choose_for_gpus(Job& job, const GpuMemory& gpu) {
   for (const RecomputeChoice& choice : choose_recompute_layers(job, gpu)) {
     texts.push_back(choice.text());
   }
+  for (const PageChoice& choice : choose_pages(job, gpu)) texts.push_back(choice.text());
   return texts;
 }
 

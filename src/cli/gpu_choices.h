@@ -11,7 +11,8 @@
 namespace orrery::cli {
 
 /// Replaces `auto` in model.X.offload, then in model.X.recompute_layers: a copy costs less than a
-/// layer that runs again. A line for each choice, with its reason. Pure.
+/// layer that runs again. Pages of keys and values get what is left then. A line for each choice,
+/// with its reason. Pure.
 std::vector<std::string> choose_for_gpus(Job& job, const GpuMemory& gpu);
 
 }  // namespace orrery::cli

@@ -28,8 +28,7 @@ namespace orrery::cli {
 
 namespace {
 
-constexpr int64_t kLogitRows = 1024;                    // of the head that are computed at a time
-constexpr int64_t kReadPieceBytes = int64_t{64} << 20;  // of a file, on its way
+constexpr int64_t kLogitRows = 1024;  // of the head that are computed at a time
 
 /// Widths in bytes of what is stored; sums are always fp32, or fp64 all through.
 struct Widths {
@@ -142,13 +141,11 @@ class Worker {
   PhaseMemory load() const {
     PhaseMemory phase = resident("load", "");
     // One after another: each is there whole before it leaves.
-    int64_t largest = 0;
     for (const Shard& shard : shards_) {
       if (!shard.is_offloaded) continue;
-      largest =
-          std::max(largest, shard.is_trained ? optimizer_bytes(shard) : parameter_bytes(shard));
+      phase.workspace = std::max(
+          phase.workspace, shard.is_trained ? optimizer_bytes(shard) : parameter_bytes(shard));
     }
-    phase.workspace = std::max(kReadPieceBytes, largest);
     return phase;
   }
 

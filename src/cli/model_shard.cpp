@@ -79,6 +79,8 @@ ModelShard::Loaded ModelShard::load(const CommandRanks& ranks, const ModelSource
   const std::optional<c10::Device> device = agree_on_device(ranks, options.device, refused);
   if (!device) return {.shard = nullptr, .exit_code = refused};
   auto shard = std::make_unique<ModelShard>();
+  shard->gpu_ = worker::GpuName::of(*device);
+  shard->host_ = ranks.is_single() ? "this machine" : ranks.session().host();
   if (ranks.is_single()) {
     if (device->is_cuda()) comm::open_gpu(device->index());
   } else {
@@ -118,8 +120,10 @@ ModelShard::Loaded ModelShard::load(const CommandRanks& ranks, const ModelSource
     comm::Communicator* const data =
         shard->registry_ ? unless_alone(*shard->registry_, graph::GroupKind::kData, layout.data)
                          : nullptr;
-    if (!read_shard(source, shard->at_, data, shard->decoder())) return;
-    if (options.check) check_finite(shard->decoder(), source);
+    shard->run([&] {
+      if (!read_shard(source, shard->at_, data, shard->decoder())) return;
+      if (options.check) check_finite(shard->decoder(), source);
+    });
   }));
   if (exit_code != 0) shard = nullptr;
   return {.shard = std::move(shard), .exit_code = exit_code};
@@ -176,8 +180,8 @@ PieceTotals run_pieces(const CommandRanks& ranks, const ModelShard& shard,
     const std::vector<int> data_rank = assign_pieces(work.costs, layout.data);
     for (int piece = 0; piece < n_pieces; ++piece) {
       if (data_rank[base::index(piece)] != shard.at().data) continue;
-      const std::string bytes = work.compute(piece);
-      shard.throw_if_failed();
+      std::string bytes;
+      shard.run([&] { bytes = work.compute(piece); });
       if (ranks.is_single()) {
         take(piece, bytes);
       } else if (shard.is_dp_head()) {

@@ -14,6 +14,7 @@
 #include "orrery/comm/registry.h"
 #include "orrery/graph/topology.h"
 #include "orrery/model/decoder.h"
+#include "orrery/worker/lost_gpu.h"
 
 namespace orrery::cli {
 
@@ -35,15 +36,22 @@ class ModelShard {
   const graph::Coordinate& at() const { return at_; }
   /// Its results count for its data rank.
   bool is_dp_head() const { return is_dp_head_; }
-  /// Before what it computed is handed on: throws where an operation of its groups has failed.
-  void throw_if_failed() const {
-    if (registry_) registry_->throw_if_failed();
+  /// Calls work(), which computes on the shard: throws where an operation of its groups has failed,
+  /// and names a GPU that is lost.
+  template <class Work>
+  void run(const Work& work) const {
+    worker::naming_lost_gpu(gpu_, host_, [&] {
+      work();
+      if (registry_) registry_->throw_if_failed();
+    });
   }
 
  private:
   std::optional<comm::CommunicatorRegistry> registry_;
   graph::Coordinate at_;
   bool is_dp_head_ = false;
+  worker::GpuName gpu_;
+  std::string host_;
   std::unique_ptr<model::Decoder> decoder_;  // uses the registry's groups: ends before them
 };
 

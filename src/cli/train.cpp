@@ -51,7 +51,8 @@
 #include "orrery/metrics/metric_list.h"
 #include "orrery/metrics/trace.h"
 #include "orrery/worker/hosted_models.h"  // amx_of
-#include "orrery/worker/model_device.h"   // the backend of the workers' groups
+#include "orrery/worker/lost_gpu.h"
+#include "orrery/worker/model_device.h"  // the backend of the workers' groups
 #include "orrery/worker/model_worker.h"
 #include "orrery/worker/request_loop.h"
 #include "orrery/worker/watchdog.h"
@@ -380,21 +381,24 @@ int run_worker(Start& start, const comm::MpiSession& mpi, const comm::NodeMap& n
                              base::concat("worker ", worker, " on ", mpi.host()));
   std::optional<worker::ModelWorker> model_worker;
   try {
-    model_worker.emplace(worker::WorkerJob{.experiment = job.experiment,
-                                           .graph = job.graph,
-                                           .indices = std::move(start.job.indices),
-                                           .training = job.training_places(),
-                                           .tokenizer = job.tokenizer(),
-                                           .run_directory = directory.root,
-                                           .host = mpi.host(),
-                                           .worker = worker,
-                                           .node_of_worker = nodes.node_of_worker,
-                                           .n_steps = job.n_steps,
-                                           .resume = start.point.checkpoint,
-                                           .device = device,
-                                           .residency = residency_of(job),
-                                           .kept_though_idle = kept_though_idle(job)},
-                         registry, &trace);
+    const worker::GpuName gpu = worker::GpuName::of(device);
+    worker::naming_lost_gpu(gpu, mpi.host(), [&] {
+      model_worker.emplace(worker::WorkerJob{.experiment = job.experiment,
+                                             .graph = job.graph,
+                                             .indices = std::move(start.job.indices),
+                                             .training = job.training_places(),
+                                             .tokenizer = job.tokenizer(),
+                                             .run_directory = directory.root,
+                                             .host = mpi.host(),
+                                             .worker = worker,
+                                             .node_of_worker = nodes.node_of_worker,
+                                             .n_steps = job.n_steps,
+                                             .resume = start.point.checkpoint,
+                                             .device = device,
+                                             .residency = residency_of(job),
+                                             .kept_though_idle = kept_though_idle(job)},
+                           registry, &trace);
+    });
   } catch (const std::exception& error) {
     worker::serve_error(*channel, error, worker, &activity);
     return static_cast<int>(ExitCode::kCallFailed);
@@ -483,8 +487,12 @@ int run_mpi_job(const config::TrainOptions& options,
                         : worker::choose_model_device(section.device, own_gpus(mpi.rank(), nodes));
     start->instruction_sets =
         instruction_sets_of_workers(mpi.world(), nodes, device, worker::amx_of(section));
-    exit_code =
-        mpi.rank() == 0 ? run_master(*start, mpi, nodes) : run_worker(*start, mpi, nodes, device);
+    if (mpi.rank() == 0) {
+      exit_code = run_master(*start, mpi, nodes);
+    } else {
+      worker::naming_lost_gpu(worker::GpuName::of(device), mpi.host(),
+                              [&] { exit_code = run_worker(*start, mpi, nodes, device); });
+    }
     MPI_Bcast(&exit_code, 1, MPI_INT, 0, mpi.world());  // every rank says why the job ended
     if (mpi.rank() == 0) base::log_to_file(exit_text(exit_code));
     return exit_code;

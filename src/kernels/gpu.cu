@@ -113,6 +113,26 @@ void enqueue_copy_from_gpu(void* pinned, const void* gpu, std::size_t size_bytes
   ORRERY_CUDA(cudaMemcpyAsync(pinned, gpu, size_bytes, cudaMemcpyDeviceToHost, stream));
 }
 
+std::string why_gpu_is_lost() {
+  // A context that broke answers every call with what broke it.
+  const cudaError_t state = cudaStreamQuery(nullptr);
+  constexpr int kContained = 226;  // cudaErrorContained, which CUDA 12.4 has no name for
+  switch (static_cast<int>(state)) {
+    case cudaErrorECCUncorrectable:
+    case cudaErrorNvlinkUncorrectable:
+    case cudaErrorHardwareStackError:
+    case cudaErrorLaunchFailure:
+    case cudaErrorExternalDevice:
+    case kContained:
+    case cudaErrorDevicesUnavailable:
+    case cudaErrorNoDevice:
+    case cudaErrorUnknown:
+      return std::string(cudaGetErrorName(state)) + ": " + cudaGetErrorString(state);
+    default:
+      return {};
+  }
+}
+
 void wait_for_gpu() { ORRERY_CUDA(cudaDeviceSynchronize()); }
 
 }  // namespace orrery::kernels

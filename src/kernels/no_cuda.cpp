@@ -43,6 +43,7 @@ void copy_to_gpu(void*, const void*, std::size_t) { refuse("copy to a GPU"); }
 void copy_from_gpu(void*, const void*, std::size_t) { refuse("copy from a GPU"); }
 void* allocate_pinned(std::size_t) { refuse("pinned memory"); }
 void free_pinned(void*) noexcept {}
+std::string why_gpu_is_lost() { return {}; }
 void enqueue_copy_to_gpu(void*, const void*, std::size_t, cudaStream_t) { refuse("copy to a GPU"); }
 void enqueue_copy_from_gpu(void*, const void*, std::size_t, cudaStream_t) {
   refuse("copy from a GPU");

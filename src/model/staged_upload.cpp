@@ -8,12 +8,6 @@
 
 namespace orrery::model {
 
-StagedUpload::~StagedUpload() {
-  for (Buffer& buffer : buffers_) {
-    if (buffer.copied) buffer.copied->synchronize();
-  }
-}
-
 at::Tensor StagedUpload::room_for(const at::Tensor& place) {
   if (place.is_cpu()) return place;
   now_ = 1 - now_;

@@ -53,6 +53,8 @@ struct Operation {
   std::string_view category;   // in the trace
   metrics::TraceArguments of;  // call and step
   c10::Device device;          // whose memory and time are measured
+  const GpuName& gpu;          // of the worker, which hooks and saves use too
+  const std::string& host;
 };
 
 /// Until the device has done what was enqueued: time and errors of a hook are those of its work.
@@ -72,9 +74,11 @@ void timed(const Operation& operation, metrics::TraceWriter* trace, GpuSpans& gp
   const DeviceMemory device_memory(operation.device);
   try {
     const metrics::TraceSpan span(trace, operation.category, operation.span, operation.of);
-    if (!operation.device.is_cpu()) gpu.begin(operation.span, operation.of);
-    with_purpose(memory, work);
-    if (!operation.device.is_cpu()) gpu.end();
+    naming_lost_gpu(operation.gpu, operation.host, [&] {
+      if (!operation.device.is_cpu()) gpu.begin(operation.span, operation.of);
+      with_purpose(memory, work);
+      if (!operation.device.is_cpu()) gpu.end();
+    });
   } catch (const std::exception& error) {
     rethrow_from(where, error);
   }
@@ -117,6 +121,7 @@ ModelWorker::ModelWorker(WorkerJob job, comm::CommunicatorRegistry& registry,
     : job_(std::move(job)),
       registry_(registry),
       trace_(trace),
+      gpu_name_(GpuName::of(job_.device)),
       gpu_spans_(job_.device, trace),
       models_(job_.experiment, job_.graph, job_.worker, job_.n_steps, registry, job_.device,
               job_.residency),
@@ -248,7 +253,9 @@ void ModelWorker::run_hook(const comm::Request& request, const comm::Hook& hook,
                             .span = name,
                             .category = is_transfer ? "transfer" : "hook",
                             .of = trace_arguments(request),
-                            .device = moves_parameters ? job_.device : c10::kCPU};
+                            .device = moves_parameters ? job_.device : c10::kCPU,
+                            .gpu = gpu_name_,
+                            .host = job_.host};
   const auto memory = [&] { return memory_for(request, name, operation.device); };
   const auto run = [&] {
     std::visit(base::Overload{
@@ -277,7 +284,9 @@ void ModelWorker::run_request(const comm::Request& request, comm::Reply& reply) 
                             .span = is_call ? job_.graph.call(request.call).name : handle,
                             .category = "call",
                             .of = trace_arguments(request),
-                            .device = is_call ? job_.device : c10::kCPU};
+                            .device = is_call ? job_.device : c10::kCPU,
+                            .gpu = gpu_name_,
+                            .host = job_.host};
   const auto memory = [&] { return memory_for(request, handle, operation.device); };
   const auto run = [&] {
     base::fault_point("worker.handle");

@@ -55,6 +55,19 @@ std::vector<int32_t> values_of(const Slab& slab) {
   return values;
 }
 
+/// What read_rows() gives, at most so many rows at a time.
+std::vector<int32_t> rows_of(CheckpointReader& reader, const Slab& wanted, int64_t max_rows) {
+  std::vector<int32_t> values;
+  reader.read_rows(wanted, max_rows, [&](int64_t row, int64_t n_rows, const auto& read) {
+    EXPECT_EQ(row * wanted.n_columns, static_cast<int64_t>(values.size())) << "in their order";
+    EXPECT_LE(n_rows, max_rows);
+    std::vector<int32_t> some(static_cast<size_t>(n_rows * wanted.n_columns), -1);
+    read(some.data());
+    values.insert(values.end(), some.begin(), some.end());
+  });
+  return values;
+}
+
 TEST(CheckpointReader, ReadsAnyRectangleOfAnyPartition) {
   for (uint64_t trial = 0; trial < 150; ++trial) {
     SCOPED_TRACE(trial);
@@ -91,9 +104,47 @@ TEST(CheckpointReader, ReadsAnyRectangleOfAnyPartition) {
       std::vector<int32_t> got(static_cast<size_t>(wanted.numel()), -1);
       reader.read(wanted, got.data());
       ASSERT_EQ(got, values_of(wanted));
+      ASSERT_EQ(rows_of(reader, wanted, draws.from_to(1, 7)), values_of(wanted));
+    }
+    for (const Slab& piece : pieces) {  // as it was written
+      ASSERT_EQ(rows_of(reader, piece, draws.from_to(1, 7)), values_of(piece));
     }
     ASSERT_TRUE(verify(directory.path()).empty());
   }
+}
+
+TEST(CheckpointReader, FindsNumbersThatAreOthersBehindTheLastRow) {
+  const TemporaryDirectory directory;
+  const Slab slab{.name = "w",
+                  .dtype = data::DType::kI32,
+                  .rows = 9,
+                  .columns = 4,
+                  .n_rows = 9,
+                  .n_columns = 4};
+  std::vector<int32_t> values(36, 0x5a17c0de);
+  Manifest manifest{.step = 1};
+  {
+    ShardWriter writer(directory / "worker-0.h5", Compression::kNone);
+    writer.add(slab, values.data());
+    manifest.files.push_back(writer.finish());
+  }
+  std::string bytes = bytes_of(directory / "worker-0.h5");
+  bytes[bytes.find("\xde\xc0\x17\x5a") + 5] ^= 1;
+  write_bytes(directory / "worker-0.h5", bytes);
+  write_bytes(directory / "manifest.json", manifest_text(manifest));
+  CheckpointReader reader(directory.path());
+  int64_t n_taken = 0;
+
+  const std::string error = error_of([&] {
+    reader.read_rows(slab, 2, [&](int64_t, int64_t n_rows, const auto& read) {
+      std::vector<int32_t> some(static_cast<size_t>(n_rows * 4));
+      read(some.data());
+      n_taken += n_rows;
+    });
+  });
+
+  EXPECT_EQ(n_taken, 9);
+  EXPECT_NE(error.find("the numbers are not those that were written"), std::string::npos) << error;
 }
 
 TEST(CheckpointReader, KnowsNamesAndBlobs) {

@@ -28,6 +28,15 @@ std::string without(const std::string& text, const std::vector<std::string>& key
   return base::join(kept, "\n");
 }
 
+TEST(ResumeKeys, OfPagesSayWhereARunComputesAndNotWhat) {
+  const ConfigChanges changes =
+      compare_configs(resolved({}), resolved({"call.actor_gen.max_cache_tokens=4096"}),
+                      algorithm::interface_schemas());
+
+  EXPECT_EQ(changes.refused, std::vector<std::string>{});
+  EXPECT_EQ(changes.noted, std::vector<std::string>{});
+}
+
 TEST(ResumeKeys, ThatDidNotExistMeanTheirDefault) {
   const std::string now = resolved({});
   const std::string before =

@@ -15,6 +15,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -128,6 +129,11 @@ class SameAsOnCpus(Jobs):
         self.assert_same_job("ppo_tiny", 2, *in_fp64("actor", "critic", "ref"), "call.actor_gen.max_new_tokens=40",
                              "call.actor_gen.max_cache_tokens=96")
 
+    def test_roles_that_are_read_from_files_on_data_and_tensor_ranks(self):
+        model = self.trained("model", "ppo_tiny", 2, 0, "experiment.total_steps=1") / "models" / "latest" / "actor"
+        self.assert_same_job("ppo_tiny", 4, *in_fp64("actor", "critic", "ref"), "layout.default=d2t2p1@0-3",
+                             *(f"model.{role}.path={model.resolve()}" for role in ("actor", "ref")))
+
     def test_distillation_of_whole_distributions(self):
         self.assert_same_job("distill_full_tiny", 2, *in_fp64("actor", "teacher"))
 
@@ -143,15 +149,25 @@ class ModelCommands(Jobs):
 
     MODEL = "tests/fixtures/hf/llama-gqa"
 
-    def outcome(self, workers, gpus, *words):
-        tokens, out = self.folder / "tokens.json", self.folder / "out.json"
+    def ended(self, workers, gpus, *words, **environment):
+        tokens = self.folder / "tokens.json"
         tokens.write_text(json.dumps({"sequences": [[1, 5, 9, 2], [3, 4], [7, 6, 5, 4, 3, 2, 1]]}))
-        words = [*words, "--model", self.MODEL, "--dtype", "fp64", "--tokens", str(tokens), "--out", str(out),
-                 "--device", "cuda" if gpus else "cpu"]
-        whole = command(workers, gpus, *words)
-        done = run(whole if workers else whole[4:])  # alone: without mpirun
+        words = [*words, "--model", self.MODEL, "--dtype", "fp64", "--tokens", str(tokens), "--out",
+                 str(self.folder / "out.json"), "--device", "cuda" if gpus else "cpu"]
+        whole = command(workers, gpus, *words, **environment)
+        return run(whole if workers else whole[4:])  # alone: without mpirun
+
+    def outcome(self, workers, gpus, *words):
+        done = self.ended(workers, gpus, *words)
         self.assertEqual(done.returncode, 0, done.stderr[-4000:])
-        return json.loads(out.read_text())
+        return json.loads((self.folder / "out.json").read_text())
+
+    def test_a_gpu_that_is_lost(self):
+        for workers in (0, 2):
+            done = self.ended(workers, 2, "score", SIMULATED_GPU_LOST="0:kernel:20")
+            self.assertEqual(done.returncode, 4, done.stderr[-4000:])
+            self.assertRegex(done.stderr, r"GPU 0 \(ffff:00:00.0\) of .* is lost: cudaErrorLaunchFailure")
+            self.assertFalse((self.folder / "out.json").exists())
 
     def assert_near(self, got, expected):
         self.assertEqual(len(got), len(expected))
@@ -319,7 +335,8 @@ class Offloaded(Jobs):
                     "evaluate.at_end=false", "call.actor_gen.group_size=6", "dataset.train.max_prompt_tokens=4",
                     "model.actor.n_heads=32", "model.actor.n_kv_heads=32", "model.actor.head_dim=256", *self.WIDE,
                     *(f"model.{role}.recompute_layers=all" for role in ("actor", "critic")),
-                    *(f"call.{call}.max_tokens_per_micro_batch=64" for call in trains)]
+                    *(f"call.{call}.max_tokens_per_micro_batch=64" for call in trains),
+                    "call.actor_gen.max_cache_tokens=100000"]  # all that could be needed
         room = {"SIMULATED_GPU_BYTES": 225 << 20}
         done = train(self.folder / "kept", "ppo_tiny", 1, 1, *settings, *self.settings("never"), **room)
         self.assertEqual(done.returncode, 3, done.stderr[-4000:])
@@ -341,14 +358,108 @@ class Offloaded(Jobs):
         self.assertFalse([key for key in all_metrics(run) if "/offload" in key[2]])
 
 
+class Pages(Jobs):
+    """Pages of keys and values get what is left on a GPU where the configuration does not say how many there are."""
+
+    SETTINGS = ["experiment.total_steps=2", "call.actor_gen.group_size=6", "dataset.train.max_prompt_tokens=4",
+                "model.actor.head_dim=64", *in_fp64("actor", "critic", "ref")]
+
+    def planned(self, size_bytes):
+        """The line of the plan for a GPU of so many bytes; none where all pages that could be needed fit."""
+        plan = run([PROGRAM, "plan", "configs/ppo_tiny.cfg", "--workers", "1", "--device", "cuda", "--gpu-memory-gb",
+                    str(size_bytes / 1e9), *(word for setting in self.SETTINGS for word in ("--set", setting))])
+        return re.search(r"call.actor_gen.max_cache_tokens = (\d+) \(auto\): .*", plan.stdout)
+
+    def samples(self, run):
+        return {file.relative_to(run): file.read_bytes() for file in sorted((run / "samples").rglob("*"))
+                if file.is_file()}
+
+    def test_are_as_many_as_the_plan_says_and_change_no_token(self):
+        page = 4096
+        too_small, enough = 10**9 // page, 4 * 10**9 // page
+        while enough - too_small > 1:
+            middle = (too_small + enough) // 2
+            too_small, enough = (middle, enough) if self.planned(middle * page) else (too_small, middle)
+        size_bytes = enough * page - 2_800_000  # of some 3.4 MB of pages
+        planned = self.planned(size_bytes)
+
+        done = train(self.folder / "limited", "ppo_tiny", 1, 1, *self.SETTINGS, SIMULATED_GPU_BYTES=size_bytes)
+        self.assertEqual(done.returncode, 0, done.stderr[-4000:])
+        limited = self.folder / "limited" / "ppo_tiny"
+        self.assertIn(planned[0], (limited / "log.txt").read_text())
+        self.assertIn(f"max_cache_tokens = {planned[1]}\n", (limited / "config.cfg").read_text())
+        self.assertGreater(int(planned[1]), 32, "more than one sequence")
+        whole = self.trained("whole", "ppo_tiny", 1, 1, *self.SETTINGS)
+        self.assertNotIn("max_cache_tokens", (whole / "log.txt").read_text())
+        peaks = [memory(run)[2, "actor_gen", "memory/actor_gen/peak_bytes"] for run in (limited, whole)]
+        self.assertLess(peaks[0], peaks[1] - 500_000)
+        self.assertEqual(self.samples(limited), self.samples(whole))
+
+
+class LostGpu(Jobs):
+    """A GPU that is lost in mid-run ends the job in time, with a report, and the same command goes on from the last
+    checkpoint as if nothing had happened."""
+
+    MORE = ["checkpoint.every_steps=1", *in_fp64("actor")]
+
+    def assert_reported(self, loss, during, error="cudaErrorLaunchFailure", **environment):
+        began = time.monotonic()
+        done = train(self.folder / "lost", "grpo_tiny", 2, 2, *self.MORE, SIMULATED_GPU_LOST=loss, **environment)
+        self.assertEqual(done.returncode, 4, done.stderr[-6000:])
+        self.assertLess(time.monotonic() - began, 60)
+        for part in (rf"worker 1 on \S+, step \d+, .*{during}: .*GPU 1 \(ffff:00:01.0\) of \S+ is lost: {error}",
+                     r"dmesg \(Xid\) and nvidia-smi -q -i ffff:00:01.0", "the same command again", "--exclude="):
+            self.assertRegex(done.stderr, part)
+
+    def assert_goes_on(self):
+        whole = self.trained("whole", "grpo_tiny", 2, 2, *self.MORE)
+        self.assertTrue(list((self.folder / "lost" / "grpo_tiny" / "checkpoints").glob("step-*[0-9]")))
+        lost = self.trained("lost", "grpo_tiny", 2, 2, *self.MORE)
+        self.assertEqual(metrics(lost), metrics(whole))
+        file = "models/latest/actor/model.safetensors"
+        self.assertEqual((lost / file).read_bytes(), (whole / file).read_bytes())
+
+    def test_at_a_kernel(self):
+        self.assert_reported("1:kernel:1200", r"call actor_\w+, \w+")
+        self.assert_goes_on()
+
+    def test_in_a_graph(self):
+        self.assert_reported("1:graph:12", "(generate|evaluate)")
+        self.assert_goes_on()
+
+    def test_in_a_copy_for_a_checkpoint(self):
+        self.assert_reported("1:copy:4", "save", "cudaErrorECCUncorrectable: uncorrectable ECC error",
+                             SIMULATED_GPU_LOST_AS="ecc")
+        self.assert_goes_on()
+
+    def test_in_an_operation_of_nccl(self):
+        self.assert_reported("1:nccl:8", "call actor_train, train_step", "cudaErrorUnknown", SIMULATED_GPU_LOST_AS="bus")
+        self.assert_goes_on()
+
+    def test_while_it_is_loaded(self):
+        done = train(self.folder / "lost", "grpo_tiny", 2, 2, *self.MORE, "model.actor.dtype=bf16",
+                     SIMULATED_GPU_LOST="1:kernel:1")
+        self.assertEqual(done.returncode, 4, done.stderr[-6000:])
+        self.assertRegex(done.stderr, r"GPU 1 \(ffff:00:01.0\) of \S+ is lost")
+
+    def test_while_a_model_is_read(self):
+        model = self.trained("model", "grpo_tiny", 2, 0, "experiment.total_steps=1") / "models" / "latest" / "actor"
+        done = train(self.folder / "lost", "grpo_tiny", 2, 2, *self.MORE, f"model.actor.path={model.resolve()}",
+                     SIMULATED_GPU_LOST="0:copy:2")
+        self.assertEqual(done.returncode, 4, done.stderr[-6000:])
+        self.assertRegex(done.stderr, r"GPU 0 \(ffff:00:00.0\) of \S+ is lost")
+
+
 class Trace(Jobs):
     def test_has_a_track_of_the_gpu_with_a_span_for_each_call(self):
-        run = self.trained("run", "grpo_tiny", 2, 2)
+        run = self.trained("run", "grpo_tiny", 2, 2, "checkpoint.every_steps=2")
         for worker in range(2):
             lines = (run / f"trace/worker-{worker}.json").read_text().splitlines()[1:]
             events = [json.loads(line.rstrip(",")) for line in lines]
             track, = [event["tid"] for event in events if event["name"] == "thread_name"
                       and event["args"]["name"] == "gpu"]
+            stalls = [event for event in events if event["name"] == "save"]  # until the state is copied
+            self.assertEqual([event["args"]["step"] for event in stalls], ["2", "4"])
             spans = [event for event in events if event.get("cat") == "gpu"]
             self.assertEqual({event["tid"] for event in spans}, {track})
             self.assertEqual([(event["name"], event["args"]["step"]) for event in spans],
@@ -361,6 +472,10 @@ class Trace(Jobs):
         for name in ("call: actor_gen", "call: actor_train"):  # of each worker
             self.assertEqual(done.stderr.count(f"NVTX opened {name}\n"), 2, name)
         self.assertIn("NVTX opened transfer: data_transfer\n", done.stderr)
+        # Of each worker: two layers, each a group of its own, upwards and downwards.
+        for name in ("forward: layer 0", "forward: layer 1", "backward: layer 1", "backward: layer 0",
+                     "prefill: layer 0", "decode: layer 1"):
+            self.assertGreaterEqual(done.stderr.count(f"NVTX opened {name}\n"), 2, name)
         self.assertEqual(done.stderr.count("NVTX opened "), done.stderr.count("NVTX closed\n"))
 
 
@@ -382,7 +497,7 @@ class OutOfMemory(Jobs):
         self.assert_ends(18, [], "optimizer state of role actor", "there whatever runs: parameters of actor.0 12.1 MiB")
 
     def test_for_generation(self):
-        self.assert_ends(60, ["call.actor_gen.group_size=64"],
+        self.assert_ends(60, ["call.actor_gen.group_size=64", "call.actor_gen.max_cache_tokens=100000"],
                          "step 1, role actor, call actor_gen, generate: .* for generate of role actor",
                          "lower call.actor_gen.max_batch",
                          "parameters of actor.0 12.1 MiB, first moments of actor.0 6.0 MiB, second moments")

@@ -20,12 +20,18 @@ Stream stream_of(cudaStream_t stream);
 /// about.
 cudaError_t fail(cudaError_t error, const char* why);
 
+/// The error of every call once the device is lost.
+cudaError_t lost();
+
 /// Runs `work`; a rule that it breaks becomes the error that CUDA has for it.
 template <class Work>
 cudaError_t guarded(const Work& work) {
+  if (is_lost(current_device())) return lost();
   try {
     work();
     return cudaSuccess;
+  } catch (const DeviceLost&) {
+    return lost();
   } catch (const std::bad_alloc&) {
     return fail(cudaErrorMemoryAllocation, "out of memory");
   } catch (const StreamError& error) {

@@ -1,7 +1,9 @@
 // libcudart.so of the simulated GPUs: devices, errors, versions, and what is there by name only.
 #include <cuda_runtime_api.h>
 
+#include <cstdlib>
 #include <cstring>
+#include <string>
 
 #include "memory.h"
 #include "runtime.h"
@@ -34,6 +36,8 @@ constexpr ErrorText kErrors[] = {
     {cudaErrorStreamCaptureUnsupported, "cudaErrorStreamCaptureUnsupported",
      "operation not permitted when stream is capturing"},
     {cudaErrorNotSupported, "cudaErrorNotSupported", "operation not supported"},
+    {cudaErrorLaunchFailure, "cudaErrorLaunchFailure", "unspecified launch failure"},
+    {cudaErrorECCUncorrectable, "cudaErrorECCUncorrectable", "uncorrectable ECC error encountered"},
 };
 
 const ErrorText& entry_of(cudaError_t error) {
@@ -52,6 +56,19 @@ int current_device() { return device_of_thread; }
 
 cudaError_t fail(cudaError_t error, const char* why) {
   std::fprintf(stderr, "simulated GPU: %s: %s\n", entry_of(error).name, why);
+  last_error = error;
+  return error;
+}
+
+/// Environment SIMULATED_GPU_LOST_AS: `ecc`; `bus`, as of a GPU that has fallen off it; else what
+/// most Xid errors look like.
+cudaError_t lost() {
+  static const cudaError_t error = [] {
+    const char* const as = std::getenv("SIMULATED_GPU_LOST_AS");
+    const std::string text = as == nullptr ? "" : as;
+    if (text == "ecc") return cudaErrorECCUncorrectable;
+    return text == "bus" ? cudaErrorUnknown : cudaErrorLaunchFailure;
+  }();
   last_error = error;
   return error;
 }

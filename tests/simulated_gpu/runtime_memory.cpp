@@ -66,7 +66,8 @@ void copy(void* to, const void* from, size_t size_bytes, Stream stream) {
   } else {
     // Who reads the result before it is there must not find what was there by luck.
     if (!to_device && !waits && !is_capturing(stream)) std::memset(to, 0xFF, size_bytes);
-    launch(stream, "copy",
+    const bool is_pinned_copy = !waits && to_device != from_device;
+    launch(stream, is_pinned_copy ? kPinnedCopy : "copy",
            [to = view(to), from = view(from), size_bytes] { std::memcpy(to, from, size_bytes); });
   }
   if (waits) synchronize(stream);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdio>
 #include <cstdlib>
 #include <deque>
 #include <exception>
@@ -33,6 +34,33 @@ struct Task {
   Work work = {};  // of `start`, once it is in a stream's queue
   std::shared_ptr<EventState> event = {};
   int64_t version = 0;
+  bool is_begun = false;  // work that waits for another process is asked again
+};
+
+/// When which device is lost.
+struct Loss {
+  int device = -1;
+  std::string kind = {};
+  int64_t n_left = 0;
+  bool has_come = false;
+
+  static Loss from_environment() {
+    Loss loss;
+    const char* const text = std::getenv("SIMULATED_GPU_LOST");
+    char kind[16] = {};
+    long n = 0;
+    if (text != nullptr && std::sscanf(text, "%d:%15[a-z]:%ld", &loss.device, kind, &n) != 3) {
+      std::fprintf(stderr, "SIMULATED_GPU_LOST is DEVICE:KIND:N, not %s\n", text);
+      std::abort();
+    }
+    loss.kind = kind;
+    loss.n_left = n;
+    return loss;
+  }
+  /// One more thing of the device.
+  void count(int used, std::string_view what) {
+    if (used == device && !has_come && what == kind) has_come = --n_left <= 0;
+  }
 };
 
 struct StreamState {
@@ -68,6 +96,7 @@ struct Machine {
   Order order = order_from_environment();
   bool is_running = false;  // a task enqueues others: they run after it
   Counters counters;
+  Loss loss = Loss::from_environment();
 
   StreamState& at(Stream stream) { return streams.at(static_cast<std::size_t>(stream)); }
 };
@@ -77,6 +106,17 @@ Machine& machine() {
   return *all;
 }
 using Lock = std::lock_guard<std::recursive_mutex>;
+
+std::string_view kind_of(const Task& task) {
+  if (task.name == kPinnedCopy) return "copy";
+  if (task.name == "nccl") return "nccl";
+  const bool is_other = task.name == "copy" || task.name == "memset" || task.name == "free";
+  return is_other || task.name == kPoison ? "" : "kernel";
+}
+
+void throw_if_lost(int device) {
+  if (is_lost(device)) throw DeviceLost("the device is lost");
+}
 
 /// What a task held goes when it is out of the queue: freeing memory can run other tasks.
 void drop_first(Stream stream) {
@@ -101,6 +141,9 @@ bool step(Stream stream) {
       const bool was_running = std::exchange(machine().is_running, true);
       bool done = true;
       try {
+        const int device = machine().at(stream).device;
+        if (!std::exchange(task.is_begun, true)) machine().loss.count(device, kind_of(task));
+        throw_if_lost(device);
         done = task.work();
       } catch (...) {  // it would not get better by itself
         machine().is_running = was_running;
@@ -139,6 +182,7 @@ void run_until(Stream stream, const Done& done) {
       if (const auto error = std::exchange(machine().at(stream).error, nullptr)) {
         std::rethrow_exception(error);
       }
+      throw_if_lost(machine().at(stream).device);
       if (done()) return;
       if (advance(stream)) {
         n_tries = 0;
@@ -191,6 +235,11 @@ std::vector<Stream> streams_of(int device) {
 }
 
 }  // namespace
+
+bool is_lost(int device) {
+  const Lock lock(machine().lock);
+  return machine().loss.has_come && machine().loss.device == device;
+}
 
 std::recursive_mutex& lock_of_streams() { return machine().lock; }
 
@@ -404,6 +453,7 @@ Graph end_capture(Stream stream) {
 
 void launch_graph(Graph graph, Stream stream) {
   const Lock lock(machine().lock);
+  machine().loss.count(machine().at(stream).device, "graph");
   for (const Task& task : machine().graphs.at(graph).tasks) push(stream, task);
 }
 

@@ -28,6 +28,15 @@ class StreamError : public std::logic_error {
   using std::logic_error::logic_error;
 };
 
+/// A device that is lost: none of its work runs any more, and whoever waits for it is told.
+class DeviceLost : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+/// Environment SIMULATED_GPU_LOST, `DEVICE:KIND:N`: when the N-th `kernel`, `copy` (with pinned
+/// memory) or `nccl` of the device would run, or its N-th `graph` is launched.
+bool is_lost(int device);
+
 /// Held while work runs, and by whoever needs that none does.
 std::recursive_mutex& lock_of_streams();
 
@@ -86,6 +95,8 @@ void destroy_graph(Graph graph);
 int64_t size_of_graph(Graph graph);  ///< kernels, copies and memsets
 /// The name of work that fills fresh memory with NaN: the simulation's own, and no node of a graph.
 inline constexpr char kPoison[] = "poison";
+/// The name of a copy between a device and pinned memory.
+inline constexpr char kPinnedCopy[] = "pinned copy";
 
 /// What happened since the program began. Host reads: numbers of a device that LibTorch brought to
 /// the host while that waited (`item`, a blocking copy).

@@ -36,11 +36,11 @@ struct GenerateOptions {
     field(&C::top_k, "top_k", "sample from so many tokens; 0: all", config::at_least(0));
     field(&C::stop_at_eos, "stop_at_eos", "an end token ends the answer", config::anything());
     field(&C::max_batch, "max_batch", "sequences decoded at a time", config::at_least(1));
-    field(
-        &C::max_cache_tokens, "max_cache_tokens",
-        "tokens of them whose keys and values have room at a time; where that is too little the "
-        "youngest wait and are prefilled again, with the same answers; 0: all that could be needed",
-        config::at_least(0));
+    field(&C::max_cache_tokens, "max_cache_tokens",
+          "tokens of them whose keys and values have room at a time; where that is too little the "
+          "youngest wait and are prefilled again, with the same answers; 0: all that could be "
+          "needed, on GPUs at most what is left there",
+          config::at_least(0).on_resume(config::Resume::kFree));
   }
 
   /// An answer that must be longer than it may be.

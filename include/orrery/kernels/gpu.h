@@ -54,6 +54,12 @@ void enqueue_copy_to_gpu(void* gpu, const void* pinned, std::size_t size_bytes,
 void enqueue_copy_from_gpu(void* pinned, const void* gpu, std::size_t size_bytes,
                            cudaStream_t stream);
 
+/// Why the GPU in use does nothing more in this process, such as
+/// `cudaErrorECCUncorrectable: uncorrectable ECC error encountered`: an error after which CUDA
+/// wants a new process, and that is mostly the hardware's. Empty: none is known. Does not wait; not
+/// while a stream is being captured.
+std::string why_gpu_is_lost();
+
 /// Waits for all work of the GPU in use. Throws CallError with what a kernel did wrong.
 void wait_for_gpu();
 

@@ -13,14 +13,14 @@
 namespace orrery::model {
 
 /// For a GPU two buffers of pinned memory, each as large as the largest piece so far: one is
-/// written while the other is copied. They last as long as this. On the host a piece is written
-/// where it belongs, and nothing is copied. One thread.
+/// written while the other is copied. They last as long as this, and until the
+/// last copy is done. On the host a piece is written where it belongs, and nothing is copied. One
+/// thread.
 class StagedUpload {
  public:
   static constexpr int64_t kPieceBytes = int64_t{64} << 20;  // what callers cut large tensors into
 
   StagedUpload() = default;
-  ~StagedUpload();
   StagedUpload(const StagedUpload&) = delete;
   StagedUpload& operator=(const StagedUpload&) = delete;
 

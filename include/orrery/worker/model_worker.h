@@ -20,6 +20,7 @@
 #include "orrery/worker/data_store.h"
 #include "orrery/worker/gpu_spans.h"
 #include "orrery/worker/hosted_models.h"
+#include "orrery/worker/lost_gpu.h"
 #include "orrery/worker/parameter_moves.h"
 #include "orrery/worker/request_loop.h"
 
@@ -88,6 +89,7 @@ class ModelWorker final : public Handlers {
   WorkerJob job_;
   comm::CommunicatorRegistry& registry_;
   metrics::TraceWriter* trace_;
+  GpuName gpu_name_;
   GpuSpans gpu_spans_;
   HostedModels models_;
   ParameterMoves moves_;
