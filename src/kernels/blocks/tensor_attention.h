@@ -217,10 +217,10 @@ struct TensorAttentionProgram {
     ORRERY_UNROLL
     for (int row = 0; row < 2; ++row) {
       const int page = g / 2 + row * 4;
-      const Bf16* const keys =
-          page < round.n_pages ? work.cached + round.pages[page] * work.page_numbers +
-                                     (dim + q) * kPageTokens + g % 2 * kAtOnce
-                               : nullptr;
+      const Bf16* const keys = page < round.n_pages
+                                   ? work.cached + round.pages[page] * work.page_numbers +
+                                         (dim + q) * kPageTokens + g % 2 * kAtOnce
+                                   : nullptr;
       ORRERY_UNROLL
       for (int i = 0; i < 4; ++i) {
         const bool is_there = page < round.n_pages && dim + q + i * 4 < d;
