@@ -1,6 +1,6 @@
 #include "linear.h"
 
-#include <ATen/ops/zeros.h>
+#include <ATen/ops/empty.h>
 
 #include <algorithm>  // min
 
@@ -34,8 +34,9 @@ void multiply(const Linear& linear, const at::Tensor& x, at::Tensor& y, bool is_
   of(linear.amx, y, x, linear.weight.t());
 }
 
+/// [n, columns]: `rows`, and whatever is in memory behind them.
 at::Tensor filled_up(const at::Tensor& rows, int64_t n) {
-  at::Tensor all = at::zeros({n, rows.size(1)}, rows.options());
+  at::Tensor all = at::empty({n, rows.size(1)}, rows.options());
   all.narrow(0, 0, rows.size(0)).copy_(rows);
   return all;
 }
@@ -50,7 +51,8 @@ void multiply_some_at_once(const Linear& linear, const at::Tensor& x, at::Tensor
       multiply(linear, some, result, is_added);
       continue;
     }
-    at::Tensor whole = filled_up(result, at_once);
+    at::Tensor whole = is_added ? filled_up(result, at_once)
+                                : at::empty({at_once, result.size(1)}, result.options());
     multiply(linear, filled_up(some, at_once), whole, is_added);
     result.copy_(whole.narrow(0, 0, n));
   }

@@ -30,9 +30,9 @@ struct Linear {
 };
 
 /// y [N, n_out] = x [N, n_in] W^T + b, plus `residual` [N, n_out] where defined, which may be y.
-/// `at_once`: matmuls of so many rows each, however many there are, the last one filled up with
-/// zeros: a library that chooses by their number how it sums gives each row the same bits then. 0:
-/// all of them. Local.
+/// `at_once`: matmuls of so many rows each, however many there are, the last one filled up: a
+/// library that chooses by their number how it sums gives each row the same bits then. 0: all of
+/// them. Local.
 void apply(const Linear& linear, const at::Tensor& x, at::Tensor& y,
            const at::Tensor& residual = {}, int64_t at_once = 0);
 
