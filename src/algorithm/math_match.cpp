@@ -116,9 +116,9 @@ constexpr std::string_view kUnits[] = {"m meter metre",
                                        "degree deg",
                                        "percent",
                                        "unit",
-                                       "mph",
-                                       "km/h kph",
-                                       "m/s",
+                                       "mile/hour mph",
+                                       "km/hour km/h kph",
+                                       "m/second m/s",
                                        "square sq",
                                        "cubic cu",
                                        "people person",
@@ -153,13 +153,16 @@ bool is_multiple(string_view name) {
 }
 
 /// Where the units and multiples end that stand behind a number: the `hours` of `5 hours in all`.
-size_t end_of_units(string_view text, size_t end) {
+/// Of `5 dollars per day` there are none: the number may be wanted in dollars.
+size_t end_of_units(string_view text, size_t end_of_number) {
+  size_t end = end_of_number;
   for (size_t at = end; at < text.size() && text[at] == ' ';) {
     size_t word_end = ++at;
     while (word_end < text.size() && (is_letter(text[word_end]) || text[word_end] == '/')) {
       ++word_end;
     }
     const string word = lowered(text.substr(at, word_end - at));
+    if (word == "per") return end_of_number;
     if (word == "in" || !(known_unit(word) || is_multiple(word))) break;
     end = at = word_end;
   }
@@ -438,14 +441,20 @@ bool is_unit(string_view words) {
          });
 }
 
-/// One name for `minutes` and `min`, for `square feet` and `sq ft`.
+/// One name for `minutes` and `min`, for `square feet` and `ft^2`, for `miles per hour` and `mph`.
 string unit_name(string_view words) {
-  string result;
+  string result, power;
   for (const string& part : base::split(lowered(words), ' ')) {
     const size_t caret = std::min(part.find('^'), part.size());
     const string name = part.substr(0, caret);
-    const auto known = known_unit(name);
-    result += (known ? string(*known) : singular(name)) + part.substr(caret);
+    if (name == "per") {
+      result += '/';
+    } else if (known_unit(name) == "square" || known_unit(name) == "cubic") {
+      power = known_unit(name) == "square" ? "^2" : "^3";
+    } else {
+      result += string(known_unit(name).value_or(singular(name)));
+      result += part.substr(caret) + std::exchange(power, "");
+    }
   }
   return result;
 }

@@ -174,7 +174,9 @@ class Worker {
       // drawing writes beside them; with several ranks the own ones before they are gathered.
       const int64_t whole = job_.architectures.at(call.role).vocab_size;
       const bool draws = shard->place.is_last_stage();
-      const int64_t numbers = whole + (draws && tensor(*shard) > 1 ? vocabulary : 0);
+      const int64_t n_tensor = tensor(*shard);
+      const int64_t gathered = vocabulary + (n_tensor + 1) * (whole / n_tensor + 1);
+      const int64_t numbers = whole + (draws && n_tensor > 1 ? gathered : 0);
       phase.logits =
           (of_step * numbers + (draws ? places * whole : 0)) * widths_of(*shard->config).sum +
           (draws ? kernels::sample_rows_scratch_bytes(of_step, whole) : 0);

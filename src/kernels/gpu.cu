@@ -116,6 +116,7 @@ void enqueue_copy_from_gpu(void* pinned, const void* gpu, std::size_t size_bytes
 std::string why_gpu_is_lost() {
   // A context that broke answers every call with what broke it.
   const cudaError_t state = cudaStreamQuery(nullptr);
+  cudaGetLastError();              // not left behind for the check of a later call to find
   constexpr int kContained = 226;  // cudaErrorContained, which CUDA 12.4 has no name for
   switch (static_cast<int>(state)) {
     case cudaErrorECCUncorrectable:

@@ -4,14 +4,22 @@
 
 namespace orrery::model {
 
+ColumnGather::ColumnGather(const Shard& shard, int64_t vocab_size, int64_t max_rows,
+                           const at::TensorOptions& options)
+    : shard_(shard), vocab_size_(vocab_size) {
+  if (shard_.tensor == nullptr) return;
+  room_ = at::zeros({(shard_.place.n_tensor + 1) * part_of(max_rows)}, options);
+}
+
+int64_t ColumnGather::part_of(int64_t n_rows) const {
+  return n_rows * (vocab_size_ / shard_.place.n_tensor + 1);
+}
+
 void ColumnGather::gather(const at::Tensor& own, at::Tensor& all) {
   // Parts differ in size by one: equal ones are exchanged, each rank's rows one behind another.
   ShardPlace place = shard_.place;
   const int64_t n_rows = own.size(0);
-  const int64_t part = n_rows * (vocab_size_ / place.n_tensor + 1);
-  if (!room_.defined() || room_.numel() < (place.n_tensor + 1) * part) {
-    room_ = at::zeros({(place.n_tensor + 1) * part}, own.options());
-  }
+  const int64_t part = part_of(n_rows);
   const at::Tensor sent = room_.narrow(0, 0, part);
   at::Tensor received = room_.narrow(0, part, place.n_tensor * part).view({place.n_tensor, part});
   sent.narrow(0, 0, own.numel()).copy_(own.view({-1}));

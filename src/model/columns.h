@@ -11,17 +11,21 @@ namespace orrery::model {
 
 class ColumnGather {
  public:
-  /// `shard` must outlive it.
-  ColumnGather(const Shard& shard, int64_t vocab_size) : shard_(shard), vocab_size_(vocab_size) {}
+  /// For `max_rows` rows at most, of these options; `shard` must outlive it. The room is made here,
+  /// once: a graph that was recorded goes on to use it.
+  ColumnGather(const Shard& shard, int64_t vocab_size, int64_t max_rows,
+               const at::TensorOptions& options);
 
-  /// own [N, own V] -> all [N, V], the same on all ranks. Keeps the room that the largest N took.
-  /// Collective over the tensor ranks, of which there must be several.
+  /// own [N, own V] -> all [N, V], the same on all ranks. Collective over the tensor ranks, of
+  /// which there must be several.
   void gather(const at::Tensor& own, at::Tensor& all);
 
  private:
+  int64_t part_of(int64_t n_rows) const;  // numbers
+
   const Shard& shard_;
   int64_t vocab_size_;
-  at::Tensor room_;  // equal parts of all ranks, and the own one before them
+  at::Tensor room_;  // equal parts of all ranks, and the own one before them; not with one rank
 };
 
 }  // namespace orrery::model

@@ -28,7 +28,9 @@ GenerationPass::GenerationPass(const Decoder& decoder, const GenerationWeights& 
       first_layer_(blocks_of(decoder.architecture().n_layers, shard_.place).first),
       weights_(weights.shard()),
       matmul_rows_(matmul_rows),
-      columns_(shard_, decoder.architecture().vocab_size) {
+      columns_(shard_, decoder.architecture().vocab_size,
+               shard_.place.is_last_stage() ? max_sequences : 0,
+               decoder.parameters().values().options().dtype(decoder.dtype())) {
   const at::TensorOptions options = decoder.parameters().values().options();
   rope_.extend(local_, max_context, options.dtype(decoder.dtype()));
   // Not initialised: a call that decodes few tokens would spend its time on that.
@@ -105,7 +107,7 @@ void GenerationPass::run(const GenerationInput& input, PagePool& pages) {
     for (int32_t i = 0; i < n_new; ++i) positions_.push_back(input.n_context[s] - n_new + i);
     last_rows_.push_back(input.cu_seqlens[s + 1] - 1);
   }
-  rows_.all_are_last = rows_.n_tokens == n_sequences && rows_.n_sequences == n_sequences;
+  rows_.all_are_last = rows_.n_tokens == n_sequences;
   last_rows_.resize(static_cast<size_t>(rows_.n_sequences), 0);  // of nobody's: any
   begin_stage(input);
   PagedCache cache{.pages = {},
@@ -136,8 +138,7 @@ void GenerationPass::run(const StepInput& input, PagePool& pages) {
 
 void GenerationPass::run_layers(const PackedRows& packed, PagedCache& cache, PagePool& pages) {
   const PassInput pass{local_, packed, rope_, rows_.rows};
-  const bool is_step = rows_.n_tokens == rows_.n_sequences;
-  metrics::LayerRanges ranges(is_step ? "decode" : "prefill", first_layer_,
+  metrics::LayerRanges ranges(rows_.all_are_last ? "decode" : "prefill", first_layer_,
                               static_cast<int64_t>(weights_.layers.size()));
   for (size_t layer = 0; layer < weights_.layers.size(); ++layer) {
     ranges.enter(static_cast<int64_t>(layer));
@@ -149,8 +150,9 @@ void GenerationPass::run_layers(const PackedRows& packed, PagedCache& cache, Pag
 
 void GenerationPass::compute_logits(at::Tensor& logits) {
   if (!shard_.place.is_last_stage()) return;
-  if (!rows_.all_are_last) operators::take_rows(rows_.x, last_rows_, rows_.last);
-  operators::norm(weights_.final_norm, rows_.all_are_last ? rows_.x : rows_.last, rows_.normed, {});
+  const bool are_taken = !rows_.all_are_last || rows_.n_tokens != rows_.n_sequences;
+  if (are_taken) operators::take_rows(rows_.x, last_rows_, rows_.last);
+  operators::norm(weights_.final_norm, are_taken ? rows_.last : rows_.x, rows_.normed, {});
   const int64_t at_once = matmul_rows_.of_steps;
   if (shard_.tensor == nullptr) return apply(weights_.head, rows_.normed, logits, {}, at_once);
   apply(weights_.head, rows_.normed, rows_.own_logits, {}, at_once);

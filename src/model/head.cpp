@@ -274,7 +274,8 @@ at::Tensor all_logits(const Decoder::State& state, const at::Tensor& hidden) {
   apply(state.weights.head, hidden, own);
   if (state.shard.tensor == nullptr) return own;
   at::Tensor all = at::empty({hidden.size(0), state.architecture.vocab_size}, state.sums());
-  ColumnGather(state.shard, state.architecture.vocab_size).gather(own, all);
+  ColumnGather(state.shard, state.architecture.vocab_size, own.size(0), own.options())
+      .gather(own, all);
   return all;
 }
 

@@ -10,7 +10,9 @@
 
 #include "families/family.h"
 #include "hf_names.h"
+#include "orrery/base/error.h"
 #include "orrery/base/file.h"  // publish_file
+#include "orrery/base/json.h"
 #include "orrery/base/text.h"
 #include "orrery/model/hf_directory.h"
 #include "orrery/model/hf_rewrite.h"  // plan_files, publish_directory
@@ -64,7 +66,15 @@ void write_generation_config(const std::filesystem::path& file, const Architectu
       {"bos_token_id", a.bos_token < 0 ? ordered_json() : ordered_json(a.bos_token)}};
   if (base::exists(file)) {
     if (end_tokens == a.eos_tokens) return;
-    config = ordered_json::parse(base::read_file(file));
+    auto [own, problem] = base::parse_json(base::read_file(file));
+    if (!own.is_object()) {
+      throw OutputError(base::concat("writing ", file.string()),
+                        {.expected = "generation settings that came with the model",
+                         .got = problem.empty() ? "no JSON object" : problem,
+                         .advice = "mend the file in the directory of the model"});
+    }
+    config.clear();
+    for (const auto& [key, value] : own.items()) config[key] = value;
   }
   config["eos_token_id"] = token_field(end_tokens);
   base::publish_file(file, config.dump(2) + "\n");

@@ -10,6 +10,9 @@
 
 namespace orrery::model {
 
+StepGraphs::StepGraphs(c10::Device device, Use use, comm::Communicator* tensor)
+    : device_(device), tensor_(tensor), are_given_up_(!have_all(use != Use::kNever)) {}
+
 void StepGraphs::run(int64_t n_rows, const std::function<void()>& work) {
   const CudaGraph* const graph = graph_of(n_rows, work);
   if (graph == nullptr) return work();
@@ -38,10 +41,9 @@ const CudaGraph* StepGraphs::graph_of(int64_t n_rows, const std::function<void()
 }
 
 /// A broken group throws here why it is.
-bool StepGraphs::have_all(bool recorded) const {
-  if (tensor_ == nullptr) return recorded;
-  at::Tensor all =
-      at::full({1}, recorded ? 1 : 0, at::TensorOptions().dtype(at::kInt).device(device_));
+bool StepGraphs::have_all(bool own) const {
+  if (tensor_ == nullptr) return own;
+  at::Tensor all = at::full({1}, own ? 1 : 0, at::TensorOptions().dtype(at::kInt).device(device_));
   tensor_->all_reduce(all, comm::ReduceOp::kMin);
   const bool result = all.item<int>() != 0;
   tensor_->throw_if_failed();

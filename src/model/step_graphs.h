@@ -19,9 +19,9 @@ class StepGraphs {
  public:
   enum class Use { kFromSecondStep, kNever };  // never: of steps that wait for the device
 
-  /// tensor: the group whose operations a step has; null: none.
-  StepGraphs(c10::Device device, Use use, comm::Communicator* tensor = nullptr)
-      : device_(device), tensor_(tensor), are_given_up_(use == Use::kNever) {}
+  /// tensor: the group whose operations a step has; null: none. Collective over it: kNever of one
+  /// rank is that of all.
+  StepGraphs(c10::Device device, Use use, comm::Communicator* tensor = nullptr);
 
   /// Enqueues `work`, the step of so many rows, the same each time (CudaGraph): the first time as
   /// it is, from then on as a graph. Where it cannot be recorded the log says so once, and it goes
@@ -31,7 +31,7 @@ class StepGraphs {
 
  private:
   const CudaGraph* graph_of(int64_t n_rows, const std::function<void()>& work);
-  bool have_all(bool recorded) const;
+  bool have_all(bool own) const;
 
   c10::Device device_;
   comm::Communicator* tensor_;

@@ -116,6 +116,14 @@ TEST(MathMatch, KeepsTheUnitOfANumberInASentence) {
   }
   EXPECT_TRUE(is_match(MatchRule::kMath, "The room has 20 square feet", "20 sq ft"));
   EXPECT_FALSE(is_match(MatchRule::kMath, "The room has 20 square feet", "20 feet"));
+  for (const auto& [text, answer] : std::initializer_list<std::pair<const char*, const char*>>{
+           {"It goes 20 miles per hour.", "20 mph"},
+           {"\\boxed{20 miles per hour}", "20 mph"},
+           {"She makes 18 dollars per day.", "$18"},
+           {"It is 5 square meters.", "5 m^2"},
+           {"The train goes 60 km per hour", "60 km/h"}}) {
+    EXPECT_TRUE(is_match(MatchRule::kMath, text, answer)) << text;
+  }
 }
 
 TEST(MathMatch, ReadsPowersAndWhatStandsBehindAnEqualsSign) {
