@@ -107,7 +107,7 @@ at::Tensor shard_of(const model::Architecture& a, const graph::Layout& layout, i
   return {};
 }
 
-TEST(ProductOnGpus, ReallocatesParametersBetweenLayouts) {
+model::Architecture four_layers() {
   model::Architecture a;
   a.vocab_size = 50;
   a.hidden_size = 24;
@@ -117,6 +117,36 @@ TEST(ProductOnGpus, ReallocatesParametersBetweenLayouts) {
   a.n_kv_heads = 2;
   a.head_dim = 4;
   a.max_positions = 64;
+  return a;
+}
+
+TEST(ProductOnGpus, ReallocatesParametersBetweenAllPairsOfLayouts) {
+  const model::Architecture a = four_layers();
+  std::vector<graph::Layout> layouts;
+  for (const char* text :
+       {"d1t1p1@0", "d1t1p1@3", "d2t1p1@0-1", "d1t2p1@2-3", "d1t1p2@1-2", "d4t1p1@0-3",
+        "d1t4p1@0-3", "d1t1p4@0-3", "d2t2p1@0-3", "d2t1p2@0-3", "d1t2p2@0-3", "d2t2p1@3,1,0,2"}) {
+    layouts.push_back(graph::Layout::parse(text));
+  }
+  expect_same(4, [&](at::Device device, comm::Communicator& group) {
+    Tensors moved;
+    for (const graph::Layout& source : layouts) {
+      for (const graph::Layout& destination : layouts) {
+        const auto plan = parallel::plan_reallocation(parallel::shards_of(a, source),
+                                                      parallel::shards_of(a, destination));
+        const at::Tensor there = shard_of(a, source, group.rank(), at::kFloat, device);
+        at::Tensor here = shard_of(a, destination, group.rank(), at::kFloat, device);
+        if (here.defined()) here.zero_();
+        parallel::reallocate(plan, group, there, here, at::kFloat);
+        if (here.defined()) moved.push_back(here);
+      }
+    }
+    return moved;
+  });
+}
+
+TEST(ProductOnGpus, ReallocatesParametersThatAreMixedOrConverted) {
+  const model::Architecture a = four_layers();
   const std::pair<const char*, const char*> pairs[] = {{"d1t2p2@0-3", "d4t1p1@0-3"},
                                                        {"d4t1p1@0-3", "d1t4p1@0-3"},
                                                        {"d1t2p1@0-1", "d2t1p1@2-3"},
