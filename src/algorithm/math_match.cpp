@@ -447,12 +447,15 @@ string unit_name(string_view words) {
   for (const string& part : base::split(lowered(words), ' ')) {
     const size_t caret = std::min(part.find('^'), part.size());
     const string name = part.substr(0, caret);
-    if (name == "per") {
+    const auto known = known_unit(name);
+    if (known == "per") {
       result += '/';
-    } else if (known_unit(name) == "square" || known_unit(name) == "cubic") {
-      power = known_unit(name) == "square" ? "^2" : "^3";
+    } else if (known == "square") {
+      power = "^2";
+    } else if (known == "cubic") {
+      power = "^3";
     } else {
-      result += string(known_unit(name).value_or(singular(name)));
+      result += known ? string(*known) : singular(name);
       result += part.substr(caret) + std::exchange(power, "");
     }
   }

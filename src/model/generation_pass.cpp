@@ -60,12 +60,10 @@ void GenerationPass::make_attention_scratch(int64_t max_rows, int64_t max_contex
 
 /// Decoding steps have as many rows as the step before, but where a sequence has ended.
 void GenerationPass::lay_out(int64_t n_tokens, int64_t n_sequences, int64_t at_once) {
-  rows_.rows.at_once = at_once;
+  rows_.rows = PassRows::whole(n_tokens, shard_.tensor, at_once);
   if (rows_.n_tokens == n_tokens && rows_.n_sequences == n_sequences) return;
   rows_.n_tokens = n_tokens;
   rows_.n_sequences = n_sequences;
-  rows_.rows = PassRows::whole(n_tokens, shard_.tensor);
-  rows_.rows.at_once = at_once;
   ORRERY_ASSERT(
       memory_size(local_, rows_.rows, n_sequences, memory_.scalar_type()) <= memory_.numel(),
       "more tokens in one pass of generation than rows");

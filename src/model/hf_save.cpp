@@ -66,15 +66,14 @@ void write_generation_config(const std::filesystem::path& file, const Architectu
       {"bos_token_id", a.bos_token < 0 ? ordered_json() : ordered_json(a.bos_token)}};
   if (base::exists(file)) {
     if (end_tokens == a.eos_tokens) return;
-    auto [own, problem] = base::parse_json(base::read_file(file));
+    auto [own, problem] = base::parse_json<ordered_json>(base::read_file(file));
     if (!own.is_object()) {
       throw OutputError(base::concat("writing ", file.string()),
                         {.expected = "generation settings that came with the model",
                          .got = problem.empty() ? "no JSON object" : problem,
                          .advice = "mend the file in the directory of the model"});
     }
-    config.clear();
-    for (const auto& [key, value] : own.items()) config[key] = value;
+    config = std::move(own);
   }
   config["eos_token_id"] = token_field(end_tokens);
   base::publish_file(file, config.dump(2) + "\n");

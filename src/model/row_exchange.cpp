@@ -10,8 +10,8 @@ PassRows PassRows::cut(int64_t n_tokens, comm::Communicator* tensor) {
   return {n_tokens, own, own * tensor->size(), tensor, true};
 }
 
-PassRows PassRows::whole(int64_t n_tokens, comm::Communicator* tensor) {
-  return {n_tokens, n_tokens, tensor == nullptr ? 0 : n_tokens, tensor, false};
+PassRows PassRows::whole(int64_t n_tokens, comm::Communicator* tensor, int64_t at_once) {
+  return {n_tokens, n_tokens, tensor == nullptr ? 0 : n_tokens, tensor, false, at_once};
 }
 
 at::Tensor gather_rows(const PassRows& rows, const at::Tensor& own, at::Tensor& full) {

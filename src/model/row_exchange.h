@@ -31,7 +31,7 @@ struct PassRows {
   /// Cut over the ranks of `tensor`, which may be null.
   static PassRows cut(int64_t n_tokens, comm::Communicator* tensor);
   /// All of them on every rank.
-  static PassRows whole(int64_t n_tokens, comm::Communicator* tensor);
+  static PassRows whole(int64_t n_tokens, comm::Communicator* tensor, int64_t at_once = 0);
 };
 
 /// All rows of `own` [R, H]. Where they are cut they are written to `full` [n_gathered, H] and

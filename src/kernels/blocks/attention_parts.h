@@ -1,9 +1,9 @@
 // What the programs of attention over pages share: how a context is cut, which part of which heads
 // a block has, and how parts become one answer. A program (decode_attention.h, tensor_attention.h)
-// has kHeads, kLanes, Sums with `best` and `weights`, Shared with `lanes`, `factor`, `best`,
+// has kHeads, kDims, kLanes, Sums with `best` and `weights`, Shared with `lanes`, `factor`, `best`,
 // `weights` and `joining`, and makes the sums of a part:
 //
-//   load_queries(block, args, shared, work, cut)
+//   load_queries(block, args, shared, work, cut)           by put_queries()
 //   add_round(block, args.of, shared, work, round, sums)   its scores, weigh(), its values
 //   score_of(shared, head, token)                          for weigh()
 //   keep_sums(block, shared, sums)                         behind the last round, for
@@ -121,6 +121,26 @@ struct AttentionInParts {
     if (block.is_last_of(n_done, static_cast<int>(smaller_of(most_blocks, cut.n_parts)))) {
       join(block, args, shared, work, cut.n_parts);
     }
+  }
+
+  /// Calls put(head, dim, T) for kHeads heads of kDims numbers, zeros where there is none: of the
+  /// queries that are there, or that are made of new tokens.
+  template <class Block, class Shared, class Put>
+  ORRERY_BLOCK static void put_queries(Block& block, const Args& args, Shared& shared,
+                                       const Work& work, const ContextCut& cut, const Put& put) {
+    const DecodeAttentionArgs<T>& of = args.of;
+    const bool are_there = args.tokens.heads.x == nullptr;
+    const int d = static_cast<int>(of.head_dim);
+    block.each([&](int thread) {
+      const T* const q = of.q + work.sequence * of.q_stride + work.head * d;
+      for (int r = 0; r < Program::kHeads; ++r) {
+        for (int e = thread; e < Program::kDims; e += Block::kThreads) {
+          const bool is_one = are_there && r < work.heads && e < d;
+          put(r, e, is_one ? q[r * d + e] : T{});
+        }
+      }
+    });
+    if (!are_there) make_heads(block, args.tokens, new_heads(args, work, cut), shared.heads, put);
   }
 
   /// The key goes to its page by the block that reads it there.

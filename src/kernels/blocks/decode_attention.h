@@ -42,6 +42,7 @@ struct PagedAttentionProgram {
   using Round = AttentionRound;
   static constexpr int kThreads = int{kAttentionRound};
   static constexpr int kHeads = n_heads;
+  static constexpr int kDims = int{kMaxHeadDim};
   static constexpr int kResident = kHeads == 8 ? 3 : 0;       // blocks: loads that do not wait
   static constexpr int kPages = kThreads / int{kPageTokens};  // of a round
   static constexpr int kHalves = int{kPageTokens} / kAtOnce;  // of a page
@@ -78,24 +79,9 @@ struct PagedAttentionProgram {
   template <class Block>
   ORRERY_BLOCK static void load_queries(Block& block, const Args& args, Shared& shared,
                                         const Work& work, const ContextCut& cut) {
-    const DecodeAttentionArgs<T>& of = args.of;
-    const bool are_there = args.tokens.heads.x == nullptr;
-    const auto put = [&](int r, int64_t e, T q) {
-      shared.queries[r][e] = Arithmetic<T>::from(q) * static_cast<Real>(of.scale);
-    };
-    block.each([&](int thread) {
-      const T* const q = of.q + work.sequence * of.q_stride + work.head * of.head_dim;
-      for (int r = 0; r < kHeads; ++r) {
-        for (int64_t e = thread; e < kMaxHeadDim; e += kThreads) {
-          shared.queries[r][e] = 0;
-          const bool is_one = r < work.heads && e < of.head_dim;
-          if (are_there && is_one) put(r, e, q[r * of.head_dim + e]);
-        }
-      }
+    Parts::put_queries(block, args, shared, work, cut, [&](int r, int e, T q) {
+      shared.queries[r][e] = Arithmetic<T>::from(q) * static_cast<Real>(args.of.scale);
     });
-    if (!are_there) {
-      make_heads(block, args.tokens, Parts::new_heads(args, work, cut), shared.heads, put);
-    }
   }
 
   template <class Block>

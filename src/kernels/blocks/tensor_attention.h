@@ -106,22 +106,8 @@ struct TensorAttentionProgram {
   template <class Block>
   ORRERY_BLOCK static void load_queries(Block& block, const Args& args, Shared& shared,
                                         const Work& work, const ContextCut& cut) {
-    const DecodeAttentionArgs<Bf16>& of = args.of;
-    const bool are_there = args.tokens.heads.x == nullptr;
-    const int d = static_cast<int>(of.head_dim);
-    const auto put = [&](int r, int e, Bf16 q) { shared.queries[r][place_of(e)] = q; };
-    block.each([&](int thread) {
-      const Bf16* const q = of.q + work.sequence * of.q_stride + work.head * d;
-      for (int r = 0; r < kHeads; ++r) {
-        for (int e = thread; e < kDims; e += kThreads) {
-          const bool is_one = are_there && r < work.heads && e < d;
-          put(r, e, is_one ? q[r * d + e] : Bf16{0});
-        }
-      }
-    });
-    if (!are_there) {
-      make_heads(block, args.tokens, Parts::new_heads(args, work, cut), shared.heads, put);
-    }
+    Parts::put_queries(block, args, shared, work, cut,
+                       [&](int r, int e, Bf16 q) { shared.queries[r][place_of(e)] = q; });
   }
 
   template <class Block>
