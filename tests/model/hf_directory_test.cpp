@@ -92,6 +92,21 @@ TEST(HfDirectory, KnowsTheTokensThatEndedWhatItLearnedFrom) {
             (std::vector<int64_t>{3, 4, 6}));
 }
 
+TEST(HfDirectory, NamesGenerationSettingsThatAreDamaged) {
+  const TemporaryDirectory directory;
+  std::filesystem::create_directory(directory.path() / "source");
+  directory.write("source/generation_config.json", R"({"eos_token_id": [3,)");
+  try {
+    save_hf(directory.path() / "model", small_decoder("llama", at::kFloat),
+            {.companions_from = directory.path() / "source", .end_tokens = {6}});
+    FAIL();
+  } catch (const OutputError& error) {
+    EXPECT_NE(std::string(error.what()).find("generation_config.json"), std::string::npos)
+        << error.what();
+  }
+  EXPECT_FALSE(std::filesystem::exists(directory.path() / "model"));
+}
+
 TEST(HfDirectory, RefusesADirectoryThatCannotBeWritten) {
   const TemporaryDirectory directory;
   directory.write("file", "no directory");
